@@ -1,0 +1,51 @@
+# Everything here works from a fresh clone: each target first sets up what is missing.
+# PYTHON names the Python that begins the setup; 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+# Packages younger than a week are left out of the lock: a bad release is mostly found by then.
+LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() - timedelta(days=7))')
+
+# Ape's data stays in the project, so that two checkouts do not meet in the home folder.
+export APE_DATA_FOLDER := $(CURDIR)/.ape
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-all check format lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing (every other target does it by itself)
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) was not found: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -m scripts.setup
+
+demo: setup ## the whole journey on a local chain with a local model
+	@$(BIN)/current demo $(ARGS)
+
+up: setup ## the same stack, left running; Ctrl-C stops it. ARGS=--fresh starts over
+	@$(BIN)/current up $(ARGS)
+
+test: check ## the checks, then every test but the slow ones
+	@$(BIN)/python -m pytest -p ape_test tests/contract
+	@$(BIN)/python -m pytest -m "not slow and not bench"
+
+test-all: check ## the slow tests too
+	@$(BIN)/python -m pytest -p ape_test tests/contract
+	@$(BIN)/python -m pytest -m "not bench"
+
+check: setup ## formatting, lint, types, import rules
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+lock: setup ## pin every dependency anew, with hashes
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh $(LOCK_BEFORE)
+
+clean: ## remove everything that was installed, compiled or run here
+	rm -rf .venv node_modules .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis *.egg-info
