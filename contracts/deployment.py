@@ -1,0 +1,63 @@
+"""Where the contracts are: the file that the deploy script writes."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import Fatal
+
+
+class DeploymentUnknown(Fatal):
+    """The deployment file is missing, unreadable or incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment, as recorded. Addresses are lower-case 0x hex."""
+
+    chain_id: int
+    block_number: int
+    """The first block of the deployment: nothing of ours is before it."""
+    block_hash: str
+    position: str
+    adapter: str
+    payouts: str
+    usdc: str
+    multicall3: str
+    vault: str
+    """The vault that the operator recommends; positions may use others."""
+
+
+def load_deployment(path: Path) -> Deployment:
+    """Read ``deployments/<chain id>.json``. Raises ``DeploymentUnknown`` with what is wrong."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        addresses = {name: str(value).lower() for name, value in record["contracts"].items()}
+        return Deployment(
+            chain_id=int(record["chain_id"]),
+            block_number=int(record["block_number"]),
+            block_hash=str(record["block_hash"]).lower(),
+            position=addresses["position"],
+            adapter=addresses["adapter"],
+            payouts=addresses["payouts"],
+            usdc=addresses["usdc"],
+            multicall3=addresses["multicall3"],
+            vault=addresses["vault"],
+        )
+    except FileNotFoundError:
+        raise DeploymentUnknown(f"no deployment at {path}; run the deploy script first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DeploymentUnknown(f"{path} is not a deployment record: {error!r}") from error
+
+
+def find_deployment(directory: Path, chain_id: int | None = None) -> Path:
+    """Return the record for ``chain_id``, or the only one. Raises ``DeploymentUnknown``."""
+    if chain_id is not None:
+        return directory / f"{chain_id}.json"
+    records = sorted(directory.glob("*.json")) if directory.is_dir() else []
+    if len(records) != 1:
+        names = ", ".join(os.path.basename(record) for record in records) or "none"
+        raise DeploymentUnknown(f"{directory} holds not exactly one deployment record: {names}")
+    return records[0]
