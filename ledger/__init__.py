@@ -1,0 +1,1 @@
+"""The SQL store, and every function that moves money in it, one transaction each."""

@@ -1,0 +1,131 @@
+"""The ledger's own invariants, as queries that return what breaks them.
+
+L1 to L4 need the database only; what compares with the chain is in ``scripts/audit.py``.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from ledger.mirror import load_batch_events, load_drawn_mismatches
+from ledger.tables import Batch, BatchItem, Event, Position, Usage, table_of
+
+_batch = table_of(Batch)
+_batch_item = table_of(BatchItem)
+_event = table_of(Event)
+_position = table_of(Position)
+_usage = table_of(Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One row, or one pair of figures, that breaks an invariant."""
+
+    invariant: str
+    subject: str
+    detail: str
+
+
+def find_violations(connection: Connection) -> list[Violation]:
+    """Return everything in the ledger that breaks L1, L3 or L4, in one snapshot."""
+    return [*_find_l1(connection), *_find_l3(connection), *_find_l4(connection)]
+
+
+def _find_l1(connection: Connection) -> list[Violation]:
+    """L1: drawn = sum of ceilings of reserved usage + costs of posted and settling usage."""
+    drawn = [
+        Violation("L1", f"position {token_id}", f"drawn is {drawn_usdc}, usage says {usage_usdc}")
+        for token_id, drawn_usdc, usage_usdc in load_drawn_mismatches(connection)
+    ]
+    orphans = connection.execute(
+        select(_usage.c.request_id, _usage.c.token_id)
+        .where(
+            _usage.c.state.in_(("reserved", "posted", "settling")),
+            _usage.c.token_id.not_in(select(_position.c.token_id)),
+        )
+        .limit(100)
+    ).all()
+    return drawn + [
+        Violation("L1", f"usage {request_id}", f"position {token_id} is not mirrored")
+        for request_id, token_id in orphans
+    ]
+
+
+def _find_l3(connection: Connection) -> list[Violation]:
+    """L3: cost <= ceiling, and a cost exactly where usage was posted."""
+    has_cost = _usage.c.state.not_in(("reserved", "voided"))
+    rows = connection.execute(
+        select(_usage.c.request_id, _usage.c.state, _usage.c.cost_usdc, _usage.c.ceiling_usdc)
+        .where(
+            (_usage.c.cost_usdc > _usage.c.ceiling_usdc)
+            | (has_cost & _usage.c.cost_usdc.is_(None))
+            | (~has_cost & _usage.c.cost_usdc.is_not(None))
+        )
+        .limit(100)
+    ).all()
+    return [
+        Violation("L3", f"usage {request_id}", f"{state}: cost {cost}, ceiling {ceiling}")
+        for request_id, state, cost, ceiling in rows
+    ]
+
+
+def _find_l4(connection: Connection) -> list[Violation]:
+    """L4: a settled usage is in one settled batch; its costs are what the chain's events say."""
+    stray = connection.execute(
+        select(_usage.c.request_id, _usage.c.batch_id, _batch.c.state)
+        .outerjoin(_batch, _batch.c.batch_id == _usage.c.batch_id)
+        .where(
+            (_usage.c.state == "settled")
+            & func.coalesce(_batch.c.state, "").is_distinct_from("settled")
+            | (_usage.c.state == "settling")
+            & func.coalesce(_batch.c.state, "").is_distinct_from("planned")
+        )
+        .limit(100)
+    ).all()
+    violations = [
+        Violation("L4", f"usage {request_id}", f"its batch {batch_id} is {state}")
+        for request_id, batch_id, state in stray
+    ]
+    settled_on_chain = set(
+        connection.execute(
+            select(_event.c.batch_id).where(_event.c.name == "BatchSettled")
+        ).scalars()
+    )
+    batches = connection.execute(select(_batch.c.batch_id, _batch.c.state)).all()
+    for batch_id, state in batches:
+        if (state == "settled") != (batch_id in settled_on_chain):
+            violations.append(Violation("L4", f"batch {batch_id}", f"{state}, unlike the chain"))
+        if state != "abandoned":
+            violations.extend(_compare_batch(connection, batch_id, is_settled=state == "settled"))
+    return violations
+
+
+def _compare_batch(connection: Connection, batch_id: str, *, is_settled: bool) -> list[Violation]:
+    planned = {
+        int(token_id): int(cost_usdc)
+        for token_id, cost_usdc in connection.execute(
+            select(_batch_item.c.token_id, _batch_item.c.cost_usdc).where(
+                _batch_item.c.batch_id == batch_id
+            )
+        )
+    }
+    used = {
+        int(token_id): int(cost_usdc)
+        for token_id, cost_usdc in connection.execute(
+            select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
+            .where(_usage.c.batch_id == batch_id)
+            .group_by(_usage.c.token_id)
+        )
+    }
+    sources = {"its usage": used}
+    if is_settled:
+        sources["the chain"] = {
+            event.integer("tokenId"): event.integer("cost")
+            for event in load_batch_events(connection, batch_id=batch_id)
+            if event.name == "Settled"
+        }
+    return [
+        Violation("L4", f"batch {batch_id}", f"planned {planned}, {source} says {figures}")
+        for source, figures in sources.items()
+        if figures != planned
+    ]

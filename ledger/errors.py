@@ -1,0 +1,90 @@
+"""The ledger's failures, by what to do about them.
+
+::
+
+    CurrentError
+    ├── Retryable
+    │   └── LedgerUnavailable      the database is locked, full, or gone
+    ├── Rejected
+    │   ├── ReserveRefused         a reservation does not fit; carries the facts that say why
+    │   ├── RequestIdConflict      one request id with two different contents
+    │   ├── UsageResolved          the usage already left the state that the call expects
+    │   └── UnknownUsage           no usage row has this request id
+    └── Fatal
+        ├── WrongDeployment        the database mirrors other contracts than the ones given
+        └── SchemaUnknown          the database has a schema that this version does not know
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contracts.errors import Fatal, Rejected, Retryable
+
+
+class LedgerUnavailable(Retryable):
+    """The database refused or lost the transaction; nothing of it is written."""
+
+
+class WrongDeployment(Fatal):
+    """The database mirrors another chain or other contracts than the ones configured."""
+
+
+class SchemaUnknown(Fatal):
+    """The database's schema revision is not one of this version's."""
+
+
+class RequestIdConflict(Rejected):
+    """The request id is taken by a request with another content."""
+
+
+class UnknownUsage(Rejected):
+    """No usage row has this request id."""
+
+
+class UsageResolved(Rejected):
+    """The usage row has already left the state that the call expects.
+
+    ``state`` is where it stands now.
+    """
+
+    def __init__(self, request_id: str, state: str) -> None:
+        super().__init__(f"usage {request_id} is already {state}")
+        self.request_id = request_id
+        self.state = state
+
+
+class RefusalReason(StrEnum):
+    """Why a reservation does not fit, in the order in which the causes are examined."""
+
+    POSITION_NOT_FOUND = "position_not_found"
+    KEY_REVOKED = "key_revoked"
+    NEVER_HARVESTED = "never_harvested"
+    DAILY_CAP_REACHED = "daily_cap_reached"
+    ALLOWANCE_SPENT = "allowance_spent"
+    HOLD_PENDING = "hold_pending"
+    CHAIN_STATE_STALE = "chain_state_stale"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceFacts:
+    """What a refusal tells the caller, in 1e-6 USDC and Unix seconds."""
+
+    required_usdc: int
+    available_usdc: int
+    """What could be reserved today if the whole remaining allowance were held."""
+    held_usdc: int
+    """The live hold, confirmed part only."""
+    drawn_usdc: int
+    """What is promised against the hold and not yet settled."""
+    resets_at_s: int
+    """When the next UTC day begins."""
+    next_harvest_at_s: int
+
+
+class ReserveRefused(Rejected):
+    """A reservation does not fit. ``facts`` is None only where no position exists."""
+
+    def __init__(self, reason: RefusalReason, facts: AllowanceFacts | None = None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.facts = facts

@@ -1,0 +1,70 @@
+"""Creating and migrating the schema, and binding a database to one deployment."""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, select
+
+from contracts.deployment import Deployment as DeploymentRecord
+from ledger.engine import write
+from ledger.errors import SchemaUnknown, WrongDeployment
+from ledger.metering import insert_or_ignore
+from ledger.tables import Deployment, table_of
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+BATCH_PREFIX_BYTES: Final = 24
+
+_deployment = table_of(Deployment)
+
+
+def migrate(engine: Engine) -> str:
+    """Bring the schema to this version's revision, and return it. Again is harmless.
+
+    One transaction; of several processes that start at once, one migrates and the others wait.
+    Raises ``SchemaUnknown`` for a database that a newer version has migrated.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    assert head is not None
+    with write(engine) as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in scripts.walk_revisions()}
+        if current is not None and current not in known:
+            raise SchemaUnknown(f"the ledger has schema {current}, newer than this version's")
+        if current != head:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    return head
+
+
+def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:
+    """Bind the database to one deployment for good. Again is harmless.
+
+    Raises ``WrongDeployment`` where the database belongs to other contracts.
+    """
+    stored = connection.execute(select(_deployment)).mappings().one_or_none()
+    facts = {
+        "chain_id": record.chain_id,
+        "position": record.position,
+        "adapter": record.adapter,
+        "payouts": record.payouts,
+        "block_number": record.block_number,
+        "block_hash": record.block_hash,
+    }
+    if stored is None:
+        prefix = secrets.token_hex(BATCH_PREFIX_BYTES)
+        row = {**facts, "batch_prefix": prefix, "next_batch_number": 0}
+        insert_or_ignore(connection, _deployment, row)
+        return
+    differing = [name for name, value in facts.items() if stored[name] != value]
+    if differing:
+        raise WrongDeployment(
+            f"the ledger belongs to another deployment: {', '.join(differing)} differ"
+        )

@@ -1,0 +1,64 @@
+"""What every process's settings share: where the node, the ledger and the contracts are."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.errors import Fatal
+
+FILE_SUFFIX = "_FILE"
+
+
+class SettingsInvalid(Fatal):
+    """The environment does not configure this process; the message says what is wrong."""
+
+
+class ProcessSettings(BaseSettings):
+    """One process's settings, from the environment only, built once by its ``main``.
+
+    Every secret ``X`` may be given as ``X_FILE``, the path of a file that holds it. A name with the
+    process's prefix that no field knows is refused: it is a typo that would go unnoticed.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    rpc_url: SecretStr = Field(description="JSON-RPC endpoint of the chain; may hold a token")
+    ledger_url: SecretStr = Field(
+        description="SQLAlchemy URL of the ledger, e.g. sqlite:///ledger.sqlite3"
+    )
+    deployment_file: Path = Field(description="record that the deploy script wrote")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Build the settings from ``environment``. Raises ``SettingsInvalid``; shows no value."""
+        prefix = str(cls.model_config["env_prefix"])
+        values: dict[str, Any] = {}
+        for name, value in environment.items():
+            if not name.startswith(prefix):
+                continue
+            field = name.removeprefix(prefix).lower()
+            if field not in cls.model_fields and name.endswith(FILE_SUFFIX):
+                field = field.removesuffix(FILE_SUFFIX.lower())
+                value = _read_secret(name, value)
+            if field not in cls.model_fields:
+                raise SettingsInvalid(f"{name} is not a setting of this process")
+            if field in values:
+                raise SettingsInvalid(f"{prefix}{field.upper()} is given twice")
+            values[field] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = error.errors(include_input=False, include_url=False)
+            texts = [f"{prefix}{str(p['loc'][0]).upper()}: {p['msg']}" for p in problems]
+            raise SettingsInvalid("; ".join(texts)) from None
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{name}: cannot read {path}: {type(error).__name__}") from None
