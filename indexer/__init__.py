@@ -1,0 +1,1 @@
+"""Chain to ledger: a reorg-safe mirror of the contracts' events."""
