@@ -15,7 +15,6 @@ import requests
 from eth_typing import URI
 from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import RPCEndpoint, RPCResponse
 
 from contracts.blocks import BlockRef
@@ -68,7 +67,7 @@ def open_web3(rpc_url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Web3:
     provider = HTTPProvider(
         URI(rpc_url),
         request_kwargs={"timeout": timeout_s},
-        exception_retry_configuration=ExceptionRetryConfiguration(retries=1),
+        exception_retry_configuration=None,
     )
     return Web3(provider)
 

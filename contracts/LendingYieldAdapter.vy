@@ -1,0 +1,838 @@
+# pragma version 0.4.3
+# pragma nonreentrancy on
+"""
+@title LendingYieldAdapter
+@notice Deposits USDC into an ERC-4626 vault for a position, returns the principal to its owner at any
+    time, and turns the yield into the position's allowance.
+@dev
+    ROLES
+      owner of a position   deposits, withdraws, chooses vault and harvest interval
+      anyone                opens a position, harvests any position at any time
+      There is no admin.
+
+    UNITS. Principal and payments are USDC (1e-6), shares are in the vault's own unit, times are unix
+    seconds, intervals minutes.
+
+    PRINCIPAL is the USDC cost basis, never a conversion of shares. YIELD is what the position's shares
+    exceed `previewWithdraw(principal)` by, so fees and rounding stay with the principal.
+
+    ROUNDING. Whatever a vault rounds away is taken from the yield first, and shown as a loss otherwise.
+
+    VAULTS are chosen by owners and may be hostile. The shares of all positions lie here together, so:
+    every effect of a vault call is measured as a difference of balances; no call may burn more shares
+    than the position owns; no vault is called while storage is half written; and the one lock of this
+    contract covers every function, views included. A hostile vault can hurt the positions that chose it.
+    Two facts about honest ones: MetaMorpho 1.1 never lowers its price, so its bad debt looks like missing
+    liquidity; Yearn V3 may pay less than it previewed, which is refused beyond 50 bps in a harvest.
+
+    TOKEN ASSUMPTIONS. USDC takes no fee and does not rebase. It may pause, or blacklist an owner, this
+    contract or a vault: calls then revert whole and can be repeated later.
+
+    LIVENESS. `exitInKind` depends on nothing but the transfer of the vault's shares.
+
+    SHUTDOWN. Nothing to shut: every owner can leave at any time.
+
+    INVARIANTS
+      A1  for an honest vault, the sum of shares booked <= vault.balanceOf(self)
+      A2  no call leaves USDC here (what somebody sends here by mistake stays, and counts for nobody)
+      A3  a harvest leaves previewWithdraw(principal) <= shares
+      A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation
+      A5  nobody loses by any sequence of calls of others
+"""
+
+from .interfaces import IUSDC
+from .interfaces import IYieldFundedPosition
+
+
+event VaultCreated:
+    tokenId: indexed(uint256)
+    owner: indexed(address)
+    vault: indexed(address)
+    modelTier: uint8
+    dailySmoothingBps: uint16
+    harvestIntervalMinutes: uint16
+
+
+event HarvestIntervalSet:
+    tokenId: indexed(uint256)
+    harvestIntervalMinutes: uint16
+
+
+event Deposited:
+    tokenId: indexed(uint256)
+    owner: indexed(address)
+    assets: uint256
+    shares: uint256
+    principalAfter: uint256
+    sharesAfter: uint256
+
+
+event PrincipalWithdrawn:
+    tokenId: indexed(uint256)
+    owner: indexed(address)
+    assets: uint256
+    sharesBurned: uint256
+    principalAfter: uint256
+    sharesAfter: uint256
+    loss: uint256  # principal that no share is left for
+
+
+event Harvested:
+    tokenId: indexed(uint256)
+    caller: indexed(address)
+    credited: uint256
+    sharesBurned: uint256
+    sharesAfter: uint256
+
+
+event ExitedInKind:
+    tokenId: indexed(uint256)
+    owner: indexed(address)
+    shares: uint256
+    principalForgone: uint256
+
+
+struct Route:
+    vault: address
+    intervalMinutes: uint256
+    lastHarvestAt: uint256
+
+
+struct Stake:
+    principal: uint256
+    shares: uint256
+
+
+MIN_INTERVAL_MINUTES: constant(uint16) = 30
+MAX_INTERVAL_MINUTES: constant(uint16) = 360
+SECONDS_A_MINUTE: constant(uint256) = 60
+
+MIN_HARVEST: constant(uint256) = 10_000  # one cent
+MAX_SHORTFALL_BPS: constant(uint256) = 50
+BPS: constant(uint256) = 10_000
+
+MAX_PRINCIPAL: constant(uint256) = 2**64 - 1
+MAX_SHARES: constant(uint256) = 2**192 - 1
+
+# Large enough that no vault rounds it to nothing.
+PROBE: constant(uint256) = 1_000_000
+
+usdc: public(immutable(address))
+position: public(immutable(address))
+
+_routes: HashMap[uint256, uint256]  # packed as `Route`: vault 160 bits | interval u16 | lastHarvestAt u40
+_stakes: HashMap[uint256, uint256]  # packed as `Stake`: principal u64 | shares u192
+
+
+@deploy
+def __init__(usdc_: address, position_: address):
+    """
+    @param usdc_ The USDC token.
+    @param position_ The position contract, deployed before with this contract's address as its adapter.
+    """
+    assert staticcall IYieldFundedPosition(position_).adapter() == self, "adapter: position not wired"
+    assert staticcall IYieldFundedPosition(position_).usdc() == usdc_, "adapter: usdc differs"
+    usdc = usdc_
+    position = position_
+
+
+# ------------------------------------------------------------------------------------------- opening
+
+
+@external
+def createVault(
+    modelTier: uint8, dailySmoothingBps: uint16, vaultAddress: address, harvestIntervalMinutes: uint16
+) -> uint256:
+    """
+    @notice Mint a position for the caller and register its vault.
+    @param modelTier Kept with the position for its readers.
+    @param dailySmoothingBps The part of a day's opening credit that may be spent that day, 1 to 10_000
+        (no smoothing).
+    @param vaultAddress An ERC-4626 vault of USDC. It is your choice and your risk.
+    @param harvestIntervalMinutes How often a keeper should harvest, 30 to 360.
+    @return The token id.
+    """
+    return self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+
+
+@external
+def open(
+    modelTier: uint8,
+    dailySmoothingBps: uint16,
+    vaultAddress: address,
+    harvestIntervalMinutes: uint16,
+    assets: uint256,
+    minSharesOut: uint256,
+) -> (uint256, uint256):
+    """
+    @notice `createVault` and `deposit` in one transaction. Requires a prior USDC.approve.
+    @param modelTier See `createVault`.
+    @param dailySmoothingBps See `createVault`.
+    @param vaultAddress See `createVault`.
+    @param harvestIntervalMinutes See `createVault`.
+    @param assets USDC (1e-6) to deposit.
+    @param minSharesOut See `deposit`.
+    @return The token id, and the shares minted.
+    """
+    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+    return token_id, self._deposit(token_id, assets, minSharesOut)
+
+
+@external
+def openWithPermit(
+    modelTier: uint8,
+    dailySmoothingBps: uint16,
+    vaultAddress: address,
+    harvestIntervalMinutes: uint16,
+    assets: uint256,
+    minSharesOut: uint256,
+    deadline: uint256,
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> (uint256, uint256):
+    """
+    @notice `open`, with an EIP-2612 permit instead of an approval.
+    @param modelTier See `createVault`.
+    @param dailySmoothingBps See `createVault`.
+    @param vaultAddress See `createVault`.
+    @param harvestIntervalMinutes See `createVault`.
+    @param assets USDC (1e-6) to deposit, and the value that was signed.
+    @param minSharesOut See `deposit`.
+    @param deadline The permit's, unix seconds.
+    @param v The signature's.
+    @param r The signature's.
+    @param s The signature's.
+    @return The token id, and the shares minted.
+    """
+    self._permit(assets, deadline, v, r, s)
+    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+    return token_id, self._deposit(token_id, assets, minSharesOut)
+
+
+@external
+def openWithAuthorization(
+    modelTier: uint8,
+    dailySmoothingBps: uint16,
+    vaultAddress: address,
+    harvestIntervalMinutes: uint16,
+    assets: uint256,
+    minSharesOut: uint256,
+    validAfter: uint256,
+    validBefore: uint256,
+    salt: bytes32,
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> (uint256, uint256):
+    """
+    @notice `open`, with an EIP-3009 authorization instead of an approval.
+    @dev The nonce to sign is keccak256(abi.encode(modelTier, dailySmoothingBps, vaultAddress,
+        harvestIntervalMinutes, minSharesOut, salt)), so the signature is good for this very call only.
+    @param modelTier See `createVault`.
+    @param dailySmoothingBps See `createVault`.
+    @param vaultAddress See `createVault`.
+    @param harvestIntervalMinutes See `createVault`.
+    @param assets USDC (1e-6) to deposit, and the value that was signed.
+    @param minSharesOut See `deposit`.
+    @param validAfter The authorization's, unix seconds, exclusive.
+    @param validBefore The authorization's, unix seconds, exclusive.
+    @param salt Any value that was not used with the same arguments before.
+    @param v The signature's.
+    @param r The signature's.
+    @param s The signature's.
+    @return The token id, and the shares minted.
+    """
+    nonce: bytes32 = keccak256(
+        abi_encode(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes, minSharesOut, salt)
+    )
+    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+    self._check_deposit(token_id, assets)
+    self._receive(assets, validAfter, validBefore, nonce, v, r, s)
+    return token_id, self._invest(token_id, assets, minSharesOut)
+
+
+@external
+def setHarvestInterval(tokenId: uint256, newIntervalMinutes: uint16):
+    """
+    @notice Change how often a keeper should harvest. Owner only.
+    @param tokenId The position.
+    @param newIntervalMinutes 30 to 360.
+    """
+    self._check_owner(tokenId)
+    route: Route = self._load_route(tokenId)
+    route.intervalMinutes = self._checked_interval(newIntervalMinutes)
+    self._save_route(tokenId, route)
+    log HarvestIntervalSet(tokenId=tokenId, harvestIntervalMinutes=newIntervalMinutes)
+
+
+# ----------------------------------------------------------------------------------------- depositing
+
+
+@external
+def deposit(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
+    """
+    @notice Deposit USDC into the position's vault. Owner only; requires a prior USDC.approve.
+    @dev What the vault does not take goes back to the caller and is no principal.
+    @param tokenId The position.
+    @param assets USDC (1e-6).
+    @param minSharesOut Refuse fewer shares than this: your floor against a share price that was moved
+        between quote and landing. 0 disables it; no shares at all are always refused.
+    @return The shares minted.
+    """
+    self._check_owner(tokenId)
+    return self._deposit(tokenId, assets, minSharesOut)
+
+
+@external
+def depositWithPermit(
+    tokenId: uint256, assets: uint256, minSharesOut: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32
+) -> uint256:
+    """
+    @notice `deposit`, with an EIP-2612 permit instead of an approval. Owner only.
+    @dev A permit that somebody used already is ignored when the approval it gave is there.
+    @param tokenId The position.
+    @param assets USDC (1e-6), and the value that was signed.
+    @param minSharesOut See `deposit`.
+    @param deadline The permit's, unix seconds.
+    @param v The signature's.
+    @param r The signature's.
+    @param s The signature's.
+    @return The shares minted.
+    """
+    self._check_owner(tokenId)
+    self._permit(assets, deadline, v, r, s)
+    return self._deposit(tokenId, assets, minSharesOut)
+
+
+@external
+def depositWithAuthorization(
+    tokenId: uint256,
+    assets: uint256,
+    minSharesOut: uint256,
+    validAfter: uint256,
+    validBefore: uint256,
+    salt: bytes32,
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> uint256:
+    """
+    @notice `deposit`, with an EIP-3009 authorization instead of an approval. Owner only.
+    @dev The nonce to sign is keccak256(abi.encode(tokenId, minSharesOut, salt)), so the signature is good
+        for this position and this floor only.
+    @param tokenId The position.
+    @param assets USDC (1e-6), and the value that was signed.
+    @param minSharesOut See `deposit`.
+    @param validAfter The authorization's, unix seconds, exclusive.
+    @param validBefore The authorization's, unix seconds, exclusive.
+    @param salt Any value that was not used with the same arguments before.
+    @param v The signature's.
+    @param r The signature's.
+    @param s The signature's.
+    @return The shares minted.
+    """
+    self._check_owner(tokenId)
+    self._check_deposit(tokenId, assets)
+    nonce: bytes32 = keccak256(abi_encode(tokenId, minSharesOut, salt))
+    self._receive(assets, validAfter, validBefore, nonce, v, r, s)
+    return self._invest(tokenId, assets, minSharesOut)
+
+
+# -------------------------------------------------------------------------------------------- leaving
+
+
+@external
+def withdrawPrincipal(
+    tokenId: uint256, assets: uint256 = max_value(uint256), minAssetsOut: uint256 = 0
+) -> uint256:
+    """
+    @notice Take principal back. Owner only, at any time, whatever was spent on inference.
+    @dev Capped at what the vault can pay now: the principal goes down by what was paid, come again for the
+        rest. Where the vault has lost value, the position's shares are redeemed for what they are worth;
+        once no share is left, the principal is zero and the difference is the event's `loss`.
+        Warning: in a vault whose price can be moved within a block, set `minAssetsOut`.
+    @param tokenId The position.
+    @param assets USDC (1e-6) wanted, all by default; more than the principal means all.
+    @param minAssetsOut Revert when less than this would be paid.
+    @return USDC (1e-6) paid to the owner.
+    """
+    self._check_owner(tokenId)
+    vault: address = self._load_route(tokenId).vault
+    stake: Stake = self._load_stake(tokenId)
+    wanted: uint256 = min(assets, stake.principal)
+    assert wanted != 0, "adapter: no principal"
+
+    paid: uint256 = 0
+    burned: uint256 = 0
+    paid, burned = self._collect(vault, stake, wanted)
+    assert paid >= minAssetsOut, "adapter: too little paid"
+
+    stake.shares -= burned
+    stake.principal -= min(paid, stake.principal)
+    loss: uint256 = 0
+    if stake.shares == 0:
+        loss = stake.principal
+        stake.principal = 0
+    self._save_stake(tokenId, stake)
+    log PrincipalWithdrawn(
+        tokenId=tokenId,
+        owner=msg.sender,
+        assets=paid,
+        sharesBurned=burned,
+        principalAfter=stake.principal,
+        sharesAfter=stake.shares,
+        loss=loss,
+    )
+    self._pay(msg.sender, paid)
+    return paid
+
+
+@external
+def exitInKind(tokenId: uint256) -> uint256:
+    """
+    @notice Hand over all vault shares of the position, yield included, instead of USDC. Owner only.
+    @dev The way out when a vault cannot or will not pay. Asks the vault for nothing but the transfer: no
+        view of it can stand in the way. The position stays and may be used again.
+    @param tokenId The position.
+    @return The shares handed over.
+    """
+    self._check_owner(tokenId)
+    vault: address = self._load_route(tokenId).vault
+    stake: Stake = self._load_stake(tokenId)
+    assert stake.shares != 0, "adapter: no shares to hand over"
+    self._save_stake(tokenId, empty(Stake))
+    log ExitedInKind(
+        tokenId=tokenId, owner=msg.sender, shares=stake.shares, principalForgone=stake.principal
+    )
+    self._hand_over(vault, msg.sender, stake.shares)
+    return stake.shares
+
+
+# ----------------------------------------------------------------------------------------- harvesting
+
+
+@external
+def harvest(tokenId: uint256) -> uint256:
+    """
+    @notice Turn the position's yield into allowance. Anyone may call, at any time.
+    @dev One path: whatever goes wrong reverts the whole call, so a caller who starves it of gas achieves
+        nothing. The vault pays this contract, which measures and then credits: a nested harvest could
+        otherwise count one payment twice.
+    @param tokenId The position.
+    @return USDC (1e-6) credited; 0, and no change at all, while there is less than a cent to harvest.
+    """
+    route: Route = self._load_route(tokenId)
+    stake: Stake = self._load_stake(tokenId)
+    surplus: uint256 = self._surplus_shares(route.vault, stake)
+    if surplus == 0:
+        return 0
+    preview: uint256 = self._view(route.vault, self._encode_preview_redeem(surplus))
+    if preview < MIN_HARVEST:
+        return 0
+
+    paid: uint256 = 0
+    burned: uint256 = 0
+    paid, burned = self._redeem_exactly(route.vault, surplus)
+    assert paid * BPS >= preview * (BPS - MAX_SHORTFALL_BPS), "adapter: redeemed below preview"
+    stake.shares -= burned
+    if stake.principal != 0:
+        needed: uint256 = self._view(route.vault, self._encode_preview_withdraw(stake.principal))
+        assert needed <= stake.shares, "adapter: principal not covered"
+
+    route.lastHarvestAt = block.timestamp
+    self._save_route(tokenId, route)
+    self._save_stake(tokenId, stake)
+    log Harvested(
+        tokenId=tokenId, caller=msg.sender, credited=paid, sharesBurned=burned, sharesAfter=stake.shares
+    )
+    self._pay(position, paid)
+    extcall IYieldFundedPosition(position).creditYield(tokenId, paid)
+    return paid
+
+
+# --------------------------------------------------------------------------------------------- views
+
+
+@external
+@view
+def positionOf(tokenId: uint256) -> (address, uint256, uint256, uint256, uint256):
+    """
+    @notice What is booked for a position. Reverts for one that does not exist.
+    @return vault, principal (USDC), shares, harvestIntervalMinutes, lastHarvestAt (the opening at first).
+    """
+    route: Route = self._load_route(tokenId)
+    stake: Stake = self._load_stake(tokenId)
+    return route.vault, stake.principal, stake.shares, route.intervalMinutes, route.lastHarvestAt
+
+
+@external
+@view
+def pendingYield(tokenId: uint256) -> uint256:
+    """
+    @notice USDC (1e-6) of yield as the vault previews it now; less than a cent cannot be harvested yet.
+    """
+    vault: address = self._load_route(tokenId).vault
+    surplus: uint256 = self._surplus_shares(vault, self._load_stake(tokenId))
+    if surplus == 0:
+        return 0
+    return self._view(vault, self._encode_preview_redeem(surplus))
+
+
+@external
+@view
+def principalValue(tokenId: uint256) -> uint256:
+    """
+    @notice USDC (1e-6) the principal is worth now: itself, or the value of all shares where that is less.
+    """
+    vault: address = self._load_route(tokenId).vault
+    stake: Stake = self._load_stake(tokenId)
+    if stake.shares == 0:
+        return 0
+    return min(stake.principal, self._view(vault, self._encode_preview_redeem(stake.shares)))
+
+
+@external
+@view
+def harvestDueAt(tokenId: uint256) -> uint256:
+    """
+    @notice When a keeper should harvest next, unix seconds. Anyone may do it earlier.
+    """
+    route: Route = self._load_route(tokenId)
+    return route.lastHarvestAt + route.intervalMinutes * SECONDS_A_MINUTE
+
+
+# ------------------------------------------------------------------------------------------ internals
+
+
+@internal
+def _create(
+    modelTier: uint8, dailySmoothingBps: uint16, vault: address, harvestIntervalMinutes: uint16
+) -> uint256:
+    interval: uint256 = self._checked_interval(harvestIntervalMinutes)
+    self._check_vault(vault)
+    token_id: uint256 = extcall IYieldFundedPosition(position).mint(msg.sender, modelTier, dailySmoothingBps)
+    self._save_route(token_id, Route(vault=vault, intervalMinutes=interval, lastHarvestAt=block.timestamp))
+    log VaultCreated(
+        tokenId=token_id,
+        owner=msg.sender,
+        vault=vault,
+        modelTier=modelTier,
+        dailySmoothingBps=dailySmoothingBps,
+        harvestIntervalMinutes=harvestIntervalMinutes,
+    )
+    return token_id
+
+
+@internal
+@view
+def _check_vault(vault: address):
+    """
+    @notice Refuse what cannot be a vault, and a vault without the views a harvest needs.
+    """
+    assert vault not in [usdc, position, self], "adapter: vault not allowed"
+    ok: bool = False
+    asset: uint256 = 0
+    ok, asset = self._try_view(vault, method_id("asset()"))
+    assert ok and asset == convert(usdc, uint256), "adapter: not a usdc vault"
+    self._balance_in(vault)
+    self._view(vault, self._encode_preview_withdraw(PROBE))
+    self._view(vault, self._encode_preview_redeem(PROBE))
+
+
+@internal
+@pure
+def _checked_interval(minutes: uint16) -> uint256:
+    assert MIN_INTERVAL_MINUTES <= minutes and minutes <= MAX_INTERVAL_MINUTES, "adapter: interval out of range"
+    return convert(minutes, uint256)
+
+
+@internal
+@view
+def _check_deposit(tokenId: uint256, assets: uint256):
+    assert assets != 0, "adapter: nothing to deposit"
+    principal: uint256 = self._load_stake(tokenId).principal
+    assert assets <= MAX_PRINCIPAL - principal, "adapter: amount too large"
+
+
+@internal
+def _deposit(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
+    self._check_deposit(tokenId, assets)
+    assert extcall IUSDC(usdc).transferFrom(msg.sender, self, assets), "adapter: usdc refused"
+    return self._invest(tokenId, assets, minSharesOut)
+
+
+@internal
+def _permit(assets: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32):
+    """
+    @notice Use a permit of the caller. A failure does not matter while the allowance is there: a stranger
+        may have submitted the same permit first.
+    """
+    ok: bool = raw_call(
+        usdc,
+        abi_encode(
+            msg.sender,
+            self,
+            assets,
+            deadline,
+            v,
+            r,
+            s,
+            method_id=method_id("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)"),
+        ),
+        revert_on_failure=False,
+    )
+    if not ok:
+        assert staticcall IUSDC(usdc).allowance(msg.sender, self) >= assets, "adapter: permit refused"
+
+
+@internal
+def _receive(
+    assets: uint256, validAfter: uint256, validBefore: uint256, nonce: bytes32, v: uint8, r: bytes32, s: bytes32
+):
+    """
+    @notice Pull USDC by an authorization of the caller. Only its recipient can use it, so nobody can be first.
+    """
+    extcall IUSDC(usdc).receiveWithAuthorization(msg.sender, self, assets, validAfter, validBefore, nonce, v, r, s)
+
+
+@internal
+def _invest(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
+    """
+    @notice Deposit `assets`, which the caller paid in just now, and book what came of it.
+    """
+    vault: address = self._load_route(tokenId).vault
+    stake: Stake = self._load_stake(tokenId)
+    usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self) - assets
+    shares_before: uint256 = self._balance_in(vault)
+    assert extcall IUSDC(usdc).approve(vault, assets), "adapter: approval refused"
+    raw_call(vault, abi_encode(assets, self, method_id=method_id("deposit(uint256,address)")))
+
+    shares: uint256 = self._gain(shares_before, self._balance_in(vault))
+    assert shares != 0, "adapter: no shares minted"
+    assert shares >= minSharesOut, "adapter: too few shares"
+    assert shares <= MAX_SHARES - stake.shares, "adapter: too many shares"
+    leftover: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
+    invested: uint256 = assets - min(leftover, assets)
+    stake.principal += invested
+    stake.shares += shares
+    self._save_stake(tokenId, stake)
+    log Deposited(
+        tokenId=tokenId,
+        owner=msg.sender,
+        assets=invested,
+        shares=shares,
+        principalAfter=stake.principal,
+        sharesAfter=stake.shares,
+    )
+    # Nothing left means that the vault took all of it, which used the approval up.
+    if leftover != 0:
+        assert extcall IUSDC(usdc).approve(vault, 0), "adapter: approval not reset"
+        self._pay(msg.sender, leftover)
+    return shares
+
+
+@internal
+def _collect(vault: address, stake: Stake, wanted: uint256) -> (uint256, uint256):
+    """
+    @notice Get up to `wanted` out of a vault: by asking for it, or else for what is there now.
+    @dev Fallbacks are safe here, as only the owner can steer them. Where the shares do not suffice, or the
+        vault does not say, the position's own shares are redeemed; `withdraw` would take the missing ones
+        from the other positions. Right after a deposit that is the normal case: rounding makes
+        `previewWithdraw(deposit)` one share more than was minted.
+    @return USDC (1e-6) that arrived, and the shares that were burned.
+    """
+    known: bool = False
+    needed: uint256 = 0
+    known, needed = self._try_view(vault, self._encode_preview_withdraw(wanted))
+    covered: bool = known and needed <= stake.shares
+    redeemable: uint256 = min(needed, stake.shares) if known else stake.shares * wanted // stake.principal
+
+    usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self)
+    shares_before: uint256 = self._balance_in(vault)
+    asked: bool = self._ask_withdraw(vault, wanted) if covered else self._ask_redeem(vault, redeemable)
+    if not asked:
+        self._collect_available(vault, wanted if covered else 0, redeemable)
+    paid: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
+    burned: uint256 = self._gain(self._balance_in(vault), shares_before)
+    assert paid != 0, "adapter: vault paid nothing"
+    assert burned <= stake.shares, "adapter: burned too many shares"
+    return paid, burned
+
+
+@internal
+def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
+    """
+    @notice Ask for what the vault says it can pay, after it refused the whole.
+    @param wanted At most this much by `withdraw`; 0 to redeem only.
+    @param redeemable At most this many shares by `redeem`.
+    """
+    ok: bool = False
+    limit: uint256 = 0
+    ok, limit = self._try_view(vault, abi_encode(self, method_id=method_id("maxWithdraw(address)")))
+    limit = min(limit, wanted) if ok else 0
+    if limit != 0 and self._ask_withdraw(vault, limit):
+        return
+    ok, limit = self._try_view(vault, abi_encode(self, method_id=method_id("maxRedeem(address)")))
+    limit = min(limit, redeemable) if ok else 0
+    assert limit != 0 and self._ask_redeem(vault, limit), "adapter: vault refused"
+
+
+@internal
+def _ask_withdraw(vault: address, assets: uint256) -> bool:
+    return raw_call(
+        vault,
+        abi_encode(assets, self, self, method_id=method_id("withdraw(uint256,address,address)")),
+        revert_on_failure=False,
+    )
+
+
+@internal
+def _ask_redeem(vault: address, shares: uint256) -> bool:
+    return raw_call(
+        vault,
+        abi_encode(shares, self, self, method_id=method_id("redeem(uint256,address,address)")),
+        revert_on_failure=False,
+    )
+
+
+@internal
+def _redeem_exactly(vault: address, shares: uint256) -> (uint256, uint256):
+    """
+    @notice Redeem, or revert with the vault's own reason.
+    @return USDC (1e-6) that arrived, and the shares that were burned: never more than asked for.
+    """
+    usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self)
+    shares_before: uint256 = self._balance_in(vault)
+    raw_call(vault, abi_encode(shares, self, self, method_id=method_id("redeem(uint256,address,address)")))
+    paid: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
+    burned: uint256 = self._gain(self._balance_in(vault), shares_before)
+    assert burned <= shares, "adapter: burned above request"
+    return paid, burned
+
+
+@internal
+def _hand_over(vault: address, to: address, shares: uint256):
+    """
+    @notice Transfer vault shares, believing the answer as far as there is one: ERC-20 in both its habits.
+    """
+    ok: bool = False
+    answer: Bytes[32] = b""
+    ok, answer = raw_call(
+        vault,
+        abi_encode(to, shares, method_id=method_id("transfer(address,uint256)")),
+        max_outsize=32,
+        revert_on_failure=False,
+    )
+    if len(answer) != 0:
+        ok = ok and convert(answer, uint256) != 0
+    assert ok, "adapter: shares not transferable"
+
+
+@internal
+def _pay(to: address, amount: uint256):
+    assert extcall IUSDC(usdc).transfer(to, amount), "adapter: usdc not paid"
+
+
+@internal
+@view
+def _surplus_shares(vault: address, stake: Stake) -> uint256:
+    """
+    @notice The shares that the principal does not need. Reverts when the vault does not say.
+    """
+    needed: uint256 = 0
+    if stake.principal != 0 and stake.shares != 0:
+        needed = self._view(vault, self._encode_preview_withdraw(stake.principal))
+    return self._gain(needed, stake.shares)
+
+
+@internal
+@pure
+def _gain(before: uint256, after: uint256) -> uint256:
+    """
+    @notice How much a figure rose; 0 when it fell.
+    """
+    return after - before if after > before else 0
+
+
+@internal
+@view
+def _balance_in(vault: address) -> uint256:
+    return self._view(vault, abi_encode(self, method_id=method_id("balanceOf(address)")))
+
+
+@internal
+@view
+def _view(vault: address, data: Bytes[36]) -> uint256:
+    ok: bool = False
+    answer: uint256 = 0
+    ok, answer = self._try_view(vault, data)
+    assert ok, "adapter: vault does not answer"
+    return answer
+
+
+@internal
+@view
+def _try_view(vault: address, data: Bytes[36]) -> (bool, uint256):
+    """
+    @notice Read one word from a vault, which may revert or return megabytes: only 32 bytes are copied.
+    @return Whether there was an answer, and the answer.
+    """
+    ok: bool = False
+    answer: Bytes[32] = b""
+    ok, answer = raw_call(vault, data, max_outsize=32, is_static_call=True, revert_on_failure=False)
+    if not ok or len(answer) != 32:
+        return False, 0
+    return True, convert(answer, uint256)
+
+
+@internal
+@pure
+def _encode_preview_withdraw(assets: uint256) -> Bytes[36]:
+    return abi_encode(assets, method_id=method_id("previewWithdraw(uint256)"))
+
+
+@internal
+@pure
+def _encode_preview_redeem(shares: uint256) -> Bytes[36]:
+    return abi_encode(shares, method_id=method_id("previewRedeem(uint256)"))
+
+
+@internal
+@view
+def _check_owner(tokenId: uint256):
+    assert msg.sender == staticcall IYieldFundedPosition(position).ownerOf(tokenId), "adapter: not owner"
+
+
+@internal
+@view
+def _load_route(tokenId: uint256) -> Route:
+    """
+    @notice Where a position's money works. Reverts for a position that does not exist.
+    """
+    word: uint256 = self._routes[tokenId]
+    assert word != 0, "adapter: unknown position"
+    return Route(
+        vault=convert(word & (2**160 - 1), address),
+        intervalMinutes=(word >> 160) & (2**16 - 1),
+        lastHarvestAt=word >> 176,
+    )
+
+
+@internal
+def _save_route(tokenId: uint256, route: Route):
+    self._routes[tokenId] = (
+        convert(route.vault, uint256) | (route.intervalMinutes << 160) | (route.lastHarvestAt << 176)
+    )
+
+
+@internal
+@view
+def _load_stake(tokenId: uint256) -> Stake:
+    word: uint256 = self._stakes[tokenId]
+    return Stake(principal=word & MAX_PRINCIPAL, shares=word >> 64)
+
+
+@internal
+def _save_stake(tokenId: uint256, stake: Stake):
+    self._stakes[tokenId] = stake.principal | (stake.shares << 64)

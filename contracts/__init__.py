@@ -1,0 +1,1 @@
+"""The chain: Vyper sources, and the Python modules that are the only place that talks to them."""

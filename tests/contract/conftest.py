@@ -1,0 +1,91 @@
+"""Fixtures of the contract tests: one world a session, put back after every test by Ape."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Ape looks for `anvil` and `vyper` on PATH; both are the project's own.
+from scripts.anvil_path import anvil_path
+
+_OWN = [str(anvil_path().parent), str(Path(sys.executable).parent)]
+os.environ["PATH"] = os.pathsep.join([*_OWN, os.environ.get("PATH", "")])
+
+import ape  # noqa: E402 - Ape reads the environment when it is imported
+import pytest  # noqa: E402
+from ape.contracts import ContractInstance  # noqa: E402
+from ape.managers.project import ProjectManager  # noqa: E402
+
+from tests.contract.world import NOON, World  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def deployed(project: ProjectManager) -> World:
+    """Deploy everything, as ``scripts/deploy.py`` does, with the actors in their roles."""
+    admin, settler, payer, owner, second_owner, outsider, payee, second_payee = (
+        ape.accounts.test_accounts[index] for index in range(8)
+    )
+    ape.chain.mine(timestamp=NOON)
+    usdc = admin.deploy(project.MockUSDC)
+    vault = admin.deploy(project.MockVault, usdc)
+    payouts = admin.deploy(project.Payouts, usdc, admin)
+    adapter_address = admin.get_deployment_address(admin.nonce + 1)
+    position = admin.deploy(project.YieldFundedPosition, usdc, adapter_address, payouts, admin)
+    adapter = admin.deploy(project.LendingYieldAdapter, usdc, position)
+    # For gas, when a test sends in the adapter's name.
+    ape.accounts[adapter.address].balance = 10**18
+    position.setSettler(settler, True, sender=admin)
+    payouts.setPayer(payer, True, sender=admin)
+    return World(
+        project=project,
+        admin=admin,
+        settler=settler,
+        payer=payer,
+        owner=owner,
+        second_owner=second_owner,
+        outsider=outsider,
+        payee=payee,
+        second_payee=second_payee,
+        usdc=usdc,
+        vault=vault,
+        payouts=payouts,
+        position=position,
+        adapter=adapter,
+    )
+
+
+@pytest.fixture
+def world(deployed: World) -> World:
+    """Return the world as it was deployed, at noon."""
+    return deployed
+
+
+@pytest.fixture
+def position(world: World) -> ContractInstance:
+    """Return the position contract."""
+    return world.position
+
+
+@pytest.fixture
+def adapter(world: World) -> ContractInstance:
+    """Return the adapter."""
+    return world.adapter
+
+
+@pytest.fixture
+def payouts(world: World) -> ContractInstance:
+    """Return the treasury."""
+    return world.payouts
+
+
+@pytest.fixture
+def usdc(world: World) -> ContractInstance:
+    """Return the mock USDC."""
+    return world.usdc
+
+
+@pytest.fixture
+def vault(world: World) -> ContractInstance:
+    """Return the mock vault."""
+    return world.vault
