@@ -328,20 +328,14 @@ def mark_replaced(connection: Connection, intent_id: str, *, error: str, now_s: 
     )
 
 
-def answer_demand(
-    connection: Connection, *, token_id: int, required_usdc: int, wanted_at_s: int
-) -> None:
-    """Lower a demand to nothing required, unless it grew since the keeper read these figures.
+def answer_demand(connection: Connection, *, token_id: int, required_usdc: int) -> None:
+    """Lower a demand to nothing required, unless it grew since the keeper read ``required_usdc``.
 
     Belongs in the transaction that plans the hold: what is still missing is asked for again.
     """
     connection.execute(
         update(_demand)
-        .where(
-            _demand.c.token_id == token_id,
-            _demand.c.required_usdc == required_usdc,
-            _demand.c.wanted_at_s == wanted_at_s,
-        )
+        .where(_demand.c.token_id == token_id, _demand.c.required_usdc == required_usdc)
         .values(required_usdc=0)
     )
 

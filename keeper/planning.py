@@ -1,0 +1,105 @@
+"""Decided actions as intents in the ledger, and what the end of an intent means there."""
+
+from sqlalchemy import Connection
+
+from contracts.bindings import Contracts
+from keeper.calls import (
+    Call,
+    build_harvest,
+    build_hold,
+    build_intent_id,
+    build_settle,
+    build_sweep,
+)
+from keeper.facts import Action, HarvestItem, HoldItem, Kind, SettleItem, Snapshot
+from keeper.node import Node
+from ledger import intents
+from ledger.batches import abandon_batch, plan_batch
+from ledger.intents import IntentRecord
+
+
+class SettlementEndings:
+    """What intents mean to the rest of the ledger: only a settlement has something standing on it.
+
+    Its usage is bound to its batch until the batch settles or can never settle.
+    """
+
+    def __init__(self, node: Node, contracts: Contracts) -> None:
+        self._node = node
+        self._position = contracts.position
+
+    def is_repeatable(self, intent: IntentRecord) -> bool:
+        """Settlements only: the batch is the same whenever it lands. A hold may be out of date."""
+        return intent.kind == Kind.SETTLE
+
+    def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
+        """Ask the contract whether the batch is settled."""
+        batch_id = intent.payload.get("batch_id")
+        if batch_id is None:
+            return False
+        arguments = [bytes.fromhex(str(batch_id)[2:])]
+        data = self._position.encode_abi("batchSettled", args=arguments)
+        call = {"to": self._position.address, "data": data}
+        return bool(int.from_bytes(self._node.call(call, block=hex(block_number))))
+
+    def bury(self, connection: Connection, intent: IntentRecord) -> None:
+        """Free the usage of a batch that can never settle."""
+        batch_id = intent.payload.get("batch_id")
+        if batch_id is not None:
+            abandon_batch(connection, str(batch_id))
+
+
+class Planner:
+    """Turns decided actions into calls, and writes them down."""
+
+    def __init__(self, contracts: Contracts, *, harvest_gas: int) -> None:
+        self._contracts = contracts
+        self._harvest_gas = harvest_gas
+
+    def build(self, connection: Connection, action: Action, *, now_s: int) -> Call | None:
+        """Build an action's call; for a settlement, plan its batch. None: nothing is left to do."""
+        match action.kind:
+            case Kind.SETTLE:
+                items = [item for item in action.items if isinstance(item, SettleItem)]
+                limits_usdc = {item.token_id: item.limit_usdc for item in items}
+                batch = plan_batch(connection, limits_usdc=limits_usdc, now_s=now_s)
+                return None if batch is None else build_settle(self._contracts, batch)
+            case Kind.HOLD:
+                holds = [item for item in action.items if isinstance(item, HoldItem)]
+                return build_hold(self._contracts, holds)
+            case Kind.HARVEST:
+                harvests = [item for item in action.items if isinstance(item, HarvestItem)]
+                return build_harvest(self._contracts, harvests, gas_each=self._harvest_gas)
+            case Kind.SWEEP:
+                return build_sweep(self._contracts)
+
+    def plan(
+        self, connection: Connection, action: Action, snapshot: Snapshot, *, now_s: int
+    ) -> str | None:
+        """Write an action's intent, and its batch with it; return its id, None for nothing to do.
+
+        The same decision at the same block is one intent, however often it is made.
+        """
+        call = self.build(connection, action, now_s=now_s)
+        if call is None:
+            return None
+        intent_id = build_intent_id(action.kind, call, block_hash=snapshot.block_hash)
+        is_new = intents.plan_intent(
+            connection,
+            intent_id=intent_id,
+            kind=action.kind.value,
+            reason=action.reason,
+            payload=call.payload(),
+            now_s=now_s,
+        )
+        if not is_new:
+            return None
+        if action.kind is Kind.HOLD:
+            for facts in snapshot.positions:
+                if facts.token_id in call.token_ids and facts.wanted_at_s is not None:
+                    intents.answer_demand(
+                        connection,
+                        token_id=facts.token_id,
+                        required_usdc=facts.required_usdc,
+                    )
+        return intent_id

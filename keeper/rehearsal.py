@@ -1,0 +1,103 @@
+"""The dry run: what a round would do, without a key and without a trace."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from contracts.chain import NodeRefused
+from contracts.errors import Reverted
+from keeper.decide import decide
+from keeper.errors import MirrorStale
+from keeper.facts import Action, Rules
+from keeper.jobs import Outcome, Report, judge
+from keeper.node import Node
+from keeper.planning import Planner
+from keeper.snapshot import SnapshotReader
+from ledger import intents
+from ledger.engine import read, write
+
+log = structlog.get_logger("keeper")
+
+
+class _Undone(Exception):
+    """Ends a transaction that must leave nothing behind."""
+
+
+class Rehearsal:
+    """A dry run: the whole path up to the signature, leaving nothing behind.
+
+    ``sender`` is whom the calls are simulated for; None leaves the simulation out.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        node: Node,
+        reader: SnapshotReader,
+        planner: Planner,
+        rules: Rules,
+        *,
+        sender: str | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._node = node
+        self._reader = reader
+        self._planner = planner
+        self._rules = rules
+        self._sender = sender
+        self._clock = clock
+
+    def run(self) -> Report:
+        """Log what a round would do, and what it would say to that. Raises like ``Keeper.tick``."""
+        report = Report()
+        now_s = int(self._clock())
+        try:
+            snapshot = self._reader.read(now_s=now_s)
+        except MirrorStale as error:
+            log.warning("mirror_stale", reason=str(error))
+            report.outcome, report.waits_for = Outcome.STALE, str(error)
+            return report
+        for action in decide(snapshot, self._rules):
+            self._rehearse(action, report, now_s=now_s)
+        with read(self._engine) as connection:
+            for intent in intents.load_open_intents(connection):
+                log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
+        report.outcome = judge(report)
+        return report
+
+    def _rehearse(self, action: Action, report: Report, *, now_s: int) -> None:
+        call = None
+        with _undone(self._engine) as connection:
+            call = self._planner.build(connection, action, now_s=now_s)
+        if call is None:
+            return
+        facts = {"kind": action.kind, "reason": action.reason, "items": len(action.items)}
+        if self._sender is None:
+            log.info("would_send", simulated=False, **facts)
+            report.acted[action.kind] += len(action.items)
+            return
+        request = {"from": self._sender, "to": call.to, "data": call.data}
+        try:
+            gas = self._node.estimate_gas(request) if call.gas is None else call.gas
+            self._node.call(request)
+        except (Reverted, NodeRefused) as error:
+            log.warning("would_fail", error=str(error), **facts)
+            report.failures.append(f"{action.kind}: {error}")
+            return
+        log.info("would_send", simulated=True, gas=gas, to=call.to, data=call.data[:10], **facts)
+        report.acted[action.kind] += len(action.items)
+
+
+@contextmanager
+def _undone(engine: Engine) -> Iterator[Connection]:
+    """Open a write transaction that is always rolled back."""
+    try:
+        with write(engine) as connection:
+            yield connection
+            raise _Undone
+    except _Undone:
+        pass
