@@ -1,0 +1,1 @@
+"""Buyers' HTTP: keys, catalogue, chat completions, receipts."""

@@ -1,0 +1,7 @@
+"""``python -m proxy``."""
+
+import sys
+
+from proxy.main import main
+
+sys.exit(main())

@@ -1,0 +1,177 @@
+"""The application: its lifespan, its routes and how exceptions become answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import Engine
+from starlette.exceptions import HTTPException
+
+from contracts.chain import open_web3
+from contracts.deployment import Deployment
+from contracts.errors import Retryable
+from ledger.errors import LedgerUnavailable
+from ledger.writer import GroupWriter
+from proxy.catalogue import Catalogue
+from proxy.completions import Completions
+from proxy.errors import (
+    ApiError,
+    RequestRejected,
+    bad_request,
+    internal_error,
+    ledger_unavailable,
+)
+from proxy.front import ClientGone, Front
+from proxy.keys import KeyRing
+from proxy.meter import Meter
+from proxy.metrics import Metrics
+from proxy.prices import PriceBook, load_prices
+from proxy.routes import router
+from proxy.services import Services
+from proxy.settings import ProxySettings
+from proxy.signatures import SignatureChecker
+from proxy.upstream import HttpUpstream, Upstream
+
+log = structlog.get_logger("proxy")
+
+ABANDONED_TIMEOUT_S: Final = 1.0
+"""How long requests may go on that the server has cut off: it has waited for them before."""
+
+DESCRIPTION: Final = """
+Paid AI inference from the yield of a deposit. Amounts named `*-usdc` or `*_usdc` are integers of
+1e-6 USDC. Errors are OpenAI-shaped, so every OpenAI SDK raises its right class.
+"""
+
+
+def create_app(
+    settings: ProxySettings,
+    deployment: Deployment,
+    engine: Engine,
+    *,
+    make_upstream: Callable[[ProxySettings], Upstream] = HttpUpstream,
+) -> Front:
+    """Build the ASGI application over a migrated ledger. Connects to nothing before its lifespan.
+
+    ``make_upstream`` is called in the running event loop.
+    """
+    prices = load_prices(settings.prices_file)
+    web3 = open_web3(settings.rpc_url.get_secret_value())
+    checker = SignatureChecker(web3, multicall3=deployment.multicall3)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        upstream = make_upstream(settings)
+        writer = GroupWriter(engine)
+        services = _build_services(settings, deployment, engine, writer, upstream, prices, checker)
+        app.state.services = services
+        await services.catalogue.refresh()
+        loops = [
+            asyncio.create_task(_repeat(services.catalogue.refresh, settings.catalogue_interval_s)),
+            asyncio.create_task(_repeat(lambda: _sweep(services), settings.sweep_interval_s)),
+        ]
+        try:
+            yield
+        finally:
+            await services.completions.drain(ABANDONED_TIMEOUT_S)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await upstream.close()
+            # In a thread: what was submitted is still written, which may take a while.
+            await asyncio.to_thread(writer.close)
+
+    app = FastAPI(title="Current", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app.include_router(router)
+    _handle_exceptions(app)
+    return Front(app)
+
+
+def _build_services(
+    settings: ProxySettings,
+    deployment: Deployment,
+    engine: Engine,
+    writer: GroupWriter,
+    upstream: Upstream,
+    prices: PriceBook,
+    checker: SignatureChecker,
+) -> Services:
+    rules = settings.admission_rules()
+    meter = Meter(engine, writer, rules, timeout_s=settings.ledger_timeout_s)
+    metrics = Metrics()
+    catalogue = Catalogue(upstream, prices)
+    completions = Completions(
+        meter=meter,
+        upstream=upstream,
+        catalogue=catalogue,
+        prices=prices,
+        metrics=metrics,
+        in_flight_max=settings.requests_in_flight_max,
+    )
+    return Services(
+        ring=KeyRing(settings.key_secrets(), deployment.chain_id, deployment.position),
+        meter=meter,
+        catalogue=catalogue,
+        completions=completions,
+        checker=checker,
+        metrics=metrics,
+        body_bytes_max=settings.body_bytes_max,
+        body_timeout_s=settings.body_timeout_s,
+    )
+
+
+async def _repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await step()
+        except Retryable as error:
+            log.warning("background_step_failed", error=str(error))
+        except Exception:
+            log.exception("background_step_failed")
+
+
+async def _sweep(services: Services) -> None:
+    swept = await services.meter.sweep()
+    services.metrics.swept_total += swept
+    if swept:
+        log.warning("leases_swept", reservations=swept)
+
+
+def _handle_exceptions(app: FastAPI) -> None:
+    def answer(error: ApiError) -> Response:
+        headers = dict(error.headers)
+        return Response(error.body(), error.status, headers, media_type="application/json")
+
+    @app.exception_handler(ApiError)
+    async def on_api_error(_: Request, error: ApiError) -> Response:
+        return answer(error)
+
+    @app.exception_handler(LedgerUnavailable)
+    async def on_ledger_error(_: Request, error: LedgerUnavailable) -> Response:
+        log.error("ledger_unavailable", error=str(error))
+        return answer(ledger_unavailable())
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(_: Request, error: RequestValidationError) -> Response:
+        problem = error.errors()[0]
+        param = ".".join(str(part) for part in problem["loc"][1:]) or None
+        return answer(bad_request("invalid_request", str(problem["msg"]), param=param))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        headers = dict(error.headers or {})
+        return answer(RequestRejected(error.status_code, code, error.detail, headers=headers))
+
+    @app.exception_handler(ClientGone)
+    async def on_client_gone(_: Request, __: ClientGone) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    @app.exception_handler(Exception)
+    async def on_exception(request: Request, error: Exception) -> Response:
+        log.error("internal_error", path=request.url.path, exc_info=error)
+        return answer(internal_error())

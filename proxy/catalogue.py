@@ -1,0 +1,114 @@
+"""Which models there are, live from upstream, and what each costs."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+
+from proxy.errors import ApiError
+from proxy.prices import PriceBook, Terms
+from proxy.upstream import Upstream
+
+log = structlog.get_logger("proxy")
+
+FRESH_S: Final = 2.0
+"""A list younger than this is shown as it is; an older one is fetched again first."""
+
+MODELS_MAX: Final = 20_000
+_MODEL_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
+_CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "context_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model; ``terms`` is None where nobody states its price."""
+
+    model_id: str
+    owned_by: str
+    terms: Terms | None
+    context_tokens: int | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the model as the catalogue shows it. Prices in 1e-6 USDC per 1e6 tokens."""
+        price = None if self.terms is None else self.terms.price
+        return {
+            "id": self.model_id,
+            "owned_by": self.owned_by,
+            "input_usdc_per_mtok": None if price is None else price.input_usdc_per_mtok,
+            "output_usdc_per_mtok": None if price is None else price.output_usdc_per_mtok,
+            "price_source": None if self.terms is None else self.terms.source,
+            "context_tokens": self.context_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The models at one moment. ``fallback``: upstream did not say, so the list may be wrong."""
+
+    models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
+    fallback: bool = True
+    fetched_at: float = float("-inf")
+    """On the monotonic clock."""
+
+
+class Catalogue:
+    """Keeps the newest list of models; the request path reads it without waiting."""
+
+    def __init__(self, upstream: Upstream, prices: PriceBook) -> None:
+        self._upstream = upstream
+        self._prices = prices
+        self._lock = asyncio.Lock()
+        self.snapshot = Snapshot(self._build({"id": name} for name in prices.operator))
+
+    async def refresh(self, *, older_than_s: float = 0.0) -> Snapshot:
+        """Fetch the list again unless it is young. Never raises: see ``Snapshot.fallback``.
+
+        While upstream is down the last list stands; before the first, the operator's price file.
+        """
+        async with self._lock:
+            if time.monotonic() - self.snapshot.fetched_at < older_than_s:
+                return self.snapshot
+            try:
+                entries = await self._upstream.fetch_models()
+            except ApiError as error:
+                if not self.snapshot.fallback:
+                    log.warning("catalogue_lost", code=error.code)
+                models, fallback = self.snapshot.models, True
+            else:
+                models, fallback = self._build(entries[:MODELS_MAX]), False
+                if self.snapshot.fallback:
+                    log.info("catalogue_loaded", models=len(models))
+            self.snapshot = Snapshot(models, fallback, time.monotonic())
+            return self.snapshot
+
+    def _build(self, entries: Iterable[Mapping[str, Any]]) -> Mapping[str, Model]:
+        models = {}
+        for entry in entries:
+            model_id = entry["id"]
+            if _MODEL_ID.fullmatch(model_id) is None:
+                continue  # it goes into a header
+            terms = self._prices.find_terms(model_id)
+            owner = entry.get("owned_by")
+            models[model_id] = Model(
+                model_id=model_id,
+                owned_by=owner if isinstance(owner, str) else "unknown",
+                terms=terms,
+                context_tokens=_read_context(entry, terms),
+            )
+        return MappingProxyType(models)
+
+
+def _read_context(entry: Mapping[str, Any], terms: Terms | None) -> int | None:
+    """Return the context: the operator's word, else upstream's, else the data set's."""
+    if terms is not None and terms.source == "operator" and terms.context_tokens is not None:
+        return terms.context_tokens
+    for name in _CONTEXT_FIELDS:
+        value = entry.get(name)
+        if type(value) is int and value > 0:
+            return value
+    return None if terms is None else terms.context_tokens

@@ -1,0 +1,255 @@
+"""Every answer that is not a success, OpenAI-shaped, so that any SDK raises its right class.
+
+::
+
+    CurrentError
+    ├── Rejected ── RequestRejected   4xx: the request is wrong as things stand
+    └── Retryable ─ TryLater          5xx: the same request may succeed later
+
+Both carry status, code, message and the facts behind it (``*_usdc`` in 1e-6 USDC, times in ISO
+8601). The functions below build each refusal once; nothing here names upstream's URL or a secret.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from contracts.errors import CurrentError, Rejected, Retryable
+from ledger.errors import AllowanceFacts, RefusalReason, ReserveRefused
+
+RETRY_SOON_S: Final = 5
+
+_TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 429: "insufficient_quota"}
+_NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
+
+
+@dataclass(eq=False)
+class ApiError(CurrentError):
+    """An answer other than a success. ``str()`` of it is the message that the client sees."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    type: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def body(self) -> bytes:
+        """Return the JSON body."""
+        default = "invalid_request_error" if self.status < 500 else "api_error"
+        error = {
+            "message": self.message,
+            "type": self.type or _TYPES.get(self.status, default),
+            "code": self.code,
+            "param": self.param,
+            **self.facts,
+        }
+        return orjson.dumps({"error": error})
+
+
+class RequestRejected(ApiError, Rejected):
+    """4xx: repeating the request unchanged is pointless, at least for now."""
+
+
+class TryLater(ApiError, Retryable):
+    """5xx: not the client's doing; the same request may succeed later."""
+
+
+def bad_request(code: str, message: str, *, param: str | None = None) -> RequestRejected:
+    """400: a field is missing, of a wrong type or out of range."""
+    return RequestRejected(400, code, message, param)
+
+
+def missing_key() -> RequestRejected:
+    """401: no bearer token came with the request."""
+    message = "No API key: send 'Authorization: Bearer current_<tokenId>_<epoch>_<sig>'."
+    return _unauthorized("missing_api_key", message)
+
+
+def invalid_key() -> RequestRejected:
+    """401: the token is not a key that we signed."""
+    return _unauthorized("invalid_api_key", "The API key is not valid. Check that it is complete.")
+
+
+def key_revoked() -> RequestRejected:
+    """401: the key's epoch is not the position's any more."""
+    message = (
+        "This API key was revoked: the position's key epoch has changed on chain."
+        " Its owner can sign for a new key at POST /api/current/keys."
+    )
+    return _unauthorized("key_revoked", message)
+
+
+def _unauthorized(code: str, message: str) -> RequestRejected:
+    headers = {"www-authenticate": "Bearer", **_NO_RETRY}
+    return RequestRejected(401, code, message, headers=headers)
+
+
+def position_not_found() -> RequestRejected:
+    """404: the ledger's mirror knows no such position."""
+    message = "The position does not exist. If it was minted just now, try again in a few seconds."
+    return RequestRejected(404, "position_not_found", message, "tokenId")
+
+
+def receipt_not_found() -> RequestRejected:
+    """404: no such request, or it is another position's."""
+    message = "This position has no request with that id."
+    return RequestRejected(404, "receipt_not_found", message, "requestId")
+
+
+def model_not_found(model: str) -> RequestRejected:
+    """404: upstream offers no such model."""
+    message = f"There is no model {model[:200]!r}. GET /api/current/models lists what there is."
+    return RequestRejected(404, "model_not_found", message, "model")
+
+
+def model_not_priced(model: str) -> RequestRejected:
+    """400: nobody has said what the model costs, so it cannot be metered."""
+    message = f"The model {model[:200]!r} has no known price, so it cannot be used."
+    return RequestRejected(400, "model_not_priced", message, "model")
+
+
+def body_too_large(bytes_max: int) -> RequestRejected:
+    """413."""
+    return RequestRejected(413, "body_too_large", f"The body is longer than {bytes_max} bytes.")
+
+
+def unsupported_encoding() -> RequestRejected:
+    """415: the body is compressed."""
+    return RequestRejected(415, "unsupported_encoding", "Send the body without content-encoding.")
+
+
+def body_timeout() -> RequestRejected:
+    """408: the client did not send its body in time."""
+    return RequestRejected(408, "body_timeout", "The request body did not arrive in time.")
+
+
+def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) -> TryLater:
+    """503: no offer is provably that much cheaper than the reference price."""
+    best = (
+        "There is no reference price to prove a discount against."
+        if best_pct is None
+        else f"The best available discount is {best_pct}%."
+    )
+    return TryLater(
+        503,
+        "minimum_discount_not_met",
+        f"No offer for {model[:200]!r} meets the minimum discount of {minimum_pct}%. {best}",
+        "min_discount_pct",
+        type="no_discounted_offer",
+        facts={"minimum_discount_pct": minimum_pct, "best_available_discount_pct": best_pct},
+        headers=_NO_RETRY,
+    )
+
+
+def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -> TryLater:
+    """503: something that we depend on does not work; nothing is let through meanwhile."""
+    return TryLater(503, code, message, headers={"retry-after": str(retry_after_s)})
+
+
+def ledger_unavailable() -> TryLater:
+    """503: the ledger did not take the write, so the request was not let through."""
+    return unavailable("ledger_unavailable", "The ledger cannot be written now. Try again soon.")
+
+
+def chain_state_stale() -> TryLater:
+    """503: the mirror of the chain is too old to be trusted with money."""
+    message = "Our view of the chain is out of date, so nothing can be spent. Try again soon."
+    return unavailable("chain_state_stale", message)
+
+
+def overloaded() -> TryLater:
+    """503: as many requests are open as the operator allows."""
+    return unavailable("overloaded", "Too many requests are open. Try again.", retry_after_s=1)
+
+
+def settlement_failed() -> TryLater:
+    """502: there is an answer, but its charge could not be written; it is withheld."""
+    message = (
+        "The completion was generated, but settling its reservation failed, so the answer is"
+        " withheld. The reservation is given back when its lease runs out."
+    )
+    return TryLater(502, "settlement_failed", message, headers=_NO_RETRY)
+
+
+def upstream_failed(code: str, message: str, *, status: int = 502) -> TryLater:
+    """502 or 504: the model's provider failed; the reservation is given back."""
+    return TryLater(status, code, f"{message} You are not charged.")
+
+
+def internal_error() -> TryLater:
+    """500: a mistake of ours; the log has the details, the client gets none."""
+    return TryLater(500, "internal_error", "Something went wrong on our side.")
+
+
+def refused(refusal: ReserveRefused, *, now_s: int) -> ApiError:
+    """Translate the ledger's refusal of a reservation. ``now_s`` is the wall clock."""
+    match refusal.reason:
+        case RefusalReason.POSITION_NOT_FOUND:
+            return position_not_found()
+        case RefusalReason.KEY_REVOKED:
+            return key_revoked()
+        case RefusalReason.CHAIN_STATE_STALE:
+            return chain_state_stale()
+    assert refusal.facts is not None
+    facts = describe_facts(refusal.facts, now_s=now_s)
+    if refusal.reason is RefusalReason.HOLD_PENDING:
+        error: ApiError = unavailable(
+            "hold_pending",
+            "There is allowance for this request, and it is being set aside on chain now."
+            " Try again in a few seconds.",
+        )
+        error.facts = facts
+        return error
+    headers = dict(_NO_RETRY)
+    if refusal.reason is RefusalReason.DAILY_CAP_REACHED:
+        headers["retry-after"] = str(max(1, refusal.facts.resets_at_s - now_s))
+    message = _money_message(refusal.reason, facts)
+    return RequestRejected(429, str(refusal.reason), message, facts=facts, headers=headers)
+
+
+def _money_message(reason: RefusalReason, facts: Mapping[str, Any]) -> str:
+    need = (
+        f"This request may cost up to {facts['required_usdc']} and {facts['available_usdc']} is"
+        " available (1e-6 USDC)."
+    )
+    match reason:
+        case RefusalReason.NEVER_HARVESTED:
+            return (
+                "No yield has been harvested for this position yet, so there is nothing to spend."
+                f" The next harvest is due at {facts['next_harvest_at']}."
+            )
+        case RefusalReason.DAILY_CAP_REACHED:
+            return (
+                f"Today's share of the allowance does not cover this request. {need}"
+                f" It resets at {facts['resets_at']}."
+            )
+        case _:
+            return (
+                f"The harvested allowance does not cover this request. {need} Lower max_tokens,"
+                ' send "fit": true, or wait for the next harvest, due at'
+                f" {facts['next_harvest_at']}."
+            )
+
+
+def describe_facts(facts: AllowanceFacts, *, now_s: int) -> dict[str, Any]:
+    """Return the facts as they appear in a body. A harvest that is overdue is due now."""
+    return {
+        "required_usdc": facts.required_usdc,
+        "available_usdc": facts.available_usdc,
+        "held_usdc": facts.held_usdc,
+        "resets_at": format_time(facts.resets_at_s),
+        "next_harvest_at": format_time(max(facts.next_harvest_at_s, now_s)),
+    }
+
+
+def format_time(timestamp_s: int) -> str:
+    """Return Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(timestamp_s, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,142 @@
+"""The lean way in: chat completions bypass the framework, everything else goes through it.
+
+The same answer is reachable as a FastAPI route (``routes.py``), which is also what documents it.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from proxy.authentication import authenticate
+from proxy.completions import Answer
+from proxy.errors import (
+    ApiError,
+    body_timeout,
+    body_too_large,
+    internal_error,
+    unsupported_encoding,
+)
+from proxy.ids import new_request_id
+from proxy.services import Services
+
+log = structlog.get_logger("proxy")
+
+COMPLETIONS_PATH: Final = "/api/current/v1/chat/completions"
+
+
+DISCARD_FACTOR: Final = 4
+"""How many times the limit is read and thrown away, so that a client that is still sending gets to
+read why it is refused; beyond that the connection is closed on it."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Front:
+    """The ASGI application: gives every request its id, and serves completions itself."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = new_request_id()
+        if scope["path"] == COMPLETIONS_PATH and scope["method"] == "POST":
+            try:
+                answer = await answer_completion(
+                    scope, receive, self.app.state.services, request_id
+                )
+            except ClientGone:
+                return
+            await _send_answer(send, answer, request_id)
+            return
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                id_header = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message.get("headers", ()), id_header]
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+async def answer_completion(
+    scope: Scope, receive: Receive, services: Services, request_id: str
+) -> Answer:
+    """Authenticate, read and answer one completion request. Raises ``ClientGone`` only."""
+    started_s = time.monotonic()
+    try:
+        try:
+            claims = authenticate(_find_header(scope, b"authorization"), services.ring)
+            raw = await read_body(scope, receive, services)
+        except ApiError as error:
+            services.metrics.observe_request(error.code, time.monotonic() - started_s)
+            raise
+        return await services.completions.complete(claims, raw, request_id)
+    except ApiError as error:
+        return build_error_answer(error)
+    except ClientGone:
+        raise
+    except Exception:
+        log.exception("internal_error", request_id=request_id)
+        return build_error_answer(internal_error())
+
+
+def build_error_answer(error: ApiError) -> Answer:
+    """Return the answer for an error of a completion: it costs nothing."""
+    headers = {"content-type": "application/json", "x-current-cost-usdc": "0", **error.headers}
+    if error.status in (408, 413):
+        headers["connection"] = "close"  # the rest of the body may not be read
+    return Answer(error.status, headers, error.body())
+
+
+async def read_body(scope: Scope, receive: Receive, services: Services) -> bytes:
+    """Return the whole body. Raises 408, 413 or 415 as ``ApiError``, and ``ClientGone``."""
+    bytes_max = services.body_bytes_max
+    if _find_header(scope, b"content-encoding") not in (None, b"identity"):
+        raise unsupported_encoding()
+    length = _find_header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > DISCARD_FACTOR * bytes_max:
+        raise body_too_large(bytes_max)
+    chunks, size, more = [], 0, True
+    try:
+        async with asyncio.timeout(services.body_timeout_s):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size <= bytes_max:
+                    chunks.append(chunk)
+                elif size > DISCARD_FACTOR * bytes_max:
+                    break
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise body_timeout() from None
+    if size > bytes_max:
+        raise body_too_large(bytes_max)
+    return b"".join(chunks)
+
+
+def _find_header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def _send_answer(send: Send, answer: Answer, request_id: str) -> None:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    headers.append((b"x-request-id", request_id.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,95 @@
+"""API keys: ``current_<tokenId>_<epoch>_<sig>``. Pure.
+
+``sig`` is base64url, without padding, of an 8-byte key id followed by an HMAC-SHA256 over chain id,
+position contract, token id, epoch and key id. A key needs no database row to be verified; the
+epoch in it is compared with the chain's by the ledger. One key has one spelling: whatever is not
+canonical is refused.
+"""
+
+import hmac
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+KEY_ID_BYTES: Final = 8
+INTEGER_MAX: Final = 2**63 - 1
+"""Largest token id and epoch that the ledger stores."""
+
+_DOMAIN: Final = b"Current API key v1"
+_SIG_CHARACTERS: Final = 54  # 40 bytes, six bits a character, no padding
+_KEY: Final = re.compile(
+    rf"current_(0|[1-9][0-9]{{0,18}})_(0|[1-9][0-9]{{0,18}})_([A-Za-z0-9_-]{{{_SIG_CHARACTERS}}})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaims:
+    """What a key says: whose allowance, of which epoch, and which key it is (hex)."""
+
+    token_id: int
+    key_epoch: int
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The live secrets, bound to one chain and one position contract.
+
+    The first secret signs, every one verifies: rotate by putting a new one in front.
+    """
+
+    secrets: Sequence[bytes]
+    chain_id: int
+    position: str
+
+    def __post_init__(self) -> None:
+        assert self.secrets
+        assert len(bytes.fromhex(self.position.removeprefix("0x"))) == 20
+
+    def __repr__(self) -> str:
+        return f"KeyRing({len(self.secrets)} secrets, chain_id={self.chain_id})"
+
+    def build_key(self, claims: KeyClaims) -> str:
+        """Return the API key for ``claims``, signed with the first secret."""
+        key_id = bytes.fromhex(claims.key_id)
+        assert len(key_id) == KEY_ID_BYTES
+        sig = urlsafe_b64encode(key_id + self._sign(self.secrets[0], claims)).rstrip(b"=").decode()
+        return f"current_{claims.token_id}_{claims.key_epoch}_{sig}"
+
+    def verify_key(self, key: str) -> KeyClaims | None:
+        """Return what a key says if one of the secrets signed it, else None. Never raises.
+
+        Says nothing of the epoch being the current one.
+        """
+        # fullmatch, and a pattern without \d: no trailing newline, no digits of other scripts.
+        match = _KEY.fullmatch(key)
+        if match is None:
+            return None
+        token_id, key_epoch = int(match[1]), int(match[2])
+        if token_id > INTEGER_MAX or key_epoch > INTEGER_MAX:
+            return None
+        encoded = match[3].encode()
+        decoded = urlsafe_b64decode(encoded + b"==")
+        if urlsafe_b64encode(decoded).rstrip(b"=") != encoded:
+            return None  # unused trailing bits are set
+        claims = KeyClaims(token_id, key_epoch, decoded[:KEY_ID_BYTES].hex())
+        given = decoded[KEY_ID_BYTES:]
+        # Every secret is tried, so that the time does not tell which one it was.
+        valid = [hmac.compare_digest(self._sign(secret, claims), given) for secret in self.secrets]
+        return claims if any(valid) else None
+
+    def _sign(self, secret: bytes, claims: KeyClaims) -> bytes:
+        message = b"".join(
+            (
+                _DOMAIN,
+                self.chain_id.to_bytes(32, "big"),
+                bytes.fromhex(self.position.removeprefix("0x")),
+                claims.token_id.to_bytes(32, "big"),
+                claims.key_epoch.to_bytes(32, "big"),
+                bytes.fromhex(claims.key_id),
+            )
+        )
+        return hmac.digest(secret, message, sha256)

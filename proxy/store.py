@@ -1,0 +1,181 @@
+"""What the proxy reads from the ledger, besides what it writes. Each takes a read snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from ledger.batches import load_batch_receipts, receipt_of
+from ledger.errors import AllowanceFacts
+from ledger.metering import build_facts, insert_or_ignore
+from ledger.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.positions import PositionState, get_allowance
+from ledger.receipts import build_proof
+from ledger.tables import ApiKey, Batch, Position, Usage, table_of
+from proxy.errors import format_time
+from proxy.keys import KeyClaims
+
+_api_key = table_of(ApiKey)
+_batch = table_of(Batch)
+_position = table_of(Position)
+_usage = table_of(Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a key may be used: its position's epoch, owner and the mirror they are from."""
+
+    key_epoch: int
+    owner: str
+    mirror: MirrorState | None
+
+
+def load_standing(connection: Connection, token_id: int) -> Standing | None:
+    """Return a position's standing, or None where the mirror has no such position."""
+    row = connection.execute(
+        select(_position.c.key_epoch, _position.c.owner).where(_position.c.token_id == token_id)
+    ).one_or_none()
+    return None if row is None else Standing(int(row[0]), str(row[1]), load_mirror(connection))
+
+
+def load_facts(connection: Connection, token_id: int, *, now_s: int) -> AllowanceFacts | None:
+    """Return a position's allowance in numbers, or None where there is no such position."""
+    row = _load_position(connection, token_id)
+    return None if row is None else build_facts(row, required_usdc=0, now_s=now_s)
+
+
+def load_position_view(
+    connection: Connection, token_id: int, *, now_s: int
+) -> dict[str, Any] | None:
+    """Return the public view of a position, or None. Amounts in 1e-6 USDC."""
+    row = _load_position(connection, token_id)
+    if row is None:
+        return None
+    state = load_state_from_row(row)
+    facts = build_facts(row, required_usdc=0, now_s=now_s)
+    mirror = load_mirror(connection)
+    return {
+        "token_id": state.token_id,
+        "owner": state.owner,
+        "key_epoch": state.key_epoch,
+        "model_tier": state.model_tier,
+        "daily_smoothing_bps": state.daily_smoothing_bps,
+        "vault": state.vault,
+        "principal_usdc": state.principal_usdc,
+        "allowance": _describe_allowance(state, facts, now_s=now_s),
+        "harvest": {
+            "interval_s": state.harvest_interval_s,
+            "last_at": format_time(state.last_harvest_at_s) if state.last_harvest_at_s else None,
+            "next_at": format_time(max(facts.next_harvest_at_s, now_s)),
+        },
+        "mirror": None if mirror is None else _describe_mirror(mirror, now_s=now_s),
+    }
+
+
+def _describe_allowance(
+    state: PositionState, facts: AllowanceFacts, *, now_s: int
+) -> dict[str, Any]:
+    allowance = get_allowance(state, now_s=now_s)
+    return {
+        "credited_usdc": state.credited_usdc,
+        "spent_usdc": state.spent_usdc,
+        "withdrawn_usdc": state.withdrawn_usdc,
+        "unspent_usdc": allowance.unspent_usdc,
+        "held_usdc": facts.held_usdc,
+        "in_flight_usdc": facts.drawn_usdc,
+        "remaining_today_usdc": facts.available_usdc,
+        "day_cap_usdc": allowance.day_cap_usdc,
+        "day_spent_usdc": allowance.day_spent_usdc,
+        "resets_at": format_time(facts.resets_at_s),
+    }
+
+
+def _describe_mirror(mirror: MirrorState, *, now_s: int) -> dict[str, Any]:
+    return {
+        "block_number": mirror.block_number,
+        "block_hash": mirror.block_hash,
+        "age_s": mirror.age_s(now_s=now_s),
+    }
+
+
+def load_receipt_view(
+    connection: Connection, request_id: str, *, token_id: int
+) -> dict[str, Any] | None:
+    """Return a request's receipt, with its proof once it is in a batch.
+
+    None where the request is unknown or another position's: the two look the same to a caller.
+    """
+    usage = (
+        connection.execute(
+            select(_usage).where(_usage.c.request_id == request_id, _usage.c.token_id == token_id)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if usage is None:
+        return None
+    view = {
+        name: usage[name]
+        for name in (
+            "request_id",
+            "state",
+            "token_id",
+            "key_epoch",
+            "key_id",
+            "model",
+            "ceiling_usdc",
+            "cost_usdc",
+            "input_usdc_per_mtok",
+            "output_usdc_per_mtok",
+            "prompt_tokens",
+            "completion_tokens",
+            "void_reason",
+        )
+    }
+    view["reserved_at_s"] = usage["reserved_at_s"]
+    view["posted_at_s"] = None if usage["cost_usdc"] is None else usage["resolved_at_s"]
+    view["leaf"] = None if usage["cost_usdc"] is None else "0x" + receipt_of(usage).leaf().hex()
+    view["settlement"] = _load_settlement(connection, usage)
+    return view
+
+
+def _load_settlement(connection: Connection, usage: RowMapping) -> Mapping[str, Any] | None:
+    """Return the batch that charges a request and the proof that the request is in it."""
+    if usage["batch_id"] is None:
+        return None
+    batch = (
+        connection.execute(select(_batch).where(_batch.c.batch_id == usage["batch_id"]))
+        .mappings()
+        .one()
+    )
+    receipts = load_batch_receipts(connection, usage["batch_id"])
+    index = [receipt.request_id for receipt in receipts].index(usage["request_id"])
+    proof = build_proof([receipt.leaf() for receipt in receipts], index)
+    return {
+        "batch_id": batch["batch_id"],
+        "state": batch["state"],
+        "receipts_root": batch["receipts_root"],
+        "proof": ["0x" + sibling.hex() for sibling in proof],
+        "block_number": batch["settled_block"],
+        "tx_hash": batch["settled_tx_hash"],
+    }
+
+
+def save_issued_key(connection: Connection, claims: KeyClaims, *, now_s: int) -> None:
+    """Record that a key was issued; the key itself is not stored anywhere."""
+    values = {
+        "key_id": claims.key_id,
+        "token_id": claims.token_id,
+        "key_epoch": claims.key_epoch,
+        "issued_at_s": now_s,
+    }
+    insert_or_ignore(connection, _api_key, values)
+
+
+def _load_position(connection: Connection, token_id: int) -> RowMapping | None:
+    return (
+        connection.execute(select(_position).where(_position.c.token_id == token_id))
+        .mappings()
+        .one_or_none()
+    )

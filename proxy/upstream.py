@@ -1,0 +1,191 @@
+"""The model's provider: any OpenAI-compatible endpoint, over one pooled client.
+
+Its errors are translated here, once. What a client is told never holds upstream's URL, key or
+stack traces.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from proxy.errors import ApiError, RequestRejected, TryLater, upstream_failed
+from proxy.settings import ProxySettings
+
+KEEPALIVE_S: Final = 4.0
+"""Below the five seconds after which common servers close: a closed connection loses a request."""
+
+MESSAGE_MAX: Final = 500
+_PASSED_STATUSES: Final = frozenset({400, 404, 409, 413, 422})
+_URLS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_TOKENS: Final = re.compile(r"\b(?:sk|pk|si|key|Bearer)[-_ ][\w-]{8,}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Upstream's successful answer: the bytes as they came, and the same parsed."""
+
+    raw: bytes
+    parsed: dict[str, Any]
+
+
+class Upstream(Protocol):
+    """What the proxy needs of a provider."""
+
+    @property
+    def name(self) -> str:
+        """What clients are told served them."""
+        ...
+
+    async def fetch_models(self) -> list[dict[str, Any]]:
+        """Return upstream's model list. Raises ``ApiError``."""
+        ...
+
+    async def complete(self, body: bytes) -> Completion:
+        """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class HttpUpstream:
+    """An OpenAI-compatible endpoint over HTTP. To be made inside a running event loop."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self._url = settings.upstream_url.get_secret_value()
+        self._key = settings.upstream_key.get_secret_value()
+        self._name = settings.upstream_name
+        self._bytes_max = settings.upstream_body_bytes_max
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        self._post_headers = {"content-type": "application/json"}
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(
+                total=settings.upstream_timeout_s,
+                sock_connect=settings.upstream_connect_timeout_s,
+            ),
+            connector=aiohttp.TCPConnector(
+                limit=settings.upstream_connections_max, keepalive_timeout=KEEPALIVE_S
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        self._list_timeout = aiohttp.ClientTimeout(total=2 * settings.upstream_connect_timeout_s)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def fetch_models(self) -> list[dict[str, Any]]:
+        """Return the entries of upstream's model list that have an id. Raises ``ApiError``."""
+        parsed = await self._request("GET", "/models", None, self._list_timeout)
+        data = parsed.parsed.get("data")
+        if not isinstance(data, list):
+            raise _invalid_response()
+        return [
+            entry
+            for entry in data
+            if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry["id"]
+        ]
+
+    async def complete(self, body: bytes) -> Completion:
+        """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
+        return await self._request("POST", "/chat/completions", body, None)
+
+    async def _request(
+        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None
+    ) -> Completion:
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers=None if body is None else self._post_headers,
+                allow_redirects=False,
+                **options,
+            ) as response:
+                raw = await self._read(response)
+                if response.status != 200:
+                    raise self._translate(response, raw)
+        except TimeoutError as error:
+            message = "The model's provider did not answer in time."
+            raise upstream_failed("upstream_timeout", message, status=504) from error
+        except aiohttp.ClientConnectorError as error:
+            message = "The model's provider cannot be reached."
+            raise upstream_failed("upstream_unreachable", message) from error
+        except (aiohttp.ClientError, OSError) as error:
+            message = "The model's provider broke off its answer."
+            raise upstream_failed("upstream_disconnected", message) from error
+        try:
+            parsed = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise _invalid_response() from None
+        if not isinstance(parsed, dict):
+            raise _invalid_response()
+        return Completion(raw, parsed)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise _invalid_response()  # not asked for
+        chunks, size = [], 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > self._bytes_max:
+                raise _invalid_response()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _translate(self, response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+        """Keep the status and meaning of what the client can mend; call the rest a failure."""
+        status = response.status
+        if status in _PASSED_STATUSES:
+            message, param = self._read_error(raw)
+            return RequestRejected(status, "upstream_rejected", message, param)
+        if status == 429:
+            error: ApiError = TryLater(
+                503, "upstream_rate_limited", "The model's provider is busy. You are not charged."
+            )
+            retry_after = response.headers.get("retry-after", "")
+            error.headers = {"retry-after": retry_after if retry_after.isdecimal() else "5"}
+            return error
+        return upstream_failed(
+            "upstream_error", f"The model's provider failed with HTTP status {status}."
+        )
+
+    def _read_error(self, raw: bytes) -> tuple[str, str | None]:
+        """Return upstream's message and param, cleaned of whatever looks secret or internal."""
+        fallback = "The model's provider rejected the request."
+        try:
+            error = orjson.loads(raw)["error"]
+            message = error if isinstance(error, str) else error["message"]
+            param = None if isinstance(error, str) else error.get("param")
+        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+            return fallback, None
+        if not isinstance(message, str):
+            return fallback, None
+        cleaned_param = self._clean(param) if isinstance(param, str) else None
+        return self._clean(message) or fallback, cleaned_param
+
+    def _clean(self, text: str) -> str:
+        parts = urlsplit(self._url)
+        for secret in filter(None, (self._key, self._url, parts.netloc, parts.hostname)):
+            text = text.replace(secret, "…")
+        text = _TOKENS.sub("…", _URLS.sub("…", text))
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        return printable[:MESSAGE_MAX].strip()
+
+
+def _invalid_response() -> ApiError:
+    message = "The model's provider sent an answer that is not a completion."
+    return upstream_failed("upstream_invalid_response", message)
