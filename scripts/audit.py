@@ -1,0 +1,204 @@
+"""``current audit``: the ledger's invariants, against its own rows and against the chain.
+
+L1, L3 and L4 need the ledger only. L5 compares every mirrored position with the contracts' own
+views at the mirrored block. L6 mirrors the chain again into a ledger of its own and compares the
+rows.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Table, select
+from web3 import Web3
+
+from contracts.bindings import Contracts, bind_contracts
+from contracts.chain import ChainReader, NodeUnavailable, open_web3, translated
+from contracts.deployment import Deployment
+from indexer.sync import Follower, SyncRules
+from ledger.audit import Violation, find_violations
+from ledger.engine import open_engine, read, write
+from ledger.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.positions import PositionState, get_allowance
+from ledger.schema import bind_deployment, migrate
+from ledger.tables import Event, Position, table_of
+
+_event = table_of(Event)
+_position = table_of(Position)
+
+ACCOUNT_FIELDS: Final = (
+    "credited",
+    "spent",
+    "withdrawn",
+    "held",
+    "holdExpiresAt",
+    "dayCap",
+    "daySpent",
+    "keyEpoch",
+)
+"""What ``accountOf`` returns, in its order."""
+
+_OWN_COLUMNS: Final = ("drawn_usdc", "hold_unconfirmed_usdc", "hold_confirmed_expires_at_s")
+"""Columns of ``position`` that the chain does not determine."""
+
+
+def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]:
+    """Return everything that breaks an invariant; an empty list is a clean bill.
+
+    Reads one snapshot of the ledger, and the chain at the block that it mirrors.
+    """
+    contracts = bind_contracts(web3, deployment)
+    with read(engine) as connection:
+        violations = find_violations(connection)
+        cursor = load_mirror(connection)
+        if cursor is None:
+            return [*violations, Violation("L5", "mirror", "nothing is mirrored yet")]
+        header = ChainReader(web3).fetch_header(cursor.block_number)
+        if header is None or header.block_hash != cursor.block_hash:
+            detail = f"block {cursor.block_number} is not {cursor.block_hash} on the chain"
+            return [*violations, Violation("L5", "mirror", detail)]
+        violations += _find_l5(connection, contracts, cursor)
+        violations += _find_l6(connection, web3, deployment, cursor)
+    return violations
+
+
+def _find_l5(
+    connection: Connection, contracts: Contracts, cursor: MirrorState
+) -> Iterator[Violation]:
+    """L5: credited - spent - withdrawn >= 0, and every mirrored number is the contracts' own."""
+    supply = _call(contracts.position.functions.totalSupply(), cursor)
+    rows = connection.execute(select(_position).order_by(_position.c.token_id)).mappings().all()
+    if [row["token_id"] for row in rows] != list(range(supply)):
+        yield Violation("L5", "positions", f"{len(rows)} mirrored, {supply} on the chain")
+        return
+    owed = liabilities = 0
+    for row in rows:
+        state = load_state_from_row(row)
+        mirrored = _mirrored_figures(state, now_s=cursor.block_timestamp_s)
+        actual = _chain_figures(contracts, state.token_id, cursor)
+        owed += state.spent_usdc
+        liabilities += state.unspent_usdc
+        for name, value in actual.items():
+            if mirrored[name] != value:
+                detail = f"{name} is {mirrored[name]} in the mirror, {value} on the chain"
+                yield Violation("L5", f"position {state.token_id}", detail)
+    owed_now = _call(contracts.position.functions.owed(), cursor)
+    liabilities_now = _call(contracts.position.functions.liabilities(), cursor)
+    if liabilities_now - owed_now != liabilities:
+        detail = f"unspent credit is {liabilities}, the chain says {liabilities_now - owed_now}"
+        yield Violation("L5", "liabilities", detail)
+
+
+def _mirrored_figures(state: PositionState, *, now_s: int) -> dict[str, Any]:
+    allowance = get_allowance(state, now_s=now_s)
+    return {
+        "credited": state.credited_usdc,
+        "spent": state.spent_usdc,
+        "withdrawn": state.withdrawn_usdc,
+        "held": allowance.held_usdc,
+        "holdExpiresAt": state.hold_expires_at_s if now_s < state.hold_expires_at_s else 0,
+        "dayCap": allowance.day_cap_usdc,
+        "daySpent": allowance.day_spent_usdc,
+        "keyEpoch": state.key_epoch,
+        "remaining": allowance.remaining_usdc,
+        "owner": state.owner,
+        "vault": state.vault,
+        "principal": state.principal_usdc,
+        "shares": state.shares,
+        "harvestIntervalMinutes": state.harvest_interval_s // 60,
+        "lastHarvestAt": state.last_harvest_at_s,
+    }
+
+
+def _chain_figures(contracts: Contracts, token_id: int, cursor: MirrorState) -> dict[str, Any]:
+    position, adapter = contracts.position.functions, contracts.adapter.functions
+    account = _call(position.accountOf(token_id), cursor)
+    figures = dict(zip(ACCOUNT_FIELDS, account, strict=True))
+    figures["remaining"] = _call(position.remainingAllowance(token_id), cursor)
+    figures["owner"] = _call(position.ownerOf(token_id), cursor).lower()
+    vault, principal, shares, interval, last = _call(adapter.positionOf(token_id), cursor)
+    figures["vault"] = vault.lower()
+    figures["principal"], figures["shares"] = principal, shares
+    figures["harvestIntervalMinutes"], figures["lastHarvestAt"] = interval, last
+    return figures
+
+
+def _call(function: Any, cursor: MirrorState) -> Any:
+    with translated():
+        return function.call(block_identifier=cursor.block_number)
+
+
+def _find_l6(
+    connection: Connection, web3: Web3, deployment: Deployment, cursor: MirrorState
+) -> list[Violation]:
+    """L6: mirroring again from the deployment block yields the same events and positions."""
+    with tempfile.TemporaryDirectory(prefix="current-audit-") as directory:
+        again = open_engine(f"sqlite:///{Path(directory) / 'ledger.sqlite3'}")
+        try:
+            _mirror_again(again, web3, deployment, cursor)
+            with read(again) as fresh:
+                return [
+                    *_compare(connection, fresh, _event, cursor),
+                    *_compare(connection, fresh, _position, cursor),
+                ]
+        finally:
+            again.dispose()
+
+
+def _mirror_again(again: Engine, web3: Web3, deployment: Deployment, cursor: MirrorState) -> None:
+    migrate(again)
+    with write(again) as connection:
+        bind_deployment(connection, deployment)
+    # Window 0 reads everything up to the head in ranges; the head may be past the cursor.
+    rules = SyncRules(
+        confirmations=0, window_blocks=1, range_blocks_max=2_000, blocks_per_step_max=1_000
+    )
+    follower = Follower(again, PinnedReader(web3, cursor), deployment, rules)
+    while True:
+        follower.converge()
+        with read(again) as connection:
+            reached = load_mirror(connection)
+        if reached is not None and reached.block_hash == cursor.block_hash:
+            return
+
+
+class PinnedReader(ChainReader):
+    """A reader for which a given block is the head."""
+
+    def __init__(self, web3: Web3, cursor: MirrorState) -> None:
+        super().__init__(web3)
+        self._cursor = cursor
+
+    def fetch_head(self) -> Any:
+        header = self.fetch_header(self._cursor.block_number)
+        if header is None or header.block_hash != self._cursor.block_hash:
+            raise NodeUnavailable("the chain was reorganised during the audit; run it again")
+        return header
+
+
+def _compare(
+    live: Connection, fresh: Connection, table: Table, cursor: MirrorState
+) -> list[Violation]:
+    columns = [column for column in table.columns if column.name not in _OWN_COLUMNS]
+    keys = [column.name for column in table.primary_key.columns]
+    sides = []
+    for connection in (live, fresh):
+        rows = connection.execute(select(*columns)).mappings()
+        sides.append({tuple(row[key] for key in keys): dict(row) for row in rows})
+    live_rows, fresh_rows = sides
+    return [
+        Violation(
+            "L6",
+            f"{table.name} {key}",
+            f"live {live_rows.get(key)}, mirrored again up to block {cursor.block_number}"
+            f" {fresh_rows.get(key)}",
+        )
+        for key in sorted(live_rows.keys() | fresh_rows.keys())
+        if live_rows.get(key) != fresh_rows.get(key)
+    ]
+
+
+def open_for_audit(ledger_url: str, rpc_url: str) -> tuple[Engine, Web3]:
+    """Open the ledger and the node that an audit reads."""
+    return open_engine(ledger_url), open_web3(rpc_url)
