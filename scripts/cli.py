@@ -1,0 +1,211 @@
+"""The ``current`` command: every process and every tool of the project."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from eth_account import Account
+from rich.console import Console
+
+from contracts.deployment import load_deployment
+from contracts.errors import CurrentError
+
+
+@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Collect the commands; each imports what it runs only when it runs."""
+
+
+@cli.command()
+def demo() -> None:
+    """Walk the whole journey on a fresh local stack; exit 0 only if every step held."""
+    from scripts.demo import run_demo
+
+    _run(lambda console: run_demo(console))
+
+
+@cli.command()
+@click.option("--fresh", is_flag=True, help="Forget the earlier chain and ledger of this name.")
+@click.option("--name", default="devnet", show_default=True, help="The stack's folder in .current/")
+def up(fresh: bool, name: str) -> None:
+    """Start the local stack, or resume it, and leave it running."""
+    from scripts.up import run_up
+
+    _run(lambda console: run_up(console, fresh=fresh, name=name))
+
+
+def _run(action: Any) -> None:
+    from scripts.devnet import DevnetError
+    from scripts.ports import PortTaken
+    from scripts.processes import ProcessError
+
+    console = Console(highlight=False)
+    try:
+        action(console)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        sys.exit(130)
+    except (CurrentError, DevnetError, ProcessError, PortTaken, FileNotFoundError) as error:
+        console.print(f"[red]failed:[/red] {error}", soft_wrap=True)
+        sys.exit(1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def indexer(arguments: tuple[str, ...]) -> None:
+    """Mirror the chain into the ledger; `rebuild` drops the mirror and starts over."""
+    from indexer.main import main
+
+    sys.exit(main(arguments))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def keeper(arguments: tuple[str, ...]) -> None:
+    """Harvest, hold, settle and sweep; `once` does one round, for cron."""
+    from keeper.main import main
+
+    sys.exit(main(arguments))
+
+
+@cli.command()
+def proxy() -> None:
+    """Serve buyers: keys, models, chat completions, positions, receipts."""
+    from proxy.main import main
+
+    sys.exit(main())
+
+
+@cli.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("issue")
+@click.option("--token-id", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--private-key-file", type=click.Path(path_type=Path), required=True)
+@click.option("--api-url", default="http://127.0.0.1:8402/api/current", show_default=True)
+def issue(token_id: int, private_key_file: Path, api_url: str) -> None:
+    """Sign with a wallet's key and print an API key for its position."""
+    from scripts.devnet import issue_key
+
+    def action(_: Console) -> None:
+        try:
+            account = Account.from_key(private_key_file.read_text(encoding="ascii").strip())
+        except (OSError, ValueError) as error:
+            # Not the error's text: it may quote the key.
+            reason = f"{private_key_file} holds no private key: {type(error).__name__}"
+            raise click.ClickException(reason) from None
+        print(issue_key(api_url, account, token_id))
+
+    _run(action)
+
+
+@cli.group()
+def position() -> None:
+    """Positions."""
+
+
+@position.command("show")
+@click.argument("token_id", type=click.IntRange(0))
+@click.option("--api-url", default="http://127.0.0.1:8402/api/current", show_default=True)
+def show(token_id: int, api_url: str) -> None:
+    """Print a position as the proxy shows it, as JSON."""
+    answer = _get(f"{api_url}/positions/{token_id}")
+    print(json.dumps(answer, indent=2))
+
+
+@cli.command()
+@click.option("--name", default="devnet", show_default=True, help="A stack started by `up`.")
+@click.option("--ledger-url", envvar="CURRENT_LEDGER_URL", help="Instead of --name.")
+@click.option("--rpc-url", envvar="CURRENT_RPC_URL")
+@click.option("--deployment-file", envvar="CURRENT_DEPLOYMENT_FILE")
+def audit(
+    name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: str | None
+) -> None:
+    """Check the ledger's invariants against its rows and the chain; exit 1 if one is broken."""
+    from scripts.audit import audit as find_violations
+    from scripts.audit import open_for_audit
+    from scripts.up import StackRecord, load_stack_record
+
+    def action(console: Console) -> None:
+        if ledger_url is None or rpc_url is None or deployment_file is None:
+            record = load_stack_record(name)
+        else:
+            record = StackRecord(rpc_url, ledger_url, deployment_file, api_url="")
+        engine, web3 = open_for_audit(record.ledger_url, record.rpc_url)
+        deployment = load_deployment(Path(record.deployment_file))
+        violations = find_violations(engine, web3, deployment)
+        for violation in violations:
+            console.print(
+                f"[red]{violation.invariant}[/red] {violation.subject}: {violation.detail}",
+                soft_wrap=True,
+            )
+        if violations:
+            sys.exit(1)
+        console.print("[green]L1 to L6 hold[/green]: the ledger agrees with itself and the chain")
+
+    _run(action)
+
+
+@cli.group()
+def receipt() -> None:
+    """Receipts."""
+
+
+@receipt.command("verify")
+@click.argument("request_id", required=False)
+@click.option("--file", "path", type=click.Path(path_type=Path), help="A receipt saved as JSON.")
+@click.option("--api-key", envvar="CURRENT_API_KEY", help="To fetch the receipt.")
+@click.option("--name", default="devnet", show_default=True, help="A stack started by `up`.")
+@click.option("--rpc-url", envvar="CURRENT_RPC_URL")
+@click.option("--deployment-file", envvar="CURRENT_DEPLOYMENT_FILE")
+def verify(
+    request_id: str | None,
+    path: Path | None,
+    api_key: str | None,
+    name: str,
+    rpc_url: str | None,
+    deployment_file: str | None,
+) -> None:
+    """Check a receipt's Merkle proof against the root on chain; exit 1 if it fails."""
+    from contracts.chain import open_web3
+    from scripts.receipt import verify_receipt
+    from scripts.up import load_stack_record
+
+    def action(console: Console) -> None:
+        api_url = ""
+        node, record_file = rpc_url, deployment_file
+        if node is None or record_file is None:
+            stack = load_stack_record(name)
+            node, record_file, api_url = stack.rpc_url, stack.deployment_file, stack.api_url
+        if path is not None:
+            view = json.loads(path.read_text(encoding="utf-8"))
+        elif request_id is not None:
+            view = _get(f"{api_url}/receipts/{request_id}", api_key)
+        else:
+            raise click.UsageError("name a request id or --file")
+        deployment = load_deployment(Path(record_file))
+        tx_hash = verify_receipt(view, open_web3(node), deployment)
+        console.print(f"[green]valid[/green]: settled in {tx_hash}", soft_wrap=True)
+
+    _run(action)
+
+
+def _get(url: str, api_key: str | None = None) -> Any:
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=10)
+    except httpx.HTTPError as error:
+        raise click.ClickException(f"{url} did not answer: {type(error).__name__}") from error
+    if answer.status_code != 200:
+        raise click.ClickException(f"{answer.status_code}: {answer.text[:500]}")
+    return answer.json()
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

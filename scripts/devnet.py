@@ -1,0 +1,301 @@
+"""The whole stack on one machine: chain, contracts, model, indexer, keeper, proxy.
+
+``current up`` leaves it running; ``current demo`` walks the journey on it.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+from contracts.bindings import Contracts, bind, bind_contracts
+from contracts.chain import open_web3
+from contracts.deployment import Deployment, load_deployment
+from scripts.anvil import CHAIN_ID, Anvil, start_anvil
+from scripts.model import MODEL_ID
+from scripts.ports import free_port, preferred_port
+from scripts.processes import Stack
+from scripts.run_directory import RunDirectory
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PRICES: Final = Path(__file__).with_name("devnet_prices.toml")
+DEV_MNEMONIC: Final = "test test test test test test test test test test test junk"
+"""anvil's own; everybody knows these keys."""
+HISTORY_S: Final = 30 * 86_400
+"""How long before now the chain begins, so that a deposit has earned by the time it is used."""
+PROXY_PORT: Final = 8402
+ANVIL_PORT: Final = 8545
+
+
+class DevnetError(Exception):
+    """A step of the devnet failed; the message says which and where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devnet:
+    """A running stack, and what a person needs to use it."""
+
+    directory: RunDirectory
+    anvil: Anvil
+    web3: Web3
+    deployment: Deployment
+    contracts: Contracts
+    depositor: LocalAccount
+    proxy_url: str
+    model_url: str
+    was_deployed_before: bool
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.proxy_url}/api/current"
+
+    @property
+    def ledger_url(self) -> str:
+        return f"sqlite:///{self.directory.ledger_path}"
+
+    @property
+    def vault(self) -> Any:
+        return bind(self.web3, "MockVault", self.deployment.vault)
+
+
+def dev_account(index: int) -> LocalAccount:
+    """Return anvil's funded account ``index``: 0 deploys, 1 is the keeper, 2 the depositor."""
+    Account.enable_unaudited_hdwallet_features()
+    account: LocalAccount = Account.from_mnemonic(
+        DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}"
+    )
+    return account
+
+
+def start_devnet(
+    stack: Stack,
+    *,
+    say: Callable[[str], None],
+    persistent: bool,
+    ports: tuple[int, int] | None = None,
+) -> Devnet:
+    """Start everything in ``stack`` and return when it serves.
+
+    ``persistent`` keeps the chain across restarts and starts a process again that dies. ``ports``
+    are the chain's and the proxy's; None takes free ones.
+    """
+    directory = stack.directory
+    anvil_port, proxy_port = ports if ports is not None else (0, free_port())
+    anvil = start_anvil(
+        stack,
+        port=anvil_port,
+        timestamp_s=int(time.time()) - HISTORY_S,
+        state_path=directory.anvil_state if persistent else None,
+    )
+    model_url = f"http://127.0.0.1:{_start_model(stack, restart=persistent)}/v1"
+    record = directory.deployments / f"{CHAIN_ID}.json"
+    was_deployed_before = record.exists()
+    if not was_deployed_before:
+        say("deploying the contracts with Ape")
+        _deploy(stack, anvil)
+    deployment = load_deployment(record)
+    _start_services(stack, anvil, record, model_url, proxy_port, restart=persistent)
+    web3 = open_web3(anvil.url)
+    return Devnet(
+        directory=directory,
+        anvil=anvil,
+        web3=web3,
+        deployment=deployment,
+        contracts=bind_contracts(web3, deployment),
+        depositor=dev_account(2),
+        proxy_url=f"http://127.0.0.1:{proxy_port}",
+        model_url=model_url,
+        was_deployed_before=was_deployed_before,
+    )
+
+
+def preferred_ports() -> tuple[int, int]:
+    """Return the usual ports of chain and proxy, or free ones where those are taken."""
+    return preferred_port(ANVIL_PORT), preferred_port(PROXY_PORT)
+
+
+def _start_model(stack: Stack, *, restart: bool) -> int:
+    port = free_port()
+    command = [sys.executable, "-m", "scripts.model", "--port", str(port)]
+    stack.start(
+        "model",
+        command,
+        ready=lambda: _answers(f"http://127.0.0.1:{port}/v1/models"),
+        timeout_s=120,
+        cwd=ROOT,
+        restart=restart,
+    )
+    return port
+
+
+def _deploy(stack: Stack, anvil: Anvil) -> None:
+    """Run the deploy script as an operator would; raises ``DevnetError`` where it fails."""
+    record = stack.directory.deployments / f"{CHAIN_ID}.json"
+    command = [str(Path(sys.executable).with_name("ape")), "run", "deploy"]
+    command += ["--network", anvil.url, "--keeper", dev_account(1).address]
+    stack.start(
+        "deploy",
+        command,
+        env={
+            "APE_DATA_FOLDER": str(ROOT / ".ape"),
+            "CURRENT_DEPLOYMENTS_DIR": str(stack.directory.deployments),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        ready=record.exists,
+        timeout_s=180,
+        cwd=ROOT,
+    )
+    stack.stop("deploy")
+
+
+def _start_services(
+    stack: Stack, anvil: Anvil, record: Path, model_url: str, proxy_port: int, *, restart: bool
+) -> None:
+    directory = stack.directory
+
+    def common(prefix: str) -> dict[str, str]:
+        return {
+            f"{prefix}_RPC_URL": anvil.url,
+            f"{prefix}_LEDGER_URL": f"sqlite:///{directory.ledger_path}",
+            f"{prefix}_DEPLOYMENT_FILE": str(record),
+        }
+
+    python = [sys.executable, "-m"]
+    stack.start(
+        "indexer",
+        [*python, "indexer"],
+        env={**common("INDEXER"), "INDEXER_CONFIRMATIONS": "0", "INDEXER_POLL_INTERVAL_S": "0.2"},
+        cwd=ROOT,
+        restart=restart,
+    )
+    stack.start(
+        "keeper",
+        [*python, "keeper"],
+        env={
+            **common("KEEPER"),
+            "KEEPER_PRIVATE_KEY": dev_account(1).key.hex(),
+            "KEEPER_POLL_INTERVAL_S": "0.5",
+            "KEEPER_CONFIRMATIONS": "1",
+            "KEEPER_ETHER_PRICE_USDC": "0",
+            "KEEPER_SETTLE_MAX_AGE_S": "5",
+            "KEEPER_SWEEP_AMOUNT_USDC": "1",
+            "KEEPER_RELEASE_GRACE_S": "10",
+        },
+        cwd=ROOT,
+        restart=restart,
+    )
+    stack.start(
+        "proxy",
+        [*python, "proxy"],
+        env={
+            **common("PROXY"),
+            "PROXY_PORT": str(proxy_port),
+            "PROXY_KEY_SECRET_FILE": str(_key_secret_file(directory)),
+            "PROXY_UPSTREAM_URL": model_url,
+            "PROXY_UPSTREAM_NAME": "local-model",
+            "PROXY_PRICES_FILE": str(PRICES),
+        },
+        ready=lambda: _answers(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
+        timeout_s=60,
+        cwd=ROOT,
+        restart=restart,
+    )
+
+
+def _key_secret_file(directory: RunDirectory) -> Path:
+    """Return the file with this devnet's own key secret, made at its first start."""
+    path = directory.path / "key_secret"
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+        draft.replace(path)
+    return path
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def warp_to_now(devnet: Devnet) -> int:
+    """Let the chain's clock catch up with the real one; return by how many seconds it moved."""
+    before_s = int(devnet.web3.eth.get_block("latest")["timestamp"])
+    now_s = int(time.time())
+    if now_s > before_s:
+        devnet.web3.provider.make_request("evm_setNextBlockTimestamp", [now_s])  # type: ignore[arg-type]
+        devnet.web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+    return max(0, now_s - before_s)
+
+
+def wait_for(what: str, check: Callable[[], Any], stack: Stack, *, timeout_s: float = 60) -> Any:
+    """Return the first true answer of ``check``; raises ``DevnetError`` after ``timeout_s``."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        stack.check()
+        found = check()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise DevnetError(
+        f"{what} did not happen within {timeout_s:.0f} s; logs: {stack.directory.logs}"
+    )
+
+
+def send(devnet: Devnet, account: LocalAccount, call: Any) -> Any:
+    """Send one contract call as a plain wallet does, and return its receipt.
+
+    Raises ``DevnetError`` where it reverts.
+    """
+    transaction = call.build_transaction(
+        {
+            "from": account.address,
+            "nonce": devnet.web3.eth.get_transaction_count(account.address, "pending"),
+            "chainId": CHAIN_ID,
+        }
+    )
+    signed = account.sign_transaction(transaction)
+    tx_hash = devnet.web3.eth.send_raw_transaction(signed.raw_transaction)
+    receipt = devnet.web3.eth.wait_for_transaction_receipt(tx_hash, timeout=30, poll_latency=0.05)
+    if receipt["status"] != 1:
+        raise DevnetError(f"transaction {tx_hash.to_0x_hex()} reverted")
+    return receipt
+
+
+def issue_key(api_url: str, account: LocalAccount, token_id: int) -> str:
+    """Sign the reference's message with a wallet and trade it for an API key.
+
+    Raises ``DevnetError`` with the proxy's own words where it refuses.
+    """
+    from eth_account.messages import encode_defunct
+
+    timestamp_ms = int(time.time() * 1000)
+    text = f"Issue Current API key for token {token_id} at {timestamp_ms}"
+    signature = account.sign_message(encode_defunct(text=text)).signature.to_0x_hex()
+    body = {"tokenId": str(token_id), "signature": signature, "timestamp": timestamp_ms}
+    answer = httpx.post(f"{api_url}/keys", json=body, timeout=10)
+    if answer.status_code >= 300:
+        raise DevnetError(f"the proxy issued no key: {answer.status_code} {answer.text[:500]}")
+    return str(answer.json()["apiKey"])
+
+
+def curl_line(devnet: Devnet, api_key: str) -> str:
+    """Return a command that asks the model, ready to be pasted into a shell."""
+    return (
+        f"curl -s {devnet.api_url}/v1/chat/completions"
+        f" -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json'"
+        f""" -d '{{"model":"{MODEL_ID}","max_tokens":64,"messages":"""
+        """[{"role":"user","content":"Why is the sky blue?"}]}'"""
+    )
