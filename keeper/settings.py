@@ -29,7 +29,11 @@ class KeeperSettings(ProcessSettings):
         default=None, description="whom a dry run without a key pretends to be"
     )
 
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="least level that is logged",
+    )
 
     poll_interval_s: float = Field(
         default=2.0, gt=0, le=3_600, description="pause between two rounds of the daemon, seconds"
@@ -43,7 +47,9 @@ class KeeperSettings(ProcessSettings):
     receipt_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for a receipt in one round, seconds"
     )
-    receipt_poll_s: float = Field(default=0.25, gt=0, le=60)
+    receipt_poll_s: float = Field(
+        default=0.25, gt=0, le=60, description="pause between two looks for a receipt, seconds"
+    )
     replace_after_s: int = Field(
         default=60, ge=1, description="how long a transaction may be stuck before its fee is raised"
     )

@@ -53,8 +53,15 @@ class ProcessSettings(BaseSettings):
             return cls.model_validate(values)
         except ValidationError as error:
             problems = error.errors(include_input=False, include_url=False)
-            texts = [f"{prefix}{str(p['loc'][0]).upper()}: {p['msg']}" for p in problems]
+            texts = [
+                _describe_problem(prefix, problem["loc"], problem["msg"]) for problem in problems
+            ]
             raise SettingsInvalid("; ".join(texts)) from None
+
+
+def _describe_problem(prefix: str, location: tuple[int | str, ...], message: str) -> str:
+    # A check of several fields together has no location of its own.
+    return f"{prefix}{str(location[0]).upper()}: {message}" if location else message
 
 
 def _read_secret(name: str, path: str) -> str:

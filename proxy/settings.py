@@ -24,7 +24,11 @@ class ProxySettings(ProcessSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8402, ge=0, le=65_535, description="port to listen on; 0 = any free")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="least level that is logged",
+    )
 
     key_secret: SecretStr = Field(description="signs new API keys; 32 random bytes or more")
     key_secrets_previous: SecretStr = Field(
@@ -39,21 +43,35 @@ class ProxySettings(ProcessSettings):
         pattern="^[A-Za-z0-9._-]{1,64}$",
         description="what x-current-served-by says",
     )
-    upstream_connect_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    upstream_connect_timeout_s: float = Field(
+        default=5.0, gt=0, le=60, description="longest wait for a connection, seconds"
+    )
     upstream_timeout_s: float = Field(
         default=180.0, gt=0, le=3_600, description="longest wait for a whole completion, seconds"
     )
-    upstream_connections_max: int = Field(default=512, ge=1, le=65_536)
-    upstream_body_bytes_max: int = Field(default=16 * 1024**2, ge=1_024)
+    upstream_connections_max: int = Field(
+        default=512, ge=1, le=65_536, description="most connections to upstream at a time"
+    )
+    upstream_body_bytes_max: int = Field(
+        default=16 * 1024**2, ge=1_024, description="longest answer taken from upstream, bytes"
+    )
     catalogue_interval_s: float = Field(
         default=15.0, gt=0, le=3_600, description="pause between two looks at upstream's models"
     )
     prices_file: Path | None = Field(default=None, description="the operator's prices, TOML")
 
-    body_bytes_max: int = Field(default=4 * 1024**2, ge=1_024, description="longest request body")
-    body_timeout_s: float = Field(default=30.0, gt=0, description="longest wait for a request body")
-    requests_in_flight_max: int = Field(default=1_000, ge=1)
-    ledger_timeout_s: float = Field(default=15.0, gt=0, description="longest wait for one write")
+    body_bytes_max: int = Field(
+        default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
+    )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest wait for a body, seconds"
+    )
+    requests_in_flight_max: int = Field(
+        default=1_000, ge=1, description="most completions at a time; more are told to come again"
+    )
+    ledger_timeout_s: float = Field(
+        default=15.0, gt=0, description="longest wait for one write, seconds"
+    )
     drain_timeout_s: int = Field(
         default=30, ge=1, description="how long SIGTERM lets open requests finish, seconds"
     )
@@ -73,7 +91,9 @@ class ProxySettings(ProcessSettings):
         validate_default=True,
         description="how long a hold must outlive a reservation, seconds",
     )
-    sweep_interval_s: float = Field(default=15.0, gt=0)
+    sweep_interval_s: float = Field(
+        default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
+    )
 
     @field_validator("key_secret")
     @classmethod

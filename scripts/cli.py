@@ -127,9 +127,12 @@ def audit(
     name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: str | None
 ) -> None:
     """Check the ledger's invariants against its rows and the chain; exit 1 if one is broken."""
+    from ledger.logs import configure_logs
     from scripts.audit import audit as find_violations
     from scripts.audit import open_for_audit
     from scripts.up import StackRecord, load_stack_record
+
+    configure_logs(level="warning")
 
     def action(console: Console) -> None:
         if ledger_url is None or rpc_url is None or deployment_file is None:

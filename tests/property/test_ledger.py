@@ -72,6 +72,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=requests, token_id=st.sampled_from(TOKENS), ceiling=AMOUNTS)
     def reserve(self, token_id: int, ceiling: int) -> str:
+        return self.try_to_reserve(token_id, ceiling)
+
+    def try_to_reserve(self, token_id: int, ceiling: int) -> str:
         request_id = f"request-{len(self.entries)}"
         fits = self.drawn(token_id) + ceiling <= self.holds[token_id]
         with write(self.engine) as connection:
@@ -105,7 +108,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=requests, token_id=st.sampled_from(TOKENS), ceiling=st.integers(1, 60_000))
     def serve(self, token_id: int, ceiling: int) -> str:
-        request_id = self.reserve(token_id, ceiling)
+        request_id = self.try_to_reserve(token_id, ceiling)
         self.post(request_id, 50)
         return request_id
 

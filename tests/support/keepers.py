@@ -1,0 +1,230 @@
+"""A keeper, an indexer and a ledger around one real chain, for tests."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine, select, text
+
+from contracts.chain import ChainReader
+from indexer.sync import Follower, Outcome, SyncRules
+from keeper.facts import Kind
+from keeper.jobs import Keeper, Report
+from keeper.node import Node
+from keeper.rehearsal import Rehearsal
+from keeper.settings import KeeperSettings
+from keeper.transactor import no_checkpoint
+from keeper.wiring import House, build_keeper, build_rehearsal
+from ledger.engine import open_engine, read, write
+from ledger.intents import IntentRecord, load_intent
+from ledger.metering import AdmissionRules, Reservation, note_demand, post, reserve
+from ledger.mirror import load_drawn_mismatches, load_state
+from ledger.positions import PositionState
+from ledger.schema import bind_deployment, migrate
+from ledger.tables import Batch, Intent, Usage, table_of
+from tests.support.deploy import USDC, World
+
+SYNC_RULES = SyncRules(
+    confirmations=0, window_blocks=100, range_blocks_max=50, blocks_per_step_max=64
+)
+ADMISSION = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
+
+
+class Crash(BaseException):
+    """The process dies here: no handler of the keeper may catch it."""
+
+
+def crash_at(name: str) -> Callable[[str], None]:
+    """Return a checkpoint that dies the first time it is reached by ``name``."""
+    left = [name]
+
+    def checkpoint(reached: str) -> None:
+        if reached in left:
+            left.remove(reached)
+            raise Crash(reached)
+
+    return checkpoint
+
+
+@dataclass
+class Stage:
+    """One ledger beside one chain. ``ahead_s`` is added to the keeper's clock."""
+
+    world: World
+    engine: Engine
+    settings: dict[str, str] = field(default_factory=dict)
+    ahead_s: int = 0
+
+    # -------------------------------------------------------------------------------- the processes
+
+    def sync(self) -> None:
+        """Let the indexer catch up."""
+        follower = Follower(
+            self.engine, ChainReader(self.world.anvil.web3), self.world.deployment, SYNC_RULES
+        )
+        outcomes: list[Outcome] = []
+        while outcomes[-3:] != [Outcome.NOTHING_NEW] * 3:
+            outcomes.append(follower.converge())
+            assert len(outcomes) < 200
+
+    def keeper_settings(self, **changes: str) -> KeeperSettings:
+        """Return settings that act at once and wait for nothing, with ``changes``."""
+        key = self.world.accounts["keeper"].key.hex()
+        values = {
+            "RPC_URL": self.world.anvil.url,
+            "LEDGER_URL": str(self.engine.url),
+            "DEPLOYMENT_FILE": "unused",
+            "PRIVATE_KEY": key,
+            "CONFIRMATIONS": "2",
+            "RECEIPT_TIMEOUT_S": "0.3",
+            "RECEIPT_POLL_S": "0.01",
+            "SETTLE_MAX_AGE_S": "0",
+            "ETHER_PRICE_USDC": "0",
+            **self.settings,
+            **changes,
+        }
+        return KeeperSettings.from_environment({f"KEEPER_{k}": v for k, v in values.items()})
+
+    def house(self) -> House:
+        return House(
+            self.world.deployment, self.world.contracts, self.engine, Node(self.world.anvil.web3)
+        )
+
+    def keeper(self, checkpoint: Callable[[str], None] = no_checkpoint) -> Keeper:
+        """Start a keeper: a new process, as far as its memory goes."""
+        return build_keeper(
+            self.keeper_settings(),
+            self.house(),
+            threading.Event(),
+            clock=lambda: time.time() + self.ahead_s,
+            checkpoint=checkpoint,
+        )
+
+    def rehearsal(self) -> Rehearsal:
+        return build_rehearsal(self.keeper_settings(), self.house())
+
+    def tick(self) -> Report:
+        """Let a fresh keeper make one round, and the indexer see it."""
+        report = self.keeper().tick()
+        self.sync()
+        return report
+
+    # ------------------------------------------------------------------------------------ the world
+
+    def open_earning(self, yield_usdc: int = 20 * USDC) -> int:
+        """Open a position whose deposit has earned ``yield_usdc``, due for harvest."""
+        token_id = self.world.open_position()
+        self.world.earn(yield_usdc)
+        self.world.anvil.warp(1_800)
+        self.sync()
+        return token_id
+
+    def open_credited(self, yield_usdc: int = 20 * USDC) -> int:
+        """Open a position with harvested credit."""
+        token_id = self.open_earning(yield_usdc)
+        self.world.send("outsider", self.world.contracts.adapter.functions.harvest(token_id))
+        self.sync()
+        return token_id
+
+    def want(self, token_id: int, required_usdc: int = 0) -> None:
+        """Note demand, as the proxy does when a key is used."""
+        with write(self.engine) as connection:
+            note_demand(
+                connection,
+                token_id=token_id,
+                required_usdc=required_usdc,
+                now_s=int(time.time()),
+            )
+
+    def open_held(self) -> int:
+        """Open a position with credit and a hold on a part of it, mirrored."""
+        token_id = self.open_credited()
+        self.want(token_id)
+        report = self.tick()
+        assert report.acted == {Kind.HOLD: 1}, report
+        return token_id
+
+    def spend(self, token_id: int, cost_usdc: int, *, request_id: str = "request-1") -> None:
+        """Reserve and post, as the proxy does for a request."""
+        reservation = Reservation(
+            request_id=request_id,
+            token_id=token_id,
+            key_epoch=self.state(token_id).key_epoch,
+            key_id="key",
+            model="model",
+            ceiling_usdc=cost_usdc,
+            input_usdc_per_mtok=1,
+            output_usdc_per_mtok=1,
+        )
+        now_s = int(time.time())
+        with write(self.engine) as connection:
+            reserve(connection, reservation, ADMISSION, now_s=now_s)
+        with write(self.engine) as connection:
+            post(
+                connection,
+                request_id,
+                cost_usdc=cost_usdc,
+                prompt_tokens=1,
+                completion_tokens=1,
+                now_s=now_s,
+            )
+
+    # ---------------------------------------------------------------------------------- what is so
+
+    def state(self, token_id: int) -> PositionState:
+        """Return the mirrored position."""
+        with read(self.engine) as connection:
+            state = load_state(connection, token_id)
+        assert state is not None
+        return state
+
+    def chain_spent(self, token_id: int) -> int:
+        """Return what the contract says was settled for a position."""
+        return int(self.world.contracts.position.functions.accountOf(token_id).call()[1])
+
+    def settlements(self) -> list[str]:
+        """Return the batch ids that the chain settled."""
+        events = self.world.contracts.position.events.BatchSettled.get_logs(from_block=0)
+        return ["0x" + event["args"]["batchId"].hex() for event in events]
+
+    def usage_states(self) -> dict[str, str]:
+        with read(self.engine) as connection:
+            usage = table_of(Usage)
+            rows = connection.execute(select(usage.c.request_id, usage.c.state)).all()
+        return {str(request_id): str(state) for request_id, state in rows}
+
+    def batch_states(self) -> list[str]:
+        with read(self.engine) as connection:
+            batch = table_of(Batch)
+            rows = connection.execute(select(batch.c.state).order_by(batch.c.batch_id))
+            return [str(state) for state in rows.scalars()]
+
+    def intents(self) -> list[IntentRecord]:
+        """Return every intent, oldest first."""
+        with read(self.engine) as connection:
+            intent = table_of(Intent)
+            # SQLite's own order of insertion: the clock's seconds are too coarse.
+            ids = connection.execute(select(intent.c.intent_id).order_by(text("rowid"))).scalars()
+            found = [load_intent(connection, str(intent_id)) for intent_id in ids]
+        return [intent for intent in found if intent is not None]
+
+    def intent_states(self, kind: Kind) -> list[str]:
+        return [str(i.state) for i in self.intents() if i.kind == kind]
+
+    def assert_sound(self) -> None:
+        """Check L1, and that every position's spending is what the chain says."""
+        with read(self.engine) as connection:
+            assert load_drawn_mismatches(connection) == []
+
+
+def make_stage(world: World, path: Path) -> Stage:
+    """Return a stage with a fresh ledger in ``path``."""
+    engine = open_engine(f"sqlite:///{path / 'ledger.sqlite3'}")
+    migrate(engine)
+    with write(engine) as connection:
+        bind_deployment(connection, world.deployment)
+    stage = Stage(world, engine)
+    stage.sync()
+    return stage

@@ -1,0 +1,126 @@
+"""A real HTTP upstream on loopback, which answers well or misbehaves as it is told."""
+
+import asyncio
+import json
+from typing import Any, Final, Self
+
+from aiohttp import web
+
+MODEL: Final = "SmolLM2-135M-Instruct"
+USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+SECRET: Final = "upstream-token-0123456789"
+
+BEHAVIOURS: Final = (
+    "normal",
+    "slow",
+    "status_500",
+    "status_429",
+    "status_400",
+    "status_401",
+    "bad_json",
+    "not_a_completion",
+    "no_usage",
+    "huge_usage",
+    "absurd_usage",
+    "disconnect",
+    "huge_body",
+    "redirect",
+)
+
+
+def make_completion(text: str = "Hello!", usage: Any = USAGE) -> dict[str, Any]:
+    """Return a completion as a provider would."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    completion = {"id": "c-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
+    return completion if usage is None else {**completion, "usage": usage}
+
+
+class FakeProvider:
+    """An OpenAI-compatible server. Set ``behaviour``; read ``requests`` and ``peak``."""
+
+    def __init__(self) -> None:
+        self.behaviour = "normal"
+        self.delay_s = 0.0
+        self.models: list[dict[str, Any]] | None = [
+            {"id": MODEL, "object": "model", "owned_by": "devnet"},
+            {"id": "gpt-4o", "object": "model", "owned_by": "openai"},
+            {"id": "unpriced-model", "object": "model", "owned_by": "nobody"},
+        ]
+        self.requests: list[dict[str, Any]] = []
+        self.finished = 0
+        self.release = asyncio.Event()
+        """A slow answer waits for it."""
+        app = web.Application(client_max_size=64 * 1024**2)
+        app.router.add_get("/v1/models", self._list_models)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, with /v1."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release.set()
+        await self._runner.cleanup()
+
+    async def _list_models(self, _: web.Request) -> web.Response:
+        if self.models is None:
+            return web.Response(status=503)
+        return web.json_response({"object": "list", "data": self.models})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(json.loads(await request.read()))
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        response = await self._misbehave(request)
+        self.finished += 1
+        return response
+
+    async def _misbehave(self, request: web.Request) -> web.StreamResponse:
+        match self.behaviour:
+            case "slow":
+                await self.release.wait()
+                return web.json_response(make_completion())
+            case "status_500" | "status_429" | "status_401":
+                status = int(self.behaviour.removeprefix("status_"))
+                message = f"boom at {self.url} with {SECRET}"
+                body = {"error": {"message": message, "code": "boom"}}
+                return web.json_response(body, status=status, headers={"retry-after": "7"})
+            case "status_400":
+                message = f"context too long, see {self.url} and {SECRET}\n\tat line 3"
+                body = {"error": {"message": message, "param": "messages"}}
+                return web.json_response(body, status=400)
+            case "bad_json":
+                return web.Response(body=b'{"choices": [', content_type="application/json")
+            case "not_a_completion":
+                return web.json_response({"error": {"message": "oops"}})
+            case "no_usage":
+                return web.json_response(make_completion("x" * 300, usage=None))
+            case "huge_usage":
+                usage = {"prompt_tokens": 10**6, "completion_tokens": 10**6}
+                return web.json_response(make_completion(usage=usage))
+            case "absurd_usage":
+                usage = {"prompt_tokens": -5, "completion_tokens": 10**30}
+                return web.json_response(make_completion("x" * 300, usage=usage))
+            case "disconnect":
+                stream = web.StreamResponse(headers={"content-length": "1000"})
+                await stream.prepare(request)
+                await stream.write(b'{"choices": [')
+                assert request.transport is not None
+                request.transport.close()
+                return stream
+            case "huge_body":
+                return web.Response(body=b'"' + b"x" * (2 * 1024**2) + b'"')
+            case "redirect":
+                return web.Response(status=302, headers={"location": f"{self.url}/models"})
+        return web.json_response(make_completion())

@@ -1,0 +1,82 @@
+"""The keeper's settings: refused when they do not fit, and silent about the key."""
+
+from pathlib import Path
+
+import pytest
+
+from keeper.settings import KeeperSettings
+from ledger.settings import SettingsInvalid
+
+KEY = "0x" + "4c" * 32
+BASE = {
+    "KEEPER_RPC_URL": "http://127.0.0.1:8545",
+    "KEEPER_LEDGER_URL": "sqlite:///ledger.sqlite3",
+    "KEEPER_DEPLOYMENT_FILE": "deployments/31337.json",
+}
+
+
+def make_settings(**changes: str) -> KeeperSettings:
+    environment = {f"KEEPER_{name.upper()}": value for name, value in changes.items()}
+    return KeeperSettings.from_environment({**BASE, "HOME": "/", **environment})
+
+
+def test_from_environment__least__has_defaults_and_no_key() -> None:
+    settings = make_settings()
+
+    assert settings.private_key is None
+    assert settings.rules().hold_lifetime_s == 7_200
+    assert settings.send_rules().fees.fee_wei_max == settings.fee_wei_max
+
+
+def test_from_environment__key__appears_nowhere() -> None:
+    settings = make_settings(private_key=KEY)
+
+    assert settings.private_key is not None
+    assert settings.private_key.get_secret_value() == KEY
+    assert "4c4c" not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_from_environment__key_in_a_file__is_read(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY + "\n")
+
+    settings = make_settings(private_key_file=str(path))
+
+    assert settings.private_key is not None
+    assert settings.private_key.get_secret_value() == KEY
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unknown": "1"},
+        {"private_key": "0x4c4c4c4c"},
+        {"private_key": KEY, "private_key_file": "key"},
+        {"private_key_file": "/nowhere/at/all"},
+        {"address": "0x12"},
+        {"poll_interval_s": "0"},
+        {"harvest_min_usdc": "9999"},
+        {"hold_lifetime_s": str(25 * 3_600)},
+    ],
+)
+def test_from_environment__wrong__is_refused_without_showing_it(changes: dict[str, str]) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        make_settings(**changes)
+
+    assert "4c4c" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hold_renew_before_s": "7200"},
+        {"hold_shrink_before_s": "2700"},
+        {"settle_before_expiry_s": "7200"},
+        {"settle_landing_s": "600"},
+        {"tip_wei": "3000000000"},
+        {"tip_wei_max": "60000000000"},
+    ],
+)
+def test_from_environment__times_or_fees_out_of_order__is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(SettingsInvalid):
+        make_settings(**changes)

@@ -1,0 +1,70 @@
+"""Prices: the operator's file, then the data set; and what cannot be priced."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.prices import PriceBook, PricesInvalid, Terms, load_prices
+from proxy.pricing import Price
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "prices.toml"
+    path.write_text(text)
+    return path
+
+
+def test_load__operators_file__exact_units(tmp_path: Path) -> None:
+    text = '[models."m/1"]\ninput_usd_per_mtok="0.2"\noutput_usd_per_mtok="1.000001"\n'
+    book = load_prices(write(tmp_path, text + "context_tokens=2048\nimage_tokens=9\n"))
+
+    assert book.find_terms("m/1") == Terms(((0, Price(200_000, 1_000_001)),), "operator", 2048, 9)
+    assert book.find_direct("m/1") is None
+
+
+def test_find__operator__goes_before_the_data_set(tmp_path: Path) -> None:
+    text = '[models."gpt-4o"]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="2"\n'
+    book = load_prices(write(tmp_path, text))
+
+    own, direct = book.find_terms("gpt-4o"), book.find_direct("gpt-4o")
+    assert own is not None
+    assert own.price == Price(1_000_000, 2_000_000)
+    assert direct is not None
+    assert direct.price == Price(2_500_000, 10_000_000)
+    assert direct.source == "genai-prices"
+
+
+def test_find__tiers__a_long_prompt_costs_more() -> None:
+    terms = PriceBook({}).find_terms("gemini-2.5-pro")
+
+    assert terms is not None
+    assert terms.get_price(200_000) == terms.price == Price(1_250_000, 10_000_000)
+    assert terms.get_price(200_001) == Price(2_500_000, 15_000_000)
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "sonar-pro", "text-embedding-3-small"])
+def test_find__not_metered_in_tokens__is_unknown(model: str) -> None:
+    assert PriceBook({}).find_terms(model) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[models",
+        '[models.m]\ninput_usd_per_mtok="1"\n',
+        '[models.m]\ninput_usd_per_mtok=1.0\noutput_usd_per_mtok="1"\n',
+        '[models.m]\ninput_usd_per_mtok="-1"\noutput_usd_per_mtok="1"\n',
+        '[models.m]\ninput_usd_per_mtok="0.0000001"\noutput_usd_per_mtok="1"\n',
+        '[models.m]\ninput_usd_per_mtok="9999999"\noutput_usd_per_mtok="1"\n',
+        '[models.m]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="1"\ncontext=1\n',
+        '[model.m]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="1"\n',
+    ],
+)
+def test_load__wrong__says_where(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PricesInvalid, match=r"prices\.toml"):
+        load_prices(write(tmp_path, text))
+
+
+def test_load__missing__raises(tmp_path: Path) -> None:
+    with pytest.raises(PricesInvalid):
+        load_prices(tmp_path / "none.toml")
