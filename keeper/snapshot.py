@@ -84,7 +84,8 @@ class SnapshotReader:
             harvesting = {token_id for kind, token_id in in_flight if kind is Kind.HARVEST}
             due = load_due(
                 connection,
-                now_s=chain_now_s,
+                # Due by the chain's own clock: before that, a look would only start a rest.
+                now_s=0 if at is None else at.block_timestamp_s,
                 skip=harvesting | self._backoff.resting(now_s=chain_now_s),
                 limit=self._rules.harvest_items_max,
             )

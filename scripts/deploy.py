@@ -77,7 +77,10 @@ class Deployment:
 
     def call(self, name: str, method: str, *arguments: Any) -> None:
         """Send one transaction to a contract deployed before."""
-        receipt = getattr(self.contracts[name], method)(*arguments, sender=self.account)
+        function = getattr(self.contracts[name], method)
+        # What a call needs may grow with the time between estimate and block.
+        gas = function.estimate_gas_cost(*arguments, sender=self.account) * 3 // 2
+        receipt = function(*arguments, sender=self.account, gas_limit=gas)
         self.transactions[f"{name}.{method}"] = receipt.txn_hash
 
 

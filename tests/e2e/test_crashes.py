@@ -1,0 +1,209 @@
+"""kill -9 of random processes of a running stack, with requests in flight; then the money adds up.
+
+The short campaign runs with every test run, the long one with ``make test-all``.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.devnet import ROOT
+from scripts.model import MODEL_ID
+from scripts.run_directory import ROOT as RUNS
+from scripts.up import StackRecord, load_stack_record
+
+CURRENT = str(Path(sys.executable).with_name("current"))
+PROCESSES = ("anvil", "indexer", "keeper", "proxy", "model")
+
+
+@dataclass
+class RunningStack:
+    """A stack that ``current up`` runs, seen from outside."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    record: StackRecord
+    api_key: str
+
+    def kill(self, child: str) -> None:
+        """kill -9 one of the stack's processes; harmless while it is being started again."""
+        try:
+            pid = int((RUNS / self.name / "pids" / child).read_text())
+            os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return
+
+    def ask(self, client: httpx.Client, max_tokens: int = 4) -> httpx.Response:
+        """Ask the model for a few tokens."""
+        return client.post(
+            f"{self.record.api_url}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {self.api_key}"},
+            json={
+                "model": MODEL_ID,
+                "max_tokens": max_tokens,
+                "messages": [{"role": "user", "content": "hi"}],
+            },
+        )
+
+    def position(self) -> dict[str, Any]:
+        """Return the proxy's view of position 0."""
+        view: dict[str, Any] = httpx.get(f"{self.record.api_url}/positions/0").json()
+        return view
+
+
+@contextmanager
+def running_stack(name: str, tmp_path: Path, *, fresh: bool) -> Iterator[RunningStack]:
+    """Run ``current up`` until the block ends, then stop it with Ctrl-C."""
+    log = tmp_path / f"{name}.log"
+    arguments = [CURRENT, "up", "--name", name, *(["--fresh"] if fresh else [])]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            arguments, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+    try:
+        deadline_s = time.monotonic() + 120
+        while "Ctrl-C stops everything" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.1)
+        lines = log.read_text().splitlines()
+        api_key = next(line for line in lines if line.startswith("API key")).split()[-1]
+        yield RunningStack(name, process, log, load_stack_record(name), api_key)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+
+@dataclass
+class Load:
+    """Clients that keep asking, and what they were answered."""
+
+    stack: RunningStack
+    answered: dict[str, int] = field(default_factory=dict)
+    """Cost in 1e-6 USDC of every answer that was given, by request id."""
+    unexpected: list[str] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, seed: int) -> None:
+        luck = random.Random(seed)
+        with httpx.Client(timeout=60) as client:
+            while not self.stopping.is_set():
+                try:
+                    answer = self.stack.ask(client, luck.choice((1, 4, 16)))
+                except httpx.HTTPError:
+                    time.sleep(0.1)  # the proxy is down
+                    continue
+                if answer.status_code == 200:
+                    cost_usdc = int(answer.headers["x-current-cost-usdc"])
+                    self.answered[answer.headers["x-request-id"]] = cost_usdc
+                elif answer.status_code not in (429, 502, 503, 504):
+                    self.unexpected.append(answer.text)
+
+    @contextmanager
+    def in_background(self, clients: int) -> Iterator[None]:
+        threads = [threading.Thread(target=self.run, args=(seed,)) for seed in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for thread in threads:
+                thread.join()
+
+
+def audit(stack: RunningStack) -> tuple[int, str]:
+    done = subprocess.run(
+        [CURRENT, "audit", "--name", stack.name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def wait_until_settled(stack: RunningStack, timeout_s: float = 60) -> None:
+    """Wait until the keeper has settled everything that was posted."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        states = {row[0] for row in read_usage(stack)}
+        if not states & {"posted", "settling"}:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"not settled: {stack.log.read_text()[-2000:]}")
+
+
+def read_usage(stack: RunningStack) -> list[tuple[str, str, int | None]]:
+    """Return (state, request id, cost) of every usage row, straight from the file."""
+    with sqlite3.connect(stack.record.ledger_url.removeprefix("sqlite:///")) as ledger:
+        return ledger.execute("SELECT state, request_id, cost_usdc FROM usage").fetchall()
+
+
+def assert_money_adds_up(stack: RunningStack, load: Load) -> None:
+    """Every answer is charged exactly once, what it said; the audit finds nothing."""
+    usage = {request_id: (state, cost) for state, request_id, cost in read_usage(stack)}
+    for request_id, cost_usdc in load.answered.items():
+        assert usage[request_id] == ("settled", cost_usdc)
+    settled_usdc = sum(cost or 0 for state, cost in usage.values() if state == "settled")
+    assert stack.position()["allowance"]["spent_usdc"] == settled_usdc
+    code, said = audit(stack)
+    assert code == 0, said
+    assert load.unexpected == []
+
+
+def campaign(stack: RunningStack, *, seconds: float, seed: int) -> Load:
+    luck = random.Random(seed)
+    load = Load(stack)
+    with load.in_background(clients=4):
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s:
+            time.sleep(luck.uniform(0.3, 3))
+            stack.kill(luck.choice(PROCESSES))
+    return load
+
+
+def test_crashes__short_campaign__money_adds_up(tmp_path: Path) -> None:
+    with running_stack("test-crashes", tmp_path, fresh=True) as stack:
+        load = campaign(stack, seconds=15, seed=1)
+        wait_until_settled(stack)
+        assert_money_adds_up(stack, load)
+
+
+def test_crashes__whole_stack_killed_and_started_again__goes_on(tmp_path: Path) -> None:
+    with running_stack("test-restart", tmp_path, fresh=True) as stack:
+        load = Load(stack)
+        with load.in_background(clients=4):
+            time.sleep(4)
+            os.kill(stack.process.pid, signal.SIGKILL)
+            stack.process.wait()
+    assert load.answered
+    with running_stack("test-restart", tmp_path, fresh=False) as stack:
+        load.stack = stack
+        wait_until_settled(stack)
+        assert_money_adds_up(stack, load)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_crashes__long_campaign__money_adds_up(tmp_path: Path, seed: int) -> None:
+    with running_stack("test-crashes", tmp_path, fresh=True) as stack:
+        load = campaign(stack, seconds=120, seed=seed)
+        wait_until_settled(stack)
+        assert_money_adds_up(stack, load)

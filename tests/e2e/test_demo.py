@@ -1,0 +1,28 @@
+"""``current demo`` as a stranger runs it: two at once, side by side, each to the last step."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.devnet import ROOT
+
+CURRENT = str(Path(sys.executable).with_name("current"))
+
+
+def test_demo__two_side_by_side__every_step_holds_in_both() -> None:
+    demos = [
+        subprocess.Popen(
+            [CURRENT, "demo"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [demo.communicate(timeout=240)[0] for demo in demos]
+    for demo, said in zip(demos, outputs, strict=True):
+        assert demo.returncode == 0, said
+        assert "1000.000000 USDC: the whole principal" in said
+        assert "to the unit: nothing was lost, nothing was made" in said
