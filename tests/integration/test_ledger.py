@@ -1,0 +1,253 @@
+"""The ledger on a real file: schema, group commit, constraints, refusals in their order."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel
+
+from ledger.audit import find_violations
+from ledger.engine import open_engine, read, write
+from ledger.errors import (
+    LedgerUnavailable,
+    RefusalReason,
+    RequestIdConflict,
+    ReserveRefused,
+    SchemaUnknown,
+    UnknownUsage,
+    UsageResolved,
+)
+from ledger.metering import AdmissionRules, Reservation, post, renew, reserve, sweep_leases, void
+from ledger.mirror import load_mirror, load_state
+from ledger.schema import migrate
+from ledger.writer import GroupWriter
+from tests.support.ledgers import NOW_S, make_ledger, make_state, put_cursor, put_positions
+
+RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    ledger = make_ledger(tmp_path / "ledger.sqlite3")
+    with write(ledger) as connection:
+        put_positions(connection, make_state())
+        put_cursor(connection)
+    yield ledger
+    ledger.dispose()
+
+
+def wish(request_id: str = "r", ceiling_usdc: int = 100_000, token_id: int = 0) -> Reservation:
+    return Reservation(
+        request_id=request_id,
+        token_id=token_id,
+        key_epoch=0,
+        key_id="key",
+        model="model",
+        ceiling_usdc=ceiling_usdc,
+        input_usdc_per_mtok=1,
+        output_usdc_per_mtok=1,
+    )
+
+
+def refusal(engine: Engine, reservation: Reservation, now_s: int = NOW_S) -> RefusalReason:
+    with write(engine) as connection, pytest.raises(ReserveRefused) as caught:
+        reserve(connection, reservation, RULES, now_s=now_s)
+    return caught.value.reason
+
+
+def test_migrate__from_nothing__is_what_the_tables_say(engine: Engine) -> None:
+    with read(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_migrate__schema_of_a_newer_version__refused(engine: Engine) -> None:
+    with write(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaUnknown, match="9999"):
+        migrate(engine)
+
+
+def test_migrate__many_processes_at_once__each_finds_the_schema(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    revisions: list[str] = []
+
+    def start() -> None:
+        ledger = open_engine(url)
+        revisions.append(migrate(ledger))
+        ledger.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(revisions) == 6
+    assert len(set(revisions)) == 1
+
+
+def test_reserve__two_hundred_at_once_where_five_fit__five(engine: Engine) -> None:
+    writer = GroupWriter(engine)
+
+    def ask(number: int) -> "Future[int]":
+        asked = wish(f"r{number}", 100_000)
+        return writer.submit(lambda connection: reserve(connection, asked, RULES, now_s=NOW_S))
+
+    futures = [ask(number) for number in range(200)]
+    admitted = [future for future in futures if future.exception() is None]
+    assert len(admitted) == 5
+    with read(engine) as connection:
+        assert find_violations(connection) == []
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "ceiling_usdc", "expected"),
+    [
+        (make_state(key_epoch=1), 1, RefusalReason.KEY_REVOKED),
+        (make_state(credited_usdc=0, hold_usdc=0), 1, RefusalReason.NEVER_HARVESTED),
+        (
+            make_state(daily_smoothing_bps=1_000, hold_usdc=0),
+            100_001,
+            RefusalReason.DAILY_CAP_REACHED,
+        ),
+        (make_state(), 1_000_001, RefusalReason.ALLOWANCE_SPENT),
+        (make_state(), 500_001, RefusalReason.HOLD_PENDING),
+        (make_state(hold_lives_s=900), 1, RefusalReason.HOLD_PENDING),
+        (
+            replace(make_state(), release_requested_at_s=NOW_S),
+            1,
+            RefusalReason.HOLD_PENDING,
+        ),
+    ],
+)
+def test_reserve__does_not_fit__says_why(
+    engine: Engine, state: object, ceiling_usdc: int, expected: RefusalReason
+) -> None:
+    with write(engine) as connection:
+        put_positions(connection, state)  # type: ignore[arg-type]
+    assert refusal(engine, wish(ceiling_usdc=ceiling_usdc)) is expected
+    with read(engine) as connection:
+        assert find_violations(connection) == []
+
+
+def test_reserve__no_such_position__not_found(engine: Engine) -> None:
+    assert refusal(engine, wish(token_id=7)) is RefusalReason.POSITION_NOT_FOUND
+
+
+def test_reserve__mirror_too_old__stale(engine: Engine) -> None:
+    with write(engine) as connection:
+        reserve(connection, wish(), RULES, now_s=NOW_S + RULES.max_staleness_s)
+    late_s = NOW_S + RULES.max_staleness_s + 1
+    assert refusal(engine, wish("late"), late_s) is RefusalReason.CHAIN_STATE_STALE
+
+
+def test_reserve__repeated__reserves_once_and_another_content_conflicts(engine: Engine) -> None:
+    with write(engine) as connection:
+        left = [reserve(connection, wish(), RULES, now_s=NOW_S) for _ in range(3)]
+        assert left == [400_000] * 3
+        with pytest.raises(RequestIdConflict):
+            reserve(connection, wish(ceiling_usdc=1), RULES, now_s=NOW_S)
+        void(connection, "r", reason="test", now_s=NOW_S)
+        with pytest.raises(UsageResolved):
+            reserve(connection, wish(), RULES, now_s=NOW_S)
+
+
+def post_cost(connection: Connection, cost_usdc: int, request_id: str = "r") -> None:
+    post(
+        connection,
+        request_id,
+        cost_usdc=cost_usdc,
+        prompt_tokens=1,
+        completion_tokens=1,
+        now_s=NOW_S,
+    )
+
+
+def test_post__after_the_lease_was_swept__refused(engine: Engine) -> None:
+    with write(engine) as connection:
+        reserve(connection, wish(), RULES, now_s=NOW_S)
+        assert sweep_leases(connection, now_s=NOW_S + RULES.lease_s - 1) == 0
+        renew(connection, "r", lease_expires_at_s=NOW_S + 1_000)
+        assert sweep_leases(connection, now_s=NOW_S + RULES.lease_s) == 0
+        assert sweep_leases(connection, now_s=NOW_S + 1_000) == 1
+        with pytest.raises(UsageResolved, match="voided"):
+            post_cost(connection, 1)
+        with pytest.raises(UsageResolved, match="voided"):
+            renew(connection, "r", lease_expires_at_s=NOW_S + 9_000)
+        with pytest.raises(UnknownUsage):
+            post_cost(connection, 1, "nobody")
+    with read(engine) as connection:
+        assert find_violations(connection) == []
+
+
+def test_usage__cost_above_ceiling__the_database_refuses_too(engine: Engine) -> None:
+    with write(engine) as connection:
+        reserve(connection, wish(), RULES, now_s=NOW_S)
+    with pytest.raises(IntegrityError, match="cost_fits"), write(engine) as connection:
+        connection.execute(text("UPDATE usage SET state = 'posted', cost_usdc = 100001"))
+
+
+def test_audit__a_changed_row__is_named(engine: Engine) -> None:
+    with write(engine) as connection:
+        reserve(connection, wish(), RULES, now_s=NOW_S)
+        connection.execute(text("UPDATE position SET drawn_usdc = drawn_usdc + 1"))
+    with read(engine) as connection:
+        found = find_violations(connection)
+    assert [(violation.invariant, violation.subject) for violation in found] == [
+        ("L1", "position 0")
+    ]
+
+
+def test_group_writer__one_call_fails__only_its_own_writes_go(engine: Engine) -> None:
+    writer = GroupWriter(engine)
+    gate = threading.Event()
+    writer.submit(lambda _: gate.wait(5))  # so that the rest is one group
+
+    def spoil(connection: Connection) -> None:
+        reserve(connection, wish("spoilt"), RULES, now_s=NOW_S)
+        raise KeyError("spoilt")
+
+    bad = writer.submit(spoil)
+    good = writer.submit(lambda c: reserve(c, wish("good"), RULES, now_s=NOW_S))
+    gate.set()
+    assert good.result(5) == 400_000
+    with pytest.raises(KeyError):
+        bad.result(5)
+    with write(engine) as connection, pytest.raises(UnknownUsage):
+        void(connection, "spoilt", reason="test", now_s=NOW_S)
+    writer.close()
+    with pytest.raises(LedgerUnavailable):
+        writer.submit(lambda _: None)
+
+
+def test_group_writer__database_locked__everybody_is_told_and_it_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
+    writer = GroupWriter(engine)
+    with write(engine):
+        lost = writer.submit(lambda c: reserve(c, wish(), RULES, now_s=NOW_S))
+        with pytest.raises(LedgerUnavailable):
+            lost.result(5)
+    kept = writer.submit(lambda c: reserve(c, wish(), RULES, now_s=NOW_S))
+    assert kept.result(5) == 400_000
+    writer.close()
+
+
+def test_large_numbers__shares_past_64_bits__come_back_exactly(engine: Engine) -> None:
+    state = replace(make_state(5), shares=2**192 - 1)
+    with write(engine) as connection:
+        put_positions(connection, state)
+    with read(engine) as connection:
+        assert load_state(connection, 5) == state
+        mirror = load_mirror(connection)
+    assert mirror is not None
+    assert mirror.age_s(now_s=NOW_S - 5) == 0
