@@ -40,6 +40,7 @@
       A5  nobody loses by any sequence of calls of others
 """
 
+from . import vault_calls
 from .interfaces import IUSDC
 from .interfaces import IYieldFundedPosition
 
@@ -405,7 +406,7 @@ def exitInKind(tokenId: uint256) -> uint256:
     log ExitedInKind(
         tokenId=tokenId, owner=msg.sender, shares=stake.shares, principalForgone=stake.principal
     )
-    self._hand_over(vault, msg.sender, stake.shares)
+    vault_calls._hand_over(vault, msg.sender, stake.shares)
     return stake.shares
 
 
@@ -427,7 +428,7 @@ def harvest(tokenId: uint256) -> uint256:
     surplus: uint256 = self._surplus_shares(route.vault, stake)
     if surplus == 0:
         return 0
-    preview: uint256 = self._view(route.vault, self._encode_preview_redeem(surplus))
+    preview: uint256 = vault_calls._preview_redeem(route.vault, surplus)
     if preview < MIN_HARVEST:
         return 0
 
@@ -437,7 +438,7 @@ def harvest(tokenId: uint256) -> uint256:
     assert paid * BPS >= preview * (BPS - MAX_SHORTFALL_BPS), "adapter: redeemed below preview"
     stake.shares -= burned
     if stake.principal != 0:
-        needed: uint256 = self._view(route.vault, self._encode_preview_withdraw(stake.principal))
+        needed: uint256 = vault_calls._preview_withdraw(route.vault, stake.principal)
         assert needed <= stake.shares, "adapter: principal not covered"
 
     route.lastHarvestAt = block.timestamp
@@ -476,7 +477,7 @@ def pendingYield(tokenId: uint256) -> uint256:
     surplus: uint256 = self._surplus_shares(vault, self._load_stake(tokenId))
     if surplus == 0:
         return 0
-    return self._view(vault, self._encode_preview_redeem(surplus))
+    return vault_calls._preview_redeem(vault, surplus)
 
 
 @external
@@ -489,7 +490,7 @@ def principalValue(tokenId: uint256) -> uint256:
     stake: Stake = self._load_stake(tokenId)
     if stake.shares == 0:
         return 0
-    return min(stake.principal, self._view(vault, self._encode_preview_redeem(stake.shares)))
+    return min(stake.principal, vault_calls._preview_redeem(vault, stake.shares))
 
 
 @external
@@ -533,11 +534,11 @@ def _check_vault(vault: address):
     assert vault not in [usdc, position, self], "adapter: vault not allowed"
     ok: bool = False
     asset: uint256 = 0
-    ok, asset = self._try_view(vault, method_id("asset()"))
+    ok, asset = vault_calls._try_asset(vault)
     assert ok and asset == convert(usdc, uint256), "adapter: not a usdc vault"
-    self._balance_in(vault)
-    self._view(vault, self._encode_preview_withdraw(PROBE))
-    self._view(vault, self._encode_preview_redeem(PROBE))
+    vault_calls._balance_in(vault)
+    vault_calls._preview_withdraw(vault, PROBE)
+    vault_calls._preview_redeem(vault, PROBE)
 
 
 @internal
@@ -604,11 +605,11 @@ def _invest(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256
     vault: address = self._load_route(tokenId).vault
     stake: Stake = self._load_stake(tokenId)
     usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self) - assets
-    shares_before: uint256 = self._balance_in(vault)
+    shares_before: uint256 = vault_calls._balance_in(vault)
     assert extcall IUSDC(usdc).approve(vault, assets), "adapter: approval refused"
-    raw_call(vault, abi_encode(assets, self, method_id=method_id("deposit(uint256,address)")))
+    vault_calls._deposit(vault, assets)
 
-    shares: uint256 = self._gain(shares_before, self._balance_in(vault))
+    shares: uint256 = self._gain(shares_before, vault_calls._balance_in(vault))
     assert shares != 0, "adapter: no shares minted"
     assert shares >= minSharesOut, "adapter: too few shares"
     assert shares <= MAX_SHARES - stake.shares, "adapter: too many shares"
@@ -644,17 +645,21 @@ def _collect(vault: address, stake: Stake, wanted: uint256) -> (uint256, uint256
     """
     known: bool = False
     needed: uint256 = 0
-    known, needed = self._try_view(vault, self._encode_preview_withdraw(wanted))
+    known, needed = vault_calls._try_preview_withdraw(vault, wanted)
     covered: bool = known and needed <= stake.shares
     redeemable: uint256 = min(needed, stake.shares) if known else stake.shares * wanted // stake.principal
 
     usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self)
-    shares_before: uint256 = self._balance_in(vault)
-    asked: bool = self._ask_withdraw(vault, wanted) if covered else self._ask_redeem(vault, redeemable)
+    shares_before: uint256 = vault_calls._balance_in(vault)
+    asked: bool = False
+    if covered:
+        asked = vault_calls._ask_withdraw(vault, wanted)
+    else:
+        asked = vault_calls._ask_redeem(vault, redeemable)
     if not asked:
         self._collect_available(vault, wanted if covered else 0, redeemable)
     paid: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
-    burned: uint256 = self._gain(self._balance_in(vault), shares_before)
+    burned: uint256 = self._gain(vault_calls._balance_in(vault), shares_before)
     assert paid != 0, "adapter: vault paid nothing"
     assert burned <= stake.shares, "adapter: burned too many shares"
     return paid, burned
@@ -669,31 +674,13 @@ def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
     """
     ok: bool = False
     limit: uint256 = 0
-    ok, limit = self._try_view(vault, abi_encode(self, method_id=method_id("maxWithdraw(address)")))
+    ok, limit = vault_calls._try_max_withdraw(vault)
     limit = min(limit, wanted) if ok else 0
-    if limit != 0 and self._ask_withdraw(vault, limit):
+    if limit != 0 and vault_calls._ask_withdraw(vault, limit):
         return
-    ok, limit = self._try_view(vault, abi_encode(self, method_id=method_id("maxRedeem(address)")))
+    ok, limit = vault_calls._try_max_redeem(vault)
     limit = min(limit, redeemable) if ok else 0
-    assert limit != 0 and self._ask_redeem(vault, limit), "adapter: vault refused"
-
-
-@internal
-def _ask_withdraw(vault: address, assets: uint256) -> bool:
-    return raw_call(
-        vault,
-        abi_encode(assets, self, self, method_id=method_id("withdraw(uint256,address,address)")),
-        revert_on_failure=False,
-    )
-
-
-@internal
-def _ask_redeem(vault: address, shares: uint256) -> bool:
-    return raw_call(
-        vault,
-        abi_encode(shares, self, self, method_id=method_id("redeem(uint256,address,address)")),
-        revert_on_failure=False,
-    )
+    assert limit != 0 and vault_calls._ask_redeem(vault, limit), "adapter: vault refused"
 
 
 @internal
@@ -703,30 +690,12 @@ def _redeem_exactly(vault: address, shares: uint256) -> (uint256, uint256):
     @return USDC (1e-6) that arrived, and the shares that were burned: never more than asked for.
     """
     usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self)
-    shares_before: uint256 = self._balance_in(vault)
-    raw_call(vault, abi_encode(shares, self, self, method_id=method_id("redeem(uint256,address,address)")))
+    shares_before: uint256 = vault_calls._balance_in(vault)
+    vault_calls._redeem(vault, shares)
     paid: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
-    burned: uint256 = self._gain(self._balance_in(vault), shares_before)
+    burned: uint256 = self._gain(vault_calls._balance_in(vault), shares_before)
     assert burned <= shares, "adapter: burned above request"
     return paid, burned
-
-
-@internal
-def _hand_over(vault: address, to: address, shares: uint256):
-    """
-    @notice Transfer vault shares, believing the answer as far as there is one: ERC-20 in both its habits.
-    """
-    ok: bool = False
-    answer: Bytes[32] = b""
-    ok, answer = raw_call(
-        vault,
-        abi_encode(to, shares, method_id=method_id("transfer(address,uint256)")),
-        max_outsize=32,
-        revert_on_failure=False,
-    )
-    if len(answer) != 0:
-        ok = ok and convert(answer, uint256) != 0
-    assert ok, "adapter: shares not transferable"
 
 
 @internal
@@ -742,7 +711,7 @@ def _surplus_shares(vault: address, stake: Stake) -> uint256:
     """
     needed: uint256 = 0
     if stake.principal != 0 and stake.shares != 0:
-        needed = self._view(vault, self._encode_preview_withdraw(stake.principal))
+        needed = vault_calls._preview_withdraw(vault, stake.principal)
     return self._gain(needed, stake.shares)
 
 
@@ -753,49 +722,6 @@ def _gain(before: uint256, after: uint256) -> uint256:
     @notice How much a figure rose; 0 when it fell.
     """
     return after - before if after > before else 0
-
-
-@internal
-@view
-def _balance_in(vault: address) -> uint256:
-    return self._view(vault, abi_encode(self, method_id=method_id("balanceOf(address)")))
-
-
-@internal
-@view
-def _view(vault: address, data: Bytes[36]) -> uint256:
-    ok: bool = False
-    answer: uint256 = 0
-    ok, answer = self._try_view(vault, data)
-    assert ok, "adapter: vault does not answer"
-    return answer
-
-
-@internal
-@view
-def _try_view(vault: address, data: Bytes[36]) -> (bool, uint256):
-    """
-    @notice Read one word from a vault, which may revert or return megabytes: only 32 bytes are copied.
-    @return Whether there was an answer, and the answer.
-    """
-    ok: bool = False
-    answer: Bytes[32] = b""
-    ok, answer = raw_call(vault, data, max_outsize=32, is_static_call=True, revert_on_failure=False)
-    if not ok or len(answer) != 32:
-        return False, 0
-    return True, convert(answer, uint256)
-
-
-@internal
-@pure
-def _encode_preview_withdraw(assets: uint256) -> Bytes[36]:
-    return abi_encode(assets, method_id=method_id("previewWithdraw(uint256)"))
-
-
-@internal
-@pure
-def _encode_preview_redeem(shares: uint256) -> Bytes[36]:
-    return abi_encode(shares, method_id=method_id("previewRedeem(uint256)"))
 
 
 @internal

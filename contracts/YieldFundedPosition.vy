@@ -589,8 +589,8 @@ def accountOf(
 ) -> (uint256, uint256, uint256, uint256, uint256, uint256, uint256, uint256):
     """
     @notice Everything about a position's allowance at this block's time.
-    @return credited, spent, withdrawn (USDC, since the mint), held (live), holdExpiresAt (zero without a live
-        hold), dayCap, daySpent (of this UTC day), keyEpoch.
+    @return credited, spent, withdrawn (USDC, since the mint), held (live), holdExpiresAt (zero once freed or
+        lapsed; settling leaves it), dayCap, daySpent (of this UTC day), keyEpoch.
     """
     hot: account.Hot = empty(account.Hot)
     cold: account.Cold = empty(account.Cold)

@@ -165,8 +165,8 @@ def _grantable(hot: Hot, cold: Cold) -> uint256:
 def _day_cap(hot: Hot, cold: Cold) -> uint256:
     """
     @notice Today's cap as shown: the formula, or what is spent and promised already where that is more.
-    @dev The day must be open, a hold past its expiry lapsed. A hold granted yesterday is a promise that midnight does not
-        cut, although today's formula may be lower.
+    @dev The day must be open, a hold past its expiry lapsed. A hold granted yesterday is a promise that
+        midnight does not cut, although today's formula may be lower.
     """
     return max(self._formula_cap(cold.dayBase, hot.dailySmoothingBps), self._day_spent(hot, cold) + hot.held)
 

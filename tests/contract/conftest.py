@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Ape looks for `anvil` and `vyper` on PATH; both are the project's own.
@@ -16,12 +18,28 @@ import ape  # noqa: E402 - Ape reads the environment when it is imported
 import pytest  # noqa: E402
 from ape.contracts import ContractInstance  # noqa: E402
 from ape.managers.project import ProjectManager  # noqa: E402
+from ape.utils.testing import generate_dev_accounts  # noqa: E402
 
 from tests.contract.world import NOON, World  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def deployed(project: ProjectManager) -> World:
+def quick_ape() -> Iterator[None]:
+    """Spare what makes Ape slow, to no test's use.
+
+    It derives every test account anew for each transaction, and prints a call tree and builds a
+    source traceback for each revert, expected or not: 3 s for a harvest.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        cached = functools.cache(generate_dev_accounts)
+        patch.setattr("ape_test.accounts.generate_dev_accounts", cached)
+        patch.setattr("ape_ethereum.trace.TransactionTrace.show", lambda *_, **__: None)
+        patch.setattr("ape.exceptions._get_ape_traceback_from_tx", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def deployed(project: ProjectManager, quick_ape: None) -> World:  # noqa: ARG001
     """Deploy everything, as ``scripts/deploy.py`` does, with the actors in their roles."""
     admin, settler, payer, owner, second_owner, outsider, payee, second_payee = (
         ape.accounts.test_accounts[index] for index in range(8)

@@ -67,7 +67,7 @@ class Diary:
             spent=sum(amount for _, amount in self.spendings),
             withdrawn=sum(amount for _, amount in self.withdrawals),
             held=held,
-            hold_expires_at=self.promise[1] if held else 0,
+            hold_expires_at=self.promise[1] if now < self.promise[1] else 0,
             day_cap=max(self.formula_cap(now), self.day_spent(now) + held),
             day_spent=self.day_spent(now),
             key_epoch=0,
@@ -106,7 +106,7 @@ def do(world: World, diary: Diary, token_id: int, verb: str, amount: int) -> Non
         world.next_at(at)
         world.settle((token_id, cost))
         diary.spendings.append((at, cost))
-        diary.promise = (diary.promise[0] - cost, diary.promise[1]) if cost else diary.promise
+        diary.promise = (diary.promise[0] - cost, diary.promise[1])
     elif diary.unspent() > diary.held(at):
         free = diary.unspent() - diary.held(at)
         world.next_at(at)
@@ -123,7 +123,7 @@ def check_invariants(world: World, account: Account) -> None:
 
 
 @settings(
-    max_examples=12,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

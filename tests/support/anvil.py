@@ -131,11 +131,15 @@ class Anvil:
     # ---------------------------------------------------------------------------------------- state
 
     def snapshot(self) -> str:
-        """Remember the whole chain; ``revert`` takes the id once."""
+        """Remember the whole chain; ``revert`` takes the id once.
+
+        A reorg of the block at which this is taken breaks the way back: mine one first.
+        """
         return str(self.request("evm_snapshot"))
 
     def revert(self, snapshot_id: str) -> None:
-        """Put the chain back to a snapshot."""
+        """Put the chain back to a snapshot, with an empty pool: nothing is mined meanwhile."""
+        self.request("anvil_dropAllTransactions")
         if not self.request("evm_revert", snapshot_id):
             raise AnvilError(f"no snapshot {snapshot_id}")
 

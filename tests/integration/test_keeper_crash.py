@@ -1,0 +1,348 @@
+"""A keeper that dies at any line, and a chain that takes things back: every charge lands once.
+
+::
+
+    crash after planned │ simulated │ stored │ sent │ included │ mined → settled once
+    sent, and
+    ├── the pool forgot it → the very same transaction again
+    ├── it is stuck → a higher fee on the same nonce; either of the two may land
+    ├── it reverts in its block → usage is posted again, a later batch settles it
+    ├── somebody else used its nonce → usage is posted again, a later batch settles it
+    │   └── but the batch is on chain → nothing is given up
+    └── its block is reorganised away, shallow or deep → the same transaction again
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keeper.facts import Kind
+from keeper.jobs import Outcome
+from ledger.errors import ReserveRefused
+from tests.support.anvil import CHAIN_ID, Anvil, AnvilError
+from tests.support.deploy import World, deploy
+from tests.support.keepers import Crash, Stage, crash_at, make_stage
+
+COST = 300_000
+STEPS = ("planned", "simulated", "stored", "sent", "included", "mined")
+UNSIGNED = ("planned", "simulated")
+
+
+@pytest.fixture(scope="module")
+def base_world() -> Iterator[World]:
+    with Anvil() as anvil:
+        yield deploy(anvil)
+
+
+@pytest.fixture
+def stage(base_world: World, tmp_path: Path) -> Iterator[Stage]:
+    snapshot_id = base_world.anvil.snapshot()
+    stage = make_stage(base_world, tmp_path)
+    yield stage
+    stage.engine.dispose()
+    base_world.anvil.revert(snapshot_id)
+    base_world.anvil.set_automine(True)
+
+
+@pytest.fixture
+def token_id(stage: Stage) -> int:
+    """Return a position with a live hold and posted usage."""
+    token_id = stage.open_held()
+    stage.spend(token_id, COST)
+    return token_id
+
+
+def finish(stage: Stage) -> None:
+    """Let keepers and indexer go on until every intent is final."""
+    for _ in range(6):
+        stage.tick()
+        stage.world.anvil.mine(3)
+        stage.sync()
+
+
+def assert_settled_once(stage: Stage, token_id: int) -> None:
+    assert stage.chain_spent(token_id) == COST
+    assert len(stage.settlements()) == 1
+    assert stage.usage_states() == {"request-1": "settled"}
+    assert stage.state(token_id).spent_usdc == COST
+    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states(Kind.SETTLE))
+    stage.assert_sound()
+
+
+def send_beside(stage: Stage, role: str, *, to: str, data: str = "0x") -> None:
+    """Give the pool a transaction of ``role`` that goes before the keeper's; wait for nothing."""
+    account = stage.world.accounts[role]
+    web3 = stage.world.anvil.web3
+    transaction: dict[str, Any] = {
+        "to": to,
+        "data": data,
+        "value": 0,
+        "nonce": web3.eth.get_transaction_count(account.address),
+        "gas": 500_000,
+        "gasPrice": 50 * 10**9,
+        "chainId": CHAIN_ID,
+    }
+    signed = account.sign_transaction(transaction)
+    web3.eth.send_raw_transaction(signed.raw_transaction)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_settle__crash_after_any_step__settles_once(stage: Stage, token_id: int, step: str) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at(step)).tick()
+    before = stage.intents()[-1]
+
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+    settles = [intent for intent in stage.intents() if intent.kind == Kind.SETTLE]
+    assert [intent.intent_id for intent in settles] == [before.intent_id], "the very same intent"
+    if step not in UNSIGNED:
+        assert settles[0].tx_hash == before.tx_hash, "the very same transaction"
+
+
+@pytest.mark.parametrize("first", STEPS)
+@pytest.mark.parametrize("second", STEPS)
+def test_settle__crash_twice__settles_once(
+    stage: Stage, token_id: int, first: str, second: str
+) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at(first)).tick()
+    # The first may have died with everything done: then the second finds nothing to do.
+    with suppress(Crash):
+        stage.keeper(crash_at(second)).tick()
+    stage.sync()
+
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_hold__crash_after_any_step__ends_with_the_hold(stage: Stage, step: str) -> None:
+    token_id = stage.open_credited()
+    stage.want(token_id)
+    with pytest.raises(Crash):
+        stage.keeper(crash_at(step)).tick()
+    stage.world.anvil.mine()
+    stage.sync()
+
+    finish(stage)
+
+    held_usdc = stage.world.contracts.position.functions.accountOf(token_id).call()[3]
+    assert held_usdc == stage.state(token_id).hold_usdc == 5_000_000
+    placed = stage.world.contracts.position.events.HoldPlaced.get_logs(from_block=0)
+    assert len(placed) == 1
+    # What was not signed is decided anew: the world may have moved on.
+    expected = ["abandoned", "confirmed"] if step in UNSIGNED else ["confirmed"]
+    assert sorted(stage.intent_states(Kind.HOLD)) == expected
+
+
+def test_settle__indexer_was_first__nothing_is_sent_again(stage: Stage, token_id: int) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("sent")).tick()
+    stage.sync()
+    assert stage.usage_states() == {"request-1": "settled"}
+
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+
+
+def test_settle__raw_transaction_sent_again_by_anybody__changes_nothing(
+    stage: Stage, token_id: int
+) -> None:
+    stage.tick()
+    raw_tx = stage.intents()[-1].raw_tx
+
+    with pytest.raises(AnvilError, match="nonce too low"):
+        stage.world.anvil.request("eth_sendRawTransaction", raw_tx)
+
+    finish(stage)
+    assert_settled_once(stage, token_id)
+
+
+def test_settle__pool_forgot_it__the_same_transaction_again(stage: Stage, token_id: int) -> None:
+    anvil = stage.world.anvil
+    anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    sent = stage.intents()[-1]
+    assert sent.tx_hash is not None
+    anvil.drop_transaction(sent.tx_hash)
+
+    assert stage.tick().outcome is Outcome.WAITING
+    anvil.mine()
+    anvil.set_automine(True)
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+    assert stage.intents()[-1].tx_hash == sent.tx_hash
+
+
+def test_settle__in_no_block__nothing_else_is_sent(stage: Stage, token_id: int) -> None:
+    other = stage.world.open_position(role="second_owner")
+    stage.sync()
+    stage.world.anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    stage.want(other)
+
+    assert stage.tick().outcome is Outcome.WAITING
+    assert len(stage.intent_states(Kind.SETTLE)) == 1
+    assert stage.usage_states() == {"request-1": "settling"}
+    with pytest.raises(ReserveRefused):
+        stage.spend(token_id, 5_000_000, request_id="request-2")
+
+
+@pytest.mark.parametrize("lands", ["first", "raised"])
+def test_settle__stuck__fee_is_raised_and_either_lands_once(
+    stage: Stage, token_id: int, lands: str
+) -> None:
+    anvil = stage.world.anvil
+    anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    first = stage.intents()[-1]
+    stage.ahead_s = 61
+    stage.settings["MAX_STALENESS_S"] = "200"
+
+    assert stage.tick().outcome is Outcome.WAITING
+    raised = stage.intents()[-1]
+    assert raised.tx_hashes == (raised.tx_hash, first.tx_hash)
+    assert raised.nonce == first.nonce
+    if lands == "first":
+        assert raised.tx_hash is not None
+        anvil.drop_transaction(raised.tx_hash)
+        anvil.request("eth_sendRawTransaction", first.raw_tx)
+    anvil.mine()
+    anvil.set_automine(True)
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+
+
+def test_settle__reverts_in_its_block__a_later_batch_settles_it(
+    stage: Stage, token_id: int
+) -> None:
+    anvil, position = stage.world.anvil, stage.world.contracts.position
+    keeper_address = stage.world.accounts["keeper"].address
+    anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    forbid = position.encode_abi("setSettler", args=[keeper_address, False])
+    send_beside(stage, "admin", to=position.address, data=forbid)
+    anvil.mine()
+    anvil.set_automine(True)
+    stage.sync()
+
+    stage.tick()
+    reverted = stage.intents()[-1]
+    assert (reverted.state, reverted.error) == ("mined", "position: not settler")
+    assert stage.usage_states() == {"request-1": "settling"}, "its block may still go"
+
+    stage.world.send("admin", position.functions.setSettler(keeper_address, True))
+    anvil.mine(2)
+    stage.sync()
+    finish(stage)
+    assert_settled_once(stage, token_id)
+    assert stage.intent_states(Kind.SETTLE) == ["reverted", "confirmed"]
+    assert stage.batch_states() == ["abandoned", "settled"]
+
+
+def test_settle__somebody_used_its_nonce__a_later_batch_settles_it(
+    stage: Stage, token_id: int
+) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    send_beside(stage, "keeper", to=stage.world.accounts["outsider"].address)
+    stage.sync()
+
+    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.usage_states() == {"request-1": "settling"}, "not deep enough to be sure"
+
+    stage.world.anvil.mine(3)
+    stage.sync()
+    finish(stage)
+    assert_settled_once(stage, token_id)
+    assert stage.intent_states(Kind.SETTLE) == ["replaced", "confirmed"]
+    assert stage.batch_states() == ["abandoned", "settled"]
+
+
+def test_settle__somebody_used_its_nonce_for_the_same_batch__nothing_is_given_up(
+    stage: Stage, token_id: int
+) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    payload = stage.intents()[-1].payload
+    send_beside(stage, "keeper", to=payload["to"], data=payload["data"])
+    stage.world.anvil.mine(3)
+
+    stage.keeper().tick()  # before the indexer has told the ledger
+    assert stage.usage_states() == {"request-1": "settling"}
+
+    finish(stage)
+    assert_settled_once(stage, token_id)
+    assert stage.intent_states(Kind.SETTLE) == ["replaced"]
+    assert stage.batch_states() == ["settled"]
+
+
+@pytest.mark.parametrize("confirmations", [0, 2])
+def test_settle__its_block_is_reorganised_away__the_same_transaction_again(
+    stage: Stage, token_id: int, confirmations: int
+) -> None:
+    stage.settings["CONFIRMATIONS"] = str(confirmations)
+    stage.tick()
+    stage.tick()
+    settled = stage.intents()[-1]
+    assert settled.state == ("confirmed" if confirmations == 0 else "mined")
+    stage.world.anvil.reorg(1)
+    stage.world.anvil.mine()
+    stage.sync()
+    assert stage.settlements() == []
+    assert stage.usage_states() == {"request-1": "settling"}
+
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+    assert stage.intents()[-1].tx_hash == settled.tx_hash
+
+
+def test_hold_and_settle__deep_reorg__both_again_in_their_order(stage: Stage) -> None:
+    token_id = stage.open_credited()
+    depth_from = stage.world.anvil.head().number
+    stage.want(token_id)
+    stage.tick()
+    stage.spend(token_id, COST)
+    stage.tick()
+    stage.world.anvil.mine(5)
+    stage.sync()
+    stage.tick()
+    assert {str(intent.state) for intent in stage.intents()} == {"confirmed"}
+
+    stage.world.anvil.reorg(stage.world.anvil.head().number - depth_from)
+    stage.world.anvil.mine()
+    stage.sync()
+    assert stage.usage_states() == {"request-1": "settling"}
+    assert stage.state(token_id).hold_usdc == 0
+
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+    assert {str(intent.state) for intent in stage.intents()} == {"confirmed"}
+
+
+def test_settle__receipt_lost_in_a_killed_wait__time_is_bounded(
+    stage: Stage, token_id: int
+) -> None:
+    stage.world.anvil.set_automine(False)
+    stage.settings["RECEIPT_TIMEOUT_S"] = "0.2"
+    began_s = time.monotonic()
+
+    assert stage.tick().outcome is Outcome.WAITING
+
+    assert time.monotonic() - began_s < 5
+    stage.world.anvil.mine()
+    stage.world.anvil.set_automine(True)
+    finish(stage)
+    assert_settled_once(stage, token_id)

@@ -1,0 +1,174 @@
+"""The keeper as a process: exit codes, the lock, the dry run, and a clean stop.
+
+::
+
+    keeper once
+    ├── nothing due or all done → 0
+    ├── mirror stale, node away → 1
+    ├── settings, deployment or chain wrong → 2
+    └── another keeper at work → 3
+    keeper
+    └── SIGTERM → finishes its round, 0
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keeper.facts import Kind
+from keeper.lock import hold_lock
+from tests.support.anvil import Anvil
+from tests.support.deploy import World, deploy
+from tests.support.keepers import Stage, make_stage
+
+
+@pytest.fixture(scope="module")
+def base_world() -> Iterator[World]:
+    with Anvil() as anvil:
+        yield deploy(anvil)
+
+
+@pytest.fixture
+def stage(base_world: World, tmp_path: Path) -> Iterator[Stage]:
+    snapshot_id = base_world.anvil.snapshot()
+    stage = make_stage(base_world, tmp_path)
+    yield stage
+    stage.engine.dispose()
+    base_world.anvil.revert(snapshot_id)
+
+
+@pytest.fixture
+def environment(stage: Stage, tmp_path: Path) -> dict[str, str]:
+    deployment = stage.world.deployment
+    record = tmp_path / "31337.json"
+    names = ("position", "adapter", "payouts", "usdc", "multicall3", "vault")
+    record.write_text(
+        json.dumps(
+            {
+                "chain_id": deployment.chain_id,
+                "block_number": deployment.block_number,
+                "block_hash": deployment.block_hash,
+                "contracts": {name: getattr(deployment, name) for name in names},
+            }
+        )
+    )
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("KEEPER_")},
+        "KEEPER_RPC_URL": stage.world.anvil.url + "/?key=token-in-a-url",
+        "KEEPER_LEDGER_URL": str(stage.engine.url),
+        "KEEPER_DEPLOYMENT_FILE": str(record),
+        "KEEPER_PRIVATE_KEY": stage.world.accounts["keeper"].key.hex(),
+        "KEEPER_ETHER_PRICE_USDC": "0",
+        "KEEPER_POLL_INTERVAL_S": "0.05",
+    }
+
+
+def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Run the keeper to its end; return its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "keeper", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_once__due__acts_and_shows_no_secret(stage: Stage, environment: dict[str, str]) -> None:
+    token_id = stage.open_earning()
+
+    code, said = run(environment, "once")
+
+    assert code == 0, said
+    assert '"acted": {"harvest": 1}' in said
+    assert "token-in-a-url" not in said
+    assert environment["KEEPER_PRIVATE_KEY"].removeprefix("0x") not in said
+    stage.sync()
+    assert stage.state(token_id).credited_usdc > 0
+
+
+def test_once__without_a_key__only_says_what_it_would_do(
+    stage: Stage, environment: dict[str, str]
+) -> None:
+    stage.open_earning()
+    del environment["KEEPER_PRIVATE_KEY"]
+
+    code, said = run(environment, "once")
+
+    assert code == 0, said
+    assert '"event": "would_send"' in said
+    assert stage.intents() == []
+
+
+def test_once__dry_run__sends_nothing(stage: Stage, environment: dict[str, str]) -> None:
+    stage.open_earning()
+
+    code, said = run(environment, "once", "--dry-run")
+
+    assert code == 0, said
+    assert '"simulated": true' in said
+    assert stage.intents() == []
+
+
+def test_once__mirror_stale__exit_1(stage: Stage, environment: dict[str, str]) -> None:
+    stage.open_earning()
+    stage.world.anvil.reorg(1)
+
+    assert run(environment, "once")[0] == 1
+
+
+def test_once__node_away__exit_1(environment: dict[str, str]) -> None:
+    code, said = run({**environment, "KEEPER_RPC_URL": "http://127.0.0.1:9"}, "once")
+
+    assert code == 1
+    assert "did not answer" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"KEEPER_POLL": "1"},
+        {"KEEPER_PRIVATE_KEY": "0x00"},
+        {"KEEPER_DEPLOYMENT_FILE": "/nowhere/31337.json"},
+    ],
+)
+def test_once__misconfigured__exit_2(environment: dict[str, str], changes: dict[str, str]) -> None:
+    code, said = run({**environment, **changes}, "once")
+
+    assert code == 2
+    assert "Traceback" not in said
+
+
+def test_once__another_keeper_at_work__exit_3(stage: Stage, environment: dict[str, str]) -> None:
+    with hold_lock(stage.engine):
+        assert run(environment, "once")[0] == 3
+
+
+def test_daemon__sigterm__stops_cleanly_with_its_work_done(
+    stage: Stage, environment: dict[str, str]
+) -> None:
+    stage.open_earning()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keeper"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if '"event": "intent_mined"' in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.communicate(timeout=20)[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, rest
+    assert stage.intent_states(Kind.HARVEST) == ["mined"]
