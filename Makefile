@@ -26,11 +26,11 @@ up: setup ## the same stack, left running; Ctrl-C stops it. ARGS=--fresh starts 
 	@$(BIN)/current up $(ARGS)
 
 test: check ## the checks, then every test but the slow ones
-	@$(BIN)/python -m pytest -p ape_test tests/contract
+	@$(BIN)/python -m pytest -p ape_test -n 2 tests/contract
 	@$(BIN)/python -m pytest -m "not slow and not bench"
 
 test-all: check ## the slow tests too
-	@$(BIN)/python -m pytest -p ape_test tests/contract
+	@$(BIN)/python -m pytest -p ape_test -n 2 tests/contract
 	@$(BIN)/python -m pytest -m "not bench"
 
 check: setup ## formatting, lint, types, import rules

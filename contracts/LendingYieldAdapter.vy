@@ -112,7 +112,7 @@ MIN_HARVEST: constant(uint256) = 10_000  # one cent
 MAX_SHORTFALL_BPS: constant(uint256) = 50
 BPS: constant(uint256) = 10_000
 
-MAX_PRINCIPAL: constant(uint256) = 2**64 - 1
+MAX_PRINCIPAL: constant(uint256) = 2**63 - 1
 MAX_SHARES: constant(uint256) = 2**192 - 1
 
 # Large enough that no vault rounds it to nothing.

@@ -13,7 +13,8 @@
     day's opening plus what was credited during it. The opening is the unspent credit at the day's
     first touch; only touches change it, so it equals the unspent credit at midnight.
 
-    WIDTHS. Amounts are USDC (1e-6): 64 bits hold 18 trillion dollars. `keyEpoch` counts transactions
+    WIDTHS. Amounts are USDC (1e-6) in 64 bits, of which the highest stays 0, so that every database's
+    signed integer holds them too: 9 trillion dollars. `keyEpoch` counts transactions
     of one owner, so 32 bits cannot be exhausted; `day` lasts for 45_000 years.
 """
 
@@ -34,7 +35,8 @@ struct Cold:
     spentAtDayStart: uint256
 
 
-MAX_AMOUNT: constant(uint256) = 2**64 - 1
+MAX_AMOUNT: constant(uint256) = 2**63 - 1
+AMOUNT_MASK: constant(uint256) = 2**64 - 1
 MAX_BPS: constant(uint256) = 10_000
 SECONDS_A_DAY: constant(uint256) = 86_400
 ONE_EPOCH: constant(uint256) = 2**192  # to be added to a hot word
@@ -47,8 +49,8 @@ def _live_hot(word: uint256) -> Hot:
     @notice The hot half as it counts now: a hold is nothing from its expiry on.
     """
     hot: Hot = Hot(
-        spent=word & MAX_AMOUNT,
-        held=(word >> 64) & MAX_AMOUNT,
+        spent=word & AMOUNT_MASK,
+        held=(word >> 64) & AMOUNT_MASK,
         holdExpiresAt=(word >> 128) & (2**40 - 1),
         day=(word >> 168) & (2**24 - 1),
         keyEpoch=(word >> 192) & (2**32 - 1),
@@ -85,9 +87,9 @@ def _pack_hot(hot: Hot) -> uint256:
 @pure
 def _unpack_cold(word: uint256) -> Cold:
     return Cold(
-        credited=word & MAX_AMOUNT,
-        withdrawn=(word >> 64) & MAX_AMOUNT,
-        dayBase=(word >> 128) & MAX_AMOUNT,
+        credited=word & AMOUNT_MASK,
+        withdrawn=(word >> 64) & AMOUNT_MASK,
+        dayBase=(word >> 128) & AMOUNT_MASK,
         spentAtDayStart=word >> 192,
     )
 
@@ -141,7 +143,7 @@ def _day_spent(hot: Hot, cold: Cold) -> uint256:
 def _formula_cap(dayBase: uint256, dailySmoothingBps: uint256) -> uint256:
     """
     @notice The most that new holds may let this day spend, rounded down.
-    @dev `dayBase <= credited < 2**64`, so nothing overflows.
+    @dev `dayBase <= credited < 2**63`, so nothing overflows.
     """
     return dayBase * dailySmoothingBps // MAX_BPS
 

@@ -15,11 +15,11 @@ from contracts.errors import CurrentError
 
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
+def commands() -> None:
     """Collect the commands; each imports what it runs only when it runs."""
 
 
-@cli.command()
+@commands.command()
 def demo() -> None:
     """Walk the whole journey on a fresh local stack; exit 0 only if every step held."""
     from scripts.demo import run_demo
@@ -27,7 +27,7 @@ def demo() -> None:
     _run(lambda console: run_demo(console))
 
 
-@cli.command()
+@commands.command()
 @click.option("--fresh", is_flag=True, help="Forget the earlier chain and ledger of this name.")
 @click.option("--name", default="devnet", show_default=True, help="The stack's folder in .current/")
 def up(fresh: bool, name: str) -> None:
@@ -53,7 +53,7 @@ def _run(action: Any) -> None:
         sys.exit(1)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def indexer(arguments: tuple[str, ...]) -> None:
     """Mirror the chain into the ledger; `rebuild` drops the mirror and starts over."""
@@ -62,7 +62,7 @@ def indexer(arguments: tuple[str, ...]) -> None:
     sys.exit(main(arguments))
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def keeper(arguments: tuple[str, ...]) -> None:
     """Harvest, hold, settle and sweep; `once` does one round, for cron."""
@@ -71,7 +71,7 @@ def keeper(arguments: tuple[str, ...]) -> None:
     sys.exit(main(arguments))
 
 
-@cli.command()
+@commands.command()
 def proxy() -> None:
     """Serve buyers: keys, models, chat completions, positions, receipts."""
     from proxy.main import main
@@ -79,7 +79,7 @@ def proxy() -> None:
     sys.exit(main())
 
 
-@cli.group()
+@commands.group()
 def key() -> None:
     """API keys."""
 
@@ -104,7 +104,7 @@ def issue(token_id: int, private_key_file: Path, api_url: str) -> None:
     _run(action)
 
 
-@cli.group()
+@commands.group()
 def position() -> None:
     """Positions."""
 
@@ -118,7 +118,7 @@ def show(token_id: int, api_url: str) -> None:
     print(json.dumps(answer, indent=2))
 
 
-@cli.command()
+@commands.command()
 @click.option("--name", default="devnet", show_default=True, help="A stack started by `up`.")
 @click.option("--ledger-url", envvar="CURRENT_LEDGER_URL", help="Instead of --name.")
 @click.option("--rpc-url", envvar="CURRENT_RPC_URL")
@@ -154,7 +154,7 @@ def audit(
     _run(action)
 
 
-@cli.group()
+@commands.group()
 def receipt() -> None:
     """Receipts."""
 
@@ -211,4 +211,4 @@ def _get(url: str, api_key: str | None = None) -> Any:
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    commands()

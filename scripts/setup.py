@@ -329,8 +329,9 @@ def install_anvil(lock_fd: int) -> None:
 
 def compile_contracts(lock_fd: int) -> None:
     say("compiling the contracts")
+    # All of them: Ape's own cache does not see that an imported module has changed.
     run_visibly(
-        [str(VENV / "bin" / "ape"), "compile"],
+        [str(VENV / "bin" / "ape"), "compile", "--force"],
         lock_fd=lock_fd,
         failure="the contracts could not be compiled",
         env={

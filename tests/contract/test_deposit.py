@@ -4,7 +4,7 @@
 
     deposit
     ├── not the owner ................... reverts
-    ├── amount 0, or beyond 64 bits ..... reverts
+    ├── amount 0, or beyond 63 bits ..... reverts
     ├── no shares, or below the floor ... reverts
     ├── the vault takes a part .......... the rest goes back, the approval to 0
     └── the vault takes all ............. principal is the USDC, shares what was minted
@@ -90,12 +90,12 @@ def test_deposit__nothing__reverts(world: World) -> None:
         world.adapter.deposit(token_id, 0, 0, sender=world.owner)
 
 
-def test_deposit__beyond_64_bits__reverts(world: World) -> None:
+def test_deposit__beyond_63_bits__reverts(world: World) -> None:
     token_id = world.create_with_deposit(USDC)
     with ape.reverts("adapter: amount too large"):
-        world.deposit(token_id, 2**64 - USDC)
-    world.deposit(token_id, 2**64 - 1 - USDC)
-    assert world.booked(token_id).principal == 2**64 - 1
+        world.deposit(token_id, 2**63 - USDC)
+    world.deposit(token_id, 2**63 - 1 - USDC)
+    assert world.booked(token_id).principal == 2**63 - 1
 
 
 def test_deposit__not_approved__reverts(world: World) -> None:

@@ -81,14 +81,14 @@ def test_credit_yield__not_paid_in__reverts(world: World) -> None:
     world.position.creditYield(token_id, USDC, sender=world.as_adapter)
 
 
-def test_credit_yield__beyond_64_bits__reverts(world: World) -> None:
+def test_credit_yield__beyond_63_bits__reverts(world: World) -> None:
     token_id = world.create()
-    world.credit(token_id, 2**64 - 2)
+    world.credit(token_id, 2**63 - 2)
     world.fund(world.position, 2)
     with ape.reverts("position: amount too large"):
         world.position.creditYield(token_id, 2, sender=world.as_adapter)
     world.position.creditYield(token_id, 1, sender=world.as_adapter)
-    assert world.account(token_id).credited == 2**64 - 1
+    assert world.account(token_id).credited == 2**63 - 1
 
 
 def test_credit_yield__unknown_token__reverts(world: World) -> None:

@@ -97,7 +97,7 @@ def test_token_uri__live_figures__json_and_picture(world: World) -> None:
 
 def test_token_uri__largest_figures__still_fit(world: World) -> None:
     token_id = world.create()
-    world.credit(token_id, 2**64 - 1)
+    world.credit(token_id, 2**63 - 1)
     metadata = json.loads(decode(world.position.tokenURI(token_id), "application/json"))
-    assert metadata["attributes"][1]["value"] == "18446744073709.551615 USDC"
+    assert metadata["attributes"][1]["value"] == "9223372036854.775807 USDC"
     ElementTree.fromstring(decode(metadata["image"], "image/svg+xml"))

@@ -3,8 +3,10 @@
 The short campaign runs with every test run, the long one with ``make test-all``.
 """
 
+import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -184,6 +186,16 @@ def test_crashes__short_campaign__money_adds_up(tmp_path: Path) -> None:
         load = campaign(stack, seconds=15, seed=1)
         wait_until_settled(stack)
         assert_money_adds_up(stack, load)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_up__the_printed_curl_line__is_answered_when_pasted(tmp_path: Path) -> None:
+    with running_stack("test-curl", tmp_path, fresh=True) as stack:
+        line = next(line for line in stack.log.read_text().splitlines() if line.startswith("curl"))
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["usage"]["completion_tokens"] > 0
 
 
 def test_crashes__whole_stack_killed_and_started_again__goes_on(tmp_path: Path) -> None:

@@ -43,14 +43,14 @@ class Anvil:
         assert self._process.stdout is not None
         try:
             self.port = _read_port(self._process.stdout)
+            self.url = f"http://127.0.0.1:{self.port}"
+            self.web3 = Web3(HTTPProvider(self.url, exception_retry_configuration=None))
+            self.reader = ChainReader(self.web3)
+            # A pipe that nobody reads would stop anvil when it is full.
+            threading.Thread(target=_drain, args=(self._process.stdout,), daemon=True).start()
         except BaseException:
             self.stop()
             raise
-        # A pipe that nobody reads would stop anvil when it is full.
-        threading.Thread(target=_drain, args=(self._process.stdout,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.web3 = Web3(HTTPProvider(self.url, exception_retry_configuration=None))
-        self.reader = ChainReader(self.web3)
 
     def __enter__(self) -> Self:
         return self
