@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from eth_abi.abi import decode, encode
+
 from contracts.bindings import Contracts
 from keeper.facts import HarvestItem, HoldItem, Kind
 from ledger.batches import PlannedBatch
@@ -35,6 +37,9 @@ class Call:
         if self.batch_id is not None:
             payload["batch_id"] = self.batch_id
         return payload
+
+
+_HOLDS: Final = ("(uint256,uint256,uint256,uint256)[]",)
 
 
 def build_hold(contracts: Contracts, items: Sequence[HoldItem]) -> Call:
@@ -87,3 +92,14 @@ def build_intent_id(kind: Kind, call: Call, *, block_hash: str) -> str:
         return f"{kind}:{call.batch_id}"
     meaning = json.dumps([block_hash, call.payload()], sort_keys=True)
     return f"{kind}:{hashlib.sha256(meaning.encode()).hexdigest()[:32]}"
+
+
+def is_release(data: str) -> bool:
+    """Tell whether calldata (0x hex) of ``hold`` frees at least one position."""
+    (holds,) = decode(_HOLDS, bytes.fromhex(data[10:]))
+    return any(amount_usdc == 0 for _, amount_usdc, _, _ in holds)
+
+
+def without_holds(data: str) -> str:
+    """Return calldata of the same ``hold`` function that places nothing."""
+    return data[:10] + encode(_HOLDS, [[]]).hex()

@@ -7,7 +7,7 @@ a receipt, in a block that may still go   ``mined``
 the same receipt, deep and mirrored       ``confirmed``, or ``reverted`` and its batch given up
 no receipt, nonce unused                  the very same bytes again; with a higher fee when stuck
 no receipt, nonce used deep in the chain  ``replaced``; a settlement that is not there is given up
-a receipt that was there and is gone      back to ``sent``
+a receipt that was there and is gone      back to ``sent``; a hold that frees, without its effect
 nothing signed                            settlements go on with the same id, the rest is dropped
 ========================================  ==========================================================
 """
@@ -16,7 +16,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from keeper.calls import is_release
 from keeper.errors import OutcomeUnknown
+from keeper.facts import Kind
 from keeper.transactor import Means, Transactor
 from ledger import intents
 from ledger.engine import read, write
@@ -71,9 +73,17 @@ class Recovery:
         with read(self._engine) as connection:
             lost = intents.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
         for intent in lost:
-            with write(self._engine) as connection:
-                intents.unmine(connection, intent.intent_id, now_s=self._means.now_s())
-            log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
+            self._take_back(intent)
+
+    def _take_back(self, intent: IntentRecord) -> IntentRecord:
+        """Open an intent again whose block is gone; return it as it will be sent again."""
+        with write(self._engine) as connection:
+            intents.unmine(connection, intent.intent_id, now_s=self._means.now_s())
+        log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
+        reopened = self._means.load(intent.intent_id)
+        if intent.kind == Kind.HOLD.value and is_release(str(intent.payload["data"])):
+            return self._transactor.hollow_release(reopened)
+        return reopened
 
     def _finish_unsigned(self, unsigned: Sequence[IntentRecord]) -> None:
         for intent in unsigned:
@@ -95,10 +105,7 @@ class Recovery:
             return intent.state
         receipt = self._transactor.find_receipt(intent)
         if receipt is None:
-            with write(self._engine) as connection:
-                intents.unmine(connection, intent.intent_id, now_s=self._means.now_s())
-            log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
-            return self._check_sent(self._means.load(intent.intent_id), head_number).state
+            return self._check_sent(self._take_back(intent), head_number).state
         if receipt.block_hash != intent.mined_block_hash:
             intent = self._transactor.note_mined(intent, receipt)
         deep_enough = head_number - receipt.block_number >= self._rules.confirmations

@@ -8,7 +8,7 @@ under another id. While a sent transaction is in no block, nothing new is sent.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from contracts.chain import NodeRefused
 from contracts.errors import Reverted
+from keeper.calls import without_holds
 from keeper.errors import ActionFailed, GasPriceOverBound, OutcomeUnknown
 from keeper.fees import FeeRules, Fees, add_gas_margin, decide_fees, decide_replacement
 from keeper.node import Node, Receipt
@@ -244,6 +245,19 @@ class Transactor:
 
         One that another key has signed is left as it is.
         """
+        return self._replace(intent, event="fee_raised")
+
+    def hollow_release(self, intent: IntentRecord) -> IntentRecord:
+        """Put a ``hold`` that places nothing in the place of one that frees, after a reorg.
+
+        The hold is live again where the freeing block is gone, and requests may be served on it by
+        now; freeing it from an old decision would let the owner withdraw what they cost.
+        """
+        data = without_holds(str(intent.payload["data"]))
+        hollow = replace(intent, payload={**intent.payload, "data": data})
+        return self._replace(hollow, event="release_hollowed")
+
+    def _replace(self, intent: IntentRecord, *, event: str) -> IntentRecord:
         assert intent.raw_tx is not None
         assert intent.nonce is not None
         if intent.sender != self._means.signer.address.lower():
@@ -259,7 +273,7 @@ class Transactor:
             intents.replace_transaction(connection, intent, signed, now_s=self._means.now_s())
         self._means.checkpoint("replaced")
         log.warning(
-            "fee_raised",
+            event,
             intent_id=intent.intent_id,
             nonce=intent.nonce,
             max_fee_wei=fees.max_fee_wei,

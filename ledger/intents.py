@@ -190,7 +190,8 @@ def mark_sent(
             _intent.c.sender == signed.sender,
             _intent.c.nonce == signed.nonce,
             _intent.c.intent_id != intent_id,
-            _intent.c.state.in_([state.value for state in OPEN]),
+            # A confirmed one too: if its nonce is unused, a reorg took it back meanwhile.
+            _intent.c.state.in_([state.value for state in (*OPEN, IntentState.CONFIRMED)]),
         )
     ).scalar()
     if taken is not None:

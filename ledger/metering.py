@@ -274,7 +274,11 @@ def _resolve(connection: Connection, request_id: str, changes: dict[str, Any]) -
 
 
 def _draw_less(connection: Connection, token_id: int, amount_usdc: int) -> int:
-    """Lower ``drawn_usdc``; return what is then left of the confirmed hold."""
+    """Lower ``drawn_usdc``; return what is then left of the confirmed hold.
+
+    A position whose mint a reorg took away has no row; the one that may come back starts from what
+    its usage adds up to.
+    """
     left_usdc = connection.execute(
         update(_position)
         .where(_position.c.token_id == token_id)
@@ -282,8 +286,8 @@ def _draw_less(connection: Connection, token_id: int, amount_usdc: int) -> int:
         .returning(
             _position.c.hold_usdc - _position.c.hold_unconfirmed_usdc - _position.c.drawn_usdc
         )
-    ).scalar_one()
-    return max(0, int(left_usdc))
+    ).scalar_one_or_none()
+    return 0 if left_usdc is None else max(0, int(left_usdc))
 
 
 def _hold_left_usdc(connection: Connection, token_id: int) -> int:

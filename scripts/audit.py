@@ -17,7 +17,7 @@ from contracts.bindings import Contracts, bind_contracts
 from contracts.chain import ChainReader, NodeUnavailable, open_web3, translated
 from contracts.deployment import Deployment
 from indexer.sync import Follower, SyncRules
-from ledger.audit import Violation, find_violations
+from ledger.audit import Violation, find_stranded_batches, find_violations
 from ledger.engine import open_engine, read, write
 from ledger.mirror import MirrorState, load_mirror, load_state_from_row
 from ledger.positions import PositionState, get_allowance
@@ -50,7 +50,7 @@ def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]
     """
     contracts = bind_contracts(web3, deployment)
     with read(engine) as connection:
-        violations = find_violations(connection)
+        violations = [*find_violations(connection), *find_stranded_batches(connection)]
         cursor = load_mirror(connection)
         if cursor is None:
             return [*violations, Violation("L5", "mirror", "nothing is mirrored yet")]

@@ -127,6 +127,8 @@ def audit(
     name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: str | None
 ) -> None:
     """Check the ledger's invariants against its rows and the chain; exit 1 if one is broken."""
+    from ledger.audit import find_bad_debt
+    from ledger.engine import read
     from ledger.logs import configure_logs
     from scripts.audit import audit as find_violations
     from scripts.audit import open_for_audit
@@ -142,6 +144,10 @@ def audit(
         engine, web3 = open_for_audit(record.ledger_url, record.rpc_url)
         deployment = load_deployment(Path(record.deployment_file))
         violations = find_violations(engine, web3, deployment)
+        with read(engine) as connection:
+            debts = find_bad_debt(connection)
+        for debt in debts:
+            console.print(f"[yellow]bad debt[/yellow] {debt.subject}: {debt.detail}")
         for violation in violations:
             console.print(
                 f"[red]{violation.invariant}[/red] {violation.subject}: {violation.detail}",
@@ -212,3 +218,7 @@ def _get(url: str, api_key: str | None = None) -> Any:
 def main() -> None:
     """Run the command line."""
     commands()
+
+
+if __name__ == "__main__":
+    main()

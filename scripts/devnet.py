@@ -16,6 +16,7 @@ import httpx
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
+from web3.types import RPCEndpoint
 
 from contracts.bindings import Contracts, bind, bind_contracts
 from contracts.chain import open_web3
@@ -32,6 +33,8 @@ DEV_MNEMONIC: Final = "test test test test test test test test test test test ju
 """anvil's own; everybody knows these keys."""
 HISTORY_S: Final = 30 * 86_400
 """How long before now the chain begins, so that a deposit has earned by the time it is used."""
+BURIED_BLOCKS: Final = 300
+"""How deep the setup lies under the head when somebody starts to use the devnet."""
 PROXY_PORT: Final = 8402
 ANVIL_PORT: Final = 8545
 
@@ -89,7 +92,7 @@ def start_devnet(
     are the chain's and the proxy's; None takes free ones.
     """
     directory = stack.directory
-    anvil_port, proxy_port = ports if ports is not None else (0, free_port())
+    anvil_port, proxy_port = ports if ports is not None else (free_port(), free_port())
     anvil = start_anvil(
         stack,
         port=anvil_port,
@@ -231,13 +234,31 @@ def _answers(url: str) -> bool:
 
 
 def warp_to_now(devnet: Devnet) -> int:
-    """Let the chain's clock catch up with the real one; return by how many seconds it moved."""
+    """Let the chain's clock catch up with the real one; return by how many seconds it moved.
+
+    A long way is finished block by block, so that what came before lies deeper than any reorg that
+    the mirror follows.
+    """
     before_s = int(devnet.web3.eth.get_block("latest")["timestamp"])
     now_s = int(time.time())
-    if now_s > before_s:
-        devnet.web3.provider.make_request("evm_setNextBlockTimestamp", [now_s])  # type: ignore[arg-type]
-        devnet.web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
-    return max(0, now_s - before_s)
+    if now_s <= before_s:
+        return 0
+    blocks = min(BURIED_BLOCKS, now_s - before_s)
+    _ask_anvil(devnet, "evm_setNextBlockTimestamp", now_s - blocks + 1)
+    _ask_anvil(devnet, "anvil_mine", hex(blocks), hex(1))
+    return now_s - before_s
+
+
+def _ask_anvil(devnet: Devnet, method: str, *params: Any) -> None:
+    answer = devnet.web3.provider.make_request(RPCEndpoint(method), list(params))
+    if "error" in answer:
+        raise DevnetError(f"{method}: {answer['error']}")
+
+
+def check_contracts(devnet: Devnet) -> None:
+    """Raise ``DevnetError`` where the chain has lost the contracts, say by a reorg below them."""
+    if devnet.web3.eth.get_code(devnet.contracts.adapter.address) == b"":
+        raise DevnetError("the chain has lost the contracts; start over: make up ARGS=--fresh")
 
 
 def wait_for(what: str, check: Callable[[], Any], stack: Stack, *, timeout_s: float = 60) -> Any:

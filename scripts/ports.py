@@ -1,11 +1,28 @@
-"""TCP ports on this machine: is one free, and which one to take."""
+"""TCP ports on this machine: is one free, and which one to take.
+
+A port that is handed out is claimed for this process's life: a stack whose proxy was killed finds
+its port again, although another stack starts in that very moment.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import random
 import socket
+import tempfile
+from pathlib import Path
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
+CLAIMS: Final = Path(tempfile.gettempdir()) / f"current-ports-{os.getuid()}"
+"""One locked file for each port that some stack of this user uses, in whatever checkout."""
+FIRST_PORT: Final = 20_000
+LAST_PORT: Final = 32_000
+"""Below the range from which systems give ports to outgoing connections."""
+TRIES: Final = 1_000
+
+_claimed: dict[int, int] = {}  # port -> the descriptor that holds its lock
 
 
 class PortTaken(Exception):
@@ -32,21 +49,41 @@ def port_is_free(port: int, *, host: str = LOOPBACK) -> bool:
     return True
 
 
+def claim_port(port: int) -> bool:
+    """Claim ``port`` until this process ends; tell whether it is ours, not whether it is free."""
+    if port in _claimed:
+        return True
+    CLAIMS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(CLAIMS / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    _claimed[port] = descriptor
+    return True
+
+
 def free_port(*, host: str = LOOPBACK) -> int:
-    """Return a port nobody listens on, chosen by the system."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on or has claimed, and claim it.
+
+    Raises OSError where a thousand tries found none.
+    """
+    for _ in range(TRIES):
+        port = random.randint(FIRST_PORT, LAST_PORT)
+        if port not in _claimed and port_is_free(port, host=host) and claim_port(port):
+            return port
+    raise OSError("no free TCP port was found")
 
 
 def preferred_port(port: int, *, host: str = LOOPBACK) -> int:
     """Return ``port`` when it is free, else any free one: for a default nobody insisted on."""
-    return port if port_is_free(port, host=host) else free_port(host=host)
+    is_ours = port_is_free(port, host=host) and claim_port(port)
+    return port if is_ours else free_port(host=host)
 
 
 def require_port(port: int, *, what: str, host: str = LOOPBACK) -> int:
     """Return ``port``, which a person asked for. Raises PortTaken when it is not free."""
-    if not port_is_free(port, host=host):
+    if not (port_is_free(port, host=host) and claim_port(port)):
         raise PortTaken(port, what)
     return port

@@ -37,6 +37,7 @@ LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 PROGRESS_EVERY_S: Final = 5.0
 RESTARTS_IN_A_ROW_MAX: Final = 8
 RESTART_DELAY_S_MAX: Final = 10.0
+STEADY_S: Final = 10.0
 
 # A command, or how to build it anew for every start (to listen on the same port again, say).
 Command = Sequence[str] | Callable[[], Sequence[str]]
@@ -201,6 +202,8 @@ class Stack:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._handlers[number] = signal.signal(number, _terminate)
+            # A shell starts a job in the background with Ctrl-C ignored; the stack must still stop.
+            self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
         return self
 
     def __exit__(
@@ -212,7 +215,6 @@ class Stack:
         self._stopping.set()
         if threading.current_thread() is threading.main_thread():
             # From here on signals only shorten the wait; none may interrupt the stopping itself.
-            self._handlers[signal.SIGINT] = signal.getsignal(signal.SIGINT)
             for number in self._handlers:
                 signal.signal(number, lambda *_: self._hurry.set())
         for one in reversed(self._started):
@@ -348,6 +350,7 @@ class Stack:
         failures_in_a_row = 0
         while True:
             assert child.guard is not None
+            spawned_s = time.monotonic()
             returncode = child.guard.wait()
             ended_s = time.monotonic()
             if self._stopping.is_set() or not child.is_wanted:
@@ -373,7 +376,9 @@ class Stack:
                 if isinstance(error, NotReady):
                     child.end_group(signal.SIGKILL)
                 continue
-            failures_in_a_row = 0
+            # One that ends by itself soon after its start has not come back; a killed one has.
+            gave_up = returncode > 0 and ended_s - spawned_s < STEADY_S
+            failures_in_a_row = failures_in_a_row + 1 if gave_up else 0
             if not self._stopping.is_set() and child.is_wanted:
                 gone_s = time.monotonic() - ended_s
                 self.say(f"{child.name} {end}; it is back after {gone_s:.1f} s")

@@ -136,12 +136,23 @@ def _lock(path: Path, *, say: Callable[[str], None]) -> int | None:
 def _owner_is_alive(lock_fd: int) -> bool:
     """Tell whether the process that took the lock lives; True when that is not known."""
     try:
-        os.kill(int(os.pread(lock_fd, 32, 0)), 0)
+        pid = int(os.pread(lock_fd, 32, 0))
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (ValueError, PermissionError):
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and only waits for its parent; False where unknown."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # The state follows the name, which is in parentheses and may hold anything.
+    return status.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _prune(root: Path, prefix: str) -> None:

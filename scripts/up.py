@@ -13,6 +13,7 @@ from contracts.units import USDC_ONE, format_usdc
 from scripts.devnet import (
     Devnet,
     DevnetError,
+    check_contracts,
     curl_line,
     issue_key,
     preferred_ports,
@@ -88,6 +89,7 @@ def prepare_position(devnet: Devnet, stack: Stack, say: Callable[[str], None]) -
     """
     position, adapter = devnet.contracts.position.functions, devnet.contracts.adapter.functions
     usdc, owner = devnet.contracts.usdc.functions, devnet.depositor
+    check_contracts(devnet)
     if position.totalSupply().call() == 0:
         send(devnet, owner, adapter.createVault(1, 10_000, devnet.vault.address, 30))
     _, principal_usdc, _, _, _ = adapter.positionOf(TOKEN_ID).call()

@@ -67,6 +67,15 @@ class RunningStack:
         return view
 
 
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A stack's name that no other test run uses; its files go when the test has passed."""
+    unique = f"test-{os.getpid()}-{time.time_ns():x}"
+    yield unique
+    shutil.rmtree(RUNS / unique, ignore_errors=True)
+    (RUNS / f"{unique}.lock").unlink(missing_ok=True)
+
+
 @contextmanager
 def running_stack(name: str, tmp_path: Path, *, fresh: bool) -> Iterator[RunningStack]:
     """Run ``current up`` until the block ends, then stop it with Ctrl-C."""
@@ -181,16 +190,16 @@ def campaign(stack: RunningStack, *, seconds: float, seed: int) -> Load:
     return load
 
 
-def test_crashes__short_campaign__money_adds_up(tmp_path: Path) -> None:
-    with running_stack("test-crashes", tmp_path, fresh=True) as stack:
+def test_crashes__short_campaign__money_adds_up(name: str, tmp_path: Path) -> None:
+    with running_stack(name, tmp_path, fresh=True) as stack:
         load = campaign(stack, seconds=15, seed=1)
         wait_until_settled(stack)
         assert_money_adds_up(stack, load)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_up__the_printed_curl_line__is_answered_when_pasted(tmp_path: Path) -> None:
-    with running_stack("test-curl", tmp_path, fresh=True) as stack:
+def test_up__the_printed_curl_line__is_answered_when_pasted(name: str, tmp_path: Path) -> None:
+    with running_stack(name, tmp_path, fresh=True) as stack:
         line = next(line for line in stack.log.read_text().splitlines() if line.startswith("curl"))
         done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=True)
     answer = json.loads(done.stdout)
@@ -198,15 +207,15 @@ def test_up__the_printed_curl_line__is_answered_when_pasted(tmp_path: Path) -> N
     assert answer["usage"]["completion_tokens"] > 0
 
 
-def test_crashes__whole_stack_killed_and_started_again__goes_on(tmp_path: Path) -> None:
-    with running_stack("test-restart", tmp_path, fresh=True) as stack:
+def test_crashes__whole_stack_killed_and_started_again__goes_on(name: str, tmp_path: Path) -> None:
+    with running_stack(name, tmp_path, fresh=True) as stack:
         load = Load(stack)
         with load.in_background(clients=4):
             time.sleep(4)
             os.kill(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
     assert load.answered
-    with running_stack("test-restart", tmp_path, fresh=False) as stack:
+    with running_stack(name, tmp_path, fresh=False) as stack:
         load.stack = stack
         wait_until_settled(stack)
         assert_money_adds_up(stack, load)
@@ -214,8 +223,8 @@ def test_crashes__whole_stack_killed_and_started_again__goes_on(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 6))
-def test_crashes__long_campaign__money_adds_up(tmp_path: Path, seed: int) -> None:
-    with running_stack("test-crashes", tmp_path, fresh=True) as stack:
+def test_crashes__long_campaign__money_adds_up(name: str, tmp_path: Path, seed: int) -> None:
+    with running_stack(name, tmp_path, fresh=True) as stack:
         load = campaign(stack, seconds=120, seed=seed)
         wait_until_settled(stack)
         assert_money_adds_up(stack, load)

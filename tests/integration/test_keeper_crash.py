@@ -10,6 +10,8 @@
     ├── somebody else used its nonce → usage is posted again, a later batch settles it
     │   └── but the batch is on chain → nothing is given up
     └── its block is reorganised away, shallow or deep → the same transaction again
+        ├── while another is signed → neither takes the other's nonce
+        └── it freed a hold → it frees nothing now; the hold is decided anew
 """
 
 import time
@@ -20,9 +22,15 @@ from typing import Any
 
 import pytest
 
+from contracts.errors import Retryable
 from keeper.facts import Kind
 from keeper.jobs import Outcome
+from ledger.audit import find_bad_debt
+from ledger.engine import read, write
 from ledger.errors import ReserveRefused
+from ledger.intents import IntentMoved
+from ledger.metering import AdmissionRules, Reservation, post, reserve
+from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID, Anvil, AnvilError
 from tests.support.deploy import World, deploy
 from tests.support.keepers import Crash, Stage, crash_at, make_stage
@@ -346,3 +354,102 @@ def test_settle__receipt_lost_in_a_killed_wait__time_is_bounded(
     stage.world.anvil.set_automine(True)
     finish(stage)
     assert_settled_once(stage, token_id)
+
+
+def block_of(stage: Stage, kind: Kind) -> int:
+    """Return the block of the last intent of a kind that is in one."""
+    blocks = [intent.mined_block for intent in stage.intents() if intent.kind == kind.value]
+    return [block for block in blocks if block is not None][-1]
+
+
+def reorg_from(stage: Stage, block_number: int) -> None:
+    """Replace every block from ``block_number`` on, and let the indexer see it."""
+    stage.world.anvil.reorg(stage.world.anvil.head().number - block_number + 1)
+
+
+def go_on(stage: Stage, rounds: int) -> None:
+    """Let fresh keepers go on, whatever a round raises, with a block after each."""
+    for _ in range(rounds):
+        with suppress(Retryable):
+            stage.keeper().tick()
+        stage.world.anvil.mine()
+        stage.sync()
+
+
+def test_settle__reorg_of_a_confirmed_one_while_the_next_is_signed__both_land(
+    stage: Stage, token_id: int
+) -> None:
+    stage.tick()
+    stage.world.anvil.mine(4)
+    stage.sync()
+    stage.tick()
+    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    stage.spend(token_id, COST, request_id="request-2")
+
+    def take_back(step: str) -> None:
+        if step == "simulated":
+            reorg_from(stage, block_of(stage, Kind.SETTLE))
+
+    with pytest.raises(IntentMoved):
+        stage.keeper(take_back).tick()
+    stage.sync()
+    go_on(stage, rounds=15)
+    assert stage.chain_spent(token_id) == 2 * COST
+    assert set(stage.usage_states().values()) == {"settled"}
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
+
+
+def test_release__taken_back_by_a_reorg__is_not_repeated_over_new_requests(stage: Stage) -> None:
+    token_id = stage.open_held()
+    position = stage.world.contracts.position.functions
+    stage.world.anvil.mine(3)
+    stage.sync()
+    stage.tick()
+    stage.world.send("owner", position.requestRelease(token_id))
+    stage.sync()
+    asked_in = stage.world.anvil.head().number
+    stage.tick()
+    stage.world.anvil.mine(3)
+    stage.sync()
+    stage.tick()
+    assert stage.state(token_id).hold_usdc == 0
+
+    reorg_from(stage, asked_in)
+    stage.sync()
+    assert stage.state(token_id).hold_usdc > COST, "the hold is live again"
+    stage.spend(token_id, COST)
+    stage.tick()
+    stage.world.send("owner", position.withdrawUnspentYield(token_id))
+    stage.sync()
+    go_on(stage, rounds=6)
+    assert_settled_once(stage, token_id)
+
+
+def test_mint__taken_back_by_a_reorg__reservations_end_and_nothing_else_is_held_up(
+    stage: Stage,
+) -> None:
+    first = stage.world.anvil.head().number + 1
+    token_id = stage.open_held()
+    now_s = int(time.time())
+    rules = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=1)
+    with write(stage.engine) as connection:
+        for name in ("lost", "posted"):
+            wish = Reservation(name, token_id, 0, "key", "model", COST, 1, 1)
+            reserve(connection, wish, rules, now_s=now_s - 2)
+    reorg_from(stage, first)
+    stage.sync()
+    with write(stage.engine) as connection:
+        posted = post(
+            connection,
+            "posted",
+            cost_usdc=COST,
+            prompt_tokens=1,
+            completion_tokens=1,
+            now_s=now_s,
+        )
+    assert posted.hold_left_usdc == 0
+    assert stage.keeper().tick().leases_voided == 1
+    assert stage.usage_states() == {"lost": "voided", "posted": "posted"}
+    with read(stage.engine) as connection:
+        assert [debt.subject for debt in find_bad_debt(connection)] == ["usage posted"]
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
