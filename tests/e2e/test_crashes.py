@@ -221,6 +221,23 @@ def test_crashes__whole_stack_killed_and_started_again__goes_on(name: str, tmp_p
         assert_money_adds_up(stack, load)
 
 
+def test_reorgs__deep_with_requests_in_flight__mirror_is_chain(name: str, tmp_path: Path) -> None:
+    with running_stack(name, tmp_path, fresh=True) as stack:
+        load = Load(stack)
+        with load.in_background(clients=4):
+            for depth in (1, 66, 20):
+                time.sleep(2)
+                body = {"jsonrpc": "2.0", "id": 1, "method": "anvil_reorg", "params": [depth, []]}
+                answer = httpx.post(stack.record.rpc_url, json=body, timeout=30).json()
+                assert "error" not in answer
+        deadline_s = time.monotonic() + 30
+        while audit(stack)[0] != 0 and time.monotonic() < deadline_s:
+            time.sleep(0.5)
+        wait_until_settled(stack)
+        assert_money_adds_up(stack, load)
+        assert load.answered
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_crashes__long_campaign__money_adds_up(name: str, tmp_path: Path, seed: int) -> None:
