@@ -12,11 +12,11 @@ import httpx
 import openai
 from eth_account import Account
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from web3.logs import DISCARD
 
 from contracts.units import USDC_ONE, format_usdc
-from ledger.receipts import Receipt, is_proof_valid
 from scripts.audit import ACCOUNT_FIELDS
 from scripts.devnet import (
     Devnet,
@@ -30,10 +30,15 @@ from scripts.devnet import (
 )
 from scripts.model import MODEL_ID
 from scripts.processes import Stack
+from scripts.receipt import verify_receipt
 from scripts.run_directory import temporary_run_directory
 
 DEPOSIT_USDC: Final = 1_000 * USDC_ONE
-QUESTION: Final = "In one sentence: why does money in the bank earn interest?"
+QUESTIONS: Final = (
+    "In one sentence: why does money in the bank earn interest?",
+    "In one sentence: what is a vault?",
+    "In one sentence: what is a tree of hashes good for?",
+)
 REVOKED_WITHIN_BLOCKS: Final = 2
 
 
@@ -164,23 +169,29 @@ class Journey:
         client = openai.OpenAI(
             base_url=f"{self.devnet.api_url}/v1", api_key=self.api_key, max_retries=0, timeout=120
         )
+        for question in QUESTIONS:
+            self.ask_one(client, question)
+
+    def ask_one(self, client: openai.OpenAI, question: str) -> None:
+        """Ask one question; print the answer and its cost."""
         asked_s = time.monotonic()
         raw = client.chat.completions.with_raw_response.create(
-            model=MODEL_ID, messages=[{"role": "user", "content": QUESTION}], max_tokens=80
+            model=MODEL_ID, messages=[{"role": "user", "content": question}], max_tokens=80
         )
         completion = raw.parse()
         took_s = time.monotonic() - asked_s
-        self.cost_usdc = int(raw.headers["x-current-cost-usdc"])
+        cost_usdc = int(raw.headers["x-current-cost-usdc"])
+        self.cost_usdc += cost_usdc
         self.request_id = raw.headers["x-request-id"]
         usage = completion.usage
         answer = (completion.choices[0].message.content or "").strip()
-        if usage is None or self.cost_usdc <= 0 or not answer:
+        if usage is None or cost_usdc <= 0 or not answer:
             raise DevnetError("the model's answer was empty or free")
-        self.say("ask", f"[italic]{QUESTION}[/italic]")
-        self.say("answer", f"[green]{' '.join(answer.split())}[/green]")
+        self.say("ask", f"[italic]{question}[/italic]")
+        self.say("answer", f"[green]{escape(' '.join(answer.split()))}[/green]")
         self.say(
             "cost",
-            f"{format_usdc(self.cost_usdc)} USDC for {usage.prompt_tokens} +"
+            f"{format_usdc(cost_usdc)} USDC for {usage.prompt_tokens} +"
             f" {usage.completion_tokens} tokens of {MODEL_ID}, {took_s:.1f} s",
         )
 
@@ -189,15 +200,17 @@ class Journey:
 
         def find() -> Any:
             events = self.devnet.contracts.position.events.Settled()
-            return events.get_logs(from_block=0, argument_filters={"tokenId": self.token_id})
+            found = events.get_logs(from_block=0, argument_filters={"tokenId": self.token_id})
+            settled_usdc = sum(event["args"]["cost"] for event in found)
+            return found if settled_usdc >= self.cost_usdc else None
 
         settled = self.wait("the settlement", find)
         self.expect("settled", sum(event["args"]["cost"] for event in settled), self.cost_usdc)
         self.say(
             "settle",
-            f"{format_usdc(self.cost_usdc)} USDC booked on chain,"
-            f" batch {settled[0]['args']['batchId'].hex()[-8:]}",
-            settled[0]["transactionHash"].to_0x_hex(),
+            f"{format_usdc(self.cost_usdc)} USDC booked on chain, {len(settled)} batch(es) for"
+            f" {len(QUESTIONS)} requests",
+            settled[-1]["transactionHash"].to_0x_hex(),
         )
 
     def check_receipt(self) -> None:
@@ -212,25 +225,13 @@ class Journey:
             return answer if answer.get("state") == "settled" else None
 
         view = self.wait("the receipt", find)
-        leaf = Receipt(
-            request_id=view["request_id"],
-            token_id=view["token_id"],
-            key_epoch=view["key_epoch"],
-            model=view["model"],
-            prompt_tokens=view["prompt_tokens"],
-            completion_tokens=view["completion_tokens"],
-            cost_usdc=view["cost_usdc"],
-            posted_at_s=view["posted_at_s"],
-        ).leaf()
-        batch_id = bytes.fromhex(view["settlement"]["batch_id"][2:])
-        events = self.devnet.contracts.position.events.BatchSettled()
-        on_chain = events.get_logs(from_block=0, argument_filters={"batchId": batch_id})
-        root: bytes = on_chain[0]["args"]["receiptsRoot"]
-        proof = [bytes.fromhex(node[2:]) for node in view["settlement"]["proof"]]
-        if not is_proof_valid(leaf, proof, root):
-            raise DevnetError("the receipt's proof does not lead to the root on chain")
+        verify_receipt(view, self.devnet.web3, self.devnet.deployment)
+        settlement = view["settlement"]
         self.say(
-            "receipt", f"proof of {len(proof)} nodes leads to root {root.hex()[:16]}… on chain"
+            "receipt",
+            f"{format_usdc(view['cost_usdc'])} USDC: a proof of {len(settlement['proof'])} nodes"
+            f" leads to root {settlement['receipts_root'][:18]}… on chain",
+            settlement["tx_hash"],
         )
 
     def revoke(self) -> None:

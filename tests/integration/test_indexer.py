@@ -17,25 +17,11 @@ from ledger.mirror import load_mirror, load_state
 from ledger.positions import PositionState
 from ledger.schema import bind_deployment, migrate
 from scripts.audit import audit
-from tests.support.anvil import Anvil
-from tests.support.deploy import USDC, World, deploy
+from tests.support.deploy import USDC, World
 from tests.support.ledgers import DEPLOYMENT
 
 RULES = SyncRules(confirmations=0, window_blocks=100, range_blocks_max=50, blocks_per_step_max=64)
 HOUR_S = 3_600
-
-
-@pytest.fixture(scope="module")
-def base_world() -> Iterator[World]:
-    with Anvil() as anvil:
-        yield deploy(anvil)
-
-
-@pytest.fixture
-def world(base_world: World) -> Iterator[World]:
-    snapshot_id = base_world.anvil.snapshot()
-    yield base_world
-    base_world.anvil.revert(snapshot_id)
 
 
 @pytest.fixture

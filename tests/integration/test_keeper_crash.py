@@ -15,9 +15,7 @@
 """
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,29 +29,12 @@ from ledger.errors import ReserveRefused
 from ledger.intents import IntentMoved
 from ledger.metering import AdmissionRules, Reservation, post, reserve
 from scripts.audit import audit
-from tests.support.anvil import CHAIN_ID, Anvil, AnvilError
-from tests.support.deploy import World, deploy
-from tests.support.keepers import Crash, Stage, crash_at, make_stage
+from tests.support.anvil import CHAIN_ID, AnvilError
+from tests.support.keepers import Crash, Stage, crash_at
 
 COST = 300_000
 STEPS = ("planned", "simulated", "stored", "sent", "included", "mined")
 UNSIGNED = ("planned", "simulated")
-
-
-@pytest.fixture(scope="module")
-def base_world() -> Iterator[World]:
-    with Anvil() as anvil:
-        yield deploy(anvil)
-
-
-@pytest.fixture
-def stage(base_world: World, tmp_path: Path) -> Iterator[Stage]:
-    snapshot_id = base_world.anvil.snapshot()
-    stage = make_stage(base_world, tmp_path)
-    yield stage
-    stage.engine.dispose()
-    base_world.anvil.revert(snapshot_id)
-    base_world.anvil.set_automine(True)
 
 
 @pytest.fixture

@@ -16,31 +16,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from keeper.facts import Kind
 from keeper.lock import hold_lock
-from tests.support.anvil import Anvil
-from tests.support.deploy import World, deploy
-from tests.support.keepers import Stage, make_stage
-
-
-@pytest.fixture(scope="module")
-def base_world() -> Iterator[World]:
-    with Anvil() as anvil:
-        yield deploy(anvil)
-
-
-@pytest.fixture
-def stage(base_world: World, tmp_path: Path) -> Iterator[Stage]:
-    snapshot_id = base_world.anvil.snapshot()
-    stage = make_stage(base_world, tmp_path)
-    yield stage
-    stage.engine.dispose()
-    base_world.anvil.revert(snapshot_id)
+from tests.support.keepers import Stage
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@
 """
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,24 +23,8 @@ from keeper.jobs import Outcome
 from keeper.lock import hold_lock
 from ledger.engine import open_engine, write
 from ledger.mirror import save_observation
-from tests.support.anvil import Anvil
-from tests.support.deploy import USDC, World, deploy
-from tests.support.keepers import Stage, make_stage
-
-
-@pytest.fixture(scope="module")
-def base_world() -> Iterator[World]:
-    with Anvil() as anvil:
-        yield deploy(anvil)
-
-
-@pytest.fixture
-def stage(base_world: World, tmp_path: Path) -> Iterator[Stage]:
-    snapshot_id = base_world.anvil.snapshot()
-    stage = make_stage(base_world, tmp_path)
-    yield stage
-    stage.engine.dispose()
-    base_world.anvil.revert(snapshot_id)
+from tests.support.deploy import USDC
+from tests.support.keepers import Stage
 
 
 def test_tick__nothing_due__sends_nothing(stage: Stage) -> None:

@@ -1,0 +1,34 @@
+"""A chain with all contracts for each module, put back to its start after each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.anvil import Anvil
+from tests.support.deploy import World, deploy
+from tests.support.keepers import Stage, make_stage
+
+
+@pytest.fixture(scope="module")
+def base_world() -> Iterator[World]:
+    """Return the deployed contracts; a module's tests share the chain."""
+    with Anvil() as anvil:
+        yield deploy(anvil)
+
+
+@pytest.fixture
+def world(base_world: World) -> Iterator[World]:
+    """Return the deployed contracts as they were before any test."""
+    snapshot_id = base_world.anvil.snapshot()
+    yield base_world
+    base_world.anvil.revert(snapshot_id)
+    base_world.anvil.set_automine(True)
+
+
+@pytest.fixture
+def stage(world: World, tmp_path: Path) -> Iterator[Stage]:
+    """Return a ledger of its own beside the chain, with keeper and indexer at hand."""
+    stage = make_stage(world, tmp_path)
+    yield stage
+    stage.engine.dispose()
