@@ -146,6 +146,9 @@ def _validate_fields(body: dict[str, Any]) -> None:
         if not isinstance(tool, dict) or tool.get("type") != "function":
             message = "Only tools of type 'function' are supported: others cost extra."
             raise bad_request("unsupported_tool", message, param=f"tools[{index}].type")
+        function = tool.get("function")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise _wrong_type(f"tools[{index}].function", "an object with a name")
 
 
 def _count_images(messages: list[Any]) -> tuple[int, int]:
@@ -157,6 +160,10 @@ def _count_images(messages: list[Any]) -> tuple[int, int]:
             raise _wrong_type(where, "an object")
         if not isinstance(message.get("role"), str):
             raise _wrong_type(f"{where}.role", "a string")
+        if not isinstance(message.get("tool_calls") or [], list):
+            raise _wrong_type(f"{where}.tool_calls", "a list")
+        if not isinstance(message.get("tool_call_id") or "", str):
+            raise _wrong_type(f"{where}.tool_call_id", "a string")
         if message.get("audio") is not None:
             raise _unknown_content(f"{where}.audio")
         content = message.get("content")

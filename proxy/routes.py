@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 
 from contracts.errors import CurrentError, Retryable
+from ledger.keys import save_issued_key
 from ledger.mirror import load_mirror
 from proxy.authentication import authenticate, check_standing
 from proxy.catalogue import FRESH_S
@@ -43,7 +44,6 @@ from proxy.store import (
     load_position_view,
     load_receipt_view,
     load_standing,
-    save_issued_key,
 )
 
 router = APIRouter(prefix="/api/current")
@@ -129,7 +129,15 @@ async def _is_signed_by(services: Services, owner: str, text: str, signature: by
 
 async def _issue(services: Services, token_id: int, standing: Standing, *, now_s: int) -> KeyIssued:
     claims = KeyClaims(token_id, standing.key_epoch, secrets.token_hex(KEY_ID_BYTES))
-    await services.meter.write(lambda connection: save_issued_key(connection, claims, now_s=now_s))
+    await services.meter.write(
+        lambda connection: save_issued_key(
+            connection,
+            key_id=claims.key_id,
+            token_id=token_id,
+            key_epoch=claims.key_epoch,
+            now_s=now_s,
+        )
+    )
     # So that a hold is there by the time of the first request.
     services.meter.note_demand(token_id, 0)
     return KeyIssued(

@@ -8,15 +8,13 @@ from sqlalchemy import Connection, RowMapping, select
 
 from ledger.batches import load_batch_receipts, receipt_of
 from ledger.errors import AllowanceFacts
-from ledger.metering import build_facts, insert_or_ignore
+from ledger.metering import build_facts
 from ledger.mirror import MirrorState, load_mirror, load_state_from_row
 from ledger.positions import PositionState, get_allowance
 from ledger.receipts import build_proof
-from ledger.tables import ApiKey, Batch, Position, Usage, table_of
+from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
-from proxy.keys import KeyClaims
 
-_api_key = table_of(ApiKey)
 _batch = table_of(Batch)
 _position = table_of(Position)
 _usage = table_of(Usage)
@@ -160,17 +158,6 @@ def _load_settlement(connection: Connection, usage: RowMapping) -> Mapping[str, 
         "block_number": batch["settled_block"],
         "tx_hash": batch["settled_tx_hash"],
     }
-
-
-def save_issued_key(connection: Connection, claims: KeyClaims, *, now_s: int) -> None:
-    """Record that a key was issued; the key itself is not stored anywhere."""
-    values = {
-        "key_id": claims.key_id,
-        "token_id": claims.token_id,
-        "key_epoch": claims.key_epoch,
-        "issued_at_s": now_s,
-    }
-    insert_or_ignore(connection, _api_key, values)
 
 
 def _load_position(connection: Connection, token_id: int) -> RowMapping | None:

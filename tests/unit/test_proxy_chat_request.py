@@ -103,6 +103,10 @@ def test_parse__repeated_field__what_is_read_is_what_is_sent() -> None:
         ({"chat_template": "{{ x }}"}, "chat_template"),
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0].function"),
+        ({"messages": [{"role": "user", "tool_calls": 5}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "tool", "tool_call_id": 5}]}, "messages[0].tool_call_id"),
     ],
 )
 def test_parse__wrong__names_the_field(changes: dict[str, Any], param: str) -> None:
