@@ -35,7 +35,7 @@
     INVARIANTS
       A1  for an honest vault, the sum of shares booked <= vault.balanceOf(self)
       A2  no call leaves USDC here (what somebody sends here by mistake stays, and counts for nobody)
-      A3  a harvest leaves previewWithdraw(principal) <= shares
+      A3  a harvest leaves previewWithdraw(principal) <= shares, and no principal without shares
       A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation
       A5  nobody loses by any sequence of calls of others
 """
@@ -439,7 +439,8 @@ def harvest(tokenId: uint256) -> uint256:
     stake.shares -= burned
     if stake.principal != 0:
         needed: uint256 = vault_calls._preview_withdraw(route.vault, stake.principal)
-        assert needed <= stake.shares, "adapter: principal not covered"
+        # A vault that previews 0 must not leave principal without a share.
+        assert stake.shares != 0 and needed <= stake.shares, "adapter: principal not covered"
 
     route.lastHarvestAt = block.timestamp
     self._save_route(tokenId, route)
