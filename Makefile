@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+EXAMPLES ?= 5000
 # Packages younger than a week are left out of the lock: a bad release is mostly found by then.
 LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() - timedelta(days=7))')
 
@@ -10,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format lock clean
+.PHONY: help setup demo up test test-all check bench-gas fuzz format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,12 @@ check: setup ## formatting, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)
+	@$(BIN)/python -m scripts.bench_gas
+
+fuzz: setup ## long random play against the contracts. EXAMPLES=5000 games for each machine
+	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/test_contracts.py
+
 format: setup ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
@@ -48,4 +55,4 @@ lock: setup ## pin every dependency anew, with hashes
 
 clean: ## remove everything that was installed, compiled or run here
 	rm -rf .venv node_modules .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache .hypothesis *.egg-info
+		.import_linter_cache .hypothesis bench/node_modules bench/results *.egg-info
