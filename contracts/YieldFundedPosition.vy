@@ -10,7 +10,7 @@
       settler   places holds and books what was spent; at most one day's cap of a position a day, and
                 only towards the treasury: that is also the most a stolen settler key can take
       owner of a position   withdraws unspent yield, revokes API keys
-      admin     names settlers; can touch no credit
+      admin     names settlers; touches no credit itself, but may name itself a settler
       anyone    sweeps settled USDC to the treasury, which is fixed at deployment
 
     UNITS. Amounts are USDC (1e-6), times are unix seconds, days are UTC days.

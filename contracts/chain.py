@@ -139,14 +139,6 @@ class ChainReader:
         """Return the header of the block at ``number``, or None if the node has none there yet."""
         return _parse_header(self._request("eth_getBlockByNumber", [hex(number), False]))
 
-    def fetch_finalized_number(self) -> int | None:
-        """Return the newest finalised block's number, or None where the node knows none."""
-        try:
-            header = _parse_header(self._request("eth_getBlockByNumber", ["finalized", False]))
-        except NodeRefused:
-            return None
-        return None if header is None else header.number
-
     def fetch_logs(self, first: int, last: int, addresses: Sequence[str]) -> list[RawLog]:
         """Return the logs of ``addresses`` from block ``first`` to ``last``, both included."""
         query = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses)}

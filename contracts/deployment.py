@@ -1,7 +1,6 @@
 """Where the contracts are: the file that the deploy script writes."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +49,3 @@ def load_deployment(path: Path) -> Deployment:
         raise DeploymentUnknown(f"no deployment at {path}; run the deploy script first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeploymentUnknown(f"{path} is not a deployment record: {error!r}") from error
-
-
-def find_deployment(directory: Path, chain_id: int | None = None) -> Path:
-    """Return the record for ``chain_id``, or the only one. Raises ``DeploymentUnknown``."""
-    if chain_id is not None:
-        return directory / f"{chain_id}.json"
-    records = sorted(directory.glob("*.json")) if directory.is_dir() else []
-    if len(records) != 1:
-        names = ", ".join(os.path.basename(record) for record in records) or "none"
-        raise DeploymentUnknown(f"{directory} holds not exactly one deployment record: {names}")
-    return records[0]

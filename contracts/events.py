@@ -47,12 +47,6 @@ class EventSpec:
     def topic0(self) -> str:
         return "0x" + keccak(text=self.signature).hex()
 
-    @property
-    def token_field(self) -> str | None:
-        """The name of the field that holds the position's id, if the event is about one."""
-        names = {field.name for field in self.fields}
-        return "tokenId" if "tokenId" in names else None
-
 
 def _spec(contract: ContractName, name: str, layout: str) -> EventSpec:
     """Build a spec from ``"i uint256 tokenId, uint256 amount"`` (a leading ``i`` marks a topic)."""

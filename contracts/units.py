@@ -10,9 +10,6 @@ from typing import Final, NewType
 Usdc = NewType("Usdc", int)
 """An amount of USDC in 1e-6 USDC. The contracts hold it in 64 bits."""
 
-TokenId = NewType("TokenId", int)
-"""A position's ERC-721 id. The first one is 0, which is a value like any other."""
-
 USDC_DECIMALS: Final = 6
 USDC_ONE: Final = 10**USDC_DECIMALS
 USDC_MAX: Final = 2**63 - 1

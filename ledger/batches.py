@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from contracts.errors import Fatal
 from ledger.receipts import Receipt, build_root
@@ -196,22 +196,6 @@ def _move_drawn(connection: Connection, batch_id: str, *, sign: int) -> None:
         )
 
 
-def load_batch(connection: Connection, batch_id: str) -> PlannedBatch | None:
-    """Return a batch as planned, or None."""
-    root = connection.execute(
-        select(_batch.c.receipts_root).where(_batch.c.batch_id == batch_id)
-    ).scalar_one_or_none()
-    if root is None:
-        return None
-    items = connection.execute(
-        select(_batch_item.c.token_id, _batch_item.c.cost_usdc)
-        .where(_batch_item.c.batch_id == batch_id)
-        .order_by(_batch_item.c.token_id)
-    ).all()
-    pairs = tuple((int(token_id), int(cost_usdc)) for token_id, cost_usdc in items)
-    return PlannedBatch(batch_id, str(root), pairs)
-
-
 def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
     """Return a batch's receipts in the order of its Merkle tree."""
     rows = connection.execute(
@@ -219,16 +203,6 @@ def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
     ).mappings()
     # Sorted again in Python: a database's collation need not be code point order.
     return sorted((receipt_of(row) for row in rows), key=lambda r: r.request_id)
-
-
-def load_posted_totals(connection: Connection) -> dict[int, tuple[int, int]]:
-    """Return for each position with posted usage: (sum of costs in 1e-6 USDC, oldest post in s)."""
-    rows = connection.execute(
-        select(_usage.c.token_id, func.sum(_usage.c.cost_usdc), func.min(_usage.c.resolved_at_s))
-        .where(_usage.c.state == "posted")
-        .group_by(_usage.c.token_id)
-    ).all()
-    return {int(token_id): (int(cost), int(oldest_s)) for token_id, cost, oldest_s in rows}
 
 
 def receipt_of(row: RowMapping) -> Receipt:
