@@ -34,9 +34,13 @@ from proxy.routes import router
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.signatures import SignatureChecker
+from proxy.streaming import StreamRules
 from proxy.upstream import HttpUpstream, Upstream
 
 log = structlog.get_logger("proxy")
+
+REVOCATION_LOOK_S: Final = 0.2
+"""How soon a live stream ends after its key's revocation is mirrored."""
 
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
@@ -72,6 +76,7 @@ def create_app(
         loops = [
             asyncio.create_task(_repeat(services.catalogue.refresh, settings.catalogue_interval_s)),
             asyncio.create_task(_repeat(lambda: _sweep(services), settings.sweep_interval_s)),
+            asyncio.create_task(_repeat(services.completions.watch.look, REVOCATION_LOOK_S)),
         ]
         try:
             yield
@@ -110,6 +115,7 @@ def _build_services(
         prices=prices,
         metrics=metrics,
         in_flight_max=settings.requests_in_flight_max,
+        stream_rules=StreamRules(settings.stream_timeout_s, settings.stream_drain_s),
     )
     return Services(
         ring=KeyRing(settings.key_secrets(), deployment.chain_id, deployment.position),

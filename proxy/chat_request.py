@@ -66,6 +66,9 @@ class ChatRequest:
     choices: int
     has_tools: bool
     fit: bool
+    stream: bool
+    asks_for_usage: bool
+    """Whether the client expects a stream to end with a chunk that has usage and no choices."""
     min_discount_pct: int | None
     images: int
     body_bytes: int
@@ -81,6 +84,9 @@ class ChatRequest:
         names = [name for name in _MAX_TOKENS_FIELDS if sent.get(name) is not None]
         for name in names or ["max_tokens"]:
             sent[name] = max_tokens
+        if self.stream:
+            # Without it most providers do not say what a stream took.
+            sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(sent)
 
 
@@ -100,6 +106,7 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
     if not isinstance(messages, list) or not messages:
         raise _wrong_type("messages", "a non-empty list")
     fit = _read_flag(body, "fit")
+    stream = _read_flag(body, "stream")
     min_discount_pct = _read_min_discount(body)
     for name in _OWN_FIELDS:
         body.pop(name, None)
@@ -112,6 +119,8 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         choices=_read_choices(body),
         has_tools=bool(body.get("tools") or body.get("functions")),
         fit=fit,
+        stream=stream,
+        asks_for_usage=stream and _asks_for_usage(body),
         min_discount_pct=min_discount_pct,
         images=images,
         body_bytes=_count_bytes(body) - image_bytes,
@@ -134,9 +143,6 @@ def _validate_fields(body: dict[str, Any]) -> None:
     if refused:
         message = f"'{refused[0]}' is not supported: what it costs cannot be bounded."
         raise bad_request("unsupported_parameter", message, param=refused[0])
-    if _read_flag(body, "stream"):
-        message = "Streaming is not supported; leave out 'stream'."
-        raise bad_request("streaming_not_supported", message, param="stream")
     tools = body.get("tools")
     if tools is None:
         return
@@ -203,6 +209,18 @@ def _read_flag(body: dict[str, Any], name: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise _wrong_type(name, "true or false")
     return bool(value)
+
+
+def _asks_for_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise _wrong_type("stream_options", "an object")
+    asked = options.get("include_usage")
+    if asked is not None and not isinstance(asked, bool):
+        raise _wrong_type("stream_options.include_usage", "true or false")
+    return bool(asked)
 
 
 def _read_min_discount(body: dict[str, Any]) -> int | None:

@@ -1,16 +1,19 @@
 """A chat completion from parsed key to charged answer: the only path that spends.
 
 The order never changes: read the request, price it, **reserve** (durable), call upstream, **post**
-(durable), answer. Whatever goes wrong before the post gives the reservation back; whatever goes
+(durable), answer. A stream is passed on while it arrives, and posted before its last event:
+``streaming``. Whatever goes wrong before the post gives the reservation back; whatever goes
 wrong with the post withholds the answer. Once reserved, a request runs to its end whether or not
 its client still waits.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
@@ -23,6 +26,7 @@ from proxy.chat_request import ChatRequest, parse_chat_request
 from proxy.errors import (
     ApiError,
     internal_error,
+    key_revoked,
     ledger_unavailable,
     overloaded,
     refused,
@@ -35,6 +39,9 @@ from proxy.metrics import ANSWERED, Metrics
 from proxy.offers import Offer, choose_offer
 from proxy.prices import PriceBook
 from proxy.pricing import Tokens, get_charge_usdc, get_cost_usdc
+from proxy.store import load_key_epochs
+from proxy.streaming import LiveStream, RevocationWatch, StreamRules
+from proxy.tally import Bounds, Tally
 from proxy.upstream import Completion, Upstream
 from proxy.usage import count_usage, is_completion, read_usage
 
@@ -53,13 +60,38 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    """A stream that goes back to the client while it arrives."""
+
+    headers: Mapping[str, str]
+    stream: LiveStream
+
+
+@dataclass(frozen=True, slots=True)
 class _Admitted:
     """A request that has its reservation."""
 
     request_id: str
+    claims: KeyClaims
     request: ChatRequest
     offer: Offer
     reserved: Reserved
+
+    def build_body(self) -> bytes:
+        """Return the JSON for upstream."""
+        return self.request.build_body(model=self.offer.model, max_tokens=self.reserved.max_tokens)
+
+    def get_bounds(self) -> Bounds:
+        """Return what a stream was reserved for."""
+        return Bounds(
+            price=self.offer.price,
+            ceiling_usdc=self.reserved.ceiling_usdc,
+            output_tokens=self.reserved.max_tokens * self.request.choices,
+            prompt_bytes=self.request.body_bytes,
+            prompt_bound=self.offer.prompt_bound,
+            image_tokens=self.offer.image_tokens,
+            messages=self.request.messages,
+        )
 
 
 class Completions:
@@ -74,6 +106,7 @@ class Completions:
         prices: PriceBook,
         metrics: Metrics,
         in_flight_max: int,
+        stream_rules: StreamRules,
     ) -> None:
         self._meter = meter
         self._upstream = upstream
@@ -81,15 +114,19 @@ class Completions:
         self._prices = prices
         self._metrics = metrics
         self._in_flight_max = in_flight_max
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._stream_rules = stream_rules
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.watch = RevocationWatch(self._load_epochs, key_revoked)
 
     @property
     def in_flight(self) -> int:
         """How many requests are open."""
         return len(self._tasks)
 
-    async def complete(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer:
-        """Answer one request. Raises ``ApiError``.
+    async def complete(
+        self, claims: KeyClaims, raw: bytes, request_id: str
+    ) -> Answer | StreamAnswer:
+        """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
@@ -98,11 +135,14 @@ class Completions:
             self._metrics.observe_request(error.code, 0.0)
             raise error
         task = asyncio.create_task(self._run(claims, raw, request_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        self._keep(task)
         return await asyncio.shield(task)
 
-    def _forget(self, task: asyncio.Task[Answer]) -> None:
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # seen, also where its caller has gone
@@ -119,11 +159,15 @@ class Completions:
             log.warning("drain_cancelled", requests=len(late))
             await asyncio.wait(late)
 
-    async def _run(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer:
+    async def _run(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer | StreamAnswer:
         started_s = time.monotonic()
-        outcome = internal_error().code
+        outcome: str | None = internal_error().code
         try:
             admitted = await self._admit(claims, raw, request_id)
+            if admitted.request.stream:
+                streamed = await self._open_stream(admitted, started_s)
+                outcome = None  # known when the stream has ended
+                return streamed
             answer = await self._serve(admitted)
             outcome = ANSWERED
             return answer
@@ -139,7 +183,41 @@ class Completions:
             outcome = CANCELLED
             raise
         finally:
+            if outcome is not None:
+                self._metrics.observe_request(outcome, time.monotonic() - started_s)
+
+    async def _open_stream(self, admitted: _Admitted, started_s: float) -> StreamAnswer:
+        """Begin a stream; give the reservation back where upstream does not."""
+        async with self._voided_on_failure(admitted):
+            source = await self._upstream.open_stream(admitted.build_body())
+        stream = LiveStream(
+            request_id=admitted.request_id,
+            token_id=admitted.claims.token_id,
+            key_epoch=admitted.claims.key_epoch,
+            source=source,
+            upstream=self._upstream,
+            tally=Tally(admitted.get_bounds()),
+            asked_for_usage=admitted.request.asks_for_usage,
+            post=partial(self._post, admitted),
+            meter=self._meter,
+            rules=self._stream_rules,
+        )
+        self._keep(asyncio.create_task(self._run_stream(stream, started_s)))
+        headers = self._build_headers(admitted, left_usdc=admitted.reserved.hold_left_usdc)
+        headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
+        return StreamAnswer(headers, stream)
+
+    async def _run_stream(self, stream: LiveStream, started_s: float) -> None:
+        outcome = internal_error().code
+        self.watch.add(stream)
+        try:
+            outcome = await stream.run()
+        finally:
+            self.watch.remove(stream)
             self._metrics.observe_request(outcome, time.monotonic() - started_s)
+
+    async def _load_epochs(self, token_ids: set[int]) -> dict[int, int]:
+        return await self._meter.read(lambda connection: load_key_epochs(connection, token_ids))
 
     async def _admit(self, claims: KeyClaims, raw: bytes, request_id: str) -> _Admitted:
         """Read, price and reserve. Nothing is spent where this raises."""
@@ -166,30 +244,33 @@ class Completions:
             reserved = await self._meter.reserve(want)
         except ReserveRefused as refusal:
             raise refused(refusal, now_s=int(time.time())) from refusal
-        return _Admitted(request_id, request, offer, reserved)
+        return _Admitted(request_id, claims, request, offer, reserved)
 
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
-        try:
-            completion = await self._call_upstream(admitted)
+        async with self._voided_on_failure(admitted):
+            completion = await self._upstream.complete(admitted.build_body())
+            if not is_completion(completion.parsed):
+                message = "The model's provider sent an answer that is not a completion."
+                raise upstream_failed("upstream_invalid_response", message)
             tokens, is_estimated = _count_tokens(completion, admitted)
+        posted = await self._post(admitted, tokens, is_estimated=is_estimated)
+        headers = self._build_headers(admitted, left_usdc=posted.hold_left_usdc)
+        headers |= {
+            "content-type": "application/json",
+            "x-current-cost-usdc": str(posted.cost_usdc),
+        }
+        return Answer(200, headers, completion.raw)
+
+    @asynccontextmanager
+    async def _voided_on_failure(self, admitted: _Admitted) -> AsyncIterator[None]:
+        try:
+            yield
         except BaseException as error:
             reason = error.code if isinstance(error, ApiError) else type(error).__name__
             # Shielded: the second cancellation of an impatient shutdown must not stop it.
             await asyncio.shield(self._meter.void(admitted.request_id, reason))
             raise
-        posted = await self._post(admitted, tokens, is_estimated=is_estimated)
-        return self._build_answer(admitted, completion, posted)
-
-    async def _call_upstream(self, admitted: _Admitted) -> Completion:
-        body = admitted.request.build_body(
-            model=admitted.offer.model, max_tokens=admitted.reserved.max_tokens
-        )
-        completion = await self._upstream.complete(body)
-        if not is_completion(completion.parsed):
-            message = "The model's provider sent an answer that is not a completion."
-            raise upstream_failed("upstream_invalid_response", message)
-        return completion
 
     async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:
         ceiling_usdc = admitted.reserved.ceiling_usdc
@@ -223,17 +304,14 @@ class Completions:
         )
         return posted
 
-    def _build_answer(self, admitted: _Admitted, completion: Completion, posted: Posted) -> Answer:
-        headers = {
-            "content-type": "application/json",
-            "x-current-cost-usdc": str(posted.cost_usdc),
+    def _build_headers(self, admitted: _Admitted, *, left_usdc: int) -> dict[str, str]:
+        return {
             "x-current-reserved-usdc": str(admitted.reserved.ceiling_usdc),
-            "x-current-remaining-usdc": str(posted.hold_left_usdc),
+            "x-current-remaining-usdc": str(left_usdc),
             "x-current-model": admitted.offer.model,
             "x-current-max-tokens-applied": str(admitted.reserved.max_tokens),
             "x-current-served-by": self._upstream.name,
         }
-        return Answer(200, headers, completion.raw)
 
 
 def _count_tokens(completion: Completion, admitted: _Admitted) -> tuple[Tokens, bool]:

@@ -11,7 +11,7 @@ Both carry status, code, message and the facts behind it (``*_usdc`` in 1e-6 USD
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from contracts.errors import CurrentError, Rejected, Retryable
 from ledger.errors import AllowanceFacts, RefusalReason, ReserveRefused
 
 RETRY_SOON_S: Final = 5
+NOT_CHARGED: Final = "You are not charged."
+CHARGED_SO_FAR: Final = "You are charged for what you received."
 
 _TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 429: "insufficient_quota"}
 _NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
@@ -149,6 +151,30 @@ def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) ->
     )
 
 
+def ceiling_reached() -> RequestRejected:
+    """Ends a stream: what follows could cost more than was reserved."""
+    message = "The stream was ended where it reached what was reserved for it."
+    return RequestRejected(429, "ceiling_reached", message)
+
+
+def stream_timeout() -> TryLater:
+    """Ends a stream that goes on for too long."""
+    message = f"The stream took too long and was ended. {NOT_CHARGED}"
+    return TryLater(504, "stream_timeout", message)
+
+
+def shutting_down() -> TryLater:
+    """Ends a stream that the process cannot wait for."""
+    message = f"The server is stopping. {NOT_CHARGED}"
+    return TryLater(503, "shutting_down", message)
+
+
+def reservation_lost() -> TryLater:
+    """Ends a stream whose reservation is gone: nobody would pay for more of it."""
+    message = f"The reservation for this stream is gone. {NOT_CHARGED}"
+    return TryLater(503, "reservation_lost", message)
+
+
 def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -> TryLater:
     """503: something that we depend on does not work; nothing is let through meanwhile."""
     return TryLater(503, code, message, headers={"retry-after": str(retry_after_s)})
@@ -181,7 +207,13 @@ def settlement_failed() -> TryLater:
 
 def upstream_failed(code: str, message: str, *, status: int = 502) -> TryLater:
     """502 or 504: the model's provider failed; the reservation is given back."""
-    return TryLater(status, code, f"{message} You are not charged.")
+    return TryLater(status, code, f"{message} {NOT_CHARGED}")
+
+
+def charged_so_far(error: ApiError, *, cost_usdc: int) -> ApiError:
+    """Return ``error`` as it ends a stream of which a part was delivered and charged."""
+    message = f"{error.message.removesuffix(NOT_CHARGED).strip()} {CHARGED_SO_FAR}"
+    return replace(error, message=message, facts={**error.facts, "cost_usdc": cost_usdc})
 
 
 def internal_error() -> TryLater:

@@ -5,6 +5,7 @@ The same answer is reachable as a FastAPI route (``routes.py``), which is also w
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.authentication import authenticate
-from proxy.completions import Answer
+from proxy.completions import Answer, StreamAnswer
 from proxy.errors import (
     ApiError,
     body_timeout,
@@ -56,7 +57,10 @@ class Front:
                 )
             except ClientGone:
                 return
-            await _send_answer(send, answer, request_id)
+            if isinstance(answer, StreamAnswer):
+                await _send_stream(receive, send, answer, request_id)
+            else:
+                await _send_answer(send, answer, request_id)
             return
 
         async def send_with_id(message: Message) -> None:
@@ -70,7 +74,7 @@ class Front:
 
 async def answer_completion(
     scope: Scope, receive: Receive, services: Services, request_id: str
-) -> Answer:
+) -> Answer | StreamAnswer:
     """Authenticate, read and answer one completion request. Raises ``ClientGone`` only."""
     started_s = time.monotonic()
     try:
@@ -134,9 +138,33 @@ def _find_header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
+async def _send_stream(receive: Receive, send: Send, answer: StreamAnswer, request_id: str) -> None:
+    """Send events as they arrive; a client that has left is noticed at once."""
+    stream = answer.stream
+    leaving = asyncio.create_task(_wait_until_gone(receive))
+    leaving.add_done_callback(lambda done: None if done.cancelled() else stream.leave())
+    try:
+        await send(_build_start(200, answer.headers, request_id))
+        async for event in stream.events():
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        leaving.cancel()
+        stream.leave()
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _send_answer(send: Send, answer: Answer, request_id: str) -> None:
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
-    headers.append((b"content-length", str(len(answer.body)).encode()))
-    headers.append((b"x-request-id", request_id.encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    length = {"content-length": str(len(answer.body))}
+    await send(_build_start(answer.status, {**answer.headers, **length}, request_id))
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _build_start(status: int, headers: Mapping[str, str], request_id: str) -> Message:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    encoded.append((b"x-request-id", request_id.encode()))
+    return {"type": "http.response.start", "status": status, "headers": encoded}

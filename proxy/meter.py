@@ -24,6 +24,7 @@ from ledger.metering import (
     Reservation,
     note_demand,
     post,
+    renew,
     reserve,
     sweep_leases,
     void,
@@ -180,6 +181,18 @@ class Meter:
             log.error("void_failed", request_id=request_id, error=str(error))
             return False
         return True
+
+    @property
+    def lease_s(self) -> int:
+        """How long a reservation stands without being renewed, in seconds."""
+        return self._rules.lease_s
+
+    async def renew(self, request_id: str) -> None:
+        """Prolong a reservation by a whole lease. Raises ``UsageResolved`` where it has ended."""
+        expires_at_s = int(time.time()) + self._rules.lease_s
+        await self.write(
+            lambda connection: renew(connection, request_id, lease_expires_at_s=expires_at_s)
+        )
 
     async def sweep(self) -> int:
         """Void what dead processes left; return how many."""

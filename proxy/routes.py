@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import ValidationError
 
 from contracts.errors import CurrentError, Retryable
@@ -14,6 +14,7 @@ from ledger.keys import save_issued_key
 from ledger.mirror import load_mirror
 from proxy.authentication import authenticate, check_standing
 from proxy.catalogue import FRESH_S
+from proxy.completions import StreamAnswer
 from proxy.errors import (
     RequestRejected,
     bad_request,
@@ -177,6 +178,8 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
     """Complete a chat, paid from the key's position. Amounts in headers are 1e-6 USDC."""
     # ``Front`` usually answers before this route is reached.
     answer = await answer_completion(request.scope, request.receive, services, new_request_id())
+    if isinstance(answer, StreamAnswer):
+        return StreamingResponse(answer.stream.events(), headers=dict(answer.headers))
     return Response(answer.body, answer.status, dict(answer.headers))
 
 

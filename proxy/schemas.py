@@ -204,7 +204,11 @@ COMPLETION_REQUEST: Final[dict[str, Any]] = {
                         "description": "lower max_tokens to what is held instead of refusing",
                     },
                     "min_discount_pct": {"type": "integer", "minimum": 0, "maximum": 100},
-                    "stream": {"type": "boolean", "enum": [False]},
+                    "stream": {"type": "boolean"},
+                    "stream_options": {
+                        "type": "object",
+                        "properties": {"include_usage": {"type": "boolean"}},
+                    },
                 },
             }
         }

@@ -49,6 +49,15 @@ class ProxySettings(ProcessSettings):
     upstream_timeout_s: float = Field(
         default=180.0, gt=0, le=3_600, description="longest wait for a whole completion, seconds"
     )
+    stream_timeout_s: float = Field(
+        default=600.0, gt=0, le=3_600, description="longest that a stream may take, seconds"
+    )
+    stream_drain_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="how long a stream is read on after its client has left, seconds",
+    )
     upstream_connections_max: int = Field(
         default=512, ge=1, le=65_536, description="most connections to upstream at a time"
     )
@@ -132,8 +141,10 @@ class ProxySettings(ProcessSettings):
     @field_validator("hold_margin_s")
     @classmethod
     def _outlive_lease(cls, hold_margin_s: int, info: ValidationInfo) -> int:
-        if hold_margin_s < info.data.get("lease_s", 0):
-            raise ValueError("must be at least lease_s")
+        # What is admitted must end, and be settled, while the hold lives.
+        stream_s = info.data.get("stream_timeout_s", 0.0) + RESOLVE_MARGIN_S
+        if hold_margin_s < max(info.data.get("lease_s", 0), stream_s):
+            raise ValueError(f"must be at least lease_s, and stream_timeout_s + {RESOLVE_MARGIN_S}")
         return hold_margin_s
 
     def key_secrets(self) -> tuple[bytes, ...]:

@@ -1,6 +1,6 @@
 """What the proxy reads from the ledger, besides what it writes. Each takes a read snapshot."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,16 @@ def load_standing(connection: Connection, token_id: int) -> Standing | None:
         select(_position.c.key_epoch, _position.c.owner).where(_position.c.token_id == token_id)
     ).one_or_none()
     return None if row is None else Standing(int(row[0]), str(row[1]), load_mirror(connection))
+
+
+def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[int, int]:
+    """Return the key epochs of those positions that the mirror has."""
+    rows = connection.execute(
+        select(_position.c.token_id, _position.c.key_epoch).where(
+            _position.c.token_id.in_(sorted(token_ids))
+        )
+    )
+    return {int(token_id): int(key_epoch) for token_id, key_epoch in rows}
 
 
 def load_facts(connection: Connection, token_id: int, *, now_s: int) -> AllowanceFacts | None:

@@ -5,6 +5,8 @@ stack traces.
 """
 
 import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -32,6 +34,18 @@ class Completion:
     parsed: dict[str, Any]
 
 
+class UpstreamStream(Protocol):
+    """An answer that is still arriving."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what arrives, cut anywhere. Raises ``ApiError`` where upstream breaks off."""
+        ...
+
+    async def close(self) -> None:
+        """Stop receiving; upstream notices. Again is harmless."""
+        ...
+
+
 class Upstream(Protocol):
     """What the proxy needs of a provider."""
 
@@ -46,6 +60,14 @@ class Upstream(Protocol):
 
     async def complete(self, body: bytes) -> Completion:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
+        ...
+
+    async def open_stream(self, body: bytes) -> UpstreamStream:
+        """Return a streamed completion that has begun with success. Raises ``ApiError``."""
+        ...
+
+    def describe_failure(self, failure: Any) -> ApiError:
+        """Return what a client is told of an error object that upstream sent in a stream."""
         ...
 
     async def close(self) -> None:
@@ -77,6 +99,10 @@ class HttpUpstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
+        self._stream_timeout = aiohttp.ClientTimeout(
+            sock_connect=settings.upstream_connect_timeout_s,
+            sock_read=settings.upstream_timeout_s,
+        )
         self._list_timeout = aiohttp.ClientTimeout(total=2 * settings.upstream_connect_timeout_s)
 
     @property
@@ -102,11 +128,32 @@ class HttpUpstream:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
         return await self._request("POST", "/chat/completions", body, None)
 
+    async def open_stream(self, body: bytes) -> UpstreamStream:
+        """Return a streamed completion that has begun with success. Raises ``ApiError``."""
+        with _translated():
+            response = await self._session.post(
+                self._url + "/chat/completions",
+                data=body,
+                headers={**self._post_headers, "accept": "text/event-stream"},
+                allow_redirects=False,
+                timeout=self._stream_timeout,
+            )
+            try:
+                if response.status != 200:
+                    raise self._translate(response, await self._read(response))
+                encoding = response.headers.get("content-encoding", "identity")
+                if response.content_type != "text/event-stream" or encoding != "identity":
+                    raise _invalid_response()
+            except BaseException:
+                response.close()
+                raise
+        return _HttpStream(response)
+
     async def _request(
         self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None
     ) -> Completion:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        try:
+        with _translated():
             async with self._session.request(
                 method,
                 self._url + path,
@@ -118,15 +165,6 @@ class HttpUpstream:
                 raw = await self._read(response)
                 if response.status != 200:
                     raise self._translate(response, raw)
-        except TimeoutError as error:
-            message = "The model's provider did not answer in time."
-            raise upstream_failed("upstream_timeout", message, status=504) from error
-        except aiohttp.ClientConnectorError as error:
-            message = "The model's provider cannot be reached."
-            raise upstream_failed("upstream_unreachable", message) from error
-        except (aiohttp.ClientError, OSError) as error:
-            message = "The model's provider broke off its answer."
-            raise upstream_failed("upstream_disconnected", message) from error
         try:
             parsed = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -134,6 +172,11 @@ class HttpUpstream:
         if not isinstance(parsed, dict):
             raise _invalid_response()
         return Completion(raw, parsed)
+
+    def describe_failure(self, failure: Any) -> ApiError:
+        """Return what a client is told of an error object that upstream sent in a stream."""
+        message, _ = self._read_error(orjson.dumps({"error": failure}))
+        return upstream_failed("upstream_error", message)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         if response.headers.get("content-encoding", "identity") != "identity":
@@ -184,6 +227,35 @@ class HttpUpstream:
         text = _TOKENS.sub("…", _URLS.sub("…", text))
         printable = "".join(character if character.isprintable() else " " for character in text)
         return printable[:MESSAGE_MAX].strip()
+
+
+class _HttpStream:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        with _translated():
+            async for piece in self._response.content.iter_any():
+                yield piece
+
+    async def close(self) -> None:
+        self._response.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Translate the client's exceptions into what our client is told."""
+    try:
+        yield
+    except TimeoutError as error:
+        message = "The model's provider did not answer in time."
+        raise upstream_failed("upstream_timeout", message, status=504) from error
+    except aiohttp.ClientConnectorError as error:
+        message = "The model's provider cannot be reached."
+        raise upstream_failed("upstream_unreachable", message) from error
+    except (aiohttp.ClientError, OSError) as error:
+        message = "The model's provider broke off its answer."
+        raise upstream_failed("upstream_disconnected", message) from error
 
 
 def _invalid_response() -> ApiError:

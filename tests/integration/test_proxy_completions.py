@@ -239,7 +239,7 @@ async def test_completion__usage_above_ceiling__costs_the_ceiling(
         ({"model": "unpriced-model"}, 400, "model_not_priced", "model"),
         ({"model": 7}, 400, "invalid_type", "model"),
         ({"messages": []}, 400, "invalid_type", "messages"),
-        ({"stream": True}, 400, "streaming_not_supported", "stream"),
+        ({"stream": 1}, 400, "invalid_type", "stream"),
         ({"min_discount_pct": 30.5}, 400, "invalid_minimum_discount", "min_discount_pct"),
         ({"min_discount_pct": "30"}, 400, "invalid_minimum_discount", "min_discount_pct"),
         ({"min_discount_pct": 101}, 400, "invalid_minimum_discount", "min_discount_pct"),

@@ -25,6 +25,14 @@ BEHAVIOURS: Final = (
     "disconnect",
     "huge_body",
     "redirect",
+    "stream_endless",
+    "stream_dies",
+    "stream_error",
+    "stream_no_usage",
+    "stream_usage_with_choices",
+    "stream_bad_event",
+    "stream_dies_at_once",
+    "stream_stalls",
 )
 
 
@@ -34,6 +42,21 @@ def make_completion(text: str = "Hello!", usage: Any = USAGE) -> dict[str, Any]:
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     completion = {"id": "c-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
     return completion if usage is None else {**completion, "usage": usage}
+
+
+def make_chunk(text: str | None, *, usage: Any = None, finish: str | None = None) -> bytes:
+    """Return one event of a stream: a piece of text, the end of the choice, or the usage."""
+    choices = [{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}]
+    chunk = {
+        "id": "c-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": MODEL,
+        "choices": choices if text is not None or finish else [],
+    }
+    if usage is not None:
+        chunk["usage"] = usage
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
 class FakeProvider:
@@ -49,6 +72,9 @@ class FakeProvider:
         ]
         self.requests: list[dict[str, Any]] = []
         self.finished = 0
+        self.stream_pieces = 3
+        self.sent_pieces = 0
+        self.piece_delay_s = 0.0
         self.release = asyncio.Event()
         """A slow answer waits for it."""
         app = web.Application(client_max_size=64 * 1024**2)
@@ -79,11 +105,59 @@ class FakeProvider:
         return web.json_response({"object": "list", "data": self.models})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(json.loads(await request.read()))
+        body = json.loads(await request.read())
+        self.requests.append(body)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        response = await self._misbehave(request)
+        if body.get("stream") and (self.behaviour.startswith("stream") or self.is_well):
+            response = await self._stream(request)
+        else:
+            response = await self._misbehave(request)
         self.finished += 1
+        return response
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it answers as a good provider would."""
+        return self.behaviour in ("normal", "slow")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        transport = request.transport
+        assert transport is not None
+        if self.behaviour == "stream_dies_at_once":
+            transport.close()
+            return response
+        for number in range(self.stream_pieces):
+            await response.write(make_chunk(f"piece {number} "))
+            self.sent_pieces += 1
+            if self.piece_delay_s:
+                await asyncio.sleep(self.piece_delay_s)
+        match self.behaviour:
+            case "slow" | "stream_stalls":
+                await self.release.wait()
+            case "stream_endless":
+                while not transport.is_closing():
+                    await response.write(make_chunk("and so on "))
+                    await asyncio.sleep(0)
+            case "stream_dies":
+                transport.close()
+                return response
+            case "stream_error":
+                error = {"message": f"boom at {self.url} with {SECRET}", "code": "boom"}
+                await response.write(b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
+                return response
+            case "stream_bad_event":
+                await response.write(b"data: {not json\n\n")
+                return response
+        if self.behaviour == "stream_usage_with_choices":
+            await response.write(make_chunk("", usage=USAGE, finish="stop"))
+        else:
+            await response.write(make_chunk("", finish="stop"))
+            if self.behaviour != "stream_no_usage":
+                await response.write(make_chunk(None, usage=USAGE))
+        await response.write(b"data: [DONE]\n\n")
         return response
 
     async def _misbehave(self, request: web.Request) -> web.StreamResponse:

@@ -93,7 +93,7 @@ def test_parse__repeated_field__what_is_read_is_what_is_sent() -> None:
         ({"n": True}, "n"),
         ({"fit": "yes"}, "fit"),
         ({"stream": 1}, "stream"),
-        ({"stream": True}, "stream"),
+        ({"stream": "yes"}, "stream"),
         ({"min_discount_pct": -1}, "min_discount_pct"),
         ({"min_discount_pct": True}, "min_discount_pct"),
         ({"min_discount_pct": None}, "min_discount_pct"),

@@ -1,0 +1,163 @@
+"""What a stream has delivered so far, and what may still be passed on. Pure.
+
+The tally reads every chunk that upstream sends. It knows at any moment what the delivered part
+costs: upstream's own report where there is one, otherwise our count. So a stream can end anywhere,
+by whoever's doing, and be charged for what was delivered.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final
+
+import orjson
+
+from proxy.pricing import Price, Tokens, estimate_tokens, get_cost_usdc
+from proxy.sse import DONE, build_event, read_data
+from proxy.usage import read_usage
+
+BYTES_PER_TOKEN_MAX: Final = 64
+"""Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
+
+
+class Move(Enum):
+    """What to do with an event."""
+
+    PASS = auto()
+    """Give it to the client as it came."""
+    KEEP = auto()
+    """Not the client's: our own last chunk says the same, with the cost."""
+    DONE = auto()
+    """Upstream has said all."""
+    FAILED = auto()
+    """Upstream reports a failure, or sent what is no chunk."""
+    OVER = auto()
+    """Passing it on could cost more than was reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the stream was reserved for. ``ceiling_usdc`` in 1e-6 USDC."""
+
+    price: Price
+    ceiling_usdc: int
+    output_tokens: int
+    """The output limit of all choices together."""
+    prompt_bytes: int
+    prompt_bound: int
+    image_tokens: int
+    messages: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Reads a stream's events one by one."""
+
+    bounds: Bounds
+    reported: Tokens | None = None
+    deltas: int = 0
+    """Pieces of output that were not empty; each has one token or more."""
+    output_bytes: int = 0
+    finished: bool = False
+    """Whether a choice has said why it ended."""
+    usage: dict[str, Any] = field(default_factory=dict)
+    """Upstream's own usage object, as it came last."""
+    last_chunk: dict[str, Any] = field(default_factory=dict)
+    failure: Any = None
+    """Upstream's error object, once it has sent one."""
+
+    def read(self, event: bytes) -> Move:
+        """Take one event into account and say what to do with it."""
+        data = read_data(event)
+        if data is None:
+            return Move.PASS  # a comment keeps the connection alive
+        if data == DONE:
+            return Move.DONE
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return Move.FAILED
+        if not isinstance(chunk, dict) or chunk.get("error"):
+            self.failure = chunk.get("error") if isinstance(chunk, dict) else None
+            return Move.FAILED
+        return self._read_chunk(chunk)
+
+    def _read_chunk(self, chunk: dict[str, Any]) -> Move:
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return Move.FAILED
+        tokens = read_usage(chunk)
+        if tokens is not None:
+            self.reported, self.usage = tokens, chunk["usage"]
+        before = (self.deltas, self.output_bytes)
+        for choice in choices:
+            if isinstance(choice, dict):
+                self._read_choice(choice)
+        if self._is_over():
+            self.deltas, self.output_bytes = before  # it is not delivered
+            return Move.OVER
+        self.last_chunk = {name: value for name, value in chunk.items() if name != "choices"}
+        return Move.PASS if choices else Move.KEEP
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        size = count_delta_bytes(choice.get("delta"))
+        self.output_bytes += size
+        self.deltas += size > 0
+        self.finished = self.finished or choice.get("finish_reason") is not None
+
+    def _is_over(self) -> bool:
+        """Tell whether this much cannot have been made within what was reserved.
+
+        Every delta counts as one token, not as its bytes do: a stream of long words is not cut.
+        """
+        bounds = self.bounds
+        if self.finished:
+            return False  # nothing is left to stop
+        if self.output_bytes > BYTES_PER_TOKEN_MAX * bounds.output_tokens:
+            return True
+        at_least = self.reported or Tokens(self._count_prompt(), self.deltas)
+        return get_cost_usdc(at_least, bounds.price) > bounds.ceiling_usdc
+
+    def count(self) -> tuple[Tokens, bool]:
+        """Return the tokens to charge for, and whether they are our own count."""
+        if self.reported is not None:
+            return self.reported, False
+        output = estimate_tokens(prompt_bytes=0, completion_bytes=self.output_bytes, messages=0)
+        return Tokens(self._count_prompt(), max(self.deltas, output.completion)), True
+
+    def _count_prompt(self) -> int:
+        bounds = self.bounds
+        counted = estimate_tokens(
+            prompt_bytes=bounds.prompt_bytes, completion_bytes=0, messages=bounds.messages
+        )
+        return min(counted.prompt + bounds.image_tokens, bounds.prompt_bound)
+
+    def build_last_chunk(
+        self, *, tokens: Tokens, charge: dict[str, Any], asked_for_usage: bool
+    ) -> bytes:
+        """Return the chunk that ends the stream: the usage, with ``charge`` in it.
+
+        Clients that did not ask for usage are not prepared for a chunk without choices: theirs has
+        one that says nothing.
+        """
+        empty = {"index": 0, "delta": {}, "finish_reason": None}
+        usage = {
+            "prompt_tokens": tokens.prompt,
+            "completion_tokens": tokens.completion,
+            "total_tokens": tokens.prompt + tokens.completion,
+            **self.usage,
+            **charge,
+        }
+        chunk = {**self.last_chunk, "choices": [] if asked_for_usage else [empty], "usage": usage}
+        return build_event(orjson.dumps(chunk))
+
+
+def count_delta_bytes(delta: Any) -> int:
+    """Return the bytes of text, reasoning and tool calls in one piece of a message."""
+    if not isinstance(delta, dict):
+        return 0
+    size = 0
+    for name, value in delta.items():
+        if name == "role" or not value:
+            continue
+        size += len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
+    return size
