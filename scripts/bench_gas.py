@@ -1,8 +1,8 @@
 """Measure our gas beside OpenZeppelin, solady and solmate: ``python -m scripts.bench_gas``.
 
 Whole transactions, as a wallet pays them, all on one anvil in one run. The peers come from npm
-(``bench/package.json``) and are compiled here with npm's solc; ours are those that ``make setup``
-compiled. Prints two tables and writes ``bench/results/gas.json``.
+(``scripts/peers.py``); ours are those that ``make setup`` compiled. Prints two tables and writes
+``bench/results/gas.json``.
 
 Every figure is of the steady state: storage that was written before is written again, except where
 a name says otherwise.
@@ -29,12 +29,12 @@ from web3.contract.contract import ContractFunction
 from web3.types import RPCEndpoint
 
 from scripts.anvil_path import ROOT, anvil_path
-from scripts.setup import SetupError, Stage, only_one, run_visibly
+from scripts.peers import BENCH, Code, Peer, load_peers
+from scripts.setup import SetupError
 
-BENCH: Final = ROOT / "bench"
 RESULT: Final = BENCH / "results" / "gas.json"
 COMPILED: Final = ROOT / ".build" / "__local__.json"
-PEERS: Final = ("OpenZeppelin", "solady", "solmate")
+REFERENCES: Final[tuple[str, ...]] = ("OpenZeppelin", "solady", "solmate")
 HARDFORK: Final = "cancun"
 
 USDC: Final = 1_000_000
@@ -85,67 +85,15 @@ class BenchError(Exception):
 # --- the peers ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A compiled contract."""
-
-    abi: list[dict[str, Any]]
-    bytecode: str
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A reference library: its ERC-721 with a counter for ids, and its ERC-4626."""
-
-    version: str
-    token: Code
-    vault: Code
-
-
-def install_peers() -> None:
-    """Install ``bench/package-lock.json`` if that is not done. Raises ``SetupError``."""
-
-    def run(lock_fd: int) -> None:
-        command = ["npm", "ci", "--prefix", str(BENCH), "--ignore-scripts"]
-        failure = "npm could not install them"
-        run_visibly([*command, "--no-audit", "--no-fund"], lock_fd=lock_fd, failure=failure)
-
-    stage = Stage(
-        stamp=BENCH / "node_modules" / ".stamp",
-        inputs=[BENCH / "package.json", BENCH / "package-lock.json"],
-        run=run,
-    )
-    if stage.is_done():
-        return
-    with only_one() as lock_fd:
-        print("bench: installing the peers from bench/package-lock.json", flush=True)
-        fingerprint = stage.fingerprint()
-        stage.run(lock_fd)
-        stage.finish(fingerprint)
-
-
-def load_peers() -> tuple[dict[str, Any], dict[str, Peer], dict[str, str]]:
+def load_references() -> tuple[dict[str, Any], dict[str, Peer], dict[str, str]]:
     """Return the compiler's settings, the peers, and the ones that are missing with the reason."""
     try:
-        install_peers()
+        peers = load_peers()
     except (SetupError, OSError) as error:
-        return {}, {}, dict.fromkeys(PEERS, str(error))
-    done = subprocess.run(
-        ["node", str(BENCH / "gas" / "compile.cjs")], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if "Error" in line]
-        return {}, {}, dict.fromkeys(PEERS, (lines or ["solc did not run"])[0])
-    output = json.loads(done.stdout)
-    peers: dict[str, Peer] = {}
-    skipped: dict[str, str] = {}
-    for name, found in output["peers"].items():
-        if "failure" in found:
-            skipped[name] = found["failure"]
-            continue
-        codes = {key: Code(**code) for key, code in found["contracts"].items()}
-        peers[name] = Peer(version=found["version"], token=codes["Token"], vault=codes["Vault"])
-    return output["settings"], peers, skipped
+        return {}, {}, dict.fromkeys(REFERENCES, str(error))
+    found = {name: peers.found[name] for name in REFERENCES if name in peers.found}
+    skipped = {name: peers.failures[name] for name in REFERENCES if name in peers.failures}
+    return peers.settings, found, skipped
 
 
 # --- the chain ---------------------------------------------------------------------------------
@@ -381,13 +329,13 @@ def measure(peers: dict[str, Peer]) -> Measured:
         through: dict[str, Gas] = {}
         for name, peer in peers.items():
             chain.reset()
-            mint[name] = measure_mint(chain, chain.deploy(peer.token))
+            mint[name] = measure_mint(chain, chain.deploy(peer.codes["Token"]))
         names = [*peers, "snekmate"]
         for name in names:
             for measure_vault, figures in ((measure_direct, direct), (measure_adapter, through)):
                 chain.reset()
                 if name in peers:
-                    vault = chain.deploy(peers[name].vault, chain.usdc.address)
+                    vault = chain.deploy(peers[name].codes["Vault"], chain.usdc.address)
                 else:
                     vault = chain.deploy_ours("PlainVault", chain.usdc.address)
                 figures[name] = measure_vault(chain, vault)
@@ -477,7 +425,7 @@ def main() -> int:
     """Measure, print, write. Exit code 0 whatever the figures are."""
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     try:
-        settings, peers, skipped = load_peers()
+        settings, peers, skipped = load_references()
         versions = ", ".join(f"{name} {peer.version}" for name, peer in peers.items())
         if peers:
             print(f"bench: {versions}; solc {settings['solc']}, {settings['optimizer_runs']} runs")

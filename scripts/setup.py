@@ -124,7 +124,8 @@ def run_visibly(
     log_path = STATE / "setup.log"
     with log_path.open("ab") as log:
         log.write(f"\n$ {' '.join(command)}\n".encode())
-        child = subprocess.Popen(
+        # The `with` closes the pipe, which a test would otherwise be blamed for.
+        with subprocess.Popen(
             list(command),
             cwd=str(ROOT),
             stdin=subprocess.DEVNULL,
@@ -132,13 +133,13 @@ def run_visibly(
             stderr=subprocess.STDOUT,
             env={**os.environ, **(env or {})},
             pass_fds=[lock_fd],
-        )
-        try:
-            lines = _follow(child, log.write)
-        except BaseException:
-            child.terminate()
-            child.wait()
-            raise
+        ) as child:
+            try:
+                lines = _follow(child, log.write)
+            except BaseException:
+                child.terminate()
+                child.wait()
+                raise
     if child.returncode != 0:
         raise SetupError(f"{failure}: {_reason(lines)} (all of its output: {log_path})")
 
@@ -159,7 +160,6 @@ def _follow(child: subprocess.Popen[bytes], write: Callable[[bytes], object]) ->
             lines.extend(fresh)
         progress.show(_brief(next((line for line in reversed(lines) if line.strip()), "")))
     progress.clear()
-    child.wait()
     return lines
 
 

@@ -1,8 +1,21 @@
-"""The gas bench's report: aims, ratios, and who is named as skipped."""
+"""The gas bench: whom it measures beside ours, its report with aims and ratios, the peers' lock."""
 
+import json
 from pathlib import Path
 
-from scripts.bench_gas import AIMS, LABELS, Measured, build_report
+import pytest
+
+from scripts import bench_gas
+from scripts.bench_gas import (
+    AIMS,
+    LABELS,
+    REFERENCES,
+    Measured,
+    build_report,
+    load_references,
+)
+from scripts.peers import Code, Peer, Peers, parse_peers
+from scripts.setup import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,8 +47,44 @@ def test_report__no_peer__says_why_and_on_which_vault() -> None:
     assert {row["unit"] for row in report["rows"]} == {"gas"}
 
 
-def test_lock__peers__names_no_host_and_no_path() -> None:
-    text = (ROOT / "bench" / "package-lock.json").read_text()
+def test_references__npm_fails__all_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> Peers:
+        raise SetupError("no network")
 
-    assert "://" not in text
+    monkeypatch.setattr(bench_gas, "load_peers", fail)
+
+    assert load_references() == ({}, {}, dict.fromkeys(REFERENCES, "no network"))
+
+
+def test_references__one_does_not_compile__others_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contracts = {"Vault": {"abi": [], "bytecode": "0x60"}}
+    collected = {
+        "settings": {"solc": "0.8.37"},
+        "peers": {
+            "OpenZeppelin": {"failure": "Parser error"},
+            "Safe": {"version": "1.5.0", "contracts": {}},
+            **{name: {"version": "1", "contracts": contracts} for name in ("solady", "solmate")},
+        },
+    }
+    monkeypatch.setattr(bench_gas, "load_peers", lambda: parse_peers(collected))
+
+    settings, found, skipped = load_references()
+
+    assert settings == {"solc": "0.8.37"}
+    assert found == dict.fromkeys(("solady", "solmate"), Peer("1", {"Vault": Code([], "0x60")}))
+    assert skipped == {"OpenZeppelin": "Parser error"}
+
+
+def test_lock__peers__names_no_registry_and_no_path() -> None:
+    text = (ROOT / "bench" / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+
+    # Addresses are those of makers who ask for money; none says where a package comes from.
+    packages.pop("")
+    assert all("integrity" in package for package in packages.values())
+    assert not any("resolved" in package for package in packages.values())
     assert str(Path.home()) not in text

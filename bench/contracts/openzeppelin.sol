@@ -18,3 +18,11 @@ contract Token is ERC721("Token", "TOKEN") {
 contract Vault is ERC4626 {
     constructor(IERC20 asset_) ERC20("Vault", "VAULT") ERC4626(asset_) {}
 }
+
+contract OffsetVault is ERC4626 {
+    constructor(IERC20 asset_) ERC20("Vault", "VAULT") ERC4626(asset_) {}
+
+    function _decimalsOffset() internal pure override returns (uint8) {
+        return 6;
+    }
+}
