@@ -11,7 +11,7 @@ struct Figures:
     dayCap: uint256
 
 
-USDC_UNIT: constant(uint256) = 1_000_000
+USDC_DECIMALS: constant(uint256) = 6
 
 # The base64 alphabet as ASCII: A to Z and a to f, then g to z, the digits, + and /.
 ALPHABET_LOW: constant(bytes32) = 0x4142434445464748494a4b4c4d4e4f505152535455565758595a616263646566
@@ -19,7 +19,7 @@ ALPHABET_HIGH: constant(bytes32) = 0x6768696a6b6c6d6e6f707172737475767778797a303
 
 # Base64 turns 24 bytes into one 32-byte word, so texts are measured in such chunks.
 CHUNK: constant(uint256) = 24
-MAX_CHUNKS: constant(uint256) = 96
+MAX_CHUNKS: constant(uint256) = 100
 MAX_TEXT: constant(uint256) = CHUNK * MAX_CHUNKS
 MAX_BASE64: constant(uint256) = 32 * MAX_CHUNKS
 MAX_URI: constant(uint256) = MAX_BASE64 + 29  # the prefix
@@ -60,52 +60,72 @@ def _token_uri(tokenId: uint256, figures: Figures) -> String[MAX_URI]:
 @internal
 @pure
 def _svg(name: String[87], figures: Figures) -> String[MAX_SVG]:
+    """
+    @notice A square, as thumbnails are. The largest amount ends at 303 of 360, in a font of the usual width.
+    @dev Without a width and a height of its own, some browsers do not draw it onto a canvas.
+    """
     return concat(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 360 220" font-family="monospace" font-size="14" ',
-        'fill="#dfe"><rect width="360" height="220" rx="16" fill="#123"/><text x="24" y="48" font-size="22">',
+        '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="360" viewBox="0 0 360 360" ',
+        'font-family="monospace" font-size="16" fill="#dfe"><rect width="360" height="360" rx="16" fill="#123"/>',
+        '<text x="24" y="56" font-size="24">',
         name,
-        "</text>",
-        self._row("96", "Principal", figures.principal),
-        self._row("126", "Allowance", figures.allowance),
-        self._row("156", "Held", figures.held),
-        self._row("186", "Cap today", figures.dayCap),
+        '</text><path d="M24 80h312" stroke="#456"/>',
+        self._row("112", "136", "Principal", figures.principal),
+        self._row("174", "198", "Allowance", figures.allowance),
+        self._row("236", "260", "Held", figures.held),
+        self._row("298", "322", "Cap today", figures.dayCap),
         "</svg>",
     )
 
 
 @internal
 @pure
-def _row(y: String[3], label: String[9], amount: uint256) -> String[160]:
+def _row(labelY: String[3], y: String[3], label: String[9], amount: uint256) -> String[160]:
     return concat(
         '<text x="24" y="',
+        labelY,
+        '" font-size="13" fill="#9bc">',
+        label,
+        '</text><text x="24" y="',
         y,
         '">',
-        label,
-        '</text><text x="336" y="',
-        y,
-        '" text-anchor="end">',
-        self._usdc(amount),
+        self._usdc(amount, True),
         " USDC</text>",
     )
 
 
 @internal
 @pure
-def _trait(label: String[9], amount: uint256) -> String[96]:
-    return concat('{"trait_type":"', label, '","value":"', self._usdc(amount), ' USDC"}')
+def _trait(label: String[9], amount: uint256) -> String[128]:
+    return concat(
+        '{"display_type":"number","trait_type":"', label, ' (USDC)","value":', self._usdc(amount, False), "}"
+    )
 
 
 @internal
 @pure
-def _usdc(amount: uint256) -> String[27]:
+def _usdc(amount: uint256, grouped: bool) -> String[32]:
     """
-    @notice An amount with its six decimals.
-    @param amount USDC (1e-6), below 2**64.
+    @notice An amount with its six decimals: 1,234.567890 for people, 1234.567890 as JSON.
+    @param amount USDC (1e-6), below 2**64: at most 25 characters.
+    @param grouped True to set thousands apart.
     """
-    units: String[20] = uint2str(convert(amount // USDC_UNIT, uint64))
-    # The leading 1 keeps the zeros of the fraction and is then cut off.
-    fraction: String[20] = uint2str(convert(USDC_UNIT + amount % USDC_UNIT, uint64))
-    return concat(units, ".", slice(fraction, 1, 6))
+    word: uint256 = 0  # the text in ASCII, filled from its last character
+    size: uint256 = 0
+    rest: uint256 = amount
+    for i: uint256 in range(20):
+        if i == USDC_DECIMALS:
+            word |= 46 << (8 * size)  # a point
+            size += 1
+        elif grouped and i > USDC_DECIMALS and i % 3 == 0:
+            word |= 44 << (8 * size)  # a comma
+            size += 1
+        word |= (48 + rest % 10) << (8 * size)
+        size += 1
+        rest //= 10
+        if rest == 0 and i >= USDC_DECIMALS:
+            break
+    return convert(slice(abi_encode(word), 32 - size, size), String[32])
 
 
 @internal

@@ -3,13 +3,17 @@
 import base64
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from decimal import Decimal
 
 import ape
 import pytest
 
-from tests.contract.world import DAY, NOON, USDC, World
+from tests.contract.world import USDC, World
 
 ZERO = "0x" + "00" * 20
+MOST = 2**63 - 1
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_soulbound__every_way_to_move_or_approve__reverts(world: World) -> None:
@@ -72,32 +76,110 @@ def decode(uri: str, kind: str) -> str:
     return base64.b64decode(uri.removeprefix(prefix), validate=True).decode("ascii")
 
 
-def test_token_uri__live_figures__json_and_picture(world: World) -> None:
+def fresh(world: World) -> int:
+    """Open a position with principal that has earned nothing."""
+    return world.create_with_deposit(1_000 * USDC)
+
+
+def with_yield(world: World) -> int:
+    """Open a position, not the first, that has harvested."""
     world.create()
     token_id = world.create_with_deposit(1_234_567_890)
-    world.warp(NOON + DAY)
-    world.credit(token_id, 10_000_001)
-    world.hold(token_id, 4 * USDC)
-    metadata = json.loads(decode(world.position.tokenURI(token_id), "application/json"))
-    assert metadata["name"] == "Current #1"
-    assert {t["trait_type"]: t["value"] for t in metadata["attributes"]} == {
-        "Principal": "1234.567890 USDC",
-        "Allowance": "6.000001 USDC",
-        "Held": "4.000000 USDC",
-        "Cap today": "10.000001 USDC",
+    world.usdc.faucet(world.vault, 50_000_001, sender=world.admin)
+    world.adapter.harvest(token_id, sender=world.outsider)
+    return token_id
+
+
+def smoothed_with_hold(world: World) -> int:
+    """Open a position with a quarter of its credit a day, and a live hold."""
+    token_id = world.create(bps=2_500)
+    world.deposit(token_id, 25_000 * USDC)
+    world.credit(token_id, 367_000_003)
+    world.hold(token_id, 7_250_000)
+    return token_id
+
+
+def at_maximum(world: World) -> int:
+    """Open a position whose principal and credit are as large as they can be, half of it held."""
+    token_id = world.create_with_deposit(MOST)
+    world.credit(token_id, MOST)
+    world.hold(token_id, MOST // 2)
+    return token_id
+
+
+@pytest.mark.parametrize(
+    ("state", "written"),
+    [
+        (fresh, ["1,000.000000", "0.000000", "0.000000", "0.000000"]),
+        (with_yield, ["1,234.567890", "50.000000", "0.000000", "50.000000"]),
+        (smoothed_with_hold, ["25,000.000000", "84.500000", "7.250000", "91.750000"]),
+        (
+            at_maximum,
+            [
+                *["9,223,372,036,854.775807", "4,611,686,018,427.387904"],
+                *["4,611,686,018,427.387903", "9,223,372,036,854.775807"],
+            ],
+        ),
+    ],
+)
+def test_token_uri__any_state__json_and_picture_say_what_the_views_say(
+    world: World, state: Callable[[World], int], written: list[str]
+) -> None:
+    token_id = state(world)
+    metadata = json.loads(
+        decode(world.position.tokenURI(token_id), "application/json"), parse_float=Decimal
+    )
+    account = world.account(token_id)
+    figures = {
+        "Principal": world.booked(token_id).principal,
+        "Allowance": world.position.remainingAllowance(token_id),
+        "Held": account.held,
+        "Cap today": account.day_cap,
     }
+    assert set(metadata) == {"name", "description", "image", "attributes"}
+    assert metadata["name"] == f"Current #{token_id}"
+    assert metadata["attributes"] == [
+        {
+            "display_type": "number",
+            "trait_type": f"{label} (USDC)",
+            "value": Decimal(amount) / USDC,
+        }
+        for label, amount in figures.items()
+    ]
     svg = ElementTree.fromstring(decode(metadata["image"], "image/svg+xml"))
-    texts = [element.text for element in svg.iter() if element.text and element.text.strip()]
-    assert texts == [
-        "Current #1",
-        *["Principal", "1234.567890 USDC", "Allowance", "6.000001 USDC"],
-        *["Held", "4.000000 USDC", "Cap today", "10.000001 USDC"],
+    texts = [element.text for element in svg.iter(f"{SVG}text")]
+    amounts = [f"{Decimal(amount) / USDC:,.6f}" for amount in figures.values()]
+    assert amounts == written
+    rows = zip(figures, amounts, strict=True)
+    assert texts == [f"Current #{token_id}"] + [
+        text for label, amount in rows for text in (label, f"{amount} USDC")
     ]
 
 
-def test_token_uri__largest_figures__still_fit(world: World) -> None:
+def test_token_uri__largest_figures__nothing_cut_off(world: World) -> None:
+    metadata = json.loads(decode(world.position.tokenURI(at_maximum(world)), "application/json"))
+    svg = ElementTree.fromstring(decode(metadata["image"], "image/svg+xml"))
+    side = int(svg.attrib["width"])
+    assert svg.tag == f"{SVG}svg"
+    assert svg.attrib["height"] == svg.attrib["width"]
+    assert svg.attrib["viewBox"] == f"0 0 {side} {side}"
+    for element in svg.iter(f"{SVG}text"):
+        size = int(element.attrib.get("font-size", svg.attrib["font-size"]))
+        x, baseline = int(element.attrib["x"]), int(element.attrib["y"])
+        assert element.text is not None
+        # A monospaced letter is about 0.6 wide for its height; this leaves a tenth for wider ones.
+        assert x + len(element.text) * size * 0.66 <= side
+        assert size <= baseline <= side - size
+
+
+def test_token_uri__every_length_of_an_amount__written_in_full(world: World) -> None:
     token_id = world.create()
-    world.credit(token_id, 2**63 - 1)
-    metadata = json.loads(decode(world.position.tokenURI(token_id), "application/json"))
-    assert metadata["attributes"][1]["value"] == "9223372036854.775807 USDC"
-    ElementTree.fromstring(decode(metadata["image"], "image/svg+xml"))
+    credited = 0
+    for digits in range(1, 20):
+        amount = int("9182736450918273645"[:digits])
+        world.credit(token_id, amount - credited)
+        credited = amount
+        uri = world.position.tokenURI(token_id)
+        metadata = json.loads(decode(uri, "application/json"), parse_float=Decimal)
+        assert metadata["attributes"][1]["value"] == Decimal(amount) / USDC
+        assert f">{Decimal(amount) / USDC:,.6f} USDC<" in decode(metadata["image"], "image/svg+xml")
