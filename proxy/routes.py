@@ -3,6 +3,9 @@
 import asyncio
 import secrets
 import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -29,6 +32,7 @@ from proxy.keys import KEY_ID_BYTES, KeyClaims
 from proxy.schemas import (
     COMPLETION_HEADERS,
     COMPLETION_REQUEST,
+    USAGE_PARAMETERS,
     ErrorBody,
     KeyIssued,
     KeyRequest,
@@ -36,16 +40,20 @@ from proxy.schemas import (
     OpenAiModelList,
     PositionView,
     ReceiptView,
+    UsagePage,
     parse_token_id,
 )
 from proxy.services import Services
 from proxy.signatures import build_key_message, is_timestamp_current, parse_signature
 from proxy.store import (
     Standing,
+    UsageQuery,
     load_position_view,
     load_receipt_view,
     load_standing,
+    load_usage,
 )
+from proxy.usage_list import PAGE_MAX, build_csv, build_cursor, parse_query
 
 router = APIRouter(prefix="/api/current")
 
@@ -218,6 +226,53 @@ async def show_receipt(
     if view is None:
         raise receipt_not_found()
     return view
+
+
+@router.get(
+    "/usage",
+    response_model=UsagePage,
+    responses=_errors(400, 401, 404, 503),
+    openapi_extra={**_BEARER, "parameters": USAGE_PARAMETERS},
+)
+async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+    """List the requests of the key's position, newest first."""
+    query = parse_query(claims.token_id, request.query_params)
+    await check_standing(claims, services.meter)
+    entries = await services.meter.read(lambda connection: load_usage(connection, query))
+    is_last = len(entries) < query.limit
+    return {"data": entries, "next_cursor": None if is_last else build_cursor(entries[-1])}
+
+
+@router.get(
+    "/usage.csv",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "one line for each request", "content": {"text/csv": {}}},
+        **_errors(400, 401, 404, 503),
+    },
+    openapi_extra={**_BEARER, "parameters": USAGE_PARAMETERS},
+)
+async def download_usage(
+    request: Request, claims: ClaimsDep, services: ServicesDep
+) -> StreamingResponse:
+    """Download all requests of the key's position as CSV, newest first; `limit` is per page."""
+    query = replace(parse_query(claims.token_id, request.query_params), limit=PAGE_MAX)
+    await check_standing(claims, services.meter)
+    first = await services.meter.read(lambda connection: load_usage(connection, query))
+    headers = {"content-disposition": 'attachment; filename="usage.csv"'}
+    lines = _stream_csv(services, query, first)
+    return StreamingResponse(lines, media_type="text/csv", headers=headers)
+
+
+async def _stream_csv(
+    services: Services, query: UsageQuery, entries: list[dict[str, Any]]
+) -> AsyncIterator[bytes]:
+    yield build_csv(entries, with_head=True)
+    while len(entries) == query.limit:
+        last = entries[-1]
+        query = replace(query, before=(last["reserved_at_s"], last["request_id"]))
+        entries = await services.meter.read(partial(load_usage, query=query))
+        yield build_csv(entries, with_head=False)
 
 
 @router.get("/healthz")

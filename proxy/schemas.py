@@ -165,6 +165,30 @@ class ReceiptView(BaseModel):
     settlement: SettlementView | None
 
 
+class UsageEntry(BaseModel):
+    """One request in a list. ``cost_usdc`` is null while it runs and where nothing is charged."""
+
+    request_id: str
+    reserved_at_s: int
+    state: Literal["reserved", "posted", "settling", "settled", "voided", "written_off"]
+    key_id: str
+    model: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    ceiling_usdc: int
+    cost_usdc: int | None
+    batch_id: str | None
+
+
+class UsagePage(BaseModel):
+    """A page of requests, newest first."""
+
+    data: list[UsageEntry]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
+
+
 class ErrorDetail(BaseModel):
     """An OpenAI-shaped error. Refusals carry their facts as further fields."""
 
@@ -227,3 +251,13 @@ COMPLETION_HEADERS: Final[dict[str, Any]] = {
         ("x-current-served-by", "string", "who served it"),
     )
 }
+
+USAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+    for name, text, schema in (
+        ("from", "Unix seconds, a date or an ISO 8601 time; inclusive", {"type": "string"}),
+        ("to", "the same; exclusive", {"type": "string"}),
+        ("cursor", "`next_cursor` of the page before", {"type": "string"}),
+        ("limit", "requests a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    )
+]

@@ -50,10 +50,13 @@ def is_timestamp_current(timestamp_ms: int, *, now_ms: int) -> bool:
 
 
 def parse_signature(text: str) -> bytes | None:
-    """Return the bytes of a 0x-prefixed signature, or None if it is not one."""
+    """Return the bytes of a 0x-prefixed signature, or None if it is not one.
+
+    An empty one may be right: a Safe that approved the message on chain wants none.
+    """
     if len(text) > 2 + 2 * SIGNATURE_BYTES_MAX or _HEX.fullmatch(text) is None:
         return None
-    return bytes.fromhex(text[2:]) or None
+    return bytes.fromhex(text[2:])
 
 
 def recover_signer(message: SignableMessage, signature: bytes) -> str | None:

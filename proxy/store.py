@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, select
 
@@ -146,6 +146,53 @@ def load_receipt_view(
     view["leaf"] = None if usage["cost_usdc"] is None else "0x" + receipt_of(usage).leaf().hex()
     view["settlement"] = _load_settlement(connection, usage)
     return view
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which requests to list: one position's, newest first, reserved within [from_s, to_s)."""
+
+    token_id: int
+    from_s: int
+    to_s: int
+    before: tuple[int, str] | None
+    """Continue after this (reserved_at_s, request_id)."""
+    limit: int
+
+
+def load_usage(connection: Connection, query: UsageQuery) -> list[dict[str, Any]]:
+    """Return a page of requests. Amounts in 1e-6 USDC."""
+    statement = select(*(_usage.c[name] for name in USAGE_FIELDS)).where(
+        _usage.c.token_id == query.token_id,
+        _usage.c.reserved_at_s >= query.from_s,
+        _usage.c.reserved_at_s < query.to_s,
+    )
+    if query.before is not None:
+        at_s, request_id = query.before
+        statement = statement.where(
+            (_usage.c.reserved_at_s < at_s)
+            | ((_usage.c.reserved_at_s == at_s) & (_usage.c.request_id < request_id))
+        )
+    ordered = statement.order_by(_usage.c.reserved_at_s.desc(), _usage.c.request_id.desc())
+    rows = connection.execute(ordered.limit(query.limit)).mappings()
+    return [dict(row) for row in rows]
+
+
+USAGE_FIELDS: Final = (
+    "request_id",
+    "reserved_at_s",
+    "state",
+    "key_id",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "input_usdc_per_mtok",
+    "output_usdc_per_mtok",
+    "ceiling_usdc",
+    "cost_usdc",
+    "batch_id",
+)
+"""What a list of requests says of each."""
 
 
 def _load_settlement(connection: Connection, usage: RowMapping) -> Mapping[str, Any] | None:

@@ -432,3 +432,41 @@ async def test_sweep__dead_reservations__are_given_back(
                 await asyncio.sleep(0.01)
 
         assert [usage["void_reason"] for usage in proxy.usage()] == ["lease_expired"]
+
+
+# ------------------------------------------------------------------------------------- usage
+
+
+async def test_usage__many_requests__pages_newest_first_and_csv_has_all(
+    proxy: RunningProxy,
+) -> None:
+    headers = {"authorization": f"Bearer {make_key()}"}
+    for _ in range(5):
+        assert (await proxy.chat()).status_code == 200
+    seen: list[str] = []
+    parameters = {"limit": "2"}
+    while True:
+        page = await proxy.client.get("/api/current/usage", headers=headers, params=parameters)
+        assert page.status_code == 200
+        seen += [entry["request_id"] for entry in page.json()["data"]]
+        if page.json()["next_cursor"] is None:
+            break
+        parameters["cursor"] = page.json()["next_cursor"]
+    assert seen == [row["request_id"] for row in reversed(proxy.usage())]
+    table = await proxy.client.get("/api/current/usage.csv", headers=headers)
+    assert table.headers["content-type"].startswith("text/csv")
+    assert [line.split(",")[0] for line in table.text.splitlines()[1:]] == seen
+
+
+async def test_usage__anothers_requests_or_times__not_listed(proxy: RunningProxy) -> None:
+    assert (await proxy.chat()).status_code == 200
+    headers = {"authorization": f"Bearer {make_key()}"}
+    empty = await proxy.client.get(
+        "/api/current/usage", headers=headers, params={"to": str(now_s() - 60)}
+    )
+    assert empty.json() == {"data": [], "next_cursor": None}
+    stranger = {"authorization": f"Bearer {make_key(1)}"}
+    refused = await proxy.client.get("/api/current/usage", headers=stranger)
+    assert refused.status_code == 404
+    nonsense = await proxy.client.get("/api/current/usage?from=x", headers=headers)
+    assert nonsense.json()["error"]["param"] == "from"

@@ -174,7 +174,12 @@ def test_unwrap__any_bytes__never_raises(body: bytes) -> None:
     unwrap_counterfactual(body + ERC6492_SUFFIX)
 
 
-@pytest.mark.parametrize("text", ["", "0x", "0xabc", "abcd", "0xzz", "0x" + "ab" * 9_000, "0x ab"])
+def test_parse_signature__empty__is_for_the_wallet_to_judge() -> None:
+    assert parse_signature("0x") == b""
+    assert recover_signer(encode_defunct(text="x"), b"") is None
+
+
+@pytest.mark.parametrize("text", ["", "0xabc", "abcd", "0xzz", "0x" + "ab" * 9_000, "0x ab"])
 def test_parse_signature__not_hex__is_none(text: str) -> None:
     assert parse_signature(text) is None
 

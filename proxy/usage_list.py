@@ -1,0 +1,96 @@
+"""The list of a caller's requests: what is asked for, and the pages and lines it comes in. Pure."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from proxy.errors import bad_request
+from proxy.store import USAGE_FIELDS, UsageQuery
+
+PAGE_MAX: Final = 1_000
+PAGE_DEFAULT: Final = 100
+TIME_MAX_S: Final = 253_402_300_800  # the year 10000
+
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+_CURSOR: Final = re.compile(r"([0-9]{1,18}) ([0-9a-f-]{1,64})")
+
+
+def parse_query(token_id: int, parameters: Mapping[str, str]) -> UsageQuery:
+    """Return what the query string asks for. Raises ``RequestRejected`` (400), naming the field."""
+    from_s = _parse_time("from", parameters, default_s=0)
+    to_s = _parse_time("to", parameters, default_s=TIME_MAX_S)
+    if from_s > to_s:
+        raise bad_request("invalid_range", "'from' is after 'to'.", param="from")
+    cursor = parameters.get("cursor")
+    return UsageQuery(
+        token_id=token_id,
+        from_s=from_s,
+        to_s=to_s,
+        before=None if cursor is None else _parse_cursor(cursor),
+        limit=_parse_limit(parameters),
+    )
+
+
+def _parse_time(name: str, parameters: Mapping[str, str], *, default_s: int) -> int:
+    """Return Unix seconds from a number of them, a date or an ISO 8601 time (UTC by default)."""
+    text = parameters.get(name)
+    if text is None:
+        return default_s
+    if _SECONDS.fullmatch(text) is not None:
+        return min(int(text), TIME_MAX_S)
+    try:
+        # In a query string a plus sign reads as a space.
+        parsed = datetime.fromisoformat(text.replace(" ", "+"))
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return max(0, int(parsed.timestamp()))
+    except (ValueError, OverflowError):
+        message = f"'{name}' must be Unix seconds, a date or an ISO 8601 time."
+        raise bad_request("invalid_time", message, param=name) from None
+
+
+def _parse_limit(parameters: Mapping[str, str]) -> int:
+    text = parameters.get("limit", str(PAGE_DEFAULT))
+    if _SECONDS.fullmatch(text) is None or not 1 <= int(text) <= PAGE_MAX:
+        message = f"'limit' must be a whole number from 1 to {PAGE_MAX}."
+        raise bad_request("invalid_limit", message, param="limit")
+    return int(text)
+
+
+def build_cursor(entry: Mapping[str, Any]) -> str:
+    """Return the cursor that continues after ``entry``."""
+    text = f"{entry['reserved_at_s']} {entry['request_id']}"
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _parse_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+    except ValueError:
+        text = ""
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise bad_request("invalid_cursor", "'cursor' is not one of ours.", param="cursor")
+    return int(match[1]), match[2]
+
+
+def build_csv(entries: Sequence[Mapping[str, Any]], *, with_head: bool) -> bytes:
+    """Return the entries as lines of CSV; amounts in 1e-6 USDC, an empty cell for null."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    if with_head:
+        writer.writerow(USAGE_FIELDS)
+    for entry in entries:
+        writer.writerow([_escape(entry[name]) for name in USAGE_FIELDS])
+    return text.getvalue().encode()
+
+
+def _escape(value: Any) -> Any:
+    # A model's name comes from elsewhere; a spreadsheet would run it as a formula.
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        return "'" + value
+    return "" if value is None else value
