@@ -669,7 +669,7 @@ def _collect(vault: address, stake: Stake, wanted: uint256) -> (uint256, uint256
 @internal
 def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
     """
-    @notice Ask for what the vault says it can pay, after it refused the whole.
+    @notice Ask for what the vault says it can pay, or has, after it refused the whole.
     @param wanted At most this much by `withdraw`; 0 to redeem only.
     @param redeemable At most this many shares by `redeem`.
     """
@@ -681,7 +681,11 @@ def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
         return
     ok, limit = vault_calls._try_max_redeem(vault)
     limit = min(limit, redeemable) if ok else 0
-    assert limit != 0 and vault_calls._ask_redeem(vault, limit), "adapter: vault refused"
+    if limit != 0 and vault_calls._ask_redeem(vault, limit):
+        return
+    # Morpho Vault V2 answers 0 to both, and pays what lies in it idle all the same.
+    limit = min(staticcall IUSDC(usdc).balanceOf(vault), wanted)
+    assert limit != 0 and vault_calls._ask_withdraw(vault, limit), "adapter: vault refused"
 
 
 @internal

@@ -177,8 +177,8 @@ def batchPaid(batchId: bytes32) -> bool:
 
 @internal
 def _pay_or_credit(batchId: bytes32, payee: address, amount: uint256):
-    # The zero address could never claim, and paying ourselves would only look like a payment.
-    assert payee not in [empty(address), self], "payouts: payee not allowed"
+    # Neither the zero address nor USDC could ever claim; paying ourselves would only look like a payment.
+    assert payee not in [empty(address), self, usdc], "payouts: payee not allowed"
     if self._try_transfer(payee, amount):
         log Paid(batchId=batchId, payee=payee, amount=amount)
         return
@@ -202,6 +202,7 @@ def _try_transfer(to: address, amount: uint256) -> bool:
 
 @internal
 def _send(to: address, amount: uint256):
+    assert to != self, "payouts: payee not allowed"
     assert extcall IUSDC(usdc).transfer(to, amount), "payouts: usdc refused"
 
 

@@ -156,7 +156,7 @@ symbol: public(constant(String[8])) = "CURRENT"
 MAX_ITEMS: constant(uint256) = 200
 # A keeper run once a day by cron must be able to bridge to its next run.
 MAX_HOLD_SECONDS: constant(uint256) = 25 * 3_600
-MAX_CALLDATA: constant(uint256) = 1_024
+MAX_CALLDATA: constant(uint256) = 65_536
 
 # supportsInterface: ERC-165, ERC-721, ERC-721 Metadata, ERC-5192
 INTERFACES: constant(bytes4[4]) = [0x01ffc9a7, 0x80ac58cd, 0x5b5e139f, 0xb45a3c0e]

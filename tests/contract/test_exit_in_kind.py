@@ -55,3 +55,16 @@ def test_exit_in_kind__not_owner__reverts(world: World) -> None:
     token_id = world.create_with_deposit(100 * USDC)
     with ape.reverts("adapter: not owner"):
         world.adapter.exitInKind(token_id, sender=world.outsider)
+
+
+def test_exit_in_kind__code_gone__keeps_the_shares(world: World) -> None:
+    vault = world.deploy_vault()
+    token_id = world.create_with_deposit(100 * USDC, vault=vault)
+    code = ape.chain.provider.get_code(vault.address)
+    ape.chain.provider.set_code(vault.address, b"")
+    try:
+        with ape.reverts("adapter: shares not transferable"):
+            world.adapter.exitInKind(token_id, sender=world.owner)
+    finally:
+        ape.chain.provider.set_code(vault.address, bytes(code))
+    assert world.booked(token_id).shares == 100 * USDC

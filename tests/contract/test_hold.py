@@ -172,3 +172,31 @@ def test_hold__over_midnight__keeps_its_promise(world: World) -> None:
     assert (account.held, account.day_spent, account.day_cap) == (2 * USDC, 3 * USDC, 5 * USDC)
     world.hold(token_id, 2 * USDC)
     assert world.account(token_id).held == 0
+
+
+def test_hold__key_epoch_to_come__grants_nothing(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC)
+    world.hold(token_id, 1 * USDC, key_epoch=1)
+    assert world.account(token_id).held == 0
+
+
+def test_hold__around_midnight__days_are_of_utc(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC, bps=5_000)
+    world.hold(token_id, 5 * USDC, expires_in=HOUR)
+    world.settle((token_id, 5 * USDC))
+    midnight = NOON + DAY // 2
+    for at, granted in ((midnight - 1, 0), (midnight, 2_500_000)):
+        world.next_at(at)
+        world.position.hold([(token_id, USDC * 10, at + HOUR, 0)], sender=world.settler)
+        assert world.account(token_id).held == granted
+
+
+def test_hold__in_the_year_2200__as_today(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC, bps=5_000)
+    placed_at = 84_006 * DAY
+    world.next_at(placed_at)
+    world.position.hold([(token_id, USDC, placed_at + HOUR, 0)], sender=world.settler)
+    world.settle((token_id, USDC))
+    account = world.account(token_id)
+    assert account.hold_expires_at == placed_at + HOUR
+    assert (account.day_cap, account.day_spent) == (5 * USDC, USDC)

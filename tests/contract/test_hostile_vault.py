@@ -442,6 +442,58 @@ def test_harvest__needs_no_share_for_the_principal__keeps_principal_and_shares(
     assert scene.world.booked(scene.own) == start.booked
 
 
+def test_harvest__burns_nothing__shares_stay_booked(scene: Scene, start: State) -> None:
+    scene.misbehave("BURNS_NOTHING")
+    assert returned(scene.calls_of_owner["harvest"]()) > 0
+    assert scene.world.booked(scene.own).shares == start.booked.shares == 1_000 * USDC
+
+
+@pytest.mark.parametrize(
+    ("deposited", "harvested"), [(19_999, 0), (20_000, 0), (20_001, 10_000), (20_003, 10_000)]
+)
+def test_harvest__exactly_a_cent__is_enough(scene: Scene, deposited: int, harvested: int) -> None:
+    """At a price of 1.5 a third of the shares is yield: 6_666 are worth 9_999, 6_667 10_000."""
+    world = scene.world
+    scene.hostile.setPrice(ONE, sender=world.admin)
+    token_id = world.create_with_deposit(deposited, vault=scene.hostile)
+    scene.hostile.setPrice(ONE * 3 // 2, sender=world.admin)
+    assert returned(world.adapter.harvest(token_id, sender=world.outsider)) == harvested
+
+
+def set_price_in_redemption(scene: Scene, price: int) -> None:
+    """Have the vault lower its price between preview and payment."""
+    data = scene.hostile.setPrice.encode_input(price)
+    scene.hostile.reenter(scene.hostile, data, sender=scene.world.admin)
+    scene.misbehave("REENTERS")
+
+
+def test_harvest__shortfall__50_bps_accepted_51_refused(scene: Scene) -> None:
+    world = scene.world
+    scene.hostile.setPrice(ONE * 5 // 4, sender=world.admin)
+    world.adapter.withdrawPrincipal(scene.own, sender=world.owner)
+    shares = world.booked(scene.own).shares
+    scene.hostile.setPrice(ONE, sender=world.admin)
+    assert world.adapter.pendingYield(scene.own) == shares == 200 * USDC
+    set_price_in_redemption(scene, ONE * 9_949 // 10_000)
+    with ape.reverts("adapter: redeemed below preview"):
+        world.adapter.harvest(scene.own, sender=world.outsider)
+    set_price_in_redemption(scene, ONE * 9_950 // 10_000)
+    credited = returned(world.adapter.harvest(scene.own, sender=world.outsider))
+    assert credited == world.account(scene.own).credited == 199 * USDC
+    scene.check()
+
+
+def test_harvest__one_share_too_few_for_the_principal__reverts(scene: Scene) -> None:
+    world = scene.world
+    scene.hostile.setPrice(2 * ONE, sender=world.admin)
+    lower = 1_000 * USDC * ONE // (500 * USDC + 1) + 1
+    set_price_in_redemption(scene, lower)
+    with ape.reverts("adapter: principal not covered"):
+        world.adapter.harvest(scene.own, sender=world.outsider)
+    set_price_in_redemption(scene, 2 * ONE)
+    assert returned(world.adapter.harvest(scene.own, sender=world.outsider)) == 1_000 * USDC
+
+
 @pytest.mark.parametrize("ending", ["f3", "fd"], ids=["returned", "reverted"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_hostile_vault__answers_a_megabyte__traps_nobody(

@@ -40,6 +40,13 @@ def test_mint__smoothing_out_of_range__reverts(world: World, bps: int) -> None:
         world.position.mint(world.owner, 0, bps, sender=world.as_adapter)
 
 
+def test_mint__largest_tier_and_smoothing__kept(world: World) -> None:
+    world.position.mint(world.owner, 255, 10_000, sender=world.as_adapter)
+    kept = (world.position.modelTier(0), world.position.dailySmoothingBps(0))
+    assert kept == (255, 10_000)
+    assert world.account(0).key_epoch == 0
+
+
 def test_mint__to_nobody__reverts(world: World) -> None:
     with ape.reverts("position: mint to zero address"):
         world.position.mint(ZERO, 0, 1, sender=world.as_adapter)

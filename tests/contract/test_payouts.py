@@ -75,6 +75,17 @@ def test_pay__one_blacklisted__credited_and_claimed_elsewhere(world: World) -> N
     assert world.payouts.totalCredited() == 0
 
 
+def test_pay__refused_twice__both_credited_and_claimed_once(world: World) -> None:
+    world.usdc.blacklist(world.payee, True, sender=world.admin)
+    pay(world, 30 * USDC)
+    pay(world, 20 * USDC, number=2)
+    assert world.payouts.credited(world.payee) == world.payouts.totalCredited() == 50 * USDC
+    claimed = world.payouts.claim(world.outsider, sender=world.payee)
+    assert returned(claimed) == world.balance(world.outsider) == 50 * USDC
+    with ape.reverts("payouts: nothing to claim"):
+        world.payouts.claim(world.outsider, sender=world.payee)
+
+
 def test_pay__above_available__reverts(world: World) -> None:
     with ape.reverts("payouts: insufficient funds"):
         pay(world, 100 * USDC, 1)
@@ -124,3 +135,26 @@ def test_withdraw__not_admin__reverts(world: World) -> None:
     for sender in (world.payer, world.outsider):
         with ape.reverts("owner: not owner"):
             world.payouts.withdraw(sender, 1, sender=sender)
+
+
+def test_withdraw__to_itself__reverts(world: World) -> None:
+    world.fund(world.payouts, USDC)
+    with ape.reverts():
+        world.payouts.withdraw(world.payouts, USDC, sender=world.admin)
+
+
+def test_claim__to_the_treasury_itself__reverts(world: World) -> None:
+    world.fund(world.payouts, USDC)
+    world.usdc.blacklist(world.payee, True, sender=world.admin)
+    world.payouts.pay(batch_bytes(1), [world.payee], [USDC], sender=world.payer)
+    with ape.reverts():
+        world.payouts.claim(world.payouts, sender=world.payee)
+
+
+def test_pay__usdc_itself_as_payee__reverts(world: World) -> None:
+    # Circle's USDC blacklists itself, so that is whom the amount would be credited to.
+    world.fund(world.payouts, USDC)
+    world.usdc.blacklist(world.usdc, True, sender=world.admin)
+    with ape.reverts("payouts: payee not allowed"):
+        world.payouts.pay(batch_bytes(1), [world.usdc], [USDC], sender=world.payer)
+    assert world.payouts.available() == 101 * USDC

@@ -113,6 +113,14 @@ def test_settle__batch_twice__reverts(world: World, number: int) -> None:
     assert not world.position.batchSettled(batch_bytes(neighbour))
 
 
+def test_settle__batch_ids_of_one_word__each_counts_once(world: World) -> None:
+    for number in (0, 1, 128):
+        world.settle(batch=number)
+    for number in (0, 1, 128):
+        with ape.reverts("position: batch already settled"):
+            world.settle(batch=number)
+
+
 def test_settle__unknown_token__reverts(world: World) -> None:
     with ape.reverts("position: unknown token"):
         world.settle((0, 0))

@@ -193,6 +193,13 @@ def test_open_with_authorization__signed__opened(world: World) -> None:
     assert world.booked(0).principal == AMOUNT
 
 
+def test_open_with_authorization__nothing__reverts(world: World) -> None:
+    with ape.reverts("adapter: nothing to deposit"):
+        world.adapter.openWithAuthorization(
+            1, NO_SMOOTHING, world.vault, 60, 0, 0, 0, ALL, SALT, 27, SALT, SALT, sender=world.owner
+        )
+
+
 def test_open_with_authorization__other_arguments__reverts(world: World) -> None:
     world.fund(world.owner, AMOUNT)
     signature = sign_authorization(world, open_nonce(world, bps=1))

@@ -183,3 +183,11 @@ def test_token_uri__every_length_of_an_amount__written_in_full(world: World) -> 
         metadata = json.loads(decode(uri, "application/json"), parse_float=Decimal)
         assert metadata["attributes"][1]["value"] == Decimal(amount) / USDC
         assert f">{Decimal(amount) / USDC:,.6f} USDC<" in decode(metadata["image"], "image/svg+xml")
+
+
+def test_soulbound__long_data__same_reason(world: World) -> None:
+    token_id = world.create()
+    with ape.reverts("position: soulbound"):
+        world.position.safeTransferFrom(
+            world.owner, world.outsider, token_id, b"\x01" * 1_025, sender=world.owner
+        )
