@@ -8,7 +8,8 @@ raises ``Refused`` before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -26,6 +27,8 @@ ADAPTER: Final = "adapter"
 POSITION: Final = "position"
 TREASURY: Final = "treasury"
 BLACK_HOLE: Final = "black_hole"
+NOBODY: Final = "nobody"
+"""The zero address."""
 
 
 class Refused(Exception):
@@ -59,6 +62,28 @@ class Hold(NamedTuple):
     key_epoch: int
 
 
+class Permit(NamedTuple):
+    """What an EIP-2612 permit for the adapter says, and who signed it."""
+
+    signer: str
+    owner: str
+    value: int
+    nonce: int
+    deadline: int
+
+
+class Authorization(NamedTuple):
+    """What an EIP-3009 authorization for the adapter says, and who signed it."""
+
+    signer: str
+    owner: str
+    value: int
+    valid_after: int
+    valid_before: int
+    purpose: tuple[int | str, ...]
+    """The arguments that its nonce is the hash of, the salt last."""
+
+
 def refuse_unless(condition: bool, why: str) -> None:
     """Raise ``Refused`` when a condition of a call is not met."""
     if not condition:
@@ -70,20 +95,52 @@ def refuse_unless(condition: bool, why: str) -> None:
 
 @dataclass
 class Usdc:
-    """USDC: balances, a pause and a blacklist."""
+    """USDC: balances, a pause, a blacklist, and what its holders granted the adapter."""
 
     balances: dict[str, int] = field(default_factory=dict)
     paused: bool = False
     blacklist: set[str] = field(default_factory=set)
+    allowances: dict[str, int] = field(default_factory=dict)
+    nonces: dict[str, int] = field(default_factory=dict)
+    used: set[tuple[str, tuple[int | str, ...]]] = field(default_factory=set)
 
     def balance(self, of: str) -> int:
         return self.balances.get(of, 0)
+
+    def allowance(self, of: str) -> int:
+        return self.allowances.get(of, 0)
 
     def can_move(self, *parties: str) -> bool:
         return not self.paused and not self.blacklist.intersection(parties)
 
     def mint(self, to: str, amount: int) -> None:
         self.balances[to] = self.balance(to) + amount
+
+    def approve(self, owner: str, amount: int) -> None:
+        refuse_unless(self.can_move(owner, ADAPTER), "usdc")
+        self.allowances[owner] = amount
+
+    def permit(self, owner: str, value: int, deadline: int, signed: Permit, *, at: int) -> None:
+        """Grant what was signed: every word of it as presented, once, and in time."""
+        nonce = self.nonces.get(owner, 0)
+        refuse_unless(signed == Permit(owner, owner, value, nonce, deadline), "signature")
+        refuse_unless(at <= deadline, "permit expired")
+        self.nonces[owner] = nonce + 1
+        self.allowances[owner] = value
+
+    def authorize(self, presented: Authorization, signed: Authorization, *, at: int) -> None:
+        """Use an authorization: every word of it as presented, once, and between its times."""
+        refuse_unless(signed == presented and signed.signer == signed.owner, "signature")
+        refuse_unless(presented.valid_after < at < presented.valid_before, "validity")
+        use = (presented.owner, presented.purpose)
+        refuse_unless(use not in self.used, "used before")
+        self.used.add(use)
+
+    def spend_allowance(self, owner: str, amount: int) -> None:
+        """Take a pull of the adapter from what it was granted; the endless grant stays."""
+        refuse_unless(amount <= self.allowance(owner), "allowance")
+        if self.allowance(owner) < EVERYTHING:
+            self.allowances[owner] -= amount
 
     def move(self, sender: str, to: str, amount: int) -> None:
         """Move what the caller has checked can be moved."""
@@ -230,6 +287,9 @@ class Stake:
 
 # ------------------------------------------------------------------------------------- the whole
 
+OWNED: Final = (POSITION, TREASURY)
+"""The contracts that have an admin."""
+
 
 @dataclass
 class Model:
@@ -245,6 +305,10 @@ class Model:
     paid_batches: set[int] = field(default_factory=set)
     claims: dict[str, int] = field(default_factory=dict)
     donated_to_adapter: int = 0
+    settlers: set[str] = field(default_factory=lambda: {"keeper"})
+    payers: set[str] = field(default_factory=lambda: {"payer"})
+    admins: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNED, "admin"))
+    heirs: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNED, NOBODY))
 
     @property
     def liabilities(self) -> int:
@@ -256,6 +320,18 @@ class Model:
         stake = self.stakes[token_id]
         refuse_unless(stake.owner == sender, "not owner")
         return stake
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Take back what a refused call granted or opened before it was refused."""
+        usdc, opened = self.usdc, len(self.stakes)
+        granted = dict(usdc.allowances), dict(usdc.nonces), set(usdc.used)
+        try:
+            yield
+        except Refused:
+            usdc.allowances, usdc.nonces, usdc.used = granted
+            del self.stakes[opened:], self.diaries[opened:]
+            raise
 
     # ------------------------------------------------------------------------------ the adapter
 
@@ -271,8 +347,16 @@ class Model:
         stake.interval_minutes = minutes
 
     def deposit(
-        self, sender: str, token_id: int, assets: int, *, min_shares: int = 0, at: int
+        self,
+        sender: str,
+        token_id: int,
+        assets: int,
+        *,
+        min_shares: int = 0,
+        at: int,
+        is_authorized: bool = False,
     ) -> None:
+        """Deposit by an approval, or by an authorization that the caller has checked."""
         stake = self.owned(sender, token_id)
         vault = stake.vault
         refuse_unless(0 < assets <= MOST_USDC - stake.principal, "amount")
@@ -281,11 +365,20 @@ class Model:
         shares = vault.preview_deposit(assets, at)
         refuse_unless(0 < shares <= MOST_SHARES - stake.shares, "shares")
         refuse_unless(shares >= min_shares, "too few shares")
+        if not is_authorized:
+            self.usdc.spend_allowance(sender, assets)
         vault.accrue(at)
         self.usdc.move(sender, vault.name, assets)
         vault.shares[ADAPTER] = vault.shares.get(ADAPTER, 0) + shares
         stake.principal += assets
         stake.shares += shares
+
+    def permit(self, owner: str, value: int, deadline: int, signed: Permit, *, at: int) -> None:
+        """Use a permit within a deposit: that it fails is no matter while the grant is there."""
+        try:
+            self.usdc.permit(owner, value, deadline, signed, at=at)
+        except Refused:
+            refuse_unless(value <= self.usdc.allowance(owner), "permit refused")
 
     def withdraw(self, sender: str, token_id: int, assets: int, least: int, *, at: int) -> None:
         stake = self.owned(sender, token_id)
@@ -346,7 +439,7 @@ class Model:
     # ----------------------------------------------------------------------------- the position
 
     def hold(self, sender: str, holds: Sequence[Hold], *, at: int) -> None:
-        refuse_unless(sender == "keeper", "not settler")
+        refuse_unless(sender in self.settlers, "not settler")
         for hold in holds:
             refuse_unless(hold.token_id < len(self.diaries), "unknown token")
             if hold.amount > 0:
@@ -358,7 +451,7 @@ class Model:
             diary.promised_until = hold.expires_at if diary.promised > 0 else 0
 
     def settle(self, sender: str, batch: int, items: Sequence[tuple[int, int]], *, at: int) -> None:
-        refuse_unless(sender == "keeper", "not settler")
+        refuse_unless(sender in self.settlers, "not settler")
         refuse_unless(batch not in self.batches, "settled before")
         left: dict[int, int] = {}
         for token_id, cost in items:
@@ -402,7 +495,7 @@ class Model:
         return self.usdc.balance(TREASURY) - sum(self.claims.values())
 
     def pay(self, sender: str, batch: int, items: Sequence[tuple[str, int]]) -> None:
-        refuse_unless(sender == "payer", "not payer")
+        refuse_unless(sender in self.payers, "not payer")
         refuse_unless(batch not in self.paid_batches, "paid before")
         refuse_unless(sum(amount for _, amount in items) <= self.available, "not covered")
         for payee, amount in items:
@@ -420,7 +513,26 @@ class Model:
         self.usdc.move(TREASURY, to, amount)
 
     def withdraw_margin(self, sender: str, amount: int) -> None:
-        refuse_unless(sender == "admin", "not admin")
+        self.check_admin(sender, TREASURY)
         refuse_unless(amount <= self.available, "above available")
         refuse_unless(self.usdc.can_move(TREASURY, "admin"), "usdc")
         self.usdc.move(TREASURY, "admin", amount)
+
+    # ---------------------------------------------------------------------------------- the roles
+
+    def check_admin(self, sender: str, contract: str) -> None:
+        refuse_unless(sender == self.admins[contract], "not admin")
+
+    def set_role(self, sender: str, contract: str, who: str, allowed: bool) -> None:
+        """Name or dismiss a settler or a payer."""
+        self.check_admin(sender, contract)
+        holders = self.settlers if contract == POSITION else self.payers
+        (holders.add if allowed else holders.discard)(who)
+
+    def offer_ownership(self, sender: str, contract: str, to: str) -> None:
+        self.check_admin(sender, contract)
+        self.heirs[contract] = to
+
+    def accept_ownership(self, sender: str, contract: str) -> None:
+        refuse_unless(sender == self.heirs[contract], "not offered")
+        self.admins[contract], self.heirs[contract] = sender, NOBODY

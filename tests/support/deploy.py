@@ -29,6 +29,7 @@ from tests.support.anvil import CHAIN_ID, Anvil
 SOURCES: Final = (
     "mocks/MockUSDC.vy",
     "mocks/MockVault.vy",
+    "mocks/HostileVault.vy",
     "mocks/Multicall3.vy",
     "Payouts.vy",
     "YieldFundedPosition.vy",
@@ -90,7 +91,7 @@ _NO_LOOKUPS: Final[Any] = {"gas": GAS_LIMIT, "gasPrice": 0, "nonce": 0, "chainId
 def compile_contracts() -> dict[str, str]:
     """Return the creation bytecode (0x hex) of every contract, by name."""
     sources = sorted((ROOT / "contracts").rglob("*.vy*"))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(SOURCES).encode())
     for source in sources:
         digest.update(source.relative_to(ROOT).as_posix().encode() + source.read_bytes())
     cached = ROOT / ".cache" / f"bytecode-{digest.hexdigest()[:24]}.json"
