@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check bench-gas fuzz format lock clean
+.PHONY: help setup demo up test test-all check bench-gas fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/perfor
 
 fuzz: setup ## long random play against the contracts. EXAMPLES=5000 games for each machine
 	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/test_contracts.py
+
+mutants: setup ## break the contracts on purpose; the tests must notice. ARGS=--list
+	@$(BIN)/python -m scripts.mutants $(ARGS)
 
 format: setup ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix --quiet .
