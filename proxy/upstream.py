@@ -8,11 +8,15 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import ConnectError, PyreqwestError
+from pyreqwest.request import RequestBuilder, StreamRequest
+from pyreqwest.response import Response
 
 from proxy.errors import ApiError, RequestRejected, TryLater, upstream_failed
 from proxy.settings import ProxySettings
@@ -86,36 +90,34 @@ class HttpUpstream:
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
-        self._post_headers = {"content-type": "application/json"}
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(
-                total=settings.upstream_timeout_s,
-                sock_connect=settings.upstream_connect_timeout_s,
-            ),
-            connector=aiohttp.TCPConnector(
-                limit=settings.upstream_connections_max, keepalive_timeout=KEEPALIVE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
+        self._whole_timeout = timedelta(seconds=settings.upstream_timeout_s)
+        self._list_timeout = timedelta(seconds=2 * settings.upstream_connect_timeout_s)
+        self._client = (
+            ClientBuilder()
+            .default_headers(headers)
+            .http1_only()
+            .follow_redirects(False)
+            .no_proxy()
+            .connect_timeout(timedelta(seconds=settings.upstream_connect_timeout_s))
+            .read_timeout(self._whole_timeout)
+            .max_connections(settings.upstream_connections_max)
+            .pool_timeout(self._whole_timeout)
+            .pool_idle_timeout(timedelta(seconds=KEEPALIVE_S))
+            .tcp_nodelay(True)
+            .build()
         )
-        self._stream_timeout = aiohttp.ClientTimeout(
-            sock_connect=settings.upstream_connect_timeout_s,
-            sock_read=settings.upstream_timeout_s,
-        )
-        self._list_timeout = aiohttp.ClientTimeout(total=2 * settings.upstream_connect_timeout_s)
 
     @property
     def name(self) -> str:
         return self._name
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._client.close()
 
     async def fetch_models(self) -> list[dict[str, Any]]:
         """Return the entries of upstream's model list that have an id. Raises ``ApiError``."""
-        parsed = await self._request("GET", "/models", None, self._list_timeout)
-        data = parsed.parsed.get("data")
+        request = self._client.get(self._url + "/models").timeout(self._list_timeout)
+        data = (await self._fetch(request)).parsed.get("data")
         if not isinstance(data, list):
             raise _invalid_response()
         return [
@@ -126,42 +128,33 @@ class HttpUpstream:
 
     async def complete(self, body: bytes) -> Completion:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
-        return await self._request("POST", "/chat/completions", body, None)
+        return await self._fetch(self._build_post(body).timeout(self._whole_timeout))
 
     async def open_stream(self, body: bytes) -> UpstreamStream:
         """Return a streamed completion that has begun with success. Raises ``ApiError``."""
+        post = self._build_post(body).header("accept", "text/event-stream")
+        # What has arrived is passed on at once, not when a buffer is full.
+        request = post.streamed_read_buffer_limit(0).build_streamed()
         with _translated():
-            response = await self._session.post(
-                self._url + "/chat/completions",
-                data=body,
-                headers={**self._post_headers, "accept": "text/event-stream"},
-                allow_redirects=False,
-                timeout=self._stream_timeout,
-            )
+            response = await request.__aenter__()
             try:
                 if response.status != 200:
                     raise self._translate(response, await self._read(response))
-                encoding = response.headers.get("content-encoding", "identity")
-                if response.content_type != "text/event-stream" or encoding != "identity":
+                content_type = response.get_header("content-type") or ""
+                if not content_type.startswith("text/event-stream") or _is_encoded(response):
                     raise _invalid_response()
             except BaseException:
-                response.close()
+                await request.__aexit__(None, None, None)
                 raise
-        return _HttpStream(response)
+        return _HttpStream(request, response)
 
-    async def _request(
-        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None
-    ) -> Completion:
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+    def _build_post(self, body: bytes) -> RequestBuilder:
+        request = self._client.post(self._url + "/chat/completions").body_bytes(body)
+        return request.header("content-type", "application/json")
+
+    async def _fetch(self, request: RequestBuilder) -> Completion:
         with _translated():
-            async with self._session.request(
-                method,
-                self._url + path,
-                data=body,
-                headers=None if body is None else self._post_headers,
-                allow_redirects=False,
-                **options,
-            ) as response:
+            async with request.build_streamed() as response:
                 raw = await self._read(response)
                 if response.status != 200:
                     raise self._translate(response, raw)
@@ -178,18 +171,18 @@ class HttpUpstream:
         message, _ = self._read_error(orjson.dumps({"error": failure}))
         return upstream_failed("upstream_error", message)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        if response.headers.get("content-encoding", "identity") != "identity":
+    async def _read(self, response: Response) -> bytes:
+        if _is_encoded(response):
             raise _invalid_response()  # not asked for
         chunks, size = [], 0
-        async for chunk in response.content.iter_any():
+        while (chunk := await response.body_reader.read_chunk()) is not None:
             size += len(chunk)
             if size > self._bytes_max:
                 raise _invalid_response()
-            chunks.append(chunk)
+            chunks.append(bytes(chunk))
         return b"".join(chunks)
 
-    def _translate(self, response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+    def _translate(self, response: Response, raw: bytes) -> ApiError:
         """Keep the status and meaning of what the client can mend; call the rest a failure."""
         status = response.status
         if status in _PASSED_STATUSES:
@@ -199,7 +192,7 @@ class HttpUpstream:
             error: ApiError = TryLater(
                 503, "upstream_rate_limited", "The model's provider is busy. You are not charged."
             )
-            retry_after = response.headers.get("retry-after", "")
+            retry_after = response.get_header("retry-after") or ""
             error.headers = {"retry-after": retry_after if retry_after.isdecimal() else "5"}
             return error
         return upstream_failed(
@@ -230,16 +223,21 @@ class HttpUpstream:
 
 
 class _HttpStream:
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, request: StreamRequest, response: Response) -> None:
+        self._request = request
         self._response = response
 
     async def pieces(self) -> AsyncIterator[bytes]:
         with _translated():
-            async for piece in self._response.content.iter_any():
-                yield piece
+            while (piece := await self._response.body_reader.read_chunk()) is not None:
+                yield bytes(piece)
 
     async def close(self) -> None:
-        self._response.close()
+        await self._request.__aexit__(None, None, None)
+
+
+def _is_encoded(response: Response) -> bool:
+    return (response.get_header("content-encoding") or "identity") != "identity"
 
 
 @contextmanager
@@ -250,10 +248,10 @@ def _translated() -> Iterator[None]:
     except TimeoutError as error:
         message = "The model's provider did not answer in time."
         raise upstream_failed("upstream_timeout", message, status=504) from error
-    except aiohttp.ClientConnectorError as error:
+    except ConnectError as error:
         message = "The model's provider cannot be reached."
         raise upstream_failed("upstream_unreachable", message) from error
-    except (aiohttp.ClientError, OSError) as error:
+    except PyreqwestError as error:
         message = "The model's provider broke off its answer."
         raise upstream_failed("upstream_disconnected", message) from error
 
