@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check bench-gas fuzz mutants format lock clean
+.PHONY: help setup demo up test test-all check bench-gas bench-indexer fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ check: setup ## formatting, lint, types, import rules
 
 bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)
 	@$(BIN)/python -m scripts.bench_gas
+
+bench-indexer: setup ## the indexer beside its limit, a plain script and Ponder (docs/performance.md)
+	@$(BIN)/python -m scripts.bench_indexer
 
 fuzz: setup ## long random play against the contracts. EXAMPLES=5000 games for each machine
 	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/test_contracts.py

@@ -15,6 +15,21 @@ class BlockRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Header(BlockRef):
+    """A block as a node shows it, with what helps to doubt an answer about its logs."""
+
+    logs_bloom: int
+    """2048 bits; 0 also where the node does not say."""
+    transaction_count: int | None
+    """None where the node does not say."""
+
+    @property
+    def ref(self) -> BlockRef:
+        """The part that the mirror keeps."""
+        return BlockRef(self.number, self.block_hash, self.parent_hash, self.timestamp_s)
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRange:
     """The blocks from ``first`` to ``last``, both included."""
 

@@ -1,19 +1,24 @@
 """The contracts' events as typed Python values, decoded by fixed layout.
 
-Every field of every event is a static type, so a log is decoded by cutting 32-byte words; no ABI
-coder runs per log. ``EVENTS`` is the table of what the indexer mirrors. A test compares it with the
-exported ABI, field by field, and the decoder with ``eth-abi``.
+Every field of every event is a static type, so an event is a fixed number of 32-byte words: those
+of its indexed fields, in order, then those of the others. What cuts them and puts them together is
+compiled from ``EVENTS``, the table of what the indexer mirrors, when this module is imported; no
+ABI coder runs per log. A test compares the table with the exported ABI, field by field, and both
+directions with ``eth-abi``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from eth_utils.crypto import keccak
 
 from contracts.errors import Fatal
 
 ContractName = Literal["position", "adapter", "payouts"]
+CONTRACTS: Final[tuple[ContractName, ...]] = ("position", "adapter", "payouts")
+"""The contracts that emit events, by their names in a ``Deployment``."""
+
 Value = int | str | bool
 """``uint*`` as int, ``address`` as lower-case 0x hex, ``bytes32`` as 0x hex, ``bool`` as bool."""
 
@@ -135,13 +140,66 @@ EVENTS: Final[tuple[EventSpec, ...]] = (
     _spec("payouts", "OwnershipTransferred", _OWNERSHIP),
 )
 
-_BY_TOPIC: Final[Mapping[tuple[str, str], EventSpec]] = {
-    (spec.contract, spec.topic0): spec for spec in EVENTS
+
+class Layout(NamedTuple):
+    """How one event lies in a log, with the code that reads and writes it."""
+
+    spec: EventSpec
+    name: str
+    topic_count: int
+    data_length: int
+    """Of the 0x hex text."""
+    cut: Callable[[Sequence[str], str], bytes]
+    decode: Callable[[bytes], dict[str, Value]]
+    encode: Callable[[Mapping[str, Any]], bytes]
+
+
+def _compile(spec: EventSpec) -> Layout:
+    """Write out, as Python, what decoding and encoding this one event takes."""
+    ordered = sorted(spec.fields, key=lambda field: not field.indexed)
+    offsets = {field.name: 32 * index for index, field in enumerate(ordered)}
+    reads = [f"{f.name!r}: {_read(f.type, offsets[f.name])}" for f in spec.fields]
+    writes = [_write(field.type, f"args[{field.name!r}]") for field in ordered]
+    topic_count = 1 + sum(field.indexed for field in spec.fields)
+    hex_words = [*(f"topics[{place}][2:]" for place in range(1, topic_count)), "data[2:]"]
+    return Layout(
+        spec=spec,
+        name=spec.name,
+        topic_count=topic_count,
+        data_length=2 + 64 * (1 + len(spec.fields) - topic_count),
+        cut=eval(f"lambda topics, data, blob=bytes.fromhex: blob({' + '.join(hex_words)})"),
+        decode=eval(f"lambda words, number=int.from_bytes: {{{', '.join(reads)}}}"),
+        encode=eval(f"lambda args, blob=bytes.fromhex: {' + '.join(writes)}"),
+    )
+
+
+def _read(type_: str, offset: int) -> str:
+    word = f"words[{offset}:{offset + 32}]"
+    if type_ == "address":
+        return f"'0x' + words[{offset + 12}:{offset + 32}].hex()"
+    if type_ == "bytes32":
+        return f"'0x' + {word}.hex()"
+    return f"number({word}, 'big') != 0" if type_ == "bool" else f"number({word}, 'big')"
+
+
+def _write(type_: str, value: str) -> str:
+    if type_ in ("address", "bytes32"):
+        return f"blob({value}[2:].rjust(64, '0'))"
+    return f"{value}.to_bytes(32, 'big')"
+
+
+_BY_TOPIC: Final[Mapping[str, Mapping[str, Layout]]] = {
+    contract: {spec.topic0: _compile(spec) for spec in EVENTS if spec.contract == contract}
+    for contract in CONTRACTS
+}
+_BY_NAME: Final[Mapping[tuple[str, str], Layout]] = {
+    (contract, layout.spec.name): layout
+    for contract, layouts in _BY_TOPIC.items()
+    for layout in layouts.values()
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEvent:
+class ChainEvent(NamedTuple):
     """One decoded log, with its place in the chain. ``args`` keeps the ABI's own field names."""
 
     contract: ContractName
@@ -156,7 +214,9 @@ class ChainEvent:
     @property
     def token_id(self) -> int | None:
         """The position that the event is about, or None for events about no single one."""
-        return self.integer("tokenId") if "tokenId" in self.args else None
+        value = self.args.get("tokenId")
+        assert value is None or isinstance(value, int)
+        return value
 
     def integer(self, name: str) -> int:
         """Return an integer argument; asserts that it is one."""
@@ -171,38 +231,36 @@ class ChainEvent:
         return value
 
 
-def decode_args(
-    contract: ContractName, topics: Sequence[str], data: str
-) -> tuple[EventSpec, dict[str, Value]]:
-    """Decode one log's topics and data (0x hex) into its spec and its arguments.
+def cut_log(contract: ContractName, topics: Sequence[str], data: str) -> tuple[Layout, bytes]:
+    """Return the layout of a log's event and its words. Topics and data are 0x hex.
 
     Raises ``UnknownEvent`` if the topic is not in ``EVENTS`` or the lengths do not fit its layout:
     a log that we cannot read must stop the mirror, never be skipped.
     """
-    spec = _BY_TOPIC.get((contract, topics[0].lower())) if topics else None
-    if spec is None:
+    layout = _BY_TOPIC[contract].get(topics[0].lower()) if topics else None
+    if layout is None:
         raise UnknownEvent(f"{contract}: no event has the topic {topics[:1]}")
-    indexed_count = sum(field.indexed for field in spec.fields)
-    data_length = 2 + 64 * (len(spec.fields) - indexed_count)
-    if len(topics) != 1 + indexed_count or len(data) != data_length:
-        raise UnknownEvent(f"{contract}.{spec.name}: topics or data do not fit its layout")
-    args: dict[str, Value] = {}
-    topic_index, offset = 1, 2
-    for field in spec.fields:
-        if field.indexed:
-            word = topics[topic_index][2:]
-            topic_index += 1
-        else:
-            word = data[offset : offset + 64]
-            offset += 64
-        args[field.name] = _decode_word(field.type, word)
-    return spec, args
+    if len(topics) != layout.topic_count or len(data) != layout.data_length:
+        raise UnknownEvent(f"{contract}.{layout.spec.name}: topics or data do not fit its layout")
+    try:
+        return layout, layout.cut(topics, data)
+    except ValueError as error:
+        raise UnknownEvent(f"{contract}.{layout.spec.name}: its words are not hex") from error
 
 
-def _decode_word(type_: str, word: str) -> Value:
-    if type_ == "address":
-        return "0x" + word[24:].lower()
-    if type_ == "bytes32":
-        return "0x" + word.lower()
-    value = int(word, 16)
-    return bool(value) if type_ == "bool" else value
+def decode_args(
+    contract: ContractName, topics: Sequence[str], data: str
+) -> tuple[EventSpec, dict[str, Value]]:
+    """Decode one log into its spec and its arguments. Raises what ``cut_log`` does."""
+    layout, words = cut_log(contract, topics, data)
+    return layout.spec, layout.decode(words)
+
+
+def encode_words(event: ChainEvent) -> bytes:
+    """Return the event's words: what ``decode_words`` makes its arguments from."""
+    return _BY_NAME[event.contract, event.name].encode(event.args)
+
+
+def decode_words(contract: ContractName, name: str, words: bytes) -> dict[str, Value]:
+    """Return the arguments of the event ``name`` from its words."""
+    return _BY_NAME[contract, name].decode(words)

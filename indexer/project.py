@@ -2,13 +2,20 @@
 
 ``project`` folds one event into one state; folding a position's events in chain order from nothing
 gives its row. The arithmetic of holds and days follows ``contracts/account.vy``.
+
+Events that state a total say what it is after them. A total that does not follow from the one
+before is the trace of an event that the node did not send; the fold stops there.
+
+What happens to a position is written down below as changes of a draft: a copy that this module
+made and nobody else holds. A fold of many events makes one copy of each position, not one for each
+event.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from contracts.errors import Fatal
+from contracts.errors import Fatal, Retryable
 from contracts.events import ChainEvent
 from contracts.units import utc_day
 from ledger.positions import NEVER, PositionState
@@ -20,14 +27,58 @@ class UnexpectedEvent(Fatal):
     """An event that the contracts cannot emit at this point of a position's life."""
 
 
+class EventMissing(Retryable):
+    """An event's total does not follow from the one before: a node left out an event between."""
+
+
 def project(state: PositionState | None, event: ChainEvent) -> PositionState | None:
     """Return a position's state after ``event``; None before its ``PositionMinted``.
 
-    Raises ``UnexpectedEvent`` for an event of a position that was never minted.
+    Raises ``UnexpectedEvent`` for an event of a position that was never minted, ``EventMissing``
+    where ``state`` lacks an event before this one.
     """
+    return _change(None if state is None else replace(state), event)
+
+
+def project_all(events: Iterable[ChainEvent]) -> PositionState | None:
+    """Return the state after all ``events`` of one position, in chain order."""
+    draft: PositionState | None = None
+    for event in events:
+        draft = _change(draft, event)
+    return draft
+
+
+def project_range(
+    states: Mapping[int, PositionState], events: Iterable[ChainEvent]
+) -> dict[int, PositionState]:
+    """Return the states of the positions that ``events`` change, after all of them.
+
+    ``states`` are those before; the events are of any positions, in chain order.
+    """
+    drafts: dict[int, PositionState] = {}
+    for event in events:
+        token_id = event.token_id
+        if token_id is None:
+            continue
+        draft = drafts.get(token_id)
+        if draft is None and token_id in states:
+            draft = replace(states[token_id])
+        changed = _change(draft, event)
+        if changed is not None:
+            drafts[token_id] = changed
+    return drafts
+
+
+def live_hold_usdc(state: PositionState, *, now_s: int) -> int:
+    """Return the hold as it counts at ``now_s``: nothing from its expiry on."""
+    return state.hold_usdc if now_s < state.hold_expires_at_s else 0
+
+
+def _change(draft: PositionState | None, event: ChainEvent) -> PositionState | None:
+    """Apply ``event`` to the draft and return it; a mint returns a new one."""
     if event.name in ("Transfer", "Locked"):
         # Soulbound: the mint is the only transfer, and ``PositionMinted`` repeats it.
-        return state
+        return draft
     if event.name == "PositionMinted":
         return PositionState(
             token_id=event.integer("tokenId"),
@@ -36,113 +87,103 @@ def project(state: PositionState | None, event: ChainEvent) -> PositionState | N
             daily_smoothing_bps=event.integer("dailySmoothingBps"),
             day=utc_day(event.block_timestamp_s),
         )
-    if state is None:
-        raise UnexpectedEvent(f"{event.name} for position {event.token_id}, which is not minted")
-    return _PROJECTIONS[event.name](state, event)
+    if draft is None:
+        raise UnexpectedEvent(f"{_place(event)}, which is not minted")
+    _CHANGES[event.name](draft, event)
+    return draft
 
 
-def project_all(events: Iterable[ChainEvent]) -> PositionState | None:
-    """Return the state after all ``events`` of one position, in chain order."""
-    state: PositionState | None = None
-    for event in events:
-        state = project(state, event)
-    return state
-
-
-def live_hold_usdc(state: PositionState, *, now_s: int) -> int:
-    """Return the hold as it counts at ``now_s``: nothing from its expiry on."""
-    return state.hold_usdc if now_s < state.hold_expires_at_s else 0
-
-
-def _touch(state: PositionState, event: ChainEvent) -> PositionState:
+def _touch(draft: PositionState, event: ChainEvent) -> None:
     """Lapse an expired hold and open the event's UTC day, before the event itself counts."""
     now_s = event.block_timestamp_s
-    if now_s >= state.hold_expires_at_s:
-        state = replace(state, hold_usdc=0, hold_expires_at_s=NEVER)
-    if utc_day(now_s) == state.day:
-        return state
-    return replace(state, day=utc_day(now_s), day_base_usdc=state.unspent_usdc, day_spent_usdc=0)
+    if now_s >= draft.hold_expires_at_s:
+        draft.hold_usdc, draft.hold_expires_at_s = 0, NEVER
+    today = utc_day(now_s)
+    if today != draft.day:
+        draft.day, draft.day_base_usdc, draft.day_spent_usdc = today, draft.unspent_usdc, 0
 
 
-def _vault_created(state: PositionState, event: ChainEvent) -> PositionState:
-    return replace(
-        state,
-        vault=event.text("vault"),
-        harvest_interval_s=event.integer("harvestIntervalMinutes") * SECONDS_PER_MINUTE,
-        last_harvest_at_s=event.block_timestamp_s,
-    )
+def _vault_created(draft: PositionState, event: ChainEvent) -> None:
+    draft.vault = event.text("vault")
+    draft.last_harvest_at_s = event.block_timestamp_s
+    _harvest_interval_set(draft, event)
 
 
-def _harvest_interval_set(state: PositionState, event: ChainEvent) -> PositionState:
-    interval_s = event.integer("harvestIntervalMinutes") * SECONDS_PER_MINUTE
-    return replace(state, harvest_interval_s=interval_s)
+def _harvest_interval_set(draft: PositionState, event: ChainEvent) -> None:
+    draft.harvest_interval_s = event.integer("harvestIntervalMinutes") * SECONDS_PER_MINUTE
 
 
-def _principal_changed(state: PositionState, event: ChainEvent) -> PositionState:
-    return replace(
-        state,
-        principal_usdc=event.integer("principalAfter"),
-        shares=event.integer("sharesAfter"),
-    )
+def _principal_changed(draft: PositionState, event: ChainEvent) -> None:
+    draft.principal_usdc = event.integer("principalAfter")
+    draft.shares = event.integer("sharesAfter")
 
 
-def _harvested(state: PositionState, event: ChainEvent) -> PositionState:
-    return replace(
-        state,
-        shares=event.integer("sharesAfter"),
-        last_harvest_at_s=event.block_timestamp_s,
-    )
+def _harvested(draft: PositionState, event: ChainEvent) -> None:
+    draft.shares = event.integer("sharesAfter")
+    draft.last_harvest_at_s = event.block_timestamp_s
 
 
-def _exited_in_kind(state: PositionState, _event: ChainEvent) -> PositionState:
-    return replace(state, principal_usdc=0, shares=0)
+def _exited_in_kind(draft: PositionState, _event: ChainEvent) -> None:
+    draft.principal_usdc = draft.shares = 0
 
 
-def _yield_credited(state: PositionState, event: ChainEvent) -> PositionState:
-    state = _touch(state, event)
-    return replace(
-        state,
-        credited_usdc=event.integer("creditedAfter"),
-        day_base_usdc=state.day_base_usdc + event.integer("amount"),
-    )
+def _yield_credited(draft: PositionState, event: ChainEvent) -> None:
+    _touch(draft, event)
+    amount_usdc = event.integer("amount")
+    draft.credited_usdc += amount_usdc
+    draft.day_base_usdc += amount_usdc
+    _check_total(event, "creditedAfter", draft.credited_usdc)
 
 
-def _hold_placed(state: PositionState, event: ChainEvent) -> PositionState:
-    state = _touch(state, event)
-    granted_usdc = event.integer("granted")
-    return replace(
-        state,
-        hold_usdc=granted_usdc,
-        hold_expires_at_s=event.integer("expiresAt") if granted_usdc > 0 else NEVER,
-        release_requested_at_s=None if granted_usdc == 0 else state.release_requested_at_s,
-    )
+def _hold_placed(draft: PositionState, event: ChainEvent) -> None:
+    _touch(draft, event)
+    draft.hold_usdc = event.integer("granted")
+    if draft.hold_usdc > 0:
+        draft.hold_expires_at_s = event.integer("expiresAt")
+    else:
+        draft.hold_expires_at_s = NEVER
+        draft.release_requested_at_s = None
 
 
-def _settled(state: PositionState, event: ChainEvent) -> PositionState:
-    state = _touch(state, event)
+def _settled(draft: PositionState, event: ChainEvent) -> None:
+    _touch(draft, event)
     cost_usdc = event.integer("cost")
-    return replace(
-        state,
-        spent_usdc=event.integer("spentAfter"),
-        day_spent_usdc=state.day_spent_usdc + cost_usdc,
-        hold_usdc=state.hold_usdc - cost_usdc,
-    )
+    if cost_usdc > draft.hold_usdc:
+        raise EventMissing(f"{_place(event)} is paid from a hold that no event before it placed")
+    draft.hold_usdc -= cost_usdc
+    draft.spent_usdc += cost_usdc
+    draft.day_spent_usdc += cost_usdc
+    _check_total(event, "spentAfter", draft.spent_usdc)
 
 
-def _release_requested(state: PositionState, event: ChainEvent) -> PositionState:
-    return replace(state, release_requested_at_s=event.block_timestamp_s)
+def _release_requested(draft: PositionState, event: ChainEvent) -> None:
+    draft.release_requested_at_s = event.block_timestamp_s
 
 
-def _unspent_withdrawn(state: PositionState, event: ChainEvent) -> PositionState:
-    state = _touch(state, event)
-    return replace(state, withdrawn_usdc=event.integer("withdrawnAfter"))
+def _unspent_withdrawn(draft: PositionState, event: ChainEvent) -> None:
+    _touch(draft, event)
+    draft.withdrawn_usdc += event.integer("assets")
+    _check_total(event, "withdrawnAfter", draft.withdrawn_usdc)
 
 
-def _key_epoch_bumped(state: PositionState, event: ChainEvent) -> PositionState:
-    return replace(state, key_epoch=event.integer("keyEpoch"))
+def _key_epoch_bumped(draft: PositionState, event: ChainEvent) -> None:
+    draft.key_epoch += 1
+    _check_total(event, "keyEpoch", draft.key_epoch)
 
 
-_PROJECTIONS: Final[dict[str, Callable[[PositionState, ChainEvent], PositionState]]] = {
+def _check_total(event: ChainEvent, name: str, expected: int) -> None:
+    stated = event.integer(name)
+    if stated != expected:
+        raise EventMissing(
+            f"{_place(event)} says that {name} is {stated}; the events before it make {expected}"
+        )
+
+
+def _place(event: ChainEvent) -> str:
+    return f"{event.name} of position {event.token_id} in block {event.block_number}"
+
+
+_CHANGES: Final[dict[str, Callable[[PositionState, ChainEvent], None]]] = {
     "VaultCreated": _vault_created,
     "HarvestIntervalSet": _harvest_interval_set,
     "Deposited": _principal_changed,

@@ -1,6 +1,9 @@
 """The indexer's settings, all ``INDEXER_…``."""
 
-from pydantic import Field
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from indexer.sync import SyncRules
@@ -12,6 +15,15 @@ class IndexerSettings(ProcessSettings):
 
     model_config = SettingsConfigDict(env_prefix="INDEXER_", frozen=True, extra="forbid")
 
+    rpc_url: SecretStr = Field(
+        description="JSON-RPC endpoints of the chain, separated by spaces; may hold tokens"
+    )
+    rpc_quorum: int = Field(
+        default=1, ge=1, le=16, description="how many endpoints must agree on what is mirrored"
+    )
+    heads_url: SecretStr | None = Field(
+        default=None, description="WebSocket endpoint that tells of new blocks; without it: polling"
+    )
     poll_interval_s: float = Field(
         default=0.5, gt=0, le=60, description="pause between two looks at the head, seconds"
     )
@@ -28,6 +40,29 @@ class IndexerSettings(ProcessSettings):
         default=64, ge=1, le=10_000, description="most blocks followed in one step near the head"
     )
 
+    @field_validator("heads_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> Self:
+        urls = self.rpc_urls()
+        if not urls or not all(_is_url(url, ("http", "https")) for url in urls):
+            raise ValueError("RPC_URL must be http or https URLs, separated by spaces")
+        if len(set(urls)) < len(urls):
+            raise ValueError("RPC_URL names an endpoint twice")
+        if self.rpc_quorum > len(urls):
+            raise ValueError(f"RPC_QUORUM is {self.rpc_quorum}, of {len(urls)} endpoints")
+        heads_url = self.heads_url
+        if heads_url is not None and not _is_url(heads_url.get_secret_value(), ("ws", "wss")):
+            raise ValueError("HEADS_URL must be a ws or wss URL")
+        return self
+
+    def rpc_urls(self) -> list[str]:
+        """Return the endpoints. They may hold tokens: for connecting, never for a log."""
+        return self.rpc_url.get_secret_value().split()
+
     def rules(self) -> SyncRules:
         """Return the part that the follower needs."""
         return SyncRules(
@@ -36,3 +71,11 @@ class IndexerSettings(ProcessSettings):
             range_blocks_max=self.range_blocks_max,
             blocks_per_step_max=self.blocks_per_step_max,
         )
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

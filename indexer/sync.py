@@ -1,6 +1,6 @@
 """One converging step from whatever the ledger holds towards the node's head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time
@@ -9,22 +9,37 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from contracts.blocks import BlockRange, BlockRef
-from contracts.chain import ChainReader, NodeUnavailable
+from contracts.blocks import BlockRange, BlockRef, Header
+from contracts.chain import ChainReader, RawLog
 from contracts.deployment import Deployment
 from contracts.errors import Fatal
 from contracts.events import ChainEvent
+from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
+from indexer.backfill import Backfill
 from indexer.fetch import EventSource
-from indexer.project import live_hold_usdc, project, project_all
+from indexer.health import Health
+from indexer.project import (
+    EventMissing,
+    UnexpectedEvent,
+    live_hold_usdc,
+    project,
+    project_all,
+)
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
+from indexer.review import Reviewer
 from ledger import mirror
 from ledger.batches import close_batch, reopen_batch
 from ledger.engine import read, write
+from ledger.notify import notify_positions
 
 log = structlog.get_logger("indexer")
 
 ROLLBACK_PATIENCE: Final = 3
 """How many answers in a row must agree that the chain got shorter before it is believed."""
+REWIND_HEADERS: Final = 16
+"""Headers that are asked for together while the common ancestor is looked for."""
+IMPOSSIBLE_LOOKS_MAX: Final = 20
+"""How often events that the contracts cannot have emitted are read again before that is fatal."""
 
 
 class ReorgTooDeep(Fatal):
@@ -63,138 +78,258 @@ class Follower:
         deployment: Deployment,
         rules: SyncRules,
         *,
+        health: Health | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         self._engine = engine
-        self._source = EventSource(reader, deployment)
+        self._health = Health() if health is None else health
+        self._source = EventSource(reader, deployment, self._health)
         self._reader = reader
         self._deployment = deployment
         self._rules = rules
         self._clock = clock
+        self._reviewer = Reviewer(
+            engine, self._source, self._health, window_blocks=rules.window_blocks
+        )
+        self._backfiller = Backfill(
+            engine, reader.transport, deployment, range_blocks_max=rules.range_blocks_max
+        )
         self._shorter_answers = 0
+        self._quiet_looks = 0
+        self._impossible_looks = 0
 
-    def converge(self) -> Outcome:
+    @property
+    def is_uneasy(self) -> bool:
+        """Tell whether the node's last answer contradicts the mirror and wants to be repeated."""
+        return self._shorter_answers > 0
+
+    def close(self) -> None:
+        """End what runs in the background. Another step starts it again."""
+        self._backfiller.close()
+
+    def converge(self, hint: BlockRef | None = None) -> Outcome:
         """Do a bounded amount of work towards the head and say what it was.
 
+        ``hint`` is a block that may be the head: its logs are asked for together with the head.
         Raises ``NodeUnavailable`` or ``NodeRefused`` where the node fails, ``CursorMoved`` where
         another indexer is at work, ``ReorgTooDeep`` past the window.
         """
         # The clock is read before the node is: a slow answer must not make the mirror look fresh.
         observed_at_s = int(self._clock())
-        head = self._reader.fetch_head()
+        head, seen = self._source.fetch_head(hint)
         with read(self._engine) as connection:
             cursor = mirror.load_mirror(connection)
             window = mirror.load_window(connection)
         if cursor is None:
             return self._start(head, observed_at_s)
         if head.block_hash == cursor.block_hash:
-            return self._observe(cursor.block_hash, head, observed_at_s)
+            return self._observe(window, head, observed_at_s)
+        self._quiet_looks = 0
         if head.number <= cursor.block_number:
             return self._follow_shorter(window, head)
         self._shorter_answers = 0
-        deep = head.number - self._rules.window_blocks
+        # Below both: nothing that is backfilled can be taken back, and every hold in it counts.
+        deep = head.number - max(self._rules.window_blocks, self._rules.confirmations)
         if cursor.block_number < deep:
             return self._backfill(window, deep, head)
-        return self._follow(window, head, observed_at_s)
+        return self._follow(window, head, seen, observed_at_s)
 
-    def _start(self, head: BlockRef, observed_at_s: int) -> Outcome:
+    # --------------------------------------------------------------------------------- at the start
+
+    def _start(self, head: Header, observed_at_s: int) -> Outcome:
         first = self._deployment.block_number
         block = self._source.fetch_header(first)
         if block.block_hash != self._deployment.block_hash:
             raise Fatal(f"block {first} is not the deployment's: {block.block_hash}")
-        events = self._source.fetch_block_events(block)
+        [events] = self._source.fetch_blocks_events([block], {})
         at_head = block.block_hash == head.block_hash
         with write(self._engine) as connection:
             seen_s = observed_at_s if at_head else 0
-            self._write(connection, None, [block], events, head, observed_at_s=seen_s)
+            self._write(connection, None, [block.ref], events, head, observed_at_s=seen_s)
+        self._note_advance([block.ref], len(events), head, seen_s)
         return Outcome.ADVANCED
 
-    def _observe(self, block_hash: str, head: BlockRef, observed_at_s: int) -> Outcome:
+    # ---------------------------------------------------------------------------------- at the head
+
+    def _observe(self, window: Sequence[BlockRef], head: Header, observed_at_s: int) -> Outcome:
+        """Note that the mirror is at the head, and use the time for a second look."""
         self._shorter_answers = 0
         with write(self._engine) as connection:
             mirror.save_observation(
                 connection,
-                block_hash=block_hash,
+                block_hash=head.block_hash,
                 head_number=head.number,
                 observed_at_s=observed_at_s,
             )
-        return Outcome.NOTHING_NEW
+        self._health.note_position(
+            head_number=head.number, mirrored_number=head.number, observed_at_s=observed_at_s
+        )
+        # At once after a block its logs may still be on their way; a moment later they are not.
+        self._quiet_looks += 1
+        try:
+            wrong = self._reviewer.look_soon(window, quiet=self._quiet_looks > 1)
+        except (NodeUnavailable, NodeRefused):
+            return Outcome.NOTHING_NEW  # noted by the reader; the mirror is right as far as known
+        return Outcome.NOTHING_NEW if wrong is None else self._repair(window, wrong, head)
 
-    def _follow_shorter(self, window: Sequence[BlockRef], head: BlockRef) -> Outcome:
+    def _follow_shorter(self, window: Sequence[BlockRef], head: Header) -> Outcome:
         """Handle a head that is not above the cursor: a lagging node, or a shorter chain."""
         tip = window[-1]
         at_tip = head if head.number == tip.number else self._reader.fetch_header(tip.number)
+        lags = NotYet(f"head {head.number} after {tip.number}", failure=Failure.LAGGING_HEAD)
         if at_tip is not None and at_tip.block_hash == tip.block_hash:
+            self._reader.suspect(lags)
             return Outcome.NOTHING_NEW  # a backend that lags behind the one asked before
         if at_tip is None:
+            other = self._fetch_second_header(tip.number)
+            self._reader.suspect(lags)
+            if other is not None and other.block_hash == tip.block_hash:
+                return Outcome.NOTHING_NEW
             self._shorter_answers += 1
             if self._shorter_answers < ROLLBACK_PATIENCE:
                 return Outcome.NOTHING_NEW
         self._shorter_answers = 0
         return self._rewind(window, min(head.number, tip.number - 1), head)
 
-    def _backfill(self, window: Sequence[BlockRef], deep: int, head: BlockRef) -> Outcome:
-        """Mirror one range of blocks that are below every reorg that can be taken back."""
-        tip = window[-1]
-        if self._source.fetch_header(tip.number).block_hash != tip.block_hash:
-            return self._rewind(window, tip.number - 1, head)
-        first = tip.number + 1
-        blocks = BlockRange(first, min(deep, first + self._rules.range_blocks_max - 1))
-        last = self._source.fetch_header(blocks.last)
-        events = self._source.fetch_range_events(blocks)
-        if self._source.fetch_header(blocks.last).block_hash != last.block_hash:
-            raise NodeUnavailable("the chain moved under a backfill; trying again")
-        with write(self._engine) as connection:
-            mirror.clear_window(connection)
-            # Not at the head yet, so the mirror must not look fresh: observed at zero.
-            self._write(connection, tip.block_hash, [last], events, head, observed_at_s=0)
-        log.info("backfilled", first=blocks.first, last=blocks.last, events=len(events))
+    # ------------------------------------------------------------------------------------- going on
+
+    def _backfill(self, window: Sequence[BlockRef], deep: int, head: Header) -> Outcome:
+        """Mirror some of the blocks that are below every reorg that can be taken back."""
+        wrong = self._reviewer.look_before_leaving(window, leaving=window[-1].number)
+        if wrong is not None:
+            return self._repair(window, wrong, head)
+        reached = self._backfiller.step(window[-1], deep, head)
+        if reached is None:
+            return self._rewind(window, window[-1].number - 1, head)
+        self._reviewer.skip_to(reached.number)
+        self._health.note_position(
+            head_number=head.number, mirrored_number=reached.number, observed_at_s=0
+        )
         return Outcome.ADVANCED
 
-    def _follow(self, window: Sequence[BlockRef], head: BlockRef, observed_at_s: int) -> Outcome:
+    def _follow(
+        self,
+        window: Sequence[BlockRef],
+        head: Header,
+        seen: Mapping[str, list[RawLog]],
+        observed_at_s: int,
+    ) -> Outcome:
         tip = window[-1]
-        last_number = min(head.number, tip.number + self._rules.blocks_per_step_max)
+        headers = self._fetch_next(tip, head)
         known = list(window)
-        blocks: list[BlockRef] = []
-        events: list[ChainEvent] = []
-        for number in range(tip.number + 1, last_number + 1):
-            block = head if number == head.number else self._source.fetch_header(number)
-            match reconcile(known, block):
+        linked: list[Header] = []
+        for header in headers:
+            match reconcile(known, header):
                 case Extend():
-                    events.extend(self._source.fetch_block_events(block))
-                    known.append(block)
-                    blocks.append(block)
+                    known.append(header)
+                    linked.append(header)
                 case Rewind(block_number=highest):
-                    if blocks:
+                    if linked:
                         break  # keep what was linked before the chain moved under this step
                     return self._rewind(window, highest, head)
                 case Unrecoverable():
                     raise self._too_deep(window)
                 case Gap() | Duplicate():
                     raise AssertionError("blocks are read in order")
-        at_head = blocks[-1].number == head.number
+        found = self._source.fetch_blocks_events(linked, seen)
+        leaving = tip.number + len(found) + 1 - self._rules.window_blocks
+        wrong = self._reviewer.look_before_leaving(window, leaving=leaving)
+        if wrong is not None:
+            return self._repair(window, wrong, head)
+        try:
+            self._append(window, linked[: len(found)], found, head, observed_at_s)
+        except (EventMissing, UnexpectedEvent) as error:
+            return self._find_missing(window, linked[: len(found)], head, error)
+        self._impossible_looks = 0
+        return Outcome.ADVANCED
+
+    def _fetch_next(self, tip: BlockRef, head: Header) -> list[Header]:
+        """Return the headers after ``tip``, without a gap: at most one step's worth."""
+        # A step must leave blocks in the window that had their second look.
+        count_max = min(self._rules.blocks_per_step_max, max(1, self._rules.window_blocks - 1))
+        last = min(head.number, tip.number + count_max)
+        if last == tip.number + 1 == head.number:
+            return [head]
+        if last < head.number:
+            return self._source.fetch_headers(BlockRange(tip.number + 1, last))
+        headers = self._source.fetch_headers(BlockRange(tip.number + 1, last - 1))
+        return [*headers, head] if headers[-1].number == last - 1 else headers
+
+    def _append(
+        self,
+        window: Sequence[BlockRef],
+        headers: Sequence[Header],
+        found: Sequence[Sequence[ChainEvent]],
+        head: Header,
+        observed_at_s: int,
+    ) -> None:
+        blocks = [header.ref for header in headers]
+        events = [event for block_events in found for event in block_events]
+        at_head = blocks[-1].block_hash == head.block_hash
         with write(self._engine) as connection:
             before_s = 0 if (now := mirror.load_mirror(connection)) is None else now.observed_at_s
             seen_s = observed_at_s if at_head else before_s
-            self._write(connection, tip.block_hash, blocks, events, head, observed_at_s=seen_s)
+            tip_hash = window[-1].block_hash
+            self._write(connection, tip_hash, blocks, events, head, observed_at_s=seen_s)
+        self._note_advance(blocks, len(events), head, observed_at_s if at_head else 0)
+
+    def _note_advance(
+        self, blocks: Sequence[BlockRef], events: int, head: Header, observed_at_s: int
+    ) -> None:
+        newest = blocks[-1]
+        self._health.note_mirrored(blocks=len(blocks), events=events)
+        self._health.note_position(
+            head_number=head.number, mirrored_number=newest.number, observed_at_s=observed_at_s
+        )
         log.info(
             "advanced",
-            block=blocks[-1].number,
-            block_hash=blocks[-1].block_hash[:10],
+            block=newest.number,
+            block_hash=newest.block_hash[:10],
             blocks=len(blocks),
-            events=len(events),
+            events=events,
         )
-        return Outcome.ADVANCED
 
-    def _rewind(self, window: Sequence[BlockRef], highest: int, head: BlockRef) -> Outcome:
+    # ----------------------------------------------------------------------------------- going back
+
+    def _find_missing(
+        self,
+        window: Sequence[BlockRef],
+        headers: Sequence[Header],
+        head: Header,
+        error: EventMissing | UnexpectedEvent,
+    ) -> Outcome:
+        """Look for the events that must have come before those just read."""
+        self._health.note_failure("any", Failure.PARTIAL_LOGS, str(error))
+        for header in headers:
+            logs = self._source.fetch_from_receipts(header)
+            if logs is not None:
+                self._source.prove(header.block_hash, logs)
+        wrong = self._reviewer.find_wrong(window, first=window[0].number, last=window[-1].number)
+        if wrong is not None:
+            return self._repair(window, wrong, head)
+        self._impossible_looks += 1
+        if self._impossible_looks >= IMPOSSIBLE_LOOKS_MAX:
+            raise error
+        raise NotYet(str(error), failure=Failure.PARTIAL_LOGS) from error
+
+    def _repair(self, window: Sequence[BlockRef], wrong: BlockRef, head: Header) -> Outcome:
+        """Take back a block that is mirrored wrongly, and all above it, to mirror it again."""
+        self._health.note_repair()
+        log.warning("repairing", block=wrong.number, block_hash=wrong.block_hash[:10])
+        return self._rewind(window, wrong.number - 1, head, is_reorg=False)
+
+    def _rewind(
+        self,
+        window: Sequence[BlockRef],
+        highest: int,
+        head: Header,
+        *,
+        is_reorg: bool = True,
+    ) -> Outcome:
         """Find the common ancestor at or below ``highest`` and take everything above it back."""
-        first = window[0].number
-        for number in range(highest, first - 1, -1):
-            header = self._reader.fetch_header(number)
-            ancestor = window[number - first]
-            if header is not None and header.block_hash == ancestor.block_hash:
-                break
-        else:
+        self._reader.doubt_chain()  # another chain's blocks look like a reorg without end
+        ancestor = self._find_ancestor(window, highest)
+        if ancestor is None:
             raise self._too_deep(window)
         with write(self._engine) as connection:
             rewind_to(connection, ancestor.number)
@@ -207,18 +342,50 @@ class Follower:
                 head_number=head.number,
                 observed_at_s=0 if cursor is None else cursor.observed_at_s,
             )
-        log.warning(
-            "rewound",
-            to_block=ancestor.number,
-            depth=window[-1].number - ancestor.number,
+        depth = window[-1].number - ancestor.number
+        self._reviewer.rewound_to(ancestor.number)
+        if is_reorg:
+            self._health.note_rewind(depth=depth)
+        self._health.note_position(
+            head_number=head.number, mirrored_number=ancestor.number, observed_at_s=0
         )
+        log.warning("rewound", to_block=ancestor.number, depth=depth)
         return Outcome.REWOUND
 
+    def _find_ancestor(self, window: Sequence[BlockRef], highest: int) -> BlockRef | None:
+        """Return the newest block, not above ``highest``, that the node has as well."""
+        first = window[0].number
+        for newest in range(highest, first - 1, -REWIND_HEADERS):
+            numbers = range(newest, max(first - 1, newest - REWIND_HEADERS), -1)
+            for number, header in zip(numbers, self._reader.fetch_headers(numbers), strict=True):
+                ours = window[number - first]
+                if header is not None and header.block_hash == ours.block_hash:
+                    return ours
+        return None
+
     def _too_deep(self, window: Sequence[BlockRef]) -> ReorgTooDeep:
+        """Return what to raise; raises ``NotYet`` itself where another endpoint has our chain."""
+        first = window[0]
+        other = self._fetch_second_header(first.number)
+        if other is not None and other.block_hash == first.block_hash:
+            alone = NotYet("a fork that nobody else has", failure=Failure.OUTVOTED)
+            self._reader.suspect(alone)
+            raise alone
         return ReorgTooDeep(
-            f"the chain forks at or below block {window[0].number}, deeper than the window of"
+            f"the chain forks at or below block {first.number}, deeper than the window of"
             f" {len(window)} blocks; run `current indexer rebuild`"
         )
+
+    def _fetch_second_header(self, number: int) -> Header | None:
+        """Return what another endpoint has at ``number``; None also where there is no other."""
+        other = self._reader.second()
+        if other is None:
+            return None
+        try:
+            return other.fetch_header(number)
+        except (NodeUnavailable, NodeRefused) as error:
+            self._health.note_failure("any", error.failure, str(error))
+            return None
 
     def _write(
         self,
@@ -244,6 +411,7 @@ class Follower:
         confirmed_block = head.number - self._rules.confirmations
         changed = apply_events(connection, events, unconfirmed_above=confirmed_block)
         mirror.confirm_holds(connection, confirmed_block=confirmed_block, changed_tokens=changed)
+        notify_positions(connection, changed)
 
 
 def apply_events(
@@ -305,6 +473,7 @@ def rewind_to(connection: Connection, block_number: int) -> None:
             mirror.save_states(connection, [state])
     # A shorter chain confirms nothing new; only the changed positions are counted again.
     mirror.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
+    notify_positions(connection, token_ids)
 
 
 def forget(connection: Connection) -> None:

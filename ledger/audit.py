@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from ledger.intents import OPEN
-from ledger.mirror import load_batch_events, load_drawn_mismatches
-from ledger.tables import Batch, BatchItem, Event, Intent, Position, Usage, table_of
+from ledger.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
+from ledger.tables import Batch, BatchItem, Intent, Position, Usage, table_of
 
 _batch = table_of(Batch)
 _batch_item = table_of(BatchItem)
-_event = table_of(Event)
 _intent = table_of(Intent)
 _position = table_of(Position)
 _usage = table_of(Usage)
@@ -118,21 +117,20 @@ def _find_l4(connection: Connection) -> list[Violation]:
         Violation("L4", f"usage {request_id}", f"its batch {batch_id} is {state}")
         for request_id, batch_id, state in stray
     ]
-    settled_on_chain = set(
-        connection.execute(
-            select(_event.c.batch_id).where(_event.c.name == "BatchSettled")
-        ).scalars()
-    )
+    settled_on_chain = load_settled_batches(connection)
     batches = connection.execute(select(_batch.c.batch_id, _batch.c.state)).all()
     for batch_id, state in batches:
         if (state == "settled") != (batch_id in settled_on_chain):
             violations.append(Violation("L4", f"batch {batch_id}", f"{state}, unlike the chain"))
         if state != "abandoned":
-            violations.extend(_compare_batch(connection, batch_id, is_settled=state == "settled"))
+            block_number = settled_on_chain.get(batch_id) if state == "settled" else None
+            violations.extend(_compare_batch(connection, batch_id, settled_block=block_number))
     return violations
 
 
-def _compare_batch(connection: Connection, batch_id: str, *, is_settled: bool) -> list[Violation]:
+def _compare_batch(
+    connection: Connection, batch_id: str, *, settled_block: int | None
+) -> list[Violation]:
     planned = {
         int(token_id): int(cost_usdc)
         for token_id, cost_usdc in connection.execute(
@@ -150,10 +148,11 @@ def _compare_batch(connection: Connection, batch_id: str, *, is_settled: bool) -
         )
     }
     sources = {"its usage": used}
-    if is_settled:
+    if settled_block is not None:
+        events = load_batch_events(connection, batch_id=batch_id, block_number=settled_block)
         sources["the chain"] = {
             event.integer("tokenId"): event.integer("cost")
-            for event in load_batch_events(connection, batch_id=batch_id)
+            for event in events
             if event.name == "Settled"
         }
     return [

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from contracts.errors import Fatal
+from ledger.locks import lock_positions
+from ledger.metering import change_drawn
 from ledger.receipts import Receipt, build_root
-from ledger.tables import Batch, BatchItem, Deployment, Position, Usage, table_of
+from ledger.tables import Batch, BatchItem, Deployment, Usage, table_of
 
 _batch = table_of(Batch)
 _batch_item = table_of(BatchItem)
 _deployment = table_of(Deployment)
-_position = table_of(Position)
 _usage = table_of(Usage)
 
 
@@ -46,6 +47,7 @@ def plan_batch(
 
     ``limits_usdc`` gives, for each position to settle, the most that its live hold can pay: usage
     is taken oldest first while it fits. The contract takes at most 200 positions; so must the map.
+    Usage that another plan is taking is left out.
     """
     chosen: dict[int, list[RowMapping]] = defaultdict(list)
     count = 0
@@ -56,6 +58,8 @@ def plan_batch(
             .where(_usage.c.state == "posted", _usage.c.token_id == token_id)
             .order_by(_usage.c.resolved_at_s, _usage.c.request_id)
             .limit(max_receipts - count)
+            # Waiting for one, it could hold what the holder of that one wants next.
+            .with_for_update(skip_locked=True)
         ).mappings()
         for row in rows:
             if row["cost_usdc"] > left_usdc:
@@ -71,7 +75,7 @@ def plan_batch(
     )
     receipts = sorted((receipt_of(row) for row in rows_in_order), key=lambda r: r.request_id)
     root = "0x" + build_root([receipt.leaf() for receipt in receipts]).hex()
-    planned = PlannedBatch(_next_batch_id(connection), root, items)
+    planned = PlannedBatch(next_batch_id(connection), root, items)
     _save_plan(connection, planned, [receipt.request_id for receipt in receipts], now_s=now_s)
     return planned
 
@@ -97,14 +101,17 @@ def _save_plan(
     )
     for start in range(0, len(request_ids), 500):
         chunk = request_ids[start : start + 500]
-        connection.execute(
+        taken = connection.execute(
             update(_usage)
             .where(_usage.c.request_id.in_(chunk), _usage.c.state == "posted")
             .values(state="settling", batch_id=planned.batch_id)
-        )
+        ).rowcount
+        # They were locked when they were read; the root covers each of them.
+        assert taken == len(chunk)
 
 
-def _next_batch_id(connection: Connection) -> str:
+def next_batch_id(connection: Connection) -> str:
+    """Return a batch id that was never used, 0x hex. Raises ``Fatal`` for an unbound ledger."""
     row = connection.execute(
         update(_deployment)
         .values(next_batch_number=_deployment.c.next_batch_number + 1)
@@ -140,8 +147,9 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
     The hold falls with the ``Settled`` events that came before; here ``drawn_usdc`` falls with it.
     Again is harmless.
     """
+    costs_usdc = _lock_items(connection, batch_id)
     state = connection.execute(
-        select(_batch.c.state).where(_batch.c.batch_id == batch_id)
+        select(_batch.c.state).where(_batch.c.batch_id == batch_id).with_for_update()
     ).scalar_one_or_none()
     if state is None:
         return False
@@ -159,7 +167,7 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
         .where(_usage.c.batch_id == batch_id, _usage.c.state == "settling")
         .values(state="settled")
     )
-    _move_drawn(connection, batch_id, sign=-1)
+    change_drawn(connection, {token_id: -cost for token_id, cost in costs_usdc.items()})
     return True
 
 
@@ -168,6 +176,7 @@ def reopen_batch(connection: Connection, batch_id: str) -> None:
 
     The same signed transaction may land again, so the usage stays in this batch. Again is harmless.
     """
+    costs_usdc = _lock_items(connection, batch_id)
     reopened = connection.execute(
         update(_batch)
         .where(_batch.c.batch_id == batch_id, _batch.c.state == "settled")
@@ -179,21 +188,18 @@ def reopen_batch(connection: Connection, batch_id: str) -> None:
             .where(_usage.c.batch_id == batch_id, _usage.c.state == "settled")
             .values(state="settling")
         )
-        _move_drawn(connection, batch_id, sign=1)
+        change_drawn(connection, costs_usdc)
 
 
-def _move_drawn(connection: Connection, batch_id: str, *, sign: int) -> None:
+def _lock_items(connection: Connection, batch_id: str) -> dict[int, int]:
+    """Lock a batch's positions and return what it charges each (1e-6 USDC)."""
     items = connection.execute(
         select(_batch_item.c.token_id, _batch_item.c.cost_usdc).where(
             _batch_item.c.batch_id == batch_id
         )
     ).all()
-    for token_id, cost_usdc in items:
-        connection.execute(
-            update(_position)
-            .where(_position.c.token_id == token_id)
-            .values(drawn_usdc=_position.c.drawn_usdc + sign * cost_usdc)
-        )
+    lock_positions(connection, [token_id for token_id, _ in items])
+    return {int(token_id): int(cost_usdc) for token_id, cost_usdc in items}
 
 
 def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:

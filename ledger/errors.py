@@ -5,6 +5,7 @@
     CurrentError
     ├── Retryable
     │   └── LedgerUnavailable      the database is locked, full, or gone
+    │       └── LedgerContended    taken back for the sake of another transaction; try at once
     ├── Rejected
     │   ├── ReserveRefused         a reservation does not fit; carries the facts that say why
     │   ├── RequestIdConflict      one request id with two different contents
@@ -23,6 +24,10 @@ from contracts.errors import Fatal, Rejected, Retryable
 
 class LedgerUnavailable(Retryable):
     """The database refused or lost the transaction; nothing of it is written."""
+
+
+class LedgerContended(LedgerUnavailable):
+    """The database took the transaction back so that another could go on (a deadlock)."""
 
 
 class WrongDeployment(Fatal):

@@ -1,15 +1,26 @@
 """The two-phase meter: reserve a ceiling, then post the cost or void it.
 
+Each call is a value (``Reserve``, ``Post``, ``Void``, ``Renew``) that runs alone as
+``call(connection)``, or among others in ``run_calls``: their rows are read and locked together,
+each call decides in memory on what the ones before it have left, and what they decided is written
+together. A call that fails has decided nothing, so it takes nothing back.
+
 Every function takes the connection of an open write transaction and leaves it consistent, also
 where it raises: a caller may run many of them in one transaction (``ledger.writer``).
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Table, exists, select, update
+from sqlalchemy import Connection, Table, bindparam, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contracts.errors import CurrentError
+from ledger.books import Account, Books, StoredUsage, load_books, save_books
+from ledger.engine import is_postgres
 from ledger.errors import (
     AllowanceFacts,
     RefusalReason,
@@ -18,13 +29,14 @@ from ledger.errors import (
     UnknownUsage,
     UsageResolved,
 )
-from ledger.mirror import load_state_from_row
-from ledger.positions import get_allowance, next_utc_day_s
-from ledger.tables import Demand, Mirror, Position, Usage, table_of
+from ledger.locks import lock_positions
+from ledger.positions import build_state, get_allowance, next_utc_day_s
+from ledger.tables import Demand, Position, Usage, table_of
+
+T = TypeVar("T")
 
 _position = table_of(Position)
 _usage = table_of(Usage)
-_mirror = table_of(Mirror)
 _demand = table_of(Demand)
 
 
@@ -65,94 +77,227 @@ class Posted:
 
 def insert_or_ignore(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Insert one row unless its primary key is taken; tell whether it was inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if is_postgres(connection) else sqlite
     statement = dialect.insert(table).values(values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # SQLAlchemy keeps the count of an INSERT only where it is asked to.
+    inserted = connection.execute(statement, execution_options={"preserve_rowcount": True})
+    return inserted.rowcount == 1
 
 
-def reserve(
-    connection: Connection, reservation: Reservation, rules: AdmissionRules, *, now_s: int
-) -> int:
-    """Reserve a ceiling against a position's hold; return what is left of the hold (1e-6 USDC).
+class MeterCall(ABC, Generic[T]):
+    """One step of one request. Run again, it does nothing and answers as before."""
+
+    request_id: str
+
+    def __call__(self, connection: Connection) -> T:
+        """Run alone. Raises what ``decide`` raises."""
+        ((result, failure),) = run_calls(connection, [self])
+        if failure is not None:
+            raise failure
+        answer: T = result
+        return answer
+
+    @property
+    def token_id(self) -> int | None:
+        """The position, where the call names it; else it is the stored usage's."""
+        return None
+
+    @abstractmethod
+    def decide(self, books: Books) -> T:
+        """Note in ``books`` what is to be written, so that the next call finds it done.
+
+        Notes nothing where it raises.
+        """
+
+
+def run_calls(
+    connection: Connection, calls: Sequence[MeterCall[Any]]
+) -> list[tuple[Any, Exception | None]]:
+    """Run calls in their order; return each one's result, or why it failed.
+
+    Only the database's own failures are raised, and leave nothing of any call behind.
+    """
+    books = load_books(
+        connection,
+        request_ids=list(dict.fromkeys(call.request_id for call in calls)),
+        token_ids=[call.token_id for call in calls if call.token_id is not None],
+    )
+    outcomes: list[tuple[Any, Exception | None]] = []
+    for call in calls:
+        try:
+            outcomes.append((call.decide(books), None))
+        except (CurrentError, ValueError) as error:
+            outcomes.append((None, error))
+    save_books(connection, books)
+    return outcomes
+
+
+@dataclass(frozen=True)
+class Reserve(MeterCall[int]):
+    """Reserve a ceiling against a position's hold; returns what is left of the hold (1e-6 USDC).
 
     ``now_s`` is the wall clock. Calling it again with the same reservation is harmless. Raises
     ``ReserveRefused`` with the first reason that applies, ``RequestIdConflict`` where the request
     id stands for another request, ``UsageResolved`` where that request already ended.
     """
-    row = {
-        **asdict(reservation),
-        "state": "reserved",
-        "reserved_at_s": now_s,
-        "lease_expires_at_s": now_s + rules.lease_s,
-    }
-    if not insert_or_ignore(connection, _usage, row):
-        return _repeat_reserve(connection, reservation)
-    free_usdc = _position.c.hold_usdc - _position.c.hold_unconfirmed_usdc - _position.c.drawn_usdc
-    # The chain's own clock decides when a hold lapses; ours only where it is ahead.
-    fresh = exists().where(
-        _mirror.c.observed_at_s >= now_s - rules.max_staleness_s,
-        _mirror.c.block_timestamp_s + rules.hold_margin_s < _position.c.hold_confirmed_expires_at_s,
-    )
-    admitted = connection.execute(
-        update(_position)
-        .where(
-            _position.c.token_id == reservation.token_id,
-            _position.c.key_epoch == reservation.key_epoch,
-            _position.c.release_requested_at_s.is_(None),
-            _position.c.hold_confirmed_expires_at_s > now_s + rules.hold_margin_s,
-            free_usdc >= reservation.ceiling_usdc,
-            fresh,
-        )
-        .values(drawn_usdc=_position.c.drawn_usdc + reservation.ceiling_usdc)
-        .returning(
-            _position.c.hold_usdc - _position.c.hold_unconfirmed_usdc - _position.c.drawn_usdc
-        )
-    ).scalar_one_or_none()
-    if admitted is None:
-        connection.execute(_usage.delete().where(_usage.c.request_id == reservation.request_id))
-        raise explain_refusal(connection, reservation, rules, now_s=now_s)
-    return int(admitted)
+
+    reservation: Reservation
+    rules: AdmissionRules
+    now_s: int
+    fit: Callable[[Reservation, AllowanceFacts | None], Reservation] | None = None
+    """Lowers the ceiling to what the position affords just then. It must be pure."""
+
+    @property
+    def request_id(self) -> str:  # type: ignore[override]
+        return self.reservation.request_id
+
+    @property
+    def token_id(self) -> int:
+        return self.reservation.token_id
+
+    def decide(self, books: Books) -> int:
+        account = books.accounts.get(self.token_id)
+        reservation = self.reservation
+        if self.fit is not None:
+            facts = None
+            if account is not None:
+                facts = build_facts(account.describe(), required_usdc=0, now_s=self.now_s)
+            reservation = self.fit(reservation, facts)
+        row = astuple(reservation)
+        stored = books.usage.get(self.request_id)
+        if stored is not None:
+            return _repeat_reserve(row, stored, account)
+        if account is None or not _is_admitted(
+            account, reservation, books.mirror, self.rules, now_s=self.now_s
+        ):
+            raise _explain_refusal(account, reservation, books.mirror, self.rules, now_s=self.now_s)
+        account.change_usdc += reservation.ceiling_usdc
+        books.reserve(row, now_s=self.now_s, lease_expires_at_s=self.now_s + self.rules.lease_s)
+        return account.free_usdc
 
 
-def _repeat_reserve(connection: Connection, reservation: Reservation) -> int:
-    stored = _get_usage(connection, reservation.request_id)
-    if any(stored[name] != value for name, value in asdict(reservation).items()):
-        raise RequestIdConflict(f"request {reservation.request_id} has another content")
-    if stored["state"] != "reserved":
-        raise UsageResolved(reservation.request_id, stored["state"])
-    return _hold_left_usdc(connection, reservation.token_id)
+@dataclass(frozen=True)
+class Post(MeterCall[Posted]):
+    """Turn a reservation into a charge of ``cost_usdc`` (1e-6 USDC), freeing the rest of it.
 
-
-def explain_refusal(
-    connection: Connection, reservation: Reservation, rules: AdmissionRules, *, now_s: int
-) -> ReserveRefused:
-    """Return why a reservation does not fit; the first reason of ``RefusalReason`` that applies.
-
-    Only reads.
+    The same post again is harmless. Raises ``UnknownUsage``, ``UsageResolved`` where the
+    reservation was voided or posted otherwise, ``ValueError`` for a cost above the ceiling.
     """
-    row = (
-        connection.execute(select(_position).where(_position.c.token_id == reservation.token_id))
-        .mappings()
-        .one_or_none()
+
+    request_id: str
+    cost_usdc: int
+    prompt_tokens: int
+    completion_tokens: int
+    now_s: int
+
+    def decide(self, books: Books) -> Posted:
+        usage = _get_usage(books, self.request_id)
+        figures = (self.cost_usdc, self.prompt_tokens, self.completion_tokens)
+        account = books.accounts.get(usage.token_id)
+        if usage.state in ("posted", "settling", "settled"):
+            if usage.figures != figures:
+                raise UsageResolved(self.request_id, usage.state)
+            return Posted(self.cost_usdc, _get_left_usdc(account))
+        if not 0 <= self.cost_usdc <= usage.ceiling_usdc:
+            raise ValueError(f"cost {self.cost_usdc} is above the ceiling {usage.ceiling_usdc}")
+        _check_reserved(self.request_id, usage)
+        books.post(self.request_id, figures, now_s=self.now_s)
+        _draw_less(account, usage.ceiling_usdc - self.cost_usdc)
+        return Posted(self.cost_usdc, _get_left_usdc(account))
+
+
+@dataclass(frozen=True)
+class Void(MeterCall[None]):
+    """Give a whole reservation back. Again is harmless.
+
+    Raises ``UnknownUsage``, and ``UsageResolved`` where the usage was posted.
+    """
+
+    request_id: str
+    reason: str
+    now_s: int
+
+    def decide(self, books: Books) -> None:
+        usage = _get_usage(books, self.request_id)
+        if usage.state == "voided":
+            return
+        _check_reserved(self.request_id, usage)
+        books.void(self.request_id, self.reason, now_s=self.now_s)
+        _draw_less(books.accounts.get(usage.token_id), usage.ceiling_usdc)
+
+
+@dataclass(frozen=True)
+class Renew(MeterCall[None]):
+    """Extend a live reservation's lease. Raises ``UsageResolved`` where it is no longer live."""
+
+    request_id: str
+    lease_expires_at_s: int
+
+    def decide(self, books: Books) -> None:
+        _check_reserved(self.request_id, _get_usage(books, self.request_id))
+        books.renewed[self.request_id] = self.lease_expires_at_s
+
+
+def _is_admitted(
+    account: Account,
+    reservation: Reservation,
+    mirror: tuple[int, int] | None,
+    rules: AdmissionRules,
+    *,
+    now_s: int,
+) -> bool:
+    if mirror is None:
+        return False
+    block_timestamp_s, observed_at_s = mirror
+    # The chain's own clock decides when a hold lapses; ours only where it is ahead.
+    latest_s = max(now_s, block_timestamp_s)
+    return (
+        account.key_epoch == reservation.key_epoch
+        and not account.is_release_requested
+        and account.hold_expires_at_s > latest_s + rules.hold_margin_s
+        and account.free_usdc >= reservation.ceiling_usdc
+        and observed_at_s >= now_s - rules.max_staleness_s
     )
-    if row is None:
+
+
+def _repeat_reserve(row: tuple[Any, ...], stored: StoredUsage, account: Account | None) -> int:
+    request_id = row[0]
+    if tuple(stored.reservation) != row:
+        raise RequestIdConflict(f"request {request_id} has another content")
+    _check_reserved(request_id, stored)
+    return _get_left_usdc(account)
+
+
+def _explain_refusal(
+    account: Account | None,
+    reservation: Reservation,
+    mirror: tuple[int, int] | None,
+    rules: AdmissionRules,
+    *,
+    now_s: int,
+) -> ReserveRefused:
+    """Return why a reservation does not fit; the first reason of ``RefusalReason`` that applies."""
+    if account is None:
         return ReserveRefused(RefusalReason.POSITION_NOT_FOUND)
-    mirror = connection.execute(select(_mirror)).mappings().one_or_none()
-    chain_now_s = max(now_s, 0 if mirror is None else mirror["block_timestamp_s"])
+    block_timestamp_s, observed_at_s = (0, 0) if mirror is None else mirror
+    chain_now_s = max(now_s, block_timestamp_s)
+    row = account.describe()
     facts = build_facts(row, required_usdc=reservation.ceiling_usdc, now_s=chain_now_s)
     reason = _decide_reason(row, reservation, now_s=chain_now_s)
-    stale = mirror is None or mirror["observed_at_s"] < now_s - rules.max_staleness_s
+    stale = mirror is None or observed_at_s < now_s - rules.max_staleness_s
     if reason is RefusalReason.HOLD_PENDING and stale:
         reason = RefusalReason.CHAIN_STATE_STALE
     return ReserveRefused(reason, facts)
 
 
-def _decide_reason(row: RowMapping, reservation: Reservation, *, now_s: int) -> RefusalReason:
+def _decide_reason(
+    row: Mapping[Any, Any], reservation: Reservation, *, now_s: int
+) -> RefusalReason:
     if row["key_epoch"] != reservation.key_epoch:
         return RefusalReason.KEY_REVOKED
     if row["credited_usdc"] == 0:
         return RefusalReason.NEVER_HARVESTED
-    allowance = get_allowance(load_state_from_row(row), now_s=now_s)
+    allowance = get_allowance(build_state(row), now_s=now_s)
     required_usdc = row["drawn_usdc"] + reservation.ceiling_usdc
     if required_usdc > allowance.unspent_usdc:
         return RefusalReason.ALLOWANCE_SPENT
@@ -162,9 +307,9 @@ def _decide_reason(row: RowMapping, reservation: Reservation, *, now_s: int) -> 
     return RefusalReason.HOLD_PENDING
 
 
-def build_facts(row: RowMapping, *, required_usdc: int, now_s: int) -> AllowanceFacts:
+def build_facts(row: Mapping[Any, Any], *, required_usdc: int, now_s: int) -> AllowanceFacts:
     """Return the numbers that a refusal or a status shows, from a position's row."""
-    allowance = get_allowance(load_state_from_row(row), now_s=now_s)
+    allowance = get_allowance(build_state(row), now_s=now_s)
     today_usdc = min(allowance.unspent_usdc, allowance.day_cap_usdc - allowance.day_spent_usdc)
     return AllowanceFacts(
         required_usdc=required_usdc,
@@ -176,19 +321,34 @@ def build_facts(row: RowMapping, *, required_usdc: int, now_s: int) -> Allowance
     )
 
 
-def note_demand(connection: Connection, *, token_id: int, required_usdc: int, now_s: int) -> None:
-    """Tell the keeper that a position wants a hold of at least ``required_usdc`` (1e-6 USDC)."""
-    values = {"token_id": token_id, "required_usdc": required_usdc, "wanted_at_s": now_s}
-    if insert_or_ignore(connection, _demand, values):
-        return
-    connection.execute(
-        update(_demand)
-        .where(_demand.c.token_id == token_id, _demand.c.required_usdc < required_usdc)
-        .values(required_usdc=required_usdc)
-    )
-    connection.execute(
-        update(_demand).where(_demand.c.token_id == token_id).values(wanted_at_s=now_s)
-    )
+def _get_usage(books: Books, request_id: str) -> StoredUsage:
+    usage = books.usage.get(request_id)
+    if usage is None:
+        raise UnknownUsage(f"no request {request_id}")
+    return usage
+
+
+def _check_reserved(request_id: str, usage: StoredUsage) -> None:
+    if usage.state != "reserved":
+        raise UsageResolved(request_id, usage.state)
+
+
+def _draw_less(account: Account | None, amount_usdc: int) -> None:
+    # A position whose mint a reorg took away has no row; the one that may come back starts from
+    # what its usage adds up to.
+    if account is not None:
+        account.change_usdc -= amount_usdc
+
+
+def _get_left_usdc(account: Account | None) -> int:
+    return 0 if account is None else max(0, account.free_usdc)
+
+
+def reserve(
+    connection: Connection, reservation: Reservation, rules: AdmissionRules, *, now_s: int
+) -> int:
+    """Run one ``Reserve``."""
+    return Reserve(reservation, rules, now_s)(connection)
 
 
 def post(
@@ -200,106 +360,74 @@ def post(
     completion_tokens: int,
     now_s: int,
 ) -> Posted:
-    """Turn a reservation into a charge of ``cost_usdc`` (1e-6 USDC), freeing the rest of it.
-
-    The same post again is harmless. Raises ``UnknownUsage``, ``UsageResolved`` where the
-    reservation was voided or posted otherwise, ``ValueError`` for a cost above the ceiling.
-    """
-    usage = _get_usage(connection, request_id)
-    figures = {
-        "cost_usdc": cost_usdc,
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-    }
-    if usage["state"] in ("posted", "settling", "settled"):
-        if any(usage[name] != value for name, value in figures.items()):
-            raise UsageResolved(request_id, usage["state"])
-        return Posted(cost_usdc, _hold_left_usdc(connection, usage["token_id"]))
-    if not 0 <= cost_usdc <= usage["ceiling_usdc"]:
-        raise ValueError(f"cost {cost_usdc} is above the ceiling {usage['ceiling_usdc']}")
-    _resolve(connection, request_id, {"state": "posted", "resolved_at_s": now_s, **figures})
-    left_usdc = _draw_less(connection, usage["token_id"], usage["ceiling_usdc"] - cost_usdc)
-    return Posted(cost_usdc, left_usdc)
+    """Run one ``Post``."""
+    return Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s)(connection)
 
 
 def void(connection: Connection, request_id: str, *, reason: str, now_s: int) -> None:
-    """Give a whole reservation back. Again is harmless.
-
-    Raises ``UnknownUsage``, and ``UsageResolved`` where the usage was posted.
-    """
-    usage = _get_usage(connection, request_id)
-    if usage["state"] == "voided":
-        return
-    changes = {"state": "voided", "resolved_at_s": now_s, "void_reason": reason}
-    _resolve(connection, request_id, changes)
-    _draw_less(connection, usage["token_id"], usage["ceiling_usdc"])
+    """Run one ``Void``."""
+    Void(request_id, reason, now_s)(connection)
 
 
 def renew(connection: Connection, request_id: str, *, lease_expires_at_s: int) -> None:
-    """Extend a live reservation's lease. Raises ``UsageResolved`` where it is no longer live."""
-    changed = connection.execute(
-        update(_usage)
-        .where(_usage.c.request_id == request_id, _usage.c.state == "reserved")
-        .values(lease_expires_at_s=lease_expires_at_s)
-    ).rowcount
-    if changed == 0:
-        raise UsageResolved(request_id, _get_usage(connection, request_id)["state"])
+    """Run one ``Renew``."""
+    Renew(request_id, lease_expires_at_s)(connection)
 
 
 def sweep_leases(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:
     """Void at most ``limit`` reservations whose lease ran out; return how many.
 
-    Their process is dead: a live one renews its lease or resolves within it.
+    Their process is dead: a live one renews its lease or resolves within it. One that is renewed
+    or resolved meanwhile is left alone.
     """
-    expired = connection.execute(
-        select(_usage.c.request_id)
-        .where(_usage.c.state == "reserved", _usage.c.lease_expires_at_s <= now_s)
+    is_expired = (_usage.c.state == "reserved") & (_usage.c.lease_expires_at_s <= now_s)
+    found = connection.execute(
+        select(_usage.c.request_id, _usage.c.token_id)
+        .where(is_expired)
+        .order_by(_usage.c.lease_expires_at_s)
         .limit(limit)
-    ).scalars()
-    request_ids = list(expired)
-    for request_id in request_ids:
-        void(connection, request_id, reason="lease_expired", now_s=now_s)
-    return len(request_ids)
-
-
-def _resolve(connection: Connection, request_id: str, changes: dict[str, Any]) -> None:
-    # The state in the WHERE clause makes the transition happen once, whoever races.
-    changed = connection.execute(
+    ).all()
+    if not found:
+        return 0
+    lock_positions(connection, [token_id for _, token_id in found])
+    voided = connection.execute(
         update(_usage)
-        .where(_usage.c.request_id == request_id, _usage.c.state == "reserved")
-        .values(changes)
-    ).rowcount
-    if changed == 0:
-        raise UsageResolved(request_id, _get_usage(connection, request_id)["state"])
+        .where(_usage.c.request_id.in_([request_id for request_id, _ in found]), is_expired)
+        .values(state="voided", resolved_at_s=now_s, void_reason="lease_expired")
+        .returning(_usage.c.token_id, _usage.c.ceiling_usdc)
+    ).all()
+    freed_usdc: dict[int, int] = defaultdict(int)
+    for token_id, ceiling_usdc in voided:
+        freed_usdc[token_id] += ceiling_usdc
+    change_drawn(connection, {token_id: -amount for token_id, amount in freed_usdc.items()})
+    return len(voided)
 
 
-def _draw_less(connection: Connection, token_id: int, amount_usdc: int) -> int:
-    """Lower ``drawn_usdc``; return what is then left of the confirmed hold.
-
-    A position whose mint a reorg took away has no row; the one that may come back starts from what
-    its usage adds up to.
-    """
-    left_usdc = connection.execute(
+def change_drawn(connection: Connection, changes_usdc: Mapping[int, int]) -> None:
+    """Add to the ``drawn_usdc`` of positions that the caller has locked (1e-6 USDC)."""
+    if not changes_usdc:
+        return
+    connection.execute(
         update(_position)
-        .where(_position.c.token_id == token_id)
-        .values(drawn_usdc=_position.c.drawn_usdc - amount_usdc)
-        .returning(
-            _position.c.hold_usdc - _position.c.hold_unconfirmed_usdc - _position.c.drawn_usdc
-        )
-    ).scalar_one_or_none()
-    return 0 if left_usdc is None else max(0, int(left_usdc))
-
-
-def _hold_left_usdc(connection: Connection, token_id: int) -> int:
-    return _draw_less(connection, token_id, 0)
-
-
-def _get_usage(connection: Connection, request_id: str) -> RowMapping:
-    row = (
-        connection.execute(select(_usage).where(_usage.c.request_id == request_id))
-        .mappings()
-        .one_or_none()
+        .where(_position.c.token_id == bindparam("token"))
+        .values(drawn_usdc=_position.c.drawn_usdc + bindparam("change")),
+        [{"token": token, "change": change} for token, change in sorted(changes_usdc.items())],
     )
-    if row is None:
-        raise UnknownUsage(f"no request {request_id}")
-    return row
+
+
+def note_demand(connection: Connection, *, token_id: int, required_usdc: int, now_s: int) -> None:
+    """Tell the keeper that a position wants a hold of at least ``required_usdc`` (1e-6 USDC)."""
+    dialect = postgresql if is_postgres(connection) else sqlite
+    statement = dialect.insert(_demand).values(
+        token_id=token_id, required_usdc=required_usdc, wanted_at_s=now_s
+    )
+    # In one statement, so that a demand that is dropped meanwhile is noted anew.
+    larger_usdc = case(
+        (_demand.c.required_usdc < required_usdc, required_usdc), else_=_demand.c.required_usdc
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[_demand.c.token_id],
+            set_={"required_usdc": larger_usdc, "wanted_at_s": now_s},
+        )
+    )

@@ -4,15 +4,18 @@ Only the indexer writes through here. Every function works inside the caller's w
 so that events, projections and cursor move together.
 """
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final, TypeVar, cast
 
+import psycopg
 from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    bindparam,
     case,
     delete,
     func,
@@ -20,14 +23,18 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.blocks import BlockRef
 from contracts.errors import Retryable
-from contracts.events import ChainEvent, ContractName, Value
-from ledger.positions import PositionState
-from ledger.tables import Block, Event, HoldRaise, Mirror, Position, Usage, table_of
+from contracts.events import ChainEvent, ContractName, decode_words, encode_words
+from ledger.errors import LedgerUnavailable
+from ledger.locks import lock_positions
+from ledger.positions import STATE_FIELDS, PositionState, build_state
+from ledger.tables import Batch, Block, Event, HoldRaise, Mirror, Position, Usage, table_of
 
+T = TypeVar("T")
+
+_batch = table_of(Batch)
 _block = table_of(Block)
 _event = table_of(Event)
 _hold_raise = table_of(HoldRaise)
@@ -35,7 +42,17 @@ _mirror = table_of(Mirror)
 _position = table_of(Position)
 _usage = table_of(Usage)
 
-_STATE_FIELDS = tuple(field.name for field in fields(PositionState))
+_EVENT_COLUMNS: Final = tuple(column.name for column in _event.columns)
+
+LOOKUP_SIZE: Final = 500
+"""How many keys one query names."""
+COPY_SIZE: Final = 1_000
+"""How many rows are put into one piece of a COPY."""
+
+EventRow = tuple[int, int, bytes, int, bytes, str, str, int | None, str | None, bytes]
+"""One row of ``event``, in the order of its columns."""
+token_of: Final = itemgetter(_EVENT_COLUMNS.index("token_id"))
+"""Returns the position of an ``EventRow``, or None."""
 
 
 class CursorMoved(Retryable):
@@ -146,10 +163,66 @@ def delete_cursor(connection: Connection) -> None:
     connection.execute(delete(_mirror))
 
 
-def save_events(connection: Connection, events: Sequence[ChainEvent]) -> None:
-    """Insert event rows. A row that exists already is a broken invariant and raises."""
-    if events:
-        connection.execute(insert(_event), [_event_row(event) for event in events])
+def build_event_row(event: ChainEvent, words: bytes) -> EventRow:
+    """Return the event's row; ``words`` are the event's own, as its log gave them."""
+    contract, name, _, number, block_hash, timestamp_s, tx_hash, log_index = event
+    return (
+        number,
+        log_index,
+        _hash_bytes(block_hash),
+        timestamp_s,
+        _hash_bytes(tx_hash),
+        contract,
+        name,
+        event.token_id,
+        event.text("batchId") if name == "BatchSettled" else None,
+        words,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _hash_bytes(text: str) -> bytes:
+    # Neighbouring events share their block's and mostly their transaction's.
+    return bytes.fromhex(text[2:])
+
+
+def save_events(connection: Connection, events: Iterable[ChainEvent]) -> None:
+    """Insert events. One at whose place there is one already is a broken invariant and raises."""
+    save_event_rows(connection, [build_event_row(event, encode_words(event)) for event in events])
+
+
+def save_event_rows(connection: Connection, rows: Sequence[EventRow]) -> None:
+    """Insert rows of events, as ``save_events`` does."""
+    if connection.dialect.name == "postgresql":
+        _copy_event_rows(connection, rows)
+        return
+    if rows:
+        places = ",".join("?" * len(_EVENT_COLUMNS))
+        statement = f"INSERT INTO event ({','.join(_EVENT_COLUMNS)}) VALUES ({places})"
+        connection.exec_driver_sql(statement, list(rows))
+
+
+def _copy_event_rows(connection: Connection, rows: Sequence[EventRow]) -> None:
+    driver: Any = connection.connection.driver_connection
+    statement = f"COPY event ({','.join(_EVENT_COLUMNS)}) FROM STDIN"
+    try:
+        with driver.cursor().copy(statement) as copy:
+            for chunk in _chunks(rows, COPY_SIZE):
+                copy.write("".join([_copy_line(row) for row in chunk]))
+    except psycopg.OperationalError as error:
+        # SQLAlchemy does not see this statement, and so does not translate what it raises.
+        raise LedgerUnavailable(f"copying events failed: {type(error).__name__}") from error
+
+
+def _copy_line(row: EventRow) -> str:
+    number, index, block_hash, time_s, tx_hash, contract, name, token_id, batch_id, words = row
+    # Nothing in here needs an escape: numbers, hex, and names from the contracts' own ABI.
+    token = "\\N" if token_id is None else token_id
+    batch = "\\N" if batch_id is None else batch_id
+    return (
+        f"{number}\t{index}\t\\\\x{block_hash.hex()}\t{time_s}\t\\\\x{tx_hash.hex()}\t{contract}"
+        f"\t{name}\t{token}\t{batch}\t\\\\x{words.hex()}\n"
+    )
 
 
 def load_events(connection: Connection, *, token_id: int) -> list[ChainEvent]:
@@ -162,14 +235,59 @@ def load_events(connection: Connection, *, token_id: int) -> list[ChainEvent]:
     return [_event_from_row(row) for row in rows]
 
 
-def load_batch_events(connection: Connection, *, batch_id: str) -> list[ChainEvent]:
-    """Return the events that name a batch, in chain order."""
+def load_range_events(connection: Connection, *, first: int, last: int) -> list[ChainEvent]:
+    """Return the events of the blocks from ``first`` to ``last``, both included, in chain order."""
     rows = connection.execute(
         select(_event)
-        .where(_event.c.batch_id == batch_id)
+        .where(_event.c.block_number.between(first, last))
         .order_by(_event.c.block_number, _event.c.log_index)
     ).mappings()
     return [_event_from_row(row) for row in rows]
+
+
+def load_oldest_event(connection: Connection) -> ChainEvent | None:
+    """Return the first event that is mirrored, or None before there is one."""
+    row = (
+        connection.execute(
+            select(_event).order_by(_event.c.block_number, _event.c.log_index).limit(1)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else _event_from_row(row)
+
+
+def load_settled_batches(connection: Connection) -> dict[str, int]:
+    """Return the batches that the chain has settled, ours or not, and the block of each."""
+    rows = connection.execute(
+        select(_event.c.settled_batch_id, _event.c.block_number).where(
+            _event.c.settled_batch_id.is_not(None)
+        )
+    ).all()
+    return {str(batch_id): int(block_number) for batch_id, block_number in rows}
+
+
+def load_batch_events(
+    connection: Connection, *, batch_id: str, block_number: int
+) -> list[ChainEvent]:
+    """Return the events of the block that name the batch, in their order."""
+    rows = connection.execute(
+        select(_event).where(_event.c.block_number == block_number).order_by(_event.c.log_index)
+    ).mappings()
+    events = [_event_from_row(row) for row in rows]
+    return [event for event in events if event.args.get("batchId") == batch_id]
+
+
+def find_planned_batches(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
+    """Return those of ``batch_ids`` that this ledger planned, whatever became of them."""
+    found: set[str] = set()
+    for chunk in _chunks(batch_ids, LOOKUP_SIZE):
+        found.update(
+            connection.execute(
+                select(_batch.c.batch_id).where(_batch.c.batch_id.in_(chunk))
+            ).scalars()
+        )
+    return found
 
 
 def delete_above(connection: Connection, *, block_number: int) -> tuple[list[int], list[str]]:
@@ -184,7 +302,7 @@ def delete_above(connection: Connection, *, block_number: int) -> tuple[list[int
     ).scalars()
     token_ids = [int(token_id) for token_id in tokens]
     batches = connection.execute(
-        select(_event.c.batch_id).where(above, _event.c.name == "BatchSettled").distinct()
+        select(_event.c.settled_batch_id).where(above, _event.c.settled_batch_id.is_not(None))
     ).scalars()
     batch_ids = [str(batch_id) for batch_id in batches]
     connection.execute(delete(_event).where(above))
@@ -205,10 +323,8 @@ def load_state(connection: Connection, token_id: int) -> PositionState | None:
 
 def load_states(connection: Connection, token_ids: Iterable[int]) -> dict[int, PositionState]:
     """Return the chain's numbers for those of ``token_ids`` that exist."""
-    wanted = sorted(set(token_ids))
     states: dict[int, PositionState] = {}
-    for start in range(0, len(wanted), 500):
-        chunk = wanted[start : start + 500]
+    for chunk in _chunks(sorted(set(token_ids)), LOOKUP_SIZE):
         rows = connection.execute(
             select(_position).where(_position.c.token_id.in_(chunk))
         ).mappings()
@@ -218,33 +334,51 @@ def load_states(connection: Connection, token_ids: Iterable[int]) -> dict[int, P
 
 def load_state_from_row(row: RowMapping) -> PositionState:
     """Build the chain's numbers from a ``position`` row."""
-    return PositionState(**{name: row[name] for name in _STATE_FIELDS})
+    return build_state(row)
 
 
-def save_states(connection: Connection, states: Iterable[PositionState]) -> None:
+def save_states(
+    connection: Connection, states: Iterable[PositionState], *, confirmed: bool = False
+) -> None:
     """Write the chain's columns of positions; ``drawn_usdc`` is left alone.
 
-    A row that is new gets the ``drawn_usdc`` that its usage adds up to (L1): rows are rebuilt while
-    usage stands.
+    With ``confirmed`` their holds count at once, without ``confirm_holds``. A row that is new gets
+    the ``drawn_usdc`` that its usage adds up to (L1): rows are rebuilt while usage stands.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    for state in states:
-        values = {name: getattr(state, name) for name in _STATE_FIELDS}
+    rows = [{name: getattr(state, name) for name in STATE_FIELDS} for state in states]
+    lock_positions(connection, [row["token_id"] for row in rows])
+    if confirmed:
+        for row in rows:
+            row |= {
+                "hold_unconfirmed_usdc": 0,
+                "hold_confirmed_expires_at_s": row["hold_expires_at_s"],
+            }
+    known: set[int] = set()
+    for chunk in _chunks([row["token_id"] for row in rows], LOOKUP_SIZE):
+        known.update(
+            connection.execute(
+                select(_position.c.token_id).where(_position.c.token_id.in_(chunk))
+            ).scalars()
+        )
+    changed = [{"of_token": row["token_id"], **row} for row in rows if row["token_id"] in known]
+    minted = [{"of_token": row["token_id"], **row} for row in rows if row["token_id"] not in known]
+    values: dict[str, Any] = {name: bindparam(name) for row in rows[:1] for name in row}
+    if changed:
+        of_token = _position.c.token_id == bindparam("of_token")
+        connection.execute(update(_position).where(of_token).values(values), changed)
+    if minted:
         drawn_usdc = select(func.coalesce(func.sum(_promised_usdc()), 0)).where(
-            _usage.c.token_id == state.token_id
+            _usage.c.token_id == bindparam("of_token")
         )
-        connection.execute(
-            dialect.insert(_position)
-            .values(**values, drawn_usdc=drawn_usdc.scalar_subquery())
-            .on_conflict_do_update(index_elements=[_position.c.token_id], set_=values)
-        )
+        values["drawn_usdc"] = drawn_usdc.scalar_subquery()
+        connection.execute(insert(_position).values(values), minted)
 
 
 def _promised_usdc() -> ColumnElement[int]:
     """What a usage row draws on its position's hold: the terms of the sum in L1."""
     return case(
         (_usage.c.state == "reserved", _usage.c.ceiling_usdc),
-        (_usage.c.state.in_(("posted", "settling")), _usage.c.cost_usdc),
+        ((_usage.c.state == "posted") | (_usage.c.state == "settling"), _usage.c.cost_usdc),
         else_=0,
     )
 
@@ -313,39 +447,20 @@ def confirm_holds(
         )
 
 
-def _event_row(event: ChainEvent) -> dict[str, Any]:
-    # Integers as text: JSON readers elsewhere turn large numbers into floats.
-    args = {
-        name: {"uint": str(value)} if type(value) is int else value
-        for name, value in event.args.items()
-    }
-    return {
-        "block_hash": event.block_hash,
-        "log_index": event.log_index,
-        "block_number": event.block_number,
-        "block_timestamp_s": event.block_timestamp_s,
-        "tx_hash": event.tx_hash,
-        "contract": event.contract,
-        "name": event.name,
-        "token_id": event.token_id,
-        "batch_id": event.args.get("batchId"),
-        "args": json.dumps(args, separators=(",", ":")),
-    }
-
-
 def _event_from_row(row: RowMapping) -> ChainEvent:
-    stored: dict[str, Any] = json.loads(row["args"])
-    args: dict[str, Value] = {
-        name: int(value["uint"]) if isinstance(value, dict) else value
-        for name, value in stored.items()
-    }
+    contract = cast(ContractName, row["contract"])
     return ChainEvent(
-        contract=cast(ContractName, row["contract"]),
+        contract=contract,
         name=row["name"],
-        args=args,
+        args=decode_words(contract, row["name"], row["words"]),
         block_number=row["block_number"],
-        block_hash=row["block_hash"],
+        block_hash="0x" + row["block_hash"].hex(),
         block_timestamp_s=row["block_timestamp_s"],
-        tx_hash=row["tx_hash"],
+        tx_hash="0x" + row["tx_hash"].hex(),
         log_index=row["log_index"],
     )
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

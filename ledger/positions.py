@@ -4,17 +4,21 @@ The formulas are the position contract's own (``contracts/YieldFundedPosition.vy
 audit`` compares them with its views.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from contracts.units import BPS_ONE, SECONDS_PER_DAY, mul_div_down, utc_day
 
 NEVER: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PositionState:
-    """The chain's numbers for one position after some event. Amounts in 1e-6 USDC."""
+    """The chain's numbers for one position after some event. Amounts in 1e-6 USDC.
+
+    Not frozen, for the sake of ``indexer.project`` alone, which folds on copies of its own.
+    """
 
     token_id: int
     owner: str
@@ -40,6 +44,15 @@ class PositionState:
     def unspent_usdc(self) -> int:
         """Credit that was neither settled nor withdrawn; the live hold is part of it."""
         return self.credited_usdc - self.spent_usdc - self.withdrawn_usdc
+
+
+STATE_FIELDS: Final = tuple(PositionState.__annotations__)
+"""The columns of ``position`` that mirror the chain; ``PositionState`` has the same names."""
+
+
+def build_state(row: Mapping[Any, Any]) -> PositionState:
+    """Return the chain's numbers from a ``position`` row."""
+    return PositionState(**{name: row[name] for name in STATE_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, RowMapping, insert, select
 
 from contracts.deployment import Deployment as DeploymentRecord
 from ledger.engine import write
 from ledger.errors import SchemaUnknown, WrongDeployment
-from ledger.metering import insert_or_ignore
+from ledger.locks import lock_schema
 from ledger.tables import Deployment, table_of
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -34,6 +34,7 @@ def migrate(engine: Engine) -> str:
     head = scripts.get_current_head()
     assert head is not None
     with write(engine) as connection:
+        lock_schema(connection)
         current = MigrationContext.configure(connection).get_current_revision()
         known = {script.revision for script in scripts.walk_revisions()}
         if current is not None and current not in known:
@@ -49,7 +50,11 @@ def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:
 
     Raises ``WrongDeployment`` where the database belongs to other contracts.
     """
-    stored = connection.execute(select(_deployment)).mappings().one_or_none()
+    stored = _load_deployment(connection)
+    if stored is None:
+        # Of several that start at once, the first one decides.
+        lock_schema(connection)
+        stored = _load_deployment(connection)
     facts = {
         "chain_id": record.chain_id,
         "position": record.position,
@@ -61,10 +66,14 @@ def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:
     if stored is None:
         prefix = secrets.token_hex(BATCH_PREFIX_BYTES)
         row = {**facts, "batch_prefix": prefix, "next_batch_number": 0}
-        insert_or_ignore(connection, _deployment, row)
+        connection.execute(insert(_deployment).values(row))
         return
     differing = [name for name, value in facts.items() if stored[name] != value]
     if differing:
         raise WrongDeployment(
             f"the ledger belongs to another deployment: {', '.join(differing)} differ"
         )
+
+
+def _load_deployment(connection: Connection) -> RowMapping | None:
+    return connection.execute(select(_deployment)).mappings().one_or_none()

@@ -5,10 +5,28 @@ Chain-derived tables (``event``, ``block``, ``mirror``, and every column of ``po
 validate: decode and check before constructing rows.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from ledger.types import Uint256
+
+HAS_SHARES_SQLITE = f"shares > '{0:078d}'"
+"""Positions without shares are due for ever and never harvested. Text on SQLite: 78 digits."""
+HAS_SHARES_POSTGRES = "shares > 0"
+_HARVEST_LOOK = (
+    "(CASE WHEN harvest_look_at_s > last_harvest_at_s + harvest_interval_s"
+    " THEN harvest_look_at_s ELSE last_harvest_at_s + harvest_interval_s END)"
+)
+_NONCE_TAKEN = "state IN ('planned', 'simulated', 'sent', 'mined', 'confirmed')"
 
 
 class Deployment(SQLModel, table=True):
@@ -60,22 +78,50 @@ class Block(SQLModel, table=True):
 
 
 class Event(SQLModel, table=True):
-    """Every event of our contracts on the current chain. Indexer."""
+    """Every event of our contracts on the current chain, as its log's words. Indexer.
+
+    Rows are as narrow as a fold needs them: a backfill writes hundreds of thousands.
+    """
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_token", "token_id", "block_number", "log_index"),)
+    __table_args__ = (
+        Index(
+            "event_token",
+            "token_id",
+            "block_number",
+            "log_index",
+            sqlite_where=text("token_id IS NOT NULL"),
+            postgresql_where=text("token_id IS NOT NULL"),
+        ),
+        Index(
+            "event_contract",
+            "name",
+            "block_number",
+            sqlite_where=text("token_id IS NULL"),
+            postgresql_where=text("token_id IS NULL"),
+        ),
+        Index(
+            "event_batch",
+            "settled_batch_id",
+            sqlite_where=text("settled_batch_id IS NOT NULL"),
+            postgresql_where=text("settled_batch_id IS NOT NULL"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
 
-    block_hash: str = Field(primary_key=True)
+    block_number: int = Field(primary_key=True, sa_type=BigInteger)
     log_index: int = Field(primary_key=True)
-    block_number: int = Field(index=True, sa_type=BigInteger)
+    """In its block. Two blocks at one height never are in the table together."""
+    block_hash: bytes
     block_timestamp_s: int = Field(sa_type=BigInteger)
-    tx_hash: str
+    tx_hash: bytes
     contract: str
     name: str
     token_id: int | None = Field(default=None, sa_type=BigInteger)
-    batch_id: str | None = Field(default=None, index=True)
-    args: str = Field(sa_type=Text)
-    """The arguments as a JSON object; integers as decimal strings."""
+    settled_batch_id: str | None = None
+    """Of ``BatchSettled`` only."""
+    words: bytes
+    """The arguments, 32 bytes each: the indexed ones, then the others."""
 
 
 class Position(SQLModel, table=True):
@@ -89,6 +135,19 @@ class Position(SQLModel, table=True):
         CheckConstraint("drawn_usdc >= 0", name="drawn_not_negative"),
         CheckConstraint("hold_usdc >= 0", name="hold_not_negative"),
         CheckConstraint("spent_usdc + withdrawn_usdc <= credited_usdc", name="solvent"),
+        Index(
+            "position_harvest_look",
+            text(_HARVEST_LOOK),
+            "token_id",
+            sqlite_where=text(HAS_SHARES_SQLITE),
+            postgresql_where=text(HAS_SHARES_POSTGRES),
+        ),
+        Index(
+            "position_release",
+            "token_id",
+            sqlite_where=text("release_requested_at_s IS NOT NULL"),
+            postgresql_where=text("release_requested_at_s IS NOT NULL"),
+        ),
     )
 
     token_id: int = Field(primary_key=True, sa_type=BigInteger)
@@ -121,6 +180,13 @@ class Position(SQLModel, table=True):
     """The earliest expiry that any still possible chain gives the hold."""
     drawn_usdc: int = Field(default=0, sa_type=BigInteger)
     """L1: sum of ceilings of reserved usage and costs of posted and settling usage."""
+
+    harvest_look_at_s: int = Field(default=0, sa_type=BigInteger)
+    """Not looked at for a harvest before this, though due: it was poor or refused. Keeper."""
+    harvest_failures: int = 0
+    """How often in a row its harvest failed. Keeper."""
+    harvest_sent_at_s: int = Field(default=0, sa_type=BigInteger)
+    """The time of the block from which a harvest was last sent. Keeper."""
 
 
 class HoldRaise(SQLModel, table=True):
@@ -207,7 +273,19 @@ class Intent(SQLModel, table=True):
     """A transaction meant, before it is sent. Keeper. States: see ``ledger.intents``."""
 
     __tablename__ = "intent"
-    __table_args__ = (Index("intent_open", "state"),)
+    __table_args__ = (
+        Index("intent_open", "state"),
+        Index("intent_nonce", "sender", "nonce"),
+        # A signed transaction has its nonce to itself, whoever signs at the same time.
+        Index(
+            "intent_nonce_taken",
+            "sender",
+            "nonce",
+            unique=True,
+            sqlite_where=text(_NONCE_TAKEN),
+            postgresql_where=text(_NONCE_TAKEN),
+        ),
+    )
 
     intent_id: str = Field(primary_key=True)
     kind: str
@@ -230,6 +308,49 @@ class Intent(SQLModel, table=True):
     updated_at_s: int = Field(sa_type=BigInteger)
 
 
+class PayoutBatch(SQLModel, table=True):
+    """A payment to sellers: one ``pay`` of the payouts contract. Keeper."""
+
+    __tablename__ = "payout_batch"
+    __table_args__ = (
+        CheckConstraint("state IN ('planned','sent','paid','abandoned')", name="state_known"),
+        Index("payout_batch_state", "state"),
+    )
+
+    batch_id: str = Field(primary_key=True)
+    state: str
+    total_usdc: int = Field(sa_type=BigInteger)
+    planned_at_s: int = Field(sa_type=BigInteger)
+    paid_block: int | None = Field(default=None, sa_type=BigInteger)
+    paid_tx_hash: str | None = None
+
+
+class PayoutItem(SQLModel, table=True):
+    """One payout of the market in one batch. Keeper. States: see ``ledger.payouts``."""
+
+    __tablename__ = "payout_item"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('planned','sent','paid','credited','freed')", name="state_known"
+        ),
+        CheckConstraint("amount_usdc > 0", name="amount_positive"),
+        # A payout is paid once: in one batch that is not freed.
+        Index(
+            "payout_item_live",
+            "payout_id",
+            unique=True,
+            sqlite_where=text("state != 'freed'"),
+            postgresql_where=text("state != 'freed'"),
+        ),
+    )
+
+    batch_id: str = Field(primary_key=True, foreign_key="payout_batch.batch_id")
+    payout_id: str = Field(primary_key=True)
+    payee: str
+    amount_usdc: int = Field(sa_type=BigInteger)
+    state: str
+
+
 class ApiKey(SQLModel, table=True):
     """A root key that was issued. The key itself is not stored: it is an HMAC. Proxy."""
 
@@ -245,6 +366,7 @@ class Demand(SQLModel, table=True):
     """A position whose key was issued or used: the keeper should hold for it. Proxy."""
 
     __tablename__ = "demand"
+    __table_args__ = (Index("demand_wanted", "wanted_at_s"),)
 
     token_id: int = Field(primary_key=True, sa_type=BigInteger)
     required_usdc: int = Field(sa_type=BigInteger)
@@ -256,3 +378,223 @@ def table_of(model: type[SQLModel]) -> Table:
     """Return the Core table of a SQLModel class."""
     table: Table = model.__table__  # type: ignore[attr-defined]
     return table
+
+
+class MarketAccount(SQLModel, table=True):
+    """A buyer of the market: what it paid in, what it spent. Market. The hot row of a sale."""
+
+    __tablename__ = "market_account"
+    __table_args__ = (
+        CheckConstraint("kind IN ('prepaid','operator')", name="kind_known"),
+        CheckConstraint("spent_usdc >= 0 AND reserved_usdc >= 0", name="not_negative"),
+        CheckConstraint("spent_usdc + reserved_usdc <= credited_usdc", name="covered"),
+    )
+
+    account_id: str = Field(primary_key=True)
+    kind: str
+    wallet: str | None = Field(default=None, unique=True)
+    """The address that signs in for it, lower case; the operator's own account has none."""
+    credited_usdc: int = Field(sa_type=BigInteger)
+    spent_usdc: int = Field(sa_type=BigInteger)
+    reserved_usdc: int = Field(sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketCredit(SQLModel, table=True):
+    """Money that came into an account, once for each id. Market."""
+
+    __tablename__ = "market_credit"
+
+    credit_id: str = Field(primary_key=True)
+    account_id: str = Field(index=True, foreign_key="market_account.account_id")
+    amount_usdc: int = Field(sa_type=BigInteger)
+    source: str
+    credited_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketSeller(SQLModel, table=True):
+    """A wallet that sells. Market."""
+
+    __tablename__ = "market_seller"
+    __table_args__ = (
+        CheckConstraint("payout_policy IN ('at_once','daily')", name="policy_known"),
+        CheckConstraint("fee_bps IS NULL OR fee_bps BETWEEN 0 AND 10000", name="fee_in_range"),
+    )
+
+    address: str = Field(primary_key=True)
+    """Lower case."""
+    fee_bps: int | None = None
+    """What was agreed with this seller; None for the market's usual fee."""
+    payout_policy: str = "at_once"
+    is_trusted: bool = False
+    created_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketKey(SQLModel, table=True):
+    """A seller's or a buyer's API key, as the hash of its 256 random bits. Market."""
+
+    __tablename__ = "market_key"
+    __table_args__ = (
+        CheckConstraint("kind IN ('seller','buyer')", name="kind_known"),
+        Index("market_key_owner", "kind", "owner"),
+    )
+
+    key_id: str = Field(primary_key=True)
+    key_hash: str = Field(unique=True)
+    kind: str
+    owner: str
+    """A seller's address or a buyer's account id."""
+    label: str
+    created_at_s: int = Field(sa_type=BigInteger)
+    expires_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_at_s: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class MarketNonce(SQLModel, table=True):
+    """A sign-in that was used, until it would have expired anyway. Market."""
+
+    __tablename__ = "market_nonce"
+
+    nonce: str = Field(primary_key=True)
+    expires_at_s: int = Field(index=True, sa_type=BigInteger)
+
+
+class MarketOffer(SQLModel, table=True):
+    """What a seller offers, and how much of its limits is used. Market.
+
+    Either both prices are set or the multiplier. ``day_used_usdc`` counts for ``day`` only; both
+    counters hold what is reserved and what was sold, and never pass the limits beside them.
+    """
+
+    __tablename__ = "market_offer"
+    __table_args__ = (
+        CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
+        CheckConstraint(
+            "(cost_multiplier_ppm IS NULL) = (price_input_usdc_per_mtok IS NOT NULL"
+            " AND price_output_usdc_per_mtok IS NOT NULL)",
+            name="priced_one_way",
+        ),
+        CheckConstraint("day_used_usdc >= 0 AND total_used_usdc >= 0", name="not_negative"),
+        UniqueConstraint("seller", "idempotency_key", name="market_offer_once"),
+        Index("market_offer_seller", "seller"),
+        Index("market_offer_changed", "changed_at_s"),
+    )
+
+    offer_id: str = Field(primary_key=True)
+    seller: str = Field(foreign_key="market_seller.address")
+    model: str
+    upstream_model: str
+    """What the seller's endpoint calls it."""
+    provider: str
+    seller_base_url: str = Field(sa_type=Text)
+    price_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    cost_multiplier_ppm: int | None = Field(default=None, sa_type=BigInteger)
+    cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    rate_limit_rpm: int | None = None
+    payout_address: str
+    status: str
+    version: int = Field(sa_type=BigInteger)
+    """Counts the changes of everything above: a sale at an older version is refused."""
+    day: int = Field(default=0, sa_type=BigInteger)
+    day_used_usdc: int = Field(default=0, sa_type=BigInteger)
+    total_used_usdc: int = Field(default=0, sa_type=BigInteger)
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    """A keyed digest of the request that made it: the same key with another content is refused."""
+    created_at_s: int = Field(sa_type=BigInteger)
+    changed_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketOfferKey(SQLModel, table=True):
+    """The provider key of an offer, sealed. Gone when the offer is deleted. Market."""
+
+    __tablename__ = "market_offer_key"
+
+    offer_id: str = Field(primary_key=True, foreign_key="market_offer.offer_id")
+    ciphertext: bytes
+    wrapped_key: bytes
+    kms_key_id: str = Field(index=True)
+
+
+class MarketSale(SQLModel, table=True):
+    """One attempt to serve one request by one offer: its reservation, its split. Market.
+
+    A request that fails over has several, of which at most one is posted.
+    """
+
+    __tablename__ = "market_sale"
+    __table_args__ = (
+        CheckConstraint("state IN ('reserved','posted','voided')", name="state_known"),
+        CheckConstraint("(state = 'posted') = (cost_usdc IS NOT NULL)", name="cost_when_posted"),
+        CheckConstraint("cost_usdc >= 0 AND cost_usdc <= ceiling_usdc", name="cost_fits"),
+        CheckConstraint(
+            "cost_usdc = earning_usdc + fee_usdc + margin_usdc"
+            " AND earning_usdc >= 0 AND fee_usdc >= 0 AND margin_usdc >= 0",
+            name="split_adds_up",
+        ),
+        UniqueConstraint("request_id", "attempt", name="market_sale_attempt"),
+        Index("market_sale_seller", "seller", "reserved_at_s"),
+        Index("market_sale_account", "account_id", "reserved_at_s"),
+        Index(
+            "market_sale_open",
+            "lease_expires_at_s",
+            sqlite_where=text("state = 'reserved'"),
+            postgresql_where=text("state = 'reserved'"),
+        ),
+        Index(
+            "market_sale_unpaid",
+            "payout_address",
+            sqlite_where=text("state = 'posted' AND payout_id IS NULL"),
+            postgresql_where=text("state = 'posted' AND payout_id IS NULL"),
+        ),
+    )
+
+    sale_id: str = Field(primary_key=True)
+    request_id: str
+    attempt: int
+    account_id: str = Field(foreign_key="market_account.account_id")
+    key_id: str
+    offer_id: str = Field(index=True, foreign_key="market_offer.offer_id")
+    seller: str
+    payout_address: str
+    endpoint: str
+    model: str
+    state: str
+    input_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    output_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    fee_bps: int
+    ceiling_usdc: int = Field(sa_type=BigInteger)
+    prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    completion_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    cost_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    earning_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    fee_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    margin_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    void_reason: str | None = None
+    """``<cause>`` of a seller's failure, or why the request ended otherwise."""
+    is_seller_failure: bool = False
+    day: int = Field(sa_type=BigInteger)
+    """The UTC day whose cap it counts against."""
+    reserved_at_s: int = Field(sa_type=BigInteger)
+    lease_expires_at_s: int = Field(sa_type=BigInteger)
+    resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    payout_id: str | None = Field(default=None, index=True)
+    """The payout that its earning is part of."""
+
+
+class MarketPayout(SQLModel, table=True):
+    """What is to be paid to one address: the earnings of the sales that name it. Market.
+
+    Written once; how far the payment has come, the keeper's own rows say.
+    """
+
+    __tablename__ = "market_payout"
+    __table_args__ = (CheckConstraint("amount_usdc > 0", name="amount_positive"),)
+
+    payout_id: str = Field(primary_key=True)
+    seller: str = Field(index=True)
+    payee: str
+    amount_usdc: int = Field(sa_type=BigInteger)
+    planned_at_s: int = Field(sa_type=BigInteger)

@@ -1,31 +1,37 @@
 """One thread that writes for many: concurrent calls share a transaction and its ``fsync``.
 
-Durability is paid once a group. Each call runs in a savepoint of the group's transaction, so one
-that raises takes back only its own writes. A call's result is handed over after the commit.
+Durability is paid once a group. The meter's calls (``ledger.metering.MeterCall``) are decided and
+written as one set; any other call runs in a savepoint, on PostgreSQL in a transaction of its own.
+One that raises takes back only its own writes. A call's result is handed over after the commit.
 """
 
 import queue
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from ledger.engine import write
+from ledger.engine import is_postgres, write_until_through
 from ledger.errors import LedgerUnavailable
+from ledger.metering import MeterCall, run_calls
 
 T = TypeVar("T")
 
 _Call = tuple[Callable[[Connection], Any], "Future[Any]"]
+_Outcome = tuple[Any, Exception | None]
 
 
 class GroupWriter:
     """Runs ledger functions in grouped transactions on its own thread.
 
-    ``submit`` never blocks. A call whose group could not be committed gets ``LedgerUnavailable``
-    and left nothing behind.
+    ``submit`` never blocks. A call whose group could not be committed gets ``LedgerUnavailable``;
+    where the connection broke in the middle of the commit, it may have been written all the same.
+    A call may be run more than once, of which one run counts: it must have no effect but on its
+    connection.
     """
 
     def __init__(self, engine: Engine, *, group_size_max: int = 256) -> None:
@@ -77,33 +83,65 @@ class GroupWriter:
     def _write(self, calls: list[_Call]) -> None:
         # From here on a waiter can no longer cancel: its call will have been run.
         group = [pair for pair in calls if pair[1].set_running_or_notify_cancel()]
-        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
-        try:
-            with write(self._engine) as connection:
-                for call, future in group:
-                    outcomes.append(_run_one(connection, call, future))
-        except Exception as error:
-            lost = error if isinstance(error, LedgerUnavailable) else LedgerUnavailable(str(error))
-            for _, future in group:
-                future.set_exception(lost)
+        if not is_postgres(self._engine):
+            self._write_together(group)
             return
-        for future, result, failure in outcomes:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(failure)
+        # There a transaction costs less than a lock held for longer or out of order.
+        for part in _split(group):
+            self._write_together(part)
+
+    def _write_together(self, calls: list[_Call]) -> None:
+        if not calls:
+            return
+        try:
+            outcomes = write_until_through(self._engine, lambda c: _run(c, calls))
+        except LedgerUnavailable as lost:
+            for _, future in calls:
+                future.set_exception(lost)
+        except Exception as error:
+            # The database refused one of them (a number that it cannot hold): find it.
+            if len(calls) == 1:
+                calls[0][1].set_exception(error)
+                return
+            middle = len(calls) // 2
+            self._write_together(calls[:middle])
+            self._write_together(calls[middle:])
+        else:
+            for (_, future), (result, failure) in zip(calls, outcomes, strict=True):
+                if failure is None:
+                    future.set_result(result)
+                else:
+                    future.set_exception(failure)
 
 
-def _run_one(
-    connection: Connection, call: Callable[[Connection], T], future: "Future[T]"
-) -> tuple["Future[T]", T | None, Exception | None]:
+def _split(calls: Sequence[_Call]) -> list[list[_Call]]:
+    """Return the calls in their order, the meter's together where they follow each other."""
+    parts: list[list[_Call]] = []
+    for call in calls:
+        joins = isinstance(call[0], MeterCall)
+        if joins and parts and isinstance(parts[-1][-1][0], MeterCall):
+            parts[-1].append(call)
+        else:
+            parts.append([call])
+    return parts
+
+
+def _run(connection: Connection, calls: Sequence[_Call]) -> list[_Outcome]:
+    outcomes: list[_Outcome] = []
+    for part in _split(calls):
+        steps = [call for call, _ in part if isinstance(call, MeterCall)]
+        outcomes += run_calls(connection, steps) if steps else [_run_one(connection, part[0][0])]
+    return outcomes
+
+
+def _run_one(connection: Connection, call: Callable[[Connection], Any]) -> _Outcome:
     savepoint = connection.begin_nested()
     try:
         result = call(connection)
-    except OperationalError:
-        raise  # the database itself failed: the whole group is lost
+    except (DBAPIError, sqlite3.Error):
+        raise  # the transaction is spoilt: the others are run again without this call
     except Exception as error:
         savepoint.rollback()
-        return future, None, error
+        return None, error
     savepoint.commit()
-    return future, result, None
+    return result, None

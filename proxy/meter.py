@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -20,18 +21,17 @@ from ledger.engine import read
 from ledger.errors import AllowanceFacts, LedgerUnavailable, RefusalReason, ReserveRefused
 from ledger.metering import (
     AdmissionRules,
+    Post,
     Posted,
+    Renew,
     Reservation,
+    Reserve,
+    Void,
     note_demand,
-    post,
-    renew,
-    reserve,
     sweep_leases,
-    void,
 )
 from ledger.writer import GroupWriter
 from proxy.pricing import Price, fit_max_tokens, get_ceiling_usdc
-from proxy.store import load_facts
 
 log = structlog.get_logger("proxy")
 
@@ -112,9 +112,12 @@ class Meter:
         keeper is told.
         """
         now_s = int(time.time())
-        future = self._writer.submit(lambda connection: self._reserve(connection, want, now_s))
+        lowered: list[int] = []
+        fit = partial(_fit, want, lowered) if want.fit else None
+        reservation = _build_reservation(want, want.max_tokens)
+        future = self._writer.submit(Reserve(reservation, self._rules, now_s, fit))
         try:
-            reserved = await self._await(future)
+            left_usdc = await self._await(future)
         except ReserveRefused as refusal:
             if refusal.reason is RefusalReason.HOLD_PENDING and refusal.facts is not None:
                 self.note_demand(want.token_id, refusal.facts.required_usdc)
@@ -124,35 +127,15 @@ class Meter:
             # lease runs out.
             future.add_done_callback(lambda done: self._void_abandoned(done, want.request_id))
             raise
-        if reserved.max_tokens < want.max_tokens:
+        max_tokens = lowered[-1] if lowered else want.max_tokens
+        if max_tokens < want.max_tokens:
             # Lowered to fit: the allowance may have more than the hold.
             self.note_demand(want.token_id, want.get_ceiling_usdc(want.max_tokens))
-        return reserved
+        return Reserved(want.get_ceiling_usdc(max_tokens), max_tokens, left_usdc)
 
-    def _reserve(self, connection: Connection, want: Want, now_s: int) -> Reserved:
-        max_tokens = want.max_tokens
-        if want.fit:
-            max_tokens = _fit(load_facts(connection, want.token_id, now_s=now_s), want)
-        ceiling_usdc = want.get_ceiling_usdc(max_tokens)
-        reservation = Reservation(
-            request_id=want.request_id,
-            token_id=want.token_id,
-            key_epoch=want.key_epoch,
-            key_id=want.key_id,
-            model=want.model,
-            ceiling_usdc=ceiling_usdc,
-            input_usdc_per_mtok=want.price.input_usdc_per_mtok,
-            output_usdc_per_mtok=want.price.output_usdc_per_mtok,
-        )
-        left_usdc = reserve(connection, reservation, self._rules, now_s=now_s)
-        return Reserved(ceiling_usdc, max_tokens, left_usdc)
-
-    def _void_abandoned(self, done: "Future[Reserved]", request_id: str) -> None:
+    def _void_abandoned(self, done: "Future[int]", request_id: str) -> None:
         if not done.cancelled() and done.exception() is None:
-            now_s = int(time.time())
-            self._submit_and_forget(
-                lambda connection: void(connection, request_id, reason="abandoned", now_s=now_s)
-            )
+            self._submit_and_forget(Void(request_id, "abandoned", int(time.time())))
 
     async def post(
         self, request_id: str, *, cost_usdc: int, prompt_tokens: int, completion_tokens: int
@@ -160,23 +143,13 @@ class Meter:
         """Charge a reservation. Tried several times; raises ``CurrentError`` where it failed."""
         now_s = int(time.time())
         return await self._persist(
-            lambda connection: post(
-                connection,
-                request_id,
-                cost_usdc=cost_usdc,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                now_s=now_s,
-            )
+            Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s)
         )
 
     async def void(self, request_id: str, reason: str) -> bool:
         """Give a reservation back; tell whether it was written. If not, its lease runs out."""
-        now_s = int(time.time())
         try:
-            await self._persist(
-                lambda connection: void(connection, request_id, reason=reason, now_s=now_s)
-            )
+            await self._persist(Void(request_id, reason, int(time.time())))
         except CurrentError as error:
             log.error("void_failed", request_id=request_id, error=str(error))
             return False
@@ -189,10 +162,7 @@ class Meter:
 
     async def renew(self, request_id: str) -> None:
         """Prolong a reservation by a whole lease. Raises ``UsageResolved`` where it has ended."""
-        expires_at_s = int(time.time()) + self._rules.lease_s
-        await self.write(
-            lambda connection: renew(connection, request_id, lease_expires_at_s=expires_at_s)
-        )
+        await self.write(Renew(request_id, int(time.time()) + self._rules.lease_s))
 
     async def sweep(self) -> int:
         """Void what dead processes left; return how many."""
@@ -230,15 +200,33 @@ class Meter:
             return await asyncio.wrap_future(future)
 
 
-def _fit(facts: AllowanceFacts | None, want: Want) -> int:
+def _build_reservation(want: Want, max_tokens: int) -> Reservation:
+    return Reservation(
+        request_id=want.request_id,
+        token_id=want.token_id,
+        key_epoch=want.key_epoch,
+        key_id=want.key_id,
+        model=want.model,
+        ceiling_usdc=want.get_ceiling_usdc(max_tokens),
+        input_usdc_per_mtok=want.price.input_usdc_per_mtok,
+        output_usdc_per_mtok=want.price.output_usdc_per_mtok,
+    )
+
+
+def _fit(
+    want: Want, lowered: list[int], _: Reservation, facts: AllowanceFacts | None
+) -> Reservation:
+    """Lower the output limit to what the hold affords, and note it in ``lowered``."""
     affordable_usdc = 0 if facts is None else max(0, facts.held_usdc - facts.drawn_usdc)
-    return fit_max_tokens(
+    max_tokens = fit_max_tokens(
         affordable_usdc=affordable_usdc,
         prompt_bound=want.prompt_bound,
         max_tokens=want.max_tokens,
         choices=want.choices,
         price=want.price,
     )
+    lowered.append(max_tokens)
+    return _build_reservation(want, max_tokens)
 
 
 def _log_loss(done: "Future[None]") -> None:

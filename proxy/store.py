@@ -47,12 +47,6 @@ def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[in
     return {int(token_id): int(key_epoch) for token_id, key_epoch in rows}
 
 
-def load_facts(connection: Connection, token_id: int, *, now_s: int) -> AllowanceFacts | None:
-    """Return a position's allowance in numbers, or None where there is no such position."""
-    row = _load_position(connection, token_id)
-    return None if row is None else build_facts(row, required_usdc=0, now_s=now_s)
-
-
 def load_position_view(
     connection: Connection, token_id: int, *, now_s: int
 ) -> dict[str, Any] | None:

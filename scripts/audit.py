@@ -39,7 +39,14 @@ ACCOUNT_FIELDS: Final = (
 )
 """What ``accountOf`` returns, in its order."""
 
-_OWN_COLUMNS: Final = ("drawn_usdc", "hold_unconfirmed_usdc", "hold_confirmed_expires_at_s")
+_OWN_COLUMNS: Final = (
+    "drawn_usdc",
+    "hold_unconfirmed_usdc",
+    "hold_confirmed_expires_at_s",
+    "harvest_look_at_s",
+    "harvest_failures",
+    "harvest_sent_at_s",
+)
 """Columns of ``position`` that the chain does not determine."""
 
 

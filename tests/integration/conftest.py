@@ -1,4 +1,4 @@
-"""A chain with all contracts for each module, put back to its start after each test."""
+"""A chain with all contracts for each module, put back to its start after each test; databases."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,8 @@ import pytest
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
 from tests.support.keepers import Stage, make_stage
+from tests.support.ledgers import BOTH, POSTGRES, Databases
+from tests.support.postgres import shared_server
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +34,18 @@ def stage(world: World, tmp_path: Path) -> Iterator[Stage]:
     stage = make_stage(world, tmp_path)
     yield stage
     stage.engine.dispose()
+
+
+@pytest.fixture(params=BOTH)
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databases]:
+    """Return databases of each kind in turn."""
+    with Databases(request.param, tmp_path) as databases:
+        yield databases
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Databases]:
+    """Return PostgreSQL databases; skip where there is no server."""
+    shared_server()
+    with Databases(POSTGRES, tmp_path) as databases:
+        yield databases

@@ -24,9 +24,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from ledger.books import Books
 from ledger.engine import write
 from ledger.errors import LedgerUnavailable
-from ledger.metering import post
+from ledger.metering import Post, Posted, Reserve
 from ledger.positions import PositionState
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
@@ -546,7 +547,7 @@ async def test_completion__ledger_fails_to_reserve__nothing_is_asked(
     def fail(*_: object, **__: object) -> None:
         raise LedgerUnavailable("disk full")
 
-    monkeypatch.setattr("proxy.meter.reserve", fail)
+    monkeypatch.setattr(Reserve, "decide", fail)
 
     response = await proxy.chat()
 
@@ -562,7 +563,7 @@ async def test_completion__ledger_fails_to_post__answer_is_withheld(
         raise LedgerUnavailable("disk full")
 
     monkeypatch.setattr("proxy.meter.RETRY_DELAYS_S", (0.0,))
-    monkeypatch.setattr("proxy.meter.post", fail)
+    monkeypatch.setattr(Post, "decide", fail)
 
     response = await proxy.chat()
 
@@ -579,13 +580,15 @@ async def test_completion__ledger_fails_once__is_posted(
 ) -> None:
     tries: list[int] = []
 
-    def fail_once(*arguments: Any, **named: Any) -> Any:
+    decide = Post.decide
+
+    def fail_once(post: Post, books: Books) -> Posted:
         tries.append(1)
         if len(tries) == 1:
             raise LedgerUnavailable("locked")
-        return post(*arguments, **named)
+        return decide(post, books)
 
-    monkeypatch.setattr("proxy.meter.post", fail_once)
+    monkeypatch.setattr(Post, "decide", fail_once)
 
     assert (await proxy.chat()).status_code == 200
     assert len(tries) == 2

@@ -22,7 +22,8 @@ from ledger.errors import RefusalReason, ReserveRefused, UsageResolved
 from ledger.metering import AdmissionRules, Reservation, post, reserve, sweep_leases, void
 from ledger.mirror import confirm_holds, load_states, save_events
 from ledger.tables import Position, Usage, table_of
-from tests.support.ledgers import NOW_S, OWNER, make_ledger, put_cursor
+from tests.support.ledgers import NOW_S, OWNER, POSTGRES, SQLITE, Databases, put_cursor
+from tests.support.postgres import needs_postgres
 
 POSITION, USAGE = table_of(Position), table_of(Usage)
 RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
@@ -43,12 +44,14 @@ class Entry:
 
 
 class LedgerMachine(RuleBasedStateMachine):
+    kind = SQLITE
     requests = Bundle("requests")
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        self.engine = make_ledger(Path(self.directory.name) / "ledger.sqlite3")
+        self.databases = Databases(self.kind, Path(self.directory.name))
+        self.engine = self.databases.open_ledger()
         self.entries: dict[str, Entry] = {}
         self.holds = dict.fromkeys(TOKENS, HOLD_USDC)
         self.spent = dict.fromkeys(TOKENS, 0)
@@ -60,7 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
             mine(connection, GENESIS, [event for token in TOKENS for event in genesis(token)])
 
     def teardown(self) -> None:
-        self.engine.dispose()
+        self.databases.__exit__()
         self.directory.cleanup()
 
     def drawn(self, token_id: int) -> int:
@@ -319,5 +322,11 @@ def mine(connection: Connection, number: int, logs: list[tuple[str, dict[str, Va
     confirm_holds(connection, confirmed_block=number, changed_tokens=changed)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+class PostgresMachine(LedgerMachine):
+    kind = POSTGRES
+
+
+LedgerMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+PostgresMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
+TestLedgerOnPostgres = needs_postgres(PostgresMachine.TestCase)

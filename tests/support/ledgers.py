@@ -1,16 +1,22 @@
-"""Real ledgers for tests: a migrated SQLite file, filled through the ledger's functions."""
+"""Real ledgers for tests: SQLite files and PostgreSQL databases, filled through the ledger."""
 
+import functools
+import itertools
+import tempfile
 from pathlib import Path
+from typing import Final, Self
 
+import pytest
 from sqlalchemy import Connection, Engine
 
 from contracts.blocks import BlockRef
 from contracts.deployment import Deployment
 from contracts.units import utc_day
-from ledger.engine import open_engine, write
+from ledger.engine import PostgresLimits, open_engine, write
 from ledger.mirror import confirm_holds, load_mirror, save_cursor, save_states
 from ledger.positions import PositionState
 from ledger.schema import bind_deployment, migrate
+from tests.support.postgres import needs_postgres, shared_server
 
 NOW_S = 1_800_000_000
 """A fixed wall clock, some hours before a UTC midnight."""
@@ -28,6 +34,66 @@ DEPLOYMENT = Deployment(
     multicall3="0x" + "a5" * 20,
     vault="0x" + "a6" * 20,
 )
+
+
+SQLITE: Final = "sqlite"
+POSTGRES: Final = "postgresql"
+BOTH: Final = (SQLITE, pytest.param(POSTGRES, marks=needs_postgres))
+"""The parameters of a fixture whose tests run on both."""
+
+
+class Databases:
+    """Databases of one kind for one test, SQLite's in ``folder``. A context manager."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._engines: list[Engine] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            engine.dispose()
+
+    def create(self) -> str:
+        """Return the URL of an empty database."""
+        if self.kind == POSTGRES:
+            return shared_server().create_database()
+        return f"sqlite:///{self._folder / f'ledger-{next(self._numbers)}.sqlite3'}"
+
+    def open(self, url: str, *, limits: PostgresLimits | None = None) -> Engine:
+        """Open a database until the end of the test."""
+        engine = open_engine(url, limits=limits)
+        self._engines.append(engine)
+        return engine
+
+    def open_ledger(self, *, limits: PostgresLimits | None = None) -> Engine:
+        """Open a migrated ledger of its own, bound to ``DEPLOYMENT``."""
+        if self.kind == POSTGRES:
+            return self.open(shared_server().create_copy(prepare_ledger), limits=limits)
+        path = self._folder / f"ledger-{next(self._numbers)}.sqlite3"
+        path.write_bytes(_empty_sqlite_ledger())
+        return self.open(f"sqlite:///{path}", limits=limits)
+
+
+@functools.cache
+def _empty_sqlite_ledger() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite3"
+        prepare_ledger(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+def prepare_ledger(url: str) -> None:
+    """Give an empty database the schema, bound to ``DEPLOYMENT``."""
+    engine = open_engine(url)
+    migrate(engine)
+    with write(engine) as connection:
+        bind_deployment(connection, DEPLOYMENT)
+    engine.dispose()
 
 
 def make_ledger(path: Path) -> Engine:

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.bindings import load_abi
-from contracts.events import EVENTS, EventSpec, UnknownEvent, decode_args
+from contracts.events import (
+    EVENTS,
+    ChainEvent,
+    EventSpec,
+    UnknownEvent,
+    cut_log,
+    decode_args,
+    decode_words,
+    encode_words,
+)
 
 ABI_NAMES = {
     "position": "YieldFundedPosition",
@@ -63,6 +72,12 @@ def test_decode_args__anything_eth_abi_encodes__comes_back(data: st.DataObject) 
     args = {field.name: data.draw(VALUES[field.type]) for field in spec.fields}
     topics, body = encoded(spec, args)
     assert decode_args(spec.contract, topics, body) == (spec, args)
+    # The words that are stored are the log's own, and make the same event again.
+    event = ChainEvent(spec.contract, spec.name, args, 1, "0x01", 2, "0x02", 3)
+    _, words = cut_log(spec.contract, topics, body)
+    assert encode_words(event) == words
+    assert words.hex() == "".join(topic[2:] for topic in topics[1:]) + body[2:]
+    assert decode_words(spec.contract, spec.name, words) == args
 
 
 def test_decode_args__unknown_topic_or_bad_length__raises() -> None:
@@ -75,6 +90,7 @@ def test_decode_args__unknown_topic_or_bad_length__raises() -> None:
         (["0x" + "00" * 32], body),
         (topics[:-1], body),
         (topics, body + "00"),
+        ([*topics[:-1], "0x" + "zz" * 32], body),
     ):
         with pytest.raises(UnknownEvent):
             decode_args(spec.contract, bad_topics, bad_body)

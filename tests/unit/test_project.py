@@ -1,10 +1,18 @@
 """``indexer.project``: what each event does to a position, across days and expiries."""
 
+from dataclasses import replace
+
 import pytest
 
 from contracts.events import ChainEvent, Value
 from contracts.units import SECONDS_PER_DAY
-from indexer.project import UnexpectedEvent, project, project_all
+from indexer.project import (
+    EventMissing,
+    UnexpectedEvent,
+    project,
+    project_all,
+    project_range,
+)
 from ledger.positions import PositionState, get_allowance
 
 NOON_S = 20_000 * SECONDS_PER_DAY + 12 * 3600
@@ -12,11 +20,11 @@ OWNER = "0x" + "11" * 20
 VAULT = "0x" + "22" * 20
 
 
-def event(name: str, at_s: int = NOON_S, **args: Value) -> ChainEvent:
+def event(name: str, at_s: int = NOON_S, *, token_id: int = 0, **args: Value) -> ChainEvent:
     return ChainEvent(
         contract="position",
         name=name,
-        args={"tokenId": 0, **args},
+        args={"tokenId": token_id, **args},
         block_number=1,
         block_hash="0x01",
         block_timestamp_s=at_s,
@@ -136,3 +144,43 @@ def test_project__epoch_bump__keeps_the_hold() -> None:
         event("KeyEpochBumped", keyEpoch=1),
     )
     assert (state.key_epoch, state.hold_usdc) == (1, 5)
+
+
+CREDITED = event("YieldCredited", amount=1_000, creditedAfter=1_000)
+HELD = event("HoldPlaced", requested=400, granted=400, expiresAt=NOON_S + 7200, keyEpoch=0)
+
+
+@pytest.mark.parametrize(
+    "after_a_gap",
+    [
+        event("YieldCredited", amount=5, creditedAfter=1_006),
+        event("Settled", batchId="0x01", cost=100, spentAfter=101),
+        event("Settled", batchId="0x01", cost=401, spentAfter=401),
+        event("UnspentYieldWithdrawn", owner=OWNER, assets=5, withdrawnAfter=6),
+        event("KeyEpochBumped", keyEpoch=2),
+    ],
+)
+def test_project__total_that_does_not_follow__an_event_is_missing(after_a_gap: ChainEvent) -> None:
+    with pytest.raises(EventMissing, match=after_a_gap.name):
+        fold(CREDITED, HELD, after_a_gap)
+
+
+def test_project__a_state__is_left_as_it_was() -> None:
+    state = fold(CREDITED)
+    before = replace(state)
+    after = project(state, HELD)
+    assert after is not None
+    assert (state, after.hold_usdc) == (before, 400)
+
+
+def test_project_range__several_positions__as_one_by_one() -> None:
+    minted_too = [
+        event("PositionMinted", token_id=1, owner=OWNER, modelTier=1, dailySmoothingBps=1),
+        event("KeyEpochBumped", token_id=1, keyEpoch=1),
+    ]
+    states = {0: fold(CREDITED), 7: replace(fold(), token_id=7)}
+    before = {token_id: replace(state) for token_id, state in states.items()}
+    swept = event("Swept", treasury=OWNER, amount=3)._replace(args={"treasury": OWNER, "amount": 3})
+    changed = project_range(states, [HELD, minted_too[0], swept, minted_too[1]])
+    assert changed == {0: project(states[0], HELD), 1: project_all(minted_too)}
+    assert states == before

@@ -1,0 +1,130 @@
+"""Whether a wallet signed a text: EIP-191, by ecrecover, ERC-1271 or ERC-6492.
+
+Contract wallets are asked by one ``eth_call`` against the newest block: a signer that was removed
+counts as removed at once. Nothing is ever executed.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_account import Account
+from eth_account.messages import SignableMessage, defunct_hash_message, encode_defunct
+from eth_keys.exceptions import BadSignature
+from eth_utils.address import to_checksum_address
+from eth_utils.exceptions import ValidationError
+from web3 import Web3
+
+from contracts.chain import translated
+from contracts.errors import Reverted
+
+SIGNATURE_BYTES_MAX: Final = 8_192
+CALL_GAS: Final = 5_000_000
+
+ERC1271_MAGIC: Final = bytes.fromhex("1626ba7e")
+ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
+_AGGREGATE3: Final = bytes.fromhex("82ad56cb")  # aggregate3((address,bool,bytes)[])
+_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """An ERC-6492 signature, unwrapped: how its wallet would be deployed, and the inner one."""
+
+    factory: str
+    factory_data: bytes
+    signature: bytes
+
+
+def parse_signature(text: str) -> bytes | None:
+    """Return the bytes of a 0x-prefixed signature, or None if it is not one.
+
+    An empty one may be right: a Safe that approved the message on chain wants none.
+    """
+    if len(text) > 2 + 2 * SIGNATURE_BYTES_MAX or _HEX.fullmatch(text) is None:
+        return None
+    return bytes.fromhex(text[2:])
+
+
+def recover_signer(message: SignableMessage, signature: bytes) -> str | None:
+    """Return the address that signed, lower case, or None. ``v`` may be 0, 1, 27 or 28."""
+    if len(signature) != 65 or signature[64] not in (0, 1, 27, 28):
+        return None
+    normalised = signature[:64] + bytes([signature[64] % 27 + 27])
+    try:
+        signer: str = Account.recover_message(message, signature=normalised)
+    except (BadSignature, ValidationError, ValueError):
+        return None
+    return signer.lower()
+
+
+def unwrap_counterfactual(signature: bytes) -> Counterfactual | None:
+    """Return the parts of an ERC-6492 signature; None if they are malformed."""
+    try:
+        factory, data, inner = decode(
+            ["address", "bytes", "bytes"], signature[: -len(ERC6492_SUFFIX)]
+        )
+    except (DecodingError, ValueError, OverflowError):
+        return None
+    return Counterfactual(factory, data, inner)
+
+
+class SignatureChecker:
+    """Checks signatures for one chain. Synchronous: run it in a thread."""
+
+    def __init__(self, web3: Web3, *, multicall3: str) -> None:
+        self._web3 = web3
+        self._multicall3 = multicall3
+
+    def is_signed_by(self, owner: str, text: str, signature: bytes) -> bool:
+        """Tell whether ``owner`` signed ``text``: ERC-6492 suffix, ecrecover, then ERC-1271.
+
+        Raises ``Retryable`` where the node cannot be asked.
+        """
+        message = encode_defunct(text=text)
+        digest = bytes(defunct_hash_message(text=text))
+        if signature.endswith(ERC6492_SUFFIX):
+            unwrapped = unwrap_counterfactual(signature)
+            return unwrapped is not None and self._ask_undeployed(owner, digest, unwrapped)
+        if recover_signer(message, signature) == owner.lower():
+            return True
+        answer = self._call(owner, _encode_question(digest, signature))
+        return _is_magic(answer)
+
+    def _ask_undeployed(self, owner: str, digest: bytes, wrapped: Counterfactual) -> bool:
+        """Ask a wallet before and after its deployment, within one call that changes nothing.
+
+        Multicall3 is the caller of the factory and of the wallet; what the factory does lasts only
+        until the call ends.
+        """
+        question = (to_checksum_address(owner), True, _encode_question(digest, wrapped.signature))
+        deployment = (to_checksum_address(wrapped.factory), True, wrapped.factory_data)
+        calls = encode(["(address,bool,bytes)[]"], [[question, deployment, question]])
+        answer = self._call(self._multicall3, _AGGREGATE3 + calls)
+        try:
+            (results,) = decode(["(bool,bytes)[]"], answer)
+        except (DecodingError, ValueError, OverflowError):
+            return False
+        asked = [results[index] for index in (0, 2) if index < len(results)]
+        return any(success and _is_magic(data) for success, data in asked)
+
+    def _call(self, to: str, data: bytes) -> bytes:
+        call: Any = {"to": to_checksum_address(to), "data": "0x" + data.hex(), "gas": CALL_GAS}
+        try:
+            with translated():
+                # A wallet must not send us to URLs of its choice (EIP-3668).
+                return bytes(self._web3.eth.call(call, "latest", ccip_read_enabled=False))
+        except Reverted:
+            return b""
+
+
+def _encode_question(digest: bytes, signature: bytes) -> bytes:
+    # isValidSignature(bytes32,bytes); its selector is also its magic answer.
+    return ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, signature])
+
+
+def _is_magic(answer: bytes) -> bool:
+    # A short or padded answer is not one: an address without code answers with nothing.
+    return len(answer) >= 32 and answer[:32] == ERC1271_MAGIC + bytes(28)
