@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check bench-gas bench-indexer fuzz mutants format lock clean
+.PHONY: help setup demo up test test-all check bench-gas bench-keeper bench-indexer bench-market bench-proxy fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,15 @@ bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/perfor
 bench-indexer: setup ## the indexer beside its limit, a plain script and Ponder (docs/performance.md)
 	@$(BIN)/python -m scripts.bench_indexer
 
+bench-market: setup ## routing decisions over 10 to 100,000 offers, and what the market adds to a request
+	@$(BIN)/python -m scripts.bench_market
+
+bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey (docs/performance.md). ARGS="--rounds 5"
+	@$(BIN)/python -m scripts.bench_proxy $(ARGS)
+
+bench-keeper: setup ## gas per settled request, and the keeper's cost of many positions. ARGS=--positions=100000
+	@$(BIN)/python -m scripts.bench_keeper $(ARGS)
+
 fuzz: setup ## long random play against the contracts. EXAMPLES=5000 games for each machine
 	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/test_contracts.py
 
@@ -61,4 +70,5 @@ lock: setup ## pin every dependency anew, with hashes
 
 clean: ## remove everything that was installed, compiled or run here
 	rm -rf .venv node_modules .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache .hypothesis bench/node_modules bench/results *.egg-info
+		.import_linter_cache .hypothesis bench/node_modules bench/*/node_modules bench/results \
+		tests/e2e/sdk/node_modules *.egg-info

@@ -222,11 +222,15 @@ class ChainPool(ChainReader):
 
     def read_raw(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
         """Return one endpoint's answers, all of one batch; with a quorum, as so many give them."""
-        return self._read(
+        answers = self._read(
             lambda reader: reader.transport.request_batch(calls),
             key=lambda answers: tuple(map(_raw_essence, answers)),
             can_shrink=True,
         )
+        for answer in answers:
+            if isinstance(answer, (NodeUnavailable, NodeRefused)):
+                self._listener(self._current.name, answer.failure, str(answer))
+        return answers
 
     # ---------------------------------------------------------------------------- one after another
 

@@ -1,4 +1,4 @@
-"""``python -m indexer [rebuild]``."""
+"""``python -m indexer [rebuild | verify]``."""
 
 import sys
 

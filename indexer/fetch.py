@@ -245,6 +245,32 @@ class EventSource:
             raise _moved()
         return logs
 
+    def fetch_range_events(self, first: int, last: int) -> Events:
+        """Read a range's events afresh, from another endpoint if possible.
+
+        Raises ``RangeRefused`` or ``BodyTooLarge`` where a shorter one may be answered.
+        """
+        reader = self.reader.second() or self.reader
+        try:
+            return self._fetch_range_events(reader, first, last)
+        except (RangeRefused, BodyTooLarge):
+            raise
+        except (NodeUnavailable, NodeRefused) as error:
+            if reader is self.reader:
+                raise
+            self._note(error.failure, str(error))
+            return self._fetch_range_events(self.reader, first, last)
+
+    def _fetch_range_events(self, reader: ChainReader, first: int, last: int) -> Events:
+        _, logs = reader.fetch_range(first, last, self._addresses)
+        timeless = sorted({log.block_number for log in logs if log.block_timestamp_s is None})
+        headers: dict[int, BlockRef] = {}
+        for number, header in zip(timeless, reader.fetch_headers(timeless), strict=True):
+            if header is None:
+                raise NotYet(f"no block {number}", failure=Failure.UNKNOWN_BLOCK)
+            headers[number] = header
+        return self.decode(logs, headers)
+
     def prove(self, block_hash: str, logs: list[RawLog]) -> None:
         """Keep these logs as the block's own, for when it is mirrored again."""
         while len(self._proven) >= PROVEN_MAX:

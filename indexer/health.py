@@ -28,6 +28,10 @@ class HealthReport:
     mirrored_number: int
     observed_at_s: int
     """Wall clock when the mirror last was at the agreed head; 0 before that."""
+    is_leader: bool
+    """False on standby: another process mirrors into this ledger."""
+    takeovers: int
+    """How often this process began to lead."""
 
     @property
     def lag_blocks(self) -> int:
@@ -51,6 +55,8 @@ class Health:
     _head_number: int = 0
     _mirrored_number: int = 0
     _observed_at_s: int = 0
+    _is_leader: bool = False
+    _takeovers: int = 0
 
     def report(self) -> HealthReport:
         """Return the counters as they are now."""
@@ -64,6 +70,8 @@ class Health:
                 head_number=self._head_number,
                 mirrored_number=self._mirrored_number,
                 observed_at_s=self._observed_at_s,
+                is_leader=self._is_leader,
+                takeovers=self._takeovers,
             )
 
     def note_failure(self, endpoint: str, failure: Failure, detail: str) -> None:
@@ -94,3 +102,12 @@ class Health:
             self._head_number = head_number
             self._mirrored_number = mirrored_number
             self._observed_at_s = max(self._observed_at_s, observed_at_s)
+
+    def note_leadership(self, leads: bool) -> None:
+        """Note whether this process mirrors or stands by; a change is logged."""
+        with self._lock:
+            changed = leads != self._is_leader
+            self._is_leader = leads
+            self._takeovers += changed and leads
+        if changed:
+            log.info("leading" if leads else "standing_by")

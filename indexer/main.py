@@ -2,7 +2,9 @@
 
 import random
 import signal
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,8 +20,10 @@ from contracts.pool import ChainPool
 from contracts.transport import HttpTransport
 from indexer.heads import HeadsListener
 from indexer.health import Health
+from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import Follower, Outcome, forget
+from indexer.verify import Difference, find_differences
 from ledger.engine import open_engine, read, write
 from ledger.leadership import Leadership
 from ledger.logs import configure_logs
@@ -119,11 +123,18 @@ def run(settings: IndexerSettings, stop: threading.Event, *, health: Health | No
         url = settings.heads_url.get_secret_value()
         heads = HeadsListener(url, name=mask_url(url), wake=wake, health=health)
         heads.start()
+    close_metrics: Callable[[], None] | None = None
     try:
+        if settings.metrics_port:
+            close_metrics = serve_metrics(
+                health, host=settings.metrics_host, port=settings.metrics_port
+            )
         _loop(settings, stop, wake, heads, health)
     finally:
         if heads is not None:
             heads.close()
+        if close_metrics is not None:
+            close_metrics()
 
 
 def _pass_on(stop: threading.Event, wake: threading.Event) -> None:
@@ -148,7 +159,14 @@ def _loop(
                 if parts is None or leadership is None:
                     parts = build(settings, health)
                     leadership = Leadership(parts.engine, "indexer")
-                if not leadership.acquire():
+                was_leading = health.report().is_leader
+                leads = leadership.acquire()
+                health.note_leadership(leads)
+                if not leads:
+                    if was_leading:
+                        # Another process has led meanwhile: what this one remembers is out of date.
+                        parts.close()
+                        parts = leadership = None
                     stop.wait(STANDBY_S)
                     continue
                 outcome = parts.follower.converge(None if heads is None else heads.take_hint())
@@ -192,6 +210,16 @@ def rebuild(settings: IndexerSettings) -> None:
         parts.close()
 
 
+def verify(settings: IndexerSettings) -> Iterator[Difference]:
+    """Yield every mirrored value that is not what the contracts say at the mirrored block."""
+    parts = build(settings, Health())
+    try:
+        deployment = load_deployment(settings.deployment_file)
+        yield from find_differences(parts.engine, parts.pool, deployment)
+    finally:
+        parts.close()
+
+
 def check_history(engine: Engine, reader: ChainReader, deployment: Deployment) -> None:
     """Check that the node still shows the oldest block of which events are mirrored.
 
@@ -218,9 +246,24 @@ def check_history(engine: Engine, reader: ChainReader, deployment: Deployment) -
         )
 
 
+def print_differences(settings: IndexerSettings) -> int:
+    """Write what ``verify`` finds to stdout, a line each; return 1 if it found something."""
+    count = 0
+    for difference in verify(settings):
+        count += 1
+        sys.stdout.write(f"{difference}\n")
+    return 1 if count else 0
+
+
 def main(arguments: tuple[str, ...] = ()) -> int:
-    """Run the indexer, or ``rebuild`` its rows. Return 0, or 2 where a person must act."""
+    """Run the indexer, ``rebuild`` its rows or ``verify`` them.
+
+    Return 0, 1 where ``verify`` found a difference, or 2 where a person must act.
+    """
     configure_logs()
+    if arguments not in ((), ("rebuild",), ("verify",)):
+        sys.stderr.write("usage: current indexer [rebuild | verify]\n")
+        return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -228,9 +271,12 @@ def main(arguments: tuple[str, ...] = ()) -> int:
         settings = IndexerSettings.from_environment()
         if arguments == ("rebuild",):
             rebuild(settings)
+        elif arguments == ("verify",):
+            return print_differences(settings)
         else:
             run(settings, stop)
-    except Fatal as error:
+    except (Fatal, Retryable) as error:
+        # The loop tries again by itself; a single command does not.
         log.error("stopped", error=str(error), kind=type(error).__name__)
         return 2
     return 0

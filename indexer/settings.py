@@ -40,6 +40,13 @@ class IndexerSettings(ProcessSettings):
         default=64, ge=1, le=10_000, description="most blocks followed in one step near the head"
     )
 
+    metrics_port: int = Field(
+        default=0, ge=0, le=65_535, description="port of the Prometheus metrics; 0: off"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="address on which the metrics are served"
+    )
+
     @field_validator("heads_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -18,6 +18,7 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
 from indexer.backfill import Backfill
 from indexer.fetch import EventSource
 from indexer.health import Health
+from indexer.history import HistoryReviewer
 from indexer.project import (
     EventMissing,
     UnexpectedEvent,
@@ -27,6 +28,7 @@ from indexer.project import (
 )
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
+from indexer.verify import Patrol
 from ledger import mirror
 from ledger.batches import close_batch, reopen_batch
 from ledger.engine import read, write
@@ -36,8 +38,22 @@ log = structlog.get_logger("indexer")
 
 ROLLBACK_PATIENCE: Final = 3
 """How many answers in a row must agree that the chain got shorter before it is believed."""
+ROLLBACK_PATIENCE_S: Final = 15.0
+"""How long a head that is merely an older block of ours must stay before that is believed: backends
+lag for seconds, and a chain that only loses blocks is a node's accident. To follow it would give
+revoked keys back; meanwhile the mirror grows stale, and requests are refused."""
 REWIND_HEADERS: Final = 16
 """Headers that are asked for together while the common ancestor is looked for."""
+UNFIT_ANSWERS: Final = frozenset(
+    {
+        Failure.CHAIN_MOVED,
+        Failure.CLAMPED_RANGE,
+        Failure.DUPLICATE_LOG,
+        Failure.MALFORMED,
+        Failure.OTHER_BLOCKS_LOGS,
+    }
+)
+"""What a backfill finds wrong with an answer that its reader took for a good one."""
 IMPOSSIBLE_LOOKS_MAX: Final = 20
 """How often events that the contracts cannot have emitted are read again before that is fatal."""
 
@@ -52,6 +68,8 @@ class Outcome(StrEnum):
     ADVANCED = "advanced"
     NOTHING_NEW = "nothing_new"
     REWOUND = "rewound"
+    LOOKED_BACK = "looked_back"
+    """At the head, and used the time for some of history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +112,31 @@ class Follower:
         self._backfiller = Backfill(
             engine, reader.transport, deployment, range_blocks_max=rules.range_blocks_max
         )
+        self._history = HistoryReviewer(
+            engine,
+            self._source,
+            deployment,
+            self._health,
+            range_blocks_max=rules.range_blocks_max,
+        )
+        self._patrol = Patrol(engine, reader, deployment, self._health)
+        self._is_known_wrong = False
+        self._is_unproven = False
         self._shorter_answers = 0
+        self._shorter_since_s = 0.0
         self._quiet_looks = 0
         self._impossible_looks = 0
+        self._wrong_patrols = 0
 
     @property
     def is_uneasy(self) -> bool:
         """Tell whether the node's last answer contradicts the mirror and wants to be repeated."""
-        return self._shorter_answers > 0
+        return self._shorter_answers > 0 or self._is_known_wrong
+
+    @property
+    def _is_doubted(self) -> bool:
+        """Tell whether the mirror must not look fresh: backfilled and not proven yet, or wrong."""
+        return self._is_known_wrong or self._is_unproven
 
     def close(self) -> None:
         """End what runs in the background. Another step starts it again."""
@@ -122,6 +157,9 @@ class Follower:
             window = mirror.load_window(connection)
         if cursor is None:
             return self._start(head, observed_at_s)
+        if self._is_known_wrong and self._history.is_pending:
+            # What comes next does not fit what is mirrored: nothing goes on before that is right.
+            return self._look_back(window)
         if head.block_hash == cursor.block_hash:
             return self._observe(window, head, observed_at_s)
         self._quiet_looks = 0
@@ -154,15 +192,18 @@ class Follower:
     def _observe(self, window: Sequence[BlockRef], head: Header, observed_at_s: int) -> Outcome:
         """Note that the mirror is at the head, and use the time for a second look."""
         self._shorter_answers = 0
-        with write(self._engine) as connection:
-            mirror.save_observation(
-                connection,
-                block_hash=head.block_hash,
-                head_number=head.number,
-                observed_at_s=observed_at_s,
-            )
+        if not self._is_doubted:
+            with write(self._engine) as connection:
+                mirror.save_observation(
+                    connection,
+                    block_hash=head.block_hash,
+                    head_number=head.number,
+                    observed_at_s=observed_at_s,
+                )
         self._health.note_position(
-            head_number=head.number, mirrored_number=head.number, observed_at_s=observed_at_s
+            head_number=head.number,
+            mirrored_number=head.number,
+            observed_at_s=0 if self._is_doubted else observed_at_s,
         )
         # At once after a block its logs may still be on their way; a moment later they are not.
         self._quiet_looks += 1
@@ -170,7 +211,51 @@ class Follower:
             wrong = self._reviewer.look_soon(window, quiet=self._quiet_looks > 1)
         except (NodeUnavailable, NodeRefused):
             return Outcome.NOTHING_NEW  # noted by the reader; the mirror is right as far as known
-        return Outcome.NOTHING_NEW if wrong is None else self._repair(window, wrong, head)
+        if wrong is not None:
+            return self._repair(window, wrong, head)
+        if not self._history.is_pending and not self._patrol.is_due:
+            return Outcome.NOTHING_NEW
+        try:
+            return self._look_back(window)
+        except (NodeUnavailable, NodeRefused):
+            return Outcome.NOTHING_NEW  # noted by the reader; the next look goes on from here
+
+    def _look_back(self, window: Sequence[BlockRef]) -> Outcome:
+        """Look at some of history again, then at what the contracts say came of it."""
+        if self._history.is_pending:
+            try:
+                self._history.step(window)
+            except (EventMissing, UnexpectedEvent) as error:
+                self._doubt_history(window, error)
+            return Outcome.LOOKED_BACK
+        differing = self._patrol.step()
+        if differing is None:
+            return Outcome.LOOKED_BACK
+        self._is_known_wrong = bool(differing)
+        if not differing:
+            self._is_unproven = False
+            self._impossible_looks = self._wrong_patrols = 0
+            return Outcome.LOOKED_BACK
+        self._patrol.restart()
+        self._wrong_patrols += 1
+        if self._wrong_patrols == 1:
+            # It may be the newest block's logs that are not there yet.
+            self._reviewer.rewound_to(window[0].number)
+        else:
+            self._history.doubt_all(window, differing)
+        return Outcome.NOTHING_NEW
+
+    def _doubt_history(
+        self, window: Sequence[BlockRef], error: EventMissing | UnexpectedEvent
+    ) -> NoReturn:
+        """Look at all of history again; raises ``NotYet``, or ``error`` after too many times."""
+        self._is_known_wrong = True
+        self._impossible_looks += 1
+        if self._impossible_looks >= IMPOSSIBLE_LOOKS_MAX:
+            raise error
+        self._history.doubt_all(window, set())
+        self._patrol.restart()
+        raise NotYet(str(error), failure=Failure.PARTIAL_LOGS) from error
 
     def _follow_shorter(self, window: Sequence[BlockRef], head: Header) -> Outcome:
         """Handle a head that is not above the cursor: a lagging node, or a shorter chain."""
@@ -185,8 +270,17 @@ class Follower:
             self._reader.suspect(lags)
             if other is not None and other.block_hash == tip.block_hash:
                 return Outcome.NOTHING_NEW
+            if self._shorter_answers == 0:
+                self._shorter_since_s = self._clock()
             self._shorter_answers += 1
-            if self._shorter_answers < ROLLBACK_PATIENCE:
+            first = window[0].number
+            is_ours = (
+                head.number >= first and head.block_hash == window[head.number - first].block_hash
+            )
+            waited_s = self._clock() - self._shorter_since_s
+            if self._shorter_answers < ROLLBACK_PATIENCE or (
+                is_ours and waited_s < ROLLBACK_PATIENCE_S
+            ):
                 return Outcome.NOTHING_NEW
         self._shorter_answers = 0
         return self._rewind(window, min(head.number, tip.number - 1), head)
@@ -195,13 +289,33 @@ class Follower:
 
     def _backfill(self, window: Sequence[BlockRef], deep: int, head: Header) -> Outcome:
         """Mirror some of the blocks that are below every reorg that can be taken back."""
-        wrong = self._reviewer.look_before_leaving(window, leaving=window[-1].number)
+        tip = window[-1]
+        try:
+            wrong = self._reviewer.look_before_leaving(window, leaving=tip.number)
+        except NotYet as error:
+            at_tip = None
+            if error.failure is Failure.CHAIN_MOVED:
+                at_tip = self._reader.fetch_header(tip.number)
+            if at_tip is None or at_tip.block_hash == tip.block_hash:
+                raise
+            return self._rewind(window, tip.number - 1, head)
         if wrong is not None:
             return self._repair(window, wrong, head)
-        reached = self._backfiller.step(window[-1], deep, head)
+        try:
+            reached = self._backfiller.step(tip, deep, head)
+        except (EventMissing, UnexpectedEvent) as error:
+            self._health.note_failure("any", Failure.PARTIAL_LOGS, str(error))
+            self._doubt_history(window, error)
+        except NodeUnavailable as error:
+            if error.failure in UNFIT_ANSWERS:
+                self._reader.suspect(error)
+            raise
         if reached is None:
-            return self._rewind(window, window[-1].number - 1, head)
+            return self._rewind(window, tip.number - 1, head)
         self._reviewer.skip_to(reached.number)
+        self._history.note_backfilled(tip.number + 1, reached.number)
+        self._patrol.restart()
+        self._is_unproven = True
         self._health.note_position(
             head_number=head.number, mirrored_number=reached.number, observed_at_s=0
         )
@@ -240,7 +354,6 @@ class Follower:
             self._append(window, linked[: len(found)], found, head, observed_at_s)
         except (EventMissing, UnexpectedEvent) as error:
             return self._find_missing(window, linked[: len(found)], head, error)
-        self._impossible_looks = 0
         return Outcome.ADVANCED
 
     def _fetch_next(self, tip: BlockRef, head: Header) -> list[Header]:
@@ -268,10 +381,10 @@ class Follower:
         at_head = blocks[-1].block_hash == head.block_hash
         with write(self._engine) as connection:
             before_s = 0 if (now := mirror.load_mirror(connection)) is None else now.observed_at_s
-            seen_s = observed_at_s if at_head else before_s
+            seen_s = observed_at_s if at_head and not self._is_doubted else before_s
             tip_hash = window[-1].block_hash
             self._write(connection, tip_hash, blocks, events, head, observed_at_s=seen_s)
-        self._note_advance(blocks, len(events), head, observed_at_s if at_head else 0)
+        self._note_advance(blocks, len(events), head, seen_s if at_head else 0)
 
     def _note_advance(
         self, blocks: Sequence[BlockRef], events: int, head: Header, observed_at_s: int
@@ -307,10 +420,7 @@ class Follower:
         wrong = self._reviewer.find_wrong(window, first=window[0].number, last=window[-1].number)
         if wrong is not None:
             return self._repair(window, wrong, head)
-        self._impossible_looks += 1
-        if self._impossible_looks >= IMPOSSIBLE_LOOKS_MAX:
-            raise error
-        raise NotYet(str(error), failure=Failure.PARTIAL_LOGS) from error
+        self._doubt_history(window, error)
 
     def _repair(self, window: Sequence[BlockRef], wrong: BlockRef, head: Header) -> Outcome:
         """Take back a block that is mirrored wrongly, and all above it, to mirror it again."""

@@ -1,30 +1,87 @@
-"""How long a position whose harvest is due but fails, or is not worth it, is left alone.
+"""How long what fails, or is not worth it, is left alone. Pure, but for the memory of ``Backoff``.
 
-Kept in memory only: after a restart everything due is looked at once more, which is harmless.
+What is remembered of a due harvest is in the ledger: a keeper that runs once an hour, or whose
+thousands of poor positions are all due, must not look at the same ones every time.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
+
+from contracts.units import mul_div_up
+from keeper.decide import get_harvest_worth_usdc
+from keeper.facts import HarvestQuote, HarvestRest, Rules, Snapshot
+
+T = TypeVar("T")
 
 REST_DOUBLINGS_MAX: Final = 6
 
 
-class HarvestBackoff:
-    """When each unpromising position may be looked at again. Rests grow with failures in a row."""
+def get_rest_s(rest_s: int, *, failures: int) -> int:
+    """Return a rest that doubles with each failure in a row before this one, up to a bound."""
+    return rest_s << min(failures, REST_DOUBLINGS_MAX)
+
+
+def decide_rests(snapshot: Snapshot, chosen: Iterable[int], rules: Rules) -> list[HarvestRest]:
+    """Return when each due position of a snapshot is looked at again, ascending by token id.
+
+    ``chosen``: the positions that are harvested now. A success moves their due time by itself, once
+    it is mirrored. All times are the chain's.
+    """
+    sent = set(chosen)
+    worth_usdc = get_harvest_worth_usdc(snapshot, rules)
+    rests: list[HarvestRest] = []
+    for quote in snapshot.harvests:
+        failures = quote.failures if quote.is_suspect else 0
+        if quote.token_id in sent:
+            rest_s = get_rest_s(rules.harvest_recheck_s, failures=failures)
+            failures += quote.is_suspect
+        elif quote.credited_usdc >= worth_usdc:
+            rest_s = 0  # no room this time
+        else:
+            rest_s = _predict_rest_s(quote, snapshot, rules, worth_usdc=worth_usdc)
+        rests.append(HarvestRest(quote.token_id, snapshot.mirrored_at_s + rest_s, failures))
+    for quote in snapshot.harvests_refused:
+        rest_s = get_rest_s(rules.harvest_recheck_s, failures=quote.failures)
+        look_at_s = snapshot.mirrored_at_s + rest_s
+        rests.append(HarvestRest(quote.token_id, look_at_s, quote.failures + 1))
+    return sorted(rests, key=lambda rest: rest.token_id)
+
+
+def _predict_rest_s(
+    quote: HarvestQuote, snapshot: Snapshot, rules: Rules, *, worth_usdc: int
+) -> int:
+    """Return in how long the yield, growing as it did so far, will be worth a harvest.
+
+    It may grow faster, so that a rest is never longer than what has passed since the last harvest
+    or than the age at which it is made at a loss.
+    """
+    now_s = snapshot.mirrored_at_s
+    grown_s = max(0, now_s - quote.last_harvest_at_s)
+    rest_s = min(grown_s, rules.harvest_max_age_s)
+    if quote.credited_usdc > 0:
+        missing_usdc = worth_usdc - quote.credited_usdc
+        rest_s = min(rest_s, mul_div_up(grown_s, missing_usdc, quote.credited_usdc))
+    if quote.credited_usdc >= rules.harvest_min_usdc:
+        rest_s = min(rest_s, max(0, quote.due_at_s + rules.harvest_max_age_s - now_s))
+    return max(rules.harvest_recheck_s, rest_s)
+
+
+class Backoff(Generic[T]):
+    """When each thing that failed may be tried again. Rests grow with failures in a row."""
 
     def __init__(self, *, rest_s: int) -> None:
         self._rest_s = rest_s
-        self._resting: dict[int, tuple[int, int]] = {}
+        self._resting: dict[T, tuple[int, int]] = {}
 
-    def resting(self, *, now_s: int) -> frozenset[int]:
-        """Return the positions to leave alone now."""
-        return frozenset(t for t, (until_s, _) in self._resting.items() if now_s < until_s)
+    def resting(self, *, now_s: int) -> frozenset[T]:
+        """Return what to leave alone now."""
+        return frozenset(key for key, (until_s, _) in self._resting.items() if now_s < until_s)
 
-    def defer(self, token_id: int, *, now_s: int) -> None:
-        """Look again after one rest: it is harvested now, or not worth it yet."""
-        self._resting[token_id] = (now_s + self._rest_s, 0)
+    def fail(self, key: T, *, now_s: int) -> None:
+        """Leave it alone for a rest that doubles with each failure in a row."""
+        _, failures = self._resting.get(key, (0, 0))
+        self._resting[key] = (now_s + get_rest_s(self._rest_s, failures=failures), failures + 1)
 
-    def fail(self, token_id: int, *, now_s: int) -> None:
-        """Look again after a rest that doubles with each failure in a row."""
-        _, failures = self._resting.get(token_id, (0, 0))
-        rest_s = self._rest_s * 2 ** min(failures, REST_DOUBLINGS_MAX)
-        self._resting[token_id] = (now_s + rest_s, failures + 1)
+    def succeed(self, key: T) -> None:
+        """Forget its failures."""
+        self._resting.pop(key, None)

@@ -17,17 +17,23 @@ log = structlog.get_logger("keeper")
 class Rounds:
     """Runs ``tick`` and remembers what ended it for good."""
 
-    def __init__(self, tick: Callable[[], Report], stop: threading.Event) -> None:
+    def __init__(
+        self, tick: Callable[[], Report], lead: Callable[[], bool], stop: threading.Event
+    ) -> None:
         self._tick = tick
+        self._lead = lead
+        self._was_leading: bool | None = None
         self._stop = stop
         self._failures = 0
         self.fatal: Exception | None = None
 
     def run_one(self) -> None:
-        """Make one round. A failure to reach node or ledger is for the next one to try again."""
+        """Make one round, if we lead. What cannot be reached is for the next one to try again."""
         if self._stop.is_set():
             return
         try:
+            if not self._may_go_on():
+                return
             report = self._tick()
         except Retryable as error:
             self._failures += 1
@@ -50,17 +56,29 @@ class Rounds:
                 leases_voided=report.leases_voided,
             )
 
+    def _may_go_on(self) -> bool:
+        leads = self._lead()
+        if leads != self._was_leading:
+            self._was_leading = leads
+            log.info("leading" if leads else "standing_by")
+        return leads
+
 
 def run_daemon(
-    tick: Callable[[], Report], *, poll_interval_s: float, stop: threading.Event
+    tick: Callable[[], Report],
+    *,
+    lead: Callable[[], bool],
+    poll_interval_s: float,
+    stop: threading.Event,
 ) -> None:
     """Make rounds, never two at once, until ``stop`` is set; a round that runs is finished first.
 
-    Raises what ended the rounds for good.
+    ``lead`` tries to win or keep the keeper's lock; without it a round is left out. Raises what
+    ended the rounds for good.
     """
     # A round that takes longer than the interval is no news.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    rounds = Rounds(tick, stop)
+    rounds = Rounds(tick, lead, stop)
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
         rounds.run_one,

@@ -23,6 +23,7 @@ from keeper.facts import (
     HarvestQuote,
     HoldItem,
     Kind,
+    PayoutItem,
     PositionFacts,
     Rules,
     SettleItem,
@@ -51,6 +52,7 @@ def decide(snapshot: Snapshot, rules: Rules) -> list[Action]:
         Action(Kind.HOLD, tuple(_most_urgent(holds, _HOLD_URGENCY, rules.items_max))),
         Action(Kind.HARVEST, tuple(_decide_harvests(snapshot, rules))),
         Action(Kind.SWEEP, tuple(_decide_sweep(snapshot, rules))),
+        Action(Kind.PAYOUT, tuple(_decide_payouts(snapshot, rules))),
     ]
     return [action for action in actions if action.items]
 
@@ -76,7 +78,8 @@ def decide_settle(facts: PositionFacts, rules: Rules, *, now_s: int) -> SettleIt
         reason = "age"
     else:
         return None
-    return SettleItem(facts.token_id, facts.state.hold_usdc, reason)
+    limit_usdc = facts.state.hold_usdc
+    return SettleItem(facts.token_id, limit_usdc, reason, min(facts.posted_usdc, limit_usdc))
 
 
 def _is_expiring(facts: PositionFacts, rules: Rules, *, left_s: int, now_s: int) -> bool:
@@ -219,7 +222,11 @@ def _decide_harvests(snapshot: Snapshot, rules: Rules) -> list[HarvestItem]:
         and (item := decide_harvest(quote, snapshot, rules)) is not None
     ]
     items.sort(key=lambda item: (-item.credited_usdc, item.token_id))
-    return items[: rules.harvest_items_max]
+    # One that fails in its block may burn the gas of all behind it: it goes last, and one at most.
+    suspects = {quote.token_id for quote in snapshot.harvests if quote.is_suspect}
+    sound = [item for item in items if item.token_id not in suspects]
+    doubted = [item for item in items if item.token_id in suspects][:1]
+    return [*sound[: rules.harvest_items_max - len(doubted)], *doubted]
 
 
 def decide_harvest(quote: HarvestQuote, snapshot: Snapshot, rules: Rules) -> HarvestItem | None:
@@ -230,12 +237,17 @@ def decide_harvest(quote: HarvestQuote, snapshot: Snapshot, rules: Rules) -> Har
     waited_s = snapshot.now_s - quote.due_at_s
     if waited_s < 0 or quote.credited_usdc < max(rules.harvest_min_usdc, HARVEST_MIN_USDC):
         return None
-    worth_usdc = mul_div_up(snapshot.harvest_gas_usdc, rules.harvest_margin_bps, BPS_ONE)
-    if quote.credited_usdc >= worth_usdc:
+    if quote.credited_usdc >= get_harvest_worth_usdc(snapshot, rules):
         return HarvestItem(quote.token_id, quote.credited_usdc, "due")
     if waited_s >= rules.harvest_max_age_s:
         return HarvestItem(quote.token_id, quote.credited_usdc, "age")
     return None
+
+
+def get_harvest_worth_usdc(snapshot: Snapshot, rules: Rules) -> int:
+    """Return the least that a harvest must credit to be made while it is not old (1e-6 USDC)."""
+    worth_usdc = mul_div_up(snapshot.harvest_gas_usdc, rules.harvest_margin_bps, BPS_ONE)
+    return max(worth_usdc, rules.harvest_min_usdc, HARVEST_MIN_USDC)
 
 
 def _decide_sweep(snapshot: Snapshot, rules: Rules) -> list[SweepItem]:
@@ -249,17 +261,46 @@ def _decide_sweep(snapshot: Snapshot, rules: Rules) -> list[SweepItem]:
     return []
 
 
+def _decide_payouts(snapshot: Snapshot, rules: Rules) -> list[PayoutItem]:
+    """Pay what is payable, the oldest first, once there is enough of it or it has waited.
+
+    Never more than the treasury has: the contract refuses a batch that it cannot pay in full. One
+    that is too large for what is left waits, without holding up the smaller ones behind it.
+    """
+    if Kind.PAYOUT in snapshot.kinds_in_flight:
+        return []
+    payable = sorted(
+        (p for p in snapshot.payouts if (Kind.PAYOUT, p.payout_id) not in snapshot.resting),
+        key=lambda payout: (payout.payable_at_s, payout.payout_id),
+    )
+    if not payable:
+        return []
+    if sum(payout.amount_usdc for payout in payable) >= rules.payout_amount_usdc:
+        reason = "amount"
+    elif snapshot.now_s - payable[0].payable_at_s >= rules.payout_max_age_s:
+        reason = "age"
+    else:
+        return []
+    left_usdc = snapshot.treasury_usdc
+    items: list[PayoutItem] = []
+    for payout in payable[: rules.items_max]:
+        if payout.amount_usdc <= left_usdc:
+            left_usdc -= payout.amount_usdc
+            items.append(PayoutItem(payout.payout_id, payout.payee, payout.amount_usdc, reason))
+    return items
+
+
 def _free_of(snapshot: Snapshot, kind: Kind) -> Iterable[PositionFacts]:
     """Return the positions without a settlement or hold on its way.
 
     Both change the live hold, so either one's outcome must be mirrored before ``kind`` is decided.
     """
     assert kind in (Kind.SETTLE, Kind.HOLD)
-    for facts in snapshot.positions:
-        token_id = facts.token_id
-        moving = {(Kind.SETTLE, token_id), (Kind.HOLD, token_id)}
-        if snapshot.in_flight.isdisjoint(moving):
-            yield facts
+    left_alone = {token_id for other, token_id in snapshot.resting if other is kind}
+    left_alone.update(
+        token_id for other, token_id in snapshot.in_flight if other in (Kind.SETTLE, Kind.HOLD)
+    )
+    return (facts for facts in snapshot.positions if facts.token_id not in left_alone)
 
 
 def _most_urgent(items: Sequence[T | None], urgency: Sequence[str], count_max: int) -> list[T]:

@@ -6,11 +6,15 @@
     ├── Retryable
     │   ├── OutcomeUnknown       a transaction was sent and is in no block yet
     │   ├── GasPriceOverBound    the base fee is above what the settings allow
-    │   └── MirrorStale          the mirror is too old, or not of the chain that our node knows
+    │   ├── MirrorStale          the mirror is too old, or not of the chain that our node knows
+    │   ├── EndpointsDisagree    too few endpoints say the same to act on it
+    │   ├── LeadershipLost       another keeper may be at work by now
+    │   └── SigningFailed        the vault of keys did not sign
     ├── Rejected
     │   └── ActionFailed         an action reverted, or its nonce was used by somebody else
     └── Fatal
         ├── KeyMissing           nothing to sign with
+        ├── KeyUnreadable        a key is configured that cannot be used
         └── LockHeld             another keeper works on this ledger
 """
 
@@ -29,6 +33,18 @@ class MirrorStale(Retryable):
     """The mirror cannot be acted on: too old, empty, or of a block that our node does not know."""
 
 
+class EndpointsDisagree(Retryable):
+    """Too few endpoints say the same to do what cannot be undone; nothing is done."""
+
+
+class LeadershipLost(Retryable):
+    """The session that holds the keeper's lock is gone; nothing is sent until it is won again."""
+
+
+class SigningFailed(Retryable):
+    """The vault of keys did not answer, or with no signature of ours; nothing is signed."""
+
+
 class ActionFailed(Rejected):
     """An intent ended without its effect. ``reason`` is the contract's own where there is one."""
 
@@ -40,6 +56,10 @@ class ActionFailed(Rejected):
 
 class KeyMissing(Fatal):
     """There is no private key to sign with."""
+
+
+class KeyUnreadable(Fatal):
+    """A key is configured that cannot be used. Shows nothing of it."""
 
 
 class LockHeld(Fatal):

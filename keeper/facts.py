@@ -5,7 +5,7 @@ whichever is ahead: a hold must not be thought alive because one of them lags.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -28,6 +28,7 @@ class Kind(StrEnum):
     HOLD = "hold"
     HARVEST = "harvest"
     SWEEP = "sweep"
+    PAYOUT = "payout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,31 @@ class HarvestQuote:
     token_id: int
     due_at_s: int
     credited_usdc: int
+    """0 also where the trial failed."""
+    last_harvest_at_s: int = 0
+    failures: int = 0
+    """How often in a row it failed, tried or sent."""
+    is_suspect: bool = False
+    """It was sent since its last success: it fails in its block although it does not when tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class HarvestRest:
+    """When a due position is looked at again, and what is remembered until then."""
+
+    token_id: int
+    look_at_s: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutFacts:
+    """One payout that the market has made payable and no batch pays yet."""
+
+    payout_id: str
+    payee: str
+    amount_usdc: int
+    payable_at_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +96,26 @@ class Snapshot:
     block_number: int
     block_hash: str
     now_s: int
+    mirrored_at_s: int = 0
+    """The block's own time."""
     positions: tuple[PositionFacts, ...] = ()
     harvests: tuple[HarvestQuote, ...] = ()
+    harvests_refused: tuple[HarvestQuote, ...] = ()
+    """Due positions whose harvest failed when it was tried."""
     harvest_gas_usdc: int = 0
     """What harvesting one position costs at today's gas price."""
     owed_usdc: int = 0
     """Settled and not swept yet."""
     owed_since_s: int | None = None
+    payouts: tuple[PayoutFacts, ...] = ()
+    treasury_usdc: int = 0
+    """What the payouts contract has to pay from."""
     in_flight: frozenset[tuple[Kind, int]] = frozenset()
     """(kind, token id) of transactions whose effect is not mirrored yet."""
     kinds_in_flight: frozenset[Kind] = frozenset()
     """Kinds of which any transaction's effect is not mirrored yet."""
+    resting: frozenset[tuple[Kind, int | str]] = frozenset()
+    """(kind, token or payout id) refused lately: they would fail their whole batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +136,11 @@ class Rules:
     harvest_min_usdc: int = HARVEST_MIN_USDC
     harvest_margin_bps: int = 30_000
     harvest_max_age_s: int = 86_400
+    harvest_recheck_s: int = 300
     sweep_amount_usdc: int = 10_000_000
     sweep_max_age_s: int = 86_400
+    payout_amount_usdc: int = 100_000_000
+    payout_max_age_s: int = 30
     items_max: int = ITEMS_MAX
     harvest_items_max: int = 40
 
@@ -114,6 +152,8 @@ class SettleItem:
     token_id: int
     limit_usdc: int
     reason: str
+    posted_usdc: int = field(default=0, compare=False)
+    """How much of it there is now, at most the limit; more may be posted until it is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +184,17 @@ class SweepItem:
     reason: str
 
 
-Item = SettleItem | HoldItem | HarvestItem | SweepItem
+@dataclass(frozen=True, slots=True)
+class PayoutItem:
+    """Pay one payout."""
+
+    payout_id: str
+    payee: str
+    amount_usdc: int
+    reason: str
+
+
+Item = SettleItem | HoldItem | HarvestItem | SweepItem | PayoutItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +212,35 @@ class Action:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        return tuple(item.token_id for item in self.items if not isinstance(item, SweepItem))
+        return tuple(
+            item.token_id for item in self.items if not isinstance(item, SweepItem | PayoutItem)
+        )
+
+    @property
+    def amount_usdc(self) -> int:
+        """What it moves or secures, as it was decided (1e-6 USDC)."""
+        return sum(get_amount_usdc(item) for item in self.items)
+
+
+def get_subject(item: Item) -> int | str:
+    """Return what an item is about: a token id, a payout id, or nothing in particular."""
+    match item:
+        case SweepItem():
+            return ""
+        case PayoutItem():
+            return item.payout_id
+        case SettleItem() | HoldItem() | HarvestItem():
+            return item.token_id
+
+
+def get_amount_usdc(item: Item) -> int:
+    """Return what an item moves or secures (1e-6 USDC)."""
+    match item:
+        case SettleItem():
+            return item.posted_usdc
+        case HarvestItem():
+            return item.credited_usdc
+        case SweepItem():
+            return item.owed_usdc
+        case HoldItem() | PayoutItem():
+            return item.amount_usdc

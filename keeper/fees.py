@@ -40,13 +40,22 @@ def decide_fees(base_fee_wei: int, rules: FeeRules) -> Fees | None:
 
 
 def decide_replacement(stuck: Fees, base_fee_wei: int, rules: FeeRules) -> Fees | None:
-    """Return fees that take a stuck transaction's place, or None where they pass the bounds."""
-    tip_wei = max(mul_div_up(stuck.tip_wei, BPS_ONE + BUMP_BPS, BPS_ONE), rules.tip_wei)
-    least_wei = mul_div_up(stuck.max_fee_wei, BPS_ONE + BUMP_BPS, BPS_ONE)
-    max_fee_wei = max(least_wei, 2 * base_fee_wei + tip_wei)
-    if tip_wei > rules.tip_wei_max or least_wei > rules.fee_wei_max:
+    """Return fees that take a stuck transaction's place, or None where they pass the bounds.
+
+    The tip doubles, up to its bound: an eighth more each time would take an hour from a first tip
+    to one that a full block notices.
+    """
+    least_tip_wei = max(_bump(stuck.tip_wei), rules.tip_wei)
+    least_wei = _bump(stuck.max_fee_wei)
+    if least_tip_wei > rules.tip_wei_max or least_wei > rules.fee_wei_max:
         return None
+    tip_wei = max(least_tip_wei, min(2 * stuck.tip_wei, rules.tip_wei_max))
+    max_fee_wei = max(least_wei, 2 * base_fee_wei + tip_wei)
     return Fees(max_fee_wei=min(max_fee_wei, rules.fee_wei_max), tip_wei=tip_wei)
+
+
+def _bump(fee_wei: int) -> int:
+    return mul_div_up(fee_wei, BPS_ONE + BUMP_BPS, BPS_ONE)
 
 
 def gas_cost_usdc(gas: int, fee_wei: int, *, ether_price_usdc: int) -> int:

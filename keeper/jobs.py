@@ -1,29 +1,41 @@
 """One round of the keeper: look, resume, decide, act. Bounded, and safe to repeat or to kill."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 import structlog
 
-from keeper.backoff import HarvestBackoff
+from keeper.backoff import Backoff, decide_rests
 from keeper.breaker import Breaker
 from keeper.decide import decide
 from keeper.errors import ActionFailed, GasPriceOverBound, MirrorStale, OutcomeUnknown
-from keeper.facts import Action, Kind, Rules, Snapshot
+from keeper.facts import Action, HarvestRest, Item, Kind, Rules, Snapshot, get_subject
 from keeper.planning import Planner
+from keeper.probe import Probe
 from keeper.recovery import Recovery
 from keeper.snapshot import SnapshotReader
 from keeper.transactor import Means, Transactor
 from ledger import intents
 from ledger.engine import write
+from ledger.harvests import note_harvests_sent, rest_harvests
+from ledger.intents import IntentRecord, IntentState
 from ledger.metering import sweep_leases
+from ledger.payouts import follow_payouts
 
 log = structlog.get_logger("keeper")
 
 DEMAND_KEPT_S: Final = 86_400
 """How long a demand that nobody repeats stays in the ledger."""
+
+
+TIDY: Final = "tidy"
+"""The job without a transaction: dead reservations are voided, old demand is forgotten."""
+
+JOBS: Final[tuple[str, ...]] = (*(kind.value for kind in Kind), TIDY)
+"""What a round does, by name."""
 
 
 class Outcome(StrEnum):
@@ -39,12 +51,31 @@ class Outcome(StrEnum):
     """Something was tried and did not succeed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction of a round, sent or rehearsed. ``amount_usdc`` as it was decided."""
+
+    kind: Kind
+    reason: str
+    items: int
+    amount_usdc: int
+    token_ids: tuple[int, ...] = ()
+    intent_id: str | None = None
+    gas: int | None = None
+    fee_wei: int | None = None
+    """What the gas cost, or would cost at the newest block's base fee."""
+    error: str | None = None
+
+
 @dataclass(slots=True)
 class Report:
     """What a round did: items by kind, and in words what failed or is waited for."""
 
     outcome: Outcome = Outcome.NOTHING_DUE
+    steps: list[Step] = field(default_factory=list)
     acted: Counter[Kind] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    """Items that were left out so that the others of their batch go through."""
     failures: list[str] = field(default_factory=list)
     waits_for: str | None = None
     leases_voided: int = 0
@@ -58,21 +89,23 @@ class Keeper:
         means: Means,
         reader: SnapshotReader,
         planner: Planner,
+        probe: Probe,
         rules: Rules,
-        backoff: HarvestBackoff,
+        backoff: Backoff[tuple[Kind, int | str]],
         breaker: Breaker,
     ) -> None:
         self._means = means
         self._reader = reader
         self._planner = planner
+        self._probe = probe
         self._rules = rules
         self._backoff = backoff
         self._breaker = breaker
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
 
-    def tick(self) -> Report:
-        """Do one round and say how it ended.
+    def tick(self, jobs: Collection[str] = JOBS) -> Report:
+        """Do one round of ``jobs`` and say how it ended; open transactions are always looked after.
 
         Raises ``NodeUnavailable``, ``NodeRefused`` or ``LedgerUnavailable`` where the round could
         not go on; whatever was begun is in the ledger, and the next round goes on from there.
@@ -82,10 +115,9 @@ class Keeper:
         try:
             mirror = self._reader.check_mirror(now_s=now_s)
             self._recovery.resume(mirrored_block=mirror.block_number)
-            snapshot = self._reader.read(now_s=now_s)
-            self._defer_harvests(snapshot)
-            for action in decide(snapshot, self._rules):
-                self._act(action, snapshot, report)
+            with write(self._means.engine) as connection:
+                follow_payouts(connection)
+            self._decide_and_act(jobs, report, now_s=now_s)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
             report.outcome, report.waits_for = Outcome.STALE, str(error)
@@ -96,21 +128,100 @@ class Keeper:
         except ActionFailed as error:
             # A settlement that a crash had interrupted; its batch is given up, its usage free.
             report.failures.append(str(error))
-        report.leases_voided = self._tidy(now_s)
+        if TIDY in jobs:
+            report.leases_voided = self._tidy(now_s)
         report.outcome = judge(report)
         return report
 
+    @property
+    def address(self) -> str:
+        """The sender of every transaction."""
+        return self._means.signer.address
+
+    def stopped_kinds(self) -> list[Kind]:
+        """Return the kinds that rest after repeated failures."""
+        now_s = self._means.now_s()
+        return [kind for kind in Kind if self._breaker.is_open(kind, now_s=now_s)]
+
+    def _decide_and_act(self, jobs: Collection[str], report: Report, *, now_s: int) -> None:
+        kinds = frozenset(kind for kind in Kind if kind in jobs)
+        snapshot = self._reader.read(now_s=now_s, kinds=kinds)
+        snapshot = replace(snapshot, resting=self._backoff.resting(now_s=snapshot.now_s))
+        actions = [action for action in decide(snapshot, self._rules) if action.kind in kinds]
+        harvested = [
+            token_id
+            for action in actions
+            if action.kind is Kind.HARVEST
+            for token_id in action.token_ids
+        ]
+        rests = decide_rests(snapshot, harvested, self._rules)
+        # One that is harvested rests once its transaction is in a block: until then its intent
+        # keeps it from being decided again, and a crash leaves it due.
+        sent = set(harvested)
+        self._rest_harvests([rest for rest in rests if rest.token_id not in sent])
+        for action in actions:
+            self._act(action, snapshot, report)
+
     def _act(self, action: Action, snapshot: Snapshot, report: Report) -> None:
-        """Carry one action out, unless its kind is stopped. Raises ``OutcomeUnknown``."""
+        """Carry one action out, unless its kind is stopped. Raises ``OutcomeUnknown``.
+
+        Items that the contract refuses are left out and rest; the others go on without them.
+        """
         now_s = self._means.now_s()
         if self._breaker.is_open(action.kind, now_s=now_s):
             log.error("kind_stopped", kind=action.kind, reason=action.reason)
             report.failures.append(f"{action.kind}: stopped after repeated failures")
             return
+        try:
+            done = self._carry_out(action, snapshot)
+        except ActionFailed as error:
+            refused = self._probe.find_refused(action.kind, action.items)
+            if refused is None:
+                self._note_failure(action, error, report)
+                return
+            self._leave_out(action.kind, refused, error, report)
+            sound = tuple(item for item in action.items if item not in refused)
+            if sound:
+                self._act(Action(action.kind, sound), snapshot, report)
+            return
+        if done is None or done.state is not IntentState.MINED:
+            # Nothing was left to do, or it is kept for a later round.
+            return
+        report.steps.append(_step_of(action, done))
+        if action.kind is Kind.HARVEST:
+            self._note_harvested(action.token_ids, snapshot)
+        if done.error is not None:
+            self._note_failure(action, ActionFailed(done.intent_id, done.error), report)
+            return
+        self._breaker.succeed(action.kind)
+        for item in action.items:
+            self._backoff.succeed((action.kind, get_subject(item)))
+        report.acted[action.kind] += len(action.items)
+
+    def _rest_harvests(self, rests: Collection[HarvestRest]) -> None:
+        if rests:
+            with write(self._means.engine) as connection:
+                rest_harvests(connection, [(r.token_id, r.look_at_s, r.failures) for r in rests])
+
+    def _note_harvested(self, token_ids: Collection[int], snapshot: Snapshot) -> None:
+        """Let harvests that are in a block rest; only their own events say which succeeded."""
+        rests = decide_rests(snapshot, token_ids, self._rules)
+        sent = set(token_ids)
+        with write(self._means.engine) as connection:
+            note_harvests_sent(connection, token_ids, sent_at_s=snapshot.mirrored_at_s)
+            chosen = [(r.token_id, r.look_at_s, r.failures) for r in rests if r.token_id in sent]
+            rest_harvests(connection, chosen)
+
+    def _carry_out(self, action: Action, snapshot: Snapshot) -> IntentRecord | None:
+        """Plan and send an action; return its intent in a block, None where nothing was to do.
+
+        Raises ``ActionFailed`` where it would revert; nothing was signed then.
+        """
+        now_s = self._means.now_s()
         with write(self._means.engine) as connection:
             intent_id = self._planner.plan(connection, action, snapshot, now_s=now_s)
         if intent_id is None:
-            return
+            return None
         log.info(
             "intent_planned",
             intent_id=intent_id,
@@ -120,29 +231,22 @@ class Keeper:
             block=snapshot.block_number,
         )
         self._means.checkpoint("planned")
-        try:
-            done = self._transactor.execute(self._means.load(intent_id))
-            if done.error is not None:
-                raise ActionFailed(intent_id, done.error)
-        except ActionFailed as error:
-            self._note_failure(action.kind, error, report)
-            return
-        self._breaker.succeed(action.kind)
-        report.acted[action.kind] += len(action.items)
+        return self._transactor.execute(self._means.load(intent_id))
 
-    def _note_failure(self, kind: Kind, error: ActionFailed, report: Report) -> None:
+    def _leave_out(
+        self, kind: Kind, refused: Collection[Item], error: ActionFailed, report: Report
+    ) -> None:
+        now_s = self._means.now_s()
+        for item in refused:
+            subject = get_subject(item)
+            log.warning("item_refused", kind=kind, item=subject, reason=error.reason)
+            report.refused.append(f"{kind} {subject}: {error.reason}")
+            self._backoff.fail((kind, subject), now_s=now_s)
+
+    def _note_failure(self, action: Action, error: ActionFailed, report: Report) -> None:
         report.failures.append(str(error))
-        if self._breaker.fail(kind, now_s=self._means.now_s()):
-            log.error("breaker_tripped", kind=kind, reason=error.reason)
-
-    def _defer_harvests(self, snapshot: Snapshot) -> None:
-        """Leave what is due alone for a while: the poor ones, and those harvested now.
-
-        A success moves a position's due time, but only once it is mirrored; and an inner call that
-        fails in its block moves nothing.
-        """
-        for quote in snapshot.harvests:
-            self._backoff.defer(quote.token_id, now_s=snapshot.now_s)
+        if self._breaker.fail(action.kind, now_s=self._means.now_s()):
+            log.error("breaker_tripped", kind=action.kind, reason=error.reason)
 
     def _tidy(self, now_s: int) -> int:
         """Void dead reservations and forget old demand; return how many were voided."""
@@ -151,10 +255,26 @@ class Keeper:
             return sweep_leases(connection, now_s=now_s)
 
 
+def _step_of(action: Action, done: IntentRecord) -> Step:
+    return Step(
+        kind=action.kind,
+        reason=action.reason,
+        items=len(action.items),
+        amount_usdc=action.amount_usdc,
+        token_ids=action.token_ids,
+        intent_id=done.intent_id,
+        gas=done.gas_used,
+        fee_wei=done.fee_wei,
+        error=done.error,
+    )
+
+
 def judge(report: Report) -> Outcome:
     """Return how a round ended that was not stopped by a stale mirror."""
     if report.failures:
         return Outcome.FAILED
     if report.waits_for is not None:
         return Outcome.WAITING
+    if report.refused and not report.acted:
+        return Outcome.FAILED
     return Outcome.ACTED if report.acted.total() else Outcome.NOTHING_DUE

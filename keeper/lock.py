@@ -1,37 +1,34 @@
-"""One keeper at a time on one ledger, so that overlapping runs are harmless."""
+"""One keeper at a time on one ledger, and the fence that stops one that has lost its place.
 
-import fcntl
-from collections.abc import Iterator
+The lock is ``ledger.leadership``: an advisory lock on PostgreSQL, a file beside a SQLite database.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Engine
 
-from keeper.errors import LockHeld
+from keeper.errors import LeadershipLost, LockHeld
+from ledger.leadership import Leadership
+
+ROLE: Final = "keeper"
 
 
 @contextmanager
-def hold_lock(engine: Engine) -> Iterator[None]:
-    """Hold the lock of a ledger. Raises ``LockHeld`` where another keeper has it.
-
-    SQLite: a file beside the database, locked by the kernel, so that a killed keeper frees it. A
-    database in memory has one process anyway. On PostgreSQL two keepers are kept apart by nothing
-    but the compare-and-set of the intents so far: run one.
-    """
-    path = _lock_path(engine)
-    if path is None:
-        yield
-        return
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockHeld(f"another keeper works on this ledger ({path})") from None
-        yield
+def hold_lock(engine: Engine) -> Iterator[Leadership]:
+    """Hold the lock of a ledger. Raises ``LockHeld`` where another keeper has it."""
+    with Leadership(engine, ROLE) as leadership:
+        if not leadership.acquire():
+            raise LockHeld("another keeper works on this ledger")
+        yield leadership
 
 
-def _lock_path(engine: Engine) -> Path | None:
-    database = engine.url.database
-    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
-        return None
-    return Path(f"{database}.keeper.lock")
+def build_fence(leadership: Leadership) -> Callable[[], None]:
+    """Return what raises ``LeadershipLost`` as soon as the lock is lost."""
+
+    def fence() -> None:
+        if not leadership.is_leader():
+            raise LeadershipLost("the keeper's lock is lost; nothing is sent until it is won again")
+
+    return fence

@@ -3,18 +3,23 @@
 import argparse
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
+from rich.console import Console
 
 from contracts.errors import CurrentError, Fatal, Retryable
 from keeper.daemon import run_daemon
+from keeper.desk import add_desk_commands, run_desk_command
 from keeper.errors import LockHeld
-from keeper.jobs import Outcome, Report
-from keeper.lock import hold_lock
+from keeper.jobs import JOBS, Outcome, Report
+from keeper.lock import ROLE, build_fence, hold_lock
+from keeper.printing import build_lines, print_table
 from keeper.settings import KeeperSettings
-from keeper.wiring import House, build_keeper, build_rehearsal, open_house
+from keeper.wiring import House, build_keeper, build_rehearsal, build_watch, open_house
+from ledger.leadership import Leadership
 from ledger.logs import configure_logs
 
 log = structlog.get_logger("keeper")
@@ -24,27 +29,39 @@ REOPEN_AFTER_S: Final = 1.0
 
 
 def run_once(
-    settings: KeeperSettings, *, dry_run: bool = False, stop: threading.Event | None = None
+    settings: KeeperSettings,
+    *,
+    dry_run: bool = False,
+    jobs: Collection[str] = JOBS,
+    stop: threading.Event | None = None,
 ) -> Report:
-    """Do one round, or say what it would do; without a key always the latter.
+    """Do one round of ``jobs``, or say what it would do; without a key always the latter.
 
     Raises ``LockHeld`` where another keeper is at work, and what ``open_house`` raises.
     """
     house = open_house(settings)
-    if dry_run or settings.private_key is None:
-        return build_rehearsal(settings, house).run()
-    with hold_lock(house.engine):
-        return build_keeper(settings, house, stop or threading.Event()).tick()
+    if dry_run or not settings.has_key:
+        return build_rehearsal(settings, house).run(jobs)
+    with hold_lock(house.engine) as leadership:
+        fence = build_fence(leadership)
+        keeper = build_keeper(settings, house, stop or threading.Event(), fence=fence)
+        return build_watch(settings, house, keeper).run(partial(keeper.tick, jobs))
 
 
 def run(settings: KeeperSettings, stop: threading.Event) -> None:
-    """Make rounds until ``stop`` is set. Raises ``Fatal`` where only a person can help."""
+    """Make rounds until ``stop`` is set; stand by while another keeper is at work.
+
+    Raises ``Fatal`` where only a person can help.
+    """
     house = _wait_for_house(settings, stop)
     if house is None:
         return
-    with hold_lock(house.engine):
-        keeper = build_keeper(settings, house, stop)
-        run_daemon(keeper.tick, poll_interval_s=settings.poll_interval_s, stop=stop)
+    with Leadership(house.engine, ROLE) as leadership:
+        keeper = build_keeper(settings, house, stop, fence=build_fence(leadership))
+        watch = build_watch(settings, house, keeper, serve=True)
+        tick = partial(watch.run, keeper.tick)
+        pause_s = settings.poll_interval_s
+        run_daemon(tick, lead=leadership.acquire, poll_interval_s=pause_s, stop=stop)
 
 
 def _wait_for_house(settings: KeeperSettings, stop: threading.Event) -> House | None:
@@ -59,7 +76,7 @@ def _wait_for_house(settings: KeeperSettings, stop: threading.Event) -> House | 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``[once [--dry-run]]``, configured by the environment.
+    """Run ``[once | report | write-off]``, configured by the environment; a daemon without.
 
     Return 0 for done or nothing to do, 1 where something failed, 2 where the configuration is
     wrong, 3 where another keeper has the lock.
@@ -72,9 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = KeeperSettings.from_environment()
         if arguments.command == "once":
-            report = run_once(settings, dry_run=arguments.dry_run, stop=stop)
+            dry_run = arguments.dry_run or not settings.has_key
+            jobs = arguments.job or JOBS
+            report = run_once(settings, dry_run=dry_run, jobs=jobs, stop=stop)
+            _print(report, settings, as_json=arguments.json, is_dry_run=dry_run)
             log.info("round", outcome=report.outcome, acted=dict(report.acted))
             return EXIT_FAILED if report.outcome in (Outcome.FAILED, Outcome.STALE) else EXIT_OK
+        if arguments.command is not None:
+            run_desk_command(arguments, settings)
+            return EXIT_OK
         run(settings, stop)
     except LockHeld as error:
         log.error("locked", error=str(error))
@@ -85,9 +108,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
+def _print(report: Report, settings: KeeperSettings, *, as_json: bool, is_dry_run: bool) -> None:
+    """Say what happened on the standard output: a round for cron says nothing but in its log."""
+    price_usdc = settings.ether_price_usdc
+    console = Console(highlight=False, markup=False)
+    if as_json:
+        for line in build_lines(report, is_dry_run=is_dry_run, ether_price_usdc=price_usdc):
+            console.out(line)
+    elif is_dry_run:
+        print_table(report, console, ether_price_usdc=price_usdc)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="current keeper", description="Act on chain.")
     commands = parser.add_subparsers(dest="command")
     once = commands.add_parser("once", help="one round, for cron")
     once.add_argument("--dry-run", action="store_true", help="say what it would do; send nothing")
+    once.add_argument("--job", action="append", choices=JOBS, help="only this one; may be repeated")
+    once.add_argument("--json", action="store_true", help="say it as JSON lines")
+    add_desk_commands(commands)
     return parser.parse_args(argv)

@@ -8,45 +8,59 @@ from keeper.calls import (
     build_harvest,
     build_hold,
     build_intent_id,
+    build_payout,
     build_settle,
     build_sweep,
 )
-from keeper.facts import Action, HarvestItem, HoldItem, Kind, SettleItem, Snapshot
+from keeper.facts import Action, HarvestItem, HoldItem, Kind, PayoutItem, SettleItem, Snapshot
 from keeper.node import Node
 from ledger import intents
-from ledger.batches import abandon_batch, plan_batch
+from ledger.batches import abandon_batch, is_spoiled, plan_batch
 from ledger.intents import IntentRecord
+from ledger.payouts import abandon_payout_batch, plan_payout_batch
+
+BATCHED = (Kind.SETTLE, Kind.PAYOUT)
+"""Kinds whose transaction carries a batch id, which counts once on chain."""
 
 
-class SettlementEndings:
-    """What intents mean to the rest of the ledger: only a settlement has something standing on it.
+class BatchEndings:
+    """What intents mean to the rest of the ledger: only batches have something standing on them.
 
-    Its usage is bound to its batch until the batch settles or can never settle.
+    Usage is bound to its settlement, payouts to their payment, until it lands or never can.
     """
 
     def __init__(self, node: Node, contracts: Contracts) -> None:
         self._node = node
         self._position = contracts.position
+        self._payouts = contracts.payouts
 
     def is_repeatable(self, intent: IntentRecord) -> bool:
-        """Settlements only: the batch is the same whenever it lands. A hold may be out of date."""
-        return intent.kind == Kind.SETTLE
+        """Batches only: they are the same whenever they land. A hold may be out of date."""
+        return intent.kind in BATCHED
 
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
-        """Ask the contract whether the batch is settled."""
+        """Ask the contract whether the batch is settled or paid."""
         batch_id = intent.payload.get("batch_id")
         if batch_id is None:
             return False
         arguments = [bytes.fromhex(str(batch_id)[2:])]
-        data = self._position.encode_abi("batchSettled", args=arguments)
-        call = {"to": self._position.address, "data": data}
-        return bool(int.from_bytes(self._node.call(call, block=hex(block_number))))
+        is_payout = intent.kind == Kind.PAYOUT
+        contract = self._payouts if is_payout else self._position
+        name = "batchPaid" if is_payout else "batchSettled"
+        call = {"to": contract.address, "data": contract.encode_abi(name, args=arguments)}
+        return bool(int.from_bytes(self._node.call_agreed(call, block=hex(block_number))))
+
+    def is_spoiled(self, connection: Connection, intent: IntentRecord) -> bool:
+        """Tell whether a settlement would charge for usage that another one has settled."""
+        batch_id = intent.payload.get("batch_id")
+        return intent.kind == Kind.SETTLE and is_spoiled(connection, str(batch_id))
 
     def bury(self, connection: Connection, intent: IntentRecord) -> None:
-        """Free the usage of a batch that can never settle."""
+        """Free the usage of a batch that can never settle, the payouts of one never to be paid."""
         batch_id = intent.payload.get("batch_id")
         if batch_id is not None:
-            abandon_batch(connection, str(batch_id))
+            abandon = abandon_payout_batch if intent.kind == Kind.PAYOUT else abandon_batch
+            abandon(connection, str(batch_id))
 
 
 class Planner:
@@ -57,7 +71,7 @@ class Planner:
         self._harvest_gas = harvest_gas
 
     def build(self, connection: Connection, action: Action, *, now_s: int) -> Call | None:
-        """Build an action's call; for a settlement, plan its batch. None: nothing is left to do."""
+        """Build an action's call; for a batch, plan it. None: nothing is left to do."""
         match action.kind:
             case Kind.SETTLE:
                 items = [item for item in action.items if isinstance(item, SettleItem)]
@@ -68,10 +82,18 @@ class Planner:
                 holds = [item for item in action.items if isinstance(item, HoldItem)]
                 return build_hold(self._contracts, holds)
             case Kind.HARVEST:
-                harvests = [item for item in action.items if isinstance(item, HarvestItem)]
-                return build_harvest(self._contracts, harvests, gas_each=self._harvest_gas)
+                tokens = [item.token_id for item in action.items if isinstance(item, HarvestItem)]
+                return build_harvest(self._contracts, tokens, gas_each=self._harvest_gas)
             case Kind.SWEEP:
                 return build_sweep(self._contracts)
+            case Kind.PAYOUT:
+                payouts = [
+                    (item.payout_id, item.payee, item.amount_usdc)
+                    for item in action.items
+                    if isinstance(item, PayoutItem)
+                ]
+                paid = plan_payout_batch(connection, payouts, now_s=now_s)
+                return None if paid is None else build_payout(self._contracts, paid)
 
     def plan(
         self, connection: Connection, action: Action, snapshot: Snapshot, *, now_s: int
@@ -95,8 +117,9 @@ class Planner:
         if not is_new:
             return None
         if action.kind is Kind.HOLD:
+            held = set(call.token_ids)
             for facts in snapshot.positions:
-                if facts.token_id in call.token_ids and facts.wanted_at_s is not None:
+                if facts.token_id in held and facts.wanted_at_s is not None:
                     intents.answer_demand(
                         connection,
                         token_id=facts.token_id,

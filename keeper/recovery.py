@@ -4,27 +4,41 @@ Runs before anything new is decided. The chain is asked, nothing is guessed:
 
 ========================================  ==========================================================
 a receipt, in a block that may still go   ``mined``
-the same receipt, deep and mirrored       ``confirmed``, or ``reverted`` and its batch given up
+the same receipt, deep and mirrored       ``confirmed``; where it failed ``reverted``, or once more
 no receipt, nonce unused                  the very same bytes again; with a higher fee when stuck
-no receipt, nonce used deep in the chain  ``replaced``; a settlement that is not there is given up
-a receipt that was there and is gone      back to ``sent``; a hold that frees, without its effect
-nothing signed                            settlements go on with the same id, the rest is dropped
+no receipt, nonce used deep in the chain  ``replaced``, or once more under another nonce
+a receipt that was there and is gone      back to ``sent``; a hold that frees is cancelled instead
+a nonce unused that is no intent's,       filled by a transaction that does nothing
+  below one that is sent
+a batch that is open and its intent not   once more, unless it is on chain
+nothing signed                            batches go on with the same id, the rest is dropped
 ========================================  ==========================================================
+
+ONCE MORE is for batches only: their id counts once on chain, so an attempt that was thought dead
+and lands after all makes the next one fail, and nothing is charged or paid twice. After
+``ATTEMPTS_MAX`` of them, or where the next one would revert, the batch is given up, and what it
+held may be put into another one: only with ``give_up_blocks`` on top of the last attempt, deeper
+than any reorg.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
 from keeper.calls import is_release
 from keeper.errors import OutcomeUnknown
 from keeper.facts import Kind
-from keeper.transactor import Means, Transactor
+from keeper.transactor import CANCELLED, ON_CHAIN, Means, Transactor
 from ledger import intents
 from ledger.engine import read, write
-from ledger.intents import IntentRecord, IntentState
+from ledger.intents import FILL, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
+
+ATTEMPTS_MAX: Final = 3
+FILLS_MAX: Final = 16
+"""Nonces that are filled in one round."""
 
 
 class Recovery:
@@ -44,7 +58,10 @@ class Recovery:
         its effect is mirrored, so that nobody decides it again meanwhile. Raises ``OutcomeUnknown``
         while a sent one is in no block, ``ActionFailed`` where one that is carried out now fails.
         """
-        self._take_back_confirmed()
+        nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
+        self._take_back_confirmed(nonce)
+        self._reopen_stranded()
+        self._fill_gaps(nonce)
         with read(self._engine) as connection:
             found = intents.load_open_intents(connection)
         if not found:
@@ -63,37 +80,72 @@ class Recovery:
             raise OutcomeUnknown(f"in no block yet: {', '.join(waiting)}")
         self._finish_unsigned(unsigned)
 
-    def _take_back_confirmed(self) -> None:
+    def _take_back_confirmed(self, nonce: int) -> None:
         """Reopen what a reorg deeper than the confirmations took from the chain.
 
         Their nonces are unused again. The very same transactions are sent again, in their order.
         """
         sender = self._means.signer.address.lower()
-        nonce = self._node.fetch_transaction_count(self._means.signer.address)
         with read(self._engine) as connection:
             lost = intents.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
         for intent in lost:
             self._take_back(intent)
 
+    def _reopen_stranded(self) -> None:
+        """Pursue batches again that a reorg took from the chain after their intents had ended."""
+        with read(self._engine) as connection:
+            stranded = intents.load_stranded(connection)
+        if not stranded:
+            return
+        head_number = self._node.fetch_head().number
+        for intent in stranded:
+            if not self._means.endings.has_landed(intent, block_number=head_number):
+                self._try_again(intent, failed_block=head_number)
+
     def _take_back(self, intent: IntentRecord) -> IntentRecord:
-        """Open an intent again whose block is gone; return it as it will be sent again."""
+        """Open an intent again whose block is gone."""
         with write(self._engine) as connection:
             intents.unmine(connection, intent.intent_id, now_s=self._means.now_s())
+        self._means.checkpoint("taken_back")
         log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
-        reopened = self._means.load(intent.intent_id)
-        if intent.kind == Kind.HOLD.value and is_release(str(intent.payload["data"])):
-            return self._transactor.hollow_release(reopened)
-        return reopened
+        return self._means.load(intent.intent_id)
+
+    def _fill_gaps(self, nonce: int) -> None:
+        """Use up the unused nonces that are no open intent's, below the highest that is sent.
+
+        A transaction that failed for good had it, or one of somebody else's, until a reorg freed
+        it. Which of the two lands, the old one or ours, the chain decides.
+        """
+        sender = self._means.signer.address.lower()
+        with read(self._engine) as connection:
+            signed = [
+                intent
+                for intent in intents.load_open_intents(connection)
+                if intent.sender == sender and intent.nonce is not None
+            ]
+        taken = {intent.nonce for intent in signed}
+        sent = [
+            intent.nonce
+            for intent in signed
+            if intent.state is IntentState.SENT and intent.nonce is not None
+        ]
+        gaps = [free for free in range(nonce, max(sent, default=nonce)) if free not in taken]
+        for free in gaps[:FILLS_MAX]:
+            self._transactor.fill(free)
 
     def _finish_unsigned(self, unsigned: Sequence[IntentRecord]) -> None:
         for intent in unsigned:
-            if self._means.endings.is_repeatable(intent):
+            if self._means.endings.is_repeatable(intent) and not self._is_spoiled(intent):
                 self._transactor.execute(intent)
             else:
                 # The world has moved on since it was decided; it will be decided anew.
                 self._transactor.end(
                     intent, intents.mark_abandoned, "interrupted before it was signed"
                 )
+
+    def _is_spoiled(self, intent: IntentRecord) -> bool:
+        with read(self._engine) as connection:
+            return self._means.endings.is_spoiled(connection, intent)
 
     def _look_after(
         self, intent: IntentRecord, head_number: int, mirrored_block: int
@@ -110,16 +162,57 @@ class Recovery:
             intent = self._transactor.note_mined(intent, receipt)
         deep_enough = head_number - receipt.block_number >= self._rules.confirmations
         if deep_enough and mirrored_block >= receipt.block_number:
-            return self._finish(intent)
+            header = self._node.fetch_header(receipt.block_number)
+            if header is None or header.block_hash != receipt.block_hash:
+                # Some nodes keep showing the receipts of a block that was reorganised away.
+                return intent.state
+            return self._finish(intent, receipt.block_number, head_number)
         return intent.state
 
-    def _finish(self, intent: IntentRecord) -> IntentState:
+    def _finish(self, intent: IntentRecord, block_number: int, head_number: int) -> IntentState:
+        """Close an intent whose transaction is deep in the chain, as far as that may be."""
+        if not self._means.endings.is_repeatable(intent):
+            return self._close(intent)
+        landed = self._means.endings.has_landed(intent, block_number=block_number)
+        if intent.error is None:
+            if landed:
+                return self._close(intent)
+            log.error("receipt_denied", intent_id=intent.intent_id, tx_hash=intent.tx_hash)
+            return intent.state
+        if landed:
+            return self._mark_replaced(intent, f"{intent.error}; {ON_CHAIN}", bury=False)
+        if intent.error != CANCELLED and len(intent.failed_tx_hashes) + 1 < ATTEMPTS_MAX:
+            return self._try_again(intent, failed_block=block_number)
+        if head_number - block_number < self._rules.give_up_blocks:
+            return intent.state
+        return self._close(intent)
+
+    def _close(self, intent: IntentRecord) -> IntentState:
         with write(self._engine) as connection:
             state = intents.mark_final(connection, intent, now_s=self._means.now_s())
             if state is IntentState.REVERTED:
                 self._means.endings.bury(connection, intent)
         log.info("intent_final", intent_id=intent.intent_id, state=state, error=intent.error)
         return state
+
+    def _try_again(self, intent: IntentRecord, *, failed_block: int) -> IntentState:
+        with write(self._engine) as connection:
+            intents.try_again(
+                connection, intent, failed_block=failed_block, now_s=self._means.now_s()
+            )
+        self._means.checkpoint("planned_again")
+        log.warning("intent_tried_again", intent_id=intent.intent_id, error=intent.error)
+        return IntentState.PLANNED
+
+    def _mark_replaced(self, intent: IntentRecord, error: str, *, bury: bool) -> IntentState:
+        with write(self._engine) as connection:
+            intents.mark_replaced(
+                connection, intent.intent_id, error=error, now_s=self._means.now_s()
+            )
+            if bury:
+                self._means.endings.bury(connection, intent)
+        log.warning("intent_replaced", intent_id=intent.intent_id, error=error)
+        return IntentState.REPLACED
 
     def _check_sent(self, intent: IntentRecord, head_number: int) -> IntentRecord:
         """Look for a sent transaction; send the very same bytes again while its nonce is unused.
@@ -131,15 +224,18 @@ class Recovery:
         assert intent.nonce is not None
         assert intent.sender is not None
         deep = max(0, head_number - self._rules.confirmations)
-        nonce_deep = self._node.fetch_transaction_count(intent.sender, block_number=deep)
+        nonce_deep = self._node.fetch_agreed_transaction_count(intent.sender, block_number=deep)
         receipt = self._transactor.find_receipt(intent)
         if receipt is not None:
             return self._transactor.note_mined(intent, receipt)
         if nonce_deep > intent.nonce:
-            return self._give_up(intent, block_number=deep)
-        if self._node.fetch_transaction_count(intent.sender) > intent.nonce:
+            self._give_up(intent, block_number=deep)
+            return self._means.load(intent.intent_id)
+        if self._node.fetch_agreed_transaction_count(intent.sender) > intent.nonce:
             return intent  # used, but not deep: wait and see by what
-        if self._means.now_s() - intent.updated_at_s >= self._rules.replace_after_s:
+        if self._must_not_land(intent):
+            intent = self._transactor.cancel(intent)
+        elif self._means.now_s() - intent.updated_at_s >= self._rules.replace_after_s:
             intent = self._transactor.raise_fee(intent)
         self._transactor.send(intent)
         try:
@@ -147,16 +243,23 @@ class Recovery:
         except OutcomeUnknown:
             return intent
 
-    def _give_up(self, intent: IntentRecord, *, block_number: int) -> IntentRecord:
+    def _must_not_land(self, intent: IntentRecord) -> bool:
+        """Tell whether an intent that is in no block should not be carried out any more.
+
+        A hold that frees was in a block once, if it is here: it is sent right when it is decided.
+        Where that block is gone the hold is live again, and requests may be served on it by now;
+        freeing it from an old decision would let the owner withdraw what they cost. A batch whose
+        effect came another way must not charge again.
+        """
+        if intent.kind == Kind.HOLD.value:
+            return intent.was_mined and is_release(str(intent.payload["data"]))
+        return intent.kind != FILL and self._is_spoiled(intent)
+
+    def _give_up(self, intent: IntentRecord, *, block_number: int) -> None:
         error = f"another transaction used nonce {intent.nonce}"
-        landed = self._means.endings.has_landed(intent, block_number=block_number)
-        if landed:
-            error += "; the effect is on chain"
-        with write(self._engine) as connection:
-            intents.mark_replaced(
-                connection, intent.intent_id, error=error, now_s=self._means.now_s()
-            )
-            if not landed:
-                self._means.endings.bury(connection, intent)
-        log.warning("intent_replaced", intent_id=intent.intent_id, error=error)
-        return self._means.load(intent.intent_id)
+        if not self._means.endings.is_repeatable(intent):
+            self._mark_replaced(intent, error, bury=True)
+        elif self._means.endings.has_landed(intent, block_number=block_number):
+            self._mark_replaced(intent, f"{error}; {ON_CHAIN}", bury=False)
+        else:
+            self._try_again(intent, failed_block=block_number)

@@ -1,8 +1,9 @@
 """The dry run: what a round would do, without a key and without a trace."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -11,8 +12,8 @@ from contracts.chain import NodeRefused
 from contracts.errors import Reverted
 from keeper.decide import decide
 from keeper.errors import MirrorStale
-from keeper.facts import Action, Rules
-from keeper.jobs import Outcome, Report, judge
+from keeper.facts import Action, Kind, Rules
+from keeper.jobs import JOBS, Outcome, Report, Step, judge
 from keeper.node import Node
 from keeper.planning import Planner
 from keeper.snapshot import SnapshotReader
@@ -40,6 +41,7 @@ class Rehearsal:
         planner: Planner,
         rules: Rules,
         *,
+        tip_wei: int,
         sender: str | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -48,21 +50,24 @@ class Rehearsal:
         self._reader = reader
         self._planner = planner
         self._rules = rules
+        self._tip_wei = tip_wei
         self._sender = sender
         self._clock = clock
 
-    def run(self) -> Report:
-        """Log what a round would do, and what it would say to that. Raises like ``Keeper.tick``."""
+    def run(self, jobs: Collection[str] = JOBS) -> Report:
+        """Say what a round of ``jobs`` would do, and why. Raises like ``Keeper.tick``."""
         report = Report()
         now_s = int(self._clock())
         try:
-            snapshot = self._reader.read(now_s=now_s)
+            kinds = frozenset(kind for kind in Kind if kind in jobs)
+            snapshot = self._reader.read(now_s=now_s, kinds=kinds)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
             report.outcome, report.waits_for = Outcome.STALE, str(error)
             return report
         for action in decide(snapshot, self._rules):
-            self._rehearse(action, report, now_s=now_s)
+            if action.kind in kinds:
+                self._rehearse(action, report, now_s=now_s)
         with read(self._engine) as connection:
             for intent in intents.load_open_intents(connection):
                 log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
@@ -76,8 +81,16 @@ class Rehearsal:
         if call is None:
             return
         facts = {"kind": action.kind, "reason": action.reason, "items": len(action.items)}
+        step = Step(
+            kind=action.kind,
+            reason=action.reason,
+            items=len(action.items),
+            amount_usdc=action.amount_usdc,
+            token_ids=action.token_ids,
+        )
         if self._sender is None:
             log.info("would_send", simulated=False, **facts)
+            report.steps.append(step)
             report.acted[action.kind] += len(action.items)
             return
         request = {"from": self._sender, "to": call.to, "data": call.data}
@@ -86,9 +99,12 @@ class Rehearsal:
             self._node.call(request)
         except (Reverted, NodeRefused) as error:
             log.warning("would_fail", error=str(error), **facts)
+            report.steps.append(replace(step, error=str(error)))
             report.failures.append(f"{action.kind}: {error}")
             return
+        fee_wei = gas * (self._node.fetch_base_fee_wei() + self._tip_wei)
         log.info("would_send", simulated=True, gas=gas, to=call.to, data=call.data[:10], **facts)
+        report.steps.append(replace(step, gas=gas, fee_wei=fee_wei))
         report.acted[action.kind] += len(action.items)
 
 

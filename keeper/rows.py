@@ -1,15 +1,16 @@
 """The ledger's rows that a snapshot needs: what is in use or due, never all there is."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, case, func, select
 
 from keeper.facts import Kind, PositionFacts, Rules
-from ledger.intents import IntentState, load_open_intents
+from ledger.intents import FILL, IntentState, load_open_intents
 from ledger.mirror import load_states
-from ledger.tables import Demand, Event, Position, Usage, table_of
+from ledger.tables import Block, Demand, Event, Position, Usage, table_of
 
+_block = table_of(Block)
 _demand = table_of(Demand)
 _event = table_of(Event)
 _position = table_of(Position)
@@ -38,28 +39,14 @@ def load_in_flight(
             and intent.mined_block <= mirrored_block
         ):
             continue
+        if intent.kind == FILL:
+            continue
+        if intent.kind == FILL:
+            continue  # it stands for nothing
         kind = Kind(intent.kind)
         kinds.add(kind)
         tokens.update((kind, token_id) for token_id in intent.payload["token_ids"])
     return frozenset(tokens), frozenset(kinds)
-
-
-def load_due(
-    connection: Connection, *, now_s: int, skip: Collection[int], limit: int
-) -> list[tuple[int, int]]:
-    """Return at most ``limit`` (token id, due since) of positions with shares, longest due first.
-
-    Equal to the adapter's ``harvestDueAt``: both columns come from its events.
-    """
-    due_at_s = _position.c.last_harvest_at_s + _position.c.harvest_interval_s
-    rows = connection.execute(
-        select(_position.c.token_id, due_at_s)
-        .where(due_at_s <= now_s, _position.c.shares > 0)
-        .order_by(due_at_s, _position.c.token_id)
-        .limit(limit + len(skip))
-    ).all()
-    found = [(int(token_id), int(due_s)) for token_id, due_s in rows]
-    return [pair for pair in found if pair[0] not in skip][:limit]
 
 
 def load_owed_since(connection: Connection) -> int | None:
@@ -161,11 +148,16 @@ def _load_releases(
     """Return when owners of ``token_ids`` last asked for release, as far as it is recent."""
     wanted = sorted(token_ids)
     found: dict[int, int] = {}
+    # The window of recent blocks tells where to begin: a position in use has many older events.
+    first_block = connection.execute(
+        select(func.max(_block.c.number)).where(_block.c.timestamp_s <= since_s)
+    ).scalar_one_or_none()
     for start in range(0, len(wanted), 500):
         rows = connection.execute(
             select(_event.c.token_id, func.max(_event.c.block_timestamp_s))
             .where(
                 _event.c.token_id.in_(wanted[start : start + 500]),
+                _event.c.block_number >= (0 if first_block is None else first_block),
                 _event.c.name == "ReleaseRequested",
                 _event.c.block_timestamp_s > since_s,
             )

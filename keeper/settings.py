@@ -1,5 +1,6 @@
 """The keeper's settings, all ``KEEPER_…``."""
 
+from pathlib import Path
 from typing import Self
 
 from eth_account import Account
@@ -8,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from contracts.units import USDC_MAX
+from keeper.alarms import AlarmRules
 from keeper.facts import HARVEST_MIN_USDC, ITEMS_MAX, Rules
 from keeper.fees import FeeRules
 from keeper.snapshot import ReadRules
@@ -22,8 +24,25 @@ class KeeperSettings(ProcessSettings):
         env_prefix="KEEPER_", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
+    rpc_url: SecretStr = Field(
+        description="JSON-RPC endpoints of the chain, separated by spaces; may hold tokens"
+    )
+
     private_key: SecretStr | None = Field(
-        default=None, description="the settler's key, 32 bytes in hex; without it: dry run only"
+        default=None,
+        description="the settler's key, 32 bytes in hex; without any key: dry run only",
+    )
+    keyfile: Path | None = Field(
+        default=None, description="the settler's key, encrypted: a version 3 JSON file; instead"
+    )
+    keyfile_password: SecretStr | None = Field(
+        default=None, description="the password of the keyfile"
+    )
+    kms_key_id: str | None = Field(
+        default=None, description="the settler's key in AWS KMS, ECC_SECG_P256K1; instead"
+    )
+    kms_region: str | None = Field(
+        default=None, description="the key's AWS region; without it: what boto3 finds"
     )
     address: str | None = Field(
         default=None, description="whom a dry run without a key pretends to be"
@@ -43,6 +62,12 @@ class KeeperSettings(ProcessSettings):
     )
     confirmations: int = Field(
         default=2, ge=0, le=10_000, description="blocks on top before an outcome is final"
+    )
+    give_up_blocks: int = Field(
+        default=64,
+        ge=0,
+        le=100_000,
+        description="blocks on top of a failed settlement before its usage may join another one",
     )
     receipt_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for a receipt in one round, seconds"
@@ -138,6 +163,32 @@ class KeeperSettings(ProcessSettings):
         default=86_400, ge=0, description="longest that anything settled waits, seconds"
     )
 
+    payout_amount_usdc: int = Field(
+        default=100_000_000, ge=1, le=USDC_MAX, description="payable amount that is paid at once"
+    )
+    payout_max_age_s: int = Field(
+        default=30, ge=0, description="how long a payout waits for others to share its batch"
+    )
+
+    metrics_port: int = Field(
+        default=0, ge=0, le=65_535, description="port of the Prometheus metrics; 0: off"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="address on which the metrics are served"
+    )
+    watch_interval_s: int = Field(
+        default=30, ge=1, description="pause between two looks at what raises an alarm, seconds"
+    )
+    alarm_repeat_s: int = Field(
+        default=900, ge=1, description="how often an alarm that stands is logged again, seconds"
+    )
+    balance_wei_min: int = Field(
+        default=2_000_000_000_000_000, ge=0, description="ether below which an alarm is raised, wei"
+    )
+    settle_alarm_age_s: int = Field(
+        default=3_600, ge=1, description="oldest usage without a settlement before an alarm"
+    )
+
     @field_validator("private_key")
     @classmethod
     def _key_is_one(cls, value: SecretStr | None) -> SecretStr | None:
@@ -147,6 +198,14 @@ class KeeperSettings(ProcessSettings):
             except Exception:
                 # The cause would show the key.
                 raise ValueError("not a private key: 32 bytes in hex") from None
+        return value
+
+    @field_validator("rpc_url")
+    @classmethod
+    def _endpoints_are_some(cls, value: SecretStr) -> SecretStr:
+        urls = value.get_secret_value().split()
+        if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
+            raise ValueError("not http(s) URLs separated by spaces")
         return value
 
     @field_validator("address")
@@ -166,9 +225,24 @@ class KeeperSettings(ProcessSettings):
             raise ValueError("settle_landing_s < settle_before_expiry_s < hold_lifetime_s")
         if self.settle_landing_s >= self.hold_shrink_before_s:
             raise ValueError("settle_landing_s < hold_shrink_before_s")
+        if sum(key is not None for key in (self.private_key, self.keyfile, self.kms_key_id)) > 1:
+            raise ValueError("one of private_key, keyfile and kms_key_id, not several")
+        if (self.keyfile is None) != (self.keyfile_password is None):
+            raise ValueError("keyfile and keyfile_password go together")
+        if self.give_up_blocks < self.confirmations:
+            raise ValueError("confirmations <= give_up_blocks")
         if not self.tip_wei <= self.tip_wei_max <= self.fee_wei_max:
             raise ValueError("tip_wei <= tip_wei_max <= fee_wei_max")
         return self
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is anything to sign with."""
+        return not (self.private_key is None and self.keyfile is None and self.kms_key_id is None)
+
+    def rpc_urls(self) -> list[str]:
+        """Return the endpoints, the first to be asked first."""
+        return self.rpc_url.get_secret_value().split()
 
     def rules(self) -> Rules:
         """Return when to act."""
@@ -187,8 +261,11 @@ class KeeperSettings(ProcessSettings):
             harvest_min_usdc=self.harvest_min_usdc,
             harvest_margin_bps=self.harvest_margin_bps,
             harvest_max_age_s=self.harvest_max_age_s,
+            harvest_recheck_s=self.harvest_recheck_s,
             sweep_amount_usdc=self.sweep_amount_usdc,
             sweep_max_age_s=self.sweep_max_age_s,
+            payout_amount_usdc=self.payout_amount_usdc,
+            payout_max_age_s=self.payout_max_age_s,
             items_max=ITEMS_MAX,
             harvest_items_max=self.harvest_items_max,
         )
@@ -200,10 +277,20 @@ class KeeperSettings(ProcessSettings):
                 fee_wei_max=self.fee_wei_max, tip_wei=self.tip_wei, tip_wei_max=self.tip_wei_max
             ),
             confirmations=self.confirmations,
+            give_up_blocks=self.give_up_blocks,
             receipt_timeout_s=self.receipt_timeout_s,
             receipt_poll_s=self.receipt_poll_s,
             replace_after_s=self.replace_after_s,
             gas_margin_bps=self.gas_margin_bps,
+        )
+
+    def alarm_rules(self) -> AlarmRules:
+        """Return from where on something is an alarm."""
+        return AlarmRules(
+            balance_wei_min=self.balance_wei_min,
+            fee_wei_max=self.fee_wei_max,
+            max_staleness_s=self.max_staleness_s,
+            settle_age_s_max=self.settle_alarm_age_s,
         )
 
     def read_rules(self) -> ReadRules:

@@ -1,22 +1,24 @@
 """Reading everything that a round decides from: one ledger transaction, and calls at its block."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from keeper.backoff import HarvestBackoff
+from keeper.calls import build_harvest, read_harvest
 from keeper.errors import MirrorStale
-from keeper.facts import HarvestQuote, Kind, Rules, Snapshot
+from keeper.facts import HarvestQuote, Kind, PayoutFacts, PositionFacts, Rules, Snapshot
 from keeper.fees import FeeRules, gas_cost_usdc
 from keeper.node import Node
-from keeper.rows import load_due, load_in_flight, load_owed_since, load_positions
+from keeper.rows import load_in_flight, load_owed_since, load_positions
 from ledger.engine import read
+from ledger.harvests import DueHarvest, load_due_harvests
 from ledger.mirror import MirrorState, load_mirror
+from ledger.payouts import PayoutSource, load_payable
 
 log = structlog.get_logger("keeper")
 
@@ -44,17 +46,17 @@ class SnapshotReader:
         contracts: Contracts,
         rules: Rules,
         read_rules: ReadRules,
-        backoff: HarvestBackoff,
         *,
         sender: str,
+        payouts: PayoutSource | None = None,
     ) -> None:
         self._engine = engine
         self._node = node
         self._contracts = contracts
         self._rules = rules
         self._read_rules = read_rules
-        self._backoff = backoff
         self._sender = sender
+        self._payouts = payouts
 
     def check_mirror(self, *, now_s: int) -> MirrorState:
         """Return how far the mirror is. Raises ``MirrorStale`` where it must not be acted on."""
@@ -73,42 +75,62 @@ class SnapshotReader:
             raise MirrorStale(f"our node does not know the mirror's block {mirror.block_number}")
         return mirror
 
-    def read(self, *, now_s: int) -> Snapshot:
-        """Return the world at the mirrored block. Raises ``MirrorStale``."""
+    def read(self, *, now_s: int, kinds: Collection[Kind] = frozenset(Kind)) -> Snapshot:
+        """Return the world at the mirrored block, as far as ``kinds`` need it.
+
+        Raises ``MirrorStale``.
+        """
         with read(self._engine) as connection:
             at = load_mirror(connection)
             # A hold dies by the chain's clock; where ours is ahead, the chain's soon will be too.
             chain_now_s = now_s if at is None else max(now_s, at.block_timestamp_s)
             mirrored_block = -1 if at is None else at.block_number
-            in_flight, kinds = load_in_flight(connection, mirrored_block=mirrored_block)
-            harvesting = {token_id for kind, token_id in in_flight if kind is Kind.HARVEST}
-            due = load_due(
-                connection,
-                # Due by the chain's own clock: before that, a look would only start a rest.
-                now_s=0 if at is None else at.block_timestamp_s,
-                skip=harvesting | self._backoff.resting(now_s=chain_now_s),
-                limit=self._rules.harvest_items_max,
+            in_flight, kinds_in_flight = load_in_flight(connection, mirrored_block=mirrored_block)
+            # Due by the chain's own clock: before that, a look would only start a rest.
+            mirrored_at_s = 0 if at is None else at.block_timestamp_s
+            harvests_max = self._rules.harvest_items_max if Kind.HARVEST in kinds else 0
+            harvesting = sum(kind is Kind.HARVEST for kind, _ in in_flight)
+            due = load_due_harvests(
+                connection, now_s=mirrored_at_s, limit=harvests_max and harvests_max + harvesting
             )
-            owed_since_s = load_owed_since(connection)
-            positions = load_positions(connection, self._rules, now_s=now_s, chain_s=chain_now_s)
+            owed_since_s = load_owed_since(connection) if Kind.SWEEP in kinds else None
+            positions: tuple[PositionFacts, ...] = ()
+            if not {Kind.SETTLE, Kind.HOLD}.isdisjoint(kinds):
+                positions = load_positions(
+                    connection, self._rules, now_s=now_s, chain_s=chain_now_s
+                )
+            payouts: tuple[PayoutFacts, ...] = ()
+            if Kind.PAYOUT in kinds:
+                payouts = self._load_payouts(connection, now_s=chain_now_s)
         mirror = self._checked(at, now_s=now_s)
         snapshot = Snapshot(
             block_number=mirror.block_number,
             block_hash=mirror.block_hash,
             now_s=chain_now_s,
+            mirrored_at_s=mirrored_at_s,
             positions=positions,
+            payouts=payouts,
             owed_since_s=owed_since_s,
             in_flight=in_flight,
-            kinds_in_flight=kinds,
+            kinds_in_flight=kinds_in_flight,
         )
-        return self._read_chain(snapshot, due)
+        waiting = [found for found in due if (Kind.HARVEST, found.token_id) not in in_flight]
+        return self._read_chain(snapshot, waiting[:harvests_max])
 
-    def _read_chain(self, snapshot: Snapshot, due: Iterable[tuple[int, int]]) -> Snapshot:
+    def _load_payouts(self, connection: Connection, *, now_s: int) -> tuple[PayoutFacts, ...]:
+        if self._payouts is None:
+            return ()
+        found = load_payable(connection, self._payouts, now_s=now_s, limit=self._rules.items_max)
+        return tuple(
+            PayoutFacts(p.payout_id, p.payee, p.amount_usdc, p.payable_at_s) for p in found
+        )
+
+    def _read_chain(self, snapshot: Snapshot, due: Sequence[DueHarvest]) -> Snapshot:
         """Add what only calls at the snapshot's block can tell."""
+        credits_usdc = self._try_harvests([found.token_id for found in due], snapshot)
         quotes = [
-            HarvestQuote(token_id, due_at_s, credited_usdc)
-            for token_id, due_at_s in due
-            if (credited_usdc := self._try_harvest(token_id, snapshot)) is not None
+            (credited_usdc is None, _quote(found, credited_usdc or 0))
+            for found, credited_usdc in zip(due, credits_usdc, strict=True)
         ]
         harvest_gas_usdc = 0
         if quotes:
@@ -117,18 +139,41 @@ class SnapshotReader:
                 HARVEST_GAS_USUAL, fee_wei, ether_price_usdc=self._read_rules.ether_price_usdc
             )
         owed_usdc = 0 if snapshot.owed_since_s is None else self._fetch_owed(snapshot.block_hash)
+        treasury_usdc = self._fetch_treasury(snapshot.block_hash) if snapshot.payouts else 0
         return replace(
             snapshot,
-            harvests=tuple(quotes),
+            harvests=tuple(quote for is_refused, quote in quotes if not is_refused),
+            harvests_refused=tuple(quote for is_refused, quote in quotes if is_refused),
             harvest_gas_usdc=harvest_gas_usdc,
             owed_usdc=owed_usdc,
+            treasury_usdc=treasury_usdc,
         )
 
-    def _try_harvest(self, token_id: int, snapshot: Snapshot) -> int | None:
-        """Return what a harvest would credit, or None where it would fail.
+    def _try_harvests(self, token_ids: Sequence[int], snapshot: Snapshot) -> list[int | None]:
+        """Return what each harvest would credit, None where it would fail.
 
-        One by one, each with its own gas: a vault that burns all it gets spoils no other quote.
+        All at once first, as they will be sent. Those that fail there are tried by themselves, each
+        with its own gas: a vault that burns all it gets spoils no other quote.
         """
+        if not token_ids:
+            return []
+        call = build_harvest(self._contracts, token_ids, gas_each=self._read_rules.harvest_gas)
+        request = {
+            "from": self._sender,
+            "to": call.to,
+            "data": call.data,
+            "gas": hex(call.gas or 0),
+        }
+        try:
+            together = read_harvest(self._node.call(request, block=snapshot.block_hash))
+        except Reverted:
+            together = [None] * len(token_ids)
+        return [
+            self._try_harvest(token_id, snapshot) if credited_usdc is None else credited_usdc
+            for token_id, credited_usdc in zip(token_ids, together, strict=True)
+        ]
+
+    def _try_harvest(self, token_id: int, snapshot: Snapshot) -> int | None:
         adapter = self._contracts.adapter
         call = {
             "from": self._sender,
@@ -139,7 +184,6 @@ class SnapshotReader:
         try:
             return int.from_bytes(self._node.call(call, block=snapshot.block_hash))
         except Reverted as error:
-            self._backoff.fail(token_id, now_s=snapshot.now_s)
             log.warning("harvest_refused", token_id=token_id, reason=error.reason)
             return None
 
@@ -147,3 +191,19 @@ class SnapshotReader:
         position = self._contracts.position
         call = {"to": position.address, "data": position.encode_abi("owed", args=[])}
         return int.from_bytes(self._node.call(call, block=block_hash))
+
+    def _fetch_treasury(self, block_hash: str) -> int:
+        payouts = self._contracts.payouts
+        call = {"to": payouts.address, "data": payouts.encode_abi("available", args=[])}
+        return int.from_bytes(self._node.call(call, block=block_hash))
+
+
+def _quote(due: DueHarvest, credited_usdc: int) -> HarvestQuote:
+    return HarvestQuote(
+        token_id=due.token_id,
+        due_at_s=due.due_at_s,
+        credited_usdc=credited_usdc,
+        last_harvest_at_s=due.last_harvest_at_s,
+        failures=due.failures,
+        is_suspect=due.sent_at_s > due.last_harvest_at_s,
+    )

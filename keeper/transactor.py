@@ -3,23 +3,31 @@
 Every step is written to the ledger before it is taken, so that a crash between any two leaves an
 intent that says what to look for. An outcome is found on chain; nothing is ever sent a second time
 under another id. While a sent transaction is in no block, nothing new is sent.
+
+FENCING. Another keeper takes over when ours loses its lock, perhaps in the middle of a step. So the
+lock is looked at right before each signature and each sending. Between that look and the sending
+time passes, and a process may sleep there for an hour; what it sends then is harmless, because it
+only ever sends what is stored. Whoever stores first has the nonce (a unique index) and the intent
+(a state that is left once), so all keepers send the same bytes, or replacements of the same nonce,
+and the chain takes one of them.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_utils.address import to_checksum_address
+from eth_utils.conversions import to_hex
 from hexbytes import HexBytes
 from sqlalchemy import Connection, Engine
 
-from contracts.chain import NodeRefused
+from contracts.chain import NodeRefused, NodeUnavailable
 from contracts.errors import Reverted
-from keeper.calls import without_holds
-from keeper.errors import ActionFailed, GasPriceOverBound, OutcomeUnknown
+from keeper.errors import ActionFailed, EndpointsDisagree, GasPriceOverBound, OutcomeUnknown
 from keeper.fees import FeeRules, Fees, add_gas_margin, decide_fees, decide_replacement
 from keeper.node import Node, Receipt
 from keeper.signer import Signer
@@ -30,16 +38,26 @@ from ledger.intents import Inclusion, IntentRecord
 log = structlog.get_logger("keeper")
 
 REVERTED_ON_CHAIN: Final = "reverted on chain"
+CANCELLED: Final = "cancelled"
+ON_CHAIN: Final = "its effect is on chain"
+TRANSFER_GAS: Final = 21_000
+"""What a transaction that only uses up a nonce costs."""
 
 
 class Endings(Protocol):
     """What the transactor must ask about the meaning of an intent."""
 
     def is_repeatable(self, intent: IntentRecord) -> bool:
-        """Tell whether an intent that a crash left unsigned is carried out after all."""
+        """Tell whether an intent counts once on chain, however often it is sent.
+
+        One that a crash left unsigned is carried out after all; one that failed is tried again.
+        """
 
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
         """Tell whether the intent's effect is on the chain at a block, whoever brought it there."""
+
+    def is_spoiled(self, connection: Connection, intent: IntentRecord) -> bool:
+        """Tell whether an intent must not land any more, because its effect came another way."""
 
     def bury(self, connection: Connection, intent: IntentRecord) -> None:
         """Take back in the ledger what stood on an intent that can never have its effect."""
@@ -51,6 +69,8 @@ class SendRules:
 
     fees: FeeRules
     confirmations: int
+    give_up_blocks: int
+    """Blocks on top of a failed attempt before what stood on it may stand on something else."""
     receipt_timeout_s: float
     receipt_poll_s: float
     replace_after_s: int
@@ -61,11 +81,16 @@ def no_checkpoint(_name: str) -> None:
     """Do nothing: what runs between two steps outside of crash tests."""
 
 
+def no_fence() -> None:
+    """Let everything through: for whoever is alone with a ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What it takes to carry intents out.
 
-    ``checkpoint`` is called between any two steps, with the name of the one that was done.
+    ``fence`` raises ``LeadershipLost`` where another keeper may be at work. ``checkpoint`` is
+    called between any two steps, with the name of the one that was done.
     """
 
     engine: Engine
@@ -76,6 +101,7 @@ class Means:
     chain_id: int
     stop: threading.Event
     clock: Callable[[], float] = time.time
+    fence: Callable[[], None] = no_fence
     checkpoint: Callable[[str], None] = no_checkpoint
 
     def now_s(self) -> int:
@@ -103,16 +129,18 @@ class Transactor:
 
         Raises ``ActionFailed`` where it would revert, ``OutcomeUnknown`` where no block holds it in
         time, ``GasPriceOverBound``, and what the node raises; the intent says how far it got. What
-        reverts in its block is returned, with its ``error``.
+        reverts in its block is returned, with its ``error``; so is an intent that would revert but
+        must not be given up yet, unsigned.
         """
         gas = self._simulate(intent)
+        if gas is None:
+            return self._means.load(intent.intent_id)
         with write(self._engine) as connection:
             intents.mark_simulated(connection, intent.intent_id, now_s=self._means.now_s())
         self._means.checkpoint("simulated")
-        fees = decide_fees(self._node.fetch_base_fee_wei(), self._rules.fees)
-        if fees is None:
-            raise GasPriceOverBound(f"gas is over {self._rules.fees.fee_wei_max} wei")
-        signed = self._sign(intent, nonce=self._next_nonce(), gas=gas, fees=fees)
+        fees = self._decide_fees()
+        to, data = str(intent.payload["to"]), str(intent.payload["data"])
+        signed = self._sign(to, data, nonce=self._next_nonce(), gas=gas, fees=fees)
         with write(self._engine) as connection:
             intents.mark_sent(connection, intent.intent_id, signed, now_s=self._means.now_s())
         self._means.checkpoint("stored")
@@ -121,8 +149,8 @@ class Transactor:
         self._means.checkpoint("sent")
         return self.wait(stored)
 
-    def _simulate(self, intent: IntentRecord) -> int:
-        """Try the call on the next block and return the gas to allow it."""
+    def _simulate(self, intent: IntentRecord) -> int | None:
+        """Try the call on the next block; return the gas to allow it, None to leave it for now."""
         call = self._call_of(intent)
         try:
             self._node.call(call)
@@ -132,9 +160,41 @@ class Transactor:
             estimate = self._node.estimate_gas(call)
             return add_gas_margin(estimate, margin_bps=self._rules.gas_margin_bps)
         except Reverted as error:
+            if not self._node.is_refused(call):
+                raise EndpointsDisagree(f"{intent.intent_id} reverts on one of them") from error
             reason = error.reason or "reverted without a reason"
+            if self._means.endings.is_repeatable(intent) and not self._may_end(intent, reason):
+                return None
             self.end(intent, intents.mark_abandoned, reason)
             raise ActionFailed(intent.intent_id, reason) from error
+
+    def _may_end(self, intent: IntentRecord, reason: str) -> bool:
+        """Tell whether a batch that would revert may be given up: no attempt can still land.
+
+        One that is on chain already would revert as well; it is closed here once that is deep.
+        """
+        head_number = self._node.fetch_head().number
+        deep = max(0, head_number - self._rules.confirmations)
+        if self._means.endings.has_landed(intent, block_number=deep):
+            with write(self._engine) as connection:
+                intents.mark_replaced(
+                    connection, intent.intent_id, error=ON_CHAIN, now_s=self._means.now_s()
+                )
+            log.info("intent_ended", intent_id=intent.intent_id, kind=intent.kind, error=ON_CHAIN)
+            return False
+        if intent.failed_block is None:
+            return True
+        passed = head_number - intent.failed_block >= self._rules.give_up_blocks
+        if not passed or self._means.endings.has_landed(intent, block_number=head_number):
+            log.warning("intent_kept", intent_id=intent.intent_id, kind=intent.kind, error=reason)
+            return False
+        return True
+
+    def _decide_fees(self) -> Fees:
+        fees = decide_fees(self._node.fetch_base_fee_wei(), self._rules.fees)
+        if fees is None:
+            raise GasPriceOverBound(f"gas is over {self._rules.fees.fee_wei_max} wei")
+        return fees
 
     def _call_of(self, intent: IntentRecord) -> dict[str, str]:
         call = {
@@ -157,15 +217,16 @@ class Transactor:
         return nonce
 
     def _sign(
-        self, intent: IntentRecord, *, nonce: int, gas: int, fees: Fees
+        self, to: str, data: str, *, nonce: int, gas: int, fees: Fees
     ) -> intents.SignedTransaction:
+        self._means.fence()
         return self._means.signer.sign(
             {
                 "type": 2,
                 "chainId": self._means.chain_id,
                 "nonce": nonce,
-                "to": intent.payload["to"],
-                "data": intent.payload["data"],
+                "to": to,
+                "data": data,
                 "value": 0,
                 "gas": gas,
                 "maxFeePerGas": fees.max_fee_wei,
@@ -174,19 +235,30 @@ class Transactor:
         )
 
     def send(self, intent: IntentRecord, **facts: int) -> None:
-        """Give the stored transaction to the node; whatever it says, the chain decides.
+        """Give the stored transaction to the nodes; whatever they say, the chain decides.
 
-        A node refuses what it knows already, what is mined, and what it will not keep: only looking
-        tells which.
+        A node refuses what it knows already, what is mined, and what it will not keep; one that
+        does not answer may have taken it. Only looking tells which. Raises ``LeadershipLost``.
         """
         assert intent.raw_tx is not None
         details = {"tx_hash": intent.tx_hash, "nonce": intent.nonce, **facts}
+        self._means.fence()
         try:
             self._node.send_raw(intent.raw_tx)
-        except NodeRefused as error:
-            log.info("send_refused", intent_id=intent.intent_id, error=error.message, **details)
+        except (NodeRefused, NodeUnavailable) as error:
+            log.info("send_refused", intent_id=intent.intent_id, error=str(error), **details)
             return
         log.info("intent_sent", intent_id=intent.intent_id, kind=intent.kind, **details)
+
+    def fill(self, nonce: int) -> None:
+        """Use up a nonce that no intent has, so that the transactions above it can land."""
+        address = self._means.signer.address
+        fees = self._decide_fees()
+        signed = self._sign(address, "0x", nonce=nonce, gas=TRANSFER_GAS, fees=fees)
+        with write(self._engine) as connection:
+            intent_id = intents.plan_fill(connection, signed, now_s=self._means.now_s())
+        self._means.checkpoint("filled")
+        log.warning("nonce_filled", intent_id=intent_id, nonce=nonce)
 
     def wait(self, intent: IntentRecord) -> IntentRecord:
         """Wait for the receipt. Raises ``OutcomeUnknown`` when time is up or on a stop."""
@@ -207,6 +279,8 @@ class Transactor:
 
     def note_mined(self, intent: IntentRecord, receipt: Receipt) -> IntentRecord:
         error = None if receipt.succeeded else self._find_reason(intent, receipt)
+        if receipt.tx_hash in intent.cancel_tx_hashes:
+            error = CANCELLED
         inclusion = Inclusion(
             tx_hash=receipt.tx_hash,
             block_number=receipt.block_number,
@@ -232,6 +306,8 @@ class Transactor:
         return self._means.load(intent.intent_id)
 
     def _find_reason(self, intent: IntentRecord, receipt: Receipt) -> str:
+        if intent.kind == intents.FILL:
+            return REVERTED_ON_CHAIN
         try:
             self._node.call(self._call_of(intent), block=receipt.block_hash)
         except Reverted as error:
@@ -245,35 +321,48 @@ class Transactor:
 
         One that another key has signed is left as it is.
         """
-        return self._replace(intent, event="fee_raised")
+        return self._replace(intent) or intent
 
-    def hollow_release(self, intent: IntentRecord) -> IntentRecord:
-        """Put a ``hold`` that places nothing in the place of one that frees, after a reorg.
+    def cancel(self, intent: IntentRecord) -> IntentRecord:
+        """Put a transaction that does nothing in the place of one that must not land any more.
 
-        The hold is live again where the freeing block is gone, and requests may be served on it by
-        now; freeing it from an old decision would let the owner withdraw what they cost.
+        Either may land; the chain says which. Where its fees are at their bounds, the other one's
+        are today's: nodes that have dropped the first take it all the same. Raises
+        ``GasPriceOverBound``: what must not land is not sent again meanwhile.
         """
-        data = without_holds(str(intent.payload["data"]))
-        hollow = replace(intent, payload={**intent.payload, "data": data})
-        return self._replace(hollow, event="release_hollowed")
+        if intent.tx_hash in intent.cancel_tx_hashes:
+            return intent
+        return self._replace(intent, cancels=True) or intent
 
-    def _replace(self, intent: IntentRecord, *, event: str) -> IntentRecord:
+    def _replace(self, intent: IntentRecord, *, cancels: bool = False) -> IntentRecord | None:
+        """Store a replacement with higher fees; None where that is impossible."""
         assert intent.raw_tx is not None
         assert intent.nonce is not None
         if intent.sender != self._means.signer.address.lower():
-            return intent
+            return None
         stuck = TypedTransaction.from_bytes(HexBytes(intent.raw_tx)).as_dict()
         old = Fees(int(stuck["maxFeePerGas"]), int(stuck["maxPriorityFeePerGas"]))
         fees = decide_replacement(old, self._node.fetch_base_fee_wei(), self._rules.fees)
+        if fees is None and cancels:
+            fees = self._decide_fees()
         if fees is None:
             log.error("intent_stuck", intent_id=intent.intent_id, max_fee_wei=old.max_fee_wei)
-            return intent
-        signed = self._sign(intent, nonce=intent.nonce, gas=int(stuck["gas"]), fees=fees)
+            return None
+        if cancels:
+            to, data, gas = self._means.signer.address, "0x", TRANSFER_GAS
+        else:
+            to, data = to_checksum_address(stuck["to"]), to_hex(stuck["data"])
+            gas = int(stuck["gas"])
+        signed = self._sign(to, data, nonce=intent.nonce, gas=gas, fees=fees)
+        # What replaces a cancellation is one.
+        does_nothing = cancels or intent.tx_hash in intent.cancel_tx_hashes
         with write(self._engine) as connection:
-            intents.replace_transaction(connection, intent, signed, now_s=self._means.now_s())
+            intents.replace_transaction(
+                connection, intent, signed, cancels=does_nothing, now_s=self._means.now_s()
+            )
         self._means.checkpoint("replaced")
         log.warning(
-            event,
+            "intent_cancelled" if cancels else "fee_raised",
             intent_id=intent.intent_id,
             nonce=intent.nonce,
             max_fee_wei=fees.max_fee_wei,

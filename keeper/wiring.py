@@ -12,18 +12,26 @@ from sqlalchemy import Engine
 from contracts.bindings import Contracts, bind_contracts
 from contracts.chain import check_chain, mask_url, open_web3
 from contracts.deployment import Deployment, load_deployment
-from keeper.backoff import HarvestBackoff
+from contracts.node_errors import Failure
+from contracts.pool import ChainPool
+from contracts.transport import HttpTransport
+from keeper.backoff import Backoff
 from keeper.breaker import Breaker
-from keeper.errors import KeyMissing
+from keeper.errors import KeyMissing, KeyUnreadable
 from keeper.jobs import Keeper
+from keeper.kms import open_kms
+from keeper.metrics import KeeperMetrics
 from keeper.node import Node
-from keeper.planning import Planner, SettlementEndings
+from keeper.planning import BatchEndings, Planner
+from keeper.probe import Probe
 from keeper.rehearsal import Rehearsal
 from keeper.settings import KeeperSettings
-from keeper.signer import LocalSigner
+from keeper.signer import LocalSigner, Signer, open_keyfile
 from keeper.snapshot import SnapshotReader
-from keeper.transactor import Means, no_checkpoint
+from keeper.transactor import Means, no_checkpoint, no_fence
+from keeper.watch import Watch
 from ledger.engine import open_engine, write
+from ledger.payouts import MarketPayouts
 from ledger.schema import bind_deployment, migrate
 
 log = structlog.get_logger("keeper")
@@ -48,20 +56,42 @@ def open_house(settings: KeeperSettings) -> House:
     Raises ``Fatal`` where they do not, ``Retryable`` where one of them cannot be reached.
     """
     deployment = load_deployment(settings.deployment_file)
-    rpc_url = settings.rpc_url.get_secret_value()
-    web3 = open_web3(rpc_url)
-    node = Node(web3)
-    names = ("position", "adapter", "multicall3")
+    urls = settings.rpc_urls()
+    transports = {f"{mask_url(url)} #{n}": HttpTransport(url) for n, url in enumerate(urls, 1)}
+    pool = ChainPool(transports, chain_id=deployment.chain_id, listener=_note_failure)
+    node = Node(pool.transport, endpoints=list(transports.values()))
+    names = ("position", "adapter", "payouts", "multicall3")
     addresses = {name: getattr(deployment, name) for name in names}
-    check_chain(node, chain_id=deployment.chain_id, addresses=addresses)
+    check_chain(pool, chain_id=deployment.chain_id, addresses=addresses)
     engine = open_engine(settings.ledger_url.get_secret_value())
     revision = migrate(engine)
     with write(engine) as connection:
         bind_deployment(connection, deployment)
     log.info(
-        "started", chain_id=deployment.chain_id, rpc=mask_url(rpc_url), schema=revision, **addresses
+        "started", chain_id=deployment.chain_id, rpc=list(transports), schema=revision, **addresses
     )
-    return House(deployment, bind_contracts(web3, deployment), engine, node)
+    # Only to encode calls: what is asked goes through the node.
+    return House(deployment, bind_contracts(open_web3(urls[0]), deployment), engine, node)
+
+
+def _note_failure(endpoint: str, failure: Failure, detail: str) -> None:
+    log.info("endpoint_failed", endpoint=endpoint, failure=failure, detail=detail)
+
+
+def open_signer(settings: KeeperSettings) -> Signer:
+    """Return who signs. Raises ``KeyMissing``, ``KeyUnreadable``, ``SigningFailed``."""
+    if settings.kms_key_id is not None:
+        return open_kms(settings.kms_key_id, region=settings.kms_region)
+    if settings.keyfile is not None and settings.keyfile_password is not None:
+        try:
+            text = settings.keyfile.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            detail = f"{settings.keyfile}: {type(error).__name__}"
+            raise KeyUnreadable(f"the keyfile cannot be read: {detail}") from None
+        return open_keyfile(text, settings.keyfile_password.get_secret_value())
+    if settings.private_key is None:
+        raise KeyMissing("no KEEPER_… key is set; without one there is only the dry run")
+    return LocalSigner(settings.private_key.get_secret_value())
 
 
 def build_keeper(
@@ -69,60 +99,85 @@ def build_keeper(
     house: House,
     stop: threading.Event,
     *,
+    fence: Callable[[], None] = no_fence,
     clock: Callable[[], float] = time.time,
     checkpoint: Callable[[str], None] = no_checkpoint,
 ) -> Keeper:
-    """Put a keeper together. Raises ``KeyMissing``. The last two arguments are for tests."""
-    if settings.private_key is None:
-        raise KeyMissing("KEEPER_PRIVATE_KEY is not set; without it there is only the dry run")
-    signer = LocalSigner(settings.private_key.get_secret_value())
+    """Put a keeper together. Raises what ``open_signer`` raises.
+
+    ``fence`` raises where the keeper's lock is lost. The last two arguments are for tests.
+    """
+    signer = open_signer(settings)
     means = Means(
         engine=house.engine,
         node=house.node,
         signer=signer,
-        endings=SettlementEndings(house.node, house.contracts),
+        endings=BatchEndings(house.node, house.contracts),
         rules=settings.send_rules(),
         chain_id=house.deployment.chain_id,
         stop=stop,
         clock=clock,
+        fence=fence,
         checkpoint=checkpoint,
     )
-    backoff = HarvestBackoff(rest_s=settings.harvest_recheck_s)
     return Keeper(
         means,
-        _build_reader(settings, house, backoff, sender=signer.address),
+        build_reader(settings, house, sender=signer.address),
         Planner(house.contracts, harvest_gas=settings.harvest_gas),
+        Probe(house.node, house.contracts, sender=signer.address),
         settings.rules(),
-        backoff,
+        Backoff(rest_s=settings.failures_rest_s),
         Breaker(failures_max=settings.failures_max, rest_s=settings.failures_rest_s),
+    )
+
+
+def build_watch(
+    settings: KeeperSettings, house: House, keeper: Keeper, *, serve: bool = False
+) -> Watch:
+    """Put together what counts a keeper's rounds and raises alarms; ``serve`` its metrics.
+
+    Raises ``Fatal`` where their port cannot be had.
+    """
+    metrics = KeeperMetrics()
+    if serve:
+        metrics.serve(host=settings.metrics_host, port=settings.metrics_port)
+    return Watch(
+        house.engine,
+        house.node,
+        metrics,
+        settings.alarm_rules(),
+        address=keeper.address,
+        tip_wei=settings.tip_wei,
+        interval_s=settings.watch_interval_s,
+        repeat_s=settings.alarm_repeat_s,
+        stopped_kinds=keeper.stopped_kinds,
     )
 
 
 def build_rehearsal(settings: KeeperSettings, house: House) -> Rehearsal:
     """Put a dry run together; it needs no key."""
     sender = settings.address
-    if settings.private_key is not None:
-        sender = LocalSigner(settings.private_key.get_secret_value()).address
-    backoff = HarvestBackoff(rest_s=settings.harvest_recheck_s)
+    if settings.has_key:
+        sender = open_signer(settings).address
     return Rehearsal(
         house.engine,
         house.node,
-        _build_reader(settings, house, backoff, sender=sender or NOBODY),
+        build_reader(settings, house, sender=sender or NOBODY),
         Planner(house.contracts, harvest_gas=settings.harvest_gas),
         settings.rules(),
+        tip_wei=settings.tip_wei,
         sender=sender,
     )
 
 
-def _build_reader(
-    settings: KeeperSettings, house: House, backoff: HarvestBackoff, *, sender: str
-) -> SnapshotReader:
+def build_reader(settings: KeeperSettings, house: House, *, sender: str) -> SnapshotReader:
+    """Put together what reads the world, in the name of ``sender``."""
     return SnapshotReader(
         house.engine,
         house.node,
         house.contracts,
         settings.rules(),
         settings.read_rules(),
-        backoff,
         sender=sender,
+        payouts=MarketPayouts(),
     )

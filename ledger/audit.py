@@ -1,6 +1,6 @@
 """The ledger's own invariants, as queries that return what breaks them.
 
-L1 to L4 need the database only; what compares with the chain is in ``scripts/audit.py``.
+L1 to L4, L7 and L8 need the database only; what compares with the chain is in ``scripts/audit.py``.
 """
 
 from dataclasses import dataclass
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from ledger.intents import OPEN
+from ledger.keys import load_child_mismatches
+from ledger.market import find_market_mismatches
 from ledger.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
-from ledger.tables import Batch, BatchItem, Intent, Position, Usage, table_of
+from ledger.tables import Batch, BatchItem, BatchStray, Intent, Position, Usage, table_of
 
 _batch = table_of(Batch)
 _batch_item = table_of(BatchItem)
 _intent = table_of(Intent)
 _position = table_of(Position)
+_stray = table_of(BatchStray)
 _usage = table_of(Usage)
 
 
@@ -28,8 +31,14 @@ class Violation:
 
 
 def find_violations(connection: Connection) -> list[Violation]:
-    """Return everything in the ledger that breaks L1, L3 or L4, in one snapshot."""
-    return [*_find_l1(connection), *_find_l3(connection), *_find_l4(connection)]
+    """Return everything in the ledger that breaks L1, L3, L4, L7 or L8, in one snapshot."""
+    return [
+        *_find_l1(connection),
+        *_find_l3(connection),
+        *_find_l4(connection),
+        *_find_l7(connection),
+        *_find_l8(connection),
+    ]
 
 
 def find_stranded_batches(connection: Connection) -> list[Violation]:
@@ -128,25 +137,42 @@ def _find_l4(connection: Connection) -> list[Violation]:
     return violations
 
 
+def _find_l7(connection: Connection) -> list[Violation]:
+    """L7: what buyers of the market paid = sellers' earnings + fees + margin, to the unit."""
+    return [
+        Violation("L7", subject, detail) for subject, detail in find_market_mismatches(connection)
+    ]
+
+
+def _find_l8(connection: Connection) -> list[Violation]:
+    """L8: a child key's counters = the sums of its usage, of its day, month and lifetime."""
+    return [
+        Violation("L8", f"child key {key_id}", f"{counter} is {value}, usage says {usage}")
+        for key_id, counter, value, usage in load_child_mismatches(connection)
+    ]
+
+
 def _compare_batch(
     connection: Connection, batch_id: str, *, settled_block: int | None
 ) -> list[Violation]:
-    planned = {
-        int(token_id): int(cost_usdc)
-        for token_id, cost_usdc in connection.execute(
-            select(_batch_item.c.token_id, _batch_item.c.cost_usdc).where(
-                _batch_item.c.batch_id == batch_id
-            )
+    items = connection.execute(
+        select(_batch_item.c.token_id, _batch_item.c.cost_usdc, _batch_item.c.offset_usdc).where(
+            _batch_item.c.batch_id == batch_id
         )
-    }
+    ).all()
+    planned = {int(token_id): int(cost_usdc) for token_id, cost_usdc, _ in items}
+    # What it names and another batch settled is charged here too; the offset is not.
+    strays = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
     used = {
         int(token_id): int(cost_usdc)
         for token_id, cost_usdc in connection.execute(
             select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
-            .where(_usage.c.batch_id == batch_id)
+            .where((_usage.c.batch_id == batch_id) | _usage.c.request_id.in_(strays))
             .group_by(_usage.c.token_id)
         )
     }
+    for token_id, _, offset_usdc in items:
+        used[int(token_id)] = used.get(int(token_id), 0) - int(offset_usdc)
     sources = {"its usage": used}
     if settled_block is not None:
         events = load_batch_events(connection, batch_id=batch_id, block_number=settled_block)

@@ -1,24 +1,32 @@
 """Settlement batches: which posted usage is charged by which on-chain ``settle``.
 
-States of a batch: ``planned`` (written before its transaction), ``settled`` (the chain says so),
-``abandoned`` (its transaction can never land any more; its usage is free for another batch).
+States of a batch::
+
+    planned ──the chain settled it──► settled ──a reorg took it back──► planned, or abandoned
+       └──its transaction can never land──► abandoned ──it did land──► settled
+
+``abandoned``: its usage is free for another batch. A reorg deeper than all patience can settle it
+even so, perhaps beside the batch that took its usage. The chain decides then: a usage belongs to
+the batch that was settled first, and to one only. What the chain charged a second time for it the
+position's next batches do not charge (``offset_usdc``).
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from contracts.errors import Fatal
 from ledger.locks import lock_positions
 from ledger.metering import change_drawn
 from ledger.receipts import Receipt, build_root
-from ledger.tables import Batch, BatchItem, Deployment, Usage, table_of
+from ledger.tables import Batch, BatchItem, BatchStray, Deployment, Usage, table_of
 
 _batch = table_of(Batch)
 _batch_item = table_of(BatchItem)
 _deployment = table_of(Deployment)
+_stray = table_of(BatchStray)
 _usage = table_of(Usage)
 
 
@@ -70,18 +78,32 @@ def plan_batch(
     rows_in_order = [row for token_id in sorted(chosen) for row in chosen[token_id]]
     if not rows_in_order:
         return None
+    costs_usdc = {
+        token_id: sum(row["cost_usdc"] for row in chosen[token_id]) for token_id in chosen
+    }
+    overcharged_usdc = load_overcharges(connection)
+    offsets_usdc = {
+        token_id: min(overcharged_usdc.get(token_id, 0), cost_usdc)
+        for token_id, cost_usdc in costs_usdc.items()
+    }
     items = tuple(
-        (token_id, sum(row["cost_usdc"] for row in chosen[token_id])) for token_id in sorted(chosen)
+        (token_id, costs_usdc[token_id] - offsets_usdc[token_id]) for token_id in sorted(costs_usdc)
     )
     receipts = sorted((receipt_of(row) for row in rows_in_order), key=lambda r: r.request_id)
     root = "0x" + build_root([receipt.leaf() for receipt in receipts]).hex()
     planned = PlannedBatch(next_batch_id(connection), root, items)
-    _save_plan(connection, planned, [receipt.request_id for receipt in receipts], now_s=now_s)
+    request_ids = [receipt.request_id for receipt in receipts]
+    _save_plan(connection, planned, offsets_usdc, request_ids, now_s=now_s)
     return planned
 
 
 def _save_plan(
-    connection: Connection, planned: PlannedBatch, request_ids: list[str], *, now_s: int
+    connection: Connection,
+    planned: PlannedBatch,
+    offsets_usdc: Mapping[int, int],
+    request_ids: list[str],
+    *,
+    now_s: int,
 ) -> None:
     connection.execute(
         insert(_batch).values(
@@ -95,7 +117,12 @@ def _save_plan(
     connection.execute(
         insert(_batch_item),
         [
-            {"batch_id": planned.batch_id, "token_id": token_id, "cost_usdc": cost_usdc}
+            {
+                "batch_id": planned.batch_id,
+                "token_id": token_id,
+                "cost_usdc": cost_usdc,
+                "offset_usdc": offsets_usdc[token_id],
+            }
             for token_id, cost_usdc in planned.items
         ],
     )
@@ -131,23 +158,38 @@ def abandon_batch(connection: Connection, batch_id: str) -> None:
     abandoned = connection.execute(
         update(_batch)
         .where(_batch.c.batch_id == batch_id, _batch.c.state == "planned")
-        .values(state="abandoned")
+        .values(state="abandoned", given_up=True)
     ).rowcount
     if abandoned:
-        connection.execute(
-            update(_usage)
-            .where(_usage.c.batch_id == batch_id, _usage.c.state == "settling")
-            .values(state="posted", batch_id=None)
+        _free(connection, batch_id, "settling")
+
+
+def _free(connection: Connection, batch_id: str, state: str) -> None:
+    """Make a batch's usage in ``state`` posted, and remember that the batch names it."""
+    of_batch = (_usage.c.batch_id == batch_id) & (_usage.c.state == state)
+    connection.execute(
+        insert(_stray).from_select(
+            ["request_id", "batch_id"],
+            select(_usage.c.request_id, _usage.c.batch_id).where(of_batch),
         )
+    )
+    connection.execute(update(_usage).where(of_batch).values(state="posted", batch_id=None))
+
+
+def is_batch_abandoned(connection: Connection, batch_id: str) -> bool:
+    """Tell whether a batch was given up: its usage may be in another one."""
+    state = connection.execute(select(_batch.c.state).where(_batch.c.batch_id == batch_id)).scalar()
+    return state == "abandoned"
 
 
 def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_hash: str) -> bool:
     """Settle a batch's usage because the chain says so; tell whether the batch is ours.
 
     The hold falls with the ``Settled`` events that came before; here ``drawn_usdc`` falls with it.
-    Again is harmless.
+    Usage that the batch names but had to give away is settled by it too, unless another batch has
+    settled it already. Again is harmless.
     """
-    costs_usdc = _lock_items(connection, batch_id)
+    _lock_items(connection, batch_id)
     state = connection.execute(
         select(_batch.c.state).where(_batch.c.batch_id == batch_id).with_for_update()
     ).scalar_one_or_none()
@@ -155,57 +197,177 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
         return False
     if state == "settled":
         return True
-    if state == "abandoned":
-        raise Fatal(f"batch {batch_id} was given up, yet the chain settled it")
     connection.execute(
         update(_batch)
         .where(_batch.c.batch_id == batch_id)
         .values(state="settled", settled_block=block_number, settled_tx_hash=tx_hash)
     )
+    _claim_strays(connection, batch_id)
+    settled_usdc = _sum_usage(connection, batch_id, "settling")
     connection.execute(
         update(_usage)
         .where(_usage.c.batch_id == batch_id, _usage.c.state == "settling")
         .values(state="settled")
     )
-    change_drawn(connection, {token_id: -cost for token_id, cost in costs_usdc.items()})
+    change_drawn(connection, {token_id: -cost for token_id, cost in settled_usdc.items()})
     return True
+
+
+def _claim_strays(connection: Connection, batch_id: str) -> None:
+    """Take what a batch names and no other has settled: out of the batch that has it, if any does.
+
+    That one is short of it from then on, and names it as a stray.
+    """
+    named = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
+    rows = connection.execute(
+        select(_usage.c.request_id, _usage.c.token_id, _usage.c.batch_id, _usage.c.state)
+        .where(
+            _usage.c.request_id.in_(named),
+            _usage.c.state.in_(("posted", "settling", "written_off")),
+        )
+        .with_for_update()
+    ).all()
+    if not rows:
+        return
+    written_off: dict[int, int] = defaultdict(int)
+    for request_id, token_id, other_id, state in rows:
+        mine = (_stray.c.request_id == request_id) & (_stray.c.batch_id == batch_id)
+        if other_id is None:
+            connection.execute(delete(_stray).where(mine))
+        else:
+            connection.execute(update(_stray).where(mine).values(batch_id=other_id))
+        cost_usdc = connection.execute(
+            update(_usage)
+            .where(_usage.c.request_id == request_id)
+            .values(state="settling", batch_id=batch_id)
+            .returning(_usage.c.cost_usdc)
+        ).scalar_one()
+        if state == "written_off":
+            written_off[int(token_id)] += int(cost_usdc)
+    # Given up, and paid after all: it is drawn again, until the caller settles it.
+    change_drawn(connection, written_off)
 
 
 def reopen_batch(connection: Connection, batch_id: str) -> None:
     """Take back ``close_batch`` after a reorg: the batch is planned again, its usage settling.
 
-    The same signed transaction may land again, so the usage stays in this batch. Again is harmless.
+    The same signed transaction may land again, so the usage stays in this batch; only one that was
+    given up before is given up again. Usage that another settled batch names too was charged there
+    as well, and is that one's now. Again is harmless.
     """
-    costs_usdc = _lock_items(connection, batch_id)
-    reopened = connection.execute(
+    _lock_items(connection, batch_id)
+    row = connection.execute(
+        select(_batch.c.state, _batch.c.given_up)
+        .where(_batch.c.batch_id == batch_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None or row.state != "settled":
+        return
+    connection.execute(
         update(_batch)
-        .where(_batch.c.batch_id == batch_id, _batch.c.state == "settled")
-        .values(state="planned", settled_block=None, settled_tx_hash=None)
-    ).rowcount
-    if reopened:
+        .where(_batch.c.batch_id == batch_id)
+        .values(
+            state="abandoned" if row.given_up else "planned",
+            settled_block=None,
+            settled_tx_hash=None,
+        )
+    )
+    _hand_over(connection, batch_id)
+    drawn_usdc = _sum_usage(connection, batch_id, "settled")
+    if row.given_up:
+        _free(connection, batch_id, "settled")
+    else:
         connection.execute(
             update(_usage)
             .where(_usage.c.batch_id == batch_id, _usage.c.state == "settled")
             .values(state="settling")
         )
-        change_drawn(connection, costs_usdc)
+    change_drawn(connection, drawn_usdc)
 
 
-def _lock_items(connection: Connection, batch_id: str) -> dict[int, int]:
-    """Lock a batch's positions and return what it charges each (1e-6 USDC)."""
-    items = connection.execute(
-        select(_batch_item.c.token_id, _batch_item.c.cost_usdc).where(
-            _batch_item.c.batch_id == batch_id
+def _hand_over(connection: Connection, batch_id: str) -> None:
+    """Give a batch's usage to the other settled batches that name it."""
+    rows = connection.execute(
+        select(_stray.c.request_id, _stray.c.batch_id)
+        .join(_usage, _usage.c.request_id == _stray.c.request_id)
+        .join(_batch, _batch.c.batch_id == _stray.c.batch_id)
+        .where(
+            _usage.c.batch_id == batch_id, _usage.c.state == "settled", _batch.c.state == "settled"
         )
+        .order_by(_stray.c.request_id, _batch.c.settled_block, _stray.c.batch_id)
     ).all()
-    lock_positions(connection, [token_id for token_id, _ in items])
-    return {int(token_id): int(cost_usdc) for token_id, cost_usdc in items}
+    firsts: dict[str, str] = {}
+    for request_id, other_id in rows:
+        firsts.setdefault(str(request_id), str(other_id))
+    for request_id, other_id in firsts.items():
+        connection.execute(
+            update(_usage).where(_usage.c.request_id == request_id).values(batch_id=other_id)
+        )
+        connection.execute(
+            update(_stray)
+            .where(_stray.c.request_id == request_id, _stray.c.batch_id == other_id)
+            .values(batch_id=batch_id)
+        )
+
+
+def is_spoiled(connection: Connection, batch_id: str) -> bool:
+    """Tell whether a batch that is not settled would charge for what is not its own any more."""
+    abandoned = select(_batch.c.batch_id).where(
+        _batch.c.batch_id == batch_id, _batch.c.state == "abandoned"
+    )
+    short = (
+        select(_stray.c.batch_id)
+        .join(_usage, _usage.c.request_id == _stray.c.request_id)
+        .where(_stray.c.batch_id == batch_id, _usage.c.state == "settled")
+    )
+    return connection.execute(abandoned.union_all(short).limit(1)).first() is not None
+
+
+def load_overcharges(connection: Connection) -> dict[int, int]:
+    """Return what the chain has charged positions twice for, and no batch has offset yet."""
+    charged = connection.execute(
+        select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
+        .join(_stray, _stray.c.request_id == _usage.c.request_id)
+        .join(_batch, _batch.c.batch_id == _stray.c.batch_id)
+        .where(_batch.c.state == "settled")
+        .group_by(_usage.c.token_id)
+    ).all()
+    left_usdc = {int(token_id): int(cost_usdc) for token_id, cost_usdc in charged}
+    if not left_usdc:
+        return {}
+    offsets = connection.execute(
+        select(_batch_item.c.token_id, func.sum(_batch_item.c.offset_usdc))
+        .join(_batch, _batch.c.batch_id == _batch_item.c.batch_id)
+        .where(_batch.c.state != "abandoned", _batch_item.c.token_id.in_(sorted(left_usdc)))
+        .group_by(_batch_item.c.token_id)
+    ).all()
+    for token_id, offset_usdc in offsets:
+        left_usdc[int(token_id)] -= int(offset_usdc)
+    return {token_id: amount for token_id, amount in left_usdc.items() if amount > 0}
+
+
+def _sum_usage(connection: Connection, batch_id: str, state: str) -> dict[int, int]:
+    rows = connection.execute(
+        select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
+        .where(_usage.c.batch_id == batch_id, _usage.c.state == state)
+        .group_by(_usage.c.token_id)
+    ).all()
+    return {int(token_id): int(cost_usdc) for token_id, cost_usdc in rows}
+
+
+def _lock_items(connection: Connection, batch_id: str) -> None:
+    """Lock the positions that a batch charges."""
+    tokens = connection.execute(
+        select(_batch_item.c.token_id).where(_batch_item.c.batch_id == batch_id)
+    ).scalars()
+    lock_positions(connection, list(tokens))
 
 
 def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
     """Return a batch's receipts in the order of its Merkle tree."""
+    strays = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
     rows = connection.execute(
-        select(_usage).where(_usage.c.batch_id == batch_id).order_by(_usage.c.request_id)
+        select(_usage).where((_usage.c.batch_id == batch_id) | _usage.c.request_id.in_(strays))
     ).mappings()
     # Sorted again in Python: a database's collation need not be code point order.
     return sorted((receipt_of(row) for row in rows), key=lambda r: r.request_id)
@@ -213,13 +375,20 @@ def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
 
 def receipt_of(row: RowMapping) -> Receipt:
     """Build the receipt of a posted usage row."""
+    cached_price = row["cached_input_usdc_per_mtok"]
     return Receipt(
         request_id=row["request_id"],
         token_id=row["token_id"],
         key_epoch=row["key_epoch"],
         model=row["model"],
         prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"] or 0,
         completion_tokens=row["completion_tokens"],
+        input_usdc_per_mtok=row["input_usdc_per_mtok"],
+        cached_input_usdc_per_mtok=(
+            row["input_usdc_per_mtok"] if cached_price is None else cached_price
+        ),
+        output_usdc_per_mtok=row["output_usdc_per_mtok"],
         cost_usdc=row["cost_usdc"],
         posted_at_s=row["resolved_at_s"],
     )

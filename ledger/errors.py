@@ -63,10 +63,14 @@ class RefusalReason(StrEnum):
 
     POSITION_NOT_FOUND = "position_not_found"
     KEY_REVOKED = "key_revoked"
+    KEY_EXPIRED = "key_expired"
+    KEY_ROTATED = "key_rotated"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
     NEVER_HARVESTED = "never_harvested"
     DAILY_CAP_REACHED = "daily_cap_reached"
     ALLOWANCE_SPENT = "allowance_spent"
     HOLD_PENDING = "hold_pending"
+    KEY_LIMIT_REACHED = "key_limit_reached"
     CHAIN_STATE_STALE = "chain_state_stale"
 
 
@@ -86,10 +90,33 @@ class AllowanceFacts:
     next_harvest_at_s: int
 
 
-class ReserveRefused(Rejected):
-    """A reservation does not fit. ``facts`` is None only where no position exists."""
+@dataclass(frozen=True, slots=True)
+class LimitFacts:
+    """The limit of a child key that a reservation would pass."""
 
-    def __init__(self, reason: RefusalReason, facts: AllowanceFacts | None = None) -> None:
+    limit: str
+    """``request``, ``day``, ``month``, ``lifetime``: in 1e-6 USDC; ``requests_per_minute``,
+    ``concurrency``: requests."""
+    value: int
+    used: int
+    """Before this reservation."""
+    resets_at_s: int | None
+    """When ``used`` begins anew, in Unix seconds; None where time alone does not change it."""
+
+
+class ReserveRefused(Rejected):
+    """A reservation does not fit. ``facts`` is None only where no position exists.
+
+    ``limit`` is there where a child key's limit is the reason.
+    """
+
+    def __init__(
+        self,
+        reason: RefusalReason,
+        facts: AllowanceFacts | None = None,
+        limit: LimitFacts | None = None,
+    ) -> None:
         super().__init__(str(reason))
         self.reason = reason
         self.facts = facts
+        self.limit = limit

@@ -2,15 +2,20 @@
 
 ::
 
+       ┌──────── tried again ◄──────┬────────────┬─────────────── any end, after a deep reorg
+       ▼                            │            │
     planned ──► simulated ──► sent ◄──reorg── mined ──► confirmed
        └────────────┴──► abandoned  │            └────► reverted
-                                    └──► replaced
+                    └──► replaced ◄─┘
 
-``planned`` and ``simulated``: nothing was signed, so nothing can land. ``sent``: the signed
+``planned`` and ``simulated``: nothing is signed that can still land. ``sent``: the signed
 transaction is stored, and it may or may not be known to any node; its outcome is found on chain,
 never guessed. ``mined``: it is in a block that can still go; ``error`` says whether it reverted
-there. ``confirmed``, ``reverted``: that block is deep enough. ``abandoned``: given up before
-anything was signed. ``replaced``: another transaction used its nonce.
+there. ``confirmed``, ``reverted``: that block is deep enough. ``abandoned``: given up.
+``replaced``: another transaction used its nonce, or had its effect.
+
+What carries a batch id is tried again under the same intent, with another nonce: the id counts once
+on chain, so whichever attempt lands, the others have no effect.
 
 Every function works inside the caller's write transaction. A change of state names the states that
 it may start from: one that finds another state changes nothing and raises ``IntentMoved``; one that
@@ -19,18 +24,21 @@ finds its own result is a repetition and harmless.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Fatal, Retryable
 from ledger.metering import insert_or_ignore
-from ledger.tables import Demand, Intent, table_of
+from ledger.tables import Batch, Demand, Intent, PayoutBatch, table_of
 
+_batch = table_of(Batch)
 _demand = table_of(Demand)
 _intent = table_of(Intent)
+_payout_batch = table_of(PayoutBatch)
 
 
 class IntentState(StrEnum):
@@ -46,12 +54,25 @@ class IntentState(StrEnum):
     ABANDONED = "abandoned"
 
 
+FILL: Final = "fill"
+"""The kind of a transaction that does nothing but use a nonce which others wait for."""
+
 OPEN: Final = (
     IntentState.PLANNED,
     IntentState.SIMULATED,
     IntentState.SENT,
     IntentState.MINED,
 )
+
+
+_ENDED: Final = (
+    IntentState.SENT,
+    IntentState.MINED,
+    IntentState.CONFIRMED,
+    IntentState.REVERTED,
+    IntentState.REPLACED,
+)
+"""From where an intent may be tried again; from the last three after a reorg only."""
 
 
 class IntentMoved(Retryable):
@@ -76,6 +97,14 @@ class IntentRecord:
     tx_hash: str | None
     earlier_tx_hashes: tuple[str, ...]
     """Hashes of the transactions that a higher fee took the place of: any of them may be mined."""
+    cancel_tx_hashes: tuple[str, ...]
+    """Those of all hashes whose transactions do nothing: they free the nonce of the intent."""
+    failed_tx_hashes: tuple[str, ...]
+    """What was mined, or would have been, in attempts that failed deep in the chain."""
+    failed_block: int | None
+    """The newest block that a failed attempt was seen to have failed by."""
+    was_mined: bool
+    """Whether it was in a block once that a reorg took back."""
     raw_tx: str | None
     mined_block: int | None
     mined_block_hash: str | None
@@ -133,7 +162,7 @@ def plan_intent(
         "kind": kind,
         "state": IntentState.PLANNED.value,
         "reason": reason,
-        "payload": _dump({"action": dict(payload), "earlier_tx_hashes": []}),
+        "payload": _dump({"action": dict(payload)}),
         "created_at_s": now_s,
         "updated_at_s": now_s,
     }
@@ -196,31 +225,63 @@ def mark_sent(
     ).scalar()
     if taken is not None:
         raise IntentMoved(f"nonce {signed.nonce} belongs to intent {taken}")
-    _move(
-        connection,
-        intent_id,
-        {
-            "state": IntentState.SENT,
-            "sender": signed.sender,
-            "nonce": signed.nonce,
-            "tx_hash": signed.tx_hash,
-            "raw_tx": signed.raw_tx,
-        },
-        allowed=(IntentState.SIMULATED,),
-        now_s=now_s,
-    )
+    changes = {
+        "state": IntentState.SENT,
+        "sender": signed.sender,
+        "nonce": signed.nonce,
+        "tx_hash": signed.tx_hash,
+        "raw_tx": signed.raw_tx,
+    }
+    try:
+        _move(connection, intent_id, changes, allowed=(IntentState.SIMULATED,), now_s=now_s)
+    except IntegrityError as error:
+        # Another keeper stored its own since we looked; this transaction must roll back.
+        raise IntentMoved(f"nonce {signed.nonce} was taken meanwhile") from error
+
+
+def plan_fill(connection: Connection, signed: SignedTransaction, *, now_s: int) -> str:
+    """Store a signed transaction that does nothing, as an intent of its own; return its id.
+
+    The caller sends it only after this is committed. Raises ``IntentMoved`` where an open intent
+    has its nonce.
+    """
+    intent_id = f"{FILL}:{signed.tx_hash}"
+    row = {
+        "intent_id": intent_id,
+        "kind": FILL,
+        "state": IntentState.SENT.value,
+        "reason": f"nonce {signed.nonce} is missing below one that is sent",
+        "payload": _dump({"action": {"token_ids": []}}),
+        "sender": signed.sender,
+        "nonce": signed.nonce,
+        "tx_hash": signed.tx_hash,
+        "raw_tx": signed.raw_tx,
+        "created_at_s": now_s,
+        "updated_at_s": now_s,
+    }
+    try:
+        connection.execute(insert(_intent).values(row))
+    except IntegrityError as error:
+        raise IntentMoved(f"nonce {signed.nonce} was taken meanwhile") from error
+    return intent_id
 
 
 def replace_transaction(
-    connection: Connection, intent: IntentRecord, signed: SignedTransaction, *, now_s: int
+    connection: Connection,
+    intent: IntentRecord,
+    signed: SignedTransaction,
+    *,
+    cancels: bool = False,
+    now_s: int,
 ) -> None:
     """Store a transaction with the same nonce and a higher fee beside the one that is stuck.
 
-    Raises ``IntentMoved`` where the intent is not ``sent`` with the hash that ``intent`` names.
+    ``cancels`` says that it does nothing. Raises ``IntentMoved`` where the intent is not ``sent``
+    with the hash that ``intent`` names.
     """
     if signed.nonce != intent.nonce or signed.sender != intent.sender:
         raise ValueError("a replacement has the nonce and the sender of what it replaces")
-    payload = {"action": dict(intent.payload), "earlier_tx_hashes": list(intent.tx_hashes)}
+    cancelled = (signed.tx_hash, *intent.cancel_tx_hashes) if cancels else intent.cancel_tx_hashes
     changed = connection.execute(
         update(_intent)
         .where(
@@ -231,7 +292,52 @@ def replace_transaction(
         .values(
             tx_hash=signed.tx_hash,
             raw_tx=signed.raw_tx,
-            payload=_dump(payload),
+            payload=_dump_payload(
+                replace(intent, earlier_tx_hashes=intent.tx_hashes, cancel_tx_hashes=cancelled)
+            ),
+            updated_at_s=now_s,
+        )
+    ).rowcount
+    if changed != 1:
+        raise IntentMoved(f"intent {intent.intent_id} was moved meanwhile")
+
+
+def try_again(
+    connection: Connection, intent: IntentRecord, *, failed_block: int, now_s: int
+) -> None:
+    """Plan an intent anew whose transactions failed, or can never land, as of ``failed_block``.
+
+    Only for what counts once on chain however often it is sent. Raises ``IntentMoved`` where the
+    intent is not as ``intent`` says.
+    """
+    payload = replace(
+        intent,
+        earlier_tx_hashes=(),
+        cancel_tx_hashes=(),
+        failed_tx_hashes=(*intent.tx_hashes, *intent.failed_tx_hashes),
+        failed_block=failed_block,
+        was_mined=False,
+    )
+    changed = connection.execute(
+        update(_intent)
+        .where(
+            _intent.c.intent_id == intent.intent_id,
+            _intent.c.state == intent.state.value,
+            _intent.c.state.in_([state.value for state in _ENDED]),
+            _intent.c.tx_hash.is_not_distinct_from(intent.tx_hash),
+        )
+        .values(
+            state=IntentState.PLANNED.value,
+            payload=_dump_payload(payload),
+            sender=None,
+            nonce=None,
+            tx_hash=None,
+            raw_tx=None,
+            mined_block=None,
+            mined_block_hash=None,
+            gas_used=None,
+            fee_wei=None,
+            error=None,
             updated_at_s=now_s,
         )
     ).rowcount
@@ -267,6 +373,7 @@ def unmine(connection: Connection, intent_id: str, *, now_s: int) -> None:
         intent_id,
         {
             "state": IntentState.SENT,
+            "payload": _dump_payload(replace(_get(connection, intent_id), was_mined=True)),
             "mined_block": None,
             "mined_block_hash": None,
             "gas_used": None,
@@ -294,6 +401,32 @@ def load_confirmed_from_nonce(
     return [_from_row(row) for row in rows]
 
 
+def load_stranded(connection: Connection) -> list[IntentRecord]:
+    """Return closed intents whose batch is open: somebody else's transaction carried it, or theirs
+    did, in a block that a reorg took, and something else has the nonce now.
+
+    An intent with a batch is named after it. Right after a reorg one may be here whose effect the
+    mirror has not seen again yet: look before you act.
+    """
+    closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
+    found: list[IntentRecord] = []
+    for prefix, table, open_states in (
+        ("settle:", _batch, ("planned",)),
+        ("payout:", _payout_batch, ("planned", "sent")),
+    ):
+        rows = connection.execute(
+            select(_intent)
+            .join(table, _intent.c.intent_id == prefix + table.c.batch_id)
+            .where(
+                table.c.state.in_(open_states),
+                _intent.c.state.in_([state.value for state in closed]),
+            )
+            .order_by(_intent.c.intent_id)
+        ).mappings()
+        found += [_from_row(row) for row in rows]
+    return found
+
+
 def mark_final(connection: Connection, intent: IntentRecord, *, now_s: int) -> IntentState:
     """Close a mined intent whose block is deep enough: ``confirmed``, or ``reverted`` with why.
 
@@ -305,7 +438,7 @@ def mark_final(connection: Connection, intent: IntentRecord, *, now_s: int) -> I
 
 
 def mark_abandoned(connection: Connection, intent_id: str, *, error: str, now_s: int) -> None:
-    """Give up an intent for which nothing was signed. Raises ``IntentMoved``."""
+    """Give up an intent of which nothing can land any more. Raises ``IntentMoved``."""
     _move(
         connection,
         intent_id,
@@ -316,7 +449,7 @@ def mark_abandoned(connection: Connection, intent_id: str, *, error: str, now_s:
 
 
 def mark_replaced(connection: Connection, intent_id: str, *, error: str, now_s: int) -> None:
-    """Close a sent intent whose nonce a transaction of somebody else used, deep in the chain.
+    """Close an intent whose nonce, or whose effect, another transaction took, deep in the chain.
 
     Raises ``IntentMoved``.
     """
@@ -324,7 +457,12 @@ def mark_replaced(connection: Connection, intent_id: str, *, error: str, now_s: 
         connection,
         intent_id,
         {"state": IntentState.REPLACED, "error": error},
-        allowed=(IntentState.SENT,),
+        allowed=(
+            IntentState.PLANNED,
+            IntentState.SIMULATED,
+            IntentState.SENT,
+            IntentState.MINED,
+        ),
         now_s=now_s,
     )
 
@@ -385,7 +523,27 @@ def _get(connection: Connection, intent_id: str) -> IntentRecord:
 def _from_row(row: RowMapping) -> IntentRecord:
     stored: dict[str, Any] = json.loads(row["payload"])
     values = {**row, "state": IntentState(row["state"]), "payload": stored["action"]}
-    return IntentRecord(**values, earlier_tx_hashes=tuple(stored["earlier_tx_hashes"]))
+    hashes: dict[str, Any] = {name: tuple(stored.get(name, ())) for name in _HASHES}
+    return IntentRecord(
+        **values,
+        **hashes,
+        failed_block=stored.get("failed_block"),
+        was_mined=stored.get("was_mined", False),
+    )
+
+
+_HASHES: Final = ("earlier_tx_hashes", "cancel_tx_hashes", "failed_tx_hashes")
+
+
+def _dump_payload(intent: IntentRecord) -> str:
+    """Return what the column ``payload`` holds: the action, and the transactions of the past."""
+    hashes = {name: list(getattr(intent, name)) for name in _HASHES}
+    stored: dict[str, Any] = {name: found for name, found in hashes.items() if found}
+    if intent.failed_block is not None:
+        stored["failed_block"] = intent.failed_block
+    if intent.was_mined:
+        stored["was_mined"] = True
+    return _dump({"action": dict(intent.payload), **stored})
 
 
 def _dump(value: object) -> str:

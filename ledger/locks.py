@@ -7,7 +7,8 @@ circle:
 
 1. ``mirror``: the indexer's cursor, moved by compare-and-set. It keeps two indexers apart.
 2. ``position``, ascending by token id, all that the transaction will touch, in one go. Whoever
-   changes ``drawn_usdc``, or takes usage out of ``reserved``, holds the row of its position.
+   changes ``drawn_usdc``, or takes usage out of ``reserved``, holds the row of its position; so
+   does whoever changes a ``child_key`` of it.
 3. ``batch``: whoever closes, reopens or abandons one holds its row.
 4. ``usage``: after 2 for ``reserved`` usage, after 3 for ``settling`` and ``settled``; planning a
    batch takes those ``posted`` rows that nobody has locked, and waits for none.

@@ -12,17 +12,27 @@ where it raises: a caller may run many of them in one transaction (``ledger.writ
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.errors import CurrentError
-from ledger.books import Account, Books, StoredUsage, load_books, save_books
+from ledger.books import (
+    Account,
+    Books,
+    StoredUsage,
+    load_books,
+    load_children,
+    save_books,
+    save_children,
+)
+from ledger.children import Child
 from ledger.engine import is_postgres
 from ledger.errors import (
     AllowanceFacts,
+    LimitFacts,
     RefusalReason,
     RequestIdConflict,
     ReserveRefused,
@@ -52,6 +62,9 @@ class Reservation:
     ceiling_usdc: int
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = None
+    """Of prompt tokens that the provider had cached; None = as any other. The ceiling, which is
+    reserved before anybody knows, never counts on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,11 @@ class MeterCall(ABC, Generic[T]):
         """The position, where the call names it; else it is the stored usage's."""
         return None
 
+    @property
+    def key_id(self) -> str | None:
+        """The key, where the call names it; else it is the stored usage's."""
+        return None
+
     @abstractmethod
     def decide(self, books: Books) -> T:
         """Note in ``books`` what is to be written, so that the next call finds it done.
@@ -121,6 +139,7 @@ def run_calls(
         connection,
         request_ids=list(dict.fromkeys(call.request_id for call in calls)),
         token_ids=[call.token_id for call in calls if call.token_id is not None],
+        key_ids=[call.key_id for call in calls if call.key_id is not None],
     )
     outcomes: list[tuple[Any, Exception | None]] = []
     for call in calls:
@@ -130,6 +149,21 @@ def run_calls(
             outcomes.append((None, error))
     save_books(connection, books)
     return outcomes
+
+
+def preview(connection: Connection, call: "Reserve") -> int:
+    """Return what a reservation would leave of the hold (1e-6 USDC), or raise as it would.
+
+    Writes and locks nothing: a moment later it may be otherwise.
+    """
+    books = load_books(
+        connection,
+        request_ids=[call.request_id],
+        token_ids=[call.token_id],
+        key_ids=[call.key_id],
+        lock=False,
+    )
+    return call.decide(books)
 
 
 @dataclass(frozen=True)
@@ -145,7 +179,10 @@ class Reserve(MeterCall[int]):
     rules: AdmissionRules
     now_s: int
     fit: Callable[[Reservation, AllowanceFacts | None], Reservation] | None = None
-    """Lowers the ceiling to what the position affords just then. It must be pure."""
+    """Lowers the ceiling to what the position, and a child key's limits, afford just then: what
+    is held less what is drawn. It must be pure."""
+    generation: int | None = None
+    """Of a child key, which generation asks; None for a root key, which has no limits."""
 
     @property
     def request_id(self) -> str:  # type: ignore[override]
@@ -155,25 +192,61 @@ class Reserve(MeterCall[int]):
     def token_id(self) -> int:
         return self.reservation.token_id
 
+    @property
+    def key_id(self) -> str:
+        return self.reservation.key_id
+
     def decide(self, books: Books) -> int:
         account = books.accounts.get(self.token_id)
+        child = None if self.generation is None else books.children.get(self.key_id)
         reservation = self.reservation
         if self.fit is not None:
-            facts = None
-            if account is not None:
-                facts = build_facts(account.describe(), required_usdc=0, now_s=self.now_s)
-            reservation = self.fit(reservation, facts)
+            reservation = self.fit(reservation, self._describe(account, child))
         row = astuple(reservation)
         stored = books.usage.get(self.request_id)
         if stored is not None:
             return _repeat_reserve(row, stored, account)
-        if account is None or not _is_admitted(
-            account, reservation, books.mirror, self.rules, now_s=self.now_s
+        ceiling_usdc = reservation.ceiling_usdc
+        problem = None
+        if self.generation is not None:
+            problem = self._examine(child, ceiling_usdc, generation=self.generation)
+        if (
+            account is None
+            or problem is not None
+            or not _is_admitted(account, reservation, books.mirror, self.rules, now_s=self.now_s)
         ):
-            raise _explain_refusal(account, reservation, books.mirror, self.rules, now_s=self.now_s)
-        account.change_usdc += reservation.ceiling_usdc
-        books.reserve(row, now_s=self.now_s, lease_expires_at_s=self.now_s + self.rules.lease_s)
+            raise _explain_refusal(
+                account, reservation, books.mirror, self.rules, now_s=self.now_s, problem=problem
+            )
+        account.change_usdc += ceiling_usdc
+        reserved_at_s = self.now_s
+        if child is not None:
+            reserved_at_s = books.take(child, ceiling_usdc, now_s=self.now_s)
+        expires_at_s = self.now_s + self.rules.lease_s
+        books.reserve(row, reserved_at_s=reserved_at_s, lease_expires_at_s=expires_at_s)
         return account.free_usdc
+
+    def _describe(self, account: Account | None, child: Child | None) -> AllowanceFacts | None:
+        """Return the position's facts, the hold no larger than what a child key may still use."""
+        if account is None:
+            return None
+        facts = build_facts(account.describe(), required_usdc=0, now_s=self.now_s)
+        room_usdc = None if child is None else child.get_room_usdc(now_s=self.now_s)
+        if room_usdc is None:
+            return facts
+        return replace(facts, held_usdc=min(facts.held_usdc, facts.drawn_usdc + room_usdc))
+
+    def _examine(
+        self, child: Child | None, ceiling_usdc: int, *, generation: int
+    ) -> RefusalReason | LimitFacts | None:
+        """Return why a child key may not be used for this, or None."""
+        if child is None:
+            return RefusalReason.KEY_REVOKED
+        model = self.reservation.model
+        problem = child.find_problem(generation=generation, model=model, now_s=self.now_s)
+        if problem is not None:
+            return problem
+        return child.find_limit(ceiling_usdc, now_s=self.now_s)
 
 
 @dataclass(frozen=True)
@@ -189,10 +262,12 @@ class Post(MeterCall[Posted]):
     prompt_tokens: int
     completion_tokens: int
     now_s: int
+    cached_tokens: int = 0
+    """Those of ``prompt_tokens`` that are charged at the price of cached ones."""
 
     def decide(self, books: Books) -> Posted:
         usage = _get_usage(books, self.request_id)
-        figures = (self.cost_usdc, self.prompt_tokens, self.completion_tokens)
+        figures = (self.cost_usdc, self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         account = books.accounts.get(usage.token_id)
         if usage.state in ("posted", "settling", "settled"):
             if usage.figures != figures:
@@ -202,7 +277,9 @@ class Post(MeterCall[Posted]):
             raise ValueError(f"cost {self.cost_usdc} is above the ceiling {usage.ceiling_usdc}")
         _check_reserved(self.request_id, usage)
         books.post(self.request_id, figures, now_s=self.now_s)
-        _draw_less(account, usage.ceiling_usdc - self.cost_usdc)
+        freed_usdc = usage.ceiling_usdc - self.cost_usdc
+        _draw_less(account, freed_usdc)
+        books.resolve(usage, freed_usdc)
         return Posted(self.cost_usdc, _get_left_usdc(account))
 
 
@@ -224,6 +301,7 @@ class Void(MeterCall[None]):
         _check_reserved(self.request_id, usage)
         books.void(self.request_id, self.reason, now_s=self.now_s)
         _draw_less(books.accounts.get(usage.token_id), usage.ceiling_usdc)
+        books.resolve(usage, usage.ceiling_usdc)
 
 
 @dataclass(frozen=True)
@@ -246,17 +324,30 @@ def _is_admitted(
     *,
     now_s: int,
 ) -> bool:
-    if mirror is None:
-        return False
-    block_timestamp_s, observed_at_s = mirror
+    return _is_fresh(mirror, rules, now_s=now_s) and _is_held(
+        account, reservation, mirror, rules, now_s=now_s
+    )
+
+
+def _is_fresh(mirror: tuple[int, int] | None, rules: AdmissionRules, *, now_s: int) -> bool:
+    return mirror is not None and mirror[1] >= now_s - rules.max_staleness_s
+
+
+def _is_held(
+    account: Account,
+    reservation: Reservation,
+    mirror: tuple[int, int] | None,
+    rules: AdmissionRules,
+    *,
+    now_s: int,
+) -> bool:
     # The chain's own clock decides when a hold lapses; ours only where it is ahead.
-    latest_s = max(now_s, block_timestamp_s)
+    latest_s = now_s if mirror is None else max(now_s, mirror[0])
     return (
         account.key_epoch == reservation.key_epoch
         and not account.is_release_requested
         and account.hold_expires_at_s > latest_s + rules.hold_margin_s
         and account.free_usdc >= reservation.ceiling_usdc
-        and observed_at_s >= now_s - rules.max_staleness_s
     )
 
 
@@ -275,17 +366,24 @@ def _explain_refusal(
     rules: AdmissionRules,
     *,
     now_s: int,
+    problem: RefusalReason | LimitFacts | None,
 ) -> ReserveRefused:
-    """Return why a reservation does not fit; the first reason of ``RefusalReason`` that applies."""
+    """Return why a reservation does not fit; the first reason of ``RefusalReason`` that applies.
+
+    ``problem`` is what a child key has against it, if anything.
+    """
     if account is None:
         return ReserveRefused(RefusalReason.POSITION_NOT_FOUND)
-    block_timestamp_s, observed_at_s = (0, 0) if mirror is None else mirror
-    chain_now_s = max(now_s, block_timestamp_s)
+    chain_now_s = now_s if mirror is None else max(now_s, mirror[0])
     row = account.describe()
     facts = build_facts(row, required_usdc=reservation.ceiling_usdc, now_s=chain_now_s)
     reason = _decide_reason(row, reservation, now_s=chain_now_s)
-    stale = mirror is None or observed_at_s < now_s - rules.max_staleness_s
-    if reason is RefusalReason.HOLD_PENDING and stale:
+    if isinstance(problem, RefusalReason) and reason is not RefusalReason.KEY_REVOKED:
+        return ReserveRefused(problem, facts)
+    is_held = _is_held(account, reservation, mirror, rules, now_s=now_s)
+    if is_held and isinstance(problem, LimitFacts):
+        return ReserveRefused(RefusalReason.KEY_LIMIT_REACHED, facts, problem)
+    if reason is RefusalReason.HOLD_PENDING and not _is_fresh(mirror, rules, now_s=now_s):
         reason = RefusalReason.CHAIN_STATE_STALE
     return ReserveRefused(reason, facts)
 
@@ -359,9 +457,11 @@ def post(
     prompt_tokens: int,
     completion_tokens: int,
     now_s: int,
+    cached_tokens: int = 0,
 ) -> Posted:
     """Run one ``Post``."""
-    return Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s)(connection)
+    call = Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s, cached_tokens)
+    return call(connection)
 
 
 def void(connection: Connection, request_id: str, *, reason: str, now_s: int) -> None:
@@ -394,12 +494,18 @@ def sweep_leases(connection: Connection, *, now_s: int, limit: int = 1_000) -> i
         update(_usage)
         .where(_usage.c.request_id.in_([request_id for request_id, _ in found]), is_expired)
         .values(state="voided", resolved_at_s=now_s, void_reason="lease_expired")
-        .returning(_usage.c.token_id, _usage.c.ceiling_usdc)
+        .returning(
+            _usage.c.token_id, _usage.c.ceiling_usdc, _usage.c.key_id, _usage.c.reserved_at_s
+        )
     ).all()
     freed_usdc: dict[int, int] = defaultdict(int)
-    for token_id, ceiling_usdc in voided:
+    children = load_children(connection, [key_id for _, _, key_id, _ in voided])
+    for token_id, ceiling_usdc, key_id, reserved_at_s in voided:
         freed_usdc[token_id] += ceiling_usdc
+        if key_id in children:
+            children[key_id].resolve(ceiling_usdc, reserved_at_s=reserved_at_s)
     change_drawn(connection, {token_id: -amount for token_id, amount in freed_usdc.items()})
+    save_children(connection, children.values())
     return len(voided)
 
 

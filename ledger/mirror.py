@@ -139,6 +139,15 @@ def save_observation(
         raise CursorMoved("another indexer moved the cursor")
 
 
+def hold_cursor(connection: Connection, *, block_hash: str) -> None:
+    """Keep the cursor where it is until the transaction ends. Raises ``CursorMoved``."""
+    held = connection.execute(
+        update(_mirror).where(_mirror.c.block_hash == block_hash).values(block_hash=block_hash)
+    ).rowcount
+    if held != 1:
+        raise CursorMoved("another indexer moved the cursor")
+
+
 def load_window(connection: Connection) -> list[BlockRef]:
     """Return the unfinalised window, oldest first."""
     rows = connection.execute(select(_block).order_by(_block.c.number)).mappings()
@@ -245,6 +254,18 @@ def load_range_events(connection: Connection, *, first: int, last: int) -> list[
     return [_event_from_row(row) for row in rows]
 
 
+def find_range_end(connection: Connection, *, first: int, last: int, events: int) -> int:
+    """Return up to which block, of ``first`` to ``last``, about so many events are mirrored."""
+    block_number = connection.execute(
+        select(_event.c.block_number)
+        .where(_event.c.block_number.between(first, last))
+        .order_by(_event.c.block_number, _event.c.log_index)
+        .offset(events)
+        .limit(1)
+    ).scalar_one_or_none()
+    return last if block_number is None else max(first, int(block_number) - 1)
+
+
 def load_oldest_event(connection: Connection) -> ChainEvent | None:
     """Return the first event that is mirrored, or None before there is one."""
     row = (
@@ -330,6 +351,24 @@ def load_states(connection: Connection, token_ids: Iterable[int]) -> dict[int, P
         ).mappings()
         states.update((row["token_id"], load_state_from_row(row)) for row in rows)
     return states
+
+
+def load_states_after(connection: Connection, *, token_id: int, count: int) -> list[PositionState]:
+    """Return the ``count`` positions that come after ``token_id``, by their ids."""
+    rows = connection.execute(
+        select(_position)
+        .where(_position.c.token_id > token_id)
+        .order_by(_position.c.token_id)
+        .limit(count)
+    ).mappings()
+    return [load_state_from_row(row) for row in rows]
+
+
+def load_unfolded_tokens(connection: Connection) -> list[int]:
+    """Return the positions that have events and no row."""
+    minted = select(_event.c.token_id).where(_event.c.name == "PositionMinted")
+    rows = connection.execute(minted.where(_event.c.token_id.not_in(select(_position.c.token_id))))
+    return [int(token_id) for token_id in rows.scalars()]
 
 
 def load_state_from_row(row: RowMapping) -> PositionState:

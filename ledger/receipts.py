@@ -17,7 +17,11 @@ _LEAF_TYPES = (
     "uint256",  # key epoch
     "bytes32",  # keccak of the model's name
     "uint256",  # prompt tokens
+    "uint256",  # those of them that were charged as cached
     "uint256",  # completion tokens
+    "uint256",  # price of prompt tokens, 1e-6 USDC per 1e6 tokens
+    "uint256",  # price of cached ones
+    "uint256",  # price of completion tokens
     "uint256",  # cost, 1e-6 USDC
     "uint256",  # when it was posted, Unix seconds
 )
@@ -25,14 +29,21 @@ _LEAF_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one request was charged for. ``cost_usdc`` is in 1e-6 USDC."""
+    """What one request was charged for, and at which prices.
+
+    ``cost_usdc`` is in 1e-6 USDC, prices in 1e-6 USDC per 1e6 tokens.
+    """
 
     request_id: str
     token_id: int
     key_epoch: int
     model: str
     prompt_tokens: int
+    cached_tokens: int
     completion_tokens: int
+    input_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
     cost_usdc: int
     posted_at_s: int
 
@@ -44,7 +55,11 @@ class Receipt:
             self.key_epoch,
             keccak(text=self.model),
             self.prompt_tokens,
+            self.cached_tokens,
             self.completion_tokens,
+            self.input_usdc_per_mtok,
+            self.cached_input_usdc_per_mtok,
+            self.output_usdc_per_mtok,
             self.cost_usdc,
             self.posted_at_s,
         )

@@ -22,10 +22,12 @@ from ledger.types import Uint256
 HAS_SHARES_SQLITE = f"shares > '{0:078d}'"
 """Positions without shares are due for ever and never harvested. Text on SQLite: 78 digits."""
 HAS_SHARES_POSTGRES = "shares > 0"
-_HARVEST_LOOK = (
-    "(CASE WHEN harvest_look_at_s > last_harvest_at_s + harvest_interval_s"
-    " THEN harvest_look_at_s ELSE last_harvest_at_s + harvest_interval_s END)"
-)
+# Laid out as PostgreSQL gives it back, so that the tables can be compared with a database.
+_HARVEST_LOOK = """(
+CASE
+    WHEN harvest_look_at_s > (last_harvest_at_s + harvest_interval_s) THEN harvest_look_at_s
+    ELSE last_harvest_at_s + harvest_interval_s
+END)"""
 _NONCE_TAKEN = "state IN ('planned', 'simulated', 'sent', 'mined', 'confirmed')"
 
 
@@ -240,14 +242,22 @@ class Usage(SQLModel, table=True):
     resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
     batch_id: str | None = None
     void_reason: str | None = None
+    cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    """The price of prompt tokens that the provider had cached; None = as any other."""
+    cached_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    """Those of ``prompt_tokens`` that were charged at that price."""
 
 
 class Batch(SQLModel, table=True):
-    """A settlement: planned by the keeper, settled by the indexer when the chain says so."""
+    """A settlement: planned by the keeper, settled by the indexer when the chain says so.
+
+    One that was given up settles all the same where the chain says so.
+    """
 
     __tablename__ = "batch"
     __table_args__ = (
         CheckConstraint("state IN ('planned','settled','abandoned')", name="state_known"),
+        Index("batch_state", "state"),
     )
 
     batch_id: str = Field(primary_key=True)
@@ -257,6 +267,8 @@ class Batch(SQLModel, table=True):
     planned_at_s: int = Field(sa_type=BigInteger)
     settled_block: int | None = Field(default=None, sa_type=BigInteger)
     settled_tx_hash: str | None = None
+    given_up: bool = False
+    """Whether it was ever abandoned: a reorg that takes its settlement back leaves it so again."""
 
 
 class BatchItem(SQLModel, table=True):
@@ -267,6 +279,21 @@ class BatchItem(SQLModel, table=True):
     batch_id: str = Field(primary_key=True, foreign_key="batch.batch_id")
     token_id: int = Field(primary_key=True, sa_type=BigInteger)
     cost_usdc: int = Field(sa_type=BigInteger)
+    """What the chain charges: the costs of the usage less ``offset_usdc``."""
+    offset_usdc: int = Field(default=0, sa_type=BigInteger)
+    """What the position was charged twice for before, and is not charged here."""
+
+
+class BatchStray(SQLModel, table=True):
+    """Usage that a batch's receipts name, but that is not the batch's now. Keeper and indexer.
+
+    Its batch was given up, or another batch that names it too is settled. Nearly always empty.
+    """
+
+    __tablename__ = "batch_stray"
+
+    request_id: str = Field(primary_key=True, foreign_key="usage.request_id")
+    batch_id: str = Field(primary_key=True, foreign_key="batch.batch_id", index=True)
 
 
 class Intent(SQLModel, table=True):
@@ -360,6 +387,56 @@ class ApiKey(SQLModel, table=True):
     token_id: int = Field(index=True, sa_type=BigInteger)
     key_epoch: int = Field(sa_type=BigInteger)
     issued_at_s: int = Field(sa_type=BigInteger)
+
+
+class ChildKey(SQLModel, table=True):
+    """A key under a root key: its limits, and what is used of them. Proxy.
+
+    Changed only under its position's lock, the counters only with the usage that they count: see
+    ``ledger.children``. Amounts in 1e-6 USDC; None = no limit. Rows stay when a key is revoked.
+    """
+
+    __tablename__ = "child_key"
+    __table_args__ = (
+        CheckConstraint(
+            "day_used_usdc >= 0 AND month_used_usdc >= 0 AND used_usdc >= 0", name="used_positive"
+        ),
+        CheckConstraint("open_requests >= 0", name="open_positive"),
+        Index("child_key_token", "token_id", "key_epoch"),
+    )
+
+    key_id: str = Field(primary_key=True)
+    token_id: int = Field(sa_type=BigInteger)
+    key_epoch: int = Field(sa_type=BigInteger)
+    label: str
+    models: str | None = Field(default=None, sa_type=Text)
+    request_usdc_max: int | None = Field(default=None, sa_type=BigInteger)
+    day_usdc_max: int | None = Field(default=None, sa_type=BigInteger)
+    month_usdc_max: int | None = Field(default=None, sa_type=BigInteger)
+    lifetime_usdc_max: int | None = Field(default=None, sa_type=BigInteger)
+    requests_per_minute_max: int | None = None
+    concurrency_max: int | None = None
+    expires_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+    revoked_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    generation: int
+    grace_until_s: int = Field(sa_type=BigInteger)
+    day: int = Field(sa_type=BigInteger)
+    day_used_usdc: int = Field(sa_type=BigInteger)
+    month_used_usdc: int = Field(sa_type=BigInteger)
+    used_usdc: int = Field(sa_type=BigInteger)
+    minute: int = Field(sa_type=BigInteger)
+    minute_requests: int
+    open_requests: int
+
+
+class UsedNonce(SQLModel, table=True):
+    """A sign-in nonce that was used; kept until it would have expired anyhow. Proxy."""
+
+    __tablename__ = "used_nonce"
+
+    nonce: str = Field(primary_key=True)
+    expires_at_s: int = Field(index=True, sa_type=BigInteger)
 
 
 class Demand(SQLModel, table=True):

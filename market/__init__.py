@@ -1,0 +1,1 @@
+"""The supply side: sellers, their offers, and the router between them and buyers."""

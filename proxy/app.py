@@ -1,6 +1,7 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
+from web3 import Web3
 
 from contracts.chain import open_web3
 from contracts.deployment import Deployment
@@ -17,6 +19,7 @@ from contracts.errors import Retryable
 from ledger.errors import LedgerUnavailable
 from ledger.writer import GroupWriter
 from proxy.catalogue import Catalogue
+from proxy.chain_view import ChainView
 from proxy.completions import Completions
 from proxy.errors import (
     ApiError,
@@ -26,21 +29,26 @@ from proxy.errors import (
     ledger_unavailable,
 )
 from proxy.front import ClientGone, Front
+from proxy.key_routes import router as key_router
 from proxy.keys import KeyRing
+from proxy.limits import Buckets, parse_networks
+from proxy.listening import RevocationListener
 from proxy.meter import Meter
 from proxy.metrics import Metrics
 from proxy.prices import PriceBook, load_prices
 from proxy.routes import router
 from proxy.services import Services
 from proxy.settings import ProxySettings
+from proxy.sign_in import SignIn
 from proxy.signatures import SignatureChecker
 from proxy.streaming import StreamRules
+from proxy.tracing import Span, open_spans
 from proxy.upstream import HttpUpstream, Upstream
 
 log = structlog.get_logger("proxy")
 
 REVOCATION_LOOK_S: Final = 0.2
-"""How soon a live stream ends after its key's revocation is mirrored."""
+"""How soon a live stream ends after its key's revocation is mirrored, where nobody announces it."""
 
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
@@ -60,17 +68,22 @@ def create_app(
 ) -> Front:
     """Build the ASGI application over a migrated ledger. Connects to nothing before its lifespan.
 
-    ``make_upstream`` is called in the running event loop.
+    ``make_upstream`` is called in the running event loop. Raises ``Fatal`` where prices or tracing
+    are configured wrongly.
     """
-    prices = load_prices(settings.prices_file)
+    prices = load_prices(
+        settings.prices_file, upstream_age_s_max=settings.upstream_prices_age_s_max
+    )
+    span, stop_spans = open_spans(settings.otel_endpoint)
     web3 = open_web3(settings.rpc_url.get_secret_value())
-    checker = SignatureChecker(web3, multicall3=deployment.multicall3)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
         writer = GroupWriter(engine)
-        services = _build_services(settings, deployment, engine, writer, upstream, prices, checker)
+        services = _build_services(
+            settings, deployment, engine, writer, upstream, prices, web3, span
+        )
         app.state.services = services
         await services.catalogue.refresh()
         loops = [
@@ -78,18 +91,23 @@ def create_app(
             asyncio.create_task(_repeat(lambda: _sweep(services), settings.sweep_interval_s)),
             asyncio.create_task(_repeat(services.completions.watch.look, REVOCATION_LOOK_S)),
         ]
+        listener = RevocationListener(engine, services.completions.watch)
+        listener.start()
         try:
             yield
         finally:
             await services.completions.drain(ABANDONED_TIMEOUT_S)
+            await asyncio.to_thread(listener.close)
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await upstream.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(stop_spans)
 
     app = FastAPI(title="Current", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app.include_router(key_router)
     app.include_router(router)
     _handle_exceptions(app)
     return Front(app)
@@ -102,7 +120,8 @@ def _build_services(
     writer: GroupWriter,
     upstream: Upstream,
     prices: PriceBook,
-    checker: SignatureChecker,
+    web3: Web3,
+    span: Span,
 ) -> Services:
     rules = settings.admission_rules()
     meter = Meter(engine, writer, rules, timeout_s=settings.ledger_timeout_s)
@@ -116,17 +135,37 @@ def _build_services(
         metrics=metrics,
         in_flight_max=settings.requests_in_flight_max,
         stream_rules=StreamRules(settings.stream_timeout_s, settings.stream_drain_s),
+        span=span,
     )
+    key_secrets = settings.key_secrets()
     return Services(
-        ring=KeyRing(settings.key_secrets(), deployment.chain_id, deployment.position),
+        ring=KeyRing(key_secrets, deployment.chain_id, deployment.position),
         meter=meter,
         catalogue=catalogue,
         completions=completions,
-        checker=checker,
+        checker=SignatureChecker(web3, multicall3=deployment.multicall3),
+        chain_view=ChainView(web3, adapter=deployment.adapter),
+        sign_in=SignIn(
+            key_secrets, settings.get_domain(), deployment.chain_id, deployment.position
+        ),
+        legacy_key_message=settings.legacy_key_message,
         metrics=metrics,
         body_bytes_max=settings.body_bytes_max,
         body_timeout_s=settings.body_timeout_s,
+        headers_bytes_max=settings.headers_bytes_max,
+        key_requests=_build_buckets(settings.key_requests_per_minute_max, "of this key"),
+        address_requests=_build_buckets(
+            settings.address_requests_per_minute_max, "from this address"
+        ),
+        key_wishes=_build_buckets(
+            settings.address_keys_per_minute_max, "for keys from this address"
+        ),
+        trusted=parse_networks(settings.trusted_proxies),
     )
+
+
+def _build_buckets(per_minute: int, what: str) -> Buckets:
+    return Buckets(per_minute, what=what, clock=time.monotonic)
 
 
 async def _repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None:
@@ -142,7 +181,7 @@ async def _repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None
 
 async def _sweep(services: Services) -> None:
     swept = await services.meter.sweep()
-    services.metrics.swept_total += swept
+    services.metrics.swept.inc(swept)
     if swept:
         log.warning("leases_swept", reservations=swept)
 

@@ -1,9 +1,25 @@
 """Who is asking: from the Authorization header to a key's claims, and whether they still hold."""
 
-from proxy.errors import invalid_key, key_revoked, missing_key, position_not_found
+import time
+from collections.abc import Set
+
+from sqlalchemy import Connection, RowMapping
+
+from ledger.children import CHILD_COLUMNS, build_child
+from ledger.errors import RefusalReason
+from ledger.keys import load_child
+from proxy.errors import (
+    RequestRejected,
+    invalid_key,
+    key_expired,
+    key_revoked,
+    key_rotated,
+    missing_key,
+    position_not_found,
+)
 from proxy.keys import KeyClaims, KeyRing
 from proxy.meter import Meter
-from proxy.store import Standing, load_standing
+from proxy.store import Standing, load_key_epochs, load_standing
 
 _SCHEME = b"bearer "
 
@@ -28,14 +44,56 @@ def authenticate(authorization: bytes | None, ring: KeyRing) -> KeyClaims:
 
 
 async def check_standing(claims: KeyClaims, meter: Meter) -> Standing:
-    """Return the position's standing if the key's epoch is its current one.
+    """Return the position's standing if the key's epoch is its current one, and the key is live.
 
-    For everything but reservations, which compare the epoch in the statement that reserves. Raises
+    For everything but reservations, which compare the same under the lock that reserves. Raises
     404 or 401, and ``LedgerUnavailable``.
     """
-    standing = await meter.read(lambda connection: load_standing(connection, claims.token_id))
+
+    def load(connection: Connection) -> tuple[Standing | None, RowMapping | None]:
+        child = None
+        if claims.is_child:
+            child = load_child(connection, claims.key_id, token_id=claims.token_id)
+        return load_standing(connection, claims.token_id), child
+
+    standing, child = await meter.read(load)
     if standing is None:
         raise position_not_found()
     if standing.key_epoch != claims.key_epoch:
         raise key_revoked()
+    if claims.generation is not None:
+        problem = find_child_problem(child, generation=claims.generation, now_s=int(time.time()))
+        if problem is not None:
+            raise problem
     return standing
+
+
+def load_revoked(connection: Connection, keys: Set[KeyClaims], now_s: int) -> set[KeyClaims]:
+    """Return those of the keys that are not good any more: by their epoch, or as child keys."""
+    epochs = load_key_epochs(connection, {key.token_id for key in keys})
+    revoked = {key for key in keys if epochs.get(key.token_id) != key.key_epoch}
+    for key in keys - revoked:
+        if key.generation is None:
+            continue
+        child = load_child(connection, key.key_id, token_id=key.token_id)
+        if find_child_problem(child, generation=key.generation, now_s=now_s) is not None:
+            revoked.add(key)
+    return revoked
+
+
+def find_child_problem(
+    child: RowMapping | None, *, generation: int, now_s: int
+) -> RequestRejected | None:
+    """Return why a child key is not live, or None."""
+    if child is None:
+        return key_revoked()
+    key = build_child([child[name] for name in CHILD_COLUMNS])
+    match key.find_problem(generation=generation, model=None, now_s=now_s):
+        case None:
+            return None
+        case RefusalReason.KEY_EXPIRED:
+            return key_expired()
+        case RefusalReason.KEY_ROTATED:
+            return key_rotated()
+        case _:
+            return key_revoked()

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -41,7 +41,9 @@ class Model:
             "owned_by": self.owned_by,
             "input_usdc_per_mtok": None if price is None else price.input_usdc_per_mtok,
             "output_usdc_per_mtok": None if price is None else price.output_usdc_per_mtok,
+            "cached_input_usdc_per_mtok": None if price is None else price.cached_usdc_per_mtok,
             "price_source": None if self.terms is None else self.terms.source,
+            "price_age_s": None if self.terms is None else self.terms.get_age_s(int(time.time())),
             "context_tokens": self.context_tokens,
         }
 
@@ -63,7 +65,8 @@ class Catalogue:
         self._upstream = upstream
         self._prices = prices
         self._lock = asyncio.Lock()
-        self.snapshot = Snapshot(self._build({"id": name} for name in prices.operator))
+        self._entries: Sequence[Mapping[str, Any]] = [{"id": name} for name in prices.operator]
+        self.snapshot = Snapshot(self._build())
 
     async def refresh(self, *, older_than_s: float = 0.0) -> Snapshot:
         """Fetch the list again unless it is young. Never raises: see ``Snapshot.fallback``.
@@ -75,24 +78,28 @@ class Catalogue:
                 return self.snapshot
             try:
                 entries = await self._upstream.fetch_models()
+                prices = await self._upstream.fetch_prices()
             except ApiError as error:
                 if not self.snapshot.fallback:
                     log.warning("catalogue_lost", code=error.code)
-                models, fallback = self.snapshot.models, True
+                fallback = True
             else:
-                models, fallback = self._build(entries[:MODELS_MAX]), False
+                self._entries, fallback = entries[:MODELS_MAX], False
+                if prices is not None:
+                    self._prices.note_upstream(prices[:MODELS_MAX], now_s=int(time.time()))
                 if self.snapshot.fallback:
-                    log.info("catalogue_loaded", models=len(models))
-            self.snapshot = Snapshot(models, fallback, time.monotonic())
+                    log.info("catalogue_loaded", models=len(self._entries))
+            # Built anew also while upstream is down: what it said of prices grows old.
+            self.snapshot = Snapshot(self._build(), fallback, time.monotonic())
             return self.snapshot
 
-    def _build(self, entries: Iterable[Mapping[str, Any]]) -> Mapping[str, Model]:
-        models = {}
-        for entry in entries:
+    def _build(self) -> Mapping[str, Model]:
+        models, now_s = {}, int(time.time())
+        for entry in self._entries:
             model_id = entry["id"]
             if _MODEL_ID.fullmatch(model_id) is None:
                 continue  # it goes into a header
-            terms = self._prices.find_terms(model_id)
+            terms = self._prices.find_terms(model_id, now_s=now_s)
             owner = entry.get("owned_by")
             models[model_id] = Model(
                 model_id=model_id,

@@ -5,6 +5,8 @@ unbounded: content that cannot be counted, and fields that some provider takes a
 limit, another model, a paid search or a higher price.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +14,15 @@ import orjson
 
 from proxy.errors import bad_request
 from proxy.pricing import get_max_tokens
+from proxy.strict_json import count_bytes, parse_json_object
 
 CHOICES_MAX: Final = 128
 CHEAPEST: Final = "cheapest"
+TOOLS_MAX: Final = 128
+_FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SCHEMA_TYPES: Final = frozenset(
+    {"string", "number", "integer", "boolean", "object", "array", "null"}
+)
 
 _MAX_TOKENS_FIELDS: Final = ("max_tokens", "max_completion_tokens")
 _OWN_FIELDS: Final = ("fit", "min_discount_pct")
@@ -92,12 +100,7 @@ class ChatRequest:
 
 def parse_chat_request(raw: bytes) -> ChatRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise bad_request("invalid_json", f"The body is not JSON: {error}.") from None
-    if not isinstance(body, dict):
-        raise bad_request("invalid_type", "The body must be a JSON object.")
+    body = parse_json_object(raw)
     _validate_fields(body)
     model = body.get("model")
     if not isinstance(model, str) or not model:
@@ -123,15 +126,8 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         asks_for_usage=stream and _asks_for_usage(body),
         min_discount_pct=min_discount_pct,
         images=images,
-        body_bytes=_count_bytes(body) - image_bytes,
+        body_bytes=count_bytes(body) - image_bytes,
     )
-
-
-def _count_bytes(body: dict[str, Any]) -> int:
-    try:
-        return len(orjson.dumps(body))
-    except orjson.JSONEncodeError:
-        raise bad_request("invalid_json", "The body is nested too deeply.") from None
 
 
 def _validate_fields(body: dict[str, Any]) -> None:
@@ -143,18 +139,168 @@ def _validate_fields(body: dict[str, Any]) -> None:
     if refused:
         message = f"'{refused[0]}' is not supported: what it costs cannot be bounded."
         raise bad_request("unsupported_parameter", message, param=refused[0])
+    for name, value in body.items():
+        known = _KNOWN_FIELDS.get(name)
+        if known is not None and value is not None and not known[0](value):
+            raise _wrong_type(name, known[1])
+    _validate_tools(body)
+
+
+def _validate_tools(body: dict[str, Any]) -> None:
+    """Check everything about tools: providers fail on odd shapes instead of refusing them."""
     tools = body.get("tools")
-    if tools is None:
+    if tools is not None:
+        if not isinstance(tools, list) or len(tools) > TOOLS_MAX:
+            raise _wrong_type("tools", f"a list of at most {TOOLS_MAX}")
+        for index, tool in enumerate(tools):
+            if not isinstance(tool, dict) or tool.get("type") != "function":
+                message = "Only tools of type 'function' are supported: others cost extra."
+                raise bad_request("unsupported_tool", message, param=f"tools[{index}].type")
+            _validate_function(tool.get("function"), f"tools[{index}].function")
+    functions = body.get("functions")
+    if functions is not None:
+        if not isinstance(functions, list) or len(functions) > TOOLS_MAX:
+            raise _wrong_type("functions", f"a list of at most {TOOLS_MAX}")
+        for index, function in enumerate(functions):
+            _validate_function(function, f"functions[{index}]")
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        named = choice.get("function")
+        if choice.get("type") != "function" or not _has_name(named):
+            message = "'tool_choice' must name a function."
+            raise bad_request("unsupported_tool", message, param="tool_choice")
+    elif choice is not None and choice not in ("none", "auto", "required"):
+        raise _wrong_type("tool_choice", "none, auto, required or an object")
+    call = body.get("function_call")
+    if call is not None and call not in ("none", "auto") and not _has_name(call):
+        raise _wrong_type("function_call", "none, auto or an object with a name")
+
+
+def _validate_function(function: Any, where: str) -> None:
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise _wrong_type(where, "an object with a name")
+    if _FUNCTION_NAME.fullmatch(function["name"]) is None:
+        raise _wrong_type(f"{where}.name", "of 1 to 64 letters, digits, underscores and dashes")
+    if not _is_text(function.get("description")):
+        raise _wrong_type(f"{where}.description", "a string")
+    if function.get("strict") is not None and not isinstance(function["strict"], bool):
+        raise _wrong_type(f"{where}.strict", "true or false")
+    parameters = function.get("parameters")
+    if parameters is None:
         return
-    if not isinstance(tools, list):
-        raise _wrong_type("tools", "a list")
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, dict) or tool.get("type") != "function":
-            message = "Only tools of type 'function' are supported: others cost extra."
-            raise bad_request("unsupported_tool", message, param=f"tools[{index}].type")
-        function = tool.get("function")
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise _wrong_type(f"tools[{index}].function", "an object with a name")
+    if not isinstance(parameters, dict):
+        raise _wrong_type(f"{where}.parameters", "a JSON schema: an object")
+    _validate_schema(parameters, f"{where}.parameters")
+
+
+def _validate_schema(schema: dict[str, Any], where: str) -> None:
+    """Check the keywords of a JSON schema that are built on; those that are unknown pass."""
+    kinds = schema.get("type")
+    listed = kinds if isinstance(kinds, list) else [kinds]
+    if kinds is not None and not all(kind in _SCHEMA_TYPES for kind in listed):
+        raise _wrong_type(f"{where}.type", "a type of JSON schema")
+    if not isinstance(schema.get("enum", []), list):
+        raise _wrong_type(f"{where}.enum", "a list")
+    required = schema.get("required")
+    if required is not None and not _is_strings(required):
+        raise _wrong_type(f"{where}.required", "a list of strings")
+    for name in ("properties", "$defs", "definitions", "patternProperties"):
+        inner = schema.get(name)
+        if inner is None:
+            continue
+        if not isinstance(inner, dict):
+            raise _wrong_type(f"{where}.{name}", "an object")
+        for key, value in inner.items():
+            _validate_subschema(value, f"{where}.{name}.{key[:64]}")
+    for name in ("items", "additionalProperties", "not"):
+        if schema.get(name) is not None:
+            _validate_subschema(schema[name], f"{where}.{name}")
+    for name in ("anyOf", "oneOf", "allOf"):
+        inner = schema.get(name)
+        if inner is None:
+            continue
+        if not isinstance(inner, list):
+            raise _wrong_type(f"{where}.{name}", "a list")
+        for index, value in enumerate(inner):
+            _validate_subschema(value, f"{where}.{name}[{index}]")
+
+
+def _validate_subschema(schema: Any, where: str) -> None:
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise _wrong_type(where, "a JSON schema: an object, true or false")
+    _validate_schema(schema, where)
+
+
+def _validate_calls(calls: Any, where: str) -> None:
+    if calls is None:
+        return
+    if not isinstance(calls, list):
+        raise _wrong_type(where, "a list")
+    for index, call in enumerate(calls):
+        at = f"{where}[{index}]"
+        if not isinstance(call, dict) or call.get("type", "function") != "function":
+            raise _wrong_type(at, "a call of a function")
+        if not _is_text(call.get("id")):
+            raise _wrong_type(f"{at}.id", "a string")
+        function = call.get("function")
+        if not isinstance(function, dict) or not _has_name(function):
+            raise _wrong_type(f"{at}.function", "an object with a name")
+        if not _is_text(function.get("arguments")):
+            raise _wrong_type(f"{at}.function.arguments", "a string")
+
+
+def _has_name(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str)
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether an optional text is one, or is not there."""
+    return value is None or isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_biases(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(item) for item in value.values())
+
+
+def _is_format(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    if value["type"] != "json_schema":
+        return value["type"] in ("text", "json_object")
+    stated = value.get("json_schema")
+    return isinstance(stated, dict) and isinstance(stated.get("schema"), dict)
+
+
+_NUMBER: Final = (_is_number, "a number")
+_KNOWN_FIELDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "temperature": _NUMBER,
+    "top_p": _NUMBER,
+    "top_k": _NUMBER,
+    "min_p": _NUMBER,
+    "frequency_penalty": _NUMBER,
+    "presence_penalty": _NUMBER,
+    "repetition_penalty": _NUMBER,
+    "seed": (lambda value: type(value) is int, "an integer"),
+    "logprobs": (lambda value: isinstance(value, bool), "true or false"),
+    "top_logprobs": (lambda value: type(value) is int and 0 <= value <= 20, "from 0 to 20"),
+    "parallel_tool_calls": (lambda value: isinstance(value, bool), "true or false"),
+    "stop": (lambda value: isinstance(value, str) or _is_strings(value), "a string or strings"),
+    "user": (lambda value: isinstance(value, str), "a string"),
+    "reasoning_effort": (lambda value: isinstance(value, str), "a string"),
+    "logit_bias": (_is_biases, "an object of numbers"),
+    "response_format": (_is_format, "of type text, json_object or json_schema with a schema"),
+}
+"""Fields that every provider knows: a wrong type is told here, where nothing was reserved yet."""
 
 
 def _count_images(messages: list[Any]) -> tuple[int, int]:
@@ -166,9 +312,8 @@ def _count_images(messages: list[Any]) -> tuple[int, int]:
             raise _wrong_type(where, "an object")
         if not isinstance(message.get("role"), str):
             raise _wrong_type(f"{where}.role", "a string")
-        if not isinstance(message.get("tool_calls") or [], list):
-            raise _wrong_type(f"{where}.tool_calls", "a list")
-        if not isinstance(message.get("tool_call_id") or "", str):
+        _validate_calls(message.get("tool_calls"), f"{where}.tool_calls")
+        if not _is_text(message.get("tool_call_id")):
             raise _wrong_type(f"{where}.tool_call_id", "a string")
         if message.get("audio") is not None:
             raise _unknown_content(f"{where}.audio")

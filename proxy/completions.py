@@ -20,9 +20,9 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable, ReserveRefused
 from ledger.metering import Posted
-from proxy.authentication import check_standing
+from proxy.authentication import check_standing, load_revoked
 from proxy.catalogue import Catalogue
-from proxy.chat_request import ChatRequest, parse_chat_request
+from proxy.chat_request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.errors import (
     ApiError,
     internal_error,
@@ -36,18 +36,20 @@ from proxy.errors import (
 from proxy.keys import KeyClaims
 from proxy.meter import Meter, Reserved, Want
 from proxy.metrics import ANSWERED, Metrics
-from proxy.offers import Offer, choose_offer
+from proxy.offers import Offer, list_offers
 from proxy.prices import PriceBook
 from proxy.pricing import Tokens, get_charge_usdc, get_cost_usdc
-from proxy.store import load_key_epochs
+from proxy.store import load_models
 from proxy.streaming import LiveStream, RevocationWatch, StreamRules
 from proxy.tally import Bounds, Tally
+from proxy.tracing import Span, no_span
 from proxy.upstream import Completion, Upstream
 from proxy.usage import count_usage, is_completion, read_usage
 
 log = structlog.get_logger("proxy")
 
 CANCELLED: Final = "cancelled"
+QUOTED_OFFERS_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Completions:
         metrics: Metrics,
         in_flight_max: int,
         stream_rules: StreamRules,
+        span: Span = no_span,
     ) -> None:
         self._meter = meter
         self._upstream = upstream
@@ -115,8 +118,9 @@ class Completions:
         self._metrics = metrics
         self._in_flight_max = in_flight_max
         self._stream_rules = stream_rules
+        self._span = span
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.watch = RevocationWatch(self._load_epochs, key_revoked)
+        self.watch = RevocationWatch(self._find_revoked, key_revoked)
 
     @property
     def in_flight(self) -> int:
@@ -189,11 +193,11 @@ class Completions:
     async def _open_stream(self, admitted: _Admitted, started_s: float) -> StreamAnswer:
         """Begin a stream; give the reservation back where upstream does not."""
         async with self._voided_on_failure(admitted):
-            source = await self._upstream.open_stream(admitted.build_body())
+            with self._span("upstream", request_id=admitted.request_id, stream=True):
+                source = await self._upstream.open_stream(admitted.build_body())
         stream = LiveStream(
             request_id=admitted.request_id,
-            token_id=admitted.claims.token_id,
-            key_epoch=admitted.claims.key_epoch,
+            claims=admitted.claims,
             source=source,
             upstream=self._upstream,
             tally=Tally(admitted.get_bounds()),
@@ -216,32 +220,60 @@ class Completions:
             self.watch.remove(stream)
             self._metrics.observe_request(outcome, time.monotonic() - started_s)
 
-    async def _load_epochs(self, token_ids: set[int]) -> dict[int, int]:
-        return await self._meter.read(lambda connection: load_key_epochs(connection, token_ids))
+    async def _find_revoked(self, keys: set[KeyClaims]) -> set[KeyClaims]:
+        now_s = int(time.time())
+        return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
+
+    async def quote(self, claims: KeyClaims, raw: bytes, request_id: str) -> dict[str, Any]:
+        """Return what ``complete`` would reserve for the same body, and whether it could.
+
+        Writes nothing. Raises ``ApiError`` for a request that is wrong whoever asks.
+        """
+        await check_standing(claims, self._meter)
+        request, offers = await self._read(claims, raw)
+        offer = offers[0]
+        want = _build_want(request_id, claims, request, offer)
+        applied, refusal = Reserved(offer.ceiling_usdc, offer.max_tokens, 0), None
+        try:
+            applied = await self._meter.preview(want)
+        except ReserveRefused as refused_by_ledger:
+            refusal = refused(refused_by_ledger, now_s=int(time.time()))
+        return {
+            "admitted": refusal is None,
+            "refusal": None if refusal is None else refusal.describe(),
+            "model": offer.model,
+            "required_usdc": applied.ceiling_usdc,
+            "max_tokens_applied": applied.max_tokens,
+            "max_tokens_requested": request.requested_max_tokens,
+            "choices": request.choices,
+            "fit": request.fit,
+            "remaining_usdc": None if refusal is not None else applied.hold_left_usdc,
+            "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
+        }
+
+    async def _read(self, claims: KeyClaims, raw: bytes) -> tuple[ChatRequest, list[Offer]]:
+        """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
+        request = parse_chat_request(raw)
+        models = None
+        if claims.is_child and request.model == CHEAPEST:
+            # The ledger checks the model that is chosen; here it may still be another one.
+            models = await self._meter.read(lambda connection: load_models(connection, claims))
+        offers = await list_offers(request, self._catalogue, self._prices, models=models)
+        return request, offers
 
     async def _admit(self, claims: KeyClaims, raw: bytes, request_id: str) -> _Admitted:
         """Read, price and reserve. Nothing is spent where this raises."""
         try:
-            request = parse_chat_request(raw)
-            offer = await choose_offer(request, self._catalogue, self._prices)
+            request, offers = await self._read(claims, raw)
         except ApiError:
             # A revoked key is told so first, whatever else is wrong with its request.
             await check_standing(claims, self._meter)
             raise
-        want = Want(
-            request_id=request_id,
-            token_id=claims.token_id,
-            key_epoch=claims.key_epoch,
-            key_id=claims.key_id,
-            model=offer.model,
-            price=offer.price,
-            prompt_bound=offer.prompt_bound,
-            max_tokens=offer.max_tokens,
-            choices=request.choices,
-            fit=request.fit,
-        )
+        offer = offers[0]
+        want = _build_want(request_id, claims, request, offer)
         try:
-            reserved = await self._meter.reserve(want)
+            with self._span("reserve", request_id=request_id, model=offer.model):
+                reserved = await self._meter.reserve(want)
         except ReserveRefused as refusal:
             raise refused(refusal, now_s=int(time.time())) from refusal
         return _Admitted(request_id, claims, request, offer, reserved)
@@ -249,7 +281,8 @@ class Completions:
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
         async with self._voided_on_failure(admitted):
-            completion = await self._upstream.complete(admitted.build_body())
+            with self._span("upstream", request_id=admitted.request_id, stream=False):
+                completion = await self._upstream.complete(admitted.build_body())
             if not is_completion(completion.parsed):
                 message = "The model's provider sent an answer that is not a completion."
                 raise upstream_failed("upstream_invalid_response", message)
@@ -276,26 +309,21 @@ class Completions:
         ceiling_usdc = admitted.reserved.ceiling_usdc
         cost_usdc = get_charge_usdc(tokens, admitted.offer.price, ceiling_usdc=ceiling_usdc)
         try:
-            posted = await self._meter.post(
-                admitted.request_id,
-                cost_usdc=cost_usdc,
-                prompt_tokens=tokens.prompt,
-                completion_tokens=tokens.completion,
-            )
+            with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
+                posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
         except CurrentError as error:
             log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
             raise settlement_failed() from error
         is_overrun = get_cost_usdc(tokens, admitted.offer.price) > ceiling_usdc
-        self._metrics.prompt_tokens_total += tokens.prompt
-        self._metrics.completion_tokens_total += tokens.completion
-        self._metrics.charged_usdc_total += cost_usdc
-        self._metrics.estimated_total += is_estimated
-        self._metrics.overruns_total += is_overrun
+        self._metrics.observe_charge(
+            tokens, cost_usdc=cost_usdc, is_estimated=is_estimated, is_overrun=is_overrun
+        )
         log.info(
             "request_posted",
             request_id=admitted.request_id,
             model=admitted.offer.model,
             prompt_tokens=tokens.prompt,
+            cached_tokens=tokens.cached,
             completion_tokens=tokens.completion,
             cost_usdc=cost_usdc,
             ceiling_usdc=ceiling_usdc,
@@ -312,6 +340,22 @@ class Completions:
             "x-current-max-tokens-applied": str(admitted.reserved.max_tokens),
             "x-current-served-by": self._upstream.name,
         }
+
+
+def _build_want(request_id: str, claims: KeyClaims, request: ChatRequest, offer: Offer) -> Want:
+    return Want(
+        request_id=request_id,
+        token_id=claims.token_id,
+        key_epoch=claims.key_epoch,
+        key_id=claims.key_id,
+        model=offer.model,
+        price=offer.price,
+        prompt_bound=offer.prompt_bound,
+        max_tokens=offer.max_tokens,
+        choices=request.choices,
+        fit=request.fit,
+        generation=claims.generation,
+    )
 
 
 def _count_tokens(completion: Completion, admitted: _Admitted) -> tuple[Tokens, bool]:

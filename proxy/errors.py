@@ -10,7 +10,7 @@ Both carry status, code, message and the facts behind it (``*_usdc`` in 1e-6 USD
 8601). The functions below build each refusal once; nothing here names upstream's URL or a secret.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from contracts.errors import CurrentError, Rejected, Retryable
-from ledger.errors import AllowanceFacts, RefusalReason, ReserveRefused
+from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
 
 RETRY_SOON_S: Final = 5
 NOT_CHARGED: Final = "You are not charged."
@@ -45,15 +45,18 @@ class ApiError(CurrentError):
 
     def body(self) -> bytes:
         """Return the JSON body."""
+        return orjson.dumps({"error": self.describe()})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the error as a body holds it."""
         default = "invalid_request_error" if self.status < 500 else "api_error"
-        error = {
+        return {
             "message": self.message,
             "type": self.type or _TYPES.get(self.status, default),
             "code": self.code,
             "param": self.param,
             **self.facts,
         }
-        return orjson.dumps({"error": error})
 
 
 class RequestRejected(ApiError, Rejected):
@@ -87,6 +90,47 @@ def key_revoked() -> RequestRejected:
         " Its owner can sign for a new key at POST /api/current/keys."
     )
     return _unauthorized("key_revoked", message)
+
+
+def key_expired() -> RequestRejected:
+    """401: the child key's time is over."""
+    return _unauthorized("key_expired", "This API key has expired. Its owner can prolong it.")
+
+
+def key_rotated() -> RequestRejected:
+    """401: the child key was rotated, and the grace of this generation is over."""
+    return _unauthorized("key_rotated", "This API key was replaced by a newer one. Use that one.")
+
+
+def child_key_forbidden() -> RequestRejected:
+    """403: only a root key manages keys."""
+    message = "A child key cannot manage keys, nor have children. Use the position's root key."
+    return RequestRejected(403, "child_key_forbidden", message, headers=_NO_RETRY)
+
+
+def model_not_allowed() -> RequestRejected:
+    """403: the child key is for other models."""
+    message = "This API key may not use this model. GET /api/current/keys/self lists which it may."
+    return RequestRejected(403, "model_not_allowed", message, "model", headers=_NO_RETRY)
+
+
+def child_not_found() -> RequestRejected:
+    """404: the position has no live child key of this id."""
+    message = "This position has no live child key with that id."
+    return RequestRejected(404, "key_not_found", message, "keyId")
+
+
+def rate_limited(retry_after_s: int, what: str) -> RequestRejected:
+    """429: too many requests in a short time; the same one is welcome a little later."""
+    message = f"Too many requests {what}. Try again in {retry_after_s} s."
+    headers = {"retry-after": str(retry_after_s)}
+    return RequestRejected(429, "rate_limited", message, type="rate_limit_error", headers=headers)
+
+
+def headers_too_large(bytes_max: int) -> RequestRejected:
+    """431."""
+    message = f"The request's headers are longer than {bytes_max} bytes."
+    return RequestRejected(431, "headers_too_large", message)
 
 
 def _unauthorized(code: str, message: str) -> RequestRejected:
@@ -223,14 +267,12 @@ def internal_error() -> TryLater:
 
 def refused(refusal: ReserveRefused, *, now_s: int) -> ApiError:
     """Translate the ledger's refusal of a reservation. ``now_s`` is the wall clock."""
-    match refusal.reason:
-        case RefusalReason.POSITION_NOT_FOUND:
-            return position_not_found()
-        case RefusalReason.KEY_REVOKED:
-            return key_revoked()
-        case RefusalReason.CHAIN_STATE_STALE:
-            return chain_state_stale()
+    build = _WITHOUT_FACTS.get(refusal.reason)
+    if build is not None:
+        return build()
     assert refusal.facts is not None
+    if refusal.limit is not None:
+        return _key_limit_reached(refusal.facts, refusal.limit, now_s=now_s)
     facts = describe_facts(refusal.facts, now_s=now_s)
     if refusal.reason is RefusalReason.HOLD_PENDING:
         error: ApiError = unavailable(
@@ -245,6 +287,48 @@ def refused(refusal: ReserveRefused, *, now_s: int) -> ApiError:
         headers["retry-after"] = str(max(1, refusal.facts.resets_at_s - now_s))
     message = _money_message(refusal.reason, facts)
     return RequestRejected(429, str(refusal.reason), message, facts=facts, headers=headers)
+
+
+_WITHOUT_FACTS: Final[Mapping[RefusalReason, Callable[[], ApiError]]] = {
+    RefusalReason.POSITION_NOT_FOUND: position_not_found,
+    RefusalReason.KEY_REVOKED: key_revoked,
+    RefusalReason.KEY_EXPIRED: key_expired,
+    RefusalReason.KEY_ROTATED: key_rotated,
+    RefusalReason.MODEL_NOT_ALLOWED: model_not_allowed,
+    RefusalReason.CHAIN_STATE_STALE: chain_state_stale,
+}
+
+
+def _key_limit_reached(facts: AllowanceFacts, limit: LimitFacts, *, now_s: int) -> ApiError:
+    """429: a child key's own limit, whatever the position has."""
+    in_requests = limit.limit in ("requests_per_minute", "concurrency")
+    unit = "requests" if in_requests else "1e-6 USDC"
+    resets_at = None if limit.resets_at_s is None else format_time(limit.resets_at_s)
+    message = (
+        f"This API key's {limit.limit} limit is {limit.value} {unit} and {limit.used} are used;"
+        f" this request would take {1 if in_requests else facts.required_usdc} more."
+    )
+    if resets_at is not None:
+        message += f" It resets at {resets_at}."
+    # Waiting helps against the two that count requests: the SDKs may try again by themselves.
+    headers = {} if in_requests else dict(_NO_RETRY)
+    if limit.limit == "concurrency":
+        headers["retry-after"] = "1"
+    elif limit.resets_at_s is not None:
+        headers["retry-after"] = str(max(1, limit.resets_at_s - now_s))
+    return RequestRejected(
+        429,
+        str(RefusalReason.KEY_LIMIT_REACHED),
+        message,
+        facts={
+            **describe_facts(facts, now_s=now_s),
+            "limit": limit.limit,
+            "limit_value": limit.value,
+            "limit_used": limit.used,
+            "resets_at": resets_at,
+        },
+        headers=headers,
+    )
 
 
 def _money_message(reason: RefusalReason, facts: Mapping[str, Any]) -> str:

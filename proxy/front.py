@@ -18,16 +18,21 @@ from proxy.errors import (
     ApiError,
     body_timeout,
     body_too_large,
+    headers_too_large,
     internal_error,
     unsupported_encoding,
 )
 from proxy.ids import new_request_id
+from proxy.limits import get_address
 from proxy.services import Services
 
 log = structlog.get_logger("proxy")
 
 COMPLETIONS_PATH: Final = "/api/current/v1/chat/completions"
-
+WATCHED_PATHS: Final = frozenset(
+    f"/api/current/{name}" for name in ("healthz", "readyz", "metrics")
+)
+"""What monitors ask again and again: without limits, and without a line in the log."""
 
 DISCARD_FACTOR: Final = 4
 """How many times the limit is read and thrown away, so that a client that is still sending gets to
@@ -62,14 +67,39 @@ class Front:
             else:
                 await _send_answer(send, answer, request_id)
             return
+        await self._pass_on(scope, receive, send, request_id)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        """Let the framework answer; every line that is logged meanwhile has the request's id."""
+        started_s, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 id_header = (b"x-request-id", request_id.encode())
                 message["headers"] = [*message.get("headers", ()), id_header]
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        is_watched = scope["path"] in WATCHED_PATHS
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                if not is_watched:
+                    check_limits(scope, self.app.state.services)
+            except ApiError as error:
+                status = error.status
+                await _send_answer(send, _build_refusal(error), request_id)
+            else:
+                await self.app(scope, receive, send_with_id)
+            if not is_watched:
+                elapsed_ms = int((time.monotonic() - started_s) * 1_000)
+                log.info(
+                    "request_served",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    elapsed_ms=elapsed_ms,
+                )
 
 
 async def answer_completion(
@@ -79,7 +109,9 @@ async def answer_completion(
     started_s = time.monotonic()
     try:
         try:
+            check_limits(scope, services)
             claims = authenticate(_find_header(scope, b"authorization"), services.ring)
+            services.key_requests.take((claims.token_id, claims.key_id))
             raw = await read_body(scope, receive, services)
         except ApiError as error:
             services.metrics.observe_request(error.code, time.monotonic() - started_s)
@@ -92,6 +124,22 @@ async def answer_completion(
     except Exception:
         log.exception("internal_error", request_id=request_id)
         return build_error_answer(internal_error())
+
+
+def check_limits(scope: Scope, services: Services) -> None:
+    """Raise 431 for headers that are too long, 429 for an address that comes too often."""
+    size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+    if size > services.headers_bytes_max:
+        raise headers_too_large(services.headers_bytes_max)
+    if services.address_requests.is_limiting:
+        services.address_requests.take(get_address(scope, services.trusted))
+
+
+def _build_refusal(error: ApiError) -> Answer:
+    headers = {"content-type": "application/json", **error.headers}
+    return Answer(error.status, headers, error.body())
 
 
 def build_error_answer(error: ApiError) -> Answer:

@@ -13,6 +13,7 @@ from ledger.logs import configure_logs
 from ledger.schema import bind_deployment, migrate
 from proxy.app import create_app
 from proxy.front import Front
+from proxy.protocol import build_protocol
 from proxy.settings import ProxySettings
 
 log = structlog.get_logger("proxy")
@@ -72,7 +73,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=build_protocol(settings.headers_bytes_max),
         lifespan="on",
         access_log=False,
         server_header=False,

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from contracts.errors import CurrentError
 from ledger.engine import read
 from ledger.errors import AllowanceFacts, LedgerUnavailable, RefusalReason, ReserveRefused
+from ledger.keys import forget_nonces
 from ledger.metering import (
     AdmissionRules,
     Post,
@@ -28,10 +29,11 @@ from ledger.metering import (
     Reserve,
     Void,
     note_demand,
+    preview,
     sweep_leases,
 )
 from ledger.writer import GroupWriter
-from proxy.pricing import Price, fit_max_tokens, get_ceiling_usdc
+from proxy.pricing import Price, Tokens, fit_max_tokens, get_ceiling_usdc
 
 log = structlog.get_logger("proxy")
 
@@ -64,6 +66,8 @@ class Want:
     max_tokens: int
     choices: int
     fit: bool
+    generation: int | None = None
+    """Of a child key."""
 
     def get_ceiling_usdc(self, max_tokens: int) -> int:
         """Return the most that the request can cost with this output limit."""
@@ -111,11 +115,8 @@ class Meter:
         Raises ``ReserveRefused`` and ``LedgerUnavailable``. Where the hold is what lacks, the
         keeper is told.
         """
-        now_s = int(time.time())
         lowered: list[int] = []
-        fit = partial(_fit, want, lowered) if want.fit else None
-        reservation = _build_reservation(want, want.max_tokens)
-        future = self._writer.submit(Reserve(reservation, self._rules, now_s, fit))
+        future = self._writer.submit(self._build_reserve(want, lowered))
         try:
             left_usdc = await self._await(future)
         except ReserveRefused as refusal:
@@ -133,17 +134,28 @@ class Meter:
             self.note_demand(want.token_id, want.get_ceiling_usdc(want.max_tokens))
         return Reserved(want.get_ceiling_usdc(max_tokens), max_tokens, left_usdc)
 
+    async def preview(self, want: Want) -> Reserved:
+        """Return what ``reserve`` would, or raise what it would. Writes nothing."""
+        lowered: list[int] = []
+        call = self._build_reserve(want, lowered)
+        left_usdc = await self.read(lambda connection: preview(connection, call))
+        max_tokens = lowered[-1] if lowered else want.max_tokens
+        return Reserved(want.get_ceiling_usdc(max_tokens), max_tokens, left_usdc)
+
+    def _build_reserve(self, want: Want, lowered: list[int]) -> Reserve:
+        fit = partial(_fit, want, lowered) if want.fit else None
+        reservation = _build_reservation(want, want.max_tokens)
+        return Reserve(reservation, self._rules, int(time.time()), fit, want.generation)
+
     def _void_abandoned(self, done: "Future[int]", request_id: str) -> None:
         if not done.cancelled() and done.exception() is None:
             self._submit_and_forget(Void(request_id, "abandoned", int(time.time())))
 
-    async def post(
-        self, request_id: str, *, cost_usdc: int, prompt_tokens: int, completion_tokens: int
-    ) -> Posted:
+    async def post(self, request_id: str, tokens: Tokens, *, cost_usdc: int) -> Posted:
         """Charge a reservation. Tried several times; raises ``CurrentError`` where it failed."""
         now_s = int(time.time())
         return await self._persist(
-            Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s)
+            Post(request_id, cost_usdc, tokens.prompt, tokens.completion, now_s, tokens.cached)
         )
 
     async def void(self, request_id: str, reason: str) -> bool:
@@ -165,9 +177,11 @@ class Meter:
         await self.write(Renew(request_id, int(time.time()) + self._rules.lease_s))
 
     async def sweep(self) -> int:
-        """Void what dead processes left; return how many."""
+        """Void what dead processes left; return how many. Forgets expired nonces besides."""
         now_s = int(time.time())
-        return await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
+        swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
+        await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
+        return swept
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:
         """Tell the keeper that a position wants a hold. Nothing waits for it."""
@@ -210,6 +224,7 @@ def _build_reservation(want: Want, max_tokens: int) -> Reservation:
         ceiling_usdc=want.get_ceiling_usdc(max_tokens),
         input_usdc_per_mtok=want.price.input_usdc_per_mtok,
         output_usdc_per_mtok=want.price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=want.price.cached_input_usdc_per_mtok,
     )
 
 

@@ -1,11 +1,10 @@
-"""The proxy's counters, in Prometheus' text format.
+"""The proxy's metrics, in a registry of their own."""
 
-Kept by hand: they are counted on one thread, and no client library is among the dependencies.
-"""
-
-from bisect import bisect_left
-from collections import Counter
 from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from proxy.pricing import Tokens
 
 ANSWERED: Final = "ok"
 """The outcome of a request that was answered and charged; any other is an error's code."""
@@ -18,6 +17,8 @@ _CODES: Final = (
     "daily_cap_reached",
     "allowance_spent",
     "hold_pending",
+    "key_limit_reached",
+    "rate_limited",
     "chain_state_stale",
     "ledger_unavailable",
     "settlement_failed",
@@ -44,55 +45,67 @@ _BUCKETS_S: Final = (
 
 
 class Metrics:
-    """Counts of chat completions since the process started."""
+    """Counts since the process started. Thread-safe, as the client library is."""
 
     def __init__(self) -> None:
-        self.requests_total: Counter[str] = Counter(dict.fromkeys(_CODES, 0))
-        self.prompt_tokens_total = 0
-        self.completion_tokens_total = 0
-        self.charged_usdc_total = 0
-        self.estimated_total = 0
-        self.overruns_total = 0
-        self.swept_total = 0
-        self._durations = [0] * (len(_BUCKETS_S) + 1)
-        self._seconds_total = 0.0
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "current_proxy_requests",
+            "Chat completions by outcome",
+            ["code"],
+            registry=self.registry,
+        )
+        # Made once: looking a label up costs more than counting.
+        self._by_code = {code: self._requests.labels(code) for code in _CODES}
+        self._seconds = Histogram(
+            "current_proxy_request_seconds",
+            "From a completion's last byte to its answer",
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._prompt_tokens = self._counter("prompt_tokens", "Prompt tokens that were charged")
+        self._cached_tokens = self._counter("cached_tokens", "Those of them that were cached")
+        self._completion_tokens = self._counter("completion_tokens", "Output tokens charged")
+        self._charged_usdc = self._counter("charged_micro_usdc", "What was charged, 1e-6 USDC")
+        self._estimated = self._counter("usage_estimated", "Charges by our own count of tokens")
+        self._overruns = self._counter("ceiling_overruns", "Charges that the ceiling cut")
+        self.swept = self._counter("leases_swept", "Reservations of dead processes")
+        self.keys_issued = self._counter("keys_issued", "Root keys that were issued")
+        self._in_flight = self._gauge("requests_in_flight", "Completions that are open")
+        self._fallback = self._gauge("catalogue_fallback", "1 while upstream lists no models")
+        self._mirror_age = self._gauge("mirror_age_seconds", "Age of the chain's mirror")
+
+    def _counter(self, name: str, what: str) -> Counter:
+        return Counter(f"current_proxy_{name}", what, registry=self.registry)
+
+    def _gauge(self, name: str, what: str) -> Gauge:
+        return Gauge(f"current_proxy_{name}", what, registry=self.registry)
 
     def observe_request(self, outcome: str, seconds: float) -> None:
         """Count one finished request. ``outcome`` is one of our own codes, so it is bounded."""
-        self.requests_total[outcome] += 1
-        self._durations[bisect_left(_BUCKETS_S, seconds)] += 1
-        self._seconds_total += seconds
+        counter = self._by_code.get(outcome)
+        if counter is None:
+            counter = self._by_code[outcome] = self._requests.labels(outcome)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+    def observe_charge(
+        self, tokens: Tokens, *, cost_usdc: int, is_estimated: bool, is_overrun: bool
+    ) -> None:
+        """Count one charge (1e-6 USDC)."""
+        self._prompt_tokens.inc(tokens.prompt)
+        self._completion_tokens.inc(tokens.completion)
+        self._charged_usdc.inc(cost_usdc)
+        if tokens.cached:
+            self._cached_tokens.inc(tokens.cached)
+        if is_estimated:
+            self._estimated.inc()
+        if is_overrun:
+            self._overruns.inc()
 
     def render(self, *, in_flight: int, mirror_age_s: int | None, catalogue_fallback: bool) -> str:
-        """Return the exposition."""
-        lines = ["# TYPE current_proxy_requests_total counter"]
-        lines += [
-            f'current_proxy_requests_total{{code="{code}"}} {count}'
-            for code, count in sorted(self.requests_total.items())
-        ]
-        for name, value in (
-            ("prompt_tokens_total", self.prompt_tokens_total),
-            ("completion_tokens_total", self.completion_tokens_total),
-            ("charged_micro_usdc_total", self.charged_usdc_total),
-            ("usage_estimated_total", self.estimated_total),
-            ("ceiling_overruns_total", self.overruns_total),
-            ("leases_swept_total", self.swept_total),
-        ):
-            lines += [f"# TYPE current_proxy_{name} counter", f"current_proxy_{name} {value}"]
-        gauges = [
-            ("requests_in_flight", in_flight),
-            ("catalogue_fallback", int(catalogue_fallback)),
-        ]
-        if mirror_age_s is not None:
-            gauges.append(("mirror_age_seconds", mirror_age_s))
-        for name, value in gauges:
-            lines += [f"# TYPE current_proxy_{name} gauge", f"current_proxy_{name} {value}"]
-        return "\n".join([*lines, *self._render_durations()]) + "\n"
-
-    def _render_durations(self) -> list[str]:
-        name = "current_proxy_request_seconds"
-        lines, below = [f"# TYPE {name} histogram"], 0
-        for limit, count in zip((*_BUCKETS_S, "+Inf"), self._durations, strict=True):
-            below += count
-            lines.append(f'{name}_bucket{{le="{limit}"}} {below}')
-        return [*lines, f"{name}_sum {self._seconds_total:.6f}", f"{name}_count {below}"]
+        """Return the exposition. An unknown age is NaN."""
+        self._in_flight.set(in_flight)
+        self._fallback.set(catalogue_fallback)
+        self._mirror_age.set(float("nan") if mirror_age_s is None else mirror_age_s)
+        return generate_latest(self.registry).decode()

@@ -1,7 +1,9 @@
 """Which model serves a request, at what price and up to what ceiling."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.catalogue import Catalogue, Model
 from proxy.chat_request import CHEAPEST, ChatRequest
@@ -33,16 +35,43 @@ class Offer:
     """The bound for all images; part of ``prompt_bound``."""
     max_tokens: int
     ceiling_usdc: int
+    source: str
+    """Who states the price."""
+    price_age_s: int | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the offer as a quote shows it. Prices in 1e-6 USDC per 1e6 tokens."""
+        return {
+            "model": self.model,
+            "input_usdc_per_mtok": self.price.input_usdc_per_mtok,
+            "cached_input_usdc_per_mtok": self.price.cached_usdc_per_mtok,
+            "output_usdc_per_mtok": self.price.output_usdc_per_mtok,
+            "price_source": self.source,
+            "price_age_s": self.price_age_s,
+            "prompt_tokens_bound": self.prompt_bound,
+            "max_tokens": self.max_tokens,
+            "ceiling_usdc": self.ceiling_usdc,
+        }
 
 
-async def choose_offer(request: ChatRequest, catalogue: Catalogue, prices: PriceBook) -> Offer:
-    """Return the offer for the model that the request names, or the cheapest of all.
+async def list_offers(
+    request: ChatRequest,
+    catalogue: Catalogue,
+    prices: PriceBook,
+    *,
+    models: Collection[str] | None = None,
+) -> list[Offer]:
+    """Return the offer for the model that the request names, or all for the cheapest, best first.
 
-    Raises 400 for a model without a price, 404 for an unknown one, 503 where no offer is cheap
-    enough or upstream's list is not known.
+    ``models`` are the only ones that the key may use; None = any. Raises 400 for a model without a
+    price, 404 for an unknown one, 503 where no offer is cheap enough or upstream's list is not
+    known.
     """
     if request.model == CHEAPEST:
-        offers = _build_offers(request, catalogue.snapshot.models.values())
+        known = catalogue.snapshot.models.values()
+        offers = _build_offers(
+            request, [model for model in known if models is None or model.model_id in models]
+        )
     else:
         model = await _find_model(request.model, catalogue)
         offers = [_build_named_offer(request, model)]
@@ -50,7 +79,7 @@ async def choose_offer(request: ChatRequest, catalogue: Catalogue, prices: Price
         offers = _select_discounted(request, offers, prices, request.min_discount_pct)
     if not offers:
         raise unavailable("no_model_available", "No model with a known price can serve this now.")
-    return min(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
+    return sorted(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
 
 
 async def _find_model(name: str, catalogue: Catalogue) -> Model:
@@ -103,6 +132,8 @@ def _build_offer(request: ChatRequest, model: Model, terms: Terms) -> Offer:
         ceiling_usdc=get_ceiling_usdc(
             prompt_bound=prompt_bound, max_tokens=max_tokens, choices=request.choices, price=price
         ),
+        source=terms.source,
+        price_age_s=terms.get_age_s(int(time.time())),
     )
 
 

@@ -3,8 +3,8 @@
 Ceiling: ``⌈(prompt bound * input price + n * max_tokens * output price) / 1e6⌉``. The prompt bound
 is one token for each byte of the JSON that is sent to upstream, plus what a chat template adds: no
 byte-level tokenizer makes more tokens than bytes. It is never more than the model's context. Cost:
-the same formula over upstream's reported tokens, never above the ceiling. Both round up, against
-the buyer, once a request.
+the same formula over upstream's reported tokens, those that upstream had cached at their own price,
+never above the ceiling, which knows no cache. Both round up, against the buyer, once a request.
 """
 
 from dataclasses import dataclass
@@ -35,10 +35,20 @@ class Price:
 
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = None
+    """Of prompt tokens that the provider had cached; None = as any other, and never more."""
 
     def __post_init__(self) -> None:
         assert self.input_usdc_per_mtok >= 0
         assert self.output_usdc_per_mtok >= 0
+        if self.cached_input_usdc_per_mtok is not None:
+            assert 0 <= self.cached_input_usdc_per_mtok <= self.input_usdc_per_mtok
+
+    @property
+    def cached_usdc_per_mtok(self) -> int:
+        """What a cached prompt token costs: its own price, or else the full one."""
+        cached = self.cached_input_usdc_per_mtok
+        return self.input_usdc_per_mtok if cached is None else cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,9 @@ class Tokens:
 
     prompt: int
     completion: int
+    """With what was only thought: reasoning is output."""
+    cached: int = 0
+    """Those of ``prompt`` that the provider had cached."""
 
 
 def get_prompt_bound(
@@ -73,9 +86,13 @@ def get_cost_usdc(tokens: Tokens, price: Price) -> int:
     """Return what ``tokens`` cost, rounded up: the charge is never below what was used."""
     assert tokens.prompt >= 0
     assert tokens.completion >= 0
+    assert 0 <= tokens.cached <= tokens.prompt
     micro = (
         tokens.prompt * price.input_usdc_per_mtok + tokens.completion * price.output_usdc_per_mtok
     )
+    if price.cached_input_usdc_per_mtok is not None:
+        saved = price.input_usdc_per_mtok - price.cached_input_usdc_per_mtok
+        micro -= tokens.cached * saved
     return mul_div_up(micro, 1, TOKENS_PER_MTOK)
 
 

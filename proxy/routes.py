@@ -1,162 +1,44 @@
-"""The ordinary routes: keys, models, positions, receipts, health. Parse, call, translate."""
+"""The ordinary routes: models, positions, receipts, health. Parse, call, translate."""
 
-import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from pydantic import ValidationError
 
-from contracts.errors import CurrentError, Retryable
-from ledger.keys import save_issued_key
-from ledger.mirror import load_mirror
-from proxy.authentication import authenticate, check_standing
+from contracts.errors import CurrentError
+from ledger.mirror import MirrorState, load_mirror
+from proxy.authentication import check_standing
 from proxy.catalogue import FRESH_S
 from proxy.completions import StreamAnswer
-from proxy.errors import (
-    RequestRejected,
-    bad_request,
-    chain_state_stale,
-    position_not_found,
-    receipt_not_found,
-    unavailable,
-)
+from proxy.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
+from proxy.errors import bad_request, position_not_found, receipt_not_found
 from proxy.front import answer_completion, read_body
 from proxy.ids import new_request_id
-from proxy.keys import KEY_ID_BYTES, KeyClaims
+from proxy.keys import KeyClaims
 from proxy.schemas import (
     COMPLETION_HEADERS,
     COMPLETION_REQUEST,
     USAGE_PARAMETERS,
-    ErrorBody,
-    KeyIssued,
-    KeyRequest,
     ModelCatalogue,
     OpenAiModelList,
     PositionView,
+    QuoteView,
     ReceiptView,
     UsagePage,
     parse_token_id,
 )
 from proxy.services import Services
-from proxy.signatures import build_key_message, is_timestamp_current, parse_signature
-from proxy.store import (
-    Standing,
-    UsageQuery,
-    load_position_view,
-    load_receipt_view,
-    load_standing,
-    load_usage,
-)
+from proxy.store import UsageQuery, load_position_view, load_receipt_view, load_usage
 from proxy.usage_list import PAGE_MAX, build_csv, build_cursor, parse_query
 
 router = APIRouter(prefix="/api/current")
 
-_BEARER: Final[dict[str, Any]] = {"security": [{"apiKey": []}]}
 
-
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorBody} for status in statuses}
-
-
-def _get_services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
-def _get_claims(request: Request, services: "ServicesDep") -> KeyClaims:
-    header = request.headers.get("authorization")
-    return authenticate(None if header is None else header.encode("latin-1"), services.ring)
-
-
-ServicesDep = Annotated[Services, Depends(_get_services)]
-ClaimsDep = Annotated[KeyClaims, Depends(_get_claims)]
-
-
-@router.post(
-    "/keys",
-    response_model=KeyIssued,
-    responses=_errors(400, 401, 404, 408, 413, 415, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": KeyRequest.model_json_schema()}},
-        }
-    },
-)
-async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
-    """Issue an API key to the owner of a position, who proves it with a wallet signature."""
-    # Read by hand: a body counts as JSON also where its content type does not say so.
-    raw = await read_body(request.scope, request.receive, services)
-    wish = _parse_key_request(raw)
-    now_ms = time.time_ns() // 1_000_000
-    if not is_timestamp_current(wish.timestamp, now_ms=now_ms):
-        message = "The timestamp (milliseconds) must be within five minutes of now: sign again."
-        raise RequestRejected(401, "signature_expired", message, "timestamp")
-    signature = parse_signature(wish.signature)
-    if signature is None:
-        raise bad_request("invalid_signature", "'signature' must be 0x hex.", param="signature")
-    standing = await services.meter.read(lambda connection: load_standing(connection, wish.tokenId))
-    if standing is None:
-        raise position_not_found()
-    _check_fresh(standing, services, now_s=now_ms // 1_000)
-    text = build_key_message(token_id=wish.tokenId, timestamp_ms=wish.timestamp)
-    if not await _is_signed_by(services, standing.owner, text, signature):
-        message = "The signature is not by the position's owner, or not over the exact text."
-        raise RequestRejected(401, "invalid_signature", message, "signature")
-    return await _issue(services, wish.tokenId, standing, now_s=now_ms // 1_000)
-
-
-def _parse_key_request(raw: bytes) -> KeyRequest:
-    try:
-        return KeyRequest.model_validate_json(raw)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        param = ".".join(str(part) for part in problem["loc"]) or None
-        where = "" if param is None else f"'{param}': "
-        raise bad_request("invalid_request", where + problem["msg"], param=param) from None
-
-
-def _check_fresh(standing: Standing, services: Services, *, now_s: int) -> None:
-    mirror = standing.mirror
-    if mirror is None or mirror.age_s(now_s=now_s) > services.meter.max_staleness_s:
-        raise chain_state_stale()
-
-
-async def _is_signed_by(services: Services, owner: str, text: str, signature: bytes) -> bool:
-    try:
-        return await asyncio.to_thread(services.checker.is_signed_by, owner, text, signature)
-    except Retryable as error:
-        message = "The wallet contract cannot be asked now: the chain does not answer."
-        raise unavailable("chain_unavailable", message) from error
-
-
-async def _issue(services: Services, token_id: int, standing: Standing, *, now_s: int) -> KeyIssued:
-    claims = KeyClaims(token_id, standing.key_epoch, secrets.token_hex(KEY_ID_BYTES))
-    await services.meter.write(
-        lambda connection: save_issued_key(
-            connection,
-            key_id=claims.key_id,
-            token_id=token_id,
-            key_epoch=claims.key_epoch,
-            now_s=now_s,
-        )
-    )
-    # So that a hold is there by the time of the first request.
-    services.meter.note_demand(token_id, 0)
-    return KeyIssued(
-        apiKey=services.ring.build_key(claims),
-        tokenId=str(token_id),
-        keyEpoch=claims.key_epoch,
-        keyId=claims.key_id,
-    )
-
-
+# It only documents: ``authenticate`` reads the header.
 @router.get("/models", response_model=ModelCatalogue, response_model_exclude_unset=True)
 async def list_models(services: ServicesDep) -> dict[str, Any]:
     """List the models, live from upstream. `fallback` is true while upstream is down."""
@@ -176,10 +58,15 @@ async def list_openai_models(services: ServicesDep) -> dict[str, Any]:
 
 @router.post(
     "/v1/chat/completions",
-    openapi_extra={"requestBody": COMPLETION_REQUEST, **_BEARER},
+    dependencies=BEARER,
+    openapi_extra={"requestBody": COMPLETION_REQUEST},
     responses={
-        200: {"description": "upstream's completion, unchanged", "headers": COMPLETION_HEADERS},
-        **_errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
+        200: {
+            "description": "upstream's completion, unchanged; events where `stream` is true",
+            "headers": COMPLETION_HEADERS,
+            "content": {"text/event-stream": {}},
+        },
+        **errors_of(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
     },
 )
 async def create_completion(request: Request, services: ServicesDep) -> Response:
@@ -191,7 +78,22 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
-@router.get("/positions/{tokenId}", response_model=PositionView, responses=_errors(400, 404, 503))
+@router.post(
+    "/v1/quote",
+    response_model=QuoteView,
+    responses=errors_of(400, 401, 404, 408, 413, 415, 429, 503),
+    dependencies=BEARER,
+    openapi_extra={"requestBody": COMPLETION_REQUEST},
+)
+async def quote_completion(
+    request: Request, claims: ClaimsDep, services: ServicesDep
+) -> dict[str, Any]:
+    """Say what a completion with the same body would reserve, and whether it would be admitted."""
+    raw = await read_body(request.scope, request.receive, services)
+    return await services.completions.quote(claims, raw, new_request_id())
+
+
+@router.get("/positions/{tokenId}", response_model=PositionView, responses=errors_of(400, 404, 503))
 async def show_position(tokenId: str, services: ServicesDep) -> dict[str, Any]:
     """Show a position's allowance, harvests and how recent that is."""
     try:
@@ -204,14 +106,15 @@ async def show_position(tokenId: str, services: ServicesDep) -> dict[str, Any]:
     )
     if view is None:
         raise position_not_found()
+    view["pending_yield_usdc"] = await services.chain_view.fetch_pending_yield(token_id)
     return view
 
 
 @router.get(
     "/receipts/{requestId}",
     response_model=ReceiptView,
-    responses=_errors(401, 404, 503),
-    openapi_extra=_BEARER,
+    responses=errors_of(401, 404, 503),
+    dependencies=BEARER,
 )
 async def show_receipt(
     requestId: str,
@@ -221,22 +124,30 @@ async def show_receipt(
     """Show one request's receipt, and once it is batched the proof that its batch contains it."""
     await check_standing(claims, services.meter)
     view = await services.meter.read(
-        lambda connection: load_receipt_view(connection, requestId, token_id=claims.token_id)
+        lambda connection: load_receipt_view(
+            connection, requestId, token_id=claims.token_id, key_id=_own_key_id(claims)
+        )
     )
     if view is None:
         raise receipt_not_found()
     return view
 
 
+def _own_key_id(claims: KeyClaims) -> str | None:
+    """Return the key whose requests a caller sees; None = all of its position's."""
+    return claims.key_id if claims.is_child else None
+
+
 @router.get(
     "/usage",
     response_model=UsagePage,
-    responses=_errors(400, 401, 404, 503),
-    openapi_extra={**_BEARER, "parameters": USAGE_PARAMETERS},
+    responses=errors_of(400, 401, 404, 503),
+    dependencies=BEARER,
+    openapi_extra={"parameters": USAGE_PARAMETERS},
 )
 async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
     """List the requests of the key's position, newest first."""
-    query = parse_query(claims.token_id, request.query_params)
+    query = parse_query(claims, request.query_params)
     await check_standing(claims, services.meter)
     entries = await services.meter.read(lambda connection: load_usage(connection, query))
     is_last = len(entries) < query.limit
@@ -248,15 +159,16 @@ async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep)
     response_class=StreamingResponse,
     responses={
         200: {"description": "one line for each request", "content": {"text/csv": {}}},
-        **_errors(400, 401, 404, 503),
+        **errors_of(400, 401, 404, 503),
     },
-    openapi_extra={**_BEARER, "parameters": USAGE_PARAMETERS},
+    dependencies=BEARER,
+    openapi_extra={"parameters": USAGE_PARAMETERS},
 )
 async def download_usage(
     request: Request, claims: ClaimsDep, services: ServicesDep
 ) -> StreamingResponse:
     """Download all requests of the key's position as CSV, newest first; `limit` is per page."""
-    query = replace(parse_query(claims.token_id, request.query_params), limit=PAGE_MAX)
+    query = replace(parse_query(claims, request.query_params), limit=PAGE_MAX)
     await check_standing(claims, services.meter)
     first = await services.meter.read(lambda connection: load_usage(connection, query))
     headers = {"content-disposition": 'attachment; filename="usage.csv"'}
@@ -284,7 +196,8 @@ async def tell_alive() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
 async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any]:
     """Tell whether requests would be let through: mirror, ledger and upstream."""
-    age_s = await _load_mirror_age(services)
+    mirror = await _load_mirror(services)
+    age_s = None if mirror is None else mirror.age_s(now_s=int(time.time()))
     mirror_ready = age_s is not None and age_s <= services.meter.max_staleness_s
     upstream_ready = not services.catalogue.snapshot.fallback
     ready = mirror_ready and upstream_ready
@@ -292,7 +205,12 @@ async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any
     return {
         "ready": ready,
         "mirror": mirror_ready,
+        "mirror_block_number": None if mirror is None else mirror.block_number,
+        "mirror_lag_blocks": (
+            None if mirror is None else max(0, mirror.head_number - mirror.block_number)
+        ),
         "mirror_age_s": age_s,
+        "mirror_age_s_max": services.meter.max_staleness_s,
         "upstream": upstream_ready,
     }
 
@@ -300,17 +218,17 @@ async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any
 @router.get("/metrics", response_class=PlainTextResponse)
 async def show_metrics(services: ServicesDep) -> str:
     """Show the counters in Prometheus' text format."""
+    mirror = await _load_mirror(services)
     return services.metrics.render(
         in_flight=services.completions.in_flight,
-        mirror_age_s=await _load_mirror_age(services),
+        mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
         catalogue_fallback=services.catalogue.snapshot.fallback,
     )
 
 
-async def _load_mirror_age(services: Services) -> int | None:
-    """Return the mirror's age in seconds; None where the ledger or the mirror is not there."""
+async def _load_mirror(services: Services) -> MirrorState | None:
+    """Return where the mirror is; None where the ledger or the mirror is not there."""
     try:
-        mirror = await services.meter.read(load_mirror)
+        return await services.meter.read(load_mirror)
     except CurrentError:
         return None
-    return None if mirror is None else mirror.age_s(now_s=int(time.time()))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from proxy.child_keys import ChildView
 from proxy.keys import INTEGER_MAX
 
 _TOKEN_ID: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -43,6 +44,31 @@ class KeyRequest(BaseModel):
     )
 
 
+class SignInRequest(BaseModel):
+    """A signed wish for an API key, by EIP-4361."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    message: str = Field(
+        max_length=4_096, description="the message as `GET /keys/nonce` states it, filled in"
+    )
+    signature: str = Field(description="0x…; EIP-191 signature of the message by its address")
+
+
+class NonceView(BaseModel):
+    """A nonce for one sign-in, and what the message must say."""
+
+    nonce: str
+    expires_at_s: int
+    domain: str
+    uri: str
+    version: str
+    chain_id: int
+    statement: str = Field(description="free to change; the other fields are not")
+    resources: list[str]
+    template: str = Field(description="the message; fill in what is in <angle brackets>")
+
+
 class KeyIssued(BaseModel):
     """A fresh API key. It is shown once and not stored."""
 
@@ -52,14 +78,26 @@ class KeyIssued(BaseModel):
     keyId: str
 
 
+class KeySelf(BaseModel):
+    """The key that asks."""
+
+    keyId: str
+    tokenId: str
+    keyEpoch: int
+    kind: Literal["root", "child"]
+    child: ChildView | None
+
+
 class ModelEntry(BaseModel):
     """One model. A model without prices cannot be used."""
 
     id: str
     owned_by: str
     input_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 prompt tokens")
+    cached_input_usdc_per_mtok: int | None = Field(description="the same, of cached ones")
     output_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 output tokens")
-    price_source: Literal["operator", "genai-prices"] | None
+    price_source: Literal["upstream", "operator", "genai-prices"] | None
+    price_age_s: int | None = Field(description="since the source said so, where it tells")
     context_tokens: int | None
 
 
@@ -82,6 +120,35 @@ class OpenAiModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[OpenAiModel]
+
+
+class OfferView(BaseModel):
+    """One model that could serve a request. Prices in 1e-6 USDC per 1e6 tokens."""
+
+    model: str
+    input_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    price_source: str
+    price_age_s: int | None
+    prompt_tokens_bound: int
+    max_tokens: int
+    ceiling_usdc: int
+
+
+class QuoteView(BaseModel):
+    """What a completion would reserve. A moment later it may be otherwise."""
+
+    admitted: bool
+    refusal: dict[str, Any] | None = Field(description="the error that it would get, with facts")
+    model: str
+    required_usdc: int = Field(description="the ceiling that would be reserved")
+    max_tokens_applied: int
+    max_tokens_requested: int | None
+    choices: int
+    fit: bool
+    remaining_usdc: int | None = Field(description="what it would leave of the hold")
+    offers: list[OfferView] = Field(description="the candidates, cheapest first")
 
 
 class AllowanceView(BaseModel):
@@ -112,6 +179,7 @@ class MirrorView(BaseModel):
 
     block_number: int
     block_hash: str
+    lag_blocks: int = Field(description="how many blocks the node was ahead")
     age_s: int
 
 
@@ -125,6 +193,9 @@ class PositionView(BaseModel):
     daily_smoothing_bps: int
     vault: str
     principal_usdc: int
+    pending_yield_usdc: int | None = Field(
+        description="what a harvest would credit now; null where the chain does not say"
+    )
     allowance: AllowanceView
     harvest: HarvestView
     mirror: MirrorView | None
@@ -155,8 +226,10 @@ class ReceiptView(BaseModel):
     ceiling_usdc: int
     cost_usdc: int | None
     input_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     prompt_tokens: int | None
+    cached_tokens: int | None = Field(description="those prompt tokens that cost less")
     completion_tokens: int | None
     void_reason: str | None
     reserved_at_s: int
@@ -174,6 +247,7 @@ class UsageEntry(BaseModel):
     key_id: str
     model: str
     prompt_tokens: int | None
+    cached_tokens: int | None
     completion_tokens: int | None
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
@@ -206,6 +280,8 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+_MESSAGE: Final = {"role": "user", "content": "Say hello."}
+
 COMPLETION_REQUEST: Final[dict[str, Any]] = {
     "required": True,
     "content": {
@@ -216,7 +292,15 @@ COMPLETION_REQUEST: Final[dict[str, Any]] = {
                 "additionalProperties": True,
                 "properties": {
                     "model": {"type": "string", "description": 'a model id, or "cheapest"'},
-                    "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                    "messages": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {
+                            "type": "object",
+                            "required": ["role"],
+                            "properties": {"role": {"type": "string"}},
+                        },
+                    },
                     "max_tokens": {
                         "type": "integer",
                         "minimum": 1,
@@ -234,7 +318,11 @@ COMPLETION_REQUEST: Final[dict[str, Any]] = {
                         "properties": {"include_usage": {"type": "boolean"}},
                     },
                 },
-            }
+            },
+            "examples": {
+                name: {"value": {"model": "cheapest", "messages": [_MESSAGE], "stream": stream}}
+                for name, stream in (("whole", False), ("stream", True))
+            },
         }
     },
 }

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from proxy.catalogue import Catalogue
+from proxy.chain_view import ChainView
 from proxy.completions import Completions
 from proxy.keys import KeyRing
+from proxy.limits import Buckets, Network
 from proxy.meter import Meter
 from proxy.metrics import Metrics
+from proxy.sign_in import SignIn
 from proxy.signatures import SignatureChecker
 
 
@@ -19,6 +22,14 @@ class Services:
     catalogue: Catalogue
     completions: Completions
     checker: SignatureChecker
+    chain_view: ChainView
+    sign_in: SignIn
+    legacy_key_message: bool
     metrics: Metrics
     body_bytes_max: int
     body_timeout_s: float
+    headers_bytes_max: int
+    key_requests: Buckets
+    address_requests: Buckets
+    key_wishes: Buckets
+    trusted: tuple[Network, ...]

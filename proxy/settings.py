@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ledger.metering import AdmissionRules
 from ledger.settings import ProcessSettings
+from proxy.limits import parse_networks
 
 KEY_SECRET_BYTES_MIN: Final = 32
 KEY_SECRET_SYMBOLS_MIN: Final = 8
@@ -34,6 +35,16 @@ class ProxySettings(ProcessSettings):
     key_secrets_previous: SecretStr = Field(
         default=SecretStr(""),
         description="older key secrets that still verify, separated by white space or commas",
+    )
+
+    domain: str = Field(
+        default="",
+        pattern=r"^[^\s/?#@]*$",
+        description="what sign-in messages are bound to, as browsers show it; empty = host:port",
+    )
+    legacy_key_message: bool = Field(
+        default=True,
+        description="whether keys are also issued for the reference's plain text with a timestamp",
     )
 
     upstream_url: SecretStr = Field(description="OpenAI-compatible base URL, up to and with /v1")
@@ -68,12 +79,40 @@ class ProxySettings(ProcessSettings):
         default=15.0, gt=0, le=3_600, description="pause between two looks at upstream's models"
     )
     prices_file: Path | None = Field(default=None, description="the operator's prices, TOML")
+    upstream_prices: bool = Field(
+        default=True, description="whether upstream's own /v1/prices come before all others"
+    )
+    upstream_prices_age_s_max: int = Field(
+        default=86_400, ge=1, description="oldest price of upstream's that still counts, seconds"
+    )
 
     body_bytes_max: int = Field(
         default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
     )
     body_timeout_s: float = Field(
         default=30.0, gt=0, description="longest wait for a body, seconds"
+    )
+    headers_bytes_max: int = Field(
+        default=32 * 1024, ge=1_024, description="longest request line and headers, bytes"
+    )
+    key_requests_per_minute_max: int = Field(
+        default=0, ge=0, description="requests of one key a minute, in this process; 0 = no limit"
+    )
+    address_requests_per_minute_max: int = Field(
+        default=0, ge=0, description="requests of one address a minute, likewise; 0 = no limit"
+    )
+    address_keys_per_minute_max: int = Field(
+        default=60,
+        ge=0,
+        description="wishes for a root key from one address a minute, likewise; 0 = no limit",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks whose X-Forwarded-For is believed, with commas between",
+    )
+    otel_endpoint: str = Field(
+        default="",
+        description="OTLP endpoint for spans, up to and with /v1/traces; empty = none are made",
     )
     requests_in_flight_max: int = Field(
         default=1_000, ge=1, description="most completions at a time; more are told to come again"
@@ -125,6 +164,12 @@ class ProxySettings(ProcessSettings):
             raise ValueError("must begin with http:// or https://")
         return SecretStr(text.rstrip("/"))
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _refuse_odd_networks(cls, text: str) -> str:
+        parse_networks(text)
+        return text
+
     @field_validator("lease_s")
     @classmethod
     def _outlive_upstream(cls, lease_s: int, info: ValidationInfo) -> int:
@@ -146,6 +191,10 @@ class ProxySettings(ProcessSettings):
         if hold_margin_s < max(info.data.get("lease_s", 0), stream_s):
             raise ValueError(f"must be at least lease_s, and stream_timeout_s + {RESOLVE_MARGIN_S}")
         return hold_margin_s
+
+    def get_domain(self) -> str:
+        """Return what sign-in messages are bound to."""
+        return self.domain or f"{self.host}:{self.port}"
 
     def key_secrets(self) -> tuple[bytes, ...]:
         """Return every live key secret, the one that signs first."""

@@ -4,16 +4,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import Connection, RowMapping, select
 
 from ledger.batches import load_batch_receipts, receipt_of
 from ledger.errors import AllowanceFacts
+from ledger.keys import load_child
 from ledger.metering import build_facts
 from ledger.mirror import MirrorState, load_mirror, load_state_from_row
 from ledger.positions import PositionState, get_allowance
 from ledger.receipts import build_proof
 from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
+from proxy.keys import KeyClaims
 
 _batch = table_of(Batch)
 _position = table_of(Position)
@@ -45,6 +48,15 @@ def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[in
         )
     )
     return {int(token_id): int(key_epoch) for token_id, key_epoch in rows}
+
+
+def load_models(connection: Connection, key: KeyClaims) -> list[str] | None:
+    """Return the models that a child key may use; None = any."""
+    child = load_child(connection, key.key_id, token_id=key.token_id)
+    if child is None or child["models"] is None:
+        return None
+    models: list[str] = orjson.loads(child["models"])
+    return models
 
 
 def load_position_view(
@@ -97,16 +109,18 @@ def _describe_mirror(mirror: MirrorState, *, now_s: int) -> dict[str, Any]:
     return {
         "block_number": mirror.block_number,
         "block_hash": mirror.block_hash,
+        "lag_blocks": max(0, mirror.head_number - mirror.block_number),
         "age_s": mirror.age_s(now_s=now_s),
     }
 
 
 def load_receipt_view(
-    connection: Connection, request_id: str, *, token_id: int
+    connection: Connection, request_id: str, *, token_id: int, key_id: str | None
 ) -> dict[str, Any] | None:
     """Return a request's receipt, with its proof once it is in a batch.
 
-    None where the request is unknown or another position's: the two look the same to a caller.
+    None where the request is unknown or another position's, or another key's where one is given:
+    these look the same to a caller.
     """
     usage = (
         connection.execute(
@@ -115,7 +129,7 @@ def load_receipt_view(
         .mappings()
         .one_or_none()
     )
-    if usage is None:
+    if usage is None or key_id not in (None, usage["key_id"]):
         return None
     view = {
         name: usage[name]
@@ -131,10 +145,17 @@ def load_receipt_view(
             "input_usdc_per_mtok",
             "output_usdc_per_mtok",
             "prompt_tokens",
+            "cached_tokens",
             "completion_tokens",
             "void_reason",
         )
     }
+    cached_price = usage["cached_input_usdc_per_mtok"]
+    view["cached_input_usdc_per_mtok"] = (
+        usage["input_usdc_per_mtok"] if cached_price is None else cached_price
+    )
+    if usage["cost_usdc"] is not None:
+        view["cached_tokens"] = usage["cached_tokens"] or 0
     view["reserved_at_s"] = usage["reserved_at_s"]
     view["posted_at_s"] = None if usage["cost_usdc"] is None else usage["resolved_at_s"]
     view["leaf"] = None if usage["cost_usdc"] is None else "0x" + receipt_of(usage).leaf().hex()
@@ -152,6 +173,8 @@ class UsageQuery:
     before: tuple[int, str] | None
     """Continue after this (reserved_at_s, request_id)."""
     limit: int
+    key_id: str | None = None
+    """Only requests of this key: a child key sees no others."""
 
 
 def load_usage(connection: Connection, query: UsageQuery) -> list[dict[str, Any]]:
@@ -161,6 +184,8 @@ def load_usage(connection: Connection, query: UsageQuery) -> list[dict[str, Any]
         _usage.c.reserved_at_s >= query.from_s,
         _usage.c.reserved_at_s < query.to_s,
     )
+    if query.key_id is not None:
+        statement = statement.where(_usage.c.key_id == query.key_id)
     if query.before is not None:
         at_s, request_id = query.before
         statement = statement.where(
@@ -179,6 +204,7 @@ USAGE_FIELDS: Final = (
     "key_id",
     "model",
     "prompt_tokens",
+    "cached_tokens",
     "completion_tokens",
     "input_usdc_per_mtok",
     "output_usdc_per_mtok",

@@ -8,7 +8,7 @@ Only a killed process posts nothing: its lease runs out.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from proxy.errors import (
     stream_timeout,
     upstream_failed,
 )
+from proxy.keys import KeyClaims
 from proxy.meter import Meter
 from proxy.pricing import Tokens
 from proxy.sse import DONE, EventSplitter, EventTooLong, build_event
@@ -67,8 +68,7 @@ class LiveStream:
         self,
         *,
         request_id: str,
-        token_id: int,
-        key_epoch: int,
+        claims: KeyClaims,
         source: UpstreamStream,
         upstream: Upstream,
         tally: Tally,
@@ -78,8 +78,7 @@ class LiveStream:
         rules: StreamRules,
     ) -> None:
         self.request_id = request_id
-        self.token_id = token_id
-        self.key_epoch = key_epoch
+        self.claims = claims
         self._source = source
         self._upstream = upstream
         self._tally = tally
@@ -106,6 +105,7 @@ class LiveStream:
         self._left = True
         while not self._queue.empty():
             self._queue.get_nowait()
+        self._queue.put_nowait(None)  # whoever sends to it waits for nothing more
         asyncio.get_running_loop().call_later(self._rules.drain_s, self.cut, _client_gone())
 
     def cut(self, error: ApiError) -> None:
@@ -252,17 +252,17 @@ class LiveStream:
 
 
 class RevocationWatch:
-    """Ends live streams whose key is revoked: looks at their positions' key epochs again and again.
+    """Ends live streams whose key is revoked: looks at their keys again and again.
 
     One read for all streams, and none while there are none.
     """
 
     def __init__(
         self,
-        load_epochs: Callable[[set[int]], Awaitable[dict[int, int]]],
+        find_revoked: Callable[[set[KeyClaims]], Awaitable[set[KeyClaims]]],
         error: Callable[[], ApiError],
     ) -> None:
-        self._load_epochs = load_epochs
+        self._find_revoked = find_revoked
         self._error = error
         self._streams: set[LiveStream] = set()
 
@@ -275,14 +275,17 @@ class RevocationWatch:
         self._streams.discard(stream)
 
     async def look(self) -> None:
-        """Cut the streams whose position has another epoch than their key. Raises
-        ``LedgerUnavailable``."""
+        """Cut the streams whose key is not good any more. Raises ``LedgerUnavailable``."""
         if not self._streams:
             return
-        epochs = await self._load_epochs({stream.token_id for stream in self._streams})
+        revoked = await self._find_revoked({stream.claims for stream in self._streams})
         for stream in list(self._streams):
-            if epochs.get(stream.token_id) != stream.key_epoch:
+            if stream.claims in revoked:
                 stream.cut(self._error())
+
+    def concerns(self, token_ids: Collection[int]) -> bool:
+        """Tell whether a live stream is paid by one of these positions."""
+        return any(stream.claims.token_id in token_ids for stream in self._streams)
 
 
 def _client_gone() -> ApiError:

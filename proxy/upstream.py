@@ -62,6 +62,10 @@ class Upstream(Protocol):
         """Return upstream's model list. Raises ``ApiError``."""
         ...
 
+    async def fetch_prices(self) -> list[dict[str, Any]] | None:
+        """Return upstream's own prices; none where it has no list, None where it does not say."""
+        ...
+
     async def complete(self, body: bytes) -> Completion:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
         ...
@@ -87,6 +91,7 @@ class HttpUpstream:
         self._key = settings.upstream_key.get_secret_value()
         self._name = settings.upstream_name
         self._bytes_max = settings.upstream_body_bytes_max
+        self._asks_prices = settings.upstream_prices
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
@@ -125,6 +130,21 @@ class HttpUpstream:
             for entry in data
             if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry["id"]
         ]
+
+    async def fetch_prices(self) -> list[dict[str, Any]] | None:
+        """Return the entries of upstream's price list; none where it has no such list.
+
+        None where it does not answer: then what it said last stands for as long as it may.
+        """
+        if not self._asks_prices:
+            return []
+        request = self._client.get(self._url + "/prices").timeout(self._list_timeout)
+        try:
+            data = (await self._fetch(request)).parsed.get("data")
+        except ApiError as error:
+            return [] if error.status == 404 else None
+        entries = data if isinstance(data, list) else []
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     async def complete(self, body: bytes) -> Completion:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""

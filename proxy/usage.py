@@ -25,7 +25,13 @@ def read_usage(completion: Mapping[str, Any]) -> Tokens | None:
     if prompt is None or output is None:
         return None
     total = _read_count(usage, "total_tokens")
-    return Tokens(prompt, output if total is None else max(output, total - prompt))
+    details = usage.get("prompt_tokens_details")
+    cached = _read_count(details, "cached_tokens") if isinstance(details, dict) else None
+    return Tokens(
+        prompt,
+        output if total is None else max(output, total - prompt),
+        min(cached or 0, prompt),
+    )
 
 
 def count_usage(

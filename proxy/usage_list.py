@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.errors import bad_request
+from proxy.keys import KeyClaims
 from proxy.store import USAGE_FIELDS, UsageQuery
 
 PAGE_MAX: Final = 1_000
@@ -19,19 +20,23 @@ _SECONDS: Final = re.compile(r"[0-9]{1,12}")
 _CURSOR: Final = re.compile(r"([0-9]{1,18}) ([0-9a-f-]{1,64})")
 
 
-def parse_query(token_id: int, parameters: Mapping[str, str]) -> UsageQuery:
-    """Return what the query string asks for. Raises ``RequestRejected`` (400), naming the field."""
+def parse_query(claims: KeyClaims, parameters: Mapping[str, str]) -> UsageQuery:
+    """Return what the query string asks for. Raises ``RequestRejected`` (400), naming the field.
+
+    A root key sees all requests of its position, a child key its own.
+    """
     from_s = _parse_time("from", parameters, default_s=0)
     to_s = _parse_time("to", parameters, default_s=TIME_MAX_S)
     if from_s > to_s:
         raise bad_request("invalid_range", "'from' is after 'to'.", param="from")
     cursor = parameters.get("cursor")
     return UsageQuery(
-        token_id=token_id,
+        token_id=claims.token_id,
         from_s=from_s,
         to_s=to_s,
         before=None if cursor is None else _parse_cursor(cursor),
         limit=_parse_limit(parameters),
+        key_id=claims.key_id if claims.is_child else None,
     )
 
 

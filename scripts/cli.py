@@ -56,7 +56,7 @@ def _run(action: Any) -> None:
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def indexer(arguments: tuple[str, ...]) -> None:
-    """Mirror the chain into the ledger; `rebuild` drops the mirror and starts over."""
+    """Mirror the chain into the ledger; `rebuild` starts over, `verify` asks the contracts."""
     from indexer.main import main
 
     sys.exit(main(arguments))
@@ -65,7 +65,7 @@ def indexer(arguments: tuple[str, ...]) -> None:
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def keeper(arguments: tuple[str, ...]) -> None:
-    """Harvest, hold, settle and sweep; `once` does one round, for cron."""
+    """Harvest, hold, settle, sweep and pay; `once` for cron, `report`, `write-off`."""
     from keeper.main import main
 
     sys.exit(main(arguments))
@@ -77,6 +77,15 @@ def proxy() -> None:
     from proxy.main import main
 
     sys.exit(main())
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def market(arguments: tuple[str, ...]) -> None:
+    """Serve sellers and route to them; `operator-key`, `credit` for the operator's own use."""
+    from market.main import main
+
+    sys.exit(main(arguments))
 
 
 @commands.group()
@@ -127,7 +136,9 @@ def audit(
     name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: str | None
 ) -> None:
     """Check the ledger's invariants against its rows and the chain; exit 1 if one is broken."""
+    from contracts.units import format_usdc
     from ledger.audit import find_bad_debt
+    from ledger.debts import load_written_off
     from ledger.engine import read
     from ledger.logs import configure_logs
     from scripts.audit import audit as find_violations
@@ -146,8 +157,14 @@ def audit(
         violations = find_violations(engine, web3, deployment)
         with read(engine) as connection:
             debts = find_bad_debt(connection)
+            given_up = load_written_off(connection)
         for debt in debts:
             console.print(f"[yellow]bad debt[/yellow] {debt.subject}: {debt.detail}")
+        for lost in given_up:
+            console.print(
+                f"[yellow]written off[/yellow] position {lost.token_id}:"
+                f" {format_usdc(lost.amount_usdc)} USDC of {lost.requests} requests"
+            )
         for violation in violations:
             console.print(
                 f"[red]{violation.invariant}[/red] {violation.subject}: {violation.detail}",

@@ -1,4 +1,4 @@
-"""The whole stack on one machine: chain, contracts, model, indexer, keeper, proxy.
+"""The whole stack on one machine: chain, contracts, model, indexer, keeper, market, proxy.
 
 ``current up`` leaves it running; ``current demo`` walks the journey on it.
 """
@@ -22,6 +22,7 @@ from contracts.bindings import Contracts, bind, bind_contracts
 from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
 from scripts.anvil import CHAIN_ID, CLOCK_SLACK_S, Anvil, start_anvil
+from scripts.devnet_market import start_market
 from scripts.model import MODEL_ID
 from scripts.ports import free_port, preferred_port
 from scripts.processes import Stack
@@ -71,7 +72,7 @@ class Devnet:
 
 
 def dev_account(index: int) -> LocalAccount:
-    """Return anvil's funded account ``index``: 0 deploys, 1 is the keeper, 2 the depositor."""
+    """Return anvil's funded account ``index``: 0 deploys, 1 keeps, 2 deposits, 3 sells."""
     Account.enable_unaudited_hdwallet_features()
     account: LocalAccount = Account.from_mnemonic(
         DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}"
@@ -196,6 +197,15 @@ def _start_services(
         cwd=ROOT,
         restart=restart,
     )
+    market_url, market_key = start_market(
+        stack,
+        common=common("MARKET"),
+        prices=PRICES,
+        model_url=model_url,
+        seller=dev_account(3),
+        port=free_port(),
+        restart=restart,
+    )
     stack.start(
         "proxy",
         [*python, "proxy"],
@@ -203,8 +213,9 @@ def _start_services(
             **common("PROXY"),
             "PROXY_PORT": str(proxy_port),
             "PROXY_KEY_SECRET_FILE": str(_key_secret_file(directory)),
-            "PROXY_UPSTREAM_URL": model_url,
-            "PROXY_UPSTREAM_NAME": "local-model",
+            "PROXY_UPSTREAM_URL": f"{market_url}/v1",
+            "PROXY_UPSTREAM_KEY_FILE": str(market_key),
+            "PROXY_UPSTREAM_NAME": "market",
             "PROXY_PRICES_FILE": str(PRICES),
         },
         ready=lambda: _answers(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),

@@ -14,12 +14,14 @@ from pydantic_core import PydanticUndefined
 from indexer.settings import IndexerSettings
 from keeper.settings import KeeperSettings
 from ledger.settings import ProcessSettings
+from market.settings import MarketSettings
 from proxy.settings import ProxySettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLASSES: Final[dict[str, type[ProcessSettings]]] = {
     "Indexer": IndexerSettings,
     "Keeper": KeeperSettings,
+    "Market": MarketSettings,
     "Proxy": ProxySettings,
 }
 

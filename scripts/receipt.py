@@ -32,7 +32,11 @@ def verify_receipt(view: dict[str, Any], web3: Web3, deployment: Deployment) -> 
             key_epoch=int(view["key_epoch"]),
             model=str(view["model"]),
             prompt_tokens=int(view["prompt_tokens"]),
+            cached_tokens=int(view["cached_tokens"]),
             completion_tokens=int(view["completion_tokens"]),
+            input_usdc_per_mtok=int(view["input_usdc_per_mtok"]),
+            cached_input_usdc_per_mtok=int(view["cached_input_usdc_per_mtok"]),
+            output_usdc_per_mtok=int(view["output_usdc_per_mtok"]),
             cost_usdc=int(view["cost_usdc"]),
             posted_at_s=int(view["posted_at_s"]),
         )

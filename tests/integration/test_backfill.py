@@ -16,10 +16,9 @@ import pytest
 from sqlalchemy import Engine
 
 from contracts.chain import ChainReader
-from contracts.node_errors import NodeRefused, NodeUnavailable, RangeRefused
+from contracts.node_errors import NodeRefused, NodeUnavailable, NotYet, RangeRefused
 from contracts.transport import Call, HttpTransport
 from indexer.backfill import Backfill
-from indexer.project import EventMissing
 from indexer.sync import Follower, SyncRules
 from ledger.engine import open_engine, read, write
 from ledger.mirror import load_mirror, load_window
@@ -151,7 +150,7 @@ def test_backfill__node_leaves_a_settlement_out__nothing_of_the_range_is_written
 
     live(world)
     follower = make_follower(world, engine, Node(transport, lose))
-    with pytest.raises(EventMissing, match="spentAfter"):
+    with pytest.raises(NotYet, match="spentAfter"):
         sync(follower, world, engine)
     assert cursor_number(engine) < world.anvil.head().number - RULES.window_blocks
     is_lossy = False

@@ -6,8 +6,9 @@
     sent, and
     ├── the pool forgot it → the very same transaction again
     ├── it is stuck → a higher fee on the same nonce; either of the two may land
-    ├── it reverts in its block → usage is posted again, a later batch settles it
-    ├── somebody else used its nonce → usage is posted again, a later batch settles it
+    ├── it reverts in its block → the same batch again, under another nonce
+    │   └── it would again → usage is posted again, a later batch settles it
+    ├── somebody else used its nonce → the same batch again, under another nonce
     │   └── but the batch is on chain → nothing is given up
     └── its block is reorganised away, shallow or deep → the same transaction again
         ├── while another is signed → neither takes the other's nonce
@@ -94,8 +95,15 @@ def test_settle__crash_after_any_step__settles_once(stage: Stage, token_id: int,
         assert settles[0].tx_hash == before.tx_hash, "the very same transaction"
 
 
-@pytest.mark.parametrize("first", STEPS)
-@pytest.mark.parametrize("second", STEPS)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # Each step once as the first and as the second; all pairs take a minute.
+        pytest.param(first, second, marks=[] if (i + 2) % 6 == j else pytest.mark.slow)
+        for i, first in enumerate(STEPS)
+        for j, second in enumerate(STEPS)
+    ],
+)
 def test_settle__crash_twice__settles_once(
     stage: Stage, token_id: int, first: str, second: str
 ) -> None:
@@ -109,6 +117,34 @@ def test_settle__crash_twice__settles_once(
     finish(stage)
 
     assert_settled_once(stage, token_id)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", [Kind.HARVEST, Kind.SWEEP])
+def test_harvest_and_sweep__crash_after_any_step__done_once(
+    stage: Stage, kind: Kind, step: str
+) -> None:
+    contracts = stage.world.contracts
+    if kind is Kind.HARVEST:
+        stage.open_earning()
+        events = contracts.position.events.YieldCredited
+    else:
+        stage.spend(stage.open_held(), COST)
+        stage.tick()
+        stage.settings["SWEEP_MAX_AGE_S"] = "0"
+        events = contracts.position.events.Swept
+    with pytest.raises(Crash):
+        stage.keeper(crash_at(step)).tick()
+    # A harvest that was decided rests, whatever became of it.
+    stage.world.anvil.warp(301)
+    stage.sync()
+
+    finish(stage)
+
+    assert len(events.get_logs(from_block=0)) == 1
+    expected = ["abandoned", "confirmed"] if step in UNSIGNED else ["confirmed"]
+    assert sorted(stage.intent_states(kind)) == expected
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -212,9 +248,7 @@ def test_settle__stuck__fee_is_raised_and_either_lands_once(
     assert_settled_once(stage, token_id)
 
 
-def test_settle__reverts_in_its_block__a_later_batch_settles_it(
-    stage: Stage, token_id: int
-) -> None:
+def test_settle__reverts_in_its_block__the_same_batch_again(stage: Stage, token_id: int) -> None:
     anvil, position = stage.world.anvil, stage.world.contracts.position
     keeper_address = stage.world.accounts["keeper"].address
     anvil.set_automine(False)
@@ -235,13 +269,12 @@ def test_settle__reverts_in_its_block__a_later_batch_settles_it(
     stage.sync()
     finish(stage)
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["reverted", "confirmed"]
-    assert stage.batch_states() == ["abandoned", "settled"]
+    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intents()[-1].failed_tx_hashes == (reverted.tx_hash,)
+    assert stage.batch_states() == ["settled"]
 
 
-def test_settle__somebody_used_its_nonce__a_later_batch_settles_it(
-    stage: Stage, token_id: int
-) -> None:
+def test_settle__somebody_used_its_nonce__the_same_batch_again(stage: Stage, token_id: int) -> None:
     with pytest.raises(Crash):
         stage.keeper(crash_at("stored")).tick()
     send_beside(stage, "keeper", to=stage.world.accounts["outsider"].address)
@@ -254,8 +287,8 @@ def test_settle__somebody_used_its_nonce__a_later_batch_settles_it(
     stage.sync()
     finish(stage)
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["replaced", "confirmed"]
-    assert stage.batch_states() == ["abandoned", "settled"]
+    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.batch_states() == ["settled"]
 
 
 def test_settle__somebody_used_its_nonce_for_the_same_batch__nothing_is_given_up(
@@ -274,6 +307,27 @@ def test_settle__somebody_used_its_nonce_for_the_same_batch__nothing_is_given_up
     assert_settled_once(stage, token_id)
     assert stage.intent_states(Kind.SETTLE) == ["replaced"]
     assert stage.batch_states() == ["settled"]
+
+
+def test_settle__carried_by_another_transaction_that_a_reorg_takes__is_sent_again(
+    stage: Stage, token_id: int
+) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    payload = stage.intents()[-1].payload
+    before = stage.world.anvil.head().number
+    send_beside(stage, "keeper", to=payload["to"], data=payload["data"])
+    stage.world.anvil.mine(3)
+    finish(stage)
+    assert stage.intent_states(Kind.SETTLE) == ["replaced"]
+
+    reorg_from(stage, before + 1)
+    stage.sync()
+    assert stage.usage_states() == {"request-1": "settling"}
+    finish(stage)
+
+    assert_settled_once(stage, token_id)
+    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
 
 
 @pytest.mark.parametrize("confirmations", [0, 2])

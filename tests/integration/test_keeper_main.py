@@ -3,11 +3,12 @@
 ::
 
     keeper once
-    ├── nothing due or all done → 0
+    ├── nothing due, all done, or gas too dear → 0
     ├── mirror stale, node away → 1
-    ├── settings, deployment or chain wrong → 2
+    ├── settings, key, deployment or chain wrong → 2
     └── another keeper at work → 3
     keeper
+    ├── another keeper at work → stands by, and takes over
     └── SIGTERM → finishes its round, 0
 """
 
@@ -19,32 +20,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+from eth_typing import HexStr
 
 from keeper.facts import Kind
 from keeper.lock import hold_lock
-from tests.support.keepers import Stage
+from tests.support.keepers import Stage, write_record
 
 
 @pytest.fixture
 def environment(stage: Stage, tmp_path: Path) -> dict[str, str]:
-    deployment = stage.world.deployment
-    record = tmp_path / "31337.json"
-    names = ("position", "adapter", "payouts", "usdc", "multicall3", "vault")
-    record.write_text(
-        json.dumps(
-            {
-                "chain_id": deployment.chain_id,
-                "block_number": deployment.block_number,
-                "block_hash": deployment.block_hash,
-                "contracts": {name: getattr(deployment, name) for name in names},
-            }
-        )
-    )
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("KEEPER_")},
+        "HOME": str(tmp_path),
         "KEEPER_RPC_URL": stage.world.anvil.url + "/?key=token-in-a-url",
         "KEEPER_LEDGER_URL": str(stage.engine.url),
-        "KEEPER_DEPLOYMENT_FILE": str(record),
+        "KEEPER_DEPLOYMENT_FILE": str(write_record(stage.world.deployment, tmp_path)),
         "KEEPER_PRIVATE_KEY": stage.world.accounts["keeper"].key.hex(),
         "KEEPER_ETHER_PRICE_USDC": "0",
         "KEEPER_POLL_INTERVAL_S": "0.05",
@@ -61,7 +52,8 @@ def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
         timeout=60,
         check=False,
     )
-    assert done.stdout == ""
+    # Cron mails whatever a job says there.
+    assert done.stdout == "" or "would" in done.stdout
     return done.returncode, done.stderr
 
 
@@ -76,6 +68,42 @@ def test_once__due__acts_and_shows_no_secret(stage: Stage, environment: dict[str
     assert environment["KEEPER_PRIVATE_KEY"].removeprefix("0x") not in said
     stage.sync()
     assert stage.state(token_id).credited_usdc > 0
+
+
+def test_once__nothing_due__exit_0(stage: Stage, environment: dict[str, str]) -> None:
+    stage.world.open_position()
+    stage.sync()
+
+    assert run(environment, "once")[0] == 0
+
+
+def test_once__gas_too_dear__exit_0_and_says_so(stage: Stage, environment: dict[str, str]) -> None:
+    stage.open_earning()
+    bounds = {f"KEEPER_{name}": "0" for name in ("TIP_WEI", "TIP_WEI_MAX")}
+
+    code, said = run({**environment, **bounds, "KEEPER_FEE_WEI_MAX": "1"}, "once")
+
+    assert code == 0, said
+    assert "gas is over 1 wei" in said
+
+
+def test_once__encrypted_keyfile__acts_and_shows_no_secret(
+    stage: Stage, environment: dict[str, str], tmp_path: Path
+) -> None:
+    stage.open_earning()
+    key = environment.pop("KEEPER_PRIVATE_KEY")
+    keyfile, password = tmp_path / "key.json", tmp_path / "password"
+    keyfile.write_text(json.dumps(Account.encrypt(HexStr(key), "correct horse", iterations=2)))
+    password.write_text("correct horse\n")
+    environment["KEEPER_KEYFILE"] = str(keyfile)
+    environment["KEEPER_KEYFILE_PASSWORD_FILE"] = str(password)
+
+    code, said = run(environment, "once")
+
+    assert code == 0, said
+    assert '"acted": {"harvest": 1}' in said
+    assert "correct horse" not in said
+    assert key.removeprefix("0x") not in said
 
 
 def test_once__without_a_key__only_says_what_it_would_do(
@@ -112,7 +140,7 @@ def test_once__node_away__exit_1(environment: dict[str, str]) -> None:
     code, said = run({**environment, "KEEPER_RPC_URL": "http://127.0.0.1:9"}, "once")
 
     assert code == 1
-    assert "did not answer" in said
+    assert "ConnectionRefused" in said
 
 
 @pytest.mark.parametrize(
@@ -121,18 +149,54 @@ def test_once__node_away__exit_1(environment: dict[str, str]) -> None:
         {"KEEPER_POLL": "1"},
         {"KEEPER_PRIVATE_KEY": "0x00"},
         {"KEEPER_DEPLOYMENT_FILE": "/nowhere/31337.json"},
+        {"KEEPER_PRIVATE_KEY": None, "KEEPER_KMS_KEY_ID": "alias/settler"},
+        {
+            "KEEPER_PRIVATE_KEY": None,
+            "KEEPER_KEYFILE": "/nowhere/key.json",
+            "KEEPER_KEYFILE_PASSWORD": "correct horse",
+        },
+        {"KEEPER_KMS_KEY_ID": "alias/settler"},
     ],
 )
-def test_once__misconfigured__exit_2(environment: dict[str, str], changes: dict[str, str]) -> None:
-    code, said = run({**environment, **changes}, "once")
+def test_once__misconfigured__exit_2(
+    environment: dict[str, str], changes: dict[str, str | None]
+) -> None:
+    changed = {**environment, **changes}
+    # As on a machine without it, whether or not it is installed here.
+    (Path(environment["HOME"]) / "boto3.py").write_text("raise ImportError")
+    changed["PYTHONPATH"] = environment["HOME"]
 
-    assert code == 2
+    code, said = run({k: v for k, v in changed.items() if v is not None}, "once")
+
+    assert code == 2, said
+    assert "correct horse" not in said
     assert "Traceback" not in said
 
 
 def test_once__another_keeper_at_work__exit_3(stage: Stage, environment: dict[str, str]) -> None:
     with hold_lock(stage.engine):
         assert run(environment, "once")[0] == 3
+
+
+def test_daemon__another_keeper_at_work__stands_by_and_takes_over(
+    stage: Stage, environment: dict[str, str]
+) -> None:
+    process: subprocess.Popen[str] | None = None
+    with hold_lock(stage.engine):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keeper"], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        stands_by = any('"event": "standing_by"' in line for line in process.stderr)
+    try:
+        assert stands_by
+        assert any('"event": "leading"' in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        rest = process.communicate(timeout=20)[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, rest
 
 
 def test_daemon__sigterm__stops_cleanly_with_its_work_done(

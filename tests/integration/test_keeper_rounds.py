@@ -145,6 +145,9 @@ def test_tick__harvest_not_worth_its_gas__waits(stage: Stage) -> None:
     assert stage.tick().outcome is Outcome.NOTHING_DUE
 
     stage.settings["HARVEST_MAX_AGE_S"] = "0"
+    assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests, in the next process too"
+    stage.world.anvil.warp(1_800)
+    stage.sync()
     assert stage.tick().acted == {Kind.HARVEST: 1}
 
 

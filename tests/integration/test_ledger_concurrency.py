@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from contracts.errors import CurrentError, Fatal, Rejected
+from contracts.errors import CurrentError, Rejected
 from ledger import intents
 from ledger.audit import find_violations
 from ledger.batches import PlannedBatch, abandon_batch, close_batch, plan_batch, reopen_batch
@@ -339,11 +339,23 @@ def close(batch_id: str) -> Callable[[Connection], bool]:
     return lambda c: close_batch(c, batch_id, block_number=11, tx_hash="0x00")
 
 
-def test_close_batch__given_up_meanwhile__stops(engine: Engine) -> None:
+def test_close_batch__given_up_meanwhile__settles_what_was_freed(engine: Engine) -> None:
     batch_id = prepare_batch(engine).batch_id
-    with pytest.raises(Fatal, match="given up"):
-        meet(engine, lambda c: abandon_batch(c, batch_id), close(batch_id))
-    assert drawn_usdc(engine) == 100
+    assert meet(engine, lambda c: abandon_batch(c, batch_id), close(batch_id))
+    assert drawn_usdc(engine) == 0
+    assert_sound(engine)
+
+
+def test_close_batch__its_usage_is_given_up_by_another_meanwhile__settles_it(
+    engine: Engine,
+) -> None:
+    first = prepare_batch(engine).batch_id
+    with write(engine) as connection:
+        abandon_batch(connection, first)
+        second = plan_batch(connection, limits_usdc={0: HOLD_USDC}, now_s=NOW_S)
+    assert second is not None
+    assert meet(engine, lambda c: abandon_batch(c, second.batch_id), close(first))
+    assert drawn_usdc(engine) == 0
     assert_sound(engine)
 
 

@@ -154,7 +154,7 @@ async def test_issue_key__owner__a_key_that_works(proxy: RunningProxy, token_id:
         ({"tokenId": "00"}, (400, "invalid_request")),
         ({"tokenId": "-1"}, (400, "invalid_request")),
         ({"tokenId": True}, (400, "invalid_request")),
-        ({"tokenId": 2**70}, (400, "invalid_request")),
+        ({"tokenId": 2**70}, (400, "invalid_json")),
         ({"tokenId": None}, (400, "invalid_request")),
         ({"signature": "abc"}, (400, "invalid_signature")),
         ({"signature": 7}, (400, "invalid_request")),
@@ -253,6 +253,32 @@ async def test_issue_key__contract_wallet__before_and_after_deployment(
         assert code_of(await ask_key(proxy, make_wish(OUTSIDER))) == (401, "invalid_signature")
 
 
+async def test_position__pending_yield__is_the_adapters_view(
+    provider: FakeProvider, tmp_path: Path, world: World
+) -> None:
+    token_id = world.open_position(deposit_usdc=1_000_000_000)
+    world.earn(5_000_000)
+    engine = make_ledger(tmp_path / "chain.sqlite3")
+    put(engine, owner=OWNER.address, token_id=token_id)
+    put(engine, owner=OWNER.address, token_id=token_id + 1)
+    settings = make_settings(rpc_url=world.anvil.url, upstream_url=provider.url)
+    deployment = replace(DEPLOYMENT, adapter=world.deployment.adapter)
+    async with run_proxy(settings, engine, deployment=deployment) as proxy:
+
+        async def pending(number: int) -> int | None:
+            view = (await proxy.client.get(f"/api/current/positions/{number}")).json()
+            found: int | None = view["pending_yield_usdc"]
+            return found
+
+        shown = await pending(token_id)
+        assert shown is not None
+        assert 0 < shown <= 5_000_000
+        world.earn(5_000_000)
+        assert await pending(token_id) == shown  # remembered for some seconds
+        assert await pending(token_id + 1) is None  # the chain has no such position
+    engine.dispose()
+
+
 # -------------------------------------------------------------------- models, positions, receipts
 
 
@@ -266,7 +292,9 @@ async def test_models__live__with_prices(proxy: RunningProxy) -> None:
         "owned_by": "devnet",
         "input_usdc_per_mtok": 200_000,
         "output_usdc_per_mtok": 800_000,
+        "cached_input_usdc_per_mtok": 200_000,
         "price_source": "operator",
+        "price_age_s": None,
         "context_tokens": 2_048,
     }
     assert models["gpt-4o"]["price_source"] == "genai-prices"
@@ -384,11 +412,12 @@ async def test_health__all_well(proxy: RunningProxy) -> None:
     assert (await proxy.client.get("/api/current/healthz")).json() == {"status": "ok"}
     ready = await proxy.client.get("/api/current/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert (ready.json()["mirror_block_number"], ready.json()["mirror_lag_blocks"]) == (10, 0)
     metrics = (await proxy.client.get("/api/current/metrics")).text
-    assert 'current_proxy_requests_total{code="ok"} 1\n' in metrics
-    assert 'current_proxy_requests_total{code="invalid_api_key"} 1\n' in metrics
-    assert "current_proxy_charged_micro_usdc_total 12\n" in metrics
-    assert "current_proxy_request_seconds_count 2\n" in metrics
+    assert 'current_proxy_requests_total{code="ok"} 1.0\n' in metrics
+    assert 'current_proxy_requests_total{code="invalid_api_key"} 1.0\n' in metrics
+    assert "current_proxy_charged_micro_usdc_total 12.0\n" in metrics
+    assert "current_proxy_request_seconds_count 2.0\n" in metrics
 
 
 async def test_ready__stale_mirror__503(proxy: RunningProxy, engine: Engine) -> None:

@@ -153,10 +153,12 @@ class LedgerMachine(RuleBasedStateMachine):
         with write(self.engine) as connection:
             planned = plan_batch(connection, limits_usdc=self.holds, now_s=NOW_S)
         if planned is None:
-            assert all(
-                entry.state != "posted" or entry.cost_usdc > self.holds[entry.token_id]
-                for entry in self.entries.values()
-            )
+            # Oldest first: what does not fit keeps the younger ones of its position waiting.
+            oldest: dict[int, Entry] = {}
+            for _, entry in sorted(self.entries.items()):
+                if entry.state == "posted":
+                    oldest.setdefault(entry.token_id, entry)
+            assert all(entry.cost_usdc > self.holds[token] for token, entry in oldest.items())
             return
         with read(self.engine) as connection:
             in_batch = load_requests_of(connection, planned.batch_id)

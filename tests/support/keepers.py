@@ -1,5 +1,6 @@
 """A keeper, an indexer and a ledger around one real chain, for tests."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 from sqlalchemy import Engine, select, text
 
 from contracts.chain import ChainReader
+from contracts.deployment import Deployment
+from contracts.pool import ChainPool
+from contracts.transport import Transport
 from indexer.sync import Follower, Outcome, SyncRules
 from keeper.facts import Kind
 from keeper.jobs import Keeper, Report
@@ -50,12 +54,16 @@ def crash_at(name: str) -> Callable[[str], None]:
 
 @dataclass
 class Stage:
-    """One ledger beside one chain. ``ahead_s`` is added to the keeper's clock."""
+    """One ledger beside one chain. ``ahead_s`` is added to the keeper's clock.
+
+    ``endpoints`` are what keepers reach the chain through; without them: anvil itself.
+    """
 
     world: World
     engine: Engine
     settings: dict[str, str] = field(default_factory=dict)
     ahead_s: int = 0
+    endpoints: list[Transport] = field(default_factory=list)
 
     # -------------------------------------------------------------------------------- the processes
 
@@ -78,6 +86,7 @@ class Stage:
             "DEPLOYMENT_FILE": "unused",
             "PRIVATE_KEY": key,
             "CONFIRMATIONS": "2",
+            "GIVE_UP_BLOCKS": "2",
             "RECEIPT_TIMEOUT_S": "0.3",
             "RECEIPT_POLL_S": "0.01",
             "SETTLE_MAX_AGE_S": "0",
@@ -88,9 +97,12 @@ class Stage:
         return KeeperSettings.from_environment({f"KEEPER_{k}": v for k, v in values.items()})
 
     def house(self) -> House:
-        return House(
-            self.world.deployment, self.world.contracts, self.engine, Node(self.world.anvil.web3)
-        )
+        node = Node(self.world.anvil.web3)
+        if self.endpoints:
+            named = {str(number): endpoint for number, endpoint in enumerate(self.endpoints)}
+            pool = ChainPool(named, chain_id=self.world.deployment.chain_id)
+            node = Node(pool.transport, endpoints=self.endpoints)
+        return House(self.world.deployment, self.world.contracts, self.engine, node)
 
     def keeper(self, checkpoint: Callable[[str], None] = no_checkpoint) -> Keeper:
         """Start a keeper: a new process, as far as its memory goes."""
@@ -219,9 +231,27 @@ class Stage:
             assert load_drawn_mismatches(connection) == []
 
 
+def write_record(deployment: Deployment, folder: Path) -> Path:
+    """Write a deployment record, as the deploy script does; return its path."""
+    path = folder / f"{deployment.chain_id}.json"
+    names = ("position", "adapter", "payouts", "usdc", "multicall3", "vault")
+    record = {
+        "chain_id": deployment.chain_id,
+        "block_number": deployment.block_number,
+        "block_hash": deployment.block_hash,
+        "contracts": {name: getattr(deployment, name) for name in names},
+    }
+    path.write_text(json.dumps(record), encoding="utf-8")
+    return path
+
+
 def make_stage(world: World, path: Path) -> Stage:
     """Return a stage with a fresh ledger in ``path``."""
-    engine = open_engine(f"sqlite:///{path / 'ledger.sqlite3'}")
+    return make_stage_on(world, open_engine(f"sqlite:///{path / 'ledger.sqlite3'}"))
+
+
+def make_stage_on(world: World, engine: Engine) -> Stage:
+    """Return a stage on an empty database."""
     migrate(engine)
     with write(engine) as connection:
         bind_deployment(connection, world.deployment)

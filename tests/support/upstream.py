@@ -70,6 +70,8 @@ class FakeProvider:
             {"id": "gpt-4o", "object": "model", "owned_by": "openai"},
             {"id": "unpriced-model", "object": "model", "owned_by": "nobody"},
         ]
+        self.prices: list[dict[str, Any]] | None = None
+        self.usage: Any = USAGE
         self.requests: list[dict[str, Any]] = []
         self.finished = 0
         self.stream_pieces = 3
@@ -79,6 +81,7 @@ class FakeProvider:
         """A slow answer waits for it."""
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_get("/v1/models", self._list_models)
+        app.router.add_get("/v1/prices", self._list_prices)
         app.router.add_post("/v1/chat/completions", self._complete)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         self.port = 0
@@ -103,6 +106,11 @@ class FakeProvider:
         if self.models is None:
             return web.Response(status=503)
         return web.json_response({"object": "list", "data": self.models})
+
+    async def _list_prices(self, _: web.Request) -> web.Response:
+        if self.prices is None:
+            return web.Response(status=404)
+        return web.json_response({"data": self.prices})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
@@ -197,4 +205,4 @@ class FakeProvider:
                 return web.Response(body=b'"' + b"x" * (2 * 1024**2) + b'"')
             case "redirect":
                 return web.Response(status=302, headers={"location": f"{self.url}/models"})
-        return web.json_response(make_completion())
+        return web.json_response(make_completion(usage=self.usage))

@@ -1,6 +1,6 @@
 """What makes the keeper leave something alone for a while."""
 
-from keeper.backoff import HarvestBackoff
+from keeper.backoff import Backoff
 from keeper.breaker import Breaker
 from keeper.facts import Kind
 
@@ -33,8 +33,8 @@ def test_breaker__success__counts_from_the_start() -> None:
     assert not breaker.fail(Kind.HOLD, now_s=1)
 
 
-def test_harvest_backoff__failing__rests_longer_each_time_up_to_a_bound() -> None:
-    backoff = HarvestBackoff(rest_s=10)
+def test_backoff__failing__rests_longer_each_time_up_to_a_bound() -> None:
+    backoff: Backoff[int] = Backoff(rest_s=10)
     rests: list[int] = []
     for _ in range(9):
         backoff.fail(5, now_s=0)
@@ -43,11 +43,11 @@ def test_harvest_backoff__failing__rests_longer_each_time_up_to_a_bound() -> Non
     assert rests == [10, 20, 40, 80, 160, 320, 640, 640, 640]
 
 
-def test_harvest_backoff__deferred__rests_once() -> None:
-    backoff = HarvestBackoff(rest_s=10)
+def test_backoff__success__is_forgiven() -> None:
+    backoff: Backoff[int] = Backoff(rest_s=10)
     backoff.fail(5, now_s=0)
-    backoff.fail(5, now_s=0)
-    backoff.defer(5, now_s=0)
+    backoff.fail(6, now_s=0)
+    backoff.succeed(5)
 
-    assert backoff.resting(now_s=9) == {5}
+    assert backoff.resting(now_s=9) == {6}
     assert backoff.resting(now_s=10) == frozenset()

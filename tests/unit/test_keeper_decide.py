@@ -38,6 +38,8 @@ from keeper.facts import (
     HarvestQuote,
     HoldItem,
     Kind,
+    PayoutFacts,
+    PayoutItem,
     PositionFacts,
     Rules,
     SettleItem,
@@ -394,6 +396,70 @@ def test_decide_harvest__due__must_pay_for_its_gas_or_be_old(
     item = decide_harvest(make_quote(credited_usdc, waited_s=waited_s), snapshot, RULES)
 
     assert item == (None if reason is None else HarvestItem(3, credited_usdc, reason))
+
+
+# ----------------------------------------------------------------------------------------- payouts
+
+
+def make_payout(payout_id: str, amount_usdc: int, *, waited_s: int = 0) -> PayoutFacts:
+    return PayoutFacts(payout_id, "0x" + "aa" * 20, amount_usdc, NOW_S - waited_s)
+
+
+def paid(*payouts: PayoutFacts, treasury_usdc: int = USDC_MAX, **changes: object) -> list[str]:
+    """Return the ids that are paid and why."""
+    snapshot = make_snapshot(payouts=payouts, treasury_usdc=treasury_usdc, **changes)
+    return [
+        f"{item.payout_id} {item.reason}"
+        for action in decide(snapshot, RULES)
+        for item in action.items
+        if isinstance(item, PayoutItem)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amount_usdc", "waited_s", "expected"),
+    [
+        (1, RULES.payout_max_age_s - 1, []),
+        (1, RULES.payout_max_age_s, ["a age"]),
+        (RULES.payout_amount_usdc - 1, 0, []),
+        (RULES.payout_amount_usdc, 0, ["a amount"]),
+    ],
+)
+def test_decide__payable__is_paid_by_amount_or_age(
+    amount_usdc: int, waited_s: int, expected: list[str]
+) -> None:
+    assert paid(make_payout("a", amount_usdc, waited_s=waited_s)) == expected
+
+
+def test_decide__payable__oldest_first_and_never_more_than_the_treasury_has() -> None:
+    payouts = [
+        make_payout("young", 1, waited_s=1),
+        make_payout("large", 6, waited_s=99),
+        make_payout("old", 5, waited_s=100),
+    ]
+
+    assert paid(*payouts, treasury_usdc=6) == ["old age", "young age"]
+    assert paid(*payouts, treasury_usdc=0) == []
+
+
+def test_decide__payable__waits_while_a_payment_is_on_its_way_or_it_was_refused() -> None:
+    payouts = [make_payout("a", 1, waited_s=99), make_payout("b", 1, waited_s=99)]
+
+    assert paid(*payouts, kinds_in_flight=frozenset({Kind.PAYOUT})) == []
+    assert paid(*payouts, resting=frozenset({(Kind.PAYOUT, "a")})) == ["b age"]
+
+
+def test_decide__more_payable_than_a_transaction_takes__the_oldest() -> None:
+    payouts = [make_payout(f"{n:03}", 1, waited_s=1_000 - n) for n in range(RULES.items_max + 1)]
+
+    assert paid(*payouts) == [f"{n:03} age" for n in range(RULES.items_max)]
+
+
+def test_decide__refused_lately__rests_in_its_kind_only() -> None:
+    facts = make_posted(USDC_ONE, lives_s=1_000)
+    resting = frozenset({(Kind.SETTLE, facts.token_id)})
+
+    assert [a.kind for a in decide(make_snapshot(facts, resting=resting), RULES)] == [Kind.HOLD]
 
 
 # ------------------------------------------------------------------------------------------ decide

@@ -1,6 +1,8 @@
 """Fees: within their bounds, and high enough to take a stuck transaction's place."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keeper.fees import FeeRules, Fees, decide_fees, decide_replacement, gas_cost_usdc
 
@@ -23,16 +25,41 @@ def test_decide_fees__base_fee__room_for_its_double_within_the_bound(
     assert decide_fees(base_fee_wei, RULES) == expected
 
 
-def test_decide_replacement__stuck__both_fees_rise_by_an_eighth_at_least() -> None:
+def test_decide_replacement__stuck__tip_doubles_and_the_whole_rises_by_an_eighth() -> None:
     fees = decide_replacement(Fees(21 * GWEI, 1 * GWEI), 10 * GWEI, RULES)
 
-    assert fees == Fees(23_625_000_000, 1_125_000_000)
+    assert fees == Fees(23_625_000_000, 2 * GWEI)
 
 
 def test_decide_replacement__base_fee_rose__covers_its_double() -> None:
     fees = decide_replacement(Fees(21 * GWEI, 1 * GWEI), 30 * GWEI, RULES)
 
-    assert fees == Fees(61_125_000_000, 1_125_000_000)
+    assert fees == Fees(62 * GWEI, 2 * GWEI)
+
+
+def test_decide_replacement__tip_near_its_bound__rises_to_it() -> None:
+    fees = decide_replacement(Fees(21 * GWEI, 6 * GWEI), 5 * GWEI, RULES)
+
+    assert fees == Fees(23_625_000_000, 10 * GWEI)
+
+
+@given(
+    max_fee_wei=st.integers(0, 200 * GWEI),
+    tip_wei=st.integers(0, 20 * GWEI),
+    base_fee_wei=st.integers(0, 300 * GWEI),
+)
+def test_decide_replacement__any__within_the_bounds_and_taken_by_a_node(
+    max_fee_wei: int, tip_wei: int, base_fee_wei: int
+) -> None:
+    stuck = Fees(max_fee_wei, min(tip_wei, max_fee_wei))
+
+    fees = decide_replacement(stuck, base_fee_wei, RULES)
+
+    if fees is not None:
+        assert fees.max_fee_wei <= RULES.fee_wei_max
+        assert fees.tip_wei <= min(RULES.tip_wei_max, fees.max_fee_wei)
+        assert 8 * fees.max_fee_wei >= 9 * stuck.max_fee_wei
+        assert 8 * fees.tip_wei >= 9 * stuck.tip_wei
 
 
 @pytest.mark.parametrize("stuck", [Fees(90 * GWEI, 1 * GWEI), Fees(50 * GWEI, 9 * GWEI)])

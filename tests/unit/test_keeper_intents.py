@@ -5,6 +5,8 @@
     plan_intent       new │ the same again → not new │ the id taken by something else → conflict
     mark_*            from an allowed state → moved │ again → harmless │ from another → IntentMoved
     mark_sent         nonce free │ nonce of an open intent → IntentMoved
+    try_again         its nonce is free for others, its hashes are remembered as failed
+    plan_fill         stored as sent │ nonce of an open intent → IntentMoved
     answer_demand     unchanged since it was read → nothing required │ grown → left alone
 """
 
@@ -71,6 +73,7 @@ STEPS: dict[str, Step] = {
     "confirmed": lambda c: intents.mark_final(c, load(c), now_s=NOW_S + 5),
     "abandoned": lambda c: intents.mark_abandoned(c, "hold:1", error="no", now_s=NOW_S + 6),
     "replaced": lambda c: intents.mark_replaced(c, "hold:1", error="no", now_s=NOW_S + 7),
+    "tried_again": lambda c: intents.try_again(c, load(c), failed_block=9, now_s=NOW_S + 8),
 }
 PATHS: dict[str, tuple[str, ...]] = {
     "planned": (),
@@ -82,14 +85,15 @@ PATHS: dict[str, tuple[str, ...]] = {
     "replaced": ("simulated", "sent", "replaced"),
 }
 ALLOWED: dict[str, set[str]] = {
-    "planned": {"simulated", "abandoned"},
-    "simulated": {"simulated", "sent", "abandoned"},
-    "sent": {"sent", "mined", "reorged", "replaced"},
-    "mined": {"mined", "reorged", "confirmed"},
-    "confirmed": {"reorged", "confirmed"},
+    "planned": {"simulated", "abandoned", "replaced"},
+    "simulated": {"simulated", "sent", "abandoned", "replaced"},
+    "sent": {"sent", "mined", "reorged", "replaced", "tried_again"},
+    "mined": {"mined", "reorged", "confirmed", "replaced", "tried_again"},
+    "confirmed": {"reorged", "confirmed", "tried_again"},
     "abandoned": {"abandoned"},
-    "replaced": {"replaced"},
+    "replaced": {"replaced", "tried_again"},
 }
+ENDS = {"reorged": "sent", "tried_again": "planned"}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -104,11 +108,67 @@ def test_intent__each_step_from_each_state__only_the_drawn_ones(
 
     if step in ALLOWED[state]:
         STEPS[step](connection)
-        assert load(connection).state == ("sent" if step == "reorged" else step)
+        assert load(connection).state == ENDS.get(step, step)
     else:
         with pytest.raises(IntentMoved):
             STEPS[step](connection)
         assert load(connection).state == state
+
+
+def test_try_again__sent_with_a_replacement__frees_the_nonce_and_remembers(
+    connection: Connection,
+) -> None:
+    plan(connection)
+    intents.mark_simulated(connection, "hold:1", now_s=NOW_S)
+    intents.mark_sent(connection, "hold:1", sign(mark="aa"), now_s=NOW_S)
+    first = load(connection)
+    intents.replace_transaction(connection, first, sign(mark="bb"), cancels=True, now_s=NOW_S)
+    cancelling = load(connection)
+    assert cancelling.tx_hashes == ("0x" + "bb" * 32, "0x" + "aa" * 32)
+    assert cancelling.cancel_tx_hashes == ("0x" + "bb" * 32,)
+
+    with pytest.raises(IntentMoved):
+        intents.try_again(connection, first, failed_block=9, now_s=NOW_S)
+    intents.try_again(connection, cancelling, failed_block=9, now_s=NOW_S)
+
+    again = load(connection)
+    assert (again.nonce, again.raw_tx) == (None, None)
+    assert (again.tx_hashes, again.cancel_tx_hashes) == ((), ())
+    assert again.failed_tx_hashes == cancelling.tx_hashes
+    assert again.failed_block == 9
+    assert dict(again.payload) == {"to": "0x01"}
+    plan(connection, "hold:2")
+    intents.mark_simulated(connection, "hold:2", now_s=NOW_S)
+    intents.mark_sent(connection, "hold:2", sign(mark="cc"), now_s=NOW_S)
+
+
+def test_unmine__a_mined_one__remembers_that_it_was(connection: Connection) -> None:
+    plan(connection)
+    for name in PATHS["mined"]:
+        STEPS[name](connection)
+    assert not load(connection).was_mined
+
+    intents.unmine(connection, "hold:1", now_s=NOW_S)
+
+    assert load(connection).was_mined
+
+
+def test_plan_fill__free_nonce__is_stored_as_sent(connection: Connection) -> None:
+    intent_id = intents.plan_fill(connection, sign(nonce=3), now_s=NOW_S)
+
+    filled = load(connection, intent_id)
+    assert (filled.state, filled.nonce, filled.raw_tx) == ("sent", 3, "0x02aa")
+    assert intents.load_open_intents(connection) == [filled]
+
+
+def test_plan_fill__nonce_of_an_open_intent__moved(engine: Engine) -> None:
+    with write(engine) as connection:
+        plan(connection)
+        intents.mark_simulated(connection, "hold:1", now_s=NOW_S)
+        intents.mark_sent(connection, "hold:1", sign(), now_s=NOW_S)
+
+    with pytest.raises(IntentMoved), write(engine) as connection:
+        intents.plan_fill(connection, sign(mark="bb"), now_s=NOW_S)
 
 
 def test_plan_intent__again__is_not_new_and_changes_nothing(connection: Connection) -> None:

@@ -67,8 +67,47 @@ def test_from_environment__wrong__is_refused_without_showing_it(changes: dict[st
 
 
 @pytest.mark.parametrize(
+    ("changes", "has_key"),
+    [
+        ({}, False),
+        ({"private_key": KEY}, True),
+        ({"keyfile": "key.json", "keyfile_password": "horse"}, True),
+        ({"kms_key_id": "alias/settler"}, True),
+        ({"private_key": KEY, "kms_key_id": "alias/settler"}, None),
+        ({"private_key": KEY, "keyfile": "key.json", "keyfile_password": "horse"}, None),
+        ({"keyfile": "key.json"}, None),
+        ({"keyfile_password": "horse"}, None),
+    ],
+)
+def test_from_environment__keys__one_at_most(changes: dict[str, str], has_key: bool | None) -> None:
+    if has_key is None:
+        with pytest.raises(SettingsInvalid) as refused:
+            make_settings(**changes)
+        assert "4c4c" not in str(refused.value)
+        assert "horse" not in str(refused.value)
+        return
+    settings = make_settings(**changes)
+    assert settings.has_key is has_key
+    assert "horse" not in repr(settings) + str(settings.model_dump())
+
+
+def test_from_environment__several_endpoints__are_told_apart_and_not_shown() -> None:
+    settings = make_settings(rpc_url="https://one.example/token-1 http://two.example")
+
+    assert settings.rpc_urls() == ["https://one.example/token-1", "http://two.example"]
+    assert "token-1" not in repr(settings)
+
+
+@pytest.mark.parametrize("rpc_url", ["", "  ", "ws://one.example", "https://one.example two"])
+def test_from_environment__no_endpoints__is_refused(rpc_url: str) -> None:
+    with pytest.raises(SettingsInvalid):
+        make_settings(rpc_url=rpc_url)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
+        {"give_up_blocks": "1"},
         {"hold_renew_before_s": "7200"},
         {"hold_shrink_before_s": "2700"},
         {"settle_before_expiry_s": "7200"},

@@ -1,7 +1,7 @@
 """What is read from a chat request, and what is refused because its cost has no bound."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -52,12 +52,131 @@ def test_build_body__limit__under_the_name_it_came(
     assert {name: body[name] for name in body if name.startswith("max_")} == sent
 
 
-def test_parse__repeated_field__what_is_read_is_what_is_sent() -> None:
-    raw = b'{"model":"m","messages":[{"role":"user"}],"max_tokens":1,"max_tokens":900}'
-    request = parse_chat_request(raw)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"m","messages":[{"role":"user"}],"max_tokens":1,"max_tokens":900}',
+        b'{"model":"m","messages":[{"role":"user","role":"system"}]}',
+        b'{"model":"m","messages":[{"role":"user"}],"seed":123456789012345678901}',
+        b'{"model":"m","messages":[{"role":"user"}],"seed":-9223372036854775809}',
+        b'{"model":"m","messages":[{"role":"user"}],"seed":NaN}',
+        b'{"model":"m","messages":[{"role":"user"}],"top_p":-Infinity}',
+        b'{"model":"m","messages":[{"role":"user"}],"top_p":1e999}',
+        b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"m","messages":[{"role":"user"}],"x":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"model":"m","messages":[{"role":"user"}],"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"model":"m","messages":[{"role":"user"}]}\xff',
+        b'\xef\xbb\xbf{"model":"m","messages":[{"role":"user"}]}',
+    ],
+    ids=lambda raw: repr(raw[-24:]),
+)
+def test_parse__json_that_readers_disagree_about__refused(raw: bytes) -> None:
+    with pytest.raises(RequestRejected) as caught:
+        parse_chat_request(raw)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
-    assert request.requested_max_tokens == 900
-    assert request.build_body(model="m", max_tokens=900).count(b"max_tokens") == 1
+
+FUNCTION: Final[dict[str, Any]] = {"name": "f", "parameters": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": {}},
+        {"tools": [1]},
+        {"tools": [{"type": "function", "function": {"name": 1}}]},
+        {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+        {"tools": [{"type": "function", "function": {**FUNCTION, "description": 1}}]},
+        {"tools": [{"type": "function", "function": {**FUNCTION, "strict": "yes"}}]},
+        {"tools": [{"type": "function", "function": {**FUNCTION, "parameters": []}}]},
+        {"tools": [{"type": "function", "function": {**FUNCTION, "parameters": {"type": 1}}}]},
+        {"tools": [{"type": "function", "function": FUNCTION}] * 129},
+        {"functions": [{}]},
+        {"functions": {"name": "f"}},
+        {"tool_choice": "f"},
+        {"tool_choice": {"type": "function"}},
+        {"tool_choice": []},
+        {"function_call": {"name": 1}},
+        {"temperature": "hot"},
+        {"temperature": True},
+        {"stop": [1]},
+        {"seed": 1.5},
+        {"logit_bias": {"1": "x"}},
+        {"top_logprobs": 21},
+        {"response_format": "json"},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": 1}}},
+        {"messages": [{"role": "assistant", "tool_calls": [1]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"type": "function"}]}]},
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+            ]
+        },
+    ],
+    ids=repr,
+)
+def test_parse__fields_of_odd_shape__refused_before_upstream(fields: dict[str, Any]) -> None:
+    with pytest.raises(RequestRejected) as caught:
+        parse(**fields)
+    assert caught.value.status == 400
+    assert caught.value.param is not None
+    assert caught.value.param.split("[")[0].split(".")[0] in fields
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": []},
+        {"properties": {"a": 1}},
+        {"properties": {"a": {"type": "strnig"}}},
+        {"properties": {"a": {"items": {"type": ["string", 1]}}}},
+        {"required": "a"},
+        {"required": [1]},
+        {"enum": 1},
+        {"anyOf": {}},
+        {"anyOf": [{"$defs": {"x": None}}]},
+    ],
+    ids=repr,
+)
+def test_parse__schema_of_odd_shape__refused(schema: dict[str, Any]) -> None:
+    function = {"name": "f", "parameters": {"type": "object", **schema}}
+    with pytest.raises(RequestRejected) as caught:
+        parse(tools=[{"type": "function", "function": function}])
+    assert caught.value.param is not None
+    assert caught.value.param.startswith("tools[0].function.parameters")
+
+
+def test_parse__tools_as_they_should_be__pass_unchanged() -> None:
+    parameters = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "enum": ["Paris"]},
+            "when": {"anyOf": [{"type": ["string", "null"]}, {"$ref": "#/$defs/time"}]},
+            "any": True,
+        },
+        "$defs": {"time": {"type": "array", "items": {"type": "number"}}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    function = {"name": "get-weather_1", "parameters": parameters, "strict": True}
+    called = {"name": "get-weather_1", "arguments": "{}"}
+    fields: dict[str, Any] = {
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": {"type": "function", "function": {"name": "get-weather_1"}},
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "tool_calls": [{"id": "1", "function": called}]},
+            {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+        ],
+        "stop": ["\n"],
+        "response_format": {"type": "json_object"},
+        "logit_bias": {"50256": -100},
+    }
+    request = parse(**fields)
+
+    assert {name: request.body[name] for name in fields} == fields
+    assert request.has_tools
 
 
 @pytest.mark.parametrize(

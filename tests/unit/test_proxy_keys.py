@@ -8,7 +8,7 @@
     └── damaged: None, whatever the damage
 """
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 from hypothesis import given
@@ -127,3 +127,29 @@ def _decode(sig: str) -> bytes:
     from base64 import urlsafe_b64decode
 
     return urlsafe_b64decode(sig + "==")
+
+
+@given(integers, integers, st.binary(min_size=6, max_size=6), st.integers(0, 2**16 - 1))
+def test_verify_key__child__says_so_and_of_which_generation(
+    token_id: int, epoch: int, key_id: bytes, generation: int
+) -> None:
+    child = KeyClaims(token_id, epoch, key_id.hex(), generation)
+    root = KeyClaims(token_id, epoch, child.key_bytes.hex())
+
+    # The same bytes under the other domain are another key.
+    assert RING.verify_key(RING.build_key(child)) == child
+    assert RING.verify_key(RING.build_key(root)) == root
+    assert RING.build_key(child) != RING.build_key(root)
+    assert (child.is_child, root.is_child) == (True, False)
+
+
+def test_verify_key__child_of_another_generation__needs_its_own_signature() -> None:
+    child = KeyClaims(12, 3, "001122334455", 1)
+    key = RING.build_key(child)
+    raw = bytearray(urlsafe_b64decode(key.split("_", 3)[3] + "=="))
+    raw[7] = 2
+    forged = "current_12_3_" + urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode()
+
+    assert RING.verify_key(key) == child
+    assert RING.verify_key(forged) is None
+    assert KeyRing([OLDER, SECRET], 31337, POSITION).verify_key(key) == child

@@ -52,6 +52,8 @@ def test_settings__several_secrets__the_new_one_signs() -> None:
         {"PROXY_UPSTREAM_TIMEOUT_S": "300"},
         {"PROXY_HOLD_MARGIN_S": "100"},
         {"PROXY_PORT": "70000"},
+        {"PROXY_TRUSTED_PROXIES": "10.0.0.1/"},
+        {"PROXY_DOMAIN": "https://pay.example"},
     ],
 )
 def test_settings__wrong__refused_without_showing_values(changes: dict[str, str]) -> None:

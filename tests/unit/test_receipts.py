@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger.receipts import Receipt, build_proof, build_root, is_proof_valid
 
 LEAVES = st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40, unique=True)
-RECEIPT = Receipt("request", 0, 1, "model", 2, 3, 4, 5)
+RECEIPT = Receipt("request", 0, 1, "model", 2, 3, 4, 5, 6, 7, 8, 9)
 
 
 @given(LEAVES)

@@ -15,7 +15,23 @@ def test_parse_usdc__what_format_wrote__comes_back(amount_usdc: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-1", "-0", "1.0000001", "NaN", "inf", "1e400", "0x1", "9223372036854.775808"]
+    "text",
+    [
+        "",
+        "-1",
+        "-0",
+        "1.0000001",
+        "1_000",
+        " 1",
+        "1e3",
+        "+1",
+        "\u0661",
+        "NaN",
+        "inf",
+        "1e400",
+        "0x1",
+        "9223372036854.775808",
+    ],
 )
 def test_parse_usdc__nonsense__refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"USDC"):

@@ -1,4 +1,5 @@
-"""What the keeper remembers: rests of harvests, payout batches; indexes on its way."""
+"""What the keeper remembers: rests of harvests, payout batches, usage of batches that it gave up;
+indexes on its way."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -73,9 +74,28 @@ def upgrade() -> None:
         sqlite_where=LIVE,
         postgresql_where=LIVE,
     )
+    op.add_column(
+        "batch", sa.Column("given_up", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.create_index("batch_state", "batch", ["state"])
+    op.add_column(
+        "batch_item",
+        sa.Column("offset_usdc", sa.BigInteger(), nullable=False, server_default="0"),
+    )
+    op.create_table(
+        "batch_stray",
+        sa.Column("request_id", sa.String(), sa.ForeignKey("usage.request_id"), nullable=False),
+        sa.Column("batch_id", sa.String(), sa.ForeignKey("batch.batch_id"), nullable=False),
+        sa.PrimaryKeyConstraint("request_id", "batch_id"),
+    )
+    op.create_index("ix_batch_stray_batch_id", "batch_stray", ["batch_id"])
 
 
 def downgrade() -> None:
+    op.drop_table("batch_stray")
+    op.drop_column("batch_item", "offset_usdc")
+    op.drop_index("batch_state", "batch")
+    op.drop_column("batch", "given_up")
     op.drop_table("payout_item")
     op.drop_table("payout_batch")
     op.drop_index("event_contract", "event")

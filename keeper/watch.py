@@ -1,0 +1,100 @@
+"""Looking at what raises an alarm, around the rounds and whether or not they succeed."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from sqlalchemy import Engine
+
+from contracts.errors import CurrentError
+from keeper.alarms import AlarmRules, Bell, Vitals, decide_alarms
+from keeper.jobs import Report
+from keeper.metrics import KeeperMetrics
+from keeper.node import Node
+from ledger.debts import load_debts, load_posted
+from ledger.engine import read
+from ledger.mirror import load_mirror
+
+log = structlog.get_logger("keeper")
+
+
+class Watch:
+    """Reads vitals, shows them as metrics and logs what stands. Not shared between threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        node: Node,
+        metrics: KeeperMetrics,
+        rules: AlarmRules,
+        *,
+        address: str,
+        tip_wei: int,
+        interval_s: int,
+        repeat_s: int,
+        stopped_kinds: Callable[[], Sequence[str]] = tuple,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._node = node
+        self._metrics = metrics
+        self._rules = rules
+        self._address = address
+        self._tip_wei = tip_wei
+        self._interval_s = interval_s
+        self._stopped_kinds = stopped_kinds
+        self._clock = clock
+        self._bell = Bell(repeat_s=repeat_s)
+        self._looked_at_s: float | None = None
+
+    def run(self, tick: Callable[[], Report]) -> Report:
+        """Make a round, count it, and look around if it is time. Raises what the round raises."""
+        began_s = time.monotonic()
+        report: Report | None = None
+        try:
+            report = tick()
+            return report
+        finally:
+            self._metrics.note_round(report, seconds=time.monotonic() - began_s)
+            now_s = time.monotonic()
+            if self._looked_at_s is None or now_s - self._looked_at_s >= self._interval_s:
+                self._looked_at_s = now_s
+                self.look()
+
+    def look(self) -> None:
+        """Read the vitals and tell. What cannot be read is told too, not raised."""
+        now_s = int(self._clock())
+        try:
+            vitals = self._read(now_s=now_s)
+        except CurrentError as error:
+            log.warning("watch_failed", error=str(error))
+            return
+        alarms = decide_alarms(vitals, self._rules)
+        self._metrics.note_vitals(vitals, alarms)
+        due, over = self._bell.ring(alarms, now_s=now_s)
+        for alarm in due:
+            log.error("alarm", alarm=alarm.name, **alarm.facts)
+        for name in over:
+            log.info("alarm_over", alarm=name)
+
+    def _read(self, *, now_s: int) -> Vitals:
+        with read(self._engine) as connection:
+            mirror = load_mirror(connection)
+            posted = load_posted(connection)
+            debts = load_debts(connection, now_s=now_s)
+        balance_wei = fee_wei = None
+        try:
+            balance_wei = self._node.fetch_balance_wei(self._address)
+            fee_wei = self._node.fetch_base_fee_wei() + self._tip_wei
+        except CurrentError as error:
+            log.warning("watch_failed", error=str(error))
+        since_s = posted.since_s
+        return Vitals(
+            mirror_age_s=None if mirror is None else mirror.age_s(now_s=now_s),
+            oldest_posted_s=None if since_s is None else max(0, now_s - since_s),
+            posted_usdc=posted.amount_usdc,
+            debts_usdc={debt.token_id: debt.debt_usdc for debt in debts},
+            stopped_kinds=self._stopped_kinds(),
+            balance_wei=balance_wei,
+            fee_wei=fee_wei,
+        )

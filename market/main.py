@@ -1,0 +1,98 @@
+"""The market's composition root."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+import uvicorn
+
+from contracts.chain import ChainReader, check_chain, mask_url, open_web3
+from contracts.deployment import Deployment, load_deployment
+from contracts.errors import CurrentError, Retryable
+from ledger.engine import open_engine, write
+from ledger.logs import configure_logs
+from ledger.schema import bind_deployment, migrate
+from market.app import create_app
+from market.front import Front
+from market.operator import run_command
+from market.sealing import open_kms
+from market.settings import MarketSettings
+
+log = structlog.get_logger("market")
+
+
+def build(settings: MarketSettings) -> Front:
+    """Open everything, check that it belongs together, and return the application.
+
+    Raises ``Fatal`` where the node, the ledger, the KMS and the deployment record disagree.
+    """
+    deployment = load_deployment(settings.deployment_file)
+    _check_chain(settings, deployment)
+    kms = open_kms(settings.kms)
+    engine = open_engine(settings.ledger_url.get_secret_value())
+    revision = migrate(engine)
+    with write(engine) as connection:
+        bind_deployment(connection, deployment)
+    app = create_app(settings, deployment, engine, kms)
+    log.info(
+        "started",
+        chain_id=deployment.chain_id,
+        rpc=mask_url(settings.rpc_url.get_secret_value()),
+        schema=revision,
+        host=settings.host,
+        port=settings.port,
+        public_url=settings.public_url,
+        kms_key=kms.key_id,
+        fee_bps=settings.fee_bps,
+        allow_loopback=settings.allow_loopback,
+    )
+    return app
+
+
+def _check_chain(settings: MarketSettings, deployment: Deployment) -> None:
+    reader = ChainReader(open_web3(settings.rpc_url.get_secret_value()))
+    try:
+        check_chain(reader, chain_id=deployment.chain_id, addresses={"payouts": deployment.payouts})
+    except Retryable as error:
+        # Requests need no node; contract wallets that sign in do.
+        log.warning("chain_unchecked", error=str(error))
+
+
+def command(settings: MarketSettings, arguments: Sequence[str]) -> None:
+    """Run one of the operator's commands (``market.operator``) and print what it says."""
+    engine = open_engine(settings.ledger_url.get_secret_value())
+    migrate(engine)
+    sys.stdout.write(run_command(engine, arguments) + "\n")
+    engine.dispose()
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Serve until SIGTERM or SIGINT, or run a command. Return 0, or 2 where a person must act."""
+    configure_logs()
+    try:
+        settings = MarketSettings.from_environment()
+        configure_logs(level=settings.log_level)
+        if arguments:
+            command(settings, arguments)
+            return 0
+        app = build(settings)
+    except CurrentError as error:
+        log.error("stopped", error=str(error), kind=type(error).__name__)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server stops gracefully, then raises the signal again; by then all is done.
+        signal.signal(number, lambda *_: None)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+    return 0

@@ -1,0 +1,173 @@
+"""The market's settings, all ``MARKET_…``."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from ledger.settings import ProcessSettings
+from market.dialing import DialRules
+from market.provider import ProviderRules
+from market.relay import RelayRules
+from market.serving import ServingRules
+
+SECRET_BYTES_MIN: Final = 32
+SECRET_SYMBOLS_MIN: Final = 8
+RESOLVE_MARGIN_S: Final = 30
+"""Time to write a post after a seller's last byte, before the lease may lapse."""
+
+
+class MarketSettings(ProcessSettings):
+    """Who may sell and buy here, what it costs, and how sellers are called."""
+
+    model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8403, ge=0, le=65_535, description="port to listen on; 0 = any free")
+    public_url: str = Field(
+        default="http://127.0.0.1:8403",
+        description="how clients reach this service: what wallets sign in to",
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="least level that is logged",
+    )
+    secret: SecretStr = Field(
+        description="signs sign-in nonces and digests of requests; 32 random bytes or more"
+    )
+    kms: str = Field(
+        description="wraps sellers' keys: file:<path of a key file> or aws:<key id or ARN>"
+    )
+    fee_bps: int = Field(
+        default=500, ge=0, le=10_000, description="part of a seller's price that is the market's"
+    )
+    prices_file: Path | None = Field(
+        default=None, description="the operator's reference prices, TOML"
+    )
+    allow_loopback: bool = Field(
+        default=False, description="let sellers be on this machine, without TLS: devnet only"
+    )
+    connect_timeout_s: float = Field(
+        default=5.0, gt=0, le=60, description="longest wait for a connection, seconds"
+    )
+    read_timeout_s: float = Field(
+        default=60.0, gt=0, le=600, description="longest silence of a seller, seconds"
+    )
+    whole_timeout_s: float = Field(
+        default=180.0, gt=0, le=3_600, description="longest wait for a whole answer, seconds"
+    )
+    stream_timeout_s: float = Field(
+        default=600.0, gt=0, le=3_600, description="longest that a stream may take, seconds"
+    )
+    stream_drain_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="how long a stream is read on after its client has left, seconds",
+    )
+    seller_connections_max: int = Field(
+        default=128, ge=1, le=65_536, description="most connections to one seller at a time"
+    )
+    seller_concurrency_max: int = Field(
+        default=32, ge=1, le=65_536, description="most requests to one offer at a time"
+    )
+    attempts_max: int = Field(
+        default=4, ge=1, le=20, description="how many sellers are tried for one request"
+    )
+    answer_bytes_max: int = Field(
+        default=16 * 1024**2, ge=1_024, description="longest answer taken from a seller, bytes"
+    )
+    body_bytes_max: int = Field(
+        default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
+    )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest wait for a body, seconds"
+    )
+    requests_in_flight_max: int = Field(
+        default=1_000, ge=1, description="most requests at a time; more are told to come again"
+    )
+    ledger_timeout_s: float = Field(
+        default=15.0, gt=0, description="longest wait for one write, seconds"
+    )
+    drain_timeout_s: int = Field(
+        default=30, ge=1, description="how long SIGTERM lets open requests finish, seconds"
+    )
+    lease_s: int = Field(
+        default=900,
+        ge=1,
+        validate_default=True,
+        description="how long a reservation stands if its process dies, seconds",
+    )
+    refresh_interval_s: float = Field(
+        default=1.0, gt=0, description="pause between two looks for changed offers, seconds"
+    )
+    sweep_interval_s: float = Field(
+        default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
+    )
+    payout_interval_s: float = Field(
+        default=5.0, gt=0, description="pause between two gatherings of earnings, seconds"
+    )
+    payout_minimum_usdc: int = Field(
+        default=10_000, ge=1, description="smallest payout, 1e-6 USDC; less waits"
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _refuse_weak_secret(cls, secret: SecretStr) -> SecretStr:
+        text = secret.get_secret_value()
+        if len(text.encode()) < SECRET_BYTES_MIN or len(set(text)) < SECRET_SYMBOLS_MIN:
+            raise ValueError("must be 32 random bytes or more; make one with: openssl rand -hex 32")
+        return secret
+
+    @field_validator("public_url")
+    @classmethod
+    def _refuse_odd_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+            raise ValueError("must be an http or https URL")
+        return url.rstrip("/")
+
+    @field_validator("lease_s")
+    @classmethod
+    def _outlive_sellers(cls, lease_s: int, info: ValidationInfo) -> int:
+        # A lease that ran out while a seller still worked would give the reservation away.
+        waits = (info.data.get(name, 0.0) for name in ("whole_timeout_s", "ledger_timeout_s"))
+        least_s = sum(waits) + RESOLVE_MARGIN_S
+        if lease_s < least_s:
+            raise ValueError(
+                f"must be at least {least_s}: whole_timeout_s + ledger_timeout_s"
+                f" + {RESOLVE_MARGIN_S}"
+            )
+        return lease_s
+
+    @property
+    def domain(self) -> str:
+        """What sign-in messages name."""
+        return urlsplit(self.public_url).netloc
+
+    def dial_rules(self) -> DialRules:
+        """Return what may be called and how long to wait."""
+        return DialRules(
+            allow_loopback=self.allow_loopback,
+            connect_timeout_s=self.connect_timeout_s,
+            read_timeout_s=self.read_timeout_s,
+            connections_max=self.seller_connections_max,
+        )
+
+    def provider_rules(self) -> ProviderRules:
+        """Return how much and how long an answer may be."""
+        return ProviderRules(
+            whole_timeout_s=self.whole_timeout_s, body_bytes_max=self.answer_bytes_max
+        )
+
+    def serving_rules(self) -> ServingRules:
+        """Return how often and how long a request is tried."""
+        return ServingRules(
+            attempts_max=self.attempts_max,
+            lease_s=self.lease_s,
+            in_flight_max=self.requests_in_flight_max,
+            relay=RelayRules(self.stream_timeout_s, self.stream_drain_s),
+        )

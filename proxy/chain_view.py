@@ -1,0 +1,72 @@
+"""What only the chain knows, for show: a position's pending yield. Nothing is decided by it."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Final
+
+import structlog
+from web3 import Web3
+
+from contracts.bindings import bind
+from contracts.chain import translated
+from contracts.errors import CurrentError
+
+log = structlog.get_logger("proxy")
+
+FRESH_S: Final = 15.0
+"""How long an answer is shown again, also that there is none."""
+WAIT_S: Final = 2.0
+"""How long a request waits for the node."""
+REMEMBERED_MAX: Final = 10_000
+ASKED_MAX: Final = 4
+"""How many questions are open at the node at a time; beyond them there is no answer."""
+
+
+class ChainView:
+    """Asks the adapter's view, remembers its answers for a while, and never keeps anybody long."""
+
+    def __init__(self, web3: Web3, *, adapter: str) -> None:
+        self._adapter = bind(web3, "LendingYieldAdapter", adapter)
+        self._known: OrderedDict[int, tuple[float, int | None]] = OrderedDict()
+        self._asked: dict[int, asyncio.Task[int | None]] = {}
+
+    async def fetch_pending_yield(self, token_id: int) -> int | None:
+        """Return what a harvest would credit now (1e-6 USDC); None where the chain does not say.
+
+        May be ``FRESH_S`` old.
+        """
+        known = self._known.get(token_id)
+        if known is not None and time.monotonic() - known[0] < FRESH_S:
+            return known[1]
+        task = self._asked.get(token_id)
+        if task is None:
+            if len(self._asked) >= ASKED_MAX:
+                return None
+            task = self._asked[token_id] = asyncio.create_task(self._ask(token_id))
+            task.add_done_callback(lambda _: self._asked.pop(token_id, None))
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            self._remember(token_id, None)
+            return None
+
+    async def _ask(self, token_id: int) -> int | None:
+        try:
+            pending = await asyncio.to_thread(self._call, token_id)
+        except CurrentError as error:
+            log.info("pending_yield_unknown", token_id=token_id, error=str(error))
+            pending = None
+        self._remember(token_id, pending)
+        return pending
+
+    def _call(self, token_id: int) -> int:
+        with translated():
+            return int(self._adapter.functions.pendingYield(token_id).call())
+
+    def _remember(self, token_id: int, pending: int | None) -> None:
+        self._known[token_id] = (time.monotonic(), pending)
+        self._known.move_to_end(token_id)
+        if len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)

@@ -1,0 +1,101 @@
+"""How often somebody may come: token buckets, and whose address a request has.
+
+Buckets are in this process only: several proxies let several times as much through. They protect
+the process; money is protected by the ledger.
+"""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
+
+from starlette.types import Scope
+
+from proxy.errors import rate_limited
+
+BUCKETS_MAX: Final = 100_000
+"""Those that were not used for longest are forgotten first: they are full again anyhow."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Buckets:
+    """One bucket of tokens for each key; each takes ``per_minute`` and fills up evenly.
+
+    ``per_minute`` 0 limits nothing. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(self, per_minute: int, *, what: str, clock: Callable[[], float]) -> None:
+        self._per_minute = per_minute
+        self._what = what
+        self._clock = clock
+        self._full_at_s: OrderedDict[Hashable, float] = OrderedDict()
+        """When each bucket would be full again."""
+
+    @property
+    def is_limiting(self) -> bool:
+        """Whether there is a limit at all."""
+        return self._per_minute > 0
+
+    def take(self, key: Hashable) -> None:
+        """Take one token. Raises 429 ``rate_limited`` where there is none, and takes none."""
+        if self._per_minute == 0:
+            return
+        now_s = self._clock()
+        token_s = 60.0 / self._per_minute
+        full_at_s = max(self._full_at_s.get(key, now_s), now_s) + token_s
+        # A full bucket holds a minute's worth.
+        wait_s = full_at_s - now_s - 60.0
+        if wait_s > 1e-9:
+            raise rate_limited(max(1, math.ceil(wait_s)), self._what)
+        self._full_at_s[key] = full_at_s
+        self._full_at_s.move_to_end(key)
+        if len(self._full_at_s) > BUCKETS_MAX:
+            self._full_at_s.popitem(last=False)
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Return the networks of a list separated by white space or commas. Raises ``ValueError``."""
+    return tuple(ipaddress.ip_network(part) for part in text.replace(",", " ").split())
+
+
+def get_address(scope: Scope, trusted: Sequence[Network]) -> str:
+    """Return the address of whoever asks, as a bucket's key.
+
+    What ``X-Forwarded-For`` says counts only as far as trusted proxies have written it: the last
+    address in it that is not one of theirs. An IPv6 address counts with its whole /64.
+    """
+    client = scope.get("client")
+    peer = client[0] if client else ""
+    if trusted and _is_among(peer, trusted):
+        forwarded = b",".join(v for name, v in scope["headers"] if name == b"x-forwarded-for")
+        for hop in reversed(forwarded.decode("latin-1").split(",")):
+            address = hop.strip()
+            if _parse_address(address) is None:
+                break  # whoever wrote this is not to be believed
+            peer = address
+            if not _is_among(peer, trusted):
+                break
+    return _as_key(peer)
+
+
+def _is_among(address: str, networks: Sequence[Network]) -> bool:
+    parsed = _parse_address(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return parsed if mapped is None else mapped
+
+
+def _as_key(address: str) -> str:
+    parsed = _parse_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address if parsed is None else str(parsed)

@@ -1,0 +1,208 @@
+"""Everything at once, by the seed: crashes, dropped and stuck transactions, reorgs, lies, pauses.
+
+Whatever happens, once it is over every request is settled exactly once, the owner has paid for each
+of them once, and the audit finds nothing. Reorgs here are shallower than the keeper's patience.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from contracts.chain import NodeRefused
+from contracts.errors import CurrentError
+from contracts.transport import HttpTransport
+from keeper.facts import Kind
+from ledger.batches import load_overcharges
+from ledger.engine import read
+from ledger.errors import ReserveRefused
+from scripts.audit import audit
+from tests.integration.test_keeper_transactor import LIES, Liar
+from tests.support.keepers import Crash, Stage, crash_at
+
+GWEI = 10**9
+DEPTH_MAX = 6
+STEPS = (
+    *("planned", "simulated", "stored", "sent", "included", "mined"),
+    *("replaced", "taken_back", "planned_again", "filled"),
+)
+
+
+class Campaign:
+    """One stage, and what luck does to it."""
+
+    def __init__(self, stage: Stage, liar: Liar, seed: int) -> None:
+        self.stage = stage
+        self.liar = liar
+        self.luck = random.Random(seed)
+        self.anvil = stage.world.anvil
+        self.position = stage.world.contracts.position
+        self.token_id = stage.open_held()
+        self.anvil.mine(3)
+        stage.sync()
+        stage.tick()
+        self.base = self.anvil.head().number
+        self.costs: dict[str, int] = {}
+        self.asked = 0
+        self.automine = True
+        self.raw_txs: list[str] = []
+        self.actions = (
+            *(self.spend,) * 5,
+            *(self.work,) * 5,
+            *(self.crash, self.tick, self.mine, self.sync, self.want) * 2,
+            *(self.toggle_automine, self.drop, self.reorg, self.bring_back, self.spike),
+            *(self.forbid, self.allow, self.allow, self.allow, self.pause, self.lie, self.release),
+        )
+
+    def step(self) -> None:
+        self.luck.choice(self.actions)()
+        raw_txs = [intent.raw_tx for intent in self.stage.intents()]
+        self.raw_txs += [raw for raw in raw_txs if raw is not None and raw not in self.raw_txs]
+
+    def spend(self) -> None:
+        self.asked += 1
+        name, cost_usdc = f"request-{self.asked}", self.luck.randint(1, 100_000)
+        with suppress(ReserveRefused):
+            self.stage.spend(self.token_id, cost_usdc, request_id=name)
+            self.costs[name] = cost_usdc
+
+    def work(self) -> None:
+        """A round that sees the chain as it is, with a block after it."""
+        self.sync()
+        self.tick()
+        self.anvil.mine()
+        self.sync()
+
+    def tick(self) -> None:
+        with suppress(CurrentError):
+            self.stage.keeper().tick()
+
+    def crash(self) -> None:
+        with suppress(CurrentError, Crash):
+            self.stage.keeper(crash_at(self.luck.choice(STEPS))).tick()
+
+    def mine(self) -> None:
+        self.anvil.mine(self.luck.randint(1, 3))
+
+    def sync(self) -> None:
+        self.stage.sync()
+
+    def toggle_automine(self) -> None:
+        self.automine = not self.automine
+        self.anvil.set_automine(self.automine)
+
+    def drop(self) -> None:
+        pool = self.anvil.request("txpool_content")["pending"]
+        waiting = [tx["hash"] for by_nonce in pool.values() for tx in by_nonce.values()]
+        if waiting:
+            self.anvil.drop_transaction(self.luck.choice(sorted(waiting)))
+
+    def reorg(self) -> None:
+        depth = min(self.luck.randint(1, DEPTH_MAX), self.anvil.head().number - self.base)
+        if depth > 0:
+            self.anvil.reorg(depth)
+
+    def bring_back(self) -> None:
+        """Give the pool something that was signed once, as another node might."""
+        if self.raw_txs:
+            with suppress(NodeRefused):
+                self.stage.house().node.send_raw(self.luck.choice(self.raw_txs))
+
+    def spike(self) -> None:
+        fee_wei = self.luck.choice([GWEI, 30 * GWEI, 60 * GWEI])
+        self.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(fee_wei))
+        self.anvil.mine()
+
+    def forbid(self) -> None:
+        self.set_settler(False)
+
+    def allow(self) -> None:
+        self.set_settler(True)
+
+    def set_settler(self, allowed: bool) -> None:
+        if self.automine:
+            keeper = self.stage.world.accounts["keeper"].address
+            self.stage.world.send("admin", self.position.functions.setSettler(keeper, allowed))
+
+    def pause(self) -> None:
+        usdc = self.stage.world.contracts.usdc.functions
+        if self.automine:
+            call = usdc.unpause() if usdc.paused().call() else usdc.pause()
+            self.stage.world.send("admin", call)
+
+    def lie(self) -> None:
+        self.liar.lie = self.luck.choice([None, *LIES])
+
+    def release(self) -> None:
+        if self.automine:
+            self.stage.world.send("owner", self.position.functions.requestRelease(self.token_id))
+
+    def want(self) -> None:
+        self.stage.want(self.token_id)
+
+    def heal(self) -> None:
+        """End every fault, and let everybody finish."""
+        self.liar.lie = None
+        self.anvil.set_automine(True)
+        self.automine = True
+        self.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+        self.anvil.mine()
+        self.allow()
+        if self.stage.world.contracts.usdc.functions.paused().call():
+            self.pause()
+        self.stage.sync()
+        for round_number in range(16):
+            # What got stuck in a spike is raised.
+            self.stage.ahead_s += 61
+            self.want()
+            self.tick()
+            self.anvil.mine(2)
+            self.stage.sync()
+            if round_number >= 10 and self.is_over():
+                return
+
+    def is_over(self) -> bool:
+        open_states = {"planned", "simulated", "sent"}
+        return set(self.stage.usage_states().values()) <= {"settled"} and not (
+            open_states & {str(intent.state) for intent in self.stage.intents()}
+        )
+
+
+@pytest.fixture
+def liar(stage: Stage) -> Iterator[Liar]:
+    """Return one of three endpoints, to lie or not."""
+    opened = [HttpTransport(stage.world.anvil.url) for _ in range(3)]
+    liar = Liar(opened[0])
+    stage.endpoints = [liar, *opened[1:]]
+    yield liar
+    for endpoint in opened:
+        endpoint.close()
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 60))]
+)
+def test_keeper__everything_at_once__everything_is_settled_once(
+    stage: Stage, liar: Liar, seed: int
+) -> None:
+    stage.settings.update(
+        GIVE_UP_BLOCKS=str(2 * DEPTH_MAX + 4),
+        RECEIPT_TIMEOUT_S="0.05",
+        RELEASE_GRACE_S="0",
+        MAX_STALENESS_S="10000",
+        SWEEP_MAX_AGE_S="0",
+    )
+    campaign = Campaign(stage, liar, seed)
+    for _ in range(40):
+        campaign.step()
+    stage.sync()
+    campaign.heal()
+
+    assert stage.usage_states() == dict.fromkeys(campaign.costs, "settled")
+    assert stage.chain_spent(campaign.token_id) == sum(campaign.costs.values())
+    with read(stage.engine) as connection:
+        assert load_overcharges(connection) == {}
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
+    unfinished = {"planned", "simulated", "sent"} & set(stage.intent_states(Kind.SETTLE))
+    assert not unfinished

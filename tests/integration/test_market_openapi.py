@@ -1,0 +1,107 @@
+"""The market's document against a live market, by schemathesis: no request finds a 500.
+
+::
+
+    every operation: without a key, with a seller's, with a buyer's
+        ├── as its schema says, at its limits, and broken on purpose
+        └── never 500, no undocumented status, errors in the reference's shape
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CheckFunction
+from schemathesis.core.transport import Response
+from schemathesis.generation.case import Case
+from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+
+from tests.support.ledgers import make_ledger
+from tests.support.market import FakeSeller, make_settings, run_market
+
+EXAMPLES: Final = 8
+"""Generated requests for each operation and kind of key, besides those at the schema's limits."""
+
+
+def serve(folder: Path, started: "Future[tuple[str, ...]]", stop: Callable[[], Any]) -> None:
+    """Serve a market with one offer, in a thread of its own, until ``stop`` returns."""
+
+    async def run() -> None:
+        engine = make_ledger(folder / "ledger.sqlite3")
+        async with FakeSeller() as seller, run_market(make_settings(folder), engine) as market:
+            seller_key = await market.get_key()
+            await market.list_offer(seller_key, seller.url)
+            buyer_key = await market.get_buyer_key()
+            started.set_result((str(market.client.base_url), seller_key, buyer_key))
+            await asyncio.to_thread(stop)
+            market.sales()
+        engine.dispose()
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def keys() -> list[str | None]:
+    """No key; the seller's and the buyer's come with the market."""
+    return [None]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, keys: list[str | None]) -> Iterator[Any]:
+    """The document of a live market."""
+    started, stop = Future[tuple[str, ...]](), threading.Event()
+    folder = tmp_path_factory.mktemp("market-openapi")
+    thread = threading.Thread(target=serve, args=(folder, started, stop.wait))
+    thread.start()
+    try:
+        url, *issued = started.result(20)
+        keys += issued
+        yield schemathesis.openapi.from_url(url + "/openapi.json")
+    finally:
+        stop.set()
+        thread.join()
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+def never_500(_: Any, response: Response, __: Case[Any]) -> None:
+    """Fail on what is a mistake of ours. A 503 that is documented is not."""
+    assert response.status_code != 500, response.text
+
+
+def is_an_error(_: Any, response: Response, __: Case[Any]) -> None:
+    """Fail on a refusal that is not in the reference's shape."""
+    if response.status_code >= 400:
+        assert {"message", "type", "code"} <= response.json()["error"].keys()
+        assert "Traceback" not in response.text
+
+
+CHECKS: Final[list[CheckFunction]] = [
+    never_500,
+    is_an_error,
+    status_code_conformance,
+    content_type_conformance,
+]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_operations__whatever_is_sent__answer_as_documented(
+    case: Case[Any], keys: list[str | None]
+) -> None:
+    for key in keys:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        response = case.call(headers=headers, timeout=20)
+        case.validate_response(response, checks=CHECKS)
