@@ -183,7 +183,7 @@ class Recovery:
             return self._mark_replaced(intent, f"{intent.error}; {ON_CHAIN}", bury=False)
         if intent.error != CANCELLED and len(intent.failed_tx_hashes) + 1 < ATTEMPTS_MAX:
             return self._try_again(intent, failed_block=block_number)
-        if head_number - block_number < self._rules.give_up_blocks:
+        if head_number - block_number < self._rules.get_give_up_blocks(intent.kind):
             return intent.state
         return self._close(intent)
 

@@ -28,6 +28,7 @@ from sqlalchemy import Connection, Engine
 from contracts.chain import NodeRefused, NodeUnavailable
 from contracts.errors import Reverted
 from keeper.errors import ActionFailed, EndpointsDisagree, GasPriceOverBound, OutcomeUnknown
+from keeper.facts import Kind
 from keeper.fees import FeeRules, Fees, add_gas_margin, decide_fees, decide_replacement
 from keeper.node import Node, Receipt
 from keeper.signer import Signer
@@ -41,6 +42,8 @@ REVERTED_ON_CHAIN: Final = "reverted on chain"
 CANCELLED: Final = "cancelled"
 ON_CHAIN: Final = "its effect is on chain"
 TRANSFER_GAS: Final = 21_000
+PAYOUT_GIVE_UP_BLOCKS: Final = 256
+"""As deep as the indexer's default window: past it the mirror stops, and the keeper with it."""
 """What a transaction that only uses up a nonce costs."""
 
 
@@ -75,6 +78,16 @@ class SendRules:
     receipt_poll_s: float
     replace_after_s: int
     gas_margin_bps: int
+
+    def get_give_up_blocks(self, kind: str) -> int:
+        """Return how deep a failed attempt of this kind must lie before it is given up.
+
+        A settlement that lands after all is made good in the ledger; a payout is not, so it waits
+        until no reorg that the mirror follows could bring it back.
+        """
+        if kind == Kind.PAYOUT:
+            return max(self.give_up_blocks, PAYOUT_GIVE_UP_BLOCKS)
+        return self.give_up_blocks
 
 
 def no_checkpoint(_name: str) -> None:
@@ -184,7 +197,8 @@ class Transactor:
             return False
         if intent.failed_block is None:
             return True
-        passed = head_number - intent.failed_block >= self._rules.give_up_blocks
+        depth = head_number - intent.failed_block
+        passed = depth >= self._rules.get_give_up_blocks(intent.kind)
         if not passed or self._means.endings.has_landed(intent, block_number=head_number):
             log.warning("intent_kept", intent_id=intent.intent_id, kind=intent.kind, error=reason)
             return False

@@ -152,6 +152,7 @@ class LiveStream:
         self._left = True
         while not self._queue.empty():
             self._queue.get_nowait()
+        self._queue.put_nowait(None)  # whoever sends to it waits for nothing more
         gone = Ending("client_gone", broken_off("client_gone", "The client left."))
         asyncio.get_running_loop().call_later(self._rules.drain_s, self.cut, gone)
 

@@ -295,6 +295,17 @@ async def test_stream__buyer_leaves__what_was_delivered_is_charged(
     (sale,) = await market.settled_sales()
     assert sale["state"] == "posted"
     assert sale["completion_tokens"] > 0
+    await until_nobody_sends()
+
+
+async def until_nobody_sends() -> None:
+    """Wait until no task is left that sends a stream to somebody who has gone."""
+    for _ in range(500):
+        names = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+        if "run_asgi" not in names:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a connection still waits for events")
 
 
 async def test_chat__no_credit__is_told_what_lacks_and_nothing_is_called(

@@ -275,6 +275,17 @@ async def test_stream__client_leaves_and_upstream_stalls__charged_for_the_part(
     usage = await wait_for_end(proxy)
     assert usage["state"] == "posted"
     assert usage["completion_tokens"] == 8
+    await until_nobody_sends()
+
+
+async def until_nobody_sends() -> None:
+    """Wait until no task is left that sends a stream to somebody who has gone."""
+    for _ in range(500):
+        names = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+        if "run_asgi" not in names:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a connection still waits for events")
 
 
 async def test_stream__key_revoked_meanwhile__ends_and_is_charged(
