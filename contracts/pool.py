@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from contracts.blocks import Header
-from contracts.chain import ChainReader, RawLog
 from contracts.node_errors import (
     BodyTooLarge,
     Failure,
@@ -34,6 +33,7 @@ from contracts.node_errors import (
     RangeRefused,
     WrongChain,
 )
+from contracts.reader import ChainReader, RawLog
 from contracts.transport import Call, Transport
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ counts as removed at once. Nothing is ever executed.
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
@@ -15,13 +15,11 @@ from eth_account.messages import SignableMessage, defunct_hash_message, encode_d
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
-from web3 import Web3
 
-from contracts.chain import translated
 from contracts.errors import Reverted
+from contracts.reader import ChainReader
 
 SIGNATURE_BYTES_MAX: Final = 8_192
-CALL_GAS: Final = 5_000_000
 
 ERC1271_MAGIC: Final = bytes.fromhex("1626ba7e")
 ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
@@ -74,8 +72,8 @@ def unwrap_counterfactual(signature: bytes) -> Counterfactual | None:
 class SignatureChecker:
     """Checks signatures for one chain. Synchronous: run it in a thread."""
 
-    def __init__(self, web3: Web3, *, multicall3: str) -> None:
-        self._web3 = web3
+    def __init__(self, reader: ChainReader, *, multicall3: str) -> None:
+        self._reader = reader
         self._multicall3 = multicall3
 
     def is_signed_by(self, owner: str, text: str, signature: bytes) -> bool:
@@ -111,11 +109,9 @@ class SignatureChecker:
         return any(success and _is_magic(data) for success, data in asked)
 
     def _call(self, to: str, data: bytes) -> bytes:
-        call: Any = {"to": to_checksum_address(to), "data": "0x" + data.hex(), "gas": CALL_GAS}
+        # A wallet that answers with a URL of its choice (EIP-3668) has reverted, and no more.
         try:
-            with translated():
-                # A wallet must not send us to URLs of its choice (EIP-3668).
-                return bytes(self._web3.eth.call(call, "latest", ccip_read_enabled=False))
+            return self._reader.fetch_call(to_checksum_address(to), data)
         except Reverted:
             return b""
 

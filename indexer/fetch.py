@@ -18,10 +18,18 @@ from typing import Final
 
 from contracts.blocks import BlockRange, BlockRef, Header
 from contracts.bloom import BloomQuery
-from contracts.chain import ChainReader, NodeRefused, NodeUnavailable, RawLog
 from contracts.deployment import Deployment
 from contracts.events import EVENTS, ChainEvent, ContractName, UnknownEvent, decode_args
-from contracts.node_errors import BodyTooLarge, Failure, MethodMissing, NotYet, RangeRefused
+from contracts.node_errors import (
+    BodyTooLarge,
+    Failure,
+    MethodMissing,
+    NodeRefused,
+    NodeUnavailable,
+    NotYet,
+    RangeRefused,
+)
+from contracts.reader import ChainReader, RawLog
 from indexer.health import Health
 
 _CONTRACTS: Final[tuple[ContractName, ...]] = ("position", "adapter", "payouts")

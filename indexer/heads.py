@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 from contracts.blocks import Header
-from contracts.chain import parse_header
 from contracts.node_errors import Failure, NodeUnavailable
+from contracts.reader import parse_header
 from indexer.health import Health
 
 RECONNECT_MAX_S: Final = 2.0

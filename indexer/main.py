@@ -12,11 +12,11 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
-from contracts.chain import ChainReader, check_chain, mask_url
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import Fatal, Retryable
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
 from contracts.pool import ChainPool
+from contracts.reader import ChainReader, check_chain, mask_url
 from contracts.transport import HttpTransport
 from indexer.heads import HeadsListener
 from indexer.health import Health

@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from contracts.blocks import BlockRange, BlockRef, Header
-from contracts.chain import ChainReader, RawLog
 from contracts.deployment import Deployment
 from contracts.errors import Fatal
 from contracts.events import ChainEvent
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
+from contracts.reader import ChainReader, RawLog
 from indexer.backfill import Backfill
 from indexer.fetch import EventSource
 from indexer.health import Health

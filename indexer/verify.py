@@ -13,9 +13,9 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 from sqlalchemy import Engine
 
-from contracts.chain import ChainReader
 from contracts.deployment import Deployment
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.reader import ChainReader
 from contracts.transport import Call
 from indexer.health import Health
 from ledger import mirror

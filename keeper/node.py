@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from web3 import Web3
 
-from contracts.chain import ChainReader, NodeRefused, NodeUnavailable
+from contracts.chain import Web3Transport
 from contracts.errors import Reverted
+from contracts.node_errors import NodeRefused, NodeUnavailable
+from contracts.reader import ChainReader
 from contracts.transport import Transport
 from keeper.errors import EndpointsDisagree
 
@@ -49,14 +51,14 @@ Answer = Any | NodeUnavailable | NodeRefused
 
 
 class Node(ChainReader):
-    """Simulates, sends and looks up transactions. Failures are of ``contracts.chain``.
+    """Simulates, sends and looks up transactions. Failures are of ``contracts.reader``.
 
     ``node`` is whom a question goes to, for example a pool. ``endpoints`` are those that a
     transaction is given to, and that must agree where it matters; without them: ``node`` alone.
     """
 
     def __init__(self, node: Web3 | Transport, *, endpoints: Sequence[Transport] = ()) -> None:
-        super().__init__(node)
+        super().__init__(Web3Transport(node) if isinstance(node, Web3) else node)
         self._endpoints = tuple(endpoints) or (self._transport,)
 
     def call(self, call: Mapping[str, str], *, block: str = PENDING) -> bytes:

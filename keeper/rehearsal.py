@@ -8,8 +8,8 @@ from dataclasses import replace
 import structlog
 from sqlalchemy import Connection, Engine
 
-from contracts.chain import NodeRefused
 from contracts.errors import Reverted
+from contracts.node_errors import NodeRefused
 from keeper.decide import decide
 from keeper.errors import MirrorStale
 from keeper.facts import Action, Kind, Rules

@@ -25,8 +25,8 @@ from eth_utils.conversions import to_hex
 from hexbytes import HexBytes
 from sqlalchemy import Connection, Engine
 
-from contracts.chain import NodeRefused, NodeUnavailable
 from contracts.errors import Reverted
+from contracts.node_errors import NodeRefused, NodeUnavailable
 from keeper.errors import ActionFailed, EndpointsDisagree, GasPriceOverBound, OutcomeUnknown
 from keeper.facts import Kind
 from keeper.fees import FeeRules, Fees, add_gas_margin, decide_fees, decide_replacement

@@ -10,10 +10,11 @@ import structlog
 from sqlalchemy import Engine
 
 from contracts.bindings import Contracts, bind_contracts
-from contracts.chain import check_chain, mask_url, open_web3
+from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
 from contracts.node_errors import Failure
 from contracts.pool import ChainPool
+from contracts.reader import check_chain, mask_url
 from contracts.transport import HttpTransport
 from keeper.backoff import Backoff
 from keeper.breaker import Breaker

@@ -12,7 +12,7 @@ where it raises: a caller may run many of them in one transaction (``ledger.writ
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, case, select, update
@@ -65,6 +65,20 @@ class Reservation:
     cached_input_usdc_per_mtok: int | None = None
     """Of prompt tokens that the provider had cached; None = as any other. The ceiling, which is
     reserved before anybody knows, never counts on it."""
+
+    def as_row(self) -> tuple[Any, ...]:
+        """Return the values in the order of ``RESERVATION_COLUMNS``."""
+        return (
+            self.request_id,
+            self.token_id,
+            self.key_epoch,
+            self.key_id,
+            self.model,
+            self.ceiling_usdc,
+            self.input_usdc_per_mtok,
+            self.output_usdc_per_mtok,
+            self.cached_input_usdc_per_mtok,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +216,7 @@ class Reserve(MeterCall[int]):
         reservation = self.reservation
         if self.fit is not None:
             reservation = self.fit(reservation, self._describe(account, child))
-        row = astuple(reservation)
+        row = reservation.as_row()
         stored = books.usage.get(self.request_id)
         if stored is not None:
             return _repeat_reserve(row, stored, account)

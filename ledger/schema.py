@@ -4,15 +4,11 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, RowMapping, insert, select
+from sqlalchemy import Connection, Engine, RowMapping, insert, inspect, select, text
 
 from contracts.deployment import Deployment as DeploymentRecord
 from ledger.engine import write
-from ledger.errors import SchemaUnknown, WrongDeployment
+from ledger.errors import WrongDeployment
 from ledger.locks import lock_schema
 from ledger.tables import Deployment, table_of
 
@@ -28,21 +24,22 @@ def migrate(engine: Engine) -> str:
     One transaction; of several processes that start at once, one migrates and the others wait.
     Raises ``SchemaUnknown`` for a database that a newer version has migrated.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
-    assert head is not None
+    head = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
     with write(engine) as connection:
         lock_schema(connection)
-        current = MigrationContext.configure(connection).get_current_revision()
-        known = {script.revision for script in scripts.walk_revisions()}
-        if current is not None and current not in known:
-            raise SchemaUnknown(f"the ledger has schema {current}, newer than this version's")
-        if current != head:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if _load_revision(connection) != head:
+            # Only now: most processes find their schema as it should be, and never need the tools.
+            from ledger.migrating import upgrade
+
+            upgrade(connection, MIGRATIONS)
     return head
+
+
+def _load_revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -21,8 +21,41 @@ from ledger.metering import MeterCall, run_calls
 
 T = TypeVar("T")
 
-_Call = tuple[Callable[[Connection], Any], "Future[Any]"]
 _Outcome = tuple[Any, Exception | None]
+
+
+class Ticket(Protocol):
+    """What stands for a submitted call at an inbox."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more: a call is not begun then."""
+        ...
+
+
+class Inbox(Protocol):
+    """Where the outcomes of a whole group are handed over in one piece."""
+
+    def deliver(self, outcomes: Sequence[tuple[Any, Any, Exception | None]]) -> None:
+        """Take (ticket, result, failure) of calls that have been run. On the writer's thread."""
+        ...
+
+
+class _Futures:
+    """The inbox of those who wait for a future each."""
+
+    def deliver(self, outcomes: Sequence[tuple["Future[Any]", Any, Exception | None]]) -> None:
+        for future, result, failure in outcomes:
+            if not future.set_running_or_notify_cancel():
+                continue
+            if failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
+
+
+_FUTURES = _Futures()
+
+_Call = tuple[Callable[[Connection], Any], Ticket, Inbox]
 
 
 class GroupWriter:
@@ -46,11 +79,18 @@ class GroupWriter:
     def submit(self, call: Callable[[Connection], T]) -> "Future[T]":
         """Queue ``call``; the future holds its result once it is durable."""
         future: Future[T] = Future()
+        self.submit_for(_FUTURES, future, call)
+        return future
+
+    def submit_for(self, inbox: Inbox, ticket: Ticket, call: Callable[[Connection], Any]) -> None:
+        """Queue ``call``; what became of it is delivered to ``inbox`` once it is durable.
+
+        Nothing is delivered of a call whose ticket was done before it was begun.
+        """
         with self._lock:
             if self._closed:
                 raise LedgerUnavailable("the ledger's writer is closed")
-            self._calls.put((call, future))
-        return future
+            self._calls.put((call, ticket, inbox))
 
     def close(self) -> None:
         """Finish what was submitted, then stop."""
@@ -81,8 +121,7 @@ class GroupWriter:
         return group, False
 
     def _write(self, calls: list[_Call]) -> None:
-        # From here on a waiter can no longer cancel: its call will have been run.
-        group = [pair for pair in calls if pair[1].set_running_or_notify_cancel()]
+        group = [call for call in calls if not call[1].done()]
         if not is_postgres(self._engine):
             self._write_together(group)
             return
@@ -96,22 +135,24 @@ class GroupWriter:
         try:
             outcomes = write_until_through(self._engine, lambda c: _run(c, calls))
         except LedgerUnavailable as lost:
-            for _, future in calls:
-                future.set_exception(lost)
+            outcomes = [(None, lost)] * len(calls)
         except Exception as error:
             # The database refused one of them (a number that it cannot hold): find it.
-            if len(calls) == 1:
-                calls[0][1].set_exception(error)
+            if len(calls) > 1:
+                middle = len(calls) // 2
+                self._write_together(calls[:middle])
+                self._write_together(calls[middle:])
                 return
-            middle = len(calls) // 2
-            self._write_together(calls[:middle])
-            self._write_together(calls[middle:])
-        else:
-            for (_, future), (result, failure) in zip(calls, outcomes, strict=True):
-                if failure is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(failure)
+            outcomes = [(None, error)]
+        _deliver(calls, outcomes)
+
+
+def _deliver(calls: Sequence[_Call], outcomes: Sequence[_Outcome]) -> None:
+    delivered: dict[Inbox, list[tuple[Any, Any, Exception | None]]] = {}
+    for (_, ticket, inbox), (result, failure) in zip(calls, outcomes, strict=True):
+        delivered.setdefault(inbox, []).append((ticket, result, failure))
+    for inbox, letters in delivered.items():
+        inbox.deliver(letters)
 
 
 def _split(calls: Sequence[_Call]) -> list[list[_Call]]:
@@ -129,7 +170,7 @@ def _split(calls: Sequence[_Call]) -> list[list[_Call]]:
 def _run(connection: Connection, calls: Sequence[_Call]) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     for part in _split(calls):
-        steps = [call for call, _ in part if isinstance(call, MeterCall)]
+        steps = [call for call, _, _ in part if isinstance(call, MeterCall)]
         outcomes += run_calls(connection, steps) if steps else [_run_one(connection, part[0][0])]
     return outcomes
 

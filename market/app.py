@@ -12,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 
-from contracts.chain import open_web3
+from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
 from contracts.errors import Retryable
+from contracts.reader import ChainReader
 from contracts.signatures import SignatureChecker
 from contracts.units import SECONDS_PER_DAY
 from ledger.errors import LedgerUnavailable
@@ -69,7 +70,7 @@ def create_app(
     """Build the ASGI application over a migrated ledger; nothing is called before its lifespan."""
     references = load_references(settings.prices_file)
     web3 = open_web3(settings.rpc_url.get_secret_value())
-    checker = SignatureChecker(web3, multicall3=deployment.multicall3)
+    checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
     sealer = Sealer(kms)
 
     @asynccontextmanager

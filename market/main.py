@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import structlog
 import uvicorn
 
-from contracts.chain import ChainReader, check_chain, mask_url, open_web3
+from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import CurrentError, Retryable
+from contracts.reader import ChainReader, check_chain, mask_url
 from ledger.engine import open_engine, write
 from ledger.logs import configure_logs
 from ledger.schema import bind_deployment, migrate
@@ -51,7 +52,7 @@ def build(settings: MarketSettings) -> Front:
 
 
 def _check_chain(settings: MarketSettings, deployment: Deployment) -> None:
-    reader = ChainReader(open_web3(settings.rpc_url.get_secret_value()))
+    reader = ChainReader(Web3Transport(open_web3(settings.rpc_url.get_secret_value())))
     try:
         check_chain(reader, chain_id=deployment.chain_id, addresses={"payouts": deployment.payouts})
     except Retryable as error:

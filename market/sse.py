@@ -43,6 +43,8 @@ class EventSplitter:
 
 def read_data(event: bytes) -> bytes | None:
     """Return an event's data, its lines joined; None for a comment or an event without data."""
+    if event.startswith(b"data:") and event.count(b"\n") == 2 and b"\r" not in event:
+        return event[5:-2].removeprefix(b" ")  # one line, as nearly all are
     values = [
         line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")
     ]

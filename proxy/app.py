@@ -11,12 +11,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
-from web3 import Web3
 
-from contracts.chain import open_web3
 from contracts.deployment import Deployment
 from contracts.errors import Retryable
+from contracts.reader import ChainReader
+from contracts.transport import HttpTransport
 from ledger.errors import LedgerUnavailable
+from ledger.on_loop import LoopLedger
 from ledger.writer import GroupWriter
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
@@ -30,7 +31,7 @@ from proxy.errors import (
 )
 from proxy.front import ClientGone, Front
 from proxy.key_routes import router as key_router
-from proxy.keys import KeyRing
+from proxy.keys import KeyRing, KnownKeys
 from proxy.limits import Buckets, parse_networks
 from proxy.listening import RevocationListener
 from proxy.meter import Meter
@@ -75,14 +76,14 @@ def create_app(
         settings.prices_file, upstream_age_s_max=settings.upstream_prices_age_s_max
     )
     span, stop_spans = open_spans(settings.otel_endpoint)
-    web3 = open_web3(settings.rpc_url.get_secret_value())
+    node = HttpTransport(settings.rpc_url.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
         writer = GroupWriter(engine)
         services = _build_services(
-            settings, deployment, engine, writer, upstream, prices, web3, span
+            settings, deployment, engine, writer, upstream, prices, ChainReader(node), span
         )
         app.state.services = services
         await services.catalogue.refresh()
@@ -105,6 +106,7 @@ def create_app(
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
             await asyncio.to_thread(stop_spans)
+            node.close()
 
     app = FastAPI(title="Current", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.include_router(key_router)
@@ -120,11 +122,12 @@ def _build_services(
     writer: GroupWriter,
     upstream: Upstream,
     prices: PriceBook,
-    web3: Web3,
+    reader: ChainReader,
     span: Span,
 ) -> Services:
     rules = settings.admission_rules()
-    meter = Meter(engine, writer, rules, timeout_s=settings.ledger_timeout_s)
+    ledger = LoopLedger(engine, writer, timeout_s=settings.ledger_timeout_s)
+    meter = Meter(ledger, rules)
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices)
     completions = Completions(
@@ -138,13 +141,15 @@ def _build_services(
         span=span,
     )
     key_secrets = settings.key_secrets()
+    ring = KeyRing(key_secrets, deployment.chain_id, deployment.position)
     return Services(
-        ring=KeyRing(key_secrets, deployment.chain_id, deployment.position),
+        ring=ring,
+        known_keys=KnownKeys(ring),
         meter=meter,
         catalogue=catalogue,
         completions=completions,
-        checker=SignatureChecker(web3, multicall3=deployment.multicall3),
-        chain_view=ChainView(web3, adapter=deployment.adapter),
+        checker=SignatureChecker(reader, multicall3=deployment.multicall3),
+        chain_view=ChainView(reader, adapter=deployment.adapter),
         sign_in=SignIn(
             key_secrets, settings.get_domain(), deployment.chain_id, deployment.position
         ),

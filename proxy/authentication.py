@@ -17,14 +17,14 @@ from proxy.errors import (
     missing_key,
     position_not_found,
 )
-from proxy.keys import KeyClaims, KeyRing
+from proxy.keys import KeyClaims, KnownKeys
 from proxy.meter import Meter
 from proxy.store import Standing, load_key_epochs, load_standing
 
 _SCHEME = b"bearer "
 
 
-def authenticate(authorization: bytes | None, ring: KeyRing) -> KeyClaims:
+def authenticate(authorization: bytes | None, known: KnownKeys) -> KeyClaims:
     """Return the claims of the bearer key. Raises 401; asks no database.
 
     The epoch in the claims is not compared with the chain's here: see ``check_standing``.
@@ -37,7 +37,7 @@ def authenticate(authorization: bytes | None, ring: KeyRing) -> KeyClaims:
         key = authorization[len(_SCHEME) :].strip(b" ").decode("ascii")
     except UnicodeDecodeError:
         raise invalid_key() from None
-    claims = ring.verify_key(key)
+    claims = known.verify_key(key)
     if claims is None:
         raise invalid_key()
     return claims

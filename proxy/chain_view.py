@@ -6,13 +6,16 @@ from collections import OrderedDict
 from typing import Final
 
 import structlog
-from web3 import Web3
+from eth_abi.abi import encode
+from eth_utils.abi import function_signature_to_4byte_selector
 
-from contracts.bindings import bind
-from contracts.chain import translated
-from contracts.errors import CurrentError
+from contracts.errors import CurrentError, Reverted
+from contracts.reader import ChainReader
 
 log = structlog.get_logger("proxy")
+
+_PENDING_YIELD: Final = function_signature_to_4byte_selector("pendingYield(uint256)")
+_WORD_BYTES: Final = 32
 
 FRESH_S: Final = 15.0
 """How long an answer is shown again, also that there is none."""
@@ -26,8 +29,9 @@ ASKED_MAX: Final = 4
 class ChainView:
     """Asks the adapter's view, remembers its answers for a while, and never keeps anybody long."""
 
-    def __init__(self, web3: Web3, *, adapter: str) -> None:
-        self._adapter = bind(web3, "LendingYieldAdapter", adapter)
+    def __init__(self, reader: ChainReader, *, adapter: str) -> None:
+        self._reader = reader
+        self._adapter = adapter
         self._known: OrderedDict[int, tuple[float, int | None]] = OrderedDict()
         self._asked: dict[int, asyncio.Task[int | None]] = {}
 
@@ -62,8 +66,12 @@ class ChainView:
         return pending
 
     def _call(self, token_id: int) -> int:
-        with translated():
-            return int(self._adapter.functions.pendingYield(token_id).call())
+        answer = self._reader.fetch_call(
+            self._adapter, _PENDING_YIELD + encode(["uint256"], [token_id])
+        )
+        if len(answer) != _WORD_BYTES:
+            raise Reverted("the adapter has no answer")
+        return int.from_bytes(answer, "big")
 
     def _remember(self, token_id: int, pending: int | None) -> None:
         self._known[token_id] = (time.monotonic(), pending)

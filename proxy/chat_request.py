@@ -14,7 +14,7 @@ import orjson
 
 from proxy.errors import bad_request
 from proxy.pricing import get_max_tokens
-from proxy.strict_json import count_bytes, parse_json_object
+from proxy.strict_json import parse_and_write, write_json
 
 CHOICES_MAX: Final = 128
 CHEAPEST: Final = "cheapest"
@@ -68,6 +68,8 @@ class ChatRequest:
     """A request as far as it matters for money. ``body`` is what goes to upstream."""
 
     body: dict[str, Any]
+    written: bytes
+    """``body`` as JSON."""
     model: str
     messages: int
     requested_max_tokens: int | None
@@ -88,6 +90,8 @@ class ChatRequest:
 
     def build_body(self, *, model: str, max_tokens: int) -> bytes:
         """Return the JSON for upstream: another model name and output limit, else as it came."""
+        if not self.stream and self._says(model, max_tokens):
+            return self.written
         sent = {**self.body, "model": model}
         names = [name for name in _MAX_TOKENS_FIELDS if sent.get(name) is not None]
         for name in names or ["max_tokens"]:
@@ -97,10 +101,15 @@ class ChatRequest:
             sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(sent)
 
+    def _says(self, model: str, max_tokens: int) -> bool:
+        limits = [self.body.get(name) for name in _MAX_TOKENS_FIELDS]
+        said = [limit for limit in limits if limit is not None]
+        return self.body["model"] == model and bool(said) and said.count(max_tokens) == len(said)
+
 
 def parse_chat_request(raw: bytes) -> ChatRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
-    body = parse_json_object(raw)
+    body, written = parse_and_write(raw)
     _validate_fields(body)
     model = body.get("model")
     if not isinstance(model, str) or not model:
@@ -111,11 +120,13 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
     fit = _read_flag(body, "fit")
     stream = _read_flag(body, "stream")
     min_discount_pct = _read_min_discount(body)
-    for name in _OWN_FIELDS:
-        body.pop(name, None)
+    if not body.keys().isdisjoint(_OWN_FIELDS):
+        body = {name: value for name, value in body.items() if name not in _OWN_FIELDS}
+        written = write_json(body)
     images, image_bytes = _count_images(messages)
     return ChatRequest(
         body=body,
+        written=written,
         model=model,
         messages=len(messages),
         requested_max_tokens=_read_max_tokens(body),
@@ -126,7 +137,7 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         asks_for_usage=stream and _asks_for_usage(body),
         min_discount_pct=min_discount_pct,
         images=images,
-        body_bytes=count_bytes(body) - image_bytes,
+        body_bytes=len(written) - image_bytes,
     )
 
 

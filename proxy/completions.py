@@ -49,6 +49,7 @@ from proxy.usage import count_usage, is_completion, read_usage
 log = structlog.get_logger("proxy")
 
 CANCELLED: Final = "cancelled"
+INTERNAL: Final = internal_error().code
 QUOTED_OFFERS_MAX: Final = 100
 
 
@@ -165,7 +166,7 @@ class Completions:
 
     async def _run(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer | StreamAnswer:
         started_s = time.monotonic()
-        outcome: str | None = internal_error().code
+        outcome: str | None = INTERNAL
         try:
             admitted = await self._admit(claims, raw, request_id)
             if admitted.request.stream:
@@ -212,7 +213,7 @@ class Completions:
         return StreamAnswer(headers, stream)
 
     async def _run_stream(self, stream: LiveStream, started_s: float) -> None:
-        outcome = internal_error().code
+        outcome = INTERNAL
         self.watch.add(stream)
         try:
             outcome = await stream.run()
@@ -307,14 +308,15 @@ class Completions:
 
     async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:
         ceiling_usdc = admitted.reserved.ceiling_usdc
-        cost_usdc = get_charge_usdc(tokens, admitted.offer.price, ceiling_usdc=ceiling_usdc)
+        price = admitted.offer.price
+        cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
         try:
             with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
                 posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
         except CurrentError as error:
             log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
             raise settlement_failed() from error
-        is_overrun = get_cost_usdc(tokens, admitted.offer.price) > ceiling_usdc
+        is_overrun = cost_usdc == ceiling_usdc and get_cost_usdc(tokens, price) > ceiling_usdc
         self._metrics.observe_charge(
             tokens, cost_usdc=cost_usdc, is_estimated=is_estimated, is_overrun=is_overrun
         )
@@ -354,6 +356,7 @@ def _build_want(request_id: str, claims: KeyClaims, request: ChatRequest, offer:
         max_tokens=offer.max_tokens,
         choices=request.choices,
         fit=request.fit,
+        ceiling_usdc=offer.ceiling_usdc,
         generation=claims.generation,
     )
 

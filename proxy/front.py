@@ -110,7 +110,7 @@ async def answer_completion(
     try:
         try:
             check_limits(scope, services)
-            claims = authenticate(_find_header(scope, b"authorization"), services.ring)
+            claims = authenticate(_find_header(scope, b"authorization"), services.known_keys)
             services.key_requests.take((claims.token_id, claims.key_id))
             raw = await read_body(scope, receive, services)
         except ApiError as error:

@@ -126,3 +126,27 @@ class KeyRing:
             )
         )
         return hmac.digest(secret, message, sha256)
+
+
+class KnownKeys:
+    """Keys that a ring has verified before: none is verified twice while it is remembered.
+
+    Only hashes are kept, so that how long a lookup takes tells nothing about a key.
+    """
+
+    def __init__(self, ring: KeyRing, *, count_max: int = 16_384) -> None:
+        self._ring = ring
+        self._count_max = count_max
+        self._claims: dict[bytes, KeyClaims] = {}
+
+    def verify_key(self, key: str) -> KeyClaims | None:
+        """Return what ``KeyRing.verify_key`` does."""
+        digest = sha256(key.encode()).digest()
+        claims = self._claims.get(digest)
+        if claims is None:
+            claims = self._ring.verify_key(key)
+            if claims is not None:
+                if len(self._claims) >= self._count_max:
+                    self._claims.clear()
+                self._claims[digest] = claims
+        return claims

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.completions import Completions
-from proxy.keys import KeyRing
+from proxy.keys import KeyRing, KnownKeys
 from proxy.limits import Buckets, Network
 from proxy.meter import Meter
 from proxy.metrics import Metrics
@@ -18,6 +18,7 @@ class Services:
     """Everything that lives as long as the application runs."""
 
     ring: KeyRing
+    known_keys: KnownKeys
     meter: Meter
     catalogue: Catalogue
     completions: Completions

@@ -19,7 +19,7 @@ class EventSplitter:
 
     def __init__(self, *, event_bytes_max: int) -> None:
         self._event_bytes_max = event_bytes_max
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the events that ``piece`` completes, each with the empty line that ends it.
@@ -27,15 +27,15 @@ class EventSplitter:
         Raises ``EventTooLong``.
         """
         # Looked for from a little before the piece: an end may lie across it.
-        start, search_from = 0, max(0, len(self._rest) - 3)
-        data = self._rest + piece
-        events = []
-        while (match := _EVENT_END.search(data, search_from)) is not None:
-            events.append(data[start : match.end()])
-            start = search_from = match.end()
-        self._rest = data[start:]
-        if max(map(len, events), default=0) > self._event_bytes_max or (
-            len(self._rest) > self._event_bytes_max
+        search_from = max(0, len(self._rest) - 3)
+        self._rest += piece
+        events, start = [], 0
+        for match in _EVENT_END.finditer(self._rest, search_from):
+            events.append(bytes(self._rest[start : match.end()]))
+            start = match.end()
+        del self._rest[:start]
+        if len(self._rest) > self._event_bytes_max or any(
+            len(event) > self._event_bytes_max for event in events
         ):
             raise EventTooLong(f"an event of more than {self._event_bytes_max} bytes")
         return events
@@ -43,6 +43,8 @@ class EventSplitter:
 
 def read_data(event: bytes) -> bytes | None:
     """Return an event's data, its lines joined; None for a comment or an event without data."""
+    if event.startswith(b"data:") and event.count(b"\n") == 2 and b"\r" not in event:
+        return event[5:-2].removeprefix(b" ")  # one line, as nearly all are
     values = [
         line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")
     ]

@@ -94,9 +94,18 @@ class LiveStream:
     # ---------------------------------------------------------------------------- the client's side
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield the events for the client until the stream has ended and was charged."""
-        while (event := await self._queue.get()) is not None:
-            yield event
+        """Yield the events for the client until the stream has ended and was charged.
+
+        Those that are there already go together: each write costs more than what it writes.
+        """
+        has_ended = False
+        while not has_ended:
+            ready = [await self._queue.get()]
+            while not self._queue.empty():
+                ready.append(self._queue.get_nowait())
+            has_ended = None in ready
+            if events := b"".join(event for event in ready if event is not None):
+                yield events
 
     def leave(self) -> None:
         """Note that the client has gone. Upstream is read on for a while: it may say the usage."""

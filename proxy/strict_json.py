@@ -19,12 +19,21 @@ _DIGITS_MAX: Final = 20
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Return the object. Raises ``RequestRejected`` (400)."""
+    return parse_and_write(raw)[0]
+
+
+def parse_and_write(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the object, and the same as it is written again. Raises ``RequestRejected`` (400)."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise bad_request("invalid_json", f"The body is not JSON: {error}.") from None
     if not isinstance(body, dict):
         raise bad_request("invalid_type", "The body must be a JSON object.")
+    written = write_json(body)
+    if written == raw:
+        # What was lost or changed in reading would not have been written again.
+        return body, written
     try:
         # The quick parser keeps the last of equal names and rounds what is too large.
         _STRICT.decode(raw.decode())
@@ -33,14 +42,13 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
         raise bad_request("invalid_json", message) from None
     except RecursionError:
         raise _too_deep() from None
-    count_bytes(body)
-    return body
+    return body, written
 
 
-def count_bytes(body: dict[str, Any]) -> int:
-    """Return the length of an object as it is written again. Raises 400 for one too deep."""
+def write_json(body: dict[str, Any]) -> bytes:
+    """Return an object as it is written again. Raises 400 for one too deep."""
     try:
-        return len(orjson.dumps(body))
+        return orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise _too_deep() from None
 

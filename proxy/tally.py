@@ -64,6 +64,15 @@ class Tally:
     last_chunk: dict[str, Any] = field(default_factory=dict)
     failure: Any = None
     """Upstream's error object, once it has sent one."""
+    prompt_tokens: int = field(init=False)
+    """Our own count, for an upstream that reports none."""
+
+    def __post_init__(self) -> None:
+        bounds = self.bounds
+        counted = estimate_tokens(
+            prompt_bytes=bounds.prompt_bytes, completion_bytes=0, messages=bounds.messages
+        )
+        self.prompt_tokens = min(counted.prompt + bounds.image_tokens, bounds.prompt_bound)
 
     def read(self, event: bytes) -> Move:
         """Take one event into account and say what to do with it."""
@@ -114,7 +123,7 @@ class Tally:
             return False  # nothing is left to stop
         if self.output_bytes > BYTES_PER_TOKEN_MAX * bounds.output_tokens:
             return True
-        at_least = self.reported or Tokens(self._count_prompt(), self.deltas)
+        at_least = self.reported or Tokens(self.prompt_tokens, self.deltas)
         return get_cost_usdc(at_least, bounds.price) > bounds.ceiling_usdc
 
     def count(self) -> tuple[Tokens, bool]:
@@ -122,14 +131,7 @@ class Tally:
         if self.reported is not None:
             return self.reported, False
         output = estimate_tokens(prompt_bytes=0, completion_bytes=self.output_bytes, messages=0)
-        return Tokens(self._count_prompt(), max(self.deltas, output.completion)), True
-
-    def _count_prompt(self) -> int:
-        bounds = self.bounds
-        counted = estimate_tokens(
-            prompt_bytes=bounds.prompt_bytes, completion_bytes=0, messages=bounds.messages
-        )
-        return min(counted.prompt + bounds.image_tokens, bounds.prompt_bound)
+        return Tokens(self.prompt_tokens, max(self.deltas, output.completion)), True
 
     def build_last_chunk(
         self, *, tokens: Tokens, charge: dict[str, Any], asked_for_usage: bool

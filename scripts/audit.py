@@ -14,8 +14,10 @@ from sqlalchemy import Connection, Engine, Table, select
 from web3 import Web3
 
 from contracts.bindings import Contracts, bind_contracts
-from contracts.chain import ChainReader, NodeUnavailable, open_web3, translated
+from contracts.chain import Web3Transport, open_web3, translated
 from contracts.deployment import Deployment
+from contracts.node_errors import NodeUnavailable
+from contracts.reader import ChainReader
 from indexer.sync import Follower, SyncRules
 from ledger.audit import Violation, find_stranded_batches, find_violations
 from ledger.engine import open_engine, read, write
@@ -61,7 +63,7 @@ def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]
         cursor = load_mirror(connection)
         if cursor is None:
             return [*violations, Violation("L5", "mirror", "nothing is mirrored yet")]
-        header = ChainReader(web3).fetch_header(cursor.block_number)
+        header = ChainReader(Web3Transport(web3)).fetch_header(cursor.block_number)
         if header is None or header.block_hash != cursor.block_hash:
             detail = f"block {cursor.block_number} is not {cursor.block_hash} on the chain"
             return [*violations, Violation("L5", "mirror", detail)]
@@ -174,7 +176,7 @@ class PinnedReader(ChainReader):
     """A reader for which a given block is the head."""
 
     def __init__(self, web3: Web3, cursor: MirrorState) -> None:
-        super().__init__(web3)
+        super().__init__(Web3Transport(web3))
         self._cursor = cursor
 
     def fetch_head(self) -> Any:

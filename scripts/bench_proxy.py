@@ -451,7 +451,10 @@ class Target:
         message = {"role": "user", "content": "Say in one sentence who pays for this answer."}
         body = {"model": self.model, "messages": [message], "max_tokens": 64, "stream": self.stream}
         headers = {"content-type": "application/json", **self.headers}
-        lines = [json.dumps(body), *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [
+            json.dumps(body, separators=(",", ":")),
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         request, keys = folder / "request.txt", folder / "keys.txt"
         request.write_text("\n".join(lines) + "\n")
         keys.write_text("\n".join(self.keys) + "\n")

@@ -28,6 +28,8 @@ from eth_account.messages import defunct_hash_message, encode_defunct
 from eth_typing import HexStr
 from web3.exceptions import ContractLogicError
 
+from contracts.chain import Web3Transport
+from contracts.reader import ChainReader
 from proxy.signatures import ERC6492_SUFFIX, SignatureChecker, build_key_message
 from scripts.peers import Peers, load_peers
 from tests.contract.third_party import (
@@ -217,7 +219,9 @@ def multicall(real: RealWorld, peers: Peers) -> ContractInstance:  # noqa: ARG00
 @pytest.fixture(scope="module")
 def checker(multicall: ContractInstance) -> SignatureChecker:
     """Return the proxy's check, asking this chain."""
-    return SignatureChecker(ape.chain.provider.web3, multicall3=str(multicall.address))
+    return SignatureChecker(
+        ChainReader(Web3Transport(ape.chain.provider.web3)), multicall3=str(multicall.address)
+    )
 
 
 def asked_by_viem(peers: Peers, owner: str, digest: bytes, signature: bytes) -> bool:

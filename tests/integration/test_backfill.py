@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from contracts.chain import ChainReader
 from contracts.node_errors import NodeRefused, NodeUnavailable, NotYet, RangeRefused
+from contracts.reader import ChainReader
 from contracts.transport import Call, HttpTransport
 from indexer.backfill import Backfill
 from indexer.sync import Follower, SyncRules
@@ -179,7 +179,7 @@ def test_backfill__chain_without_the_cursor__writes_nothing(
 CHILD = """
 import json, sys
 from pathlib import Path
-from contracts.chain import ChainReader
+from contracts.reader import ChainReader
 from contracts.deployment import Deployment
 from contracts.transport import HttpTransport
 from indexer import backfill

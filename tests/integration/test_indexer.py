@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from contracts.chain import ChainReader
+from contracts.chain import Web3Transport
+from contracts.reader import ChainReader
 from indexer.sync import (
     ROLLBACK_PATIENCE_S,
     Follower,
@@ -42,7 +43,7 @@ def engine(world: World, tmp_path: Path) -> Iterator[Engine]:
 
 
 def make_follower(world: World, engine: Engine, rules: SyncRules = RULES) -> Follower:
-    return Follower(engine, ChainReader(world.anvil.web3), world.deployment, rules)
+    return Follower(engine, ChainReader(Web3Transport(world.anvil.web3)), world.deployment, rules)
 
 
 def sync(follower: Follower) -> list[Outcome]:
@@ -183,7 +184,7 @@ def test_rollback__to_a_shorter_chain__believed_after_patience(
     credit(world)
     hold(world)
     now = [1_000.0]
-    reader = ChainReader(world.anvil.web3)
+    reader = ChainReader(Web3Transport(world.anvil.web3))
     follower = Follower(engine, reader, world.deployment, RULES, clock=lambda: now[0])
     sync(follower)
     world.anvil.rollback(1)

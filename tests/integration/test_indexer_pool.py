@@ -31,7 +31,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from contracts.chain import ChainReader
+from contracts.chain import Web3Transport
 from contracts.errors import Retryable
 from contracts.node_errors import (
     BodyTooLarge,
@@ -44,6 +44,7 @@ from contracts.node_errors import (
     RateLimited,
 )
 from contracts.pool import ChainPool
+from contracts.reader import ChainReader
 from contracts.transport import Call, HttpTransport, Transport
 from indexer.health import Health
 from indexer.main import HistoryPruned, check_history
@@ -632,7 +633,7 @@ def test_observed_at__node_behind_the_mirror__does_not_look_fresh(
 ) -> None:
     engine = _open_ledger(world, tmp_path)
     now = [1_000.0]
-    reader = ChainReader(world.anvil.web3)
+    reader = ChainReader(Web3Transport(world.anvil.web3))
     follower = Follower(engine, reader, world.deployment, RULES, clock=lambda: now[0])
     while follower.converge() is not Outcome.NOTHING_NEW:
         pass

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from contracts.chain import NodeRefused
 from contracts.errors import CurrentError
+from contracts.node_errors import NodeRefused
 from contracts.transport import HttpTransport
 from keeper.facts import Kind
 from ledger.batches import load_overcharges

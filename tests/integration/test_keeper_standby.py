@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from contracts.chain import NodeRefused
+from contracts.node_errors import NodeRefused
 from keeper.errors import LeadershipLost, LockHeld
 from keeper.jobs import Keeper
 from keeper.lock import build_fence, hold_lock

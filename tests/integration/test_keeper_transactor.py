@@ -19,9 +19,8 @@ from typing import Any, Final
 
 import pytest
 
-from contracts.chain import NodeRefused, NodeUnavailable
 from contracts.errors import CurrentError
-from contracts.node_errors import Failure
+from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.transport import Call, HttpTransport, Transport
 from keeper.facts import Kind
 from keeper.jobs import Outcome

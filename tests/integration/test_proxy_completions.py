@@ -562,7 +562,7 @@ async def test_completion__ledger_fails_to_post__answer_is_withheld(
     def fail(*_: object, **__: object) -> None:
         raise LedgerUnavailable("disk full")
 
-    monkeypatch.setattr("proxy.meter.RETRY_DELAYS_S", (0.0,))
+    monkeypatch.setattr("ledger.on_loop.RETRY_DELAYS_S", (0.0,))
     monkeypatch.setattr(Post, "decide", fail)
 
     response = await proxy.chat()

@@ -10,7 +10,8 @@ from web3 import HTTPProvider, Web3
 from web3.types import RPCEndpoint
 
 from contracts.blocks import BlockRef
-from contracts.chain import ChainReader
+from contracts.chain import Web3Transport
+from contracts.reader import ChainReader
 from scripts.anvil_path import anvil_path
 
 CHAIN_ID: Final = 31337
@@ -45,7 +46,7 @@ class Anvil:
             self.port = _read_port(self._process.stdout)
             self.url = f"http://127.0.0.1:{self.port}"
             self.web3 = Web3(HTTPProvider(self.url, exception_retry_configuration=None))
-            self.reader = ChainReader(self.web3)
+            self.reader = ChainReader(Web3Transport(self.web3))
             # A pipe that nobody reads would stop anvil when it is full.
             threading.Thread(target=_drain, args=(self._process.stdout,), daemon=True).start()
         except BaseException:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select, text
 
-from contracts.chain import ChainReader
+from contracts.chain import Web3Transport
 from contracts.deployment import Deployment
 from contracts.pool import ChainPool
+from contracts.reader import ChainReader
 from contracts.transport import Transport
 from indexer.sync import Follower, Outcome, SyncRules
 from keeper.facts import Kind
@@ -70,7 +71,10 @@ class Stage:
     def sync(self) -> None:
         """Let the indexer catch up."""
         follower = Follower(
-            self.engine, ChainReader(self.world.anvil.web3), self.world.deployment, SYNC_RULES
+            self.engine,
+            ChainReader(Web3Transport(self.world.anvil.web3)),
+            self.world.deployment,
+            SYNC_RULES,
         )
         outcomes: list[Outcome] = []
         while outcomes[-3:] != [Outcome.NOTHING_NEW] * 3:

@@ -23,8 +23,14 @@ from typing import Any
 
 import pytest
 
-from contracts.chain import NodeUnavailable
-from contracts.node_errors import Failure, NotYet, RangeRefused, RateLimited, WrongChain
+from contracts.node_errors import (
+    Failure,
+    NodeUnavailable,
+    NotYet,
+    RangeRefused,
+    RateLimited,
+    WrongChain,
+)
 from contracts.pool import SCOUT_S, SET_ASIDE_S, STRIKES_MAX, WRONG_CHAIN_REST_S, ChainPool
 from contracts.transport import Call
 

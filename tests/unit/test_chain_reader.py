@@ -21,7 +21,6 @@ import pytest
 
 from contracts.blocks import Header
 from contracts.bloom import BITS, BloomQuery, build_mask
-from contracts.chain import ChainReader
 from contracts.node_errors import (
     Failure,
     MethodMissing,
@@ -32,6 +31,7 @@ from contracts.node_errors import (
     RateLimited,
     build_refusal,
 )
+from contracts.reader import ChainReader
 from contracts.transport import Call
 
 OURS = "0x" + "aa" * 20

@@ -17,9 +17,10 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from hypothesis import given
 from hypothesis import strategies as st
-from web3.exceptions import ContractLogicError
 
 from contracts.errors import Retryable
+from contracts.node_errors import NodeRefused, NodeUnavailable
+from contracts.reader import ChainReader
 from proxy.signatures import (
     ERC1271_MAGIC,
     ERC6492_SUFFIX,
@@ -44,20 +45,19 @@ class FakeNode:
     """Answers ``eth_call`` from a function of (to, data); counts the calls."""
 
     def __init__(self, answer: Callable[[str, bytes], bytes]) -> None:
-        self.eth = self
         self.calls = 0
         self._answer = answer
 
-    def call(self, call: Any, block: str, *, ccip_read_enabled: bool) -> bytes:
-        assert block == "latest"
-        assert ccip_read_enabled is False
+    def request(self, method: str, params: list[Any]) -> str:
+        call, block = params
+        assert (method, block) == ("eth_call", "latest")
         self.calls += 1
-        return self._answer(call["to"].lower(), bytes.fromhex(call["data"][2:]))
+        return "0x" + self._answer(call["to"].lower(), bytes.fromhex(call["data"][2:])).hex()
 
 
 def make_checker(answer: Callable[[str, bytes], bytes] = lambda *_: b"") -> Any:
     node: Any = FakeNode(answer)
-    return SignatureChecker(node, multicall3=MULTICALL3), node
+    return SignatureChecker(ChainReader(node), multicall3=MULTICALL3), node
 
 
 def sign(account: Any, text: str = TEXT) -> bytes:
@@ -121,7 +121,7 @@ def test_erc1271__answer__decides(answer: bytes, valid: bool) -> None:
 
 def test_erc1271__revert__is_refused() -> None:
     def revert(*_: object) -> bytes:
-        raise ContractLogicError("execution reverted: no")
+        raise NodeRefused(3, "execution reverted: no")
 
     checker, _ = make_checker(revert)
 
@@ -130,7 +130,7 @@ def test_erc1271__revert__is_refused() -> None:
 
 def test_erc1271__node_down__is_retryable() -> None:
     def fail(*_: object) -> bytes:
-        raise ConnectionError("refused")
+        raise NodeUnavailable("refused")
 
     checker, _ = make_checker(fail)
 
