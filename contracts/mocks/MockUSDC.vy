@@ -27,7 +27,16 @@ exports: (
 )
 
 
+interface Wallet:
+    def isValidSignature(digest: bytes32, signature: Bytes[512]) -> bytes4: view
+
+
 event AuthorizationUsed:
+    authorizer: indexed(address)
+    nonce: indexed(bytes32)
+
+
+event AuthorizationCanceled:
     authorizer: indexed(address)
     nonce: indexed(bytes32)
 
@@ -41,8 +50,15 @@ event PauseSet:
     paused: bool
 
 
+ERC1271_MAGIC: constant(bytes4) = 0x1626ba7e
 RECEIVE_WITH_AUTHORIZATION_TYPEHASH: public(constant(bytes32)) = keccak256(
     "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+)
+TRANSFER_WITH_AUTHORIZATION_TYPEHASH: public(constant(bytes32)) = keccak256(
+    "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+)
+CANCEL_AUTHORIZATION_TYPEHASH: public(constant(bytes32)) = keccak256(
+    "CancelAuthorization(address authorizer,bytes32 nonce)"
 )
 
 paused: public(bool)
@@ -152,6 +168,59 @@ def receiveWithAuthorization(
     self.authorizationState[owner][nonce] = True
     log AuthorizationUsed(authorizer=owner, nonce=nonce)
     self._move(owner, to, amount)
+
+
+@external
+def transferWithAuthorization(
+    owner: address,
+    to: address,
+    amount: uint256,
+    validAfter: uint256,
+    validBefore: uint256,
+    nonce: bytes32,
+    signature: Bytes[512],
+):
+    """
+    @notice EIP-3009: anyone carries out what the owner signed for. As USDC 2.2 has it: an owner with code is
+        asked by ERC-1271.
+    """
+    assert validAfter < block.timestamp, "usdc: authorization not valid yet"
+    assert block.timestamp < validBefore, "usdc: authorization expired"
+    assert not self.authorizationState[owner][nonce], "usdc: authorization used"
+    struct_hash: bytes32 = keccak256(
+        abi_encode(TRANSFER_WITH_AUTHORIZATION_TYPEHASH, owner, to, amount, validAfter, validBefore, nonce)
+    )
+    self._check_signature(owner, struct_hash, signature)
+    self.authorizationState[owner][nonce] = True
+    log AuthorizationUsed(authorizer=owner, nonce=nonce)
+    self._move(owner, to, amount)
+
+
+@external
+def cancelAuthorization(authorizer: address, nonce: bytes32, signature: Bytes[512]):
+    """
+    @notice EIP-3009: the owner takes an authorization back before it is used.
+    """
+    assert not self.authorizationState[authorizer][nonce], "usdc: authorization used"
+    self._check_signature(authorizer, keccak256(abi_encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce)), signature)
+    self.authorizationState[authorizer][nonce] = True
+    log AuthorizationCanceled(authorizer=authorizer, nonce=nonce)
+
+
+@internal
+@view
+def _check_signature(owner: address, structHash: bytes32, signature: Bytes[512]):
+    digest: bytes32 = keccak256(concat(b"\x19\x01", erc20.eip712_domain_separator._domain_separator_v4(), structHash))
+    if owner.is_contract:
+        answer: bytes4 = staticcall Wallet(owner).isValidSignature(digest, signature)
+        assert answer == ERC1271_MAGIC, "usdc: invalid signature"
+        return
+    assert len(signature) == 65, "usdc: invalid signature"
+    v: uint256 = convert(slice(signature, 64, 1), uint256)
+    signer: address = ecrecover(
+        digest, v, convert(slice(signature, 0, 32), bytes32), convert(slice(signature, 32, 32), bytes32)
+    )
+    assert signer != empty(address) and signer == owner, "usdc: invalid signature"
 
 
 @internal
