@@ -172,7 +172,7 @@ def audit(
             )
         if violations:
             sys.exit(1)
-        console.print("[green]L1 to L6 hold[/green]: the ledger agrees with itself and the chain")
+        console.print("[green]L1 to L8 hold[/green]: the ledger agrees with itself and the chain")
 
     _run(action)
 
@@ -185,13 +185,15 @@ def receipt() -> None:
 @receipt.command("verify")
 @click.argument("request_id", required=False)
 @click.option("--file", "path", type=click.Path(path_type=Path), help="A receipt saved as JSON.")
+@click.option("--offline", is_flag=True, help="Ask no chain: --file's proof and its own root only.")
 @click.option("--api-key", envvar="CURRENT_API_KEY", help="To fetch the receipt.")
 @click.option("--name", default="devnet", show_default=True, help="A stack started by `up`.")
-@click.option("--rpc-url", envvar="CURRENT_RPC_URL")
+@click.option("--rpc-url", envvar="CURRENT_RPC_URL", help="With --file, instead of --name.")
 @click.option("--deployment-file", envvar="CURRENT_DEPLOYMENT_FILE")
 def verify(
     request_id: str | None,
     path: Path | None,
+    offline: bool,
     api_key: str | None,
     name: str,
     rpc_url: str | None,
@@ -199,10 +201,22 @@ def verify(
 ) -> None:
     """Check a receipt's Merkle proof against the root on chain; exit 1 if it fails."""
     from contracts.chain import open_web3
-    from scripts.receipt import verify_receipt
+    from scripts.receipt import check_offline, verify_receipt
     from scripts.up import load_stack_record
 
+    if (path is None) == (request_id is None):
+        raise click.UsageError("name a request id or --file")
+    if path is None and (offline or (rpc_url is not None and deployment_file is not None)):
+        raise click.UsageError("a request id is asked for at a stack; else save it, and use --file")
+
     def action(console: Console) -> None:
+        if path is not None and offline:
+            root = check_offline(json.loads(path.read_text(encoding="utf-8")))
+            console.print(
+                f"[green]consistent[/green]: leads to the root {root}; the chain was not asked",
+                soft_wrap=True,
+            )
+            return
         api_url = ""
         node, record_file = rpc_url, deployment_file
         if node is None or record_file is None:
@@ -210,10 +224,8 @@ def verify(
             node, record_file, api_url = stack.rpc_url, stack.deployment_file, stack.api_url
         if path is not None:
             view = json.loads(path.read_text(encoding="utf-8"))
-        elif request_id is not None:
-            view = _get(f"{api_url}/receipts/{request_id}", api_key)
         else:
-            raise click.UsageError("name a request id or --file")
+            view = _get(f"{api_url}/receipts/{request_id}", api_key)
         deployment = load_deployment(Path(record_file))
         tx_hash = verify_receipt(view, open_web3(node), deployment)
         console.print(f"[green]valid[/green]: settled in {tx_hash}", soft_wrap=True)
