@@ -1,16 +1,18 @@
 """One thread that writes for many: concurrent calls share a transaction and its ``fsync``.
 
 Durability is paid once a group. The meter's calls (``ledger.metering.MeterCall``) are decided and
-written as one set; any other call runs in a savepoint, on PostgreSQL in a transaction of its own.
-One that raises takes back only its own writes. A call's result is handed over after the commit.
+written as one set; any other call runs in a savepoint, on PostgreSQL or alone in a transaction of
+its own. One that raises takes back only its own writes. A call's result is handed over after the
+commit.
 """
 
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +24,11 @@ from ledger.metering import MeterCall, run_calls
 T = TypeVar("T")
 
 _Outcome = tuple[Any, Exception | None]
+
+CROWD: Final = 8
+"""Calls of a group after which the next one waits for more."""
+CROWD_WAIT_S: Final = 0.0007
+"""For how long. Longer costs more at 16 connections than it brings at 256."""
 
 
 class Ticket(Protocol):
@@ -71,6 +78,7 @@ class GroupWriter:
         self._engine = engine
         self._group_size_max = group_size_max
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._size_before = 0
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -109,6 +117,15 @@ class GroupWriter:
                 return
 
     def _gather(self, first: _Call) -> tuple[list[_Call], bool]:
+        # Those of a crowd who were just answered are about to call again. A group and its fsync
+        # for each small share of them is dearer than waiting until most are there.
+        if self._size_before >= CROWD:
+            time.sleep(CROWD_WAIT_S)
+        group, is_last = self._take(first)
+        self._size_before = len(group)
+        return group, is_last
+
+    def _take(self, first: _Call) -> tuple[list[_Call], bool]:
         group = [first]
         while len(group) < self._group_size_max:
             try:
@@ -168,6 +185,9 @@ def _split(calls: Sequence[_Call]) -> list[list[_Call]]:
 
 
 def _run(connection: Connection, calls: Sequence[_Call]) -> list[_Outcome]:
+    if len(calls) == 1 and not isinstance(calls[0][0], MeterCall):
+        # Its transaction is its own: what it raises takes that back, without a savepoint.
+        return [(calls[0][0](connection), None)]
     outcomes: list[_Outcome] = []
     for part in _split(calls):
         steps = [call for call, _, _ in part if isinstance(call, MeterCall)]
