@@ -33,6 +33,7 @@ from ledger import mirror
 from ledger.batches import close_batch, reopen_batch
 from ledger.engine import read, write
 from ledger.notify import notify_positions
+from ledger.payouts import reopen_payouts
 
 log = structlog.get_logger("indexer")
 
@@ -573,6 +574,7 @@ def rewind_to(connection: Connection, block_number: int) -> None:
     The positions that had events there are folded again from the events that remain.
     """
     token_ids, batch_ids = mirror.delete_above(connection, block_number=block_number)
+    reopen_payouts(connection, above_block=block_number)
     for batch_id in batch_ids:
         reopen_batch(connection, batch_id)
     for token_id in token_ids:

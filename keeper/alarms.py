@@ -5,6 +5,7 @@ balance_low        the sender's ether is below ``KEEPER_BALANCE_WEI_MIN``
 gas_price_high     base fee and tip are above ``KEEPER_FEE_WEI_MAX``: nothing is sent
 mirror_stale       the mirror was not at the head for ``KEEPER_MAX_STALENESS_S``, or is empty
 settlement_late    posted usage is older than ``KEEPER_SETTLE_ALARM_AGE_S``
+payment_late       a buyer's payment waits for longer than ``KEEPER_PAYMENT_ALARM_AGE_S``
 bad_debt           posted usage that no credit pays: it was withdrawn, or its position is gone
 kind_stopped       a kind of transaction rests after repeated failures
 node_away          the node did not answer
@@ -20,6 +21,7 @@ NAMES: Final = (
     "gas_price_high",
     "mirror_stale",
     "settlement_late",
+    "payment_late",
     "bad_debt",
     "kind_stopped",
     "node_away",
@@ -40,6 +42,9 @@ class Vitals:
     balance_wei: int | None = None
     fee_wei: int | None = None
     """Base fee and tip, per gas."""
+    oldest_payment_s: int | None = None
+    """Age of the oldest payment that waits though nothing is wrong with it; None: none waits."""
+    payments_usdc: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class AlarmRules:
     fee_wei_max: int
     max_staleness_s: int
     settle_age_s_max: int
+    payment_age_s_max: int = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,9 @@ def decide_alarms(vitals: Vitals, rules: AlarmRules) -> list[Alarm]:
     if vitals.oldest_posted_s is not None and vitals.oldest_posted_s > rules.settle_age_s_max:
         figures = {"age_s": vitals.oldest_posted_s, "posted_usdc": vitals.posted_usdc}
         alarms.append(Alarm("settlement_late", figures))
+    if vitals.oldest_payment_s is not None and vitals.oldest_payment_s > rules.payment_age_s_max:
+        figures = {"age_s": vitals.oldest_payment_s, "payments_usdc": vitals.payments_usdc}
+        alarms.append(Alarm("payment_late", figures))
     if vitals.debts_usdc:
         # The largest ones; `current audit` lists them all.
         largest = sorted(vitals.debts_usdc, key=lambda token: -vitals.debts_usdc[token])[:20]

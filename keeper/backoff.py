@@ -1,17 +1,15 @@
-"""How long what fails, or is not worth it, is left alone. Pure, but for the memory of ``Backoff``.
+"""How long what fails, or is not worth it, is left alone. Pure.
 
 What is remembered of a due harvest is in the ledger: a keeper that runs once an hour, or whose
 thousands of poor positions are all due, must not look at the same ones every time.
 """
 
 from collections.abc import Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from contracts.units import mul_div_up
 from keeper.decide import get_harvest_worth_usdc
 from keeper.facts import HarvestQuote, HarvestRest, Rules, Snapshot
-
-T = TypeVar("T")
 
 REST_DOUBLINGS_MAX: Final = 6
 
@@ -64,24 +62,3 @@ def _predict_rest_s(
     if quote.credited_usdc >= rules.harvest_min_usdc:
         rest_s = min(rest_s, max(0, quote.due_at_s + rules.harvest_max_age_s - now_s))
     return max(rules.harvest_recheck_s, rest_s)
-
-
-class Backoff(Generic[T]):
-    """When each thing that failed may be tried again. Rests grow with failures in a row."""
-
-    def __init__(self, *, rest_s: int) -> None:
-        self._rest_s = rest_s
-        self._resting: dict[T, tuple[int, int]] = {}
-
-    def resting(self, *, now_s: int) -> frozenset[T]:
-        """Return what to leave alone now."""
-        return frozenset(key for key, (until_s, _) in self._resting.items() if now_s < until_s)
-
-    def fail(self, key: T, *, now_s: int) -> None:
-        """Leave it alone for a rest that doubles with each failure in a row."""
-        _, failures = self._resting.get(key, (0, 0))
-        self._resting[key] = (now_s + get_rest_s(self._rest_s, failures=failures), failures + 1)
-
-    def succeed(self, key: T) -> None:
-        """Forget its failures."""
-        self._resting.pop(key, None)

@@ -14,6 +14,7 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
+from contracts.authorizations import Authorization, encode_aggregate
 from contracts.bindings import Contracts
 from keeper.facts import HoldItem, Kind
 from ledger.batches import PlannedBatch
@@ -104,6 +105,19 @@ def read_harvest(answer: bytes) -> list[int | None]:
         int.from_bytes(data) if succeeded and len(data) == 32 else None
         for succeeded, data in results
     ]
+
+
+def build_payments(
+    contracts: Contracts, payments: Sequence[Authorization], *, gas_each: int
+) -> Call:
+    """Build one ``aggregate3`` of transfers that payers have signed, each allowed to fail.
+
+    The gas is given for the same reason as a harvest's.
+    """
+    usdc = contracts.usdc.address
+    data = encode_aggregate((usdc, payment.encode_transfer()) for payment in payments)
+    gas = MULTICALL_BASE_GAS + gas_each * len(payments)
+    return Call(contracts.multicall3.address, "0x" + data.hex(), (), gas=gas)
 
 
 def build_sweep(contracts: Contracts) -> Call:

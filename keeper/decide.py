@@ -23,6 +23,7 @@ from keeper.facts import (
     HarvestQuote,
     HoldItem,
     Kind,
+    PaymentItem,
     PayoutItem,
     PositionFacts,
     Rules,
@@ -39,7 +40,8 @@ _SETTLE_URGENCY: Final = ("release", "expiry", "amount", "age")
 
 
 def decide(snapshot: Snapshot, rules: Rules) -> list[Action]:
-    """Return what to do now, in order of execution, at most one transaction of each kind."""
+    """Return what to do now, in order of execution: one transaction of each kind at most, but for
+    harvests, which do not wait for each other."""
     now_s = snapshot.now_s
     settles = [
         decide_settle(facts, rules, now_s=now_s) for facts in _free_of(snapshot, Kind.SETTLE)
@@ -50,7 +52,8 @@ def decide(snapshot: Snapshot, rules: Rules) -> list[Action]:
     actions = [
         Action(Kind.SETTLE, tuple(_most_urgent(settles, _SETTLE_URGENCY, rules.items_max))),
         Action(Kind.HOLD, tuple(_most_urgent(holds, _HOLD_URGENCY, rules.items_max))),
-        Action(Kind.HARVEST, tuple(_decide_harvests(snapshot, rules))),
+        Action(Kind.X402, tuple(_decide_payments(snapshot, rules))),
+        *(Action(Kind.HARVEST, tuple(items)) for items in _decide_harvests(snapshot, rules)),
         Action(Kind.SWEEP, tuple(_decide_sweep(snapshot, rules))),
         Action(Kind.PAYOUT, tuple(_decide_payouts(snapshot, rules))),
     ]
@@ -213,7 +216,8 @@ def _is_near_expiry(facts: PositionFacts, rules: Rules, *, now_s: int) -> bool:
     return facts.state.hold_expires_at_s - now_s < rules.hold_renew_before_s
 
 
-def _decide_harvests(snapshot: Snapshot, rules: Rules) -> list[HarvestItem]:
+def _decide_harvests(snapshot: Snapshot, rules: Rules) -> list[list[HarvestItem]]:
+    """Return the harvests of each transaction, the largest first."""
     in_flight = snapshot.in_flight
     items = [
         item
@@ -226,7 +230,9 @@ def _decide_harvests(snapshot: Snapshot, rules: Rules) -> list[HarvestItem]:
     suspects = {quote.token_id for quote in snapshot.harvests if quote.is_suspect}
     sound = [item for item in items if item.token_id not in suspects]
     doubted = [item for item in items if item.token_id in suspects][:1]
-    return [*sound[: rules.harvest_items_max - len(doubted)], *doubted]
+    chosen = [*sound[: rules.harvests_max - len(doubted)], *doubted]
+    size = rules.harvest_items_max
+    return [chosen[start : start + size] for start in range(0, len(chosen), size)]
 
 
 def decide_harvest(quote: HarvestQuote, snapshot: Snapshot, rules: Rules) -> HarvestItem | None:
@@ -248,6 +254,29 @@ def get_harvest_worth_usdc(snapshot: Snapshot, rules: Rules) -> int:
     """Return the least that a harvest must credit to be made while it is not old (1e-6 USDC)."""
     worth_usdc = mul_div_up(snapshot.harvest_gas_usdc, rules.harvest_margin_bps, BPS_ONE)
     return max(worth_usdc, rules.harvest_min_usdc, HARVEST_MIN_USDC)
+
+
+def _decide_payments(snapshot: Snapshot, rules: Rules) -> list[PaymentItem]:
+    """Send what buyers have signed, the oldest first: they wait for it.
+
+    What failed before goes last, one at most: it may fail in its block although it does not when
+    it is tried, and burn the gas of all behind it.
+    """
+    if Kind.X402 in snapshot.kinds_in_flight:
+        return []
+    ready = sorted(
+        (
+            payment
+            for payment in snapshot.payments
+            if payment.refusal is None
+            and payment.valid_before_s - snapshot.now_s > rules.payment_landing_s
+        ),
+        key=lambda payment: (payment.created_at_s, payment.payment_id),
+    )
+    doubted = [payment for payment in ready if payment.failures > 0][:1]
+    sound = [payment for payment in ready if payment.failures == 0]
+    chosen = [*sound[: rules.payment_items_max - len(doubted)], *doubted]
+    return [PaymentItem(p.payment_id, p.value_usdc, "signed") for p in chosen]
 
 
 def _decide_sweep(snapshot: Snapshot, rules: Rules) -> list[SweepItem]:

@@ -1,4 +1,5 @@
-"""What an operator does beside the rounds: the report, and giving up usage that nothing pays."""
+"""What an operator does beside the rounds: the report, giving up usage that nothing pays, and
+having what is left alone tried at once."""
 
 import argparse
 import time
@@ -7,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from contracts.errors import Rejected
 from contracts.units import format_usdc
 from keeper.report import (
     build_csv,
@@ -21,17 +21,26 @@ from keeper.report import (
 from keeper.settings import KeeperSettings
 from ledger.debts import load_debts, write_off
 from ledger.engine import open_engine, read, write
+from ledger.rests import forget_all_failures
 
 
 def add_desk_commands(commands: Any) -> None:
-    """Add ``report`` and ``write-off`` to the keeper's subcommands."""
+    """Add ``report``, ``write-off`` and ``retry`` to the keeper's subcommands."""
     report = commands.add_parser("report", help="yield, usage, gas and margin of a period")
-    report.add_argument("--since", type=parse_period_s, default="7d", help="e.g. 7d, 12h, 30m")
+    report.add_argument("--since", type=_period_s, default="7d", help="e.g. 7d, 12h, 30m")
     report.add_argument("--csv", type=Path, help="write the positions' figures here")
     report.add_argument("--plot", type=_svg_path, help="draw the sums over time here, as .svg")
     give_up = commands.add_parser("write-off", help="give up usage that no credit pays any more")
     give_up.add_argument("--token-id", type=int, required=True)
     give_up.add_argument("--yes", action="store_true", help="do it; without, only show it")
+    commands.add_parser("retry", help="have the next round try what is stopped or left alone")
+
+
+def _period_s(text: str) -> int:
+    try:
+        return parse_period_s(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _svg_path(text: str) -> Path:
@@ -41,7 +50,7 @@ def _svg_path(text: str) -> Path:
 
 
 def run_desk_command(arguments: argparse.Namespace, settings: KeeperSettings) -> None:
-    """Run ``report`` or ``write-off``. Raises what the ledger raises."""
+    """Run ``report``, ``write-off`` or ``retry``. Raises what the ledger raises."""
     console = Console(highlight=False, markup=False)
     engine = open_engine(settings.ledger_url.get_secret_value())
     try:
@@ -49,15 +58,24 @@ def run_desk_command(arguments: argparse.Namespace, settings: KeeperSettings) ->
             with read(engine) as connection:
                 _report(connection, arguments, settings, console)
             return
+        if arguments.command == "retry":
+            # Beside a keeper that runs: it looks there in every round.
+            with write(engine) as connection:
+                count = forget_all_failures(connection)
+            console.print(f"{count} rests are over; the next round tries again")
+            return
         now_s = int(time.time())
         if not arguments.yes:
             with read(engine) as connection:
                 debts = load_debts(connection, now_s=now_s, token_id=arguments.token_id)
             debt_usdc = sum(debt.debt_usdc for debt in debts)
-            raise Rejected(
-                f"position {arguments.token_id} has {format_usdc(debt_usdc)} USDC of usage that"
-                " no credit pays; --yes gives up the requests that do not fit"
+            advice = "; --yes gives up the requests that do not fit" if debt_usdc else ""
+            console.print(
+                f"position {arguments.token_id}: {format_usdc(debt_usdc)} USDC of usage that no"
+                f" credit pays{advice}",
+                soft_wrap=True,
             )
+            return
         with write(engine) as connection:
             done = write_off(connection, token_id=arguments.token_id, now_s=now_s)
         amount = format_usdc(done.amount_usdc)

@@ -26,6 +26,7 @@ class Kind(StrEnum):
 
     SETTLE = "settle"
     HOLD = "hold"
+    X402 = "x402"
     HARVEST = "harvest"
     SWEEP = "sweep"
     PAYOUT = "payout"
@@ -90,6 +91,20 @@ class PayoutFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentFacts:
+    """A payment that a buyer has signed and that is in no transaction of ours."""
+
+    payment_id: str
+    value_usdc: int
+    valid_before_s: int
+    created_at_s: int
+    failures: int = 0
+    """How often in a row it failed, tried or sent."""
+    refusal: str | None = None
+    """Why it failed when it was tried just now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a round decides from, as of one block."""
 
@@ -108,6 +123,8 @@ class Snapshot:
     """Settled and not swept yet."""
     owed_since_s: int | None = None
     payouts: tuple[PayoutFacts, ...] = ()
+    payments: tuple[PaymentFacts, ...] = ()
+    """What buyers have signed and is to be sent to USDC."""
     treasury_usdc: int = 0
     """What the payouts contract has to pay from."""
     in_flight: frozenset[tuple[Kind, int]] = frozenset()
@@ -141,8 +158,17 @@ class Rules:
     sweep_max_age_s: int = 86_400
     payout_amount_usdc: int = 100_000_000
     payout_max_age_s: int = 30
+    payment_landing_s: int = 15
+    payment_items_max: int = 40
     items_max: int = ITEMS_MAX
-    harvest_items_max: int = 40
+    harvest_items_max: int = 30
+    """Harvests in one transaction."""
+    harvest_transactions_max: int = 4
+    """Such transactions in one round."""
+
+    @property
+    def harvests_max(self) -> int:
+        return self.harvest_items_max * self.harvest_transactions_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +220,16 @@ class PayoutItem:
     reason: str
 
 
-Item = SettleItem | HoldItem | HarvestItem | SweepItem | PayoutItem
+@dataclass(frozen=True, slots=True)
+class PaymentItem:
+    """Send one payment that a buyer has signed."""
+
+    payment_id: str
+    value_usdc: int
+    reason: str
+
+
+Item = SettleItem | HoldItem | HarvestItem | SweepItem | PayoutItem | PaymentItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +248,9 @@ class Action:
     @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(
-            item.token_id for item in self.items if not isinstance(item, SweepItem | PayoutItem)
+            item.token_id
+            for item in self.items
+            if not isinstance(item, SweepItem | PayoutItem | PaymentItem)
         )
 
     @property
@@ -229,6 +266,8 @@ def get_subject(item: Item) -> int | str:
             return ""
         case PayoutItem():
             return item.payout_id
+        case PaymentItem():
+            return item.payment_id
         case SettleItem() | HoldItem() | HarvestItem():
             return item.token_id
 
@@ -242,5 +281,7 @@ def get_amount_usdc(item: Item) -> int:
             return item.credited_usdc
         case SweepItem():
             return item.owed_usdc
+        case PaymentItem():
+            return item.value_usdc
         case HoldItem() | PayoutItem():
             return item.amount_usdc

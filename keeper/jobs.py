@@ -1,18 +1,19 @@
 """One round of the keeper: look, resume, decide, act. Bounded, and safe to repeat or to kill."""
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 import structlog
 
-from keeper.backoff import Backoff, decide_rests
-from keeper.breaker import Breaker
+from keeper.backoff import decide_rests
 from keeper.decide import decide
 from keeper.errors import ActionFailed, GasPriceOverBound, MirrorStale, OutcomeUnknown
 from keeper.facts import Action, HarvestRest, Item, Kind, Rules, Snapshot, get_subject
+from keeper.memory import Memory
+from keeper.payments import PaymentFollower
 from keeper.planning import Planner
 from keeper.probe import Probe
 from keeper.recovery import Recovery
@@ -24,11 +25,13 @@ from ledger.harvests import note_harvests_sent, rest_harvests
 from ledger.intents import IntentRecord, IntentState
 from ledger.metering import sweep_leases
 from ledger.payouts import follow_payouts
+from ledger.rests import drop_rests
+from ledger.settlements import rest_payments
 
 log = structlog.get_logger("keeper")
 
 DEMAND_KEPT_S: Final = 86_400
-"""How long a demand that nobody repeats stays in the ledger."""
+"""How long a demand that nobody repeats stays in the ledger; so does a rest that is over."""
 
 
 TIDY: Final = "tidy"
@@ -91,16 +94,16 @@ class Keeper:
         planner: Planner,
         probe: Probe,
         rules: Rules,
-        backoff: Backoff[tuple[Kind, int | str]],
-        breaker: Breaker,
+        memory: Memory,
+        payments: PaymentFollower,
     ) -> None:
         self._means = means
         self._reader = reader
         self._planner = planner
         self._probe = probe
         self._rules = rules
-        self._backoff = backoff
-        self._breaker = breaker
+        self._memory = memory
+        self._payments = payments
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
 
@@ -114,9 +117,10 @@ class Keeper:
         now_s = self._means.now_s()
         try:
             mirror = self._reader.check_mirror(now_s=now_s)
-            self._recovery.resume(mirrored_block=mirror.block_number)
             with write(self._means.engine) as connection:
                 follow_payouts(connection)
+            self._payments.follow(mirror, now_s=now_s)
+            self._recovery.resume(mirrored_block=mirror.block_number)
             self._decide_and_act(jobs, report, now_s=now_s)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
@@ -140,40 +144,37 @@ class Keeper:
 
     def stopped_kinds(self) -> list[Kind]:
         """Return the kinds that rest after repeated failures."""
-        now_s = self._means.now_s()
-        return [kind for kind in Kind if self._breaker.is_open(kind, now_s=now_s)]
+        return self._memory.load_stopped(now_s=self._means.now_s())
 
     def _decide_and_act(self, jobs: Collection[str], report: Report, *, now_s: int) -> None:
         kinds = frozenset(kind for kind in Kind if kind in jobs)
-        snapshot = self._reader.read(now_s=now_s, kinds=kinds)
-        snapshot = replace(snapshot, resting=self._backoff.resting(now_s=snapshot.now_s))
+        resting = self._memory.load_resting(now_s=now_s)
+        snapshot = self._reader.read(now_s=now_s, kinds=kinds, resting=resting)
+        self._rest_payments(snapshot, now_s=now_s)
         actions = [action for action in decide(snapshot, self._rules) if action.kind in kinds]
-        harvested = [
-            token_id
-            for action in actions
-            if action.kind is Kind.HARVEST
-            for token_id in action.token_ids
-        ]
-        rests = decide_rests(snapshot, harvested, self._rules)
+        harvests = [action for action in actions if action.kind is Kind.HARVEST]
         # One that is harvested rests once its transaction is in a block: until then its intent
         # keeps it from being decided again, and a crash leaves it due.
-        sent = set(harvested)
+        sent = {token_id for action in harvests for token_id in action.token_ids}
+        rests = decide_rests(snapshot, sent, self._rules)
         self._rest_harvests([rest for rest in rests if rest.token_id not in sent])
+        stopped = self._memory.load_stopped(now_s=now_s)
         for action in actions:
-            self._act(action, snapshot, report)
+            if action.kind in stopped:
+                log.error("kind_stopped", kind=action.kind, reason=action.reason)
+                report.failures.append(f"{action.kind}: stopped after repeated failures")
+            elif action.kind is not Kind.HARVEST:
+                self._act(action, snapshot, report)
+            elif action is harvests[0]:
+                self._act_in_series(harvests, snapshot, report)
 
     def _act(self, action: Action, snapshot: Snapshot, report: Report) -> None:
-        """Carry one action out, unless its kind is stopped. Raises ``OutcomeUnknown``.
+        """Carry one action out. Raises ``OutcomeUnknown``.
 
         Items that the contract refuses are left out and rest; the others go on without them.
         """
-        now_s = self._means.now_s()
-        if self._breaker.is_open(action.kind, now_s=now_s):
-            log.error("kind_stopped", kind=action.kind, reason=action.reason)
-            report.failures.append(f"{action.kind}: stopped after repeated failures")
-            return
         try:
-            done = self._carry_out(action, snapshot)
+            intent = self._launch(action, snapshot)
         except ActionFailed as error:
             refused = self._probe.find_refused(action.kind, action.items)
             if refused is None:
@@ -184,19 +185,50 @@ class Keeper:
             if sound:
                 self._act(Action(action.kind, sound), snapshot, report)
             return
-        if done is None or done.state is not IntentState.MINED:
-            # Nothing was left to do, or it is kept for a later round.
-            return
+        # None: nothing was left to do. Not sent: it is kept for a later round.
+        if intent is not None and intent.state is IntentState.SENT:
+            self._note_done(action, self._transactor.wait(intent), snapshot, report)
+
+    def _act_in_series(self, actions: Sequence[Action], snapshot: Snapshot, report: Report) -> None:
+        """Send actions one behind the other, so that a block may hold them all, then wait for them.
+
+        What stops the sending is raised, or noted, once those that are sent are in their blocks.
+        """
+        launched: list[tuple[Action, IntentRecord]] = []
+        over_bound: GasPriceOverBound | None = None
+        try:
+            for action in actions:
+                intent = self._launch(action, snapshot)
+                if intent is not None and intent.state is IntentState.SENT:
+                    launched.append((action, intent))
+        except ActionFailed as error:
+            self._note_failure(action, error, report)
+        except GasPriceOverBound as error:
+            over_bound = error
+        for action, intent in launched:
+            self._note_done(action, self._transactor.wait(intent), snapshot, report)
+        if over_bound is not None:
+            raise over_bound
+
+    def _note_done(
+        self, action: Action, done: IntentRecord, snapshot: Snapshot, report: Report
+    ) -> None:
+        """Note how a transaction went that is in a block."""
         report.steps.append(_step_of(action, done))
         if action.kind is Kind.HARVEST:
             self._note_harvested(action.token_ids, snapshot)
         if done.error is not None:
             self._note_failure(action, ActionFailed(done.intent_id, done.error), report)
             return
-        self._breaker.succeed(action.kind)
-        for item in action.items:
-            self._backoff.succeed((action.kind, get_subject(item)))
+        self._memory.succeed(action.kind, [get_subject(item) for item in action.items])
         report.acted[action.kind] += len(action.items)
+
+    def _rest_payments(self, snapshot: Snapshot, *, now_s: int) -> None:
+        """Leave payments alone for a while that would not go through, and say why."""
+        refusals = {p.payment_id: p.refusal for p in snapshot.payments if p.refusal is not None}
+        if refusals:
+            with write(self._means.engine) as connection:
+                rest_payments(connection, refusals, was_sent=False, now_s=now_s)
 
     def _rest_harvests(self, rests: Collection[HarvestRest]) -> None:
         if rests:
@@ -212,8 +244,8 @@ class Keeper:
             chosen = [(r.token_id, r.look_at_s, r.failures) for r in rests if r.token_id in sent]
             rest_harvests(connection, chosen)
 
-    def _carry_out(self, action: Action, snapshot: Snapshot) -> IntentRecord | None:
-        """Plan and send an action; return its intent in a block, None where nothing was to do.
+    def _launch(self, action: Action, snapshot: Snapshot) -> IntentRecord | None:
+        """Plan and send an action; return its intent, None where nothing was to do.
 
         Raises ``ActionFailed`` where it would revert; nothing was signed then.
         """
@@ -231,27 +263,27 @@ class Keeper:
             block=snapshot.block_number,
         )
         self._means.checkpoint("planned")
-        return self._transactor.execute(self._means.load(intent_id))
+        return self._transactor.launch(self._means.load(intent_id))
 
     def _leave_out(
         self, kind: Kind, refused: Collection[Item], error: ActionFailed, report: Report
     ) -> None:
-        now_s = self._means.now_s()
-        for item in refused:
-            subject = get_subject(item)
+        subjects = [get_subject(item) for item in refused]
+        self._memory.refuse(kind, subjects, now_s=self._means.now_s())
+        for subject in subjects:
             log.warning("item_refused", kind=kind, item=subject, reason=error.reason)
             report.refused.append(f"{kind} {subject}: {error.reason}")
-            self._backoff.fail((kind, subject), now_s=now_s)
 
     def _note_failure(self, action: Action, error: ActionFailed, report: Report) -> None:
         report.failures.append(str(error))
-        if self._breaker.fail(action.kind, now_s=self._means.now_s()):
+        if self._memory.fail(action.kind, now_s=self._means.now_s()):
             log.error("breaker_tripped", kind=action.kind, reason=error.reason)
 
     def _tidy(self, now_s: int) -> int:
-        """Void dead reservations and forget old demand; return how many were voided."""
+        """Void dead reservations, forget old demand and rests; return how many were voided."""
         with write(self._means.engine) as connection:
             intents.drop_demand(connection, wanted_before_s=now_s - DEMAND_KEPT_S)
+            drop_rests(connection, ended_before_s=now_s - DEMAND_KEPT_S)
             return sweep_leases(connection, now_s=now_s)
 
 

@@ -76,7 +76,7 @@ def _wait_for_house(settings: KeeperSettings, stop: threading.Event) -> House | 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``[once | report | write-off]``, configured by the environment; a daemon without.
+    """Run ``[once | report | write-off | retry]``, configured by the environment; a daemon without.
 
     Return 0 for done or nothing to do, 1 where something failed, 2 where the configuration is
     wrong, 3 where another keeper has the lock.

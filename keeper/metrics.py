@@ -68,6 +68,12 @@ class KeeperMetrics:
         self._posted_age = Gauge(
             "current_keeper_posted_age_seconds", "Age of the oldest of it", registry=registry
         )
+        self._payments_usdc = Gauge(
+            "current_keeper_payments_usdc", "Payments that wait to be settled", registry=registry
+        )
+        self._payment_age = Gauge(
+            "current_keeper_payment_age_seconds", "Age of the oldest of them", registry=registry
+        )
         self._debt_usdc = Gauge(
             "current_keeper_bad_debt_usdc", "Posted usage that no credit pays", registry=registry
         )
@@ -113,6 +119,8 @@ class KeeperMetrics:
             self._mirror_age.set(vitals.mirror_age_s)
         self._posted_usdc.set(vitals.posted_usdc)
         self._posted_age.set(0 if vitals.oldest_posted_s is None else vitals.oldest_posted_s)
+        self._payments_usdc.set(vitals.payments_usdc)
+        self._payment_age.set(0 if vitals.oldest_payment_s is None else vitals.oldest_payment_s)
         self._debt_usdc.set(sum(vitals.debts_usdc.values()))
         for kind in Kind:
             self._stopped.labels(kind).set(kind in vitals.stopped_kinds)

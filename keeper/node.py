@@ -102,6 +102,19 @@ class Node(ChainReader):
             raise failure
         return max(votes, key=lambda receipt: (votes[receipt], receipt is not None))
 
+    def search_logs(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the logs that match a query. Raises ``NodeUnavailable`` for no list of them."""
+        answer = self._request("eth_getLogs", [dict(query)])
+        if not isinstance(answer, list):
+            raise NodeUnavailable("the node sent no list of logs")
+        return answer
+
+    def fetch_transaction_logs(self, tx_hash: str) -> list[dict[str, Any]]:
+        """Return the logs of a transaction in a block; none where the node does not know it."""
+        answer = self._request("eth_getTransactionReceipt", [tx_hash])
+        logs = (answer or {}).get("logs")
+        return list(logs) if isinstance(logs, list) else []
+
     def send_raw(self, raw_tx: str) -> None:
         """Give a signed transaction to all endpoints; return as soon as one has taken it.
 

@@ -1,5 +1,8 @@
 """Decided actions as intents in the ledger, and what the end of an intent means there."""
 
+from typing import Final
+
+from eth_utils.address import to_checksum_address
 from sqlalchemy import Connection
 
 from contracts.bindings import Contracts
@@ -8,16 +11,31 @@ from keeper.calls import (
     build_harvest,
     build_hold,
     build_intent_id,
+    build_payments,
     build_payout,
     build_settle,
     build_sweep,
 )
-from keeper.facts import Action, HarvestItem, HoldItem, Kind, PayoutItem, SettleItem, Snapshot
+from keeper.facts import (
+    Action,
+    HarvestItem,
+    HoldItem,
+    Kind,
+    PaymentItem,
+    PayoutItem,
+    SettleItem,
+    Snapshot,
+)
 from keeper.node import Node
 from ledger import intents
 from ledger.batches import abandon_batch, is_spoiled, plan_batch
-from ledger.intents import IntentRecord
+from ledger.intents import FILL, IntentRecord
+from ledger.payments import load_payments
 from ledger.payouts import abandon_payout_batch, plan_payout_batch
+from ledger.settlements import mark_payments_sent
+
+PAYMENT_GAS: Final = 200_000
+"""What one transfer that a payer has signed may use, a wallet's own check of it included."""
 
 BATCHED = (Kind.SETTLE, Kind.PAYOUT)
 """Kinds whose transaction carries a batch id, which counts once on chain."""
@@ -50,6 +68,24 @@ class BatchEndings:
         call = {"to": contract.address, "data": contract.encode_abi(name, args=arguments)}
         return bool(int.from_bytes(self._node.call_agreed(call, block=hex(block_number))))
 
+    def is_disarmed(self, intent: IntentRecord, *, block_number: int) -> bool:
+        """Tell whether what a key has signed does no harm any more, whenever it lands.
+
+        The contracts refuse one that may not settle or pay any more. Anybody may harvest, sweep and
+        send what a buyer has signed.
+        """
+        match intent.kind:
+            case Kind.SETTLE | Kind.HOLD:
+                contract, name = self._position, "isSettler"
+            case Kind.PAYOUT:
+                contract, name = self._payouts, "isPayer"
+            case _:
+                return intent.kind in (Kind.HARVEST, Kind.SWEEP, Kind.X402, FILL)
+        assert intent.sender is not None
+        data = contract.encode_abi(name, args=[to_checksum_address(intent.sender)])
+        call = {"to": contract.address, "data": data}
+        return not int.from_bytes(self._node.call_agreed(call, block=hex(block_number)))
+
     def is_spoiled(self, connection: Connection, intent: IntentRecord) -> bool:
         """Tell whether a settlement would charge for usage that another one has settled."""
         batch_id = intent.payload.get("batch_id")
@@ -66,8 +102,11 @@ class BatchEndings:
 class Planner:
     """Turns decided actions into calls, and writes them down."""
 
-    def __init__(self, contracts: Contracts, *, harvest_gas: int) -> None:
+    def __init__(
+        self, contracts: Contracts, *, harvest_gas: int, payment_gas: int = PAYMENT_GAS
+    ) -> None:
         self._contracts = contracts
+        self._payment_gas = payment_gas
         self._harvest_gas = harvest_gas
 
     def build(self, connection: Connection, action: Action, *, now_s: int) -> Call | None:
@@ -84,6 +123,10 @@ class Planner:
             case Kind.HARVEST:
                 tokens = [item.token_id for item in action.items if isinstance(item, HarvestItem)]
                 return build_harvest(self._contracts, tokens, gas_each=self._harvest_gas)
+            case Kind.X402:
+                ids = [i.payment_id for i in action.items if isinstance(i, PaymentItem)]
+                signed = [p.authorization for p in load_payments(connection, ids)]
+                return build_payments(self._contracts, signed, gas_each=self._payment_gas)
             case Kind.SWEEP:
                 return build_sweep(self._contracts)
             case Kind.PAYOUT:
@@ -116,6 +159,9 @@ class Planner:
         )
         if not is_new:
             return None
+        if action.kind is Kind.X402:
+            ids = [item.payment_id for item in action.items if isinstance(item, PaymentItem)]
+            mark_payments_sent(connection, ids, intent_id=intent_id, now_s=now_s)
         if action.kind is Kind.HOLD:
             held = set(call.token_ids)
             for facts in snapshot.positions:

@@ -19,6 +19,12 @@ and lands after all makes the next one fail, and nothing is charged or paid twic
 ``ATTEMPTS_MAX`` of them, or where the next one would revert, the batch is given up, and what it
 held may be put into another one: only with ``give_up_blocks`` on top of the last attempt, deeper
 than any reorg.
+
+ANOTHER KEY. What an earlier key has signed is followed to its end all the same: the very same bytes
+are sent again while its nonce is unused, and nobody else carries it out meanwhile. Its fee cannot
+be raised and it cannot be cancelled without that key, so it does not hold up what this key may do
+beside it: the positions or payouts that it is about wait, all others go on. Where that key may not
+act any more, it is over; a batch goes on with its id under this key.
 """
 
 from collections.abc import Sequence
@@ -73,12 +79,26 @@ class Recovery:
             if intent.state in (IntentState.PLANNED, IntentState.SIMULATED):
                 unsigned.append(intent)
                 continue
-            state = self._look_after(intent, head_number, mirrored_block)
-            if state is IntentState.SENT:
+            # Those behind one that is in no block are not waited for as well: it may take long.
+            patient = not waiting and self._is_ours(intent)
+            state = self._look_after(intent, head_number, mirrored_block, patient=patient)
+            if state is not IntentState.SENT:
+                continue
+            if self._is_ours(intent):
                 waiting.append(intent.intent_id)
+            else:
+                log.warning(
+                    "intent_of_another_key",
+                    intent_id=intent.intent_id,
+                    sender=intent.sender,
+                    nonce=intent.nonce,
+                )
         if waiting:
             raise OutcomeUnknown(f"in no block yet: {', '.join(waiting)}")
         self._finish_unsigned(unsigned)
+
+    def _is_ours(self, intent: IntentRecord) -> bool:
+        return intent.sender == self._means.signer.address.lower()
 
     def _take_back_confirmed(self, nonce: int) -> None:
         """Reopen what a reorg deeper than the confirmations took from the chain.
@@ -99,8 +119,20 @@ class Recovery:
             return
         head_number = self._node.fetch_head().number
         for intent in stranded:
-            if not self._means.endings.has_landed(intent, block_number=head_number):
+            if self._means.endings.has_landed(intent, block_number=head_number):
+                continue
+            if self._may_land_again(intent):
+                self._take_back(intent)
+            else:
                 self._try_again(intent, failed_block=head_number)
+
+    def _may_land_again(self, intent: IntentRecord) -> bool:
+        """Tell whether the nonce of a confirmed transaction of another key is unused again."""
+        if intent.state is not IntentState.CONFIRMED or self._is_ours(intent):
+            return False
+        assert intent.sender is not None
+        assert intent.nonce is not None
+        return self._node.fetch_agreed_transaction_count(intent.sender) <= intent.nonce
 
     def _take_back(self, intent: IntentRecord) -> IntentRecord:
         """Open an intent again whose block is gone."""
@@ -148,16 +180,17 @@ class Recovery:
             return self._means.endings.is_spoiled(connection, intent)
 
     def _look_after(
-        self, intent: IntentRecord, head_number: int, mirrored_block: int
+        self, intent: IntentRecord, head_number: int, mirrored_block: int, *, patient: bool
     ) -> IntentState:
         """Find out how a signed intent stands; return its state."""
         if intent.state is IntentState.SENT:
-            intent = self._check_sent(intent, head_number)
+            intent = self._check_sent(intent, head_number, patient=patient)
         if intent.state is not IntentState.MINED:
             return intent.state
         receipt = self._transactor.find_receipt(intent)
         if receipt is None:
-            return self._check_sent(self._take_back(intent), head_number).state
+            intent = self._take_back(intent)
+            return self._check_sent(intent, head_number, patient=patient).state
         if receipt.block_hash != intent.mined_block_hash:
             intent = self._transactor.note_mined(intent, receipt)
         deep_enough = head_number - receipt.block_number >= self._rules.confirmations
@@ -214,12 +247,12 @@ class Recovery:
         log.warning("intent_replaced", intent_id=intent.intent_id, error=error)
         return IntentState.REPLACED
 
-    def _check_sent(self, intent: IntentRecord, head_number: int) -> IntentRecord:
+    def _check_sent(self, intent: IntentRecord, head_number: int, *, patient: bool) -> IntentRecord:
         """Look for a sent transaction; send the very same bytes again while its nonce is unused.
 
         Where a transaction that is not ours has used the nonce, deep enough not to come back, the
         intent is over. Its block is read before the receipts are: what has no receipt after that
-        cannot have one.
+        cannot have one. ``patient``: the receipt is waited for.
         """
         assert intent.nonce is not None
         assert intent.sender is not None
@@ -229,19 +262,37 @@ class Recovery:
         if receipt is not None:
             return self._transactor.note_mined(intent, receipt)
         if nonce_deep > intent.nonce:
-            self._give_up(intent, block_number=deep)
+            error = f"another transaction used nonce {intent.nonce}"
+            self._give_up(intent, error, block_number=deep)
             return self._means.load(intent.intent_id)
         if self._node.fetch_agreed_transaction_count(intent.sender) > intent.nonce:
             return intent  # used, but not deep: wait and see by what
+        if not self._is_ours(intent):
+            return self._follow(intent, deep)
         if self._must_not_land(intent):
             intent = self._transactor.cancel(intent)
         elif self._means.now_s() - intent.updated_at_s >= self._rules.replace_after_s:
             intent = self._transactor.raise_fee(intent)
         self._transactor.send(intent)
+        if not patient:
+            return intent
         try:
             return self._transactor.wait(intent)
         except OutcomeUnknown:
             return intent
+
+    def _follow(self, intent: IntentRecord, deep: int) -> IntentRecord:
+        """Send what another key has signed again, unless it must not land; or let go of it.
+
+        Its key is needed to end it. Without the key: once the contracts do not heed it any more.
+        """
+        is_old = self._means.now_s() - intent.updated_at_s >= self._rules.replace_after_s
+        if is_old and self._means.endings.is_disarmed(intent, block_number=deep):
+            self._give_up(intent, f"left behind by {intent.sender}", block_number=deep)
+            return self._means.load(intent.intent_id)
+        if not self._must_not_land(intent):
+            self._transactor.send(intent)
+        return intent
 
     def _must_not_land(self, intent: IntentRecord) -> bool:
         """Tell whether an intent that is in no block should not be carried out any more.
@@ -255,8 +306,7 @@ class Recovery:
             return intent.was_mined and is_release(str(intent.payload["data"]))
         return intent.kind != FILL and self._is_spoiled(intent)
 
-    def _give_up(self, intent: IntentRecord, *, block_number: int) -> None:
-        error = f"another transaction used nonce {intent.nonce}"
+    def _give_up(self, intent: IntentRecord, error: str, *, block_number: int) -> None:
         if not self._means.endings.is_repeatable(intent):
             self._mark_replaced(intent, error, bury=True)
         elif self._means.endings.has_landed(intent, block_number=block_number):

@@ -14,6 +14,7 @@ from keeper.decide import decide
 from keeper.errors import MirrorStale
 from keeper.facts import Action, Kind, Rules
 from keeper.jobs import JOBS, Outcome, Report, Step, judge
+from keeper.memory import Memory
 from keeper.node import Node
 from keeper.planning import Planner
 from keeper.snapshot import SnapshotReader
@@ -40,6 +41,7 @@ class Rehearsal:
         reader: SnapshotReader,
         planner: Planner,
         rules: Rules,
+        memory: Memory,
         *,
         tip_wei: int,
         sender: str | None,
@@ -50,6 +52,7 @@ class Rehearsal:
         self._reader = reader
         self._planner = planner
         self._rules = rules
+        self._memory = memory
         self._tip_wei = tip_wei
         self._sender = sender
         self._clock = clock
@@ -60,13 +63,17 @@ class Rehearsal:
         now_s = int(self._clock())
         try:
             kinds = frozenset(kind for kind in Kind if kind in jobs)
-            snapshot = self._reader.read(now_s=now_s, kinds=kinds)
+            resting = self._memory.load_resting(now_s=now_s)
+            snapshot = self._reader.read(now_s=now_s, kinds=kinds, resting=resting)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
             report.outcome, report.waits_for = Outcome.STALE, str(error)
             return report
+        stopped = self._memory.load_stopped(now_s=now_s)
         for action in decide(snapshot, self._rules):
-            if action.kind in kinds:
+            if action.kind in stopped:
+                report.failures.append(f"{action.kind}: stopped after repeated failures")
+            elif action.kind in kinds:
                 self._rehearse(action, report, now_s=now_s)
         with read(self._engine) as connection:
             for intent in intents.load_open_intents(connection):

@@ -40,8 +40,6 @@ def load_in_flight(
         ):
             continue
         if intent.kind == FILL:
-            continue
-        if intent.kind == FILL:
             continue  # it stands for nothing
         kind = Kind(intent.kind)
         kinds.add(kind)

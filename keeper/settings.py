@@ -1,7 +1,7 @@
 """The keeper's settings, all ``KEEPER_…``."""
 
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from eth_account import Account
 from eth_utils.address import is_address, to_checksum_address
@@ -10,11 +10,15 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.units import USDC_MAX
 from keeper.alarms import AlarmRules
+from keeper.calls import MULTICALL_BASE_GAS
 from keeper.facts import HARVEST_MIN_USDC, ITEMS_MAX, Rules
 from keeper.fees import FeeRules
 from keeper.snapshot import ReadRules
 from keeper.transactor import SendRules
 from ledger.settings import ProcessSettings
+
+TRANSACTION_GAS_MAX: Final = 2**24
+"""The most gas that a chain lets one transaction ask for (EIP-7825)."""
 
 
 class KeeperSettings(ProcessSettings):
@@ -155,6 +159,9 @@ class KeeperSettings(ProcessSettings):
     harvest_items_max: int = Field(
         default=30, ge=1, le=64, description="harvests in one transaction"
     )
+    harvest_transactions_max: int = Field(
+        default=4, ge=1, le=16, description="harvest transactions in one round, where so many pay"
+    )
 
     sweep_amount_usdc: int = Field(
         default=10_000_000, ge=1, le=USDC_MAX, description="settled amount that is swept at once"
@@ -168,6 +175,22 @@ class KeeperSettings(ProcessSettings):
     )
     payout_max_age_s: int = Field(
         default=30, ge=0, description="how long a payout waits for others to share its batch"
+    )
+
+    payment_confirmations: int = Field(
+        default=1, ge=0, le=10_000, description="blocks on top before a buyer's payment is settled"
+    )
+    payment_gas: int = Field(
+        default=200_000, ge=60_000, le=5_000_000, description="gas allowed to one payment"
+    )
+    payment_items_max: int = Field(
+        default=40, ge=1, le=64, description="payments in one transaction"
+    )
+    payment_landing_s: int = Field(
+        default=15, ge=0, description="a payment must be valid for longer to be sent, seconds"
+    )
+    payment_alarm_age_s: int = Field(
+        default=120, ge=1, description="oldest payment that waits to be settled before an alarm"
     )
 
     metrics_port: int = Field(
@@ -231,6 +254,9 @@ class KeeperSettings(ProcessSettings):
             raise ValueError("keyfile and keyfile_password go together")
         if self.give_up_blocks < self.confirmations:
             raise ValueError("confirmations <= give_up_blocks")
+        harvest_gas = MULTICALL_BASE_GAS + self.harvest_gas * self.harvest_items_max
+        if harvest_gas > TRANSACTION_GAS_MAX:
+            raise ValueError(f"harvest_gas * harvest_items_max <= {TRANSACTION_GAS_MAX:,}")
         if not self.tip_wei <= self.tip_wei_max <= self.fee_wei_max:
             raise ValueError("tip_wei <= tip_wei_max <= fee_wei_max")
         return self
@@ -266,8 +292,11 @@ class KeeperSettings(ProcessSettings):
             sweep_max_age_s=self.sweep_max_age_s,
             payout_amount_usdc=self.payout_amount_usdc,
             payout_max_age_s=self.payout_max_age_s,
+            payment_landing_s=self.payment_landing_s,
+            payment_items_max=self.payment_items_max,
             items_max=ITEMS_MAX,
             harvest_items_max=self.harvest_items_max,
+            harvest_transactions_max=self.harvest_transactions_max,
         )
 
     def send_rules(self) -> SendRules:
@@ -291,6 +320,7 @@ class KeeperSettings(ProcessSettings):
             fee_wei_max=self.fee_wei_max,
             max_staleness_s=self.max_staleness_s,
             settle_age_s_max=self.settle_alarm_age_s,
+            payment_age_s_max=self.payment_alarm_age_s,
         )
 
     def read_rules(self) -> ReadRules:
@@ -300,4 +330,5 @@ class KeeperSettings(ProcessSettings):
             harvest_gas=self.harvest_gas,
             ether_price_usdc=self.ether_price_usdc,
             fees=self.send_rules().fees,
+            payment_gas=self.payment_gas,
         )

@@ -11,14 +11,25 @@ from contracts.bindings import Contracts
 from contracts.errors import Reverted
 from keeper.calls import build_harvest, read_harvest
 from keeper.errors import MirrorStale
-from keeper.facts import HarvestQuote, Kind, PayoutFacts, PositionFacts, Rules, Snapshot
+from keeper.facts import (
+    HarvestQuote,
+    Kind,
+    PaymentFacts,
+    PayoutFacts,
+    PositionFacts,
+    Rules,
+    Snapshot,
+)
 from keeper.fees import FeeRules, gas_cost_usdc
 from keeper.node import Node
+from keeper.payment_trial import PaymentTrial, load_payments_to_try
+from keeper.planning import PAYMENT_GAS
 from keeper.rows import load_in_flight, load_owed_since, load_positions
 from ledger.engine import read
 from ledger.harvests import DueHarvest, load_due_harvests
 from ledger.mirror import MirrorState, load_mirror
-from ledger.payouts import PayoutSource, load_payable
+from ledger.payment_records import PaymentRecord
+from ledger.payouts import load_payable
 
 log = structlog.get_logger("keeper")
 
@@ -34,6 +45,7 @@ class ReadRules:
     harvest_gas: int
     ether_price_usdc: int
     fees: FeeRules
+    payment_gas: int = PAYMENT_GAS
 
 
 class SnapshotReader:
@@ -48,7 +60,6 @@ class SnapshotReader:
         read_rules: ReadRules,
         *,
         sender: str,
-        payouts: PayoutSource | None = None,
     ) -> None:
         self._engine = engine
         self._node = node
@@ -56,7 +67,7 @@ class SnapshotReader:
         self._rules = rules
         self._read_rules = read_rules
         self._sender = sender
-        self._payouts = payouts
+        self._trial = PaymentTrial(node, contracts, gas_each=read_rules.payment_gas, sender=sender)
 
     def check_mirror(self, *, now_s: int) -> MirrorState:
         """Return how far the mirror is. Raises ``MirrorStale`` where it must not be acted on."""
@@ -75,10 +86,16 @@ class SnapshotReader:
             raise MirrorStale(f"our node does not know the mirror's block {mirror.block_number}")
         return mirror
 
-    def read(self, *, now_s: int, kinds: Collection[Kind] = frozenset(Kind)) -> Snapshot:
+    def read(
+        self,
+        *,
+        now_s: int,
+        kinds: Collection[Kind] = frozenset(Kind),
+        resting: frozenset[tuple[Kind, int | str]] = frozenset(),
+    ) -> Snapshot:
         """Return the world at the mirrored block, as far as ``kinds`` need it.
 
-        Raises ``MirrorStale``.
+        ``resting`` is what to leave alone. Raises ``MirrorStale``.
         """
         with read(self._engine) as connection:
             at = load_mirror(connection)
@@ -88,7 +105,7 @@ class SnapshotReader:
             in_flight, kinds_in_flight = load_in_flight(connection, mirrored_block=mirrored_block)
             # Due by the chain's own clock: before that, a look would only start a rest.
             mirrored_at_s = 0 if at is None else at.block_timestamp_s
-            harvests_max = self._rules.harvest_items_max if Kind.HARVEST in kinds else 0
+            harvests_max = self._rules.harvests_max if Kind.HARVEST in kinds else 0
             harvesting = sum(kind is Kind.HARVEST for kind, _ in in_flight)
             due = load_due_harvests(
                 connection, now_s=mirrored_at_s, limit=harvests_max and harvests_max + harvesting
@@ -101,7 +118,14 @@ class SnapshotReader:
                 )
             payouts: tuple[PayoutFacts, ...] = ()
             if Kind.PAYOUT in kinds:
-                payouts = self._load_payouts(connection, now_s=chain_now_s)
+                # Those that rest must not take the place of the ones behind them.
+                left_alone = sum(kind is Kind.PAYOUT for kind, _ in resting)
+                limit = self._rules.items_max + left_alone
+                payouts = _load_payouts(connection, now_s=chain_now_s, limit=limit)
+            payments: tuple[PaymentRecord, ...] = ()
+            if Kind.X402 in kinds and Kind.X402 not in kinds_in_flight:
+                limit = 2 * self._rules.payment_items_max
+                payments = load_payments_to_try(connection, now_s=now_s, limit=limit)
         mirror = self._checked(at, now_s=now_s)
         snapshot = Snapshot(
             block_number=mirror.block_number,
@@ -110,20 +134,19 @@ class SnapshotReader:
             mirrored_at_s=mirrored_at_s,
             positions=positions,
             payouts=payouts,
+            payments=self._try_payments(payments, mirror),
             owed_since_s=owed_since_s,
             in_flight=in_flight,
             kinds_in_flight=kinds_in_flight,
+            resting=resting,
         )
         waiting = [found for found in due if (Kind.HARVEST, found.token_id) not in in_flight]
         return self._read_chain(snapshot, waiting[:harvests_max])
 
-    def _load_payouts(self, connection: Connection, *, now_s: int) -> tuple[PayoutFacts, ...]:
-        if self._payouts is None:
-            return ()
-        found = load_payable(connection, self._payouts, now_s=now_s, limit=self._rules.items_max)
-        return tuple(
-            PayoutFacts(p.payout_id, p.payee, p.amount_usdc, p.payable_at_s) for p in found
-        )
+    def _try_payments(
+        self, payments: Sequence[PaymentRecord], mirror: MirrorState
+    ) -> tuple[PaymentFacts, ...]:
+        return tuple(self._trial.run(payments, block_hash=mirror.block_hash))
 
     def _read_chain(self, snapshot: Snapshot, due: Sequence[DueHarvest]) -> Snapshot:
         """Add what only calls at the snapshot's block can tell."""
@@ -152,11 +175,16 @@ class SnapshotReader:
     def _try_harvests(self, token_ids: Sequence[int], snapshot: Snapshot) -> list[int | None]:
         """Return what each harvest would credit, None where it would fail.
 
-        All at once first, as they will be sent. Those that fail there are tried by themselves, each
-        with its own gas: a vault that burns all it gets spoils no other quote.
+        As many at once first as will be sent together. Those that fail there are tried by
+        themselves, each with its own gas: a vault that burns all it gets spoils no other quote.
         """
-        if not token_ids:
-            return []
+        credits_usdc: list[int | None] = []
+        for start in range(0, len(token_ids), self._rules.harvest_items_max):
+            chunk = token_ids[start : start + self._rules.harvest_items_max]
+            credits_usdc += self._try_together(chunk, snapshot)
+        return credits_usdc
+
+    def _try_together(self, token_ids: Sequence[int], snapshot: Snapshot) -> list[int | None]:
         call = build_harvest(self._contracts, token_ids, gas_each=self._read_rules.harvest_gas)
         request = {
             "from": self._sender,
@@ -196,6 +224,11 @@ class SnapshotReader:
         payouts = self._contracts.payouts
         call = {"to": payouts.address, "data": payouts.encode_abi("available", args=[])}
         return int.from_bytes(self._node.call(call, block=block_hash))
+
+
+def _load_payouts(connection: Connection, *, now_s: int, limit: int) -> tuple[PayoutFacts, ...]:
+    found = load_payable(connection, now_s=now_s, limit=limit)
+    return tuple(PayoutFacts(p.payout_id, p.payee, p.amount_usdc, p.payable_at_s) for p in found)
 
 
 def _quote(due: DueHarvest, credited_usdc: int) -> HarvestQuote:

@@ -34,7 +34,7 @@ from keeper.node import Node, Receipt
 from keeper.signer import Signer
 from ledger import intents
 from ledger.engine import read, write
-from ledger.intents import Inclusion, IntentRecord
+from ledger.intents import Inclusion, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -42,9 +42,9 @@ REVERTED_ON_CHAIN: Final = "reverted on chain"
 CANCELLED: Final = "cancelled"
 ON_CHAIN: Final = "its effect is on chain"
 TRANSFER_GAS: Final = 21_000
+"""What a transaction that only uses up a nonce costs."""
 PAYOUT_GIVE_UP_BLOCKS: Final = 256
 """As deep as the indexer's default window: past it the mirror stops, and the keeper with it."""
-"""What a transaction that only uses up a nonce costs."""
 
 
 class Endings(Protocol):
@@ -58,6 +58,9 @@ class Endings(Protocol):
 
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
         """Tell whether the intent's effect is on the chain at a block, whoever brought it there."""
+
+    def is_disarmed(self, intent: IntentRecord, *, block_number: int) -> bool:
+        """Tell whether a transaction of another key does no harm any more, whenever it lands."""
 
     def is_spoiled(self, connection: Connection, intent: IntentRecord) -> bool:
         """Tell whether an intent must not land any more, because its effect came another way."""
@@ -140,10 +143,18 @@ class Transactor:
     def execute(self, intent: IntentRecord) -> IntentRecord:
         """Carry out an intent for which nothing is signed yet, up to its receipt.
 
-        Raises ``ActionFailed`` where it would revert, ``OutcomeUnknown`` where no block holds it in
-        time, ``GasPriceOverBound``, and what the node raises; the intent says how far it got. What
-        reverts in its block is returned, with its ``error``; so is an intent that would revert but
-        must not be given up yet, unsigned.
+        Raises what ``launch`` raises, and ``OutcomeUnknown`` where no block holds it in time. What
+        reverts in its block is returned, with its ``error``.
+        """
+        launched = self.launch(intent)
+        return self.wait(launched) if launched.state is IntentState.SENT else launched
+
+    def launch(self, intent: IntentRecord) -> IntentRecord:
+        """Sign and send an intent for which nothing is signed yet; do not wait for its block.
+
+        Raises ``ActionFailed`` where it would revert, ``GasPriceOverBound``, and what the node
+        raises; the intent says how far it got. One that would revert but must not be given up yet
+        is returned as it was, unsigned.
         """
         gas = self._simulate(intent)
         if gas is None:
@@ -160,7 +171,7 @@ class Transactor:
         stored = self._means.load(intent.intent_id)
         self.send(stored, gas=gas, max_fee_wei=fees.max_fee_wei)
         self._means.checkpoint("sent")
-        return self.wait(stored)
+        return stored
 
     def _simulate(self, intent: IntentRecord) -> int | None:
         """Try the call on the next block; return the gas to allow it, None to leave it for now."""
@@ -212,7 +223,7 @@ class Transactor:
 
     def _call_of(self, intent: IntentRecord) -> dict[str, str]:
         call = {
-            "from": self._means.signer.address,
+            "from": self._means.signer.address if intent.sender is None else intent.sender,
             "to": str(intent.payload["to"]),
             "data": str(intent.payload["data"]),
         }

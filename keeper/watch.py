@@ -14,6 +14,7 @@ from keeper.node import Node
 from ledger.debts import load_debts, load_posted
 from ledger.engine import read
 from ledger.mirror import load_mirror
+from ledger.settlements import load_waiting_payments
 
 log = structlog.get_logger("keeper")
 
@@ -82,6 +83,7 @@ class Watch:
             mirror = load_mirror(connection)
             posted = load_posted(connection)
             debts = load_debts(connection, now_s=now_s)
+            waiting = load_waiting_payments(connection)
         balance_wei = fee_wei = None
         try:
             balance_wei = self._node.fetch_balance_wei(self._address)
@@ -97,4 +99,6 @@ class Watch:
             stopped_kinds=self._stopped_kinds(),
             balance_wei=balance_wei,
             fee_wei=fee_wei,
+            oldest_payment_s=None if waiting.since_s is None else max(0, now_s - waiting.since_s),
+            payments_usdc=waiting.value_usdc,
         )

@@ -16,13 +16,13 @@ from contracts.node_errors import Failure
 from contracts.pool import ChainPool
 from contracts.reader import check_chain, mask_url
 from contracts.transport import HttpTransport
-from keeper.backoff import Backoff
-from keeper.breaker import Breaker
 from keeper.errors import KeyMissing, KeyUnreadable
 from keeper.jobs import Keeper
 from keeper.kms import open_kms
+from keeper.memory import Memory
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
+from keeper.payments import PaymentFollower
 from keeper.planning import BatchEndings, Planner
 from keeper.probe import Probe
 from keeper.rehearsal import Rehearsal
@@ -32,7 +32,6 @@ from keeper.snapshot import SnapshotReader
 from keeper.transactor import Means, no_checkpoint, no_fence
 from keeper.watch import Watch
 from ledger.engine import open_engine, write
-from ledger.payouts import MarketPayouts
 from ledger.schema import bind_deployment, migrate
 
 log = structlog.get_logger("keeper")
@@ -124,12 +123,25 @@ def build_keeper(
     return Keeper(
         means,
         build_reader(settings, house, sender=signer.address),
-        Planner(house.contracts, harvest_gas=settings.harvest_gas),
+        Planner(
+            house.contracts, harvest_gas=settings.harvest_gas, payment_gas=settings.payment_gas
+        ),
         Probe(house.node, house.contracts, sender=signer.address),
         settings.rules(),
-        Backoff(rest_s=settings.failures_rest_s),
-        Breaker(failures_max=settings.failures_max, rest_s=settings.failures_rest_s),
+        build_memory(settings, house),
+        PaymentFollower(
+            house.engine,
+            house.node,
+            house.contracts,
+            confirmations=settings.payment_confirmations,
+            final_blocks=settings.give_up_blocks,
+        ),
     )
+
+
+def build_memory(settings: KeeperSettings, house: House) -> Memory:
+    """Put together what remembers failures."""
+    return Memory(house.engine, failures_max=settings.failures_max, rest_s=settings.failures_rest_s)
 
 
 def build_watch(
@@ -164,8 +176,11 @@ def build_rehearsal(settings: KeeperSettings, house: House) -> Rehearsal:
         house.engine,
         house.node,
         build_reader(settings, house, sender=sender or NOBODY),
-        Planner(house.contracts, harvest_gas=settings.harvest_gas),
+        Planner(
+            house.contracts, harvest_gas=settings.harvest_gas, payment_gas=settings.payment_gas
+        ),
         settings.rules(),
+        build_memory(settings, house),
         tip_wei=settings.tip_wei,
         sender=sender,
     )
@@ -180,5 +195,4 @@ def build_reader(settings: KeeperSettings, house: House, *, sender: str) -> Snap
         settings.rules(),
         settings.read_rules(),
         sender=sender,
-        payouts=MarketPayouts(),
     )

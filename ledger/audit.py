@@ -9,8 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from ledger.intents import OPEN
 from ledger.keys import load_child_mismatches
-from ledger.market import find_market_mismatches
+from ledger.market_audit import find_market_mismatches
 from ledger.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
+from ledger.payouts import find_payout_mismatches
 from ledger.tables import Batch, BatchItem, BatchStray, Intent, Position, Usage, table_of
 
 _batch = table_of(Batch)
@@ -138,10 +139,10 @@ def _find_l4(connection: Connection) -> list[Violation]:
 
 
 def _find_l7(connection: Connection) -> list[Violation]:
-    """L7: what buyers of the market paid = sellers' earnings + fees + margin, to the unit."""
-    return [
-        Violation("L7", subject, detail) for subject, detail in find_market_mismatches(connection)
-    ]
+    """L7: what buyers of the market paid = sellers' earnings + fees + margin, to the unit; and
+    sellers are paid what they earned, once, as the chain says."""
+    mismatches = [*find_market_mismatches(connection), *find_payout_mismatches(connection)]
+    return [Violation("L7", subject, detail) for subject, detail in mismatches]
 
 
 def _find_l8(connection: Connection) -> list[Violation]:

@@ -10,7 +10,9 @@
     │   ├── ReserveRefused         a reservation does not fit; carries the facts that say why
     │   ├── RequestIdConflict      one request id with two different contents
     │   ├── UsageResolved          the usage already left the state that the call expects
-    │   └── UnknownUsage           no usage row has this request id
+    │   ├── UnknownUsage           no usage row has this request id
+    │   ├── TooMany                the owner has as many keys or offers as are allowed
+    │   └── IdempotencyConflict    one idempotency key with two different contents
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
         └── SchemaUnknown          the database has a schema that this version does not know
@@ -120,3 +122,11 @@ class ReserveRefused(Rejected):
         self.reason = reason
         self.facts = facts
         self.limit = limit
+
+
+class TooMany(Rejected):
+    """The owner has as many keys or offers as are allowed."""
+
+
+class IdempotencyConflict(Rejected):
+    """The idempotency key stands for a request with another content."""

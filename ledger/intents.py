@@ -28,12 +28,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from contracts.errors import Fatal, Retryable
 from ledger.metering import insert_or_ignore
-from ledger.tables import Batch, Demand, Intent, PayoutBatch, table_of
+from ledger.tables import (
+    BATCH_OPEN,
+    INTENT_OPEN,
+    PAYOUT_BATCH_OPEN,
+    Batch,
+    Demand,
+    Intent,
+    PayoutBatch,
+    table_of,
+)
 
 _batch = table_of(Batch)
 _demand = table_of(Demand)
@@ -188,7 +197,7 @@ def load_open_intents(connection: Connection) -> list[IntentRecord]:
     """Return the intents whose outcome is not final: those with a nonce first, in its order."""
     rows = connection.execute(
         select(_intent)
-        .where(_intent.c.state.in_([state.value for state in OPEN]))
+        .where(text(INTENT_OPEN))
         .order_by(
             _intent.c.nonce.is_(None), _intent.c.nonce, _intent.c.created_at_s, _intent.c.intent_id
         )
@@ -410,15 +419,15 @@ def load_stranded(connection: Connection) -> list[IntentRecord]:
     """
     closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
     found: list[IntentRecord] = []
-    for prefix, table, open_states in (
-        ("settle:", _batch, ("planned",)),
-        ("payout:", _payout_batch, ("planned", "sent")),
+    for prefix, table, is_open in (
+        ("settle:", _batch, BATCH_OPEN),
+        ("payout:", _payout_batch, PAYOUT_BATCH_OPEN),
     ):
         rows = connection.execute(
             select(_intent)
             .join(table, _intent.c.intent_id == prefix + table.c.batch_id)
             .where(
-                table.c.state.in_(open_states),
+                text(is_open),
                 _intent.c.state.in_([state.value for state in closed]),
             )
             .order_by(_intent.c.intent_id)

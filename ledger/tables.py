@@ -28,7 +28,16 @@ CASE
     WHEN harvest_look_at_s > (last_harvest_at_s + harvest_interval_s) THEN harvest_look_at_s
     ELSE last_harvest_at_s + harvest_interval_s
 END)"""
+BATCH_OPEN = "batch.state = 'planned'"
+PAYOUT_BATCH_OPEN = "payout_batch.state IN ('planned', 'sent')"
+INTENT_OPEN = "intent.state IN ('planned', 'simulated', 'sent', 'mined')"
+"""What is looked for in every round, among what is over: written in queries as their indexes have
+it, or SQLite would not use them."""
 _NONCE_TAKEN = "state IN ('planned', 'simulated', 'sent', 'mined', 'confirmed')"
+
+
+def _unqualified(predicate: str) -> str:
+    return predicate.partition(".")[2]
 
 
 class Deployment(SQLModel, table=True):
@@ -257,7 +266,12 @@ class Batch(SQLModel, table=True):
     __tablename__ = "batch"
     __table_args__ = (
         CheckConstraint("state IN ('planned','settled','abandoned')", name="state_known"),
-        Index("batch_state", "state"),
+        Index(
+            "batch_open",
+            "batch_id",
+            sqlite_where=text(_unqualified(BATCH_OPEN)),
+            postgresql_where=text(_unqualified(BATCH_OPEN)),
+        ),
     )
 
     batch_id: str = Field(primary_key=True)
@@ -301,7 +315,12 @@ class Intent(SQLModel, table=True):
 
     __tablename__ = "intent"
     __table_args__ = (
-        Index("intent_open", "state"),
+        Index(
+            "intent_open",
+            "intent_id",
+            sqlite_where=text(_unqualified(INTENT_OPEN)),
+            postgresql_where=text(_unqualified(INTENT_OPEN)),
+        ),
         Index("intent_nonce", "sender", "nonce"),
         # A signed transaction has its nonce to itself, whoever signs at the same time.
         Index(
@@ -341,7 +360,13 @@ class PayoutBatch(SQLModel, table=True):
     __tablename__ = "payout_batch"
     __table_args__ = (
         CheckConstraint("state IN ('planned','sent','paid','abandoned')", name="state_known"),
-        Index("payout_batch_state", "state"),
+        Index(
+            "payout_batch_open",
+            "batch_id",
+            sqlite_where=text(_unqualified(PAYOUT_BATCH_OPEN)),
+            postgresql_where=text(_unqualified(PAYOUT_BATCH_OPEN)),
+        ),
+        Index("payout_batch_paid", "paid_block"),
     )
 
     batch_id: str = Field(primary_key=True)
@@ -376,6 +401,20 @@ class PayoutItem(SQLModel, table=True):
     payee: str
     amount_usdc: int = Field(sa_type=BigInteger)
     state: str
+
+
+class KeeperRest(SQLModel, table=True):
+    """What failed, and how long it is left alone. Keeper. Forgotten with the next success."""
+
+    __tablename__ = "keeper_rest"
+    __table_args__ = (CheckConstraint("failures > 0", name="failed"),)
+
+    kind: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    """A token or payout id; empty for the whole kind."""
+    failures: int
+    """How often in a row."""
+    until_s: int = Field(sa_type=BigInteger)
 
 
 class ApiKey(SQLModel, table=True):
@@ -570,6 +609,8 @@ class MarketOffer(SQLModel, table=True):
     cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
     quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)
     rate_limit_rpm: int | None = None
+    unit: str | None = None
+    """What media are priced by; the input price is then for a million of it. None for tokens."""
     payout_address: str
     status: str
     version: int = Field(sa_type=BigInteger)
@@ -641,6 +682,8 @@ class MarketSale(SQLModel, table=True):
     state: str
     input_usdc_per_mtok: int = Field(sa_type=BigInteger)
     output_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    unit: str | None = None
+    """As its offer's: what ``prompt_tokens`` counts, None for tokens."""
     fee_bps: int
     ceiling_usdc: int = Field(sa_type=BigInteger)
     prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
@@ -664,14 +707,190 @@ class MarketSale(SQLModel, table=True):
 class MarketPayout(SQLModel, table=True):
     """What is to be paid to one address: the earnings of the sales that name it. Market.
 
-    Written once; how far the payment has come, the keeper's own rows say.
+    Written once, but for ``batch_id``; how far the payment has come, the keeper's own rows say.
     """
 
     __tablename__ = "market_payout"
-    __table_args__ = (CheckConstraint("amount_usdc > 0", name="amount_positive"),)
+    __table_args__ = (
+        CheckConstraint("amount_usdc > 0", name="amount_positive"),
+        # What waits, however much was paid before.
+        Index(
+            "market_payout_waits",
+            "planned_at_s",
+            "payout_id",
+            sqlite_where=text("batch_id IS NULL"),
+            postgresql_where=text("batch_id IS NULL"),
+        ),
+    )
 
     payout_id: str = Field(primary_key=True)
     seller: str = Field(index=True)
     payee: str
     amount_usdc: int = Field(sa_type=BigInteger)
     planned_at_s: int = Field(sa_type=BigInteger)
+    batch_id: str | None = None
+    """The batch that pays it, None while it waits for one. Keeper."""
+
+
+class MarketPayment(SQLModel, table=True):
+    """A transfer that a payer has signed (EIP-3009), and what became of it. Market and keeper.
+
+    States: see ``ledger.payments``. What it brings is credit of ``account_id``.
+    """
+
+    __tablename__ = "market_payment"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('verified','sent','settled','failed','expired')", name="state_known"
+        ),
+        CheckConstraint("purpose IN ('request','topup')", name="purpose_known"),
+        CheckConstraint("value_usdc > 0", name="value_positive"),
+        CheckConstraint("credited_usdc BETWEEN 0 AND value_usdc", name="credit_fits"),
+        UniqueConstraint("payer", "nonce", name="market_payment_once"),
+        Index("market_payment_account", "account_id", "payment_id"),
+        Index(
+            "market_payment_open",
+            "look_at_s",
+            sqlite_where=text("state IN ('verified','sent')"),
+            postgresql_where=text("state IN ('verified','sent')"),
+        ),
+        Index(
+            "market_payment_young",
+            "settled_block",
+            sqlite_where=text("state = 'settled' AND is_final = false"),
+            postgresql_where=text("state = 'settled' AND is_final = false"),
+        ),
+    )
+
+    payment_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    payer: str
+    payee: str
+    value_usdc: int = Field(sa_type=BigInteger)
+    valid_after_s: int = Field(sa_type=BigInteger)
+    valid_before_s: int = Field(sa_type=BigInteger)
+    nonce: str
+    """32 bytes, 0x hex, lower case; of the payer's choice. USDC takes it once."""
+    signature: str = Field(sa_type=Text)
+    purpose: str
+    request_digest: str
+    """Of what it was made for: the same authorization does not pay for anything else."""
+    state: str
+    error: str | None = Field(default=None, sa_type=Text)
+    """Why it would not go through when it was last tried, or why it ended."""
+    failures: int = 0
+    look_at_s: int = Field(sa_type=BigInteger)
+    """When the keeper looks at it again."""
+    from_block: int = Field(sa_type=BigInteger)
+    """It was not used before this block."""
+    intent_id: str | None = None
+    """The keeper's newest transaction that carries it."""
+    tx_hash: str | None = None
+    settled_block: int | None = Field(default=None, sa_type=BigInteger)
+    settled_block_hash: str | None = None
+    is_final: bool = False
+    """Its block is deeper than any reorg that is followed."""
+    credited_usdc: int = Field(default=0, sa_type=BigInteger)
+    """How much of it is credit of the account, spent or not."""
+    request_id: str | None = None
+    """The request that it is being used for, or was."""
+    claimed_until_s: int | None = Field(default=None, sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+    updated_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketJob(SQLModel, table=True):
+    """A job that a seller works on after its submission was answered, and its one sale. Market."""
+
+    __tablename__ = "market_job"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('submitting','queued','in_progress',"
+            "'completed','failed','cancelled','expired')",
+            name="state_known",
+        ),
+        UniqueConstraint(
+            "account_id", "endpoint", "scope", "idempotency_key", name="market_job_once"
+        ),
+        Index(
+            "market_job_due",
+            "next_poll_at_s",
+            sqlite_where=text("state IN ('submitting','queued','in_progress')"),
+            postgresql_where=text("state IN ('submitting','queued','in_progress')"),
+        ),
+    )
+
+    job_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    endpoint: str
+    scope: str
+    """The path's min segment, empty without one: the same idempotency key is another below it."""
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    model: str
+    sale_id: str
+    """The attempt that it is served by; its reservation stands until the deadline."""
+    offer_id: str
+    upstream_id: str | None = Field(default=None, sa_type=Text)
+    state: str
+    error_code: str | None = None
+    result: str | None = Field(default=None, sa_type=Text)
+    """JSON of what was delivered."""
+    quantity: int = Field(sa_type=BigInteger)
+    """The most that it can come to, in its unit's base."""
+    flat_fee_usdc: int = Field(default=0, sa_type=BigInteger)
+    """What the buyer pays beside the price, as its reservation has it."""
+    polls_failed: int = 0
+    """In a row."""
+    created_at_s: int = Field(sa_type=BigInteger)
+    deadline_s: int = Field(sa_type=BigInteger)
+    next_poll_at_s: int = Field(sa_type=BigInteger)
+    """While it is submitted: when its process is taken for dead."""
+    resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class MarketArtifact(SQLModel, table=True):
+    """Where a seller keeps what it made. Its id is the right to fetch it. Market."""
+
+    __tablename__ = "market_artifact"
+
+    artifact_id: str = Field(primary_key=True)
+    sale_id: str
+    offer_id: str
+    url: str = Field(sa_type=Text)
+    expires_at_s: int = Field(index=True, sa_type=BigInteger)
+
+
+class MarketProvider(SQLModel, table=True):
+    """A provider of a buyer's own, asked before the market or after it. Market."""
+
+    __tablename__ = "market_provider"
+    __table_args__ = (
+        CheckConstraint("position IN ('priority','fallback')", name="position_known"),
+        CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
+        Index("market_provider_account", "account_id"),
+        Index("market_provider_changed", "changed_at_s"),
+    )
+
+    provider_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    label: str
+    base_url: str = Field(sa_type=Text)
+    models: str = Field(sa_type=Text)
+    """JSON: the buyer's name of a model to the provider's."""
+    position: str
+    status: str
+    version: int = Field(sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+    changed_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketProviderKey(SQLModel, table=True):
+    """The key of a buyer's provider, sealed. Gone when the provider is deleted. Market."""
+
+    __tablename__ = "market_provider_key"
+
+    provider_id: str = Field(primary_key=True, foreign_key="market_provider.provider_id")
+    ciphertext: bytes
+    wrapped_key: bytes
+    kms_key_id: str = Field(index=True)

@@ -1,27 +1,26 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
+from web3 import Web3
 
 from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
-from contracts.errors import Retryable
 from contracts.reader import ChainReader
 from contracts.signatures import SignatureChecker
-from contracts.units import SECONDS_PER_DAY
 from ledger.errors import LedgerUnavailable
-from ledger.market import plan_payouts, replace_sealed_key
 from ledger.writer import GroupWriter
+from market.artifacts import Artifacts
 from market.authentication import Authenticator
+from market.background import gather_earnings, repeat, rewrap_all
 from market.book import Book
 from market.database import Database
 from market.dialing import Dialer, Resolve, resolve_by_system
@@ -33,24 +32,26 @@ from market.errors import (
     ledger_unavailable,
 )
 from market.front import ClientGone, Front
-from market.ids import new_id
+from market.job_following import JobFollower
+from market.jobs import Jobs
+from market.media_serving import MediaServing
+from market.metrics import Metrics
+from market.own_routes import OwnRoutes
+from market.payment_chain import PaymentChain
+from market.payments import Paywall
 from market.prices import load_references
 from market.provider import Provider
 from market.routes import router
-from market.sealing import Kms, SealBroken, Sealer
+from market.sealing import Kms, Sealer
 from market.services import Services
 from market.serving import Serving
 from market.settings import MarketSettings
-from market.store import load_stale_keys
+from market.settlement_watch import SettlementWatch
 
 log = structlog.get_logger("market")
 
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
-
-REWRAP_BATCH: Final = 100
-DAILY_PAYOUT_S: Final = 2 * 3_600
-"""Seconds after a UTC midnight at which the day before is paid to those who are paid daily."""
 
 DESCRIPTION: Final = """
 A market of AI inference: each request is served by the cheapest seller who is allowed, healthy and
@@ -86,7 +87,19 @@ def create_app(
             fee_bps=settings.fee_bps,
             concurrency_max=settings.seller_concurrency_max,
         )
+        metrics = Metrics()
         secret = settings.secret.get_secret_value().encode()
+        own_routes = OwnRoutes(database, sealer, metrics)
+        serving = Serving(database, book, provider, metrics, own_routes, settings.serving_rules())
+        artifacts = Artifacts(
+            database,
+            book,
+            provider,
+            public_url=settings.public_url,
+            lifetime_s=settings.artifact_lifetime_s,
+        )
+        job_rules = settings.job_rules()
+        follower = JobFollower(database, book, provider, artifacts, job_rules)
         services = Services(
             authenticator=Authenticator(
                 database,
@@ -99,22 +112,41 @@ def create_app(
             book=book,
             database=database,
             dialer=dialer,
+            metrics=metrics,
+            media=MediaServing(serving, book, provider, artifacts),
+            artifacts=artifacts,
+            jobs=Jobs(
+                database,
+                provider,
+                serving,
+                artifacts,
+                follower,
+                job_rules,
+                secret=secret,
+                public_url=settings.public_url,
+            ),
+            job_follower=follower,
             provider=provider,
             sealer=sealer,
-            serving=Serving(database, book, provider, settings.serving_rules()),
+            serving=serving,
+            paywall=open_paywall(settings, deployment, web3, database, book, serving),
             secret=secret,
             allow_loopback=settings.allow_loopback,
             body_bytes_max=settings.body_bytes_max,
             body_timeout_s=settings.body_timeout_s,
+            upload_bytes_max=settings.upload_bytes_max,
         )
         app.state.services = services
         await book.refresh()
+        await own_routes.refresh()
         loops = [
-            asyncio.create_task(_repeat(book.refresh, settings.refresh_interval_s)),
-            asyncio.create_task(_repeat(services.serving.sweep, settings.sweep_interval_s)),
-            asyncio.create_task(_rewrap_all(database, sealer)),
+            asyncio.create_task(repeat(own_routes.refresh, settings.refresh_interval_s)),
+            asyncio.create_task(repeat(follower.follow, settings.job_look_interval_s)),
+            asyncio.create_task(repeat(book.refresh, settings.refresh_interval_s)),
+            asyncio.create_task(repeat(services.serving.sweep, settings.sweep_interval_s)),
+            asyncio.create_task(rewrap_all(database, sealer)),
             asyncio.create_task(
-                _repeat(
+                repeat(
                     lambda: gather_earnings(database, settings.payout_minimum_usdc),
                     settings.payout_interval_s,
                 )
@@ -137,61 +169,26 @@ def create_app(
     return Front(app)
 
 
-async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
-    """Plan payouts of what is due now; return their ids.
-
-    Sellers who are paid at once are paid what they earned so far, those who are paid daily what
-    they earned until the last 02:00 UTC.
-    """
-    now_s = int(time.time())
-    last_close_s = (now_s - DAILY_PAYOUT_S) // SECONDS_PER_DAY * SECONDS_PER_DAY + DAILY_PAYOUT_S
-    planned: list[str] = []
-    for policy, until_s in (("at_once", now_s), ("daily", last_close_s - 1)):
-        planned += await database.write(
-            lambda connection, policy=policy, until_s=until_s: plan_payouts(  # type: ignore[misc]
-                connection,
-                policies=[policy],
-                until_s=until_s,
-                now_s=now_s,
-                make_id=new_id,
-                minimum_usdc=minimum_usdc,
-            )
-        )
-    if planned:
-        log.info("payouts_planned", payouts=len(planned))
-    return planned
-
-
-async def _rewrap_all(database: Database, sealer: Sealer) -> None:
-    """Wrap anew what an older KMS key has wrapped, so that the old one can be taken away."""
-    try:
-        while stale := await database.read(
-            lambda connection: load_stale_keys(
-                connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH
-            )
-        ):
-            changed = 0
-            for offer_id, sealed in stale:
-                fresh = await asyncio.to_thread(sealer.rewrap, sealed, offer_id=offer_id)
-                changed += await database.write(
-                    lambda connection, o=offer_id, b=sealed, a=fresh: replace_sealed_key(  # type: ignore[misc]
-                        connection, offer_id=o, before=b, after=a
-                    )
-                )
-            log.info("keys_rewrapped", keys=changed, kms_key=sealer.key_id)
-    except (Retryable, SealBroken) as error:
-        log.error("keys_not_rewrapped", error=str(error))
-
-
-async def _repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await step()
-        except Retryable as error:
-            log.warning("background_step_failed", error=str(error))
-        except Exception:
-            log.exception("background_step_failed")
+def open_paywall(
+    settings: MarketSettings,
+    deployment: Deployment,
+    web3: Web3,
+    database: Database,
+    book: Book,
+    serving: Serving,
+) -> Paywall | None:
+    """Put together what takes payments; None where that is switched off."""
+    if not settings.x402:
+        return None
+    chain = PaymentChain(
+        web3,
+        chain_id=deployment.chain_id,
+        usdc=deployment.usdc,
+        multicall3=deployment.multicall3,
+    )
+    rules = settings.payment_rules(payouts=deployment.payouts)
+    watch = SettlementWatch(database)
+    return Paywall(database, book, serving.attempts, chain, watch, rules)
 
 
 def _handle_exceptions(app: FastAPI) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from contracts.errors import Retryable
 from contracts.signatures import SignatureChecker, parse_signature
 from contracts.siwe import SiweInvalid, SiweMessage, build_siwe, parse_siwe
-from ledger.market import KEYS_MAX, NewKey, TooMany, save_account, save_key, save_seller, use_nonce
+from ledger.errors import TooMany
+from ledger.market_keys import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce
 from market.database import Database
 from market.errors import (
     RequestRejected,

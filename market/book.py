@@ -9,22 +9,23 @@ import asyncio
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from contracts.units import utc_day
-from ledger.market import Used
+from ledger.sale_records import Used
 from market.database import Database
-from market.health import WELL, Cause, Health, begin, fail, give_up
+from market.health import WELL, Cause, Health, Standing, begin, fail, give_up
 from market.prices import References
 from market.pricing import Price, scale_price
 from market.provider import Access
 from market.routing import Offer, OfferState, Shelf
 from market.sealing import SealBroken, Sealer
 from market.store import StoredOffer, load_offers, load_sealed_key
+from market.units import Base, get_base
 
 log = structlog.get_logger("market")
 
@@ -74,24 +75,41 @@ class Book:
         self._concurrency_max = concurrency_max
         self._clock = clock
         self._wall_clock = wall_clock
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, dict[Base, Shelf]] = {}
         self._live: dict[str, Live] = {}
         self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
         self._lock = asyncio.Lock()
 
     @property
-    def shelves(self) -> Mapping[str, Shelf]:
-        """The models that somebody lists, and their offers."""
+    def shelves(self) -> Mapping[str, Mapping[Base, Shelf]]:
+        """The models that somebody lists, and their offers by what they count."""
         return self._shelves
 
-    def get_shelf(self, model: str) -> Shelf | None:
-        """Return a model's offers, or None where nobody lists it."""
-        return self._shelves.get(model)
+    @property
+    def fee_bps(self) -> int:
+        """The market's part of a price where nothing else was agreed with its seller."""
+        return self._fee_bps
+
+    def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
+        """Return a model's offers that count ``base``, or None where there are none."""
+        shelves = self._shelves.get(model)
+        return None if shelves is None else shelves.get(base)
+
+    def standings(self) -> Iterator[Standing]:
+        """Yield how each active offer stands now."""
+        now = self._clock()
+        for live in self._live.values():
+            if live.offer.is_active:
+                yield live.health.get_standing(now)
 
     def get_live(self, offer_id: str) -> Live:
         """Return what is known of an offer that is on a shelf."""
         return self._live[offer_id]
+
+    def find_live(self, offer_id: str) -> Live | None:
+        """Return what is known of an offer, None where it was taken down or has no price."""
+        return self._live.get(offer_id)
 
     async def refresh(self) -> None:
         """Read what changed since the last look; all of it the first time."""
@@ -137,6 +155,7 @@ class Book:
             quota_total_usdc=row["quota_total_usdc"],
             rate_limit_rpm=row["rate_limit_rpm"],
             concurrency_max=self._concurrency_max,
+            unit=row["unit"],
         )
         live = Live(
             offer=offer,
@@ -152,25 +171,28 @@ class Book:
             live.in_flight, live.started = known.in_flight, known.started
             # A seller who changed something may have mended what was wrong.
             live.health = known.health if known.offer.version == offer.version else WELL
-            if known.offer.model != offer.model:
+            if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
-        self._shelves.setdefault(offer.model, Shelf()).put(offer)
+        self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
 
     def _get_price(self, row: Mapping[Any, Any]) -> Price | None:
         multiplier = row["cost_multiplier_ppm"]
         if multiplier is None:
             return Price(row["price_input_usdc_per_mtok"], row["price_output_usdc_per_mtok"])
-        reference = self.references.find(row["model"])
-        return None if reference is None else scale_price(reference.price, int(multiplier))
+        direct = self.references.find_price(row["model"], get_base(row["unit"]))
+        return None if direct is None else scale_price(direct, int(multiplier))
 
     def _drop(self, offer_id: str) -> None:
         known = self._live.pop(offer_id, None)
         if known is None:
             return
-        shelf = self._shelves[known.offer.model]
+        shelves = self._shelves[known.offer.model]
+        shelf = shelves[known.offer.base]
         shelf.remove(offer_id)
         if not shelf:
+            del shelves[known.offer.base]
+        if not shelves:
             del self._shelves[known.offer.model]
 
     # ----------------------------------------------------------------------- what routing asks for

@@ -14,7 +14,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ RESOLVED_FOR_S: Final = 60.0
 KEEPALIVE_S: Final = 4.0
 """Below the five seconds after which common servers close: a closed connection loses a request."""
 
+Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -53,6 +54,11 @@ class Target:
     scheme: str
     host: str
     port: int
+
+    @property
+    def origin(self) -> Origin:
+        """Scheme, host and port."""
+        return self.scheme, self.host, self.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class _Line:
 
 def parse_base_url(text: str, *, allow_loopback: bool) -> Target:
     """Return a base URL's parts, without a slash at its end. Raises ``UrlRefused``."""
+    if "?" in text or "#" in text:
+        raise UrlRefused("the URL must not have credentials, a query or a fragment")
+    target = parse_artifact_url(text, allow_loopback=allow_loopback)
+    return replace(target, url=target.url.rstrip("/"))
+
+
+def parse_artifact_url(text: str, *, allow_loopback: bool) -> Target:
+    """Return the parts of a URL that may have a query. Raises ``UrlRefused``."""
     if len(text) > URL_MAX or not text.isascii() or not text.isprintable() or " " in text:
         raise UrlRefused("the URL is not plain ASCII of at most 2,000 characters")
     if "\\" in text:
@@ -90,7 +104,7 @@ def parse_base_url(text: str, *, allow_loopback: bool) -> Target:
         raise UrlRefused("the URL cannot be parsed") from None
     if parts.scheme not in (("https", "http") if allow_loopback else ("https",)):
         raise UrlRefused("the URL must begin with https://")
-    if "@" in parts.netloc or parts.query or parts.fragment or "?" in text or "#" in text:
+    if "@" in parts.netloc or "#" in text:
         raise UrlRefused("the URL must not have credentials, a query or a fragment")
     host = (parts.hostname or "").lower()
     if not _is_host(host):
@@ -101,7 +115,7 @@ def parse_base_url(text: str, *, allow_loopback: bool) -> Target:
     chosen = default if port is None else port
     if chosen == 0:
         raise UrlRefused("the URL names port 0")
-    return Target(text.rstrip("/"), parts.scheme, host, chosen)
+    return Target(text, parts.scheme, host, chosen)
 
 
 def _is_host(host: str) -> bool:
@@ -158,7 +172,7 @@ class Dialer:
     def __init__(self, rules: DialRules, *, resolve: Resolve = resolve_by_system) -> None:
         self.rules = rules
         self._resolve = resolve
-        self._lines: OrderedDict[tuple[str, str, int], _Line] = OrderedDict()
+        self._lines: OrderedDict[Origin, _Line] = OrderedDict()
 
     async def dial(self, base_url: str) -> tuple[Client, str]:
         """Return a client for a base URL, and the URL as it is to be called.
@@ -166,7 +180,19 @@ class Dialer:
         Raises ``UrlRefused``, and ``TimeoutError`` where the resolver does not answer.
         """
         target = parse_base_url(base_url, allow_loopback=self.rules.allow_loopback)
-        key = (target.scheme, target.host, target.port)
+        return await self._get_client(target), target.url
+
+    async def dial_artifact(self, url: str) -> tuple[Client, str, Origin]:
+        """Return the same for something to fetch, whose URL may have a query; and its origin."""
+        target = parse_artifact_url(url, allow_loopback=self.rules.allow_loopback)
+        return await self._get_client(target), target.url, target.origin
+
+    def get_origin(self, base_url: str) -> Origin:
+        """Return where a base URL leads. Raises ``UrlRefused``."""
+        return parse_base_url(base_url, allow_loopback=self.rules.allow_loopback).origin
+
+    async def _get_client(self, target: Target) -> Client:
+        key = target.origin
         line = self._lines.get(key)
         if line is None or time.monotonic() - line.checked_at > RESOLVED_FOR_S:
             line = await self._check(target, line)
@@ -174,7 +200,7 @@ class Dialer:
             if len(self._lines) > CLIENTS_MAX:
                 self._lines.popitem(last=False)
         self._lines.move_to_end(key)
-        return line.client, target.url
+        return line.client
 
     async def check(self, base_url: str) -> None:
         """Refuse a base URL whose host is known not to be public. Raises ``UrlRefused``."""

@@ -153,6 +153,19 @@ def settlement_failed() -> TryLater:
     return TryLater(502, "settlement_failed", message)
 
 
+class PaymentNeeded(RequestRejected):
+    """402: pay, and send the request again. The body is the payment protocol's own."""
+
+    def __init__(self, message: str, *, header: str, content: bytes) -> None:
+        headers = {"payment-required": header, **_NO_RETRY}
+        super().__init__(402, "payment_required", message, headers=headers)
+        self._content = content
+
+    def body(self) -> bytes:
+        """Return the JSON body."""
+        return self._content
+
+
 def sellers_failed(attempts: int) -> TryLater:
     """502: every seller that was tried failed."""
     message = f"{attempts} of the sellers of this model failed. You are not charged."

@@ -4,16 +4,17 @@ Paths are ``/v1/<endpoint>`` and, where the reference mirrors them, ``/min{N}/v1
 """
 
 import asyncio
-import re
-from collections.abc import Mapping
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 import structlog
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from ledger.errors import LedgerUnavailable
-from market.dialects import MINIMUM_DISCOUNT_ENDPOINTS, Endpoint
+from market.answers import Answer, StreamAnswer
+from market.dialects import MINIMUM_DISCOUNT_ENDPOINTS, Endpoint, parse_call
 from market.errors import (
     ApiError,
     RequestRejected,
@@ -24,28 +25,28 @@ from market.errors import (
 )
 from market.ids import new_id
 from market.keys import Role
+from market.metrics import ANSWERED, Metrics
+from market.mirrors import MIRRORED, is_medium, mirror, read_minimum
+from market.payments import PaidCall
 from market.services import Services
-from market.serving import Answer, StreamAnswer
+from market.store import KeyHolder
 
 log = structlog.get_logger("market")
+
+T = TypeVar("T")
+
+REQUEST_ID: Final = "current.request_id"
+"""Where a request's scope says its id."""
 
 DISCARD_FACTOR: Final = 4
 """How many times the limit is read and thrown away, so that a client that is still sending gets to
 read why it is refused; beyond that the connection is closed on it."""
 
 _ENDPOINTS: Final[Mapping[str, Endpoint]] = {f"/v1/{one}": one for one in Endpoint}
-_MIRRORED: Final = re.compile(r"/(min[^/]*)(/v1/.*)")
-_SEGMENT: Final = re.compile(r"min(0|[1-9][0-9]?|100)")
 
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
-
-
-def read_minimum(segment: str) -> int | None:
-    """Return N of ``min{N}``, or None where the segment is not by the grammar."""
-    match = _SEGMENT.fullmatch(segment)
-    return None if match is None else int(match[1])
 
 
 class Front:
@@ -62,16 +63,20 @@ class Front:
         request_id = new_id()
         path, segment = scope["path"], None
         if path.startswith("/min"):
-            mirrored = _MIRRORED.fullmatch(path)
+            mirrored = MIRRORED.fullmatch(path)
             if mirrored is not None:
                 segment, path = mirrored[1], mirrored[2]
         endpoint = _ENDPOINTS.get(path)
         if segment is not None:
-            await self._serve_mirrored(scope, receive, send, segment, endpoint, request_id)
+            await self._serve_mirrored(scope, receive, send, segment, path, request_id)
         elif endpoint is not None and scope["method"] == "POST":
             await self._serve(scope, receive, send, endpoint, None, request_id)
         else:
-            await self.app(scope, receive, _with_id(send, request_id))
+            await self._pass_on(scope, receive, send, request_id)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        scope = {**scope, REQUEST_ID: request_id}
+        await self.app(scope, receive, _with_id(send, request_id))
 
     async def _serve_mirrored(
         self,
@@ -79,12 +84,16 @@ class Front:
         receive: Receive,
         send: Send,
         segment: str,
-        endpoint: Endpoint | None,
+        path: str,
         request_id: str,
     ) -> None:
-        minimum_pct = read_minimum(segment)
+        minimum_pct, endpoint = read_minimum(segment), _ENDPOINTS.get(path)
         if minimum_pct is None:
             error: ApiError = invalid_minimum_discount(segment)
+        elif is_medium(path):
+            mirrored = mirror(scope, path, segment, minimum_pct)
+            await self._pass_on(mirrored, receive, send, request_id)
+            return
         elif endpoint not in MINIMUM_DISCOUNT_ENDPOINTS:
             error = not_found("path")
         elif scope["method"] != "POST":
@@ -131,23 +140,50 @@ async def answer_call(
     request_id: str,
 ) -> Answer | StreamAnswer:
     """Authenticate, read and answer one request. Raises ``ClientGone`` only."""
-    try:
-        header = find_header(scope, b"authorization")
+
+    async def serve() -> Answer | StreamAnswer:
+        header, payment = find_header(scope, b"authorization"), find_payment(scope)
+        paywall = services.paywall
+        if paywall is not None and (header is None or payment is not None):
+            raw = await read_body(scope, receive, services)
+            ask = services.serving.build_ask(parse_call(endpoint, raw), minimum_pct)
+            call = PaidCall(scope["path"], raw, [ask], lambda payer: serve_to(payer, raw))
+            return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.authenticator.authenticate(header, Role.BUYER)
-        raw = await read_body(scope, receive, services)
+        return await serve_to(buyer, await read_body(scope, receive, services))
+
+    async def serve_to(buyer: KeyHolder, raw: bytes) -> Answer | StreamAnswer:
         return await services.serving.serve(
             buyer, endpoint, raw, minimum_pct=minimum_pct, request_id=request_id
         )
+
+    return await answer_by(serve, services.metrics, request_id)
+
+
+async def answer_by(
+    serve: Callable[[], Awaitable[T]], metrics: Metrics, request_id: str
+) -> T | Answer:
+    """Return what ``serve`` does, errors as answers too, and count it. Raises ``ClientGone``."""
+    started = time.perf_counter()
+    outcome = ANSWERED
+    try:
+        return await serve()
     except ApiError as error:
+        outcome = error.code
         return build_error_answer(error)
     except LedgerUnavailable as error:
         log.error("ledger_unavailable", request_id=request_id, error=str(error))
+        outcome = "ledger_unavailable"
         return build_error_answer(ledger_unavailable())
-    except ClientGone:
+    except (ClientGone, asyncio.CancelledError):
+        outcome = "client_gone"
         raise
     except Exception:
         log.exception("internal_error", request_id=request_id)
+        outcome = "internal_error"
         return build_error_answer(internal_error())
+    finally:
+        metrics.observe_request(outcome, time.perf_counter() - started)
 
 
 def build_error_answer(error: ApiError) -> Answer:
@@ -158,9 +194,13 @@ def build_error_answer(error: ApiError) -> Answer:
     return Answer(error.status, headers, error.body())
 
 
-async def read_body(scope: Scope, receive: Receive, services: Services) -> bytes:
-    """Return the whole body. Raises 408, 413 or 415 as ``ApiError``, and ``ClientGone``."""
-    bytes_max = services.body_bytes_max
+async def read_body(
+    scope: Scope, receive: Receive, services: Services, *, bytes_max: int | None = None
+) -> bytes:
+    """Return the whole body, of ``bytes_max`` at most where that is given. Raises 408, 413 or 415
+    as ``ApiError``, and ``ClientGone``."""
+    if bytes_max is None:
+        bytes_max = services.body_bytes_max
     if find_header(scope, b"content-encoding") not in (None, "identity"):
         raise RequestRejected(415, "unsupported_encoding", "Send the body without an encoding.")
     length = find_header(scope, b"content-length")
@@ -190,6 +230,12 @@ async def read_body(scope: Scope, receive: Receive, services: Services) -> bytes
 
 def _too_large(bytes_max: int) -> RequestRejected:
     return RequestRejected(413, "body_too_large", f"The body is longer than {bytes_max} bytes.")
+
+
+def find_payment(scope: Scope) -> str | None:
+    """Return the payment that came with a request, of either version, or None."""
+    header = find_header(scope, b"payment-signature")
+    return find_header(scope, b"x-payment") if header is None else header
 
 
 def find_header(scope: Scope, name: bytes) -> str | None:

@@ -1,12 +1,14 @@
 """What the public sees of the market: models, prices, the book of a model. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from contracts.units import USDC_ONE
 from market.prices import Reference
 from market.pricing import Price, get_discount_pct, show_millionths
 from market.routing import Ask, Offer, OfferState, Ranking, Shelf, Verdict
+from market.units import UNITS, Base
 
 BLEND_INPUT_TOKENS = 3
 """A model's discount is shown for three tokens of prompt to one of output."""
@@ -22,17 +24,26 @@ def describe_price(price: Price) -> dict[str, Any]:
     }
 
 
+def describe_offer_price(offer: Offer) -> dict[str, Any]:
+    """Return an offer's price as its unit has it."""
+    if offer.unit is None:
+        return describe_price(offer.price)
+    per_unit_usdc = UNITS[offer.unit].to_per_unit_usdc(offer.price)
+    return {"unit": offer.unit, "price_per_unit": show_millionths(per_unit_usdc)}
+
+
 def describe_reference(model: str, reference: Reference | None) -> dict[str, Any]:
-    """Return a model's reference price with its source and date."""
+    """Return a model's reference price with its source and date; media by the base they count."""
     if reference is None:
         return {"model": model, "reference": None}
+    stated: dict[str, Any] = {} if reference.price is None else describe_price(reference.price)
+    if reference.media:
+        stated["usdc_per_million"] = {
+            base: price.input_usdc_per_mtok for base, price in reference.media.items()
+        }
     return {
         "model": model,
-        "reference": {
-            **describe_price(reference.price),
-            "source": reference.source,
-            "date": reference.date,
-        },
+        "reference": {**stated, "source": reference.source, "date": reference.date},
     }
 
 
@@ -48,33 +59,79 @@ def describe_model(model: str, reference: Reference | None) -> dict[str, Any]:
     }
 
 
+def describe_prices(
+    model: str,
+    shelves: Mapping[Base, Shelf],
+    reference: Reference | None,
+    get_state: Callable[[Offer], OfferState],
+    *,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return what a buyer's price list needs of a model: the best offer's prices, as of ``now``.
+
+    The best of those that can serve now, else of all active ones. Prices of tokens stand beside the
+    id, as ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``; a model without them has none.
+    """
+    entry = {
+        "id": model,
+        **describe_market(model, shelves, reference, get_state),
+        "updated_at": now.isoformat(timespec="seconds"),
+    }
+    best = _find_best(shelves.get(Base.TOKEN, ()), get_state)
+    if best is not None:
+        entry |= {
+            "input_usdc_per_mtok": best.price.input_usdc_per_mtok,
+            "output_usdc_per_mtok": best.price.output_usdc_per_mtok,
+        }
+    if reference is not None:
+        limits = {
+            "context_tokens": reference.context_tokens,
+            "image_tokens": reference.image_tokens,
+        }
+        entry |= {name: limit for name, limit in limits.items() if limit is not None}
+    return entry
+
+
 def describe_market(
     model: str,
-    shelf: Shelf,
+    shelves: Mapping[Base, Shelf],
     reference: Reference | None,
     get_state: Callable[[Offer], OfferState],
 ) -> dict[str, Any]:
-    """Return one model's market in short: how many sell, and the best price."""
-    active = [offer for offer in shelf if offer.is_active]
-    best = min(active, key=lambda offer: _blend(offer.price), default=None)
+    """Return one model's market in short: how many sell, and the best price of each kind."""
+    active = [offer for shelf in shelves.values() for offer in shelf if offer.is_active]
+    best = _find_best(shelves.get(Base.TOKEN, ()), get_state)
+    media = {
+        base: describe_offer_price(found)
+        for base, shelf in shelves.items()
+        if base is not Base.TOKEN and (found := _find_best(shelf, get_state)) is not None
+    }
     return {
         **describe_reference(model, reference),
         "offers": len(active),
         "serviceable_offers": sum(_is_serviceable(offer, get_state(offer)) for offer in active),
         "best": None if best is None else describe_price(best.price),
         "best_discount_pct": _get_discount(best, reference),
+        "media": media,
     }
+
+
+def _find_best(offers: Iterable[Offer], get_state: Callable[[Offer], OfferState]) -> Offer | None:
+    active = [offer for offer in offers if offer.is_active]
+    serviceable = [offer for offer in active if _is_serviceable(offer, get_state(offer))]
+    return min(serviceable or active, key=lambda offer: _blend(offer.price), default=None)
 
 
 def describe_book(
     model: str,
-    shelf: Shelf,
+    shelves: Mapping[Base, Shelf],
     reference: Reference | None,
     get_state: Callable[[Offer], OfferState],
 ) -> dict[str, Any]:
     """Return one model's offers, the cheapest blend first, and how much they can still sell."""
     rows, depth_usdc, is_bounded = [], 0, True
-    for offer in sorted(shelf, key=lambda one: (_blend(one.price), one.offer_id)):
+    offers = [offer for shelf in shelves.values() for offer in shelf]
+    for offer in sorted(offers, key=lambda one: (one.base, _blend(one.price), one.offer_id)):
         state = get_state(offer)
         left_usdc = get_left_usdc(offer, state)
         serviceable = _is_serviceable(offer, state)
@@ -86,7 +143,7 @@ def describe_book(
                 "offer_id": offer.offer_id,
                 "provider": offer.provider,
                 "trusted": offer.is_trusted,
-                **describe_price(offer.price),
+                **describe_offer_price(offer),
                 "discount_pct": _get_discount(offer, reference),
                 "health": state.standing,
                 "serviceable": serviceable,
@@ -115,13 +172,17 @@ def get_left_usdc(offer: Offer, state: OfferState) -> int | None:
 
 def describe_ranking(ranking: Ranking, ask: Ask) -> dict[str, Any]:
     """Return the list that a request would be served from, and why each other was dropped."""
+    estimate = ask.estimate
+    if ask.base is Base.TOKEN:
+        estimated: dict[str, Any] = {
+            "estimated_tokens": {"prompt": estimate.prompt, "completion": estimate.completion}
+        }
+    else:
+        estimated = {"estimated_quantity": {"base": ask.base, "quantity": estimate.prompt}}
     return {
         "model": ask.model,
         "minimum_discount_pct": ask.minimum_discount_pct,
-        "estimated_tokens": {
-            "prompt": ask.estimate.prompt,
-            "completion": ask.estimate.completion,
-        },
+        **estimated,
         "direct_cost_usdc": ask.direct_usdc or None,
         "ranked": [_describe_verdict(verdict) for verdict in ranking.ranked],
         "dropped": [_describe_verdict(verdict) for verdict in ranking.dropped],
@@ -146,9 +207,10 @@ def _blend(price: Price) -> int:
 
 
 def _get_discount(offer: Offer | None, reference: Reference | None) -> float | None:
-    if offer is None or reference is None:
+    direct = None if offer is None or reference is None else reference.find_price(offer.base)
+    if offer is None or direct is None:
         return None
-    return get_discount_pct(cost_usdc=_blend(offer.price), direct_usdc=_blend(reference.price))
+    return get_discount_pct(cost_usdc=_blend(offer.price), direct_usdc=_blend(direct))
 
 
 def _is_serviceable(offer: Offer, state: OfferState) -> bool:

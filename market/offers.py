@@ -3,7 +3,8 @@
 Amounts in a request are US dollars as JSON numbers or decimal strings; a dollar is a USDC. They are
 read exactly, and what has more than six decimals is refused, so nothing is rounded. A multiplier
 has six decimals too; the price that it makes of the reference price is rounded down to 1e-6 USDC
-per million tokens, in the buyer's favour.
+per million tokens, in the buyer's favour. Media are priced by a ``unit`` of theirs, with a price
+for one of it or a multiplier.
 """
 
 import json
@@ -22,9 +23,11 @@ from market.keys import is_address
 from market.pricing import (
     MULTIPLIER_MAX,
     USD_PER_MTOK_MAX,
+    Price,
     parse_millionths,
     show_millionths,
 )
+from market.units import UNITS, USD_PER_UNIT_MAX
 
 USD_MAX: Final = 1_000_000_000
 RPM_MAX: Final = 1_000_000
@@ -34,6 +37,7 @@ _MODEL: Final = re.compile(r"[!-~]{1,200}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
+_UNIT_PRICE: Final = "price_per_unit"
 _AMOUNTS: Final = {
     # field: (column, maximum in whole units)
     "price_input_per_1m": ("price_input_usdc_per_mtok", USD_PER_MTOK_MAX),
@@ -53,6 +57,8 @@ _FIELDS: Final = frozenset(
         "provider",
         "payout_address",
         "rate_limit_rpm",
+        "unit",
+        _UNIT_PRICE,
     }
 )
 
@@ -90,7 +96,8 @@ def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: boo
         if body.get(name) is None:
             raise wrong_type(name, "given")
     columns = dict(wish.columns)
-    _check_priced_one_way(body)
+    _check_priced_one_way(body, is_medium=columns.get("unit") is not None)
+    _set_unit_price(body, columns, columns.setdefault("unit", None))
     columns.setdefault("upstream_model", columns["model"])
     columns.setdefault("provider", "")
     columns.setdefault("payout_address", seller)
@@ -106,21 +113,45 @@ def parse_change(
 
     A multiplier takes the place of prices and prices that of a multiplier; then both are needed.
     """
-    wish = _parse(body, (_FIELDS - {"model"}) | {"status"}, allow_loopback=allow_loopback)
+    # What is counted stays: sales before and after would not compare.
+    known = (_FIELDS - {"model", "unit"}) | {"status"}
+    wish = _parse(body, known, allow_loopback=allow_loopback)
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
     columns = dict(wish.columns)
+    is_medium = stored["unit"] is not None
     if "cost_multiplier_ppm" in columns:
-        _check_priced_one_way(body)
+        _check_priced_one_way(body, is_medium=is_medium)
         columns |= {"price_input_usdc_per_mtok": None, "price_output_usdc_per_mtok": None}
-    elif any(name in body for name in _PRICES):
-        if stored["cost_multiplier_ppm"] is not None:
-            _check_priced_one_way(body)
+    elif any(name in body for name in (*_PRICES, _UNIT_PRICE)):
+        if is_medium or _UNIT_PRICE in body or stored["cost_multiplier_ppm"] is not None:
+            _check_priced_one_way(body, is_medium=is_medium)
         columns["cost_multiplier_ppm"] = None
+        _set_unit_price(body, columns, stored["unit"])
     return OfferWish(columns, wish.api_key)
 
 
-def _check_priced_one_way(body: Mapping[str, Any]) -> None:
+def _set_unit_price(body: Mapping[str, Any], columns: dict[str, Any], unit: str | None) -> None:
+    if unit is None or body.get(_UNIT_PRICE) is None:
+        return
+    price = UNITS[unit].to_price(_read_amount(_UNIT_PRICE, body[_UNIT_PRICE], USD_PER_UNIT_MAX))
+    columns |= {
+        "price_input_usdc_per_mtok": price.input_usdc_per_mtok,
+        "price_output_usdc_per_mtok": price.output_usdc_per_mtok,
+    }
+
+
+def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
+    has_unit_price = body.get(_UNIT_PRICE) is not None
+    if is_medium:
+        is_right = has_unit_price != (body.get("cost_multiplier") is not None)
+        if not is_right or any(body.get(name) is not None for name in _PRICES):
+            message = "What has a unit is priced by price_per_unit or by cost_multiplier alone."
+            raise bad_request("invalid_price", message, param=_UNIT_PRICE)
+        return
+    if has_unit_price:
+        message = f"{_UNIT_PRICE!r} needs a unit."
+        raise bad_request("invalid_price", message, param=_UNIT_PRICE)
     prices = [body.get(name) is not None for name in _PRICES]
     if all(prices) == (body.get("cost_multiplier") is not None) or any(prices) != all(prices):
         message = (
@@ -143,7 +174,7 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
         elif name in _AMOUNTS:
             column, maximum = _AMOUNTS[name]
             columns[column] = _read_amount(name, value, maximum)
-        elif name != "api_key":
+        elif name not in ("api_key", _UNIT_PRICE):
             columns[name] = _read_text_field(name, value, allow_loopback=allow_loopback)
     key = body.get("api_key")
     return OfferWish(columns, None if key is None else read_api_key(key))
@@ -172,6 +203,10 @@ def _read_text_field(name: str, value: Any, *, allow_loopback: bool) -> Any:
             if _NAME.fullmatch(value) is None:
                 raise wrong_type(name, "a name of letters, digits, dots and dashes")
             return value.lower()
+        case "unit":
+            if value not in UNITS:
+                raise wrong_type(name, f"one of {', '.join(UNITS)}")
+            return value
         case "status":
             if value not in ("active", "paused"):
                 raise wrong_type(name, "'active' or 'paused'")
@@ -218,14 +253,20 @@ def read_payout_address(value: str) -> str:
 def describe_offer(row: Mapping[Any, Any], *, day: int) -> dict[str, Any]:
     """Return an offer as its seller sees it. The key is not in it, sealed or not."""
     used_usdc = int(row["day_used_usdc"]) if int(row["day"]) == day else 0
+    unit, input_usdc = row["unit"], row["price_input_usdc_per_mtok"]
+    per_unit = None
+    if unit is not None and input_usdc is not None:
+        per_unit = show_millionths(UNITS[unit].to_per_unit_usdc(Price(int(input_usdc), 0)))
     return {
         "id": row["offer_id"],
         "model": row["model"],
         "upstream_model": row["upstream_model"],
         "provider": row["provider"],
         "seller_base_url": row["seller_base_url"],
-        "price_input_per_1m": _show(row["price_input_usdc_per_mtok"]),
-        "price_output_per_1m": _show(row["price_output_usdc_per_mtok"]),
+        "price_input_per_1m": None if unit else _show(row["price_input_usdc_per_mtok"]),
+        "price_output_per_1m": None if unit else _show(row["price_output_usdc_per_mtok"]),
+        "unit": unit,
+        "price_per_unit": per_unit,
         "cost_multiplier": _show(row["cost_multiplier_ppm"]),
         "cap_daily_usd": _show(row["cap_daily_usdc"]),
         "quota_total_usd": _show(row["quota_total_usdc"]),

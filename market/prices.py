@@ -8,6 +8,11 @@ decimal strings in US dollars, and a dollar is a USDC::
     output_usd_per_mtok = "0.80"
     context_tokens = 2048      # optional
     image_tokens = 1500        # optional: the most that one image takes; without it none is let in
+
+    [models."a-model-of-images"]
+    usd_per = {image = "0.04", megapixel = "0.03"}   # by the units of market/units.py
+
+A medium without a price here has none: the data set knows tokens only.
 """
 
 import tomllib
@@ -17,15 +22,23 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_FLOOR, Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from contracts.errors import Fatal
 from contracts.units import USDC_DECIMALS, USDC_ONE, parse_usdc
 from market.pricing import USD_PER_MTOK_MAX, Price
+from market.units import UNITS, USD_PER_UNIT_MAX, Base
 
 Source = Literal["operator", "genai-prices"]
 
@@ -41,27 +54,55 @@ class PricesInvalid(Fatal):
 class Reference:
     """A model's price at its provider, for a short prompt, and who says so since when."""
 
-    price: Price
+    price: Price | None
+    """Of tokens; None where it is not sold by them."""
     source: Source
     date: str
     context_tokens: int | None = None
     image_tokens: int | None = None
+    media: Mapping[Base, Price] = field(default_factory=dict)
+    """Prices for a million of each base that media are counted in."""
+
+    def find_price(self, base: Base) -> Price | None:
+        """Return the price of what is counted in ``base``, where it is stated."""
+        return self.price if base is Base.TOKEN else self.media.get(base)
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    input_usd_per_mtok: str
-    output_usd_per_mtok: str
+    input_usd_per_mtok: str | None = None
+    output_usd_per_mtok: str | None = None
+    usd_per: dict[str, str] = Field(default_factory=dict)
     context_tokens: int | None = Field(default=None, ge=1)
     image_tokens: int | None = Field(default=None, ge=1)
 
     @field_validator("input_usd_per_mtok", "output_usd_per_mtok")
     @classmethod
-    def _check_amount(cls, text: str) -> str:
-        if parse_usdc(text) > USD_PER_MTOK_MAX * USDC_ONE:
+    def _check_amount(cls, text: str | None) -> str | None:
+        if text is not None and parse_usdc(text) > USD_PER_MTOK_MAX * USDC_ONE:
             raise ValueError(f"more than {USD_PER_MTOK_MAX} US dollars per million tokens")
         return text
+
+    @field_validator("usd_per")
+    @classmethod
+    def _check_units(cls, prices: dict[str, str]) -> dict[str, str]:
+        for unit, text in prices.items():
+            if unit not in UNITS:
+                raise ValueError(f"{unit!r} is not one of {', '.join(UNITS)}")
+            if parse_usdc(text) > USD_PER_UNIT_MAX * USDC_ONE:
+                raise ValueError(f"more than {USD_PER_UNIT_MAX} US dollars per {unit}")
+        if len({UNITS[unit].base for unit in prices}) < len(prices):
+            raise ValueError("two units of one kind")
+        return prices
+
+    @model_validator(mode="after")
+    def _check_priced(self) -> Self:
+        if (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None):
+            raise ValueError("one of the two token prices is missing")
+        if self.input_usd_per_mtok is None and not self.usd_per:
+            raise ValueError("no price is stated")
+        return self
 
 
 class _File(BaseModel):
@@ -89,6 +130,11 @@ class References:
             self._found[model] = _look_up(self.data_set, model)
         return self._found[model]
 
+    def find_price(self, model: str, base: Base) -> Price | None:
+        """Return the reference price of what is counted in ``base``, where it is stated."""
+        reference = self.find(model)
+        return None if reference is None else reference.find_price(base)
+
 
 def load_references(path: Path | None) -> References:
     """Read the operator's file, if there is one. Raises ``PricesInvalid``."""
@@ -110,9 +156,16 @@ def load_references(path: Path | None) -> References:
 
 
 def _from_entry(entry: _Entry, changed: date) -> Reference:
-    price = Price(parse_usdc(entry.input_usd_per_mtok), parse_usdc(entry.output_usd_per_mtok))
+    price = None
+    if entry.input_usd_per_mtok is not None and entry.output_usd_per_mtok is not None:
+        price = Price(parse_usdc(entry.input_usd_per_mtok), parse_usdc(entry.output_usd_per_mtok))
     return Reference(
-        price, "operator", changed.isoformat(), entry.context_tokens, entry.image_tokens
+        price,
+        "operator",
+        changed.isoformat(),
+        entry.context_tokens,
+        entry.image_tokens,
+        {UNITS[u].base: UNITS[u].to_price(parse_usdc(t)) for u, t in entry.usd_per.items()},
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import orjson
@@ -28,6 +28,8 @@ ERROR_BYTES_MAX: Final = 64 * 1024
 _REJECTED: Final = frozenset({400, 409, 413, 422})
 """The seller says that the request is wrong: the next one may think otherwise."""
 
+_SUCCESSES: Final = frozenset({200, 201, 202})
+_NOT_SERVED: Final = frozenset({404, 405})
 _URLS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _TOKENS: Final = re.compile(r"\b(?:sk|pk|si|inf|key|Bearer)[-_ ][\w.-]{8,}", re.IGNORECASE)
 
@@ -71,12 +73,31 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """A seller's whole answer that need not be JSON. ``content_type`` is without parameters."""
+
+    content_type: str
+    raw: bytes
+
+    def parse(self) -> dict[str, Any]:
+        """Return the JSON object that it is. Raises ``SellerFailure``."""
+        try:
+            parsed = orjson.loads(self.raw)
+        except orjson.JSONDecodeError:
+            raise SellerFailure(Cause.BAD_FORMAT) from None
+        if not isinstance(parsed, dict):
+            raise SellerFailure(Cause.BAD_FORMAT)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderRules:
     """How much and how long an answer may be. Times in seconds."""
 
     whole_timeout_s: float = 180.0
     body_bytes_max: int = 16 * 1024**2
     list_timeout_s: float = 15.0
+    artifact_bytes_max: int = 512 * 1024**2
 
 
 class Provider:
@@ -97,6 +118,67 @@ class Provider:
             request = _post(client, f"{url}/{path}", access, body)
             request = request.timeout(timedelta(seconds=self._rules.whole_timeout_s))
             return await self._fetch(request, access)
+
+    async def send(
+        self,
+        access: Access,
+        method: Literal["GET", "POST", "DELETE"],
+        path: str,
+        *,
+        content_type: str | None = None,
+        body: bytes | None = None,
+        timeout_s: float | None = None,
+    ) -> RawAnswer:
+        """Return a whole answer of any kind. Raises ``SellerFailure`` or ``SellerRejected``."""
+        with _translated():
+            client, url = await self._dialer.dial(access.base_url)
+            request = client.request(method, f"{url}/{path}").bearer_auth(access.api_key)
+            request = request.header("accept", "*/*")
+            if body is not None and content_type is not None:
+                request = request.body_bytes(body).header("content-type", content_type)
+            limit_s = self._rules.whole_timeout_s if timeout_s is None else timeout_s
+            request = request.timeout(timedelta(seconds=limit_s))
+            async with request.build_streamed() as response:
+                raw = await self._read(response)
+                if response.status in _NOT_SERVED:
+                    # Which endpoint is called is the buyer's choice: it is no fault of the offer's.
+                    message = "The sellers of this model do not serve this endpoint."
+                    raise SellerRejected(400, message, None)
+                if response.status not in _SUCCESSES:
+                    raise _translate(response, raw, access)
+                stated = response.get_header("content-type") or ""
+        return RawAnswer(stated.partition(";")[0].strip().lower(), raw)
+
+    async def open_download(self, url: str, access: Access | None) -> "Download":
+        """Return what a seller keeps at ``url``, as it arrives. Raises ``SellerFailure``.
+
+        The seller's key goes along only to where its own endpoint is.
+        """
+        with _translated():
+            client, called, origin = await self._dialer.dial_artifact(url)
+            request = client.get(called).header("accept", "*/*")
+            if access is not None and self._dialer.get_origin(access.base_url) == origin:
+                request = request.bearer_auth(access.api_key)
+            streamed = request.streamed_read_buffer_limit(0).build_streamed()
+            response = await streamed.__aenter__()
+            try:
+                if response.status != 200 or _is_encoded(response):
+                    raise SellerFailure(Cause.BAD_FORMAT)
+                length = response.get_header("content-length") or ""
+                size = int(length) if length.isdecimal() and len(length) < 16 else None
+                if size is not None and size > self._rules.artifact_bytes_max:
+                    raise SellerFailure(Cause.BAD_FORMAT)
+            except BaseException:
+                await streamed.__aexit__(None, None, None)
+                raise
+        stream = SellerStream(streamed, response)
+        content_type = response.get_header("content-type") or ""
+        return Download(stream, content_type, size, self._rules.artifact_bytes_max)
+
+    async def check_artifact(self, url: str) -> None:
+        """Refuse a URL that could not be fetched. Raises ``SellerFailure``."""
+        with _translated():
+            await self._dialer.dial_artifact(url)
 
     async def fetch_models(self, access: Access) -> list[str]:
         """Return the ids of a seller's models. Raises ``SellerFailure`` or ``SellerRejected``."""
@@ -135,25 +217,20 @@ class Provider:
             raw = await self._read(response)
             if response.status != 200:
                 raise _translate(response, raw, access)
-        try:
-            parsed = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            raise SellerFailure(Cause.BAD_FORMAT) from None
-        if not isinstance(parsed, dict):
-            raise SellerFailure(Cause.BAD_FORMAT)
-        return Answer(raw, parsed)
+        return Answer(raw, RawAnswer("", raw).parse())
 
     async def _read(self, response: Response) -> bytes:
-        limit = self._rules.body_bytes_max if response.status == 200 else ERROR_BYTES_MAX
+        is_success = response.status in _SUCCESSES
+        limit = self._rules.body_bytes_max if is_success else ERROR_BYTES_MAX
         chunks, size = [], 0
         while (chunk := await response.body_reader.read_chunk()) is not None:
             size += len(chunk)
             if size > limit:
-                if response.status != 200:
+                if not is_success:
                     break  # enough to know what it is
                 raise SellerFailure(Cause.BAD_FORMAT)
             chunks.append(bytes(chunk))
-        if response.status == 200 and _is_encoded(response):
+        if is_success and _is_encoded(response):
             raise SellerFailure(Cause.BAD_FORMAT)  # not asked for
         return b"".join(chunks)
 
@@ -174,6 +251,30 @@ class SellerStream:
     async def close(self) -> None:
         """Stop receiving; the seller notices. Again is harmless."""
         await self._request.__aexit__(None, None, None)
+
+
+class Download:
+    """Something that a seller made, as it arrives."""
+
+    def __init__(
+        self, stream: SellerStream, content_type: str, size: int | None, bytes_max: int
+    ) -> None:
+        self.content_type = content_type.partition(";")[0].strip().lower()
+        self.size = size
+        self._stream = stream
+        self._bytes_max = bytes_max
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what arrives. Raises ``SellerFailure`` where it breaks off, or never ends."""
+        arrived = 0
+        try:
+            async for piece in self._stream.pieces():
+                arrived += len(piece)
+                if arrived > self._bytes_max:
+                    raise SellerFailure(Cause.BAD_FORMAT)
+                yield piece
+        finally:
+            await self._stream.close()
 
 
 def _post(client: Client, url: str, access: Access, body: bytes) -> RequestBuilder:

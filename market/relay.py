@@ -16,7 +16,7 @@ import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
-from ledger.market import SaleResolved
+from ledger.sale_records import SaleResolved
 from market.errors import ApiError, broken_off, internal_error, settlement_failed
 from market.health import Cause
 from market.pricing import Tokens

@@ -19,6 +19,7 @@ from typing import Final
 
 from market.health import Standing
 from market.pricing import Price, Tokens, get_cost_usdc, get_worth, meets_discount
+from market.units import Base, get_base
 
 
 class Drop(StrEnum):
@@ -56,6 +57,13 @@ class Offer:
     quota_total_usdc: int | None = None
     rate_limit_rpm: int | None = None
     concurrency_max: int = 32
+    unit: str | None = None
+    """What the price is stated for, of ``market.units``; None for tokens."""
+
+    @property
+    def base(self) -> Base:
+        """What is counted."""
+        return get_base(self.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ class Ask:
     bound: Tokens
     """What the request cannot exceed: it is reserved for."""
     direct: Price | None = None
+    flat_fee_usdc: int = 0
+    """What the buyer pays beside the seller's price."""
     minimum_discount_pct: int | None = None
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
@@ -88,6 +98,8 @@ class Ask:
     ignore: frozenset[str] = frozenset()
     excluded: frozenset[str] = field(default=frozenset())
     """Offers that were tried for this request already."""
+    base: Base = Base.TOKEN
+    """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
 
     @property
     def direct_usdc(self) -> int:
@@ -134,8 +146,8 @@ GetState = Callable[[Offer], OfferState]
 
 def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
     """Return whether an offer may serve a request, or the first reason why not."""
-    cost_usdc = get_cost_usdc(ask.estimate, offer.price)
-    ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, offer.price))
+    cost_usdc = get_cost_usdc(ask.estimate, offer.price) + ask.flat_fee_usdc
+    ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, offer.price) + ask.flat_fee_usdc)
     direct_usdc = ask.direct_usdc
     drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
     if drop is None and ask.minimum_discount_pct is not None:

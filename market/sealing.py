@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from Crypto.Cipher import AES
 
 from contracts.errors import Fatal, Rejected, Retryable
-from ledger.market import SealedKey
+from ledger.offers import SealedKey
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12

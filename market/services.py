@@ -3,11 +3,17 @@
 import asyncio
 from dataclasses import dataclass
 
-from ledger.market import SealedKey
+from ledger.offers import SealedKey
+from market.artifacts import Artifacts
 from market.authentication import Authenticator
 from market.book import Book
 from market.database import Database
 from market.dialing import Dialer
+from market.job_following import JobFollower
+from market.jobs import Jobs
+from market.media_serving import MediaServing
+from market.metrics import Metrics
+from market.payments import Paywall
 from market.provider import Provider
 from market.sealing import Sealer
 from market.serving import Serving
@@ -21,6 +27,11 @@ class Services:
     book: Book
     database: Database
     dialer: Dialer
+    metrics: Metrics
+    media: MediaServing
+    artifacts: Artifacts
+    jobs: Jobs
+    job_follower: JobFollower
     provider: Provider
     sealer: Sealer
     serving: Serving
@@ -28,6 +39,9 @@ class Services:
     allow_loopback: bool
     body_bytes_max: int
     body_timeout_s: float
+    upload_bytes_max: int
+    paywall: Paywall | None = None
+    """Takes payments by request; None where that is switched off."""
 
     async def seal(self, api_key: str, offer_id: str) -> SealedKey:
         """Return a provider key sealed for one offer. Raises ``KmsUnavailable``."""

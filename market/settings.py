@@ -7,8 +7,13 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from contracts.authorizations import VALUE_USDC_MAX
+from contracts.units import USDC_MAX
 from ledger.settings import ProcessSettings
 from market.dialing import DialRules
+from market.job_following import JobRules
+from market.keys import is_address
+from market.payments import PaymentRules
 from market.provider import ProviderRules
 from market.relay import RelayRules
 from market.serving import ServingRules
@@ -107,6 +112,49 @@ class MarketSettings(ProcessSettings):
     sweep_interval_s: float = Field(
         default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
     )
+    x402: bool = Field(
+        default=True, description="let requests without a key be paid one by one, by x402"
+    )
+    x402_pay_to: str | None = Field(
+        default=None, description="who is paid by x402; without it: the payouts contract"
+    )
+    x402_fee_usdc: int = Field(
+        default=1_000,
+        ge=0,
+        le=USDC_MAX,
+        description="what a request costs more that is paid by x402: the transaction",
+    )
+    x402_timeout_s: int = Field(
+        default=300, ge=30, le=3_600, description="how long a payment is to be valid, seconds"
+    )
+    x402_wait_s: float = Field(
+        default=30.0, gt=0, le=600, description="longest wait for a payment to settle, seconds"
+    )
+    x402_topup_usdc_max: int = Field(
+        default=1_000_000_000, ge=1, le=VALUE_USDC_MAX, description="largest top-up, 1e-6 USDC"
+    )
+    x402_serve_first: bool = Field(
+        default=False,
+        description="serve before a payment has settled: one that never does is our loss",
+    )
+    upload_bytes_max: int = Field(
+        default=25 * 1024**2, ge=1_024, description="longest upload of a recording, bytes"
+    )
+    artifact_bytes_max: int = Field(
+        default=512 * 1024**2, ge=1_024, description="longest artifact handed out, bytes"
+    )
+    artifact_lifetime_s: int = Field(
+        default=86_400, ge=1, description="how long what sellers made is handed out, seconds"
+    )
+    job_deadline_s: int = Field(
+        default=3_600, ge=1, le=86_400, description="longest that a job may take, seconds"
+    )
+    job_poll_interval_s: int = Field(
+        default=5, ge=1, le=600, description="pause between two questions about a job, seconds"
+    )
+    job_look_interval_s: float = Field(
+        default=1.0, gt=0, description="pause between two looks for jobs that are due, seconds"
+    )
     payout_interval_s: float = Field(
         default=5.0, gt=0, description="pause between two gatherings of earnings, seconds"
     )
@@ -121,6 +169,15 @@ class MarketSettings(ProcessSettings):
         if len(text.encode()) < SECRET_BYTES_MIN or len(set(text)) < SECRET_SYMBOLS_MIN:
             raise ValueError("must be 32 random bytes or more; make one with: openssl rand -hex 32")
         return secret
+
+    @field_validator("x402_pay_to")
+    @classmethod
+    def _refuse_odd_payee(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        if not is_address(address) or int(address, 16) == 0:
+            raise ValueError("not an address that can be paid")
+        return address.lower()
 
     @field_validator("public_url")
     @classmethod
@@ -143,6 +200,19 @@ class MarketSettings(ProcessSettings):
             )
         return lease_s
 
+    def payment_rules(self, *, payouts: str) -> PaymentRules:
+        """Return what payments are asked for; ``payouts`` is who is paid unless it is set."""
+        return PaymentRules(
+            public_url=self.public_url,
+            payee=payouts if self.x402_pay_to is None else self.x402_pay_to,
+            fee_usdc=self.x402_fee_usdc,
+            timeout_s=self.x402_timeout_s,
+            wait_s=self.x402_wait_s,
+            topup_usdc_max=self.x402_topup_usdc_max,
+            claim_s=self.lease_s,
+            serves_first=self.x402_serve_first,
+        )
+
     @property
     def domain(self) -> str:
         """What sign-in messages name."""
@@ -160,7 +230,17 @@ class MarketSettings(ProcessSettings):
     def provider_rules(self) -> ProviderRules:
         """Return how much and how long an answer may be."""
         return ProviderRules(
-            whole_timeout_s=self.whole_timeout_s, body_bytes_max=self.answer_bytes_max
+            whole_timeout_s=self.whole_timeout_s,
+            body_bytes_max=self.answer_bytes_max,
+            artifact_bytes_max=self.artifact_bytes_max,
+        )
+
+    def job_rules(self) -> JobRules:
+        """Return how long jobs may take, and how often they are asked for."""
+        return JobRules(
+            deadline_s=self.job_deadline_s,
+            poll_interval_s=self.job_poll_interval_s,
+            lease_s=self.lease_s,
         )
 
     def serving_rules(self) -> ServingRules:

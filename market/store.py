@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
-from ledger.market import SealedKey
+from ledger.offers import SealedKey
 from ledger.tables import (
     MarketAccount,
     MarketKey,
@@ -32,6 +32,8 @@ class KeyHolder:
 
     key_id: str
     owner: str
+    flat_fee_usdc: int = 0
+    """What each request costs beside its seller's price (1e-6 USDC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ def load_keys(connection: Connection, *, kind: str, owner: str) -> list[RowMappi
 def load_account(connection: Connection, account_id: str) -> RowMapping | None:
     """Return a buyer's account, or None."""
     query = select(_account).where(_account.c.account_id == account_id)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def load_seller(connection: Connection, address: str) -> RowMapping | None:
+    """Return a seller and what was agreed with it, or None."""
+    query = select(_seller).where(_seller.c.address == address)
     return connection.execute(query).mappings().one_or_none()
 
 

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,6 +231,12 @@ class World:
         waiting = sum(p * (self.now_s - s) for p, s in zip(principal, self.last_s, strict=True))
         return waiting / sum(principal)
 
+    def ideal_lag_s(self) -> float:
+        """Return what that is where each position is harvested the moment it is worth it."""
+        principal = self.principal_usdc
+        half = sum(p * self._get_way_s(token_id) / 2 for token_id, p in enumerate(principal))
+        return half / sum(principal)
+
     # What a ``Node`` offers, as far as a snapshot asks.
 
     def fetch_header(self, number: int) -> BlockRef:
@@ -361,7 +368,7 @@ def build_reader(engine: Engine, world: World, rules: Rules) -> SnapshotReader:
 # --- measurements ------------------------------------------------------------------------------
 
 
-def measure_tick(engine: Engine, world: World, rules: Rules) -> dict[str, float]:
+def measure_tick(engine: Engine, world: World, rules: Rules, *, due: int = DUE) -> dict[str, float]:
     """Return how long a look and its decisions take, the median in milliseconds."""
     reader = build_reader(engine, world, rules)
     times: list[float] = []
@@ -371,13 +378,18 @@ def measure_tick(engine: Engine, world: World, rules: Rules) -> dict[str, float]
         began_s = time.process_time()
         snapshot = reader.read(now_s=world.now_s)
         actions = decide(snapshot, rules)
-        decide_rests(snapshot, actions[-1].token_ids, rules)
+        decide_rests(snapshot, _get_harvested(actions), rules)
         times.append(time.process_time() - began_s)
     assert snapshot is not None
-    kinds = {action.kind: len(action.items) for action in actions}
+    kinds = Counter[Kind]()
+    for action in actions:
+        kinds[action.kind] += len(action.items)
     # Otherwise something else was measured than what is meant.
-    assert len(snapshot.positions) == DUE
-    assert kinds == {Kind.SETTLE: 200, Kind.HOLD: 200, Kind.HARVEST: rules.harvest_items_max}, kinds
+    assert len(snapshot.positions) == due
+    most = min(due, ITEMS_MAX)
+    harvests = min(due, rules.harvests_max)
+    assert (kinds[Kind.SETTLE], kinds[Kind.HOLD]) == (most, most), kinds
+    assert kinds[Kind.HARVEST] > harvests // 2, kinds
     return {"tick_ms": statistics.median(times) * 1_000}
 
 
@@ -394,23 +406,23 @@ def simulate(
     end_s = BEGIN_S + YEAR_S
     harvests = transactions = credited_usdc = 0
     lags: list[float] = []
-    lag_every = min(harvests_max, 40_000) // 8
+    lag_every = max(1, min(harvests_max, 40_000) // 8)
     began_s = time.process_time()
     while world.now_s < end_s and harvests < harvests_max:
         snapshot = reader.read(now_s=world.now_s, kinds={Kind.HARVEST})
         actions = decide(snapshot, rules)
-        chosen = [t for action in actions if action.kind is Kind.HARVEST for t in action.token_ids]
+        chosen = _get_harvested(actions)
         with write(engine) as connection:
             rests = decide_rests(snapshot, chosen, rules)
             rest_harvests(connection, [(r.token_id, r.look_at_s, r.failures) for r in rests])
             if chosen:
                 credited_usdc += world.harvest(chosen)
                 _mirror_harvests(connection, world, chosen)
-                transactions += 1
+                transactions += len(actions)
                 if (harvests + len(chosen)) // lag_every > harvests // lag_every:
                     lags.append(world.lag_s())
                 harvests += len(chosen)
-            is_full = len(snapshot.harvests) >= rules.harvest_items_max
+            is_full = len(snapshot.harvests) >= rules.harvests_max
             world.now_s = min(end_s, world.now_s + (ROUND_S if is_full else pace_s))
             expected_hash = move_cursor(connection, world, expected_hash=expected_hash)
     took_s = time.process_time() - began_s
@@ -422,10 +434,15 @@ def simulate(
         "harvests_a_year": harvests * YEAR_S / simulated_s,
         "transactions_a_year": transactions * YEAR_S / simulated_s,
         "credited_usdc_a_year": credited_usdc * YEAR_S / simulated_s,
-        "lag_h": statistics.mean(lags) / HOURS_S,
+        "lag_h": (statistics.mean(lags) if lags else world.lag_s()) / HOURS_S,
+        "lag_ideal_h": world.ideal_lag_s() / HOURS_S,
         "waiting": _count_waiting(engine, world),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024,
     }
+
+
+def _get_harvested(actions: Sequence[Action]) -> list[int]:
+    return [t for action in actions if action.kind is Kind.HARVEST for t in action.token_ids]
 
 
 _LOOK: Final = (
@@ -466,6 +483,14 @@ def measure_size(count: int) -> dict[str, float]:
         return figures | simulate(engine, world, rules, **lasts)
 
 
+def measure_apart(count: int) -> dict[str, float]:
+    """Measure one size in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", "scripts.bench_keeper", "--only", str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
 # --- telling -----------------------------------------------------------------------------------
 
 
@@ -487,7 +512,7 @@ def print_sizes(found: dict[int, dict[str, float]], harvest_gas: int) -> None:
     """Print what many positions cost."""
     print(
         "positions  days  decisions  per second  harvests/year  transactions  gas/year"
-        "  gas USDC  lag h  waiting  memory MB  tick ms"
+        "  gas USDC  lag h  ideal  waiting  memory MB  tick ms"
     )
     for count, f in found.items():
         gas = f["harvests_a_year"] * harvest_gas
@@ -496,7 +521,8 @@ def print_sizes(found: dict[int, dict[str, float]], harvest_gas: int) -> None:
             f"{count:9,} {f['simulated_days']:5.1f} {f['decisions']:10,.0f}"
             f" {f['decisions_per_s']:11,.0f} {f['harvests_a_year']:14,.0f}"
             f" {f['transactions_a_year']:13,.0f} {gas:9.2e} {fee_usdc / USDC_ONE:9,.0f}"
-            f" {f['lag_h']:6.1f} {f['waiting']:8,.0f} {f['rss_mb']:10.0f} {f['tick_ms']:8.1f}"
+            f" {f['lag_h']:6.1f} {f['lag_ideal_h']:6.1f} {f['waiting']:8,.0f} {f['rss_mb']:10.0f}"
+            f" {f['tick_ms']:8.1f}"
         )
     print()
 
@@ -507,12 +533,7 @@ def run(sizes: Sequence[int]) -> dict[str, Any]:
     print_gas(batches, alone)
     harvest_gas = measure_harvest_gas()
     print(f"A harvest, each of 30 in a transaction: {harvest_gas:,} gas\n")
-    found: dict[int, dict[str, float]] = {}
-    for count in sizes:
-        # A process of its own, so that its memory is its own.
-        command = [sys.executable, "-m", "scripts.bench_keeper", "--only", str(count)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-        found[count] = json.loads(done.stdout)
+    found = {count: measure_apart(count) for count in sizes}
     print_sizes(found, harvest_gas)
     (of_100,) = [b for b in batches if (b.requests, b.positions) == (100, 1)]
     (spread,) = [b for b in batches if (b.requests, b.positions) == (100, 100)]

@@ -1,7 +1,9 @@
-"""Everything at once, by the seed: crashes, dropped and stuck transactions, reorgs, lies, pauses.
+"""Everything at once, by the seed: crashes, dropped and stuck transactions, reorgs, lies, pauses,
+changes of the key.
 
 Whatever happens, once it is over every request is settled exactly once, the owner has paid for each
-of them once, and the audit finds nothing. Reorgs here are shallower than the keeper's patience.
+of them once, every seller is paid or credited once, and the audit finds nothing. Reorgs here are
+shallower than the keeper's patience.
 """
 
 import random
@@ -23,6 +25,9 @@ from tests.support.keepers import Crash, Stage, crash_at
 
 GWEI = 10**9
 DEPTH_MAX = 6
+KEYS = ("keeper", "outsider")
+PAYEES = ("0x" + "aa" * 20, "0x" + "bb" * 20)
+REFUSED_PAYEE = "0x" + "cc" * 20
 STEPS = (
     *("planned", "simulated", "stored", "sent", "included", "mined"),
     *("replaced", "taken_back", "planned_again", "filled"),
@@ -33,26 +38,35 @@ class Campaign:
     """One stage, and what luck does to it."""
 
     def __init__(self, stage: Stage, liar: Liar, seed: int) -> None:
+        self.rotations = seed % 3
+        self.automine = True
         self.stage = stage
         self.liar = liar
         self.luck = random.Random(seed)
         self.anvil = stage.world.anvil
         self.position = stage.world.contracts.position
+        refused = stage.world.anvil.web3.to_checksum_address(REFUSED_PAYEE)
+        usdc = stage.world.contracts.usdc.functions
+        stage.world.send("admin", usdc.blacklist(refused, True))
+        stage.allow_paying()
+        self.allow()
         self.token_id = stage.open_held()
         self.anvil.mine(3)
         stage.sync()
         stage.tick()
         self.base = self.anvil.head().number
         self.costs: dict[str, int] = {}
+        self.owed: dict[str, tuple[str, int]] = {}
         self.asked = 0
-        self.automine = True
         self.raw_txs: list[str] = []
         self.actions = (
             *(self.spend,) * 5,
             *(self.work,) * 5,
+            *(self.owe,) * 3,
             *(self.crash, self.tick, self.mine, self.sync, self.want) * 2,
             *(self.toggle_automine, self.drop, self.reorg, self.bring_back, self.spike),
             *(self.forbid, self.allow, self.allow, self.allow, self.pause, self.lie, self.release),
+            *(self.rotate,) * self.rotations,
         )
 
     def step(self) -> None:
@@ -66,6 +80,18 @@ class Campaign:
         with suppress(ReserveRefused):
             self.stage.spend(self.token_id, cost_usdc, request_id=name)
             self.costs[name] = cost_usdc
+
+    def owe(self) -> None:
+        payout_id = f"payout-{len(self.owed)}"
+        payee = self.luck.choice([*PAYEES, REFUSED_PAYEE])
+        self.owed[payout_id] = payee, self.luck.randint(1, 100_000)
+        self.stage.owe((payout_id, *self.owed[payout_id]))
+
+    def rotate(self) -> None:
+        """The operator changes the key, whatever the last one has sent."""
+        now = self.stage.settings.get("PRIVATE_KEY")
+        keys = [self.stage.world.accounts[role].key.hex() for role in KEYS]
+        self.stage.settings["PRIVATE_KEY"] = keys[0] if now == keys[1] else keys[1]
 
     def work(self) -> None:
         """A round that sees the chain as it is, with a block after it."""
@@ -121,9 +147,13 @@ class Campaign:
         self.set_settler(True)
 
     def set_settler(self, allowed: bool) -> None:
-        if self.automine:
-            keeper = self.stage.world.accounts["keeper"].address
-            self.stage.world.send("admin", self.position.functions.setSettler(keeper, allowed))
+        if not self.automine:
+            return
+        payouts = self.stage.world.contracts.payouts.functions
+        for role in KEYS:
+            address = self.stage.world.accounts[role].address
+            self.stage.world.send("admin", self.position.functions.setSettler(address, allowed))
+            self.stage.world.send("admin", payouts.setPayer(address, allowed))
 
     def pause(self) -> None:
         usdc = self.stage.world.contracts.usdc.functions
@@ -152,9 +182,11 @@ class Campaign:
         if self.stage.world.contracts.usdc.functions.paused().call():
             self.pause()
         self.stage.sync()
-        for round_number in range(16):
-            # What got stuck in a spike is raised.
+        for round_number in range(32):
+            # What got stuck in a spike is raised, by the key that signed it.
             self.stage.ahead_s += 61
+            if self.rotations and round_number % 4 == 0:
+                self.rotate()
             self.want()
             self.tick()
             self.anvil.mine(2)
@@ -164,8 +196,12 @@ class Campaign:
 
     def is_over(self) -> bool:
         open_states = {"planned", "simulated", "sent"}
-        return set(self.stage.usage_states().values()) <= {"settled"} and not (
-            open_states & {str(intent.state) for intent in self.stage.intents()}
+        paid = {states[-1] for states in self.stage.payout_states().values()}
+        return (
+            set(self.stage.usage_states().values()) <= {"settled"}
+            and len(self.stage.payout_states()) == len(self.owed)
+            and paid <= {"paid", "credited"}
+            and not open_states & {str(intent.state) for intent in self.stage.intents()}
         )
 
 
@@ -201,8 +237,14 @@ def test_keeper__everything_at_once__everything_is_settled_once(
 
     assert stage.usage_states() == dict.fromkeys(campaign.costs, "settled")
     assert stage.chain_spent(campaign.token_id) == sum(campaign.costs.values())
+    for payee in (*PAYEES, REFUSED_PAYEE):
+        owed_usdc = sum(usdc for to, usdc in campaign.owed.values() if to == payee)
+        assert sum(stage.received(payee)) == owed_usdc
+    ends = [states[-1] for states in stage.payout_states().values()]
+    assert len(ends) == len(campaign.owed)
+    assert set(ends) <= {"paid", "credited"}
     with read(stage.engine) as connection:
         assert load_overcharges(connection) == {}
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
-    unfinished = {"planned", "simulated", "sent"} & set(stage.intent_states(Kind.SETTLE))
-    assert not unfinished
+    for kind in (Kind.SETTLE, Kind.PAYOUT):
+        assert not {"planned", "simulated", "sent"} & set(stage.intent_states(kind))

@@ -6,6 +6,7 @@
     keeper once --json → what was sent, with gas
     watch → alarms in the log, vitals over HTTP
     keeper report → figures of events and intents; CSV, SVG
+    keeper retry → what is stopped is tried in the next round, by a keeper that runs
     keeper write-off
     ├── nothing is lost → nothing is given up
     ├── without --yes → only said
@@ -189,7 +190,10 @@ def test_write_off__usage_that_will_be_paid__stays(stage: Stage) -> None:
 def test_write_off__without_yes__only_says_it(stage: Stage, keeper: Callable[..., Said]) -> None:
     token_id = lose_credit(stage)
 
-    assert keeper("write-off", "--token-id", str(token_id))[0] == 1
+    code, said = keeper("write-off", "--token-id", str(token_id))
+    assert code == 0
+    assert said.startswith(f"position {token_id}: ")
+    assert "USDC of usage that no credit pays; --yes" in said
     assert set(stage.usage_states().values()) == {"posted"}
     code, said = keeper("write-off", "--token-id", str(token_id), "--yes")
     assert (code, said) == (0, f"position {token_id}: 2 requests, 4.000000 USDC given up\n")
@@ -199,6 +203,30 @@ def test_write_off__without_yes__only_says_it(stage: Stage, keeper: Callable[...
             select(usage.c.cost_usdc).where(usage.c.state == "written_off")
         ).scalars()
         assert sum(costs) == 4 * USDC
+
+
+# -------------------------------------------------------------------------------------------- retry
+
+
+def test_retry__a_stopped_kind__is_tried_in_the_next_round(
+    stage: Stage, keeper: Callable[..., Said]
+) -> None:
+    token_id = stage.open_held()
+    stage.spend(token_id, 300_000)
+    set_settler = stage.world.contracts.position.functions.setSettler
+    address = stage.world.accounts["keeper"].address
+    stage.settings["FAILURES_MAX"] = "1"
+    stage.world.send("admin", set_settler(address, False))
+    stage.sync()
+    stage.keeper().tick()
+    stage.world.send("admin", set_settler(address, True))
+    stage.sync()
+    running = stage.keeper()
+    assert "stopped" in running.tick().failures[0]
+
+    assert keeper("retry") == (0, "1 rests are over; the next round tries again\n")
+
+    assert running.tick().acted == {Kind.SETTLE: 1}
 
 
 # -------------------------------------------------------------------------------------------- watch

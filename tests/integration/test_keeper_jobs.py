@@ -1,4 +1,4 @@
-"""The keeper's jobs where one item is bad, and the treasury's payments, on a real chain.
+"""The keeper's jobs where one item is bad, and harvests in several transactions, on a real chain.
 
 ::
 
@@ -6,36 +6,29 @@
     └── one position is refused → it is left out and rests, the others go through
     harvest
     ├── a vault burns all gas → refused alone, the others are harvested
-    └── sent, and its due time did not move → a suspect
-    payout
-    ├── payable → one payment for each payee, then paid or credited by the batch's events
-    ├── crash after any step → paid once
-    ├── treasury too small → the payouts that it covers
-    ├── payee that the contract refuses → left out, the others are paid
-    └── payer's right withdrawn → nothing is signed, the payouts are free again
+    ├── sent, and its due time did not move → a suspect
+    └── more than one transaction holds → several, sent before the first is waited for
+        ├── crash in the second → each harvest once
+        └── fees over the bound at the second → the first is waited for all the same
     tick of one job → nothing else
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import update
 from web3.contract import Contract
 
 from keeper.facts import Kind
 from keeper.jobs import TIDY, Outcome
 from keeper.wiring import NOBODY, build_reader
-from ledger.engine import read, write
+from ledger.engine import write
 from ledger.harvests import load_due_harvests, note_harvests_sent
 from ledger.mirror import load_mirror
-from ledger.tables import MarketPayout, PayoutBatch, PayoutItem, Position, table_of
+from ledger.tables import Position, table_of
 from tests.support.deploy import USDC, compile_contracts
-from tests.support.keepers import Crash, Stage, crash_at
-
-PAYEE = "0x" + "aa" * 20
-OTHER_PAYEE = "0x" + "bb" * 20
+from tests.support.keepers import Crash, Stage
 
 
 def open_two_held(stage: Stage) -> list[int]:
@@ -94,22 +87,23 @@ def test_settle__one_hold_is_gone_on_chain__the_others_are_settled(stage: Stage)
     # Behind the mirror's back: the ledger still believes in this hold.
     free = stage.world.contracts.position.functions.hold([(bad, 0, 0, 0)])
     stage.world.send("keeper", free)
-    keeper = stage.keeper()
-
-    report = keeper.tick()
+    report = stage.keeper().tick()
 
     assert report.acted == {Kind.SETTLE: 1}
     assert report.refused == [f"settle {bad}: position: cost above hold"]
     assert report.outcome is Outcome.ACTED
     assert stage.chain_spent(good) == 300_000
     assert stage.batch_states() == ["abandoned", "planned"]
-    assert keeper.tick().acted == {}, "it rests"
+    assert stage.keeper().tick().acted == {}, "it rests"
     stage.sync()
     assert stage.usage_states() == {f"request-{bad}": "posted", f"request-{good}": "settled"}
     stage.assert_sound()
 
-    # Once the mirror knows, the hold is placed again, and the rest is settled.
+    # Once the mirror knows, the hold is placed again, and the rest is settled, by any keeper.
     assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {}, "it rests"
+    stage.ahead_s = 600
+    stage.settings["MAX_STALENESS_S"] = "1000"
     assert stage.tick().acted == {Kind.SETTLE: 1}
     assert stage.chain_spent(bad) == 300_000
     stage.assert_sound()
@@ -147,6 +141,79 @@ def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) 
     stage.sync()
     assert stage.tick().acted == {Kind.HARVEST: 1}
     assert stage.state(hostile).credited_usdc > 0
+
+
+def open_three_earning(stage: Stage) -> list[int]:
+    tokens = [stage.world.open_position(role=role) for role in ("owner", "second_owner", "admin")]
+    stage.world.earn(60 * USDC)
+    stage.world.anvil.warp(1_800)
+    stage.settings.update(HARVEST_ITEMS_MAX="1", HARVEST_TRANSACTIONS_MAX="2")
+    stage.sync()
+    return tokens
+
+
+def test_harvest__more_than_one_transaction_holds__several_in_one_block(stage: Stage) -> None:
+    tokens = open_three_earning(stage)
+    anvil = stage.world.anvil
+    anvil.set_automine(False)
+    assert stage.keeper().tick().outcome is Outcome.WAITING
+    sent = stage.intents()
+    assert [(intent.kind, intent.nonce) for intent in sent] == [("harvest", 0), ("harvest", 1)]
+    assert {tuple(intent.payload["token_ids"]) for intent in sent} < {(t,) for t in tokens}
+    anvil.mine()
+    anvil.set_automine(True)
+    stage.sync()
+    report = stage.tick()
+
+    assert len({intent.mined_block for intent in stage.intents()[:2]}) == 1
+    assert report.acted == {Kind.HARVEST: 1}
+    assert all(stage.state(token_id).credited_usdc > 0 for token_id in tokens)
+    events = stage.world.contracts.position.events.YieldCredited
+    assert len(events.get_logs(from_block=0)) == 3
+
+
+@pytest.mark.parametrize("step", ["planned", "simulated", "stored", "sent", "included", "mined"])
+def test_harvest__crash_in_the_second_transaction__each_is_done_once(
+    stage: Stage, step: str
+) -> None:
+    open_three_earning(stage)
+    reached: list[str] = []
+
+    def crash_at_the_second(name: str) -> None:
+        reached.append(name)
+        if reached.count(step) == 2:
+            raise Crash(step)
+
+    with pytest.raises(Crash):
+        stage.keeper(crash_at_the_second).tick()
+    for _ in range(4):
+        stage.tick()
+        stage.world.anvil.warp(301)
+        stage.world.anvil.mine(3)
+        stage.sync()
+
+    events = stage.world.contracts.position.events.YieldCredited
+    assert len(events.get_logs(from_block=0)) == 3
+    assert set(stage.intent_states(Kind.HARVEST)) <= {"abandoned", "confirmed"}
+
+
+def test_harvest__fees_over_the_bound_at_the_second__the_first_is_followed(stage: Stage) -> None:
+    open_three_earning(stage)
+    stage.settings["FEE_WEI_MAX"] = str(5 * 10**9)
+
+    def spike(name: str) -> None:
+        if name == "sent":
+            stage.world.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(10**11))
+            stage.world.anvil.mine()
+
+    report = stage.keeper(spike).tick()
+    # Anvil keeps it beyond the test otherwise.
+    stage.world.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    stage.world.anvil.mine()
+
+    assert report.outcome is Outcome.WAITING
+    assert report.acted == {Kind.HARVEST: 1}
+    assert [str(intent.state) for intent in stage.intents()] == ["mined", "simulated"]
 
 
 def test_load_due_harvests__rest_and_shares__decide_who_is_looked_at(stage: Stage) -> None:
@@ -205,146 +272,3 @@ def test_tick__one_job__does_nothing_else(stage: Stage) -> None:
     assert stage.keeper().tick([Kind.SWEEP]).acted == {}
     assert stage.keeper().tick([Kind.HARVEST]).acted == {Kind.HARVEST: 1}
     assert stage.keeper().tick([Kind.SETTLE, TIDY]).acted == {Kind.SETTLE: 1}
-
-
-# ------------------------------------------------------------------------------------------ payouts
-
-
-@pytest.fixture
-def paying(stage: Stage) -> Stage:
-    """Return a stage whose keeper may pay from a treasury of 10 USDC."""
-    payouts = stage.world.contracts.payouts
-    keeper = stage.world.accounts["keeper"].address
-    stage.world.send("admin", payouts.functions.setPayer(keeper, True))
-    stage.world.fund_usdc(payouts.address, 10 * USDC)
-    stage.settings["PAYOUT_MAX_AGE_S"] = "0"
-    stage.sync()
-    return stage
-
-
-def owe(stage: Stage, *payouts: tuple[str, str, int]) -> None:
-    """Make (payout id, payee, amount) payable, as the market does."""
-    rows = [
-        {
-            "payout_id": payout_id,
-            "seller": payee,
-            "payee": payee,
-            "amount_usdc": amount_usdc,
-            "planned_at_s": 1_000 + place,
-        }
-        for place, (payout_id, payee, amount_usdc) in enumerate(payouts)
-    ]
-    with write(stage.engine) as connection:
-        connection.execute(insert(table_of(MarketPayout)), rows)
-
-
-def item_states(stage: Stage) -> dict[str, list[str]]:
-    item = table_of(PayoutItem)
-    with read(stage.engine) as connection:
-        rows = connection.execute(
-            select(item.c.payout_id, item.c.state).order_by(item.c.payout_id, item.c.state)
-        ).all()
-    found: dict[str, list[str]] = {}
-    for payout_id, state in rows:
-        found.setdefault(str(payout_id), []).append(str(state))
-    return found
-
-
-def paid_states(stage: Stage) -> list[str]:
-    batch = table_of(PayoutBatch)
-    with read(stage.engine) as connection:
-        rows = connection.execute(select(batch.c.state).order_by(batch.c.batch_id)).scalars()
-        return [str(state) for state in rows]
-
-
-def balances(stage: Stage, payees: Sequence[str] = (PAYEE, OTHER_PAYEE)) -> list[int]:
-    usdc = stage.world.contracts.usdc.functions
-    checksum = stage.world.anvil.web3.to_checksum_address
-    return [int(usdc.balanceOf(checksum(payee)).call()) for payee in payees]
-
-
-def finish(stage: Stage) -> None:
-    """Let keepers and indexer go on until every intent is final."""
-    for _ in range(5):
-        stage.tick()
-        stage.world.anvil.mine(3)
-        stage.sync()
-
-
-def test_payout__payable__is_paid_once_and_a_refused_payee_is_credited(paying: Stage) -> None:
-    usdc = paying.world.contracts.usdc.functions
-    blacklisted = paying.world.anvil.web3.to_checksum_address(OTHER_PAYEE)
-    paying.world.send("admin", usdc.blacklist(blacklisted, True))
-    owe(paying, ("a", PAYEE, 3), ("b", PAYEE, 4), ("c", OTHER_PAYEE, 5), ("d", "T-tron", 6))
-
-    assert paying.keeper().tick().acted == {Kind.PAYOUT: 3}
-    assert item_states(paying) == {"a": ["planned"], "b": ["planned"], "c": ["planned"]}
-    assert paying.keeper().tick().acted == {}
-    assert item_states(paying) == {"a": ["sent"], "b": ["sent"], "c": ["sent"]}
-
-    finish(paying)
-
-    assert item_states(paying) == {"a": ["paid"], "b": ["paid"], "c": ["credited"]}
-    assert paid_states(paying) == ["paid"]
-    assert balances(paying) == [7, 0]
-    credited = paying.world.contracts.payouts.functions.credited(blacklisted).call()
-    assert credited == 5
-    assert paying.tick().outcome is Outcome.NOTHING_DUE
-
-
-@pytest.mark.parametrize("step", ["planned", "simulated", "stored", "sent", "included", "mined"])
-def test_payout__crash_after_any_step__is_paid_once(paying: Stage, step: str) -> None:
-    owe(paying, ("a", PAYEE, 3))
-    with pytest.raises(Crash):
-        paying.keeper(crash_at(step)).tick()
-
-    finish(paying)
-
-    assert balances(paying) == [3, 0]
-    assert item_states(paying) == {"a": ["paid"]}
-    assert len(paying.intent_states(Kind.PAYOUT)) == 1
-
-
-def test_payout__treasury_too_small__pays_what_it_covers(paying: Stage) -> None:
-    owe(paying, ("a", PAYEE, 11 * USDC), ("b", OTHER_PAYEE, 10 * USDC))
-
-    assert paying.tick().acted == {Kind.PAYOUT: 1}
-    assert balances(paying) == [0, 10 * USDC]
-    finish(paying)
-    assert paying.tick().outcome is Outcome.NOTHING_DUE
-
-    paying.world.fund_usdc(paying.world.contracts.payouts.address, 11 * USDC)
-    paying.sync()
-    assert paying.tick().acted == {Kind.PAYOUT: 1}
-    assert balances(paying) == [11 * USDC, 10 * USDC]
-
-
-def test_payout__payee_that_the_contract_refuses__the_others_are_paid(paying: Stage) -> None:
-    treasury = paying.world.deployment.payouts
-    owe(paying, ("a", treasury, 3), ("b", PAYEE, 4))
-
-    report = paying.keeper().tick()
-
-    assert report.acted == {Kind.PAYOUT: 1}
-    assert report.refused == ["payout a: payouts: payee not allowed"]
-    assert balances(paying) == [4, 0]
-
-
-def test_payout__right_withdrawn__nothing_is_signed_and_the_payouts_are_free(
-    paying: Stage,
-) -> None:
-    owe(paying, ("a", PAYEE, 3))
-    keeper = paying.world.accounts["keeper"].address
-    set_payer = paying.world.contracts.payouts.functions.setPayer
-    paying.world.send("admin", set_payer(keeper, False))
-    paying.sync()
-
-    report = paying.keeper().tick()
-
-    assert "payouts: not payer" in report.failures[0]
-    assert item_states(paying) == {"a": ["freed"]}
-    paying.world.send("admin", set_payer(keeper, True))
-    paying.sync()
-    assert paying.tick().acted == {Kind.PAYOUT: 1}
-    assert balances(paying) == [3, 0]
-    assert item_states(paying) == {"a": ["freed", "planned"]}

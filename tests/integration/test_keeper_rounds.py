@@ -8,7 +8,8 @@
     ├── harvest, hold, settle, sweep → ACTED
     │   └── not mirrored yet → not decided again
     ├── release asked for → settled, freed, and left alone for the grace
-    ├── an action would revert → FAILED, nothing signed; again and again → its kind rests
+    ├── an action would revert → FAILED, nothing signed; again and again → its kind rests,
+    │   whichever process tries
     └── dry run → the same decisions, no trace
 """
 
@@ -21,8 +22,9 @@ from keeper.errors import LockHeld
 from keeper.facts import Kind
 from keeper.jobs import Outcome
 from keeper.lock import hold_lock
-from ledger.engine import open_engine, write
+from ledger.engine import open_engine, read, write
 from ledger.mirror import save_observation
+from ledger.rests import load_rests
 from tests.support.deploy import USDC
 from tests.support.keepers import Stage
 
@@ -233,20 +235,27 @@ def test_tick__would_revert__signs_nothing_and_rests_after_some(stage: Stage) ->
     stage.world.send("admin", set_settler(keeper_address, False))
     stage.sync()
     stage.settings["FAILURES_MAX"] = "2"
-    keeper = stage.keeper()
 
+    # Each a process of its own, as under cron.
     for _ in range(2):
-        report = keeper.tick()
+        report = stage.keeper().tick()
         assert report.outcome is Outcome.FAILED
         assert "position: not settler" in report.failures[0]
         assert stage.usage_states() == {"request-1": "posted"}, "the batch is given up"
-    assert "stopped" in keeper.tick().failures[0]
+    assert "stopped" in stage.keeper().tick().failures[0]
+    assert stage.keeper().stopped_kinds() == [Kind.SETTLE]
+    assert stage.rehearsal().run().failures == ["settle: stopped after repeated failures"]
     assert stage.intent_states(Kind.SETTLE) == ["abandoned", "abandoned"]
 
     stage.world.send("admin", set_settler(keeper_address, True))
     stage.sync()
-    assert stage.tick().acted == {Kind.SETTLE: 1}, "a new process has a new breaker"
+    assert "stopped" in stage.tick().failures[0]
+    stage.ahead_s = 600
+    stage.settings["MAX_STALENESS_S"] = "1000"
+    assert stage.tick().acted == {Kind.SETTLE: 1}
     assert stage.usage_states() == {"request-1": "settled"}
+    with read(stage.engine) as connection:
+        assert load_rests(connection) == {}
     stage.assert_sound()
 
 

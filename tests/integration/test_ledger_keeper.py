@@ -26,7 +26,6 @@ from ledger.harvests import load_due_harvests, note_harvests_sent, rest_harvests
 from ledger.metering import AdmissionRules, Reservation, post, reserve
 from ledger.mirror import load_drawn_mismatches, save_events, save_states
 from ledger.payouts import (
-    MarketPayouts,
     abandon_payout_batch,
     follow_payouts,
     is_payout_abandoned,
@@ -125,7 +124,7 @@ def owe(connection: Connection, *payouts: tuple[str, int, int]) -> None:
 
 
 def payable(connection: Connection, *, now_s: int = NOW_S) -> list[str]:
-    found = load_payable(connection, MarketPayouts(), now_s=now_s, limit=10)
+    found = load_payable(connection, now_s=now_s, limit=10)
     return [payout.payout_id for payout in found]
 
 

@@ -24,6 +24,13 @@ from schemathesis.specs.openapi.checks import content_type_conformance, status_c
 
 from tests.support.ledgers import make_ledger
 from tests.support.market import FakeSeller, make_settings, run_market
+from tests.support.studio import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL, FakeStudio
+
+MEDIA: Final = (
+    (IMAGE_MODEL, "image"),
+    (SPEECH_MODEL, "1k_characters"),
+    (VIDEO_MODEL, "video"),
+)
 
 EXAMPLES: Final = 8
 """Generated requests for each operation and kind of key, besides those at the schema's limits."""
@@ -34,9 +41,17 @@ def serve(folder: Path, started: "Future[tuple[str, ...]]", stop: Callable[[], A
 
     async def run() -> None:
         engine = make_ledger(folder / "ledger.sqlite3")
-        async with FakeSeller() as seller, run_market(make_settings(folder), engine) as market:
+        async with (
+            FakeSeller() as seller,
+            FakeStudio() as studio,
+            run_market(make_settings(folder), engine) as market,
+        ):
             seller_key = await market.get_key()
             await market.list_offer(seller_key, seller.url)
+            for model, unit in MEDIA:
+                offer = {"model": model, "unit": unit, "price_per_unit": "0.01"}
+                prices = {"price_input_per_1m": ..., "price_output_per_1m": ...}
+                await market.list_offer(seller_key, studio.url, **offer, **prices)
             buyer_key = await market.get_buyer_key()
             started.set_result((str(market.client.base_url), seller_key, buyer_key))
             await asyncio.to_thread(stop)

@@ -24,9 +24,10 @@ from sqlalchemy import select, update
 
 from contracts.siwe import build_siwe
 from ledger.engine import read, write
-from ledger.market import find_market_mismatches, set_seller_terms
+from ledger.market_audit import find_market_mismatches
+from ledger.market_keys import set_seller_terms
 from ledger.tables import MarketOffer, MarketOfferKey, MarketPayout, table_of
-from market.app import gather_earnings
+from market.background import gather_earnings
 from market.keys import Role, make_nonce
 from market.sealing import FileKms, Sealer
 from market.store import load_sealed_key, load_stale_keys

@@ -10,29 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import select, update
 
 from contracts.units import SECONDS_PER_DAY
+from ledger.earnings import plan_payouts
 from ledger.engine import read, write
-from ledger.market import (
-    Figures,
-    NewKey,
-    NewOffer,
-    NewSale,
-    SaleRefused,
-    SaleResolved,
-    SealedKey,
-    add_credit,
-    change_offer,
-    find_market_mismatches,
-    plan_payouts,
-    post_sale,
-    reserve_sale,
-    revoke_key,
-    save_account,
-    save_key,
-    save_offer,
-    save_seller,
-    sweep_sales,
-    void_sale,
-)
+from ledger.market_audit import find_market_mismatches
+from ledger.market_keys import NewKey, add_credit, revoke_key, save_account, save_key, save_seller
+from ledger.offers import NewOffer, SealedKey, change_offer, save_offer
+from ledger.sale_records import Figures, NewSale, SaleRefused, SaleResolved
+from ledger.sales import post_sale, reserve_sale, sweep_sales, void_sale
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
 from market.pricing import Price, Tokens, split_cost
 from tests.support.ledgers import NOW_S, Databases

@@ -30,6 +30,7 @@ SOURCES: Final = (
     "mocks/MockUSDC.vy",
     "mocks/MockVault.vy",
     "mocks/HostileVault.vy",
+    "mocks/ContractWallet.vy",
     "mocks/Multicall3.vy",
     "Payouts.vy",
     "YieldFundedPosition.vy",

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from eth_utils.address import to_checksum_address
 from sqlalchemy import Engine, select, text
+from sqlmodel import SQLModel
 
 from contracts.chain import Web3Transport
 from contracts.deployment import Deployment
@@ -22,13 +25,33 @@ from keeper.rehearsal import Rehearsal
 from keeper.settings import KeeperSettings
 from keeper.transactor import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
-from ledger.engine import open_engine, read, write
+from ledger.engine import is_postgres, open_engine, read, write
 from ledger.intents import IntentRecord, load_intent
-from ledger.metering import AdmissionRules, Reservation, note_demand, post, reserve
+from ledger.metering import (
+    AdmissionRules,
+    Reservation,
+    insert_or_ignore,
+    note_demand,
+    post,
+    reserve,
+)
 from ledger.mirror import load_drawn_mismatches, load_state
 from ledger.positions import PositionState
 from ledger.schema import bind_deployment, migrate
-from ledger.tables import Batch, Intent, Usage, table_of
+from ledger.tables import (
+    Batch,
+    Intent,
+    MarketAccount,
+    MarketCredit,
+    MarketOffer,
+    MarketPayout,
+    MarketSale,
+    MarketSeller,
+    PayoutBatch,
+    PayoutItem,
+    Usage,
+    table_of,
+)
 from tests.support.deploy import USDC, World
 
 SYNC_RULES = SyncRules(
@@ -70,12 +93,8 @@ class Stage:
 
     def sync(self) -> None:
         """Let the indexer catch up."""
-        follower = Follower(
-            self.engine,
-            ChainReader(Web3Transport(self.world.anvil.web3)),
-            self.world.deployment,
-            SYNC_RULES,
-        )
+        reader = ChainReader(Web3Transport(self.world.anvil.web3))
+        follower = Follower(self.engine, reader, self.world.deployment, SYNC_RULES)
         outcomes: list[Outcome] = []
         while outcomes[-3:] != [Outcome.NOTHING_NEW] * 3:
             outcomes.append(follower.converge())
@@ -86,7 +105,7 @@ class Stage:
         key = self.world.accounts["keeper"].key.hex()
         values = {
             "RPC_URL": self.world.anvil.url,
-            "LEDGER_URL": str(self.engine.url),
+            "LEDGER_URL": self.engine.url.render_as_string(hide_password=False),
             "DEPLOYMENT_FILE": "unused",
             "PRIVATE_KEY": key,
             "CONFIRMATIONS": "2",
@@ -219,20 +238,136 @@ class Stage:
 
     def intents(self) -> list[IntentRecord]:
         """Return every intent, oldest first."""
+        intent = table_of(Intent)
+        # SQLite's own order of insertion: the clock's seconds are too coarse.
+        order = intent.c.created_at_s if is_postgres(self.engine) else text("rowid")
         with read(self.engine) as connection:
-            intent = table_of(Intent)
-            # SQLite's own order of insertion: the clock's seconds are too coarse.
-            ids = connection.execute(select(intent.c.intent_id).order_by(text("rowid"))).scalars()
+            ids = connection.execute(select(intent.c.intent_id).order_by(order)).scalars()
             found = [load_intent(connection, str(intent_id)) for intent_id in ids]
         return [intent for intent in found if intent is not None]
 
     def intent_states(self, kind: Kind) -> list[str]:
         return [str(i.state) for i in self.intents() if i.kind == kind]
 
+    # ---------------------------------------------------------------------------------- the payouts
+
+    def allow_paying(self, treasury_usdc: int = 10 * USDC) -> None:
+        """Let the keeper pay, at once, from a treasury of so much."""
+        payouts = self.world.contracts.payouts
+        keeper = self.world.accounts["keeper"].address
+        self.world.send("admin", payouts.functions.setPayer(keeper, True))
+        self.world.fund_usdc(payouts.address, treasury_usdc)
+        self.settings["PAYOUT_MAX_AGE_S"] = "0"
+        self.sync()
+
+    def owe(self, *payouts: tuple[str, str, int]) -> None:
+        """Make (payout id, payee, amount) payable, as the market does: each of one sale."""
+        with write(self.engine) as connection:
+            for place, (payout_id, payee, amount_usdc) in enumerate(payouts):
+                for row in _sell(payout_id, payee, amount_usdc, at_s=1_000 + place):
+                    insert_or_ignore(connection, table_of(type(row)), row.model_dump())
+
+    def payout_states(self) -> dict[str, list[str]]:
+        """Return the states of each payout's items, in the order of their batches."""
+        item = table_of(PayoutItem)
+        with read(self.engine) as connection:
+            rows = connection.execute(
+                select(item.c.payout_id, item.c.state).order_by(item.c.payout_id, item.c.batch_id)
+            ).all()
+        found: dict[str, list[str]] = {}
+        for payout_id, state in rows:
+            found.setdefault(str(payout_id), []).append(str(state))
+        return found
+
+    def payout_batch_states(self) -> list[str]:
+        batch = table_of(PayoutBatch)
+        with read(self.engine) as connection:
+            rows = connection.execute(select(batch.c.state).order_by(batch.c.batch_id))
+            return [str(state) for state in rows.scalars()]
+
+    def received(self, payee: str) -> tuple[int, int]:
+        """Return the USDC that a payee has, and what is credited to it."""
+        address = to_checksum_address(payee)
+        balance = self.world.contracts.usdc.functions.balanceOf(address).call()
+        credited = self.world.contracts.payouts.functions.credited(address).call()
+        return int(balance), int(credited)
+
     def assert_sound(self) -> None:
         """Check L1, and that every position's spending is what the chain says."""
         with read(self.engine) as connection:
             assert load_drawn_mismatches(connection) == []
+
+
+def _sell(payout_id: str, payee: str, amount_usdc: int, *, at_s: int) -> list[SQLModel]:
+    """Return the rows of a sale that earned its seller all of a payout."""
+    buyer, offer_id = f"buyer-{payout_id}", f"offer-{payout_id}"
+    used: dict[str, Any] = {"day": 0, "day_used_usdc": amount_usdc, "total_used_usdc": amount_usdc}
+    split: dict[str, Any] = {"cost_usdc": amount_usdc, "earning_usdc": amount_usdc}
+    split |= {"fee_usdc": 0, "margin_usdc": 0}
+    return [
+        MarketAccount(
+            account_id=buyer,
+            kind="prepaid",
+            credited_usdc=amount_usdc,
+            spent_usdc=amount_usdc,
+            reserved_usdc=0,
+            created_at_s=at_s,
+        ),
+        MarketCredit(
+            credit_id=buyer,
+            account_id=buyer,
+            amount_usdc=amount_usdc,
+            source="test",
+            credited_at_s=at_s,
+        ),
+        MarketSeller(address=payee, created_at_s=at_s),
+        MarketOffer(
+            offer_id=offer_id,
+            seller=payee,
+            model="model",
+            upstream_model="model",
+            provider="",
+            seller_base_url="https://example.com",
+            price_input_usdc_per_mtok=1,
+            price_output_usdc_per_mtok=1,
+            payout_address=payee,
+            status="active",
+            version=1,
+            created_at_s=at_s,
+            changed_at_s=at_s,
+            **used,
+        ),
+        MarketSale(
+            sale_id=payout_id,
+            request_id=payout_id,
+            attempt=0,
+            account_id=buyer,
+            key_id="key",
+            offer_id=offer_id,
+            seller=payee,
+            payout_address=payee,
+            endpoint="chat/completions",
+            model="model",
+            state="posted",
+            input_usdc_per_mtok=1,
+            output_usdc_per_mtok=1,
+            fee_bps=0,
+            ceiling_usdc=amount_usdc,
+            day=0,
+            reserved_at_s=at_s,
+            lease_expires_at_s=at_s,
+            resolved_at_s=at_s,
+            payout_id=payout_id,
+            **split,
+        ),
+        MarketPayout(
+            payout_id=payout_id,
+            seller=payee,
+            payee=payee,
+            amount_usdc=amount_usdc,
+            planned_at_s=at_s,
+        ),
+    ]
 
 
 def write_record(deployment: Deployment, folder: Path) -> Path:

@@ -17,8 +17,10 @@ from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine, select
 
+from contracts.deployment import Deployment
 from ledger.engine import read, write
-from ledger.market import add_credit, find_market_mismatches
+from ledger.market_audit import find_market_mismatches
+from ledger.market_keys import add_credit
 from ledger.tables import MarketSale, table_of
 from market.app import create_app
 from market.dialing import Resolve, resolve_by_system
@@ -69,6 +71,7 @@ def make_settings(folder: Path, **changes: Any) -> MarketSettings:
         "stream_drain_s": 0.5,
         "ledger_timeout_s": 5.0,
         "payout_interval_s": 3_600.0,
+        "x402": False,
         "drain_timeout_s": 5,
         **changes,
     }
@@ -338,11 +341,15 @@ def make_body(**changes: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def run_market(
-    settings: MarketSettings, engine: Engine, *, resolve: Resolve = resolve_by_system
+    settings: MarketSettings,
+    engine: Engine,
+    *,
+    resolve: Resolve = resolve_by_system,
+    deployment: Deployment = DEPLOYMENT,
 ) -> AsyncIterator[RunningMarket]:
     """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would."""
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
-    front = create_app(settings, DEPLOYMENT, engine, kms, resolve=resolve)
+    front = create_app(settings, deployment, engine, kms, resolve=resolve)
     config = uvicorn.Config(
         front,
         host="127.0.0.1",

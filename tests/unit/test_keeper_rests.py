@@ -92,16 +92,31 @@ def test_decide_rests__suspect_or_refused__rests_longer_each_time(
     assert rest(make_quote(0, failures=failures), refused=True) == expected
 
 
-def test_decide__suspects__go_last_and_one_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("transactions", "chosen"),
+    [(1, [(5, 3, 4)]), (2, [(5, 3, 1), (4,)]), (3, [(5, 3, 1), (4,)])],
+)
+def test_decide__suspects__go_last_and_one_at_a_time(
+    transactions: int, chosen: list[tuple[int, ...]]
+) -> None:
     quotes = tuple(
         make_quote(100_000 + token_id, token_id=token_id, is_suspect=token_id % 2 == 0)
         for token_id in range(6)
     )
-    (action,) = decide(replace(SNAPSHOT, harvests=quotes), replace(RULES, harvest_items_max=3))
+    rules = replace(RULES, harvest_items_max=3, harvest_transactions_max=transactions)
+    actions = decide(replace(SNAPSHOT, harvests=quotes), rules)
 
-    assert action.kind is Kind.HARVEST
-    assert action.token_ids == (5, 3, 4)
-    assert all(isinstance(item, HarvestItem) for item in action.items)
+    assert {action.kind for action in actions} == {Kind.HARVEST}
+    assert [action.token_ids for action in actions] == chosen
+    assert all(isinstance(item, HarvestItem) for action in actions for item in action.items)
+
+
+def test_decide__more_than_all_transactions_hold__the_largest() -> None:
+    quotes = tuple(make_quote(100_000 + token_id, token_id=token_id) for token_id in range(9))
+    rules = replace(RULES, harvest_items_max=2, harvest_transactions_max=3)
+    actions = decide(replace(SNAPSHOT, harvests=quotes), rules)
+
+    assert [action.token_ids for action in actions] == [(8, 7), (6, 5), (4, 3)]
 
 
 @given(st.sets(st.integers(0, 199), max_size=8), st.integers(1, 200))

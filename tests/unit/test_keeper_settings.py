@@ -57,6 +57,7 @@ def test_from_environment__key_in_a_file__is_read(tmp_path: Path) -> None:
         {"poll_interval_s": "0"},
         {"harvest_min_usdc": "9999"},
         {"hold_lifetime_s": str(25 * 3_600)},
+        {"harvest_items_max": "42"},
     ],
 )
 def test_from_environment__wrong__is_refused_without_showing_it(changes: dict[str, str]) -> None:

@@ -18,8 +18,8 @@ from market.dialects import (
 )
 from market.errors import ApiError
 from market.filters import parse_filters
-from market.front import read_minimum
 from market.markets import build_csv
+from market.mirrors import read_minimum
 from market.pricing import Tokens, get_discount_pct, parse_millionths
 from market.sse import EventSplitter, EventTooLong, read_data
 from market.tally import Move, Tally

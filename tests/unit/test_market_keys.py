@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.market import SealedKey
+from ledger.offers import SealedKey
 from market.keys import (
     Role,
     digest_request,

@@ -1,0 +1,263 @@
+"""Payments that buyers have signed: what is due, whether it would go through, what became of it.
+
+What became of a payment is read from the chain alone, whoever has submitted it. That its nonce is
+used is not enough: the payer may have cancelled it, or used the nonce for another transfer. Only
+the transfer that USDC logs right behind ``AuthorizationUsed`` is the money.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Engine
+
+from contracts.authorizations import (
+    AGGREGATE_CALLS_MAX,
+    CANCELED_TOPIC,
+    USED_TOPIC,
+    decode_aggregate,
+    encode_aggregate,
+    encode_state,
+    find_marks,
+    is_transfer,
+    read_word,
+)
+from contracts.bindings import Contracts
+from contracts.errors import Retryable, Reverted
+from keeper.facts import Kind
+from keeper.node import Node
+from keeper.rows import load_in_flight
+from ledger.engine import read, write
+from ledger.mirror import MirrorState
+from ledger.payment_records import PaymentRecord
+from ledger.settlements import (
+    end_payment,
+    free_unsent,
+    load_due_payments,
+    mark_payments_final,
+    reopen_reorged,
+    rest_payments,
+    settle_payment,
+)
+
+log = structlog.get_logger("keeper")
+
+FOLLOWED_MAX: Final = 4 * AGGREGATE_CALLS_MAX
+"""Payments that are looked at in one round."""
+
+LOG_BLOCKS: Final = 2_000
+"""Blocks that are searched with one request."""
+
+REORG_BLOCKS: Final = 64
+"""As deep as this below what was seen, a use is looked for: it may have moved."""
+
+EXPIRY_SLACK_S: Final = 60
+"""Beyond its time, by the chain's clock, until a payment counts as never to come: no reorg goes
+back so far."""
+
+_FAILED: Final = "failed in its block"
+_CANCELLED: Final = "cancelled by the payer"
+_USED_ELSEWHERE: Final = "its nonce was used for another transfer"
+_NOT_FOUND: Final = "its nonce is used, and its transfer is not found"
+_EXPIRED: Final = "its time ran out"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How a nonce was used, where: ``error`` None for the payment itself."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    error: str | None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is to be written of the payments that were looked at, by payment id."""
+
+    settled: dict[str, Use] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    expired: list[str] = field(default_factory=list)
+    unsent: list[str] = field(default_factory=list)
+    """Sent, yet unused: their call failed in its block, or never came into one."""
+    stuck: dict[str, dict[str, str]] = field(default_factory=lambda: {"sent": {}, "verified": {}})
+    """Used, and the money is not seen: by state and id, why."""
+
+
+class PaymentFollower:
+    """Writes down what the chain says of open payments. ``confirmations`` settle one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        node: Node,
+        contracts: Contracts,
+        *,
+        confirmations: int,
+        final_blocks: int,
+    ) -> None:
+        self._engine = engine
+        self._node = node
+        self._usdc = contracts.usdc.address
+        self._multicall3 = contracts.multicall3.address
+        self._confirmations = confirmations
+        self._final_blocks = final_blocks
+
+    def follow(self, mirror: MirrorState, *, now_s: int) -> None:
+        """Look at what is open, as of the mirrored block. A node's failure is for the next round.
+
+        Raises ``LedgerUnavailable``.
+        """
+        with write(self._engine) as connection:
+            for payment_id in reopen_reorged(connection, now_s=now_s):
+                log.warning("payment_reorged", payment_id=payment_id)
+            mark_payments_final(connection, until_block=mirror.block_number - self._final_blocks)
+        with read(self._engine) as connection:
+            found = load_due_payments(connection, now_s=now_s, limit=FOLLOWED_MAX)
+            _, in_flight = load_in_flight(connection, mirrored_block=mirror.block_number)
+        if not found:
+            return
+        try:
+            findings = self._look(found, mirror, is_in_flight=Kind.X402 in in_flight)
+        except (Retryable, Reverted, ValueError) as error:
+            log.warning("payments_not_followed", error=str(error))
+            return
+        self._write(findings, now_s=now_s)
+
+    def _look(
+        self, payments: Sequence[PaymentRecord], mirror: MirrorState, *, is_in_flight: bool
+    ) -> Findings:
+        is_used = self._fetch_states(payments, mirror)
+        used = [payment for payment in payments if is_used[payment.payment_id]]
+        uses = self._find_uses(used, mirror) if used else {}
+        findings = Findings()
+        for payment in payments:
+            id_ = payment.payment_id
+            if not is_used[id_]:
+                over_at_s = payment.authorization.valid_before_s + EXPIRY_SLACK_S
+                if mirror.block_timestamp_s >= over_at_s:
+                    findings.expired.append(id_)
+                elif payment.state == "sent" and not is_in_flight:
+                    findings.unsent.append(id_)
+                continue
+            use = uses.get(id_)
+            if use is None:
+                # An endpoint that lags, or forgets logs: nothing is concluded from what it lacks.
+                findings.stuck[payment.state][id_] = _NOT_FOUND
+            elif use.error is not None:
+                if use.block_number <= mirror.block_number - self._final_blocks:
+                    findings.failed[id_] = use.error
+                else:
+                    findings.stuck[payment.state][id_] = use.error
+            elif use.block_number <= mirror.block_number - self._confirmations:
+                findings.settled[id_] = use
+        return findings
+
+    def _fetch_states(
+        self, payments: Sequence[PaymentRecord], mirror: MirrorState
+    ) -> dict[str, bool]:
+        """Tell of each payment whether its nonce is used, or cancelled."""
+        states: dict[str, bool] = {}
+        for start in range(0, len(payments), AGGREGATE_CALLS_MAX):
+            chunk = payments[start : start + AGGREGATE_CALLS_MAX]
+            questions = [
+                (self._usdc, encode_state(p.authorization.payer, p.authorization.nonce))
+                for p in chunk
+            ]
+            call = {"to": self._multicall3, "data": "0x" + encode_aggregate(questions).hex()}
+            answers = decode_aggregate(self._node.call(call, block=mirror.block_hash))
+            for payment, answer in zip(chunk, answers, strict=True):
+                word = read_word(answer)
+                if word is None:
+                    raise ValueError("USDC does not answer for an authorization")
+                states[payment.payment_id] = word != 0
+        return states
+
+    def _find_uses(self, payments: Sequence[PaymentRecord], mirror: MirrorState) -> dict[str, Use]:
+        """Return how each nonce was used, as far as the logs say; the newest blocks first."""
+        left = {(p.authorization.payer, p.authorization.nonce): p for p in payments}
+        first = max(0, min(p.from_block for p in payments) - REORG_BLOCKS)
+        last = mirror.block_number
+        found: dict[str, Use] = {}
+        receipts: dict[str, list[dict[str, Any]]] = {}
+        while left and last >= first:
+            payers = sorted({"0x" + 24 * "0" + payer[2:] for payer, _ in left})
+            query = {
+                "address": self._usdc,
+                "topics": [[USED_TOPIC, CANCELED_TOPIC], payers, sorted({n for _, n in left})],
+                "fromBlock": hex(max(first, last - LOG_BLOCKS + 1)),
+                "toBlock": hex(last),
+            }
+            for pair, mark in find_marks(self._node.search_logs(query), token=self._usdc).items():
+                payment = left.pop(pair, None)
+                if payment is not None:
+                    found[payment.payment_id] = self._judge(payment, mark, receipts)
+            last -= LOG_BLOCKS
+        return found
+
+    def _judge(
+        self,
+        payment: PaymentRecord,
+        mark: Mapping[str, Any],
+        receipts: dict[str, list[dict[str, Any]]],
+    ) -> Use:
+        """Return what a log of a nonce stands for: the next log of its transaction says."""
+        tx_hash = str(mark["transactionHash"]).lower()
+        where = (tx_hash, int(mark["blockNumber"], 16), str(mark["blockHash"]).lower())
+        if mark["topics"][0].lower() == CANCELED_TOPIC:
+            return Use(*where, error=_CANCELLED)
+        if tx_hash not in receipts:
+            receipts[tx_hash] = self._node.fetch_transaction_logs(tx_hash)
+        behind = int(mark["logIndex"], 16) + 1
+        following = [one for one in receipts[tx_hash] if int(one["logIndex"], 16) == behind]
+        signed = payment.authorization
+        is_ours = is_transfer(
+            following[0] if following else None,
+            token=self._usdc,
+            payer=signed.payer,
+            payee=signed.payee,
+            value_usdc=signed.value_usdc,
+        )
+        return Use(*where, error=None if is_ours else _USED_ELSEWHERE)
+
+    def _settle(self, payment_id: str, use: Use, *, now_s: int) -> None:
+        """Give the credit, each in a transaction of its own: one that cannot be stops no other."""
+        try:
+            with write(self._engine) as connection:
+                settle_payment(
+                    connection,
+                    payment_id,
+                    tx_hash=use.tx_hash,
+                    block_number=use.block_number,
+                    block_hash=use.block_hash,
+                    now_s=now_s,
+                )
+        except ValueError as error:
+            log.error("payment_not_credited", payment_id=payment_id, error=str(error))
+            return
+        log.info("payment_settled", payment_id=payment_id, tx_hash=use.tx_hash)
+
+    def _write(self, findings: Findings, *, now_s: int) -> None:
+        for payment_id, use in sorted(findings.settled.items()):
+            self._settle(payment_id, use, now_s=now_s)
+        ended = [(id_, "failed", error) for id_, error in findings.failed.items()]
+        ended += [(id_, "expired", _EXPIRED) for id_ in findings.expired]
+        with write(self._engine) as connection:
+            failed = free_unsent(connection, findings.unsent, now_s=now_s)
+            refusals = dict.fromkeys(failed, _FAILED)
+            rest_payments(connection, refusals, was_sent=True, now_s=now_s)
+            for state, reasons in findings.stuck.items():
+                rest_payments(connection, reasons, was_sent=state == "sent", now_s=now_s)
+            lost = {
+                id_: end_payment(connection, id_, state=state, error=error, now_s=now_s)
+                for id_, state, error in sorted(ended)
+            }
+        for reasons in findings.stuck.values():
+            for payment_id, error in reasons.items():
+                log.warning("payment_stuck", payment_id=payment_id, error=error)
+        for payment_id, state, error in ended:
+            log.warning("payment_ended", payment_id=payment_id, state=state, error=error)
+            if lost[payment_id]:
+                log.error("payment_lost", payment_id=payment_id, lost_usdc=lost[payment_id])

@@ -1,0 +1,84 @@
+"""What goes into the functions of sales and comes out of them. Amounts are in 1e-6 USDC."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contracts.errors import Rejected
+
+
+class SaleDenial(StrEnum):
+    """Why a sale cannot be reserved."""
+
+    KEY_REVOKED = "key_revoked"
+    CREDIT_SPENT = "credit_spent"
+    OFFER_CHANGED = "offer_changed"
+    CAP_REACHED = "cap_reached"
+    QUOTA_SPENT = "quota_spent"
+
+
+class SaleRefused(Rejected):
+    """A sale does not fit the buyer's credit or the offer's limits as they are now.
+
+    ``available_usdc`` is the buyer's free credit where that is what lacks.
+    """
+
+    def __init__(self, reason: SaleDenial, available_usdc: int | None = None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.available_usdc = available_usdc
+
+
+class SaleResolved(Rejected):
+    """The sale has already left the state that the call expects, or was never there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSale:
+    """What is reserved for one attempt. ``offer_version`` is the one whose price is named."""
+
+    request_id: str
+    attempt: int
+    account_id: str
+    key_id: str
+    offer_id: str
+    offer_version: int
+    seller: str
+    payout_address: str
+    endpoint: str
+    model: str
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    fee_bps: int
+    ceiling_usdc: int
+    unit: str | None = None
+    """Of media: then the input price is for a million of its base, and tokens count that."""
+    flat_fee_usdc: int = 0
+    """The operator's own part of the ceiling and of the cost, beside the seller's price."""
+
+    @property
+    def sale_id(self) -> str:
+        """The attempt's own id."""
+        return f"{self.request_id}.{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a sale came to. ``cost = earning + fee + margin``."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usdc: int
+    earning_usdc: int
+    fee_usdc: int
+    margin_usdc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How much of an offer's limits is used after a call, and the buyer's free credit."""
+
+    offer_id: str
+    day: int
+    day_used_usdc: int
+    total_used_usdc: int
+    available_usdc: int

@@ -1,0 +1,113 @@
+"""The statements of sales, built once: building one anew costs more than running it.
+
+What they check they check in the statement that changes it, so that no limit is passed however many
+requests and processes there are. Amounts are in 1e-6 USDC.
+"""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
+
+from ledger.tables import MarketAccount, MarketKey, MarketOffer, MarketSale, table_of
+
+_account = table_of(MarketAccount)
+_key = table_of(MarketKey)
+_offer = table_of(MarketOffer)
+_sale = table_of(MarketSale)
+
+FREE_USDC: Final = _account.c.credited_usdc - _account.c.spent_usdc - _account.c.reserved_usdc
+_CEILING: Final = bindparam("ceiling", type_=BigInteger)
+KEY_IS_LIVE: Final = (
+    select(_key.c.key_id)
+    .where(
+        _key.c.key_id == bindparam("key"),
+        _key.c.owner == _account.c.account_id,
+        _key.c.revoked_at_s.is_(None),
+        or_(_key.c.expires_at_s.is_(None), _key.c.expires_at_s > bindparam("now")),
+    )
+    .exists()
+)
+RESERVE_CREDIT: Final = (
+    update(_account)
+    .where(_account.c.account_id == bindparam("account"), FREE_USDC >= _CEILING, KEY_IS_LIVE)
+    .values(reserved_usdc=_account.c.reserved_usdc + _CEILING)
+    .returning(FREE_USDC)
+)
+PAID_KEY_ID: Final = "x402"
+"""Stands for the key of a request that is paid for by itself: no key has this id."""
+
+RESERVE_PAID: Final = (
+    update(_account)
+    .where(_account.c.account_id == bindparam("account"), FREE_USDC >= _CEILING)
+    .values(reserved_usdc=_account.c.reserved_usdc + _CEILING)
+    .returning(FREE_USDC)
+)
+_TODAY: Final = bindparam("today", type_=BigInteger)
+_TODAY_USDC: Final = case((_offer.c.day == _TODAY, _offer.c.day_used_usdc), else_=0) + _CEILING
+_TOTAL_USDC: Final = _offer.c.total_used_usdc + _CEILING
+_OFFER_IS_CURRENT: Final = (
+    (_offer.c.offer_id == bindparam("offer"))
+    & (_offer.c.version == bindparam("at_version"))
+    & (_offer.c.status == "active")
+    # A clock that runs behind another process's must not open an earlier day's cap again.
+    & (_offer.c.day <= _TODAY)
+)
+_FITS_DAY: Final = or_(_offer.c.cap_daily_usdc.is_(None), _offer.c.cap_daily_usdc >= _TODAY_USDC)
+_FITS_QUOTA: Final = or_(
+    _offer.c.quota_total_usdc.is_(None), _offer.c.quota_total_usdc >= _TOTAL_USDC
+)
+USE_OFFER: Final = (
+    update(_offer)
+    .where(_OFFER_IS_CURRENT, _FITS_DAY, _FITS_QUOTA)
+    .values(day=_TODAY, day_used_usdc=_TODAY_USDC, total_used_usdc=_TOTAL_USDC)
+    .returning(_offer.c.day_used_usdc, _offer.c.total_used_usdc)
+)
+EXPLAIN_OFFER: Final = select(_FITS_DAY, _FITS_QUOTA).where(_OFFER_IS_CURRENT)
+INSERT_SALE: Final = insert(_sale)
+FIGURES: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usdc",
+    "earning_usdc",
+    "fee_usdc",
+    "margin_usdc",
+)
+POST_SALE: Final = (
+    update(_sale)
+    .where(
+        _sale.c.sale_id == bindparam("sale"),
+        _sale.c.state == "reserved",
+        _sale.c.ceiling_usdc >= bindparam("new_cost_usdc"),
+    )
+    .values(
+        {
+            "state": "posted",
+            "resolved_at_s": bindparam("now"),
+            **{name: bindparam(f"new_{name}") for name in FIGURES},
+        }
+    )
+    .returning(_sale.c.account_id, _sale.c.offer_id, _sale.c.ceiling_usdc, _sale.c.day)
+)
+_FREED: Final = bindparam("freed", type_=BigInteger)
+CHANGE_ACCOUNT: Final = (
+    update(_account)
+    .where(_account.c.account_id == bindparam("account"))
+    .values(
+        reserved_usdc=_account.c.reserved_usdc - _FREED,
+        spent_usdc=_account.c.spent_usdc + bindparam("spent", type_=BigInteger),
+    )
+    .returning(FREE_USDC)
+)
+FREE_OFFER: Final = (
+    update(_offer)
+    .where(_offer.c.offer_id == bindparam("offer"))
+    .values(
+        # What was reserved on an earlier day counts against no cap any more.
+        day_used_usdc=case(
+            (_offer.c.day == _TODAY, _offer.c.day_used_usdc - _FREED),
+            else_=_offer.c.day_used_usdc,
+        ),
+        total_used_usdc=_offer.c.total_used_usdc - _FREED,
+    )
+    .returning(_offer.c.day, _offer.c.day_used_usdc, _offer.c.total_used_usdc)
+)

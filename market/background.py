@@ -1,0 +1,103 @@
+"""What the market does again and again, beside serving."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection
+
+from contracts.errors import Retryable
+from contracts.units import SECONDS_PER_DAY
+from ledger.earnings import plan_payouts
+from ledger.offers import SealedKey, replace_sealed_key
+from ledger.providers import replace_provider_key
+from market.database import Database
+from market.ids import new_id
+from market.job_store import load_stale_provider_keys
+from market.sealing import SealBroken, Sealer
+from market.store import load_stale_keys
+
+log = structlog.get_logger("market")
+
+REWRAP_BATCH: Final = 100
+DAILY_PAYOUT_S: Final = 2 * 3_600
+"""Seconds after a UTC midnight at which the day before is paid to those who are paid daily."""
+
+
+async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
+    """Plan payouts of what is due now; return their ids.
+
+    Sellers who are paid at once are paid what they earned so far, those who are paid daily what
+    they earned until the last 02:00 UTC.
+    """
+    now_s = int(time.time())
+    last_close_s = (now_s - DAILY_PAYOUT_S) // SECONDS_PER_DAY * SECONDS_PER_DAY + DAILY_PAYOUT_S
+    planned: list[str] = []
+    for policy, until_s in (("at_once", now_s), ("daily", last_close_s - 1)):
+        planned += await database.write(
+            lambda connection, policy=policy, until_s=until_s: plan_payouts(  # type: ignore[misc]
+                connection,
+                policies=[policy],
+                until_s=until_s,
+                now_s=now_s,
+                make_id=new_id,
+                minimum_usdc=minimum_usdc,
+            )
+        )
+    if planned:
+        log.info("payouts_planned", payouts=len(planned))
+    return planned
+
+
+async def rewrap_all(database: Database, sealer: Sealer) -> None:
+    """Wrap anew what an older KMS key has wrapped, so that the old one can be taken away."""
+
+    def of_offers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
+        return load_stale_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
+
+    def of_providers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
+        return load_stale_provider_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
+
+    def replace_offers(connection: Connection, subject: str, b: SealedKey, a: SealedKey) -> bool:
+        return replace_sealed_key(connection, offer_id=subject, before=b, after=a)
+
+    def replace_providers(connection: Connection, subject: str, b: SealedKey, a: SealedKey) -> bool:
+        return replace_provider_key(connection, provider_id=subject, before=b, after=a)
+
+    try:
+        await _rewrap(database, sealer, of_offers, replace_offers)
+        await _rewrap(database, sealer, of_providers, replace_providers)
+    except (Retryable, SealBroken) as error:
+        log.error("keys_not_rewrapped", error=str(error))
+
+
+async def _rewrap(
+    database: Database,
+    sealer: Sealer,
+    load: Callable[[Connection], Sequence[tuple[str, SealedKey]]],
+    replace: Callable[[Connection, str, SealedKey, SealedKey], bool],
+) -> None:
+    while stale := await database.read(load):
+        changed = 0
+        for subject, sealed in stale:
+            fresh = await asyncio.to_thread(sealer.rewrap, sealed, offer_id=subject)
+            changed += await database.write(
+                lambda connection, s=subject, b=sealed, a=fresh: replace(  # type: ignore[misc]
+                    connection, s, b, a
+                )
+            )
+        log.info("keys_rewrapped", keys=changed, kms_key=sealer.key_id)
+
+
+async def repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None:
+    """Do something again and again; what goes wrong is logged, and tried again."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await step()
+        except Retryable as error:
+            log.warning("background_step_failed", error=str(error))
+        except Exception:
+            log.exception("background_step_failed")
