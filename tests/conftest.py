@@ -6,6 +6,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")
+LONGEST_FIRST = ("bench", "e2e", "property", "integration", "contract", "unit")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -13,6 +14,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
+    # Files are handed out whole: one that takes minutes must not be the last that is begun.
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(HERE).parts[0]))
     needs_ape = any(item.get_closest_marker("contract") for item in items)
     # Ape's plugin starts a chain for whatever it finds collected, so it is off by default.
     if needs_ape and not config.pluginmanager.has_plugin("ape-test"):

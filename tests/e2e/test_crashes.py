@@ -211,7 +211,10 @@ def test_crashes__whole_stack_killed_and_started_again__goes_on(name: str, tmp_p
     with running_stack(name, tmp_path, fresh=True) as stack:
         load = Load(stack)
         with load.in_background(clients=4):
-            time.sleep(4)
+            deadline_s = time.monotonic() + 60
+            while not load.answered and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            time.sleep(2)
             os.kill(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
     assert load.answered
