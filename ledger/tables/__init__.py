@@ -1,0 +1,110 @@
+"""The tables. Each says which process causes its writes; all writes go through ``ledger``.
+
+Chain-derived tables (``event``, ``block``, ``mirror``, and every column of ``position`` but
+``drawn_usdc``) are written only from events and can be rebuilt from them. Table classes do not
+validate: decode and check before constructing rows.
+"""
+
+from sqlalchemy import Table
+from sqlmodel import SQLModel
+
+from ledger.tables.buyers import (
+    MarketAccount,
+    MarketCredit,
+    MarketPayment,
+    MarketProvider,
+    MarketProviderKey,
+)
+from ledger.tables.chain import (
+    Block,
+    Deployment,
+    Event,
+    HoldRaise,
+    Mirror,
+    Position,
+)
+from ledger.tables.keeper import (
+    Intent,
+    KeeperRest,
+    PayoutBatch,
+    PayoutItem,
+)
+from ledger.tables.keys import (
+    ApiKey,
+    ChildKey,
+    UsedNonce,
+)
+from ledger.tables.predicates import (
+    BATCH_OPEN,
+    HAS_SHARES_POSTGRES,
+    HAS_SHARES_SQLITE,
+    INTENT_OPEN,
+    PAYOUT_BATCH_OPEN,
+)
+from ledger.tables.requests import (
+    Batch,
+    BatchItem,
+    BatchStray,
+    Demand,
+    Usage,
+)
+from ledger.tables.sales import (
+    MarketArtifact,
+    MarketJob,
+    MarketPayout,
+    MarketSale,
+)
+from ledger.tables.sellers import (
+    MarketKey,
+    MarketNonce,
+    MarketOffer,
+    MarketOfferKey,
+    MarketSeller,
+)
+
+__all__ = [
+    "BATCH_OPEN",
+    "HAS_SHARES_POSTGRES",
+    "HAS_SHARES_SQLITE",
+    "INTENT_OPEN",
+    "PAYOUT_BATCH_OPEN",
+    "ApiKey",
+    "Batch",
+    "BatchItem",
+    "BatchStray",
+    "Block",
+    "ChildKey",
+    "Demand",
+    "Deployment",
+    "Event",
+    "HoldRaise",
+    "Intent",
+    "KeeperRest",
+    "MarketAccount",
+    "MarketArtifact",
+    "MarketCredit",
+    "MarketJob",
+    "MarketKey",
+    "MarketNonce",
+    "MarketOffer",
+    "MarketOfferKey",
+    "MarketPayment",
+    "MarketPayout",
+    "MarketProvider",
+    "MarketProviderKey",
+    "MarketSale",
+    "MarketSeller",
+    "Mirror",
+    "PayoutBatch",
+    "PayoutItem",
+    "Position",
+    "Usage",
+    "UsedNonce",
+    "table_of",
+]
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """Return the Core table of a SQLModel class."""
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    return table

@@ -1,0 +1,138 @@
+"""The market's buyers: their credit, what they paid, and providers of their own."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+
+class MarketAccount(SQLModel, table=True):
+    """A buyer of the market: what it paid in, what it spent. Market. The hot row of a sale."""
+
+    __tablename__ = "market_account"
+    __table_args__ = (
+        CheckConstraint("kind IN ('prepaid','operator')", name="kind_known"),
+        CheckConstraint("spent_usdc >= 0 AND reserved_usdc >= 0", name="not_negative"),
+        CheckConstraint("spent_usdc + reserved_usdc <= credited_usdc", name="covered"),
+    )
+
+    account_id: str = Field(primary_key=True)
+    kind: str
+    wallet: str | None = Field(default=None, unique=True)
+    """The address that signs in for it, lower case; the operator's own account has none."""
+    credited_usdc: int = Field(sa_type=BigInteger)
+    spent_usdc: int = Field(sa_type=BigInteger)
+    reserved_usdc: int = Field(sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketCredit(SQLModel, table=True):
+    """Money that came into an account, once for each id. Market."""
+
+    __tablename__ = "market_credit"
+
+    credit_id: str = Field(primary_key=True)
+    account_id: str = Field(index=True, foreign_key="market_account.account_id")
+    amount_usdc: int = Field(sa_type=BigInteger)
+    source: str
+    credited_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketPayment(SQLModel, table=True):
+    """A transfer that a payer has signed (EIP-3009), and what became of it. Market and keeper.
+
+    States: see ``ledger.payments``. What it brings is credit of ``account_id``.
+    """
+
+    __tablename__ = "market_payment"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('verified','sent','settled','failed','expired')", name="state_known"
+        ),
+        CheckConstraint("purpose IN ('request','topup')", name="purpose_known"),
+        CheckConstraint("value_usdc > 0", name="value_positive"),
+        CheckConstraint("credited_usdc BETWEEN 0 AND value_usdc", name="credit_fits"),
+        UniqueConstraint("payer", "nonce", name="market_payment_once"),
+        Index("market_payment_account", "account_id", "payment_id"),
+        Index(
+            "market_payment_open",
+            "look_at_s",
+            sqlite_where=text("state IN ('verified','sent')"),
+            postgresql_where=text("state IN ('verified','sent')"),
+        ),
+        Index(
+            "market_payment_young",
+            "settled_block",
+            sqlite_where=text("state = 'settled' AND is_final = false"),
+            postgresql_where=text("state = 'settled' AND is_final = false"),
+        ),
+    )
+
+    payment_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    payer: str
+    payee: str
+    value_usdc: int = Field(sa_type=BigInteger)
+    valid_after_s: int = Field(sa_type=BigInteger)
+    valid_before_s: int = Field(sa_type=BigInteger)
+    nonce: str
+    """32 bytes, 0x hex, lower case; of the payer's choice. USDC takes it once."""
+    signature: str = Field(sa_type=Text)
+    purpose: str
+    request_digest: str
+    """Of what it was made for: the same authorization does not pay for anything else."""
+    state: str
+    error: str | None = Field(default=None, sa_type=Text)
+    """Why it would not go through when it was last tried, or why it ended."""
+    failures: int = 0
+    look_at_s: int = Field(sa_type=BigInteger)
+    """When the keeper looks at it again."""
+    from_block: int = Field(sa_type=BigInteger)
+    """It was not used before this block."""
+    intent_id: str | None = None
+    """The keeper's newest transaction that carries it."""
+    tx_hash: str | None = None
+    settled_block: int | None = Field(default=None, sa_type=BigInteger)
+    settled_block_hash: str | None = None
+    is_final: bool = False
+    """Its block is deeper than any reorg that is followed."""
+    credited_usdc: int = Field(default=0, sa_type=BigInteger)
+    """How much of it is credit of the account, spent or not."""
+    request_id: str | None = None
+    """The request that it is being used for, or was."""
+    claimed_until_s: int | None = Field(default=None, sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+    updated_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketProvider(SQLModel, table=True):
+    """A provider of a buyer's own, asked before the market or after it. Market."""
+
+    __tablename__ = "market_provider"
+    __table_args__ = (
+        CheckConstraint("position IN ('priority','fallback')", name="position_known"),
+        CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
+        Index("market_provider_account", "account_id"),
+        Index("market_provider_changed", "changed_at_s"),
+    )
+
+    provider_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    label: str
+    base_url: str = Field(sa_type=Text)
+    models: str = Field(sa_type=Text)
+    """JSON: the buyer's name of a model to the provider's."""
+    position: str
+    status: str
+    version: int = Field(sa_type=BigInteger)
+    created_at_s: int = Field(sa_type=BigInteger)
+    changed_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketProviderKey(SQLModel, table=True):
+    """The key of a buyer's provider, sealed. Gone when the provider is deleted. Market."""
+
+    __tablename__ = "market_provider_key"
+
+    provider_id: str = Field(primary_key=True, foreign_key="market_provider.provider_id")
+    ciphertext: bytes
+    wrapped_key: bytes
+    kms_key_id: str = Field(index=True)

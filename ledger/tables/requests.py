@@ -1,0 +1,116 @@
+"""What requests took, and the batches that settle it on chain."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+from ledger.tables.predicates import BATCH_OPEN, unqualified
+
+
+class Usage(SQLModel, table=True):
+    """One request: its reservation, its cost, its receipt. Proxy; batches by keeper and indexer."""
+
+    __tablename__ = "usage"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('reserved','posted','settling','settled','voided','written_off')",
+            name="state_known",
+        ),
+        CheckConstraint("ceiling_usdc >= 0", name="ceiling_not_negative"),
+        CheckConstraint("cost_usdc >= 0 AND cost_usdc <= ceiling_usdc", name="cost_fits"),
+        CheckConstraint(
+            "(state IN ('reserved','voided')) = (cost_usdc IS NULL)", name="cost_when_posted"
+        ),
+        CheckConstraint(
+            "(state IN ('settling','settled')) = (batch_id IS NOT NULL)", name="batch_when_batched"
+        ),
+        Index("usage_open", "state", "token_id"),
+        Index("usage_batch", "batch_id"),
+        Index("usage_token", "token_id", "reserved_at_s"),
+    )
+
+    request_id: str = Field(primary_key=True)
+    token_id: int = Field(sa_type=BigInteger)
+    key_epoch: int = Field(sa_type=BigInteger)
+    key_id: str
+    model: str
+    state: str
+    ceiling_usdc: int = Field(sa_type=BigInteger)
+    cost_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    input_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    output_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    completion_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    reserved_at_s: int = Field(sa_type=BigInteger)
+    lease_expires_at_s: int = Field(sa_type=BigInteger)
+    resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    batch_id: str | None = None
+    void_reason: str | None = None
+    cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    """The price of prompt tokens that the provider had cached; None = as any other."""
+    cached_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    """Those of ``prompt_tokens`` that were charged at that price."""
+
+
+class Batch(SQLModel, table=True):
+    """A settlement: planned by the keeper, settled by the indexer when the chain says so.
+
+    One that was given up settles all the same where the chain says so.
+    """
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        CheckConstraint("state IN ('planned','settled','abandoned')", name="state_known"),
+        Index(
+            "batch_open",
+            "batch_id",
+            sqlite_where=text(unqualified(BATCH_OPEN)),
+            postgresql_where=text(unqualified(BATCH_OPEN)),
+        ),
+    )
+
+    batch_id: str = Field(primary_key=True)
+    state: str
+    receipts_root: str
+    total_usdc: int = Field(sa_type=BigInteger)
+    planned_at_s: int = Field(sa_type=BigInteger)
+    settled_block: int | None = Field(default=None, sa_type=BigInteger)
+    settled_tx_hash: str | None = None
+    given_up: bool = False
+    """Whether it was ever abandoned: a reorg that takes its settlement back leaves it so again."""
+
+
+class BatchItem(SQLModel, table=True):
+    """What one batch charges one position. Keeper."""
+
+    __tablename__ = "batch_item"
+
+    batch_id: str = Field(primary_key=True, foreign_key="batch.batch_id")
+    token_id: int = Field(primary_key=True, sa_type=BigInteger)
+    cost_usdc: int = Field(sa_type=BigInteger)
+    """What the chain charges: the costs of the usage less ``offset_usdc``."""
+    offset_usdc: int = Field(default=0, sa_type=BigInteger)
+    """What the position was charged twice for before, and is not charged here."""
+
+
+class BatchStray(SQLModel, table=True):
+    """Usage that a batch's receipts name, but that is not the batch's now. Keeper and indexer.
+
+    Its batch was given up, or another batch that names it too is settled. Nearly always empty.
+    """
+
+    __tablename__ = "batch_stray"
+
+    request_id: str = Field(primary_key=True, foreign_key="usage.request_id")
+    batch_id: str = Field(primary_key=True, foreign_key="batch.batch_id", index=True)
+
+
+class Demand(SQLModel, table=True):
+    """A position whose key was issued or used: the keeper should hold for it. Proxy."""
+
+    __tablename__ = "demand"
+    __table_args__ = (Index("demand_wanted", "wanted_at_s"),)
+
+    token_id: int = Field(primary_key=True, sa_type=BigInteger)
+    required_usdc: int = Field(sa_type=BigInteger)
+    """The largest ceiling that found no hold since the keeper last looked."""
+    wanted_at_s: int = Field(sa_type=BigInteger)

@@ -1,0 +1,112 @@
+"""The market's sellers, their offers; and keys of sellers and buyers."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+class MarketSeller(SQLModel, table=True):
+    """A wallet that sells. Market."""
+
+    __tablename__ = "market_seller"
+    __table_args__ = (
+        CheckConstraint("payout_policy IN ('at_once','daily')", name="policy_known"),
+        CheckConstraint("fee_bps IS NULL OR fee_bps BETWEEN 0 AND 10000", name="fee_in_range"),
+    )
+
+    address: str = Field(primary_key=True)
+    """Lower case."""
+    fee_bps: int | None = None
+    """What was agreed with this seller; None for the market's usual fee."""
+    payout_policy: str = "at_once"
+    is_trusted: bool = False
+    created_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketKey(SQLModel, table=True):
+    """A seller's or a buyer's API key, as the hash of its 256 random bits. Market."""
+
+    __tablename__ = "market_key"
+    __table_args__ = (
+        CheckConstraint("kind IN ('seller','buyer')", name="kind_known"),
+        Index("market_key_owner", "kind", "owner"),
+    )
+
+    key_id: str = Field(primary_key=True)
+    key_hash: str = Field(unique=True)
+    kind: str
+    owner: str
+    """A seller's address or a buyer's account id."""
+    label: str
+    created_at_s: int = Field(sa_type=BigInteger)
+    expires_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_at_s: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class MarketNonce(SQLModel, table=True):
+    """A sign-in that was used, until it would have expired anyway. Market."""
+
+    __tablename__ = "market_nonce"
+
+    nonce: str = Field(primary_key=True)
+    expires_at_s: int = Field(index=True, sa_type=BigInteger)
+
+
+class MarketOffer(SQLModel, table=True):
+    """What a seller offers, and how much of its limits is used. Market.
+
+    Either both prices are set or the multiplier. ``day_used_usdc`` counts for ``day`` only; both
+    counters hold what is reserved and what was sold, and never pass the limits beside them.
+    """
+
+    __tablename__ = "market_offer"
+    __table_args__ = (
+        CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
+        CheckConstraint(
+            "(cost_multiplier_ppm IS NULL) = (price_input_usdc_per_mtok IS NOT NULL"
+            " AND price_output_usdc_per_mtok IS NOT NULL)",
+            name="priced_one_way",
+        ),
+        CheckConstraint("day_used_usdc >= 0 AND total_used_usdc >= 0", name="not_negative"),
+        UniqueConstraint("seller", "idempotency_key", name="market_offer_once"),
+        Index("market_offer_seller", "seller"),
+        Index("market_offer_changed", "changed_at_s"),
+    )
+
+    offer_id: str = Field(primary_key=True)
+    seller: str = Field(foreign_key="market_seller.address")
+    model: str
+    upstream_model: str
+    """What the seller's endpoint calls it."""
+    provider: str
+    seller_base_url: str = Field(sa_type=Text)
+    price_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    cost_multiplier_ppm: int | None = Field(default=None, sa_type=BigInteger)
+    cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    rate_limit_rpm: int | None = None
+    unit: str | None = None
+    """What media are priced by; the input price is then for a million of it. None for tokens."""
+    payout_address: str
+    status: str
+    version: int = Field(sa_type=BigInteger)
+    """Counts the changes of everything above: a sale at an older version is refused."""
+    day: int = Field(default=0, sa_type=BigInteger)
+    day_used_usdc: int = Field(default=0, sa_type=BigInteger)
+    total_used_usdc: int = Field(default=0, sa_type=BigInteger)
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    """A keyed digest of the request that made it: the same key with another content is refused."""
+    created_at_s: int = Field(sa_type=BigInteger)
+    changed_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketOfferKey(SQLModel, table=True):
+    """The provider key of an offer, sealed. Gone when the offer is deleted. Market."""
+
+    __tablename__ = "market_offer_key"
+
+    offer_id: str = Field(primary_key=True, foreign_key="market_offer.offer_id")
+    ciphertext: bytes
+    wrapped_key: bytes
+    kms_key_id: str = Field(index=True)
