@@ -3,10 +3,12 @@
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from struct import pack
 from typing import Any, Final, Self
 
 import httpx
@@ -129,7 +131,7 @@ class FakeSeller:
                 return failed
             if body.get("stream"):
                 return await self._stream(request, request.path)
-            return web.json_response(self._build(request.path))
+            return web.json_response(self._build(request.path, body))
         finally:
             self.open -= 1
 
@@ -168,13 +170,16 @@ class FakeSeller:
                 request.transport.close()
         return None
 
-    def _build(self, path: str) -> dict[str, Any]:
+    def _build(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         usage = {} if self.usage is None else {"usage": self.usage}
         if path.endswith("/embeddings"):
-            return {"object": "list", "data": [{"embedding": [0.5]}], **usage}
+            is_packed = body.get("encoding_format") == "base64"
+            vector = b64encode(pack("<f", 0.5)).decode() if is_packed else [0.5]
+            return {"object": "list", "data": [{"embedding": vector}], **usage}
         if path.endswith("/responses"):
             part = {"type": "output_text", "text": self.text}
-            return {"output": [{"type": "message", "content": [part]}], **usage}
+            output = [{"type": "message", "role": "assistant", "content": [part]}]
+            return {"id": "r-1", "object": "response", "output": output, **usage}
         if path.endswith("/chat/completions"):
             message = {"role": "assistant", "content": self.text}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
