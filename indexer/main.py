@@ -18,11 +18,12 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
 from contracts.pool import ChainPool
 from contracts.reader import ChainReader, check_chain, mask_url
 from contracts.transport import HttpTransport
+from indexer.fold import forget
 from indexer.heads import HeadsListener
 from indexer.health import Health
 from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
-from indexer.sync import Follower, Outcome, forget
+from indexer.sync import Follower, Outcome
 from indexer.verify import Difference, find_differences
 from ledger.engine import open_engine, read, write
 from ledger.leadership import Leadership

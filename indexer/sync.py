@@ -17,23 +17,16 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
 from contracts.reader import ChainReader, RawLog
 from indexer.backfill import Backfill
 from indexer.fetch import EventSource
+from indexer.fold import apply_events, rewind_to
 from indexer.health import Health
 from indexer.history import HistoryReviewer
-from indexer.project import (
-    EventMissing,
-    UnexpectedEvent,
-    live_hold_usdc,
-    project,
-    project_all,
-)
+from indexer.project import EventMissing, UnexpectedEvent
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
 from indexer.verify import Patrol
 from ledger import mirror
-from ledger.batches import close_batch, reopen_batch
 from ledger.engine import read, write
 from ledger.notify import notify_positions
-from ledger.payouts import reopen_payouts
 
 log = structlog.get_logger("indexer")
 
@@ -523,75 +516,3 @@ class Follower:
         changed = apply_events(connection, events, unconfirmed_above=confirmed_block)
         mirror.confirm_holds(connection, confirmed_block=confirmed_block, changed_tokens=changed)
         notify_positions(connection, changed)
-
-
-def apply_events(
-    connection: Connection, events: Sequence[ChainEvent], *, unconfirmed_above: int
-) -> list[int]:
-    """Fold new events into the projections, in chain order; return the positions that changed.
-
-    Holds raised above block ``unconfirmed_above`` are noted as not spendable yet.
-    """
-    touched = {event.token_id for event in events if event.token_id is not None}
-    states = mirror.load_states(connection, touched)
-    raises: list[mirror.HoldRaised] = []
-    for event in events:
-        token_id = event.token_id
-        if token_id is None:
-            continue
-        before = states.get(token_id)
-        after = project(before, event)
-        if after is not None:
-            states[token_id] = after
-        if event.name == "HoldPlaced" and event.block_number > unconfirmed_above:
-            assert before is not None
-            live_usdc = live_hold_usdc(before, now_s=event.block_timestamp_s)
-            raises.append(
-                mirror.HoldRaised(
-                    token_id=token_id,
-                    block_number=event.block_number,
-                    log_index=event.log_index,
-                    raised_usdc=max(0, event.integer("granted") - live_usdc),
-                    expires_before_s=before.hold_expires_at_s if live_usdc > 0 else 0,
-                )
-            )
-    mirror.save_states(connection, states.values())
-    mirror.save_hold_raises(connection, raises)
-    for event in events:
-        if event.name == "BatchSettled":
-            close_batch(
-                connection,
-                event.text("batchId"),
-                block_number=event.block_number,
-                tx_hash=event.tx_hash,
-            )
-    return sorted(states)
-
-
-def rewind_to(connection: Connection, block_number: int) -> None:
-    """Take back every chain-derived row above ``block_number``.
-
-    The positions that had events there are folded again from the events that remain.
-    """
-    token_ids, batch_ids = mirror.delete_above(connection, block_number=block_number)
-    reopen_payouts(connection, above_block=block_number)
-    for batch_id in batch_ids:
-        reopen_batch(connection, batch_id)
-    for token_id in token_ids:
-        state = project_all(mirror.load_events(connection, token_id=token_id))
-        if state is None:
-            mirror.delete_position(connection, token_id)
-        else:
-            mirror.save_states(connection, [state])
-    # A shorter chain confirms nothing new; only the changed positions are counted again.
-    mirror.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
-    notify_positions(connection, token_ids)
-
-
-def forget(connection: Connection) -> None:
-    """Delete every chain-derived row, so that the mirror starts over from the deployment block.
-
-    Usage, batches and intents stay: what they say of the chain is closed again as it is read.
-    """
-    rewind_to(connection, -1)
-    mirror.delete_cursor(connection)

@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 
 from contracts.chain import Web3Transport
 from contracts.reader import ChainReader
+from indexer.fold import forget
 from indexer.sync import (
     ROLLBACK_PATIENCE_S,
     Follower,
     Outcome,
     ReorgTooDeep,
     SyncRules,
-    forget,
 )
 from ledger.engine import open_engine, read, write
 from ledger.errors import WrongDeployment

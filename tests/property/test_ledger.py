@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from sqlalchemy import Connection, select
 
 from contracts.events import ChainEvent, Value
-from indexer.sync import apply_events, rewind_to
+from indexer.fold import apply_events, rewind_to
 from ledger.audit import find_violations
 from ledger.batches import abandon_batch, plan_batch
 from ledger.engine import read, write

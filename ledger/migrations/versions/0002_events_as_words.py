@@ -72,7 +72,7 @@ def downgrade() -> None:
 
 
 def _forget_the_chain() -> None:
-    """Do what ``indexer.sync.forget`` does, on the tables as they are at this revision."""
+    """Do what ``indexer.fold.forget`` does, on the tables as they are at this revision."""
     op.execute(
         "UPDATE usage SET state = 'settling' WHERE state = 'settled' AND batch_id IN"
         " (SELECT batch_id FROM batch WHERE state = 'settled')"
