@@ -10,11 +10,17 @@ from typing import Any, Final
 
 import httpx
 import openai
+import requests
 from eth_account import Account
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from web3.logs import DISCARD
+from x402 import x402ClientSync
+from x402.http.clients.requests import wrapRequestsWithPayment
+from x402.http.utils import decode_payment_response_header
+from x402.mechanisms.evm.exact import register_exact_evm_client
+from x402.mechanisms.evm.signers import EthAccountSigner
 
 from contracts.units import USDC_ONE, format_usdc
 from scripts.audit import ACCOUNT_FIELDS
@@ -39,6 +45,8 @@ QUESTIONS: Final = (
     "In one sentence: what is a vault?",
     "In one sentence: what is a tree of hashes good for?",
 )
+STRANGERS_QUESTION: Final = "In one sentence: what is a stranger?"
+STRANGERS_USDC: Final = USDC_ONE
 REVOKED_WITHIN_BLOCKS: Final = 2
 
 
@@ -54,6 +62,11 @@ class Journey:
         self.usdc = devnet.contracts.usdc.functions
         # A wallet of its own, that nobody else on this chain knows.
         self.depositor = Account.create()
+        # Another one: without a position, a key or ether.
+        self.stranger = Account.create()
+        self.seller = dev_account(3)
+        self.paid_usdc = 0
+        self.earned_usdc = 0
         self.token_id = 0
         self.api_key = ""
         self.request_id = ""
@@ -70,6 +83,8 @@ class Journey:
         self.ask()
         self.settle()
         self.check_receipt()
+        self.sell_to_stranger()
+        self.pay_seller()
         self.revoke()
         self.withdraw()
         self.add_up()
@@ -234,6 +249,65 @@ class Journey:
             settlement["tx_hash"],
         )
 
+    def sell_to_stranger(self) -> None:
+        """A wallet without a key asks the market, and pays for this one request by x402."""
+        stranger = self.stranger.address
+        send(self.devnet, dev_account(2), self.usdc.faucet(stranger, STRANGERS_USDC))
+        client = register_exact_evm_client(x402ClientSync(), EthAccountSigner(self.stranger))
+        # The client knows no USDC on a local chain.
+        client.set_spend_controls(False)
+        with wrapRequestsWithPayment(requests.Session(), client) as session:
+            asked = session.post(
+                f"{self.devnet.market_url}/v1/chat/completions",
+                json={
+                    "model": MODEL_ID,
+                    "messages": [{"role": "user", "content": STRANGERS_QUESTION}],
+                    "max_tokens": 40,
+                },
+                timeout=60,
+            )
+        if asked.status_code != 200:
+            raise DevnetError(f"the market sold nothing: {asked.status_code} {asked.text[:500]}")
+        receipt = decode_payment_response_header(asked.headers["payment-response"])
+        self.paid_usdc = STRANGERS_USDC - self.balance(stranger)
+        self.expect("payment", str(self.paid_usdc), receipt.amount)
+        answer = asked.json()["choices"][0]["message"]["content"].split()
+        self.say("stranger", f"[italic]{STRANGERS_QUESTION}[/italic]  no key, no position")
+        self.say("answer", f"[green]{escape(' '.join(answer))}[/green]")
+        cost_usdc = int(asked.headers["x-market-cost-usdc"])
+        self.say(
+            "x402",
+            f"{format_usdc(self.paid_usdc)} USDC paid for this request, of which"
+            f" {format_usdc(cost_usdc)} is spent and the rest the stranger's credit",
+            receipt.transaction,
+        )
+
+    def pay_seller(self) -> None:
+        """Who listed the model has earned by each request, and is paid on chain."""
+        key = (self.devnet.directory.path / "market_seller_key").read_text(encoding="ascii")
+
+        def find() -> Any:
+            answer = httpx.get(
+                f"{self.devnet.market_url}/v1/seller/earnings",
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=10,
+            ).json()
+            sales = answer["earnings"]
+            return sales if {sale["payout_state"] for sale in sales} == {"paid"} else None
+
+        sales = self.wait("the seller's payout", find)
+        self.expect("sales", len(sales), len(QUESTIONS) + 1)
+        self.earned_usdc = sum(sale["earning_usdc"] for sale in sales)
+        self.expect("seller's pay", self.balance(self.seller.address), self.earned_usdc)
+        events = self.devnet.contracts.payouts.events.Paid().get_logs(
+            from_block=0, argument_filters={"payee": self.seller.address}
+        )
+        self.say(
+            "payout",
+            f"{format_usdc(self.earned_usdc)} USDC to the model's seller for {len(sales)} requests",
+            events[-1]["transactionHash"].to_0x_hex(),
+        )
+
     def revoke(self) -> None:
         """One on-chain call revokes the key, within two blocks."""
         receipt = send(self.devnet, self.depositor, self.position.bumpKeyEpoch(self.token_id))
@@ -286,8 +360,7 @@ class Journey:
             receipt["transactionHash"].to_0x_hex(),
         )
         payouts = self.devnet.contracts.payouts.address
-        swept = lambda: self.usdc.balanceOf(payouts).call() == self.cost_usdc  # noqa: E731
-        self.wait("the sweep to the treasury", swept)
+        self.wait("the sweep to the treasury", lambda: self.balance(payouts) == self.treasury_usdc)
 
     def add_up(self) -> None:
         """Every USDC of this chain is where it should be, to the unit."""
@@ -300,7 +373,9 @@ class Journey:
             self.expect(name, actual, expected)
         rows = [
             ("depositor: principal + yield - cost", self.balance()),
-            ("treasury (payouts): what was settled", self.balance(contracts.payouts.address)),
+            ("stranger: what was not signed away", self.balance(self.stranger.address)),
+            ("seller of the model: paid out", self.balance(self.seller.address)),
+            ("treasury (payouts): settled - paid out", self.balance(contracts.payouts.address)),
             ("position contract: unspent credit", self.balance(contracts.position.address)),
             ("adapter: between transactions", self.balance(contracts.adapter.address)),
             ("vault: yield not harvested yet", self.balance(self.devnet.vault.address)),
@@ -317,10 +392,15 @@ class Journey:
         table.add_row("USDC in existence", format_usdc(supply_usdc))
         self.console.print(table)
         self.expect("sum of balances", total_usdc, supply_usdc)
-        self.expect("treasury", rows[1][1], self.cost_usdc)
-        self.expect("position contract", rows[2][1], 0)
-        self.expect("adapter", rows[3][1], 0)
+        self.expect("treasury", rows[3][1], self.treasury_usdc)
+        self.expect("position contract", rows[4][1], 0)
+        self.expect("adapter", rows[5][1], 0)
         self.say("adds up", "to the unit: nothing was lost, nothing was made")
+
+    @property
+    def treasury_usdc(self) -> int:
+        """What the payouts contract should have: what came in less what the seller was paid."""
+        return self.cost_usdc + self.paid_usdc - self.earned_usdc
 
     def expect(self, what: str, actual: object, expected: object) -> None:
         """Raise ``DevnetError`` unless the two are equal."""

@@ -37,6 +37,7 @@ HISTORY_S: Final = 30 * 86_400
 BURIED_BLOCKS: Final = 300
 """How deep the setup lies under the head when somebody starts to use the devnet."""
 PROXY_PORT: Final = 8402
+MARKET_PORT: Final = 8403
 ANVIL_PORT: Final = 8545
 
 
@@ -55,6 +56,7 @@ class Devnet:
     contracts: Contracts
     depositor: LocalAccount
     proxy_url: str
+    market_url: str
     model_url: str
     was_deployed_before: bool
 
@@ -85,15 +87,15 @@ def start_devnet(
     *,
     say: Callable[[str], None],
     persistent: bool,
-    ports: tuple[int, int] | None = None,
+    ports: tuple[int, int, int] | None = None,
 ) -> Devnet:
     """Start everything in ``stack`` and return when it serves.
 
     ``persistent`` keeps the chain across restarts and starts a process again that dies. ``ports``
-    are the chain's and the proxy's; None takes free ones.
+    are the chain's, the proxy's and the market's; None takes free ones.
     """
     directory = stack.directory
-    anvil_port, proxy_port = ports if ports is not None else (free_port(), free_port())
+    anvil_port, proxy_port, market_port = ports or (free_port(), free_port(), free_port())
     anvil = start_anvil(
         stack,
         port=anvil_port,
@@ -107,7 +109,8 @@ def start_devnet(
         say("deploying the contracts with Ape")
         _deploy(stack, anvil)
     deployment = load_deployment(record)
-    _start_services(stack, anvil, record, model_url, proxy_port, restart=persistent)
+    serving = (proxy_port, market_port)
+    market_url = _start_services(stack, anvil, record, model_url, serving, restart=persistent)
     web3 = open_web3(anvil.url)
     return Devnet(
         directory=directory,
@@ -117,14 +120,15 @@ def start_devnet(
         contracts=bind_contracts(web3, deployment),
         depositor=dev_account(2),
         proxy_url=f"http://127.0.0.1:{proxy_port}",
+        market_url=market_url,
         model_url=model_url,
         was_deployed_before=was_deployed_before,
     )
 
 
-def preferred_ports() -> tuple[int, int]:
-    """Return the usual ports of chain and proxy, or free ones where those are taken."""
-    return preferred_port(ANVIL_PORT), preferred_port(PROXY_PORT)
+def preferred_ports() -> tuple[int, int, int]:
+    """Return the usual ports of chain, proxy and market, or free ones where those are taken."""
+    return preferred_port(ANVIL_PORT), preferred_port(PROXY_PORT), preferred_port(MARKET_PORT)
 
 
 def _start_model(stack: Stack, *, restart: bool) -> int:
@@ -162,9 +166,16 @@ def _deploy(stack: Stack, anvil: Anvil) -> None:
 
 
 def _start_services(
-    stack: Stack, anvil: Anvil, record: Path, model_url: str, proxy_port: int, *, restart: bool
-) -> None:
-    directory = stack.directory
+    stack: Stack,
+    anvil: Anvil,
+    record: Path,
+    model_url: str,
+    ports: tuple[int, int],
+    *,
+    restart: bool,
+) -> str:
+    """Start what stands around the ledger; return the market's URL. ``ports``: proxy, market."""
+    directory, (proxy_port, market_port) = stack.directory, ports
 
     def common(prefix: str) -> dict[str, str]:
         return {
@@ -193,6 +204,7 @@ def _start_services(
             "KEEPER_SETTLE_MAX_AGE_S": "5",
             "KEEPER_SWEEP_AMOUNT_USDC": "1",
             "KEEPER_RELEASE_GRACE_S": "10",
+            "KEEPER_PAYOUT_MAX_AGE_S": "2",
         },
         cwd=ROOT,
         restart=restart,
@@ -203,7 +215,7 @@ def _start_services(
         prices=PRICES,
         model_url=model_url,
         seller=dev_account(3),
-        port=free_port(),
+        port=market_port,
         restart=restart,
     )
     stack.start(
@@ -223,6 +235,7 @@ def _start_services(
         cwd=ROOT,
         restart=restart,
     )
+    return market_url
 
 
 def _key_secret_file(directory: RunDirectory) -> Path:

@@ -51,6 +51,8 @@ def start_market(
             "MARKET_KMS": f"file:{kms}",
             "MARKET_PRICES_FILE": str(prices),
             "MARKET_ALLOW_LOOPBACK": "true",
+            "MARKET_PAYOUT_INTERVAL_S": "2",
+            "MARKET_PAYOUT_MINIMUM_USDC": "1",
         },
         ready=lambda: _answers(f"{url}/readyz"),
         timeout_s=60,

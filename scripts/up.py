@@ -118,6 +118,7 @@ def prepare_position(devnet: Devnet, stack: Stack, say: Callable[[str], None]) -
 def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
     lines = [
         ("API", f"{devnet.api_url}/v1   (OpenAI base URL; docs: {devnet.proxy_url}/docs)"),
+        ("market", f"{devnet.market_url}/v1   (sell there, or pay by the request: x402)"),
         ("chain", f"{devnet.anvil.url}   (chain id 31337)"),
         ("wallet", f"{devnet.depositor.address}   owns position {TOKEN_ID}; devnet only"),
         ("wallet key", "0x" + devnet.depositor.key.hex()),
