@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import close_shared_server
+
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")
 LONGEST_FIRST = ("bench", "e2e", "property", "integration", "contract", "unit")
@@ -20,3 +22,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # Ape's plugin starts a chain for whatever it finds collected, so it is off by default.
     if needs_ape and not config.pluginmanager.has_plugin("ape-test"):
         raise pytest.UsageError("the contract tests need Ape: pytest -p ape_test tests/contract")
+
+
+def pytest_unconfigure() -> None:
+    close_shared_server()

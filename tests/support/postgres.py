@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -29,6 +30,7 @@ from contracts.errors import Retryable
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _GUARD: Final = Path(__file__).resolve().parents[2] / "scripts" / "process_guard.py"
 _START_TIMEOUT_S: Final = 60.0
+_ABANDONED_AFTER_S: Final = 3_600.0
 _TEMPLATE: Final = "current_template"
 _SETTINGS: Final = {
     "listen_addresses": "",
@@ -241,6 +243,36 @@ def shared_server() -> Postgres:
     """
     if find_programs() is None:
         pytest.skip(str(needs_postgres.kwargs["reason"]))
+    _remove_abandoned()
     server = Postgres()
     atexit.register(server.close)
     return server
+
+
+def close_shared_server() -> None:
+    """End the shared server, where there is one: workers of a test run do not reach ``atexit``."""
+    if shared_server.cache_info().currsize:
+        shared_server().close()
+
+
+def _remove_abandoned() -> None:
+    """Delete the data of servers whose test run was killed.
+
+    Younger ones may be another run's that stops and starts its server.
+    """
+    for folder in Path("/tmp").glob("current-pg-*"):
+        pid_file = folder / "guarded.pid"
+        with suppress(OSError, ValueError):
+            age_s = time.time() - pid_file.stat().st_mtime
+            if age_s > _ABANDONED_AFTER_S and not _is_running(int(pid_file.read_text())):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
