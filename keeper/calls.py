@@ -14,7 +14,12 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
-from contracts.authorizations import Authorization, encode_aggregate
+from contracts.authorizations import (
+    Authorization,
+    decode_aggregate,
+    encode_aggregate,
+    read_word,
+)
 from contracts.bindings import Contracts
 from keeper.facts import HoldItem, Kind
 from ledger.batches import PlannedBatch
@@ -99,12 +104,11 @@ def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: i
 
 
 def read_harvest(answer: bytes) -> list[int | None]:
-    """Return what each harvest of an ``aggregate3`` credited (1e-6 USDC), None for a failure."""
-    (results,) = decode(("(bool,bytes)[]",), answer)
-    return [
-        int.from_bytes(data) if succeeded and len(data) == 32 else None
-        for succeeded, data in results
-    ]
+    """Return what each harvest of an ``aggregate3`` credited (1e-6 USDC), None for a failure.
+
+    Raises ``ValueError`` for anything else.
+    """
+    return [read_word(result) for result in decode_aggregate(answer)]
 
 
 def build_payments(

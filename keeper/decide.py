@@ -312,7 +312,9 @@ def _decide_payouts(snapshot: Snapshot, rules: Rules) -> list[PayoutItem]:
         return []
     left_usdc = snapshot.treasury_usdc
     items: list[PayoutItem] = []
-    for payout in payable[: rules.items_max]:
+    for payout in payable:
+        if len(items) == rules.items_max:
+            break
         if payout.amount_usdc <= left_usdc:
             left_usdc -= payout.amount_usdc
             items.append(PayoutItem(payout.payout_id, payout.payee, payout.amount_usdc, reason))

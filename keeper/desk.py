@@ -21,6 +21,7 @@ from keeper.report import (
 from keeper.settings import KeeperSettings
 from ledger.debts import load_debts, write_off
 from ledger.engine import open_engine, read, write
+from ledger.harvests import forget_harvest_failures
 from ledger.rests import forget_all_failures
 
 
@@ -61,7 +62,7 @@ def run_desk_command(arguments: argparse.Namespace, settings: KeeperSettings) ->
         if arguments.command == "retry":
             # Beside a keeper that runs: it looks there in every round.
             with write(engine) as connection:
-                count = forget_all_failures(connection)
+                count = forget_all_failures(connection) + forget_harvest_failures(connection)
             console.print(f"{count} rests are over; the next round tries again")
             return
         now_s = int(time.time())

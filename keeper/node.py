@@ -2,26 +2,47 @@
 
 Most answers may come from any endpoint: a wrong one delays or wastes gas, and is found out on
 chain. What decides about something that cannot be taken back is asked of all endpoints, and what
-more than half of those that answer say counts.
+more than half of those that answer say counts. An answer that cannot be one is as good as none.
 """
 
+import json
 import queue
-import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from web3 import Web3
 
+from contracts.blocks import Header
 from contracts.chain import Web3Transport
 from contracts.errors import Reverted
-from contracts.node_errors import NodeRefused, NodeUnavailable
+from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Transport
+from keeper.answers import (
+    NONSENSE,
+    Answer,
+    Receipt,
+    as_failure,
+    find_reason,
+    is_revert,
+    keep_sound,
+    parse_base_fee,
+    parse_bytes,
+    parse_logs,
+    parse_nonce,
+    parse_quantity,
+    parse_receipt,
+    parse_receipt_logs,
+    parse_word,
+)
 from keeper.errors import EndpointsDisagree
+from keeper.fees import TRANSACTION_GAS_MAX, get_least_gas
+
+T = TypeVar("T")
 
 PENDING: Final = "pending"
 """The block that is being built: its clock runs also where blocks come only with transactions."""
@@ -31,23 +52,15 @@ ANSWERS_WAIT_S: Final = 10.0
 STRAGGLER_WAIT_S: Final = 0.5
 """How long the others are waited for once more than half have answered."""
 
-_REVERT_CODE: Final = 3
-_REVERTED: Final = re.compile(r"revert(?:ed)?(?: with reason string)?:?\s*(.*)")
+_NOTHING: Final = {"to": "0x" + "00" * 20, "data": "0x"}
+"""A call that succeeds wherever calls are executed at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A transaction's receipt. ``fee_wei`` is what its gas cost."""
-
-    tx_hash: str
-    block_number: int
-    block_hash: str
-    succeeded: bool
-    gas_used: int
-    fee_wei: int
+Suspect = Callable[[NodeUnavailable], None]
 
 
-Answer = Any | NodeUnavailable | NodeRefused
+def _trust(_error: NodeUnavailable) -> None:
+    """Suspect nobody."""
 
 
 class Node(ChainReader):
@@ -55,33 +68,110 @@ class Node(ChainReader):
 
     ``node`` is whom a question goes to, for example a pool. ``endpoints`` are those that a
     transaction is given to, and that must agree where it matters; without them: ``node`` alone.
+    ``on_nonsense`` hears of an answer that cannot be one, so that another endpoint is asked next.
     """
 
-    def __init__(self, node: Web3 | Transport, *, endpoints: Sequence[Transport] = ()) -> None:
+    def __init__(
+        self,
+        node: Web3 | Transport,
+        *,
+        endpoints: Sequence[Transport] = (),
+        on_nonsense: Suspect = _trust,
+    ) -> None:
         super().__init__(Web3Transport(node) if isinstance(node, Web3) else node)
         self._endpoints = tuple(endpoints) or (self._transport,)
+        self._on_nonsense = on_nonsense
+
+    @property
+    def endpoints_count(self) -> int:
+        """How many endpoints there are to be asked in turn."""
+        return len(self._endpoints)
+
+    def doubt(self, reason: str) -> None:
+        """Say that the endpoint in use seems to be wrong, so that another one is asked next."""
+        self._on_nonsense(NodeUnavailable(reason, failure=Failure.OUTVOTED))
+
+    def fetch_head(self) -> Header:
+        return self._insist(super().fetch_head)
+
+    def fetch_headers(self, numbers: Sequence[int]) -> list[Header | None]:
+        return self._insist(partial(super().fetch_headers, numbers))
+
+    def has_block(self, number: int, block_hash: str) -> bool:
+        """Tell whether an endpoint knows a block; it is the one that is asked from then on."""
+        for _ in self._endpoints:
+            header = self.fetch_header(number)
+            if header is not None and header.block_hash == block_hash:
+                return True
+            self.doubt(f"does not know block {number} as {block_hash}")
+        return False
 
     def call(self, call: Mapping[str, str], *, block: str = PENDING) -> bytes:
         """Return what a call answers at ``block`` (a hash or a tag). Raises ``Reverted``."""
-        return bytes.fromhex(self._execute("eth_call", [dict(call), block]).removeprefix("0x"))
+        try:
+            return self._get("eth_call", [dict(call), block], parse_bytes)
+        except NodeRefused as error:
+            if not is_revert(error):
+                raise
+            raise Reverted(find_reason(error)) from error
+
+    def try_call(self, call: Mapping[str, str], *, block: str) -> bytes:
+        """Like ``call``; a refusal in a node's own words is a revert too, if only of this call.
+
+        For calls into contracts of others, whom a refusal must not let stop anybody else.
+        """
+        try:
+            return self.call(call, block=block)
+        except NodeRefused as error:
+            self.call(_NOTHING, block=block)
+            raise Reverted(error.message) from error
+
+    def fetch_word(self, to: str, data: str, *, block: str) -> int:
+        """Return the one word that a view of ours answers, which never reverts."""
+        return self._insist(partial(self._read_word, {"to": to, "data": data}, block))
+
+    def _read_word(self, call: Mapping[str, str], block: str) -> int:
+        try:
+            return self._read("eth_call", [dict(call), block], parse_word)
+        except NodeRefused as error:
+            if not is_revert(error):
+                raise
+            raise as_failure("eth_call", error) from error
 
     def estimate_gas(self, call: Mapping[str, str]) -> int:
-        """Return the gas that a call needs in the next block. Raises ``Reverted``."""
-        return int(self._execute("eth_estimateGas", [dict(call), PENDING]), 16)
+        """Return the gas that a call needs in the next block, as the middle of the endpoints says.
+
+        What no transaction can use, or this one not do without, does not count: its nonce would be
+        stuck for ever. Raises ``Reverted``, and ``NodeUnavailable`` where nobody answers.
+        """
+        least = get_least_gas(bytes.fromhex(call["data"].removeprefix("0x")))
+        found: list[int] = []
+        failure: Exception = NodeUnavailable("no endpoint estimates gas")
+        for answer in self._ask_all("eth_estimateGas", [dict(call), PENDING]):
+            if isinstance(answer, NodeRefused) and is_revert(answer):
+                failure = Reverted(find_reason(answer))
+            elif isinstance(answer, (NodeUnavailable, NodeRefused)):
+                failure = failure if isinstance(failure, Reverted) else answer
+            else:
+                # One that is absurd is left out like one that is none.
+                gas = keep_sound([answer], parse_quantity)
+                found += [one for one in gas if least <= one <= TRANSACTION_GAS_MAX]
+        if not found:
+            raise failure
+        return sorted(found)[len(found) // 2]
 
     def fetch_transaction_count(self, address: str, *, block_number: int | None = None) -> int:
         """Return how many transactions ``address`` has in blocks, as of a block or the newest."""
         block = "latest" if block_number is None else hex(block_number)
-        return int(self._request("eth_getTransactionCount", [address, block]), 16)
+        return self._get("eth_getTransactionCount", [address, block], parse_nonce)
 
     def fetch_balance_wei(self, address: str) -> int:
         """Return an account's ether."""
-        return int(self._request("eth_getBalance", [address, "latest"]), 16)
+        return self._get("eth_getBalance", [address, "latest"], parse_quantity)
 
     def fetch_base_fee_wei(self) -> int:
         """Return the newest block's base fee per gas."""
-        block = self._request("eth_getBlockByNumber", ["latest", False])
-        return int((block or {}).get("baseFeePerGas") or "0x0", 16)
+        return self._get("eth_getBlockByNumber", ["latest", False], parse_base_fee)
 
     def fetch_receipt(self, tx_hash: str) -> Receipt | None:
         """Return the receipt of a transaction that is in a block, or None: what most endpoints say.
@@ -95,7 +185,7 @@ class Node(ChainReader):
             try:
                 if isinstance(answer, (NodeUnavailable, NodeRefused)):
                     raise answer
-                votes[_parse_receipt(answer, tx_hash)] += 1
+                votes[parse_receipt(answer, tx_hash)] += 1
             except (NodeUnavailable, NodeRefused) as error:
                 failure = error
         if not votes:
@@ -103,17 +193,26 @@ class Node(ChainReader):
         return max(votes, key=lambda receipt: (votes[receipt], receipt is not None))
 
     def search_logs(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the logs that match a query. Raises ``NodeUnavailable`` for no list of them."""
-        answer = self._request("eth_getLogs", [dict(query)])
-        if not isinstance(answer, list):
-            raise NodeUnavailable("the node sent no list of logs")
-        return answer
+        """Return the logs that match a query."""
+        return self._get("eth_getLogs", [dict(query)], parse_logs)
 
     def fetch_transaction_logs(self, tx_hash: str) -> list[dict[str, Any]]:
-        """Return the logs of a transaction in a block; none where the node does not know it."""
-        answer = self._request("eth_getTransactionReceipt", [tx_hash])
-        logs = (answer or {}).get("logs")
-        return list(logs) if isinstance(logs, list) else []
+        """Return the logs of a transaction in a block; none where most do not know it.
+
+        Raises ``EndpointsDisagree`` where no more than half of those that answer say the same.
+        """
+        said: list[str] = []
+        for answer in self._ask_all("eth_getTransactionReceipt", [tx_hash]):
+            try:
+                if not isinstance(answer, (NodeUnavailable, NodeRefused)):
+                    said.append(parse_receipt_logs(answer))
+            except NONSENSE:
+                continue
+        for one in set(said):
+            if 2 * said.count(one) > len(said):
+                logs: list[dict[str, Any]] = json.loads(one)
+                return logs
+        raise EndpointsDisagree(f"{len(said)} of {len(self._endpoints)} show logs, not the same")
 
     def send_raw(self, raw_tx: str) -> None:
         """Give a signed transaction to all endpoints; return as soon as one has taken it.
@@ -139,7 +238,7 @@ class Node(ChainReader):
         """
         block = "latest" if block_number is None else hex(block_number)
         answers = self._ask_all("eth_getTransactionCount", [address, block])
-        counts = sorted((int(one, 16) for one in answers if isinstance(one, str)), reverse=True)
+        counts = sorted(keep_sound(answers, parse_nonce), reverse=True)
         if not counts:
             raise EndpointsDisagree("no endpoint says which nonce is next")
         return counts[len(counts) // 2]
@@ -147,10 +246,10 @@ class Node(ChainReader):
     def call_agreed(self, call: Mapping[str, str], *, block: str) -> bytes:
         """Return what more than half of those that answer say. Raises ``EndpointsDisagree``."""
         answers = self._ask_all("eth_call", [dict(call), block])
-        said = [answer for answer in answers if isinstance(answer, str)]
+        said = keep_sound(answers, parse_bytes)
         for answer in set(said):
             if 2 * said.count(answer) > len(said):
-                return bytes.fromhex(answer.removeprefix("0x"))
+                return answer
         raise EndpointsDisagree(f"{len(said)} of {len(self._endpoints)} answer, not the same")
 
     def is_refused(self, call: Mapping[str, str]) -> bool:
@@ -159,7 +258,7 @@ class Node(ChainReader):
         for answer in self._ask_all("eth_call", [dict(call), PENDING]):
             if isinstance(answer, str):
                 passed += 1
-            elif isinstance(answer, NodeRefused) and _is_revert(answer):
+            elif isinstance(answer, NodeRefused) and is_revert(answer):
                 refused += 1
         return refused > passed
 
@@ -186,39 +285,29 @@ class Node(ChainReader):
             except queue.Empty:
                 return
 
-    def _execute(self, method: str, params: list[Any]) -> str:
-        """Run a request that executes code, telling a contract's refusal from the node's own."""
+    def _get(self, method: str, params: list[Any], parse: Callable[[Any], T]) -> T:
+        """Return the first endpoint's answer that is one."""
+        return self._insist(partial(self._read, method, params, parse))
+
+    def _read(self, method: str, params: list[Any], parse: Callable[[Any], T]) -> T:
+        answer = self._request(method, params)
         try:
-            return str(self._request(method, params))
-        except NodeRefused as error:
-            if not _is_revert(error):
-                raise
-            match = _REVERTED.search(error.message)
-            raise Reverted("" if match is None else match.group(1).strip("' ,")) from error
+            return parse(answer)
+        except NONSENSE as error:
+            raise as_failure(method, error) from error
 
-
-def _parse_receipt(answer: Any, tx_hash: str) -> Receipt | None:
-    """Return a receipt out of JSON; None for none. Raises ``NodeUnavailable``."""
-    if answer is None:
-        return None
-    try:
-        if answer["transactionHash"].lower() != tx_hash:
-            raise ValueError("of another transaction")
-        if answer.get("blockHash") is None:
-            return None
-        gas_used = int(answer["gasUsed"], 16)
-        # Base adds a fee for posting its data to Ethereum, outside the gas price.
-        data_fee_wei = int(answer.get("l1Fee") or "0x0", 16)
-        return Receipt(
-            tx_hash=tx_hash,
-            block_number=int(answer["blockNumber"], 16),
-            block_hash=answer["blockHash"].lower(),
-            succeeded=int(answer["status"], 16) == 1,
-            gas_used=gas_used,
-            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16) + data_fee_wei,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NodeUnavailable(f"the node sent a malformed receipt: {error!r}") from error
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Ask; where the answer cannot be one, ask the next endpoint, as many as there are."""
+        for left in reversed(range(len(self._endpoints))):
+            try:
+                return ask()
+            except NodeUnavailable as error:
+                if error.failure is not Failure.MALFORMED:
+                    raise
+                self._on_nonsense(error)
+                if left == 0:
+                    raise
+        raise AssertionError("there is an endpoint")
 
 
 def _ask(endpoint: Transport, method: str, params: list[Any]) -> Answer:
@@ -226,7 +315,3 @@ def _ask(endpoint: Transport, method: str, params: list[Any]) -> Answer:
         return endpoint.request(method, params)
     except (NodeUnavailable, NodeRefused) as error:
         return error
-
-
-def _is_revert(error: NodeRefused) -> bool:
-    return error.code == _REVERT_CODE or _REVERTED.search(error.message) is not None

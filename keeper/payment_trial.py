@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 from contracts.authorizations import AGGREGATE_CALLS_MAX, decode_aggregate, read_reason
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from contracts.node_errors import NodeRefused
 from keeper.calls import build_payments
 from keeper.facts import PaymentFacts
 from keeper.node import Node
@@ -63,9 +62,11 @@ class PaymentTrial:
             "gas": hex(call.gas or 0),
         }
         try:
-            answers = decode_aggregate(self._node.call(request, block=block_hash))
-        except (Reverted, NodeRefused, ValueError):
-            # Nodes call it no revert where one of them has burnt the gas of all.
+            answers = decode_aggregate(self._node.try_call(request, block=block_hash))
+        except (Reverted, ValueError):
+            # One of them may have burnt the gas of all.
+            answers = []
+        if len(answers) != len(payments):
             answers = [(False, b"")] * len(payments)
         return [
             None if succeeded else self._try_alone(payment, data, block_hash=block_hash)
@@ -80,11 +81,9 @@ class PaymentTrial:
             "gas": hex(self._gas_each),
         }
         try:
-            self._node.call(call, block=block_hash)
+            self._node.try_call(call, block=block_hash)
         except Reverted as error:
             return error.reason[:200] or read_reason(data)
-        except NodeRefused as error:
-            return str(error)[:200]
         return None
 
 

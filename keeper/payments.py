@@ -167,7 +167,7 @@ class PaymentFollower:
                 for p in chunk
             ]
             call = {"to": self._multicall3, "data": "0x" + encode_aggregate(questions).hex()}
-            answers = decode_aggregate(self._node.call(call, block=mirror.block_hash))
+            answers = decode_aggregate(self._node.call_agreed(call, block=mirror.block_hash))
             for payment, answer in zip(chunk, answers, strict=True):
                 word = read_word(answer)
                 if word is None:

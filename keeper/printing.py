@@ -66,8 +66,10 @@ def print_table(report: Report, console: Console, *, ether_price_usdc: int) -> N
             "" if fee_usdc is None else format_usdc(fee_usdc),
             verdict if step.error is None else f"fails: {step.error}",
         )
-    if report.steps:
-        console.print(table)
-    else:
-        reason = report.waits_for or "nothing is due"
+    reason = report.waits_for or "nothing is due"
+    if not report.steps:
         console.print(f"Nothing would be sent: {reason}.", soft_wrap=True)
+        return
+    console.print(table)
+    if report.waits_for is not None:
+        console.print(f"First this is waited for: {reason}.", soft_wrap=True)

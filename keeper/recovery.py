@@ -28,6 +28,7 @@ act any more, it is over; a batch goes on with its id under this key.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -161,8 +162,8 @@ class Recovery:
             for intent in signed
             if intent.state is IntentState.SENT and intent.nonce is not None
         ]
-        gaps = [free for free in range(nonce, max(sent, default=nonce)) if free not in taken]
-        for free in gaps[:FILLS_MAX]:
+        gaps = (free for free in range(nonce, max(sent, default=nonce)) if free not in taken)
+        for free in islice(gaps, FILLS_MAX):
             self._transactor.fill(free)
 
     def _finish_unsigned(self, unsigned: Sequence[IntentRecord]) -> None:

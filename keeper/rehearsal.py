@@ -20,6 +20,7 @@ from keeper.planning import Planner
 from keeper.snapshot import SnapshotReader
 from ledger import intents
 from ledger.engine import read, write
+from ledger.intents import IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -60,6 +61,7 @@ class Rehearsal:
     def run(self, jobs: Collection[str] = JOBS) -> Report:
         """Say what a round of ``jobs`` would do, and why. Raises like ``Keeper.tick``."""
         report = Report()
+        log.info("rehearsal", sender=self._sender)
         now_s = int(self._clock())
         try:
             kinds = frozenset(kind for kind in Kind if kind in jobs)
@@ -76,8 +78,12 @@ class Rehearsal:
             elif action.kind in kinds:
                 self._rehearse(action, report, now_s=now_s)
         with read(self._engine) as connection:
-            for intent in intents.load_open_intents(connection):
-                log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
+            found = intents.load_open_intents(connection)
+        for intent in found:
+            log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
+        waiting = [intent.intent_id for intent in found if intent.state is IntentState.SENT]
+        if waiting:
+            report.waits_for = f"in no block yet, as far as the ledger knows: {', '.join(waiting)}"
         report.outcome = judge(report)
         return report
 

@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, datetime
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -21,7 +21,7 @@ from rich.table import Table
 from sqlalchemy import Connection, select
 
 from contracts.events import decode_words
-from contracts.units import SECONDS_PER_DAY, USDC_ONE, format_usdc, utc_day
+from contracts.units import SECONDS_PER_DAY, USDC_ONE, format_usdc
 from keeper.fees import gas_cost_usdc
 from ledger.tables import Event, Intent, table_of
 
@@ -84,8 +84,14 @@ class YieldReport:
     total: Figures = field(default_factory=Figures)
     by_position: dict[int, Figures] = field(default_factory=lambda: defaultdict(Figures))
     by_kind: dict[str, KindFigures] = field(default_factory=lambda: defaultdict(KindFigures))
-    by_day: dict[int, Figures] = field(default_factory=lambda: defaultdict(Figures))
-    """By UTC day number, without the days on which nothing was."""
+    by_slot: dict[int, Figures] = field(default_factory=lambda: defaultdict(Figures))
+    """By number of ``slot_s`` since 1970, without those in which nothing was."""
+
+    @property
+    def slot_s(self) -> int:
+        """What a point of the plot stands for: a day, in a short period an hour."""
+        is_short = self.until_s - self.since_s <= SHORT_S
+        return SECONDS_PER_HOUR if is_short else SECONDS_PER_DAY
 
 
 def load_movements(connection: Connection, *, since_s: int) -> list[Movement]:
@@ -137,7 +143,7 @@ def build_report(
         for figures in (
             report.total,
             report.by_position[movement.token_id],
-            report.by_day[utc_day(movement.at_s)],
+            report.by_slot[movement.at_s // report.slot_s],
         ):
             if movement.name == "Harvested":
                 figures.harvested_usdc += movement.amount_usdc
@@ -145,7 +151,7 @@ def build_report(
                 figures.settled_usdc += movement.amount_usdc
     for spent in spending:
         report.total.gas_usdc += spent.fee_usdc
-        report.by_day[utc_day(spent.at_s)].gas_usdc += spent.fee_usdc
+        report.by_slot[spent.at_s // report.slot_s].gas_usdc += spent.fee_usdc
         of_kind = report.by_kind[spent.kind]
         of_kind.transactions += 1
         of_kind.gas += spent.gas
@@ -212,6 +218,8 @@ def build_csv(report: YieldReport) -> str:
     return text.getvalue()
 
 
+SECONDS_PER_HOUR: Final = 3_600
+SHORT_S: Final = 3 * SECONDS_PER_DAY
 WIDTH: Final = 760
 HEIGHT: Final = 380
 LEFT, RIGHT, TOP, BOTTOM = 76, 140, 44, 40
@@ -224,9 +232,12 @@ SERIES: Final = (
 
 def build_svg(report: YieldReport) -> str:
     """Draw the period's cumulative sums, a line each. Pure; needs nothing to be shown."""
-    first, last = utc_day(report.since_s), max(utc_day(report.until_s), utc_day(report.since_s) + 1)
-    days = range(first, last + 1)
-    lines = {name: _accumulate(report, days, f"{name}_usdc") for name, _ in SERIES}
+    slot_s = report.slot_s
+    first = report.since_s // slot_s
+    last = max(report.until_s // slot_s, first + 1)
+    # The sums stand at the ends of their slots; before the first one they are nothing.
+    slots = range(first - 1, last + 1)
+    lines = {name: _accumulate(report, slots, f"{name}_usdc") for name, _ in SERIES}
     step_usdc = _nice_step(max(max(line) for line in lines.values()))
     top_usdc = max(
         step_usdc, -(-max(max(line) for line in lines.values()) // step_usdc) * step_usdc
@@ -236,7 +247,7 @@ def build_svg(report: YieldReport) -> str:
         f' viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="24" font-size="15" fill="#111827">'
-        f"{escape('Yield, usage and gas since ' + _date(first) + ', USDC')}</text>",
+        f"{escape('Yield, usage and gas since ' + _name(first, slot_s) + ', USDC')}</text>",
     ]
     for value in range(0, top_usdc + 1, step_usdc):
         y = _y(value, top_usdc)
@@ -245,17 +256,17 @@ def build_svg(report: YieldReport) -> str:
             f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#4b5563">'
             f"{_short(value)}</text>"
         )
-    for day in _spread(days, 6):
-        x = _x(day, first, last)
+    for slot in _spread(range(first, last + 1), 6):
+        x = _x(slot - 1, first - 1, last)
         parts.append(
             f'<text x="{x:.1f}" y="{HEIGHT - 16}" text-anchor="middle" fill="#4b5563">'
-            f"{_date(day)}</text>"
+            f"{_name(slot, slot_s)}</text>"
         )
     ends = _separate([(_y(lines[name][-1], top_usdc), name, color) for name, color in SERIES])
     for name, color in SERIES:
         points = " ".join(
-            f"{_x(day, first, last):.1f},{_y(value, top_usdc):.1f}"
-            for day, value in zip(days, lines[name], strict=True)
+            f"{_x(slot, first - 1, last):.1f},{_y(value, top_usdc):.1f}"
+            for slot, value in zip(slots, lines[name], strict=True)
         )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
     for y, name, color in ends:
@@ -266,18 +277,18 @@ def build_svg(report: YieldReport) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _accumulate(report: YieldReport, days: Iterable[int], name: str) -> list[int]:
+def _accumulate(report: YieldReport, slots: Iterable[int], name: str) -> list[int]:
     total = 0
     line: list[int] = []
-    for day in days:
-        figures = report.by_day.get(day)
+    for slot in slots:
+        figures = report.by_slot.get(slot)
         total += 0 if figures is None else getattr(figures, name)
         line.append(total)
     return line
 
 
-def _x(day: int, first: int, last: int) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * (day - first) / (last - first)
+def _x(slot: int, first: int, last: int) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * (slot - first) / (last - first)
 
 
 def _y(value: int, top: int) -> float:
@@ -294,9 +305,9 @@ def _nice_step(largest: int) -> int:
         power *= 10
 
 
-def _spread(days: Sequence[int], count: int) -> list[int]:
-    stride = max(1, -(-len(days) // count))
-    return list(days[::stride])
+def _spread(slots: Sequence[int], count: int) -> list[int]:
+    stride = max(1, -(-len(slots) // count))
+    return list(slots[::stride])
 
 
 def _separate(ends: Iterable[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
@@ -315,8 +326,10 @@ def _short(amount_usdc: int, *, places: int = 6) -> str:
     return f"{int(head):,}" + (f".{kept}" if kept else "")
 
 
-def _date(day: int) -> str:
-    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+def _name(slot: int, slot_s: int) -> str:
+    """Return when a slot begins, UTC."""
+    begin = datetime.fromtimestamp(slot * slot_s, tz=UTC)
+    return begin.strftime("%Y-%m-%d" if slot_s == SECONDS_PER_DAY else "%m-%d %H:%M")
 
 
 def parse_period_s(text: str) -> int:

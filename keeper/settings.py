@@ -1,7 +1,7 @@
 """The keeper's settings, all ``KEEPER_…``."""
 
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from eth_account import Account
 from eth_utils.address import is_address, to_checksum_address
@@ -12,13 +12,10 @@ from contracts.units import USDC_MAX
 from keeper.alarms import AlarmRules
 from keeper.calls import MULTICALL_BASE_GAS
 from keeper.facts import HARVEST_MIN_USDC, ITEMS_MAX, Rules
-from keeper.fees import FeeRules
+from keeper.fees import TRANSACTION_GAS_MAX, FeeRules
 from keeper.snapshot import ReadRules
 from keeper.transactor import SendRules
 from ledger.settings import ProcessSettings
-
-TRANSACTION_GAS_MAX: Final = 2**24
-"""The most gas that a chain lets one transaction ask for (EIP-7825)."""
 
 
 class KeeperSettings(ProcessSettings):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
+from keeper.answers import WORD_BYTES
 from keeper.calls import build_harvest, read_harvest
 from keeper.errors import MirrorStale
 from keeper.facts import (
@@ -81,8 +82,7 @@ class SnapshotReader:
         age_s = mirror.age_s(now_s=now_s)
         if age_s > self._read_rules.max_staleness_s:
             raise MirrorStale(f"the mirror was last at the head {age_s} s ago")
-        header = self._node.fetch_header(mirror.block_number)
-        if header is None or header.block_hash != mirror.block_hash:
+        if not self._node.has_block(mirror.block_number, mirror.block_hash):
             raise MirrorStale(f"our node does not know the mirror's block {mirror.block_number}")
         return mirror
 
@@ -193,8 +193,10 @@ class SnapshotReader:
             "gas": hex(call.gas or 0),
         }
         try:
-            together = read_harvest(self._node.call(request, block=snapshot.block_hash))
-        except Reverted:
+            together = read_harvest(self._node.try_call(request, block=snapshot.block_hash))
+        except (Reverted, ValueError):
+            together = []
+        if len(together) != len(token_ids):
             together = [None] * len(token_ids)
         return [
             self._try_harvest(token_id, snapshot) if credited_usdc is None else credited_usdc
@@ -210,20 +212,21 @@ class SnapshotReader:
             "gas": hex(self._read_rules.harvest_gas),
         }
         try:
-            return int.from_bytes(self._node.call(call, block=snapshot.block_hash))
+            answer = self._node.try_call(call, block=snapshot.block_hash)
         except Reverted as error:
             log.warning("harvest_refused", token_id=token_id, reason=error.reason)
             return None
+        return int.from_bytes(answer) if len(answer) == WORD_BYTES else None
 
     def _fetch_owed(self, block_hash: str) -> int:
         position = self._contracts.position
-        call = {"to": position.address, "data": position.encode_abi("owed", args=[])}
-        return int.from_bytes(self._node.call(call, block=block_hash))
+        data = position.encode_abi("owed", args=[])
+        return self._node.fetch_word(position.address, data, block=block_hash)
 
     def _fetch_treasury(self, block_hash: str) -> int:
         payouts = self._contracts.payouts
-        call = {"to": payouts.address, "data": payouts.encode_abi("available", args=[])}
-        return int.from_bytes(self._node.call(call, block=block_hash))
+        data = payouts.encode_abi("available", args=[])
+        return self._node.fetch_word(payouts.address, data, block=block_hash)
 
 
 def _load_payouts(connection: Connection, *, now_s: int, limit: int) -> tuple[PayoutFacts, ...]:

@@ -27,10 +27,19 @@ from sqlalchemy import Connection, Engine
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
+from keeper.answers import Receipt
 from keeper.errors import ActionFailed, EndpointsDisagree, GasPriceOverBound, OutcomeUnknown
 from keeper.facts import Kind
-from keeper.fees import FeeRules, Fees, add_gas_margin, decide_fees, decide_replacement
-from keeper.node import Node, Receipt
+from keeper.fees import (
+    TRANSACTION_GAS_MAX,
+    TRANSFER_GAS,
+    FeeRules,
+    Fees,
+    add_gas_margin,
+    decide_fees,
+    decide_replacement,
+)
+from keeper.node import Node
 from keeper.signer import Signer
 from ledger import intents
 from ledger.engine import read, write
@@ -41,8 +50,6 @@ log = structlog.get_logger("keeper")
 REVERTED_ON_CHAIN: Final = "reverted on chain"
 CANCELLED: Final = "cancelled"
 ON_CHAIN: Final = "its effect is on chain"
-TRANSFER_GAS: Final = 21_000
-"""What a transaction that only uses up a nonce costs."""
 PAYOUT_GIVE_UP_BLOCKS: Final = 256
 """As deep as the indexer's default window: past it the mirror stops, and the keeper with it."""
 
@@ -176,21 +183,32 @@ class Transactor:
     def _simulate(self, intent: IntentRecord) -> int | None:
         """Try the call on the next block; return the gas to allow it, None to leave it for now."""
         call = self._call_of(intent)
-        try:
-            self._node.call(call)
-            fixed_gas = intent.payload.get("gas")
-            if fixed_gas is not None:
-                return int(fixed_gas)
-            estimate = self._node.estimate_gas(call)
-            return add_gas_margin(estimate, margin_bps=self._rules.gas_margin_bps)
-        except Reverted as error:
-            if not self._node.is_refused(call):
-                raise EndpointsDisagree(f"{intent.intent_id} reverts on one of them") from error
-            reason = error.reason or "reverted without a reason"
-            if self._means.endings.is_repeatable(intent) and not self._may_end(intent, reason):
-                return None
-            self.end(intent, intents.mark_abandoned, reason)
-            raise ActionFailed(intent.intent_id, reason) from error
+        for _ in range(self._node.endpoints_count):
+            try:
+                return self._find_gas(intent, call)
+            except Reverted as error:
+                if self._node.is_refused(call):
+                    self._refuse(intent, error)
+                    return None
+                self._node.doubt(f"{intent.intent_id} reverts on one of them")
+        raise EndpointsDisagree(f"{intent.intent_id} reverts on one of them")
+
+    def _find_gas(self, intent: IntentRecord, call: dict[str, str]) -> int:
+        self._node.call(call)
+        fixed_gas = intent.payload.get("gas")
+        if fixed_gas is not None:
+            return int(fixed_gas)
+        estimate = self._node.estimate_gas(call)
+        allowed = add_gas_margin(estimate, margin_bps=self._rules.gas_margin_bps)
+        return min(allowed, TRANSACTION_GAS_MAX)
+
+    def _refuse(self, intent: IntentRecord, error: Reverted) -> None:
+        """Give up what would revert, if that may be. Raises ``ActionFailed`` then."""
+        reason = error.reason or "reverted without a reason"
+        if self._means.endings.is_repeatable(intent) and not self._may_end(intent, reason):
+            return
+        self.end(intent, intents.mark_abandoned, reason)
+        raise ActionFailed(intent.intent_id, reason) from error
 
     def _may_end(self, intent: IntentRecord, reason: str) -> bool:
         """Tell whether a batch that would revert may be given up: no attempt can still land.
@@ -236,7 +254,7 @@ class Transactor:
             found = intents.load_open_intents(connection)
         sender = self._means.signer.address.lower()
         taken = {intent.nonce for intent in found if intent.sender == sender}
-        nonce = self._node.fetch_transaction_count(self._means.signer.address)
+        nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
         while nonce in taken:
             nonce += 1
         return nonce

@@ -59,7 +59,7 @@ def open_house(settings: KeeperSettings) -> House:
     urls = settings.rpc_urls()
     transports = {f"{mask_url(url)} #{n}": HttpTransport(url) for n, url in enumerate(urls, 1)}
     pool = ChainPool(transports, chain_id=deployment.chain_id, listener=_note_failure)
-    node = Node(pool.transport, endpoints=list(transports.values()))
+    node = Node(pool.transport, endpoints=list(transports.values()), on_nonsense=pool.suspect)
     names = ("position", "adapter", "payouts", "multicall3")
     addresses = {name: getattr(deployment, name) for name in names}
     check_chain(pool, chain_id=deployment.chain_id, addresses=addresses)

@@ -66,6 +66,19 @@ def rest_harvests(connection: Connection, rests: Sequence[tuple[int, int, int]])
     )
 
 
+def forget_harvest_failures(connection: Connection) -> int:
+    """Have every position whose harvest failed looked at again at once; return how many.
+
+    Reads all positions: for a person's command.
+    """
+    failed = connection.execute(
+        select(_position.c.token_id).where(_position.c.harvest_failures > 0)
+    ).scalars()
+    tokens = [int(token_id) for token_id in failed]
+    rest_harvests(connection, [(token_id, 0, 0) for token_id in tokens])
+    return len(tokens)
+
+
 def note_harvests_sent(connection: Connection, token_ids: Iterable[int], *, sent_at_s: int) -> None:
     """Note that the harvests of positions are in a block after the one at ``sent_at_s``."""
     wanted = sorted(token_ids)

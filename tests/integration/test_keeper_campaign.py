@@ -1,18 +1,20 @@
 """Everything at once, by the seed: crashes, dropped and stuck transactions, reorgs, lies, pauses,
-changes of the key.
+a vault that burns all gas or reverts, others who submit what a buyer signed, changes of the key.
 
 Whatever happens, once it is over every request is settled exactly once, the owner has paid for each
-of them once, every seller is paid or credited once, and the audit finds nothing. Reorgs here are
-shallower than the keeper's patience.
+of them once, every seller is paid or credited once, every buyer's payment came once and is credit
+once, and the audit finds nothing. Reorgs here are shallower than the keeper's patience.
 """
 
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from contracts.errors import CurrentError
+from contracts.authorizations import Authorization
+from contracts.errors import Retryable
 from contracts.node_errors import NodeRefused
 from contracts.transport import HttpTransport
 from keeper.facts import Kind
@@ -20,14 +22,33 @@ from ledger.batches import load_overcharges
 from ledger.engine import read
 from ledger.errors import ReserveRefused
 from scripts.audit import audit
-from tests.integration.test_keeper_transactor import LIES, Liar
-from tests.support.keepers import Crash, Stage, crash_at
+from tests.integration.test_keeper_jobs import open_hostile
+from tests.support.authorizations import (
+    PAYER,
+    authorize,
+    load,
+    load_credit_rows,
+    record,
+    submit,
+)
+from tests.support.deploy import USDC, World
+from tests.support.keepers import Crash, Stage, crash_at, make_stage_on
+from tests.support.ledgers import POSTGRES, SQLITE, Databases
+from tests.support.liars import LIES, Liar
+from tests.support.postgres import needs_postgres
 
 GWEI = 10**9
 DEPTH_MAX = 6
 KEYS = ("keeper", "outsider")
 PAYEES = ("0x" + "aa" * 20, "0x" + "bb" * 20)
 REFUSED_PAYEE = "0x" + "cc" * 20
+MISBEHAVIOURS = {
+    "honest": 0,
+    "reverts": 1 << 12,
+    "burns gas": 1 << 14,
+    "burns it in views": 1 << 15,
+}
+PAYER_USDC = 10 * USDC
 STEPS = (
     *("planned", "simulated", "stored", "sent", "included", "mined"),
     *("replaced", "taken_back", "planned_again", "filled"),
@@ -51,21 +72,25 @@ class Campaign:
         stage.allow_paying()
         self.allow()
         self.token_id = stage.open_held()
+        self.vault, _ = open_hostile(stage)
+        stage.world.fund_usdc(PAYER.address, PAYER_USDC)
         self.anvil.mine(3)
         stage.sync()
         stage.tick()
         self.base = self.anvil.head().number
         self.costs: dict[str, int] = {}
         self.owed: dict[str, tuple[str, int]] = {}
+        self.signed: dict[str, Authorization] = {}
         self.asked = 0
         self.raw_txs: list[str] = []
         self.actions = (
             *(self.spend,) * 5,
             *(self.work,) * 5,
-            *(self.owe,) * 3,
+            *(self.owe, self.sign) * 3,
             *(self.crash, self.tick, self.mine, self.sync, self.want) * 2,
             *(self.toggle_automine, self.drop, self.reorg, self.bring_back, self.spike),
             *(self.forbid, self.allow, self.allow, self.allow, self.pause, self.lie, self.release),
+            *(self.earn, self.misbehave, self.submit),
             *(self.rotate,) * self.rotations,
         )
 
@@ -87,6 +112,28 @@ class Campaign:
         self.owed[payout_id] = payee, self.luck.randint(1, 100_000)
         self.stage.owe((payout_id, *self.owed[payout_id]))
 
+    def sign(self) -> None:
+        """A buyer signs a payment, and the market writes it down."""
+        signed = authorize(self.stage.world, self.luck.randint(1, 100_000), lives_s=100_000)
+        self.signed[record(self.stage.engine, signed)] = signed
+
+    def submit(self) -> None:
+        """Somebody else carries out what a buyer has signed, if it still can be."""
+        if self.automine and self.signed:
+            with suppress(AssertionError):
+                submit(self.stage.world, self.luck.choice([*self.signed.values()]))
+
+    def earn(self) -> None:
+        """All deposits earn, and are due for a harvest."""
+        if self.automine:
+            self.stage.world.earn(self.luck.randint(1, 2 * USDC))
+            self.anvil.warp(1_800)
+
+    def misbehave(self) -> None:
+        if self.automine:
+            kinds = self.luck.choice([*MISBEHAVIOURS.values()])
+            self.stage.world.send("admin", self.vault.functions.misbehave(kinds))
+
     def rotate(self) -> None:
         """The operator changes the key, whatever the last one has sent."""
         now = self.stage.settings.get("PRIVATE_KEY")
@@ -101,11 +148,11 @@ class Campaign:
         self.sync()
 
     def tick(self) -> None:
-        with suppress(CurrentError):
+        with suppress(Retryable):
             self.stage.keeper().tick()
 
     def crash(self) -> None:
-        with suppress(CurrentError, Crash):
+        with suppress(Retryable, Crash):
             self.stage.keeper(crash_at(self.luck.choice(STEPS))).tick()
 
     def mine(self) -> None:
@@ -182,7 +229,7 @@ class Campaign:
         if self.stage.world.contracts.usdc.functions.paused().call():
             self.pause()
         self.stage.sync()
-        for round_number in range(32):
+        for round_number in range(48):
             # What got stuck in a spike is raised, by the key that signed it.
             self.stage.ahead_s += 61
             if self.rotations and round_number % 4 == 0:
@@ -201,8 +248,28 @@ class Campaign:
             set(self.stage.usage_states().values()) <= {"settled"}
             and len(self.stage.payout_states()) == len(self.owed)
             and paid <= {"paid", "credited"}
+            and self.payment_states() <= {"settled"}
             and not open_states & {str(intent.state) for intent in self.stage.intents()}
         )
+
+    def payment_states(self) -> set[str]:
+        return {load(self.stage.engine, payment_id).state for payment_id in self.signed}
+
+
+@pytest.fixture
+def stage(world: World, kind: str, tmp_path: Path) -> Iterator[Stage]:
+    """Return a ledger of a kind beside the chain, with keeper and indexer at hand."""
+    with Databases(kind, tmp_path) as databases:
+        yield make_stage_on(world, databases.open(databases.create()))
+
+
+def runs() -> Iterator[object]:
+    """Yield (kind of ledger, seed): a few of each in every run, and sixty."""
+    for kind, usual in ((SQLITE, 5), (POSTGRES, 1)):
+        marks = [needs_postgres] if kind == POSTGRES else []
+        for seed in range(60):
+            slow = [] if seed < usual else [pytest.mark.slow]
+            yield pytest.param(kind, seed, marks=[*marks, *slow])
 
 
 @pytest.fixture
@@ -216,9 +283,7 @@ def liar(stage: Stage) -> Iterator[Liar]:
         endpoint.close()
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 60))]
-)
+@pytest.mark.parametrize(("kind", "seed"), runs())
 def test_keeper__everything_at_once__everything_is_settled_once(
     stage: Stage, liar: Liar, seed: int
 ) -> None:
@@ -228,9 +293,11 @@ def test_keeper__everything_at_once__everything_is_settled_once(
         RELEASE_GRACE_S="0",
         MAX_STALENESS_S="10000",
         SWEEP_MAX_AGE_S="0",
+        PAYMENT_CONFIRMATIONS="1",
+        HARVEST_RECHECK_S="60",
     )
     campaign = Campaign(stage, liar, seed)
-    for _ in range(40):
+    for _ in range(60):
         campaign.step()
     stage.sync()
     campaign.heal()
@@ -243,6 +310,12 @@ def test_keeper__everything_at_once__everything_is_settled_once(
     ends = [states[-1] for states in stage.payout_states().values()]
     assert len(ends) == len(campaign.owed)
     assert set(ends) <= {"paid", "credited"}
+    assert campaign.payment_states() <= {"settled"}
+    signed_usdc = sum(signed.value_usdc for signed in campaign.signed.values())
+    left_usdc = stage.world.contracts.usdc.functions.balanceOf(PAYER.address).call()
+    assert PAYER_USDC - left_usdc == signed_usdc
+    sold_usdc = sum(usdc for _, usdc in campaign.owed.values())
+    assert sum(load_credit_rows(stage.engine)) == signed_usdc + sold_usdc
     with read(stage.engine) as connection:
         assert load_overcharges(connection) == {}
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []

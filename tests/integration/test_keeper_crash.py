@@ -2,7 +2,8 @@
 
 ::
 
-    crash after planned │ simulated │ stored │ sent │ included │ mined → settled once
+    crash after planned │ simulated │ stored │ sent │ included │ mined → settled once; and so for
+    harvest, sweep, a hold opened, topped up, renewed, freed (payouts, payments: in their files)
     sent, and
     ├── the pool forgot it → the very same transaction again
     ├── it is stuck → a higher fee on the same nonce; either of the two may land
@@ -16,6 +17,7 @@
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -189,6 +191,55 @@ def test_hold__crash_after_any_step__ends_with_the_hold(stage: Stage, step: str)
     assert sorted(stage.intent_states(Kind.HOLD)) == expected
 
 
+def ask_to_renew(stage: Stage, token_id: int) -> None:
+    stage.world.anvil.warp(4_600)
+    stage.want(token_id)
+
+
+def ask_to_top_up(stage: Stage, token_id: int) -> None:
+    stage.want(token_id, 6_000_000)
+
+
+def ask_to_free(stage: Stage, token_id: int) -> None:
+    stage.world.send("owner", stage.world.contracts.position.functions.requestRelease(token_id))
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("ask", "reason", "expected_usdc"),
+    [
+        (ask_to_renew, "renew", 5_000_000),
+        (ask_to_top_up, "top_up", 6_000_000),
+        (ask_to_free, "release", 0),
+    ],
+)
+def test_hold__crash_while_it_is_changed__ends_as_it_was_meant(
+    stage: Stage,
+    ask: Callable[[Stage, int], None],
+    reason: str,
+    expected_usdc: int,
+    step: str,
+) -> None:
+    token_id = stage.open_held()
+    ask(stage, token_id)
+    stage.sync()
+    with pytest.raises(Crash):
+        stage.keeper(crash_at(step)).tick()
+    if ask is ask_to_top_up:
+        ask(stage, token_id)  # the request that found no room is tried again
+    stage.world.anvil.mine()
+    stage.sync()
+
+    finish(stage)
+
+    position = stage.world.contracts.position
+    account = position.functions.accountOf(token_id).call()
+    assert account[3] == stage.state(token_id).hold_usdc == expected_usdc
+    assert [i.reason for i in stage.intents()][1:] == [f"{reason} x1"] * (1 + (step in UNSIGNED))
+    assert len(position.events.HoldPlaced.get_logs(from_block=0)) == 2
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
+
+
 def test_settle__indexer_was_first__nothing_is_sent_again(stage: Stage, token_id: int) -> None:
     with pytest.raises(Crash):
         stage.keeper(crash_at("sent")).tick()
@@ -235,6 +286,9 @@ def test_settle__in_no_block__nothing_else_is_sent(stage: Stage, token_id: int) 
     stage.sync()
     stage.world.anvil.set_automine(False)
     assert stage.tick().outcome is Outcome.WAITING
+    rehearsed = stage.rehearsal().run()
+    assert rehearsed.outcome is Outcome.WAITING
+    assert stage.intents()[-1].intent_id in (rehearsed.waits_for or "")
     stage.want(other)
 
     assert stage.tick().outcome is Outcome.WAITING

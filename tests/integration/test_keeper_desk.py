@@ -33,6 +33,7 @@ from ledger.debts import load_debts, load_written_off, write_off
 from ledger.engine import read, write
 from ledger.tables import Usage, table_of
 from scripts.ports import free_port
+from tests.integration.test_keeper_jobs import REVERTS_EXITS, open_hostile
 from tests.support.deploy import USDC
 from tests.support.keepers import Stage, write_record
 
@@ -227,6 +228,25 @@ def test_retry__a_stopped_kind__is_tried_in_the_next_round(
     assert keeper("retry") == (0, "1 rests are over; the next round tries again\n")
 
     assert running.tick().acted == {Kind.SETTLE: 1}
+
+
+def test_retry__a_harvest_that_failed__is_tried_in_the_next_round(
+    stage: Stage, keeper: Callable[..., Said]
+) -> None:
+    vault, hostile = open_hostile(stage)
+    stage.world.send("admin", vault.functions.misbehave(REVERTS_EXITS))
+    stage.world.anvil.warp(1_800)
+    stage.sync()
+    stage.keeper().tick()
+    stage.world.send("admin", vault.functions.misbehave(0))
+    stage.sync()
+    assert stage.tick().acted == {}, "it rests"
+
+    assert keeper("retry") == (0, "1 rests are over; the next round tries again\n")
+
+    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.state(hostile).credited_usdc > 0
+    assert keeper("retry") == (0, "0 rests are over; the next round tries again\n")
 
 
 # -------------------------------------------------------------------------------------------- watch

@@ -6,6 +6,7 @@
     └── one position is refused → it is left out and rests, the others go through
     harvest
     ├── a vault burns all gas → refused alone, the others are harvested
+    │   └── so that the node calls it no revert → the same, and every other job goes on
     ├── sent, and its due time did not move → a suspect
     └── more than one transaction holds → several, sent before the first is waited for
         ├── crash in the second → each harvest once
@@ -17,13 +18,14 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from web3.contract import Contract
 
+from contracts.errors import Reverted
 from keeper.facts import Kind
 from keeper.jobs import TIDY, Outcome
 from keeper.wiring import NOBODY, build_reader
-from ledger.engine import write
+from ledger.engine import read, write
 from ledger.harvests import load_due_harvests, note_harvests_sent
 from ledger.mirror import load_mirror
 from ledger.tables import Position, table_of
@@ -44,6 +46,7 @@ def open_two_held(stage: Stage) -> list[int]:
     return tokens
 
 
+REVERTS_EXITS = 1 << 12
 HOSTILE_ABI: Any = [
     {"type": "constructor", "inputs": [{"name": "usdc_", "type": "address"}]},
     *(
@@ -141,6 +144,36 @@ def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) 
     stage.sync()
     assert stage.tick().acted == {Kind.HARVEST: 1}
     assert stage.state(hostile).credited_usdc > 0
+
+
+HUNGRY_CODE = "0x5b6100645a116000576298968060005260206000f3"
+"""Answers 10,000,000 to anything, once it has burnt all but 100 gas of what it got."""
+
+
+def test_harvest__a_vault_leaves_no_gas_to_its_caller__stops_nobody_else(stage: Stage) -> None:
+    token_id = stage.open_held()
+    vault, hostile = open_hostile(stage)
+    stage.spend(token_id, 300_000)
+    stage.world.earn(20 * USDC)
+    stage.world.anvil.request("anvil_setCode", vault.address, HUNGRY_CODE)
+    stage.world.anvil.warp(1_800)
+    stage.sync()
+    adapter = stage.world.contracts.adapter
+    call = {"to": adapter.address, "data": adapter.encode_abi("harvest", args=[hostile])}
+    with pytest.raises(Reverted, match=r"(?i)out ?of ?gas"):
+        stage.house().node.call({**call, "gas": hex(400_000)})
+
+    rehearsed = stage.rehearsal().run()
+    report = stage.tick()
+
+    assert rehearsed.acted == report.acted == {Kind.SETTLE: 1, Kind.HARVEST: 1}
+    assert rehearsed.failures == report.failures == []
+    assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests"
+    assert stage.state(hostile).credited_usdc == 0
+    with read(stage.engine) as connection:
+        position = table_of(Position)
+        query = select(position.c.harvest_failures).where(position.c.token_id == hostile)
+        assert connection.execute(query).scalar_one() == 1
 
 
 def open_three_earning(stage: Stage) -> list[int]:

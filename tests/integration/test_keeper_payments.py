@@ -6,6 +6,7 @@
     crash after planned │ simulated │ stored │ sent │ included │ mined → once
     submitted by somebody else: before │ meanwhile → credit all the same
     the nonce is used, and no money came: cancelled │ another transfer → failed, no credit
+    └── also where one of three endpoints forges the transfer
     refused: drained │ paused │ blacklisted → the others go on; it may pass later; else expired
     refused in its block only → tried again, alone
     a wallet: asked by USDC (ERC-1271); one that burns all gas spoils nobody else's payment
@@ -21,6 +22,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import update
 
+from contracts.transport import HttpTransport
 from keeper.facts import Kind
 from keeper.jobs import Outcome
 from ledger.engine import read, write
@@ -42,6 +44,7 @@ from tests.support.authorizations import (
 )
 from tests.support.deploy import USDC
 from tests.support.keepers import Crash, Stage, crash_at
+from tests.support.liars import Liar
 
 STEPS = ("planned", "simulated", "stored", "sent", "included", "mined")
 PRICE = 250_000
@@ -286,6 +289,33 @@ def test_payment__nonce_used_without_the_money__is_no_credit(
     assert paid(shop) - before in (0, 1)
     assert load_credit(shop.engine) == [0]
     assert_sound(shop)
+
+
+class Forger(Liar):
+    """An endpoint in whose receipts every log moves ``PRICE``."""
+
+    def request(self, method: str, params: list[Any]) -> Any:
+        answer = super().request(method, params)
+        if method != "eth_getTransactionReceipt" or answer is None:
+            return answer
+        forged = [{**log, "data": "0x" + f"{PRICE:064x}"} for log in answer["logs"]]
+        return {**answer, "logs": forged}
+
+
+def test_payment__an_endpoint_forges_the_transfer__is_no_credit(shop: Stage) -> None:
+    endpoints = [HttpTransport(shop.world.anvil.url) for _ in range(3)]
+    shop.endpoints = [Forger(endpoints[0]), *endpoints[1:]]
+    signed = authorize(shop.world, PRICE)
+    payment_id = record(shop.engine, signed)
+    use_for_another_amount(shop, signed.nonce)
+    shop.sync()
+
+    go_on(shop)
+    for endpoint in endpoints:
+        endpoint.close()
+
+    assert load(shop.engine, payment_id).state == "failed"
+    assert load_credit(shop.engine) == [0]
 
 
 # ----------------------------------------------------------------------------------------- refused

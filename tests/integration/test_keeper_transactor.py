@@ -1,27 +1,22 @@
-"""Transactions that are dropped, stuck, lied about or brought back: nothing is charged twice.
+"""Transactions that are dropped, stuck or brought back: nothing is charged twice.
 
 ::
 
     nonce     one that nobody has any more, below one that is sent → filled
     fees      over the bound → nothing is signed │ a spike after sending → raised, lands once
+    batch     fails, and would again → kept until it is deeper than reorgs, then given up
     batch     fails, given up, and a reorg brings it back
               ├── before the next one lands → the next one is cancelled
               └── and the next one lands too → the position's next batch offsets it
-    endpoint  silent, swallows, lies about receipts, nonces, calls
-              ├── one of three → as if it were not there
-              └── the only one → late, but once
     USDC      paused → what moves USDC fails, settlement goes on
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from contracts.errors import CurrentError
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
-from contracts.transport import Call, HttpTransport, Transport
+from contracts.errors import Retryable
 from keeper.facts import Kind
 from keeper.jobs import Outcome
 from ledger.batches import load_overcharges
@@ -34,69 +29,6 @@ from tests.support.keepers import Crash, Stage, crash_at
 COST = 300_000
 GWEI = 10**9
 
-Lie = Callable[[str, Any], Any]
-
-
-class Liar:
-    """An endpoint that changes what its node answers, or does not ask it at all."""
-
-    def __init__(self, honest: Transport) -> None:
-        self._honest = honest
-        self.lie: str | None = None
-
-    def request(self, method: str, params: list[Any]) -> Any:
-        if self.lie == "silent":
-            raise NodeUnavailable("no answer in time", failure=Failure.TIMED_OUT)
-        if self.lie == "swallows" and method == "eth_sendRawTransaction":
-            return "0x" + "00" * 32
-        if self.lie == "refuses" and method in ("eth_call", "eth_estimateGas"):
-            raise NodeRefused(3, "execution reverted: position: not settler")
-        answer = self._honest.request(method, params)
-        change = LIES.get(self.lie or "")
-        return answer if change is None or answer is None else change(method, answer)
-
-    def request_batch(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
-        answers: list[Any | NodeUnavailable | NodeRefused] = []
-        for method, params in calls:
-            try:
-                answers.append(self.request(method, params))
-            except NodeRefused as error:
-                answers.append(error)
-        return answers
-
-
-def change_receipt(**changes: object) -> Lie:
-    def change(method: str, answer: Any) -> Any:
-        is_receipt = method == "eth_getTransactionReceipt"
-        return {**answer, **changes} if is_receipt else answer
-
-    return change
-
-
-def hide_receipts(method: str, answer: Any) -> Any:
-    return None if method == "eth_getTransactionReceipt" else answer
-
-
-def raise_nonces(method: str, answer: Any) -> Any:
-    return hex(int(answer, 16) + 3) if method == "eth_getTransactionCount" else answer
-
-
-def lower_nonces(method: str, _answer: Any) -> Any:
-    return "0x0" if method == "eth_getTransactionCount" else _answer
-
-
-LIES: Final[dict[str, Lie | None]] = {
-    "silent": None,
-    "swallows": None,
-    "refuses": None,
-    "no_receipts": hide_receipts,
-    "all_reverted": change_receipt(status="0x0"),
-    "wrong_block": change_receipt(blockHash="0x" + "be" * 32),
-    "other_receipt": change_receipt(transactionHash="0x" + "be" * 32),
-    "nonces_used": raise_nonces,
-    "nonces_unused": lower_nonces,
-}
-
 
 @pytest.fixture
 def token_id(stage: Stage) -> int:
@@ -106,24 +38,10 @@ def token_id(stage: Stage) -> int:
     return token_id
 
 
-@pytest.fixture
-def open_endpoint(stage: Stage) -> Iterator[Callable[[], Transport]]:
-    """Return what opens another endpoint of the chain."""
-    opened: list[HttpTransport] = []
-
-    def open_one() -> Transport:
-        opened.append(HttpTransport(stage.world.anvil.url))
-        return opened[-1]
-
-    yield open_one
-    for endpoint in opened:
-        endpoint.close()
-
-
 def go_on(stage: Stage, rounds: int = 8) -> None:
     """Let fresh keepers go on, whatever a round raises, with blocks after each."""
     for _ in range(rounds):
-        with suppress(CurrentError):
+        with suppress(Retryable):
             stage.keeper().tick()
         stage.world.anvil.mine(2)
         stage.sync()
@@ -211,7 +129,7 @@ def test_fees__spike_after_sending__raised_until_it_lands_once(stage: Stage, tok
     stage.ahead_s = 61
     stage.settings["MAX_STALENESS_S"] = "200"
 
-    with suppress(CurrentError):
+    with suppress(Retryable):
         stage.keeper().tick()
 
     raised = stage.intents()[-1]
@@ -257,6 +175,37 @@ def give_up_and_plan_another(stage: Stage) -> tuple[str, str]:
     return first.raw_tx, second.raw_tx
 
 
+@pytest.mark.usefixtures("token_id")
+def test_failed__would_fail_again__is_kept_until_no_reorg_brings_it_back(stage: Stage) -> None:
+    anvil, position = stage.world.anvil, stage.world.contracts.position
+    keeper = stage.world.accounts["keeper"].address
+    stage.settings["GIVE_UP_BLOCKS"] = "20"
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    raw_tx = stage.intents()[-1].raw_tx
+    stage.world.send("admin", position.functions.setSettler(keeper, False))
+    send_raw(stage, raw_tx)
+    failed_in = anvil.head().number
+    anvil.mine(2)
+    stage.sync()
+    for _ in range(3):
+        stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+
+    anvil.mine(failed_in + 19 - anvil.head().number)
+    stage.sync()
+    stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+    assert stage.usage_states() == {"request-1": "settling"}
+
+    anvil.mine()
+    stage.sync()
+    stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE)[0] == "abandoned"
+    assert stage.usage_states() == {"request-1": "posted"}
+    assert_clean(stage)
+
+
 def test_given_up__lands_after_a_deep_reorg__settles_and_the_next_is_cancelled(
     stage: Stage, token_id: int
 ) -> None:
@@ -298,52 +247,6 @@ def test_given_up__lands_beside_the_next_one__the_next_batch_offsets_it(
     with read(stage.engine) as connection:
         assert load_overcharges(connection) == {}
     assert_clean(stage)
-
-
-# ---------------------------------------------------------------------------------------- endpoints
-
-
-@pytest.mark.parametrize("lie", LIES)
-@pytest.mark.parametrize("honest", [2, 0])
-def test_settle__an_endpoint_lies__settles_once(
-    stage: Stage, token_id: int, open_endpoint: Callable[[], Transport], lie: str, honest: int
-) -> None:
-    anvil = stage.world.anvil
-    liar = Liar(open_endpoint())
-    stage.endpoints = [liar, *(open_endpoint() for _ in range(honest))]
-    anvil.set_automine(False)
-    with suppress(CurrentError):
-        stage.keeper().tick()
-    liar.lie = lie
-    for _ in range(3):
-        with suppress(CurrentError):
-            stage.keeper().tick()
-    anvil.set_automine(True)
-    go_on(stage, rounds=4)
-    if honest:
-        assert stage.chain_spent(token_id) == COST
-
-    liar.lie = None
-    go_on(stage)
-
-    assert stage.chain_spent(token_id) == COST
-    assert len(stage.settlements()) == 1
-    assert stage.usage_states() == {"request-1": "settled"}
-    assert_clean(stage)
-
-
-@pytest.mark.parametrize("lie", ["silent", "swallows", "no_receipts"])
-def test_settle__lied_to_from_the_start__is_sent_by_the_others(
-    stage: Stage, token_id: int, open_endpoint: Callable[[], Transport], lie: str
-) -> None:
-    liar = Liar(open_endpoint())
-    liar.lie = lie
-    stage.endpoints = [liar, open_endpoint()]
-
-    go_on(stage, rounds=2)
-
-    assert stage.chain_spent(token_id) == COST
-    assert len(stage.settlements()) == 1
 
 
 # --------------------------------------------------------------------------------------------- USDC

@@ -124,7 +124,7 @@ class Stage:
         if self.endpoints:
             named = {str(number): endpoint for number, endpoint in enumerate(self.endpoints)}
             pool = ChainPool(named, chain_id=self.world.deployment.chain_id)
-            node = Node(pool.transport, endpoints=self.endpoints)
+            node = Node(pool.transport, endpoints=self.endpoints, on_nonsense=pool.suspect)
         return House(self.world.deployment, self.world.contracts, self.engine, node)
 
     def keeper(self, checkpoint: Callable[[str], None] = no_checkpoint) -> Keeper:

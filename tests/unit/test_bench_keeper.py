@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -18,6 +19,7 @@ from scripts.bench_keeper import (
     print_sizes,
     simulate,
 )
+from scripts.bench_keeper_plot import draw
 
 COUNT, DUE = 60, 12
 RULES = Rules(harvest_items_max=5)
@@ -93,6 +95,21 @@ def test_run__everything_measured__writes_each_figure_once_and_the_ratios(
     assert "82,000 gas" in shown
     assert "1,000,000 365.0" in shown
     assert str(Path.home()) not in json.dumps(result)
+
+
+def test_draw__gas_of_a_request__a_bar_each_and_shorter_the_less() -> None:
+    gas = {
+        "request_on_chain": 82_221.0,
+        "request_of_100_on_1": 822.0,
+        "request_of_10_on_10": 27_445.0,
+    }
+    root = ElementTree.fromstring(draw(gas))
+
+    bars = [one for one in root.findall("{*}rect") if one.attrib["class"] != "back"]
+    lengths = [float(one.attrib["width"]) for one in bars]
+    assert lengths[0] > lengths[2] > lengths[1] > 0
+    assert [one.attrib["class"] for one in bars] == ["other", "ours", "ours"]
+    assert "822 (100 x)" in "".join(root.itertext())
 
 
 def test_tables__their_heads__stand_above_their_columns(

@@ -210,9 +210,12 @@ def test_unmine__mined__forgets_the_block_and_keeps_the_transaction(connection: 
     assert (intent.nonce, intent.raw_tx) == (0, "0x02aa")
 
 
-def test_mark_sent__nonce_of_an_open_intent__is_refused(connection: Connection) -> None:
+@pytest.mark.parametrize("state", ["sent", "mined", "confirmed"])
+def test_mark_sent__nonce_of_an_intent_that_may_land__is_refused(
+    connection: Connection, state: str
+) -> None:
     plan(connection)
-    for name in PATHS["sent"]:
+    for name in PATHS[state]:
         STEPS[name](connection)
     plan(connection, "hold:2")
     intents.mark_simulated(connection, "hold:2", now_s=NOW_S)

@@ -51,8 +51,8 @@ def test_build_report__movements_and_gas__add_up_in_every_view() -> None:
         "hold": (1, 40_000, 7),
         "sweep": (1, 50_000, 100),
     }
-    assert sum(day.gas_usdc for day in report.by_day.values()) == 107
-    assert report.by_day[20_003].settled_usdc == 900_000
+    assert sum(day.gas_usdc for day in report.by_slot.values()) == 107
+    assert report.by_slot[20_003].settled_usdc == 900_000
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(0, 300), min_size=1, max_size=200, unique=True))
@@ -85,12 +85,26 @@ def test_build_svg__a_week__has_a_rising_line_for_each_sum() -> None:
     assert len(lines) == 3
     for line in lines:
         heights = [float(point.split(",")[1]) for point in line.attrib["points"].split(" ")]
-        assert len(heights) == 7
+        assert len(heights) == 8, "seven days, and nothing before them"
+        assert heights[0] == max(heights)
         assert heights == sorted(heights, reverse=True), "a sum never falls; y grows downwards"
     labels = "".join(root.itertext())
     assert "harvested 2" in labels
     assert "settled 0.9" in labels
     assert "2024-10-04" in labels
+
+
+def test_build_svg__a_day__is_drawn_by_the_hour() -> None:
+    began_s = UNTIL_S - 86_400
+    moved = [Movement("Harvested", 0, began_s + 7_200, 2_000_000)]
+    report = build_report(moved, [], since_s=began_s, until_s=UNTIL_S)
+
+    svg = build_svg(report)
+    line = ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}polyline")[0]
+    heights = [float(point.split(",")[1]) for point in line.attrib["points"].split(" ")]
+    assert len(heights) == 26
+    assert len(set(heights)) == 2, "one step, where it was harvested"
+    assert heights.index(min(heights)) == 3
 
 
 @pytest.mark.parametrize("hours", [0, 1, 24, 24 * 400])

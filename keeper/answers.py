@@ -1,0 +1,157 @@
+"""A node's answers as values: what cannot be one is told from what is. Pure."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.units import UINT256_MAX
+
+T = TypeVar("T")
+
+WORD_BYTES: Final = 32
+NONCE_MAX: Final = 2**32
+"""No key of ours has sent so many transactions."""
+
+_REVERT_CODE: Final = 3
+_REVERTED: Final = re.compile(r"revert(?:ed)?(?: with reason string)?:?\s*(.*)")
+_HALTED: Final = re.compile(
+    r"out of ?gas|gas required exceeds|gas uint64 overflow|invalid ?(?:fe ?)?opcode"
+    r"|opcode ?not ?found|bad instruction|invalid ?jump|stack ?(?:underflow|overflow|limit)"
+    r"|write protection|^evm error|vm execution error",
+    re.IGNORECASE,
+)
+"""What nodes say where the contract burnt its gas, or broke a rule of the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A transaction's receipt. ``fee_wei`` is what its gas cost."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    gas_used: int
+    fee_wei: int
+
+
+Answer = Any | NodeUnavailable | NodeRefused
+
+NONSENSE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading an answer raises that is none."""
+
+
+def as_failure(method: str, error: Exception) -> NodeUnavailable:
+    """Return what to raise for an answer that could not be read."""
+    if isinstance(error, NodeUnavailable):
+        return error
+    return NodeUnavailable(f"{method}: no answer to this: {error!r}", failure=Failure.MALFORMED)
+
+
+def keep_sound(answers: Iterable[Answer], parse: Callable[[Any], T]) -> list[T]:
+    """Return those answers that can be read."""
+    found: list[T] = []
+    for answer in answers:
+        with suppress(*NONSENSE):
+            if not isinstance(answer, (NodeUnavailable, NodeRefused)):
+                found.append(parse(answer))
+    return found
+
+
+def parse_quantity(answer: Any) -> int:
+    """Return a number of at most 256 bits. Raises ``NONSENSE``, as all that follow."""
+    quantity = int(answer, 16)
+    if not 0 <= quantity <= UINT256_MAX:
+        raise ValueError("out of range")
+    return quantity
+
+
+def parse_nonce(answer: Any) -> int:
+    """Return a count of transactions that an account can have."""
+    nonce = parse_quantity(answer)
+    if nonce > NONCE_MAX:
+        raise ValueError(f"a nonce of {nonce}")
+    return nonce
+
+
+def parse_bytes(answer: Any) -> bytes:
+    """Return what a call answered."""
+    if not answer.startswith("0x"):
+        raise ValueError("not in hex")
+    return bytes.fromhex(answer[2:])
+
+
+def parse_word(answer: Any) -> int:
+    """Return the one word that a view answered."""
+    word = parse_bytes(answer)
+    if len(word) != WORD_BYTES:
+        raise ValueError("not one word")
+    return int.from_bytes(word)
+
+
+def parse_base_fee(block: Any) -> int:
+    """Return a block's base fee, 0 on a chain without (wei)."""
+    return parse_quantity(block.get("baseFeePerGas") or "0x0")
+
+
+def parse_logs(answer: Any) -> list[dict[str, Any]]:
+    """Return logs that have what is read of them."""
+    if not isinstance(answer, list):
+        raise TypeError("not a list of logs")
+    for log in answer:
+        names = ("address", "data", "blockHash", "transactionHash")
+        if not all(isinstance(one, str) for one in (*map(log.__getitem__, names), *log["topics"])):
+            raise TypeError("not a log")
+        parse_quantity(log["blockNumber"])
+        parse_quantity(log["logIndex"])
+    return answer
+
+
+def parse_receipt_logs(receipt: Any) -> str:
+    """Return a receipt's logs as JSON, so that they can be counted."""
+    logs = [] if receipt is None else parse_logs(receipt["logs"])
+    names = ("address", "topics", "data", "logIndex")
+    return json.dumps([{name: log[name] for name in names} for log in logs])
+
+
+def parse_receipt(answer: Any, tx_hash: str) -> Receipt | None:
+    """Return a receipt out of JSON; None for none. Raises ``NodeUnavailable``."""
+    if answer is None:
+        return None
+    try:
+        if answer["transactionHash"].lower() != tx_hash:
+            raise ValueError("of another transaction")
+        if answer.get("blockHash") is None:
+            return None
+        gas_used = int(answer["gasUsed"], 16)
+        # Base adds a fee for posting its data to Ethereum, outside the gas price.
+        data_fee_wei = int(answer.get("l1Fee") or "0x0", 16)
+        return Receipt(
+            tx_hash=tx_hash,
+            block_number=int(answer["blockNumber"], 16),
+            block_hash=answer["blockHash"].lower(),
+            succeeded=int(answer["status"], 16) == 1,
+            gas_used=gas_used,
+            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16) + data_fee_wei,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NodeUnavailable(f"the node sent a malformed receipt: {error!r}") from error
+
+
+def is_revert(error: NodeRefused) -> bool:
+    """Tell whether a node's error is the contract's: it refused, or did not come to an end."""
+    if error.code == _REVERT_CODE or _REVERTED.search(error.message) is not None:
+        return True
+    return _HALTED.search(error.message) is not None
+
+
+def find_reason(error: NodeRefused) -> str:
+    """Return the contract's own reason, or what the node calls its end."""
+    match = _REVERTED.search(error.message)
+    if match is not None:
+        return match.group(1).strip("' ,")
+    return "" if error.code == _REVERT_CODE else error.message
