@@ -88,7 +88,7 @@ class AdmissionRules:
     hold_margin_s: int
     """The hold must outlive now by this much, so that the keeper can settle before it lapses."""
     max_staleness_s: int
-    """The mirror must have been at the head within this time."""
+    """The mirror must have been at the head within this time, by either clock."""
     lease_s: int
     """How long the reservation stands without being renewed."""
 
@@ -344,7 +344,8 @@ def _is_admitted(
 
 
 def _is_fresh(mirror: tuple[int, int] | None, rules: AdmissionRules, *, now_s: int) -> bool:
-    return mirror is not None and mirror[1] >= now_s - rules.max_staleness_s
+    # One that was seen in the future is as old as nobody knows: a clock was set back.
+    return mirror is not None and abs(now_s - mirror[1]) <= rules.max_staleness_s
 
 
 def _is_held(

@@ -134,13 +134,17 @@ class _Pending:
 def _settle(outcomes: Sequence[tuple[_Pending, Any, Exception | None]]) -> None:
     for pending, result, failure in outcomes:
         future = pending.future
-        if future.done():
-            if failure is None and pending.on_abandoned is not None:
-                pending.on_abandoned(result)
-        elif failure is None:
-            future.set_result(result)
-        else:
-            future.set_exception(failure)
+        try:
+            if future.done():
+                if failure is None and pending.on_abandoned is not None:
+                    pending.on_abandoned(result)
+            elif failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
+        except Exception:
+            # The others of the group must hear of theirs all the same.
+            log.exception("ledger_answer_lost")
 
 
 def _log_loss(done: "Future[Any]") -> None:

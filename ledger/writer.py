@@ -6,6 +6,7 @@ its own. One that raises takes back only its own writes. A call's result is hand
 commit.
 """
 
+import os
 import queue
 import sqlite3
 import threading
@@ -76,6 +77,7 @@ class GroupWriter:
 
     def __init__(self, engine: Engine, *, group_size_max: int = 256) -> None:
         self._engine = engine
+        self._file = _DatabaseFile(engine)
         self._group_size_max = group_size_max
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._size_before = 0
@@ -138,30 +140,82 @@ class GroupWriter:
         return group, False
 
     def _write(self, calls: list[_Call]) -> None:
-        group = [call for call in calls if not call[1].done()]
         if not is_postgres(self._engine):
-            self._write_together(group)
+            self._write_together(calls)
             return
         # There a transaction costs less than a lock held for longer or out of order.
-        for part in _split(group):
+        for part in _split(calls):
             self._write_together(part)
 
     def _write_together(self, calls: list[_Call]) -> None:
+        calls = _select_awaited(calls)
         if not calls:
             return
+        begun = calls
+        refused = self._file.find_problem()
+        if refused is not None:
+            _deliver(begun, [(None, refused)] * len(begun))
+            return
+
+        def run(connection: Connection) -> list[_Outcome]:
+            nonlocal begun
+            # Again: it may have taken as long as anybody waits until the transaction began.
+            begun = _select_awaited(calls)
+            return _run(connection, begun)
+
         try:
-            outcomes = write_until_through(self._engine, lambda c: _run(c, calls))
+            outcomes = write_until_through(self._engine, run)
         except LedgerUnavailable as lost:
-            outcomes = [(None, lost)] * len(calls)
+            outcomes = [(None, lost)] * len(begun)
         except Exception as error:
             # The database refused one of them (a number that it cannot hold): find it.
-            if len(calls) > 1:
-                middle = len(calls) // 2
-                self._write_together(calls[:middle])
-                self._write_together(calls[middle:])
+            if len(begun) > 1:
+                middle = len(begun) // 2
+                self._write_together(begun[:middle])
+                self._write_together(begun[middle:])
                 return
-            outcomes = [(None, error)]
-        _deliver(calls, outcomes)
+            outcomes = [(None, error)] * len(begun)
+        _deliver(begun, outcomes)
+
+
+class _DatabaseFile:
+    """SQLite's file, as long as it is the one that was opened.
+
+    A file that was deleted or replaced lives on, unseen, in the connections that have it open:
+    what they write is durable for nobody.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        path = None if is_postgres(engine) else engine.url.database
+        is_file = path and path != ":memory:" and not path.startswith("file:")
+        self._path = os.path.abspath(path) if path and is_file else None
+        self._seen = self._look()
+
+    def find_problem(self) -> LedgerUnavailable | None:
+        """Return why nothing can be written. Lets go of a file that another has replaced."""
+        found = self._look()
+        if found == self._seen:
+            return None
+        self._engine.dispose()
+        if found is None:
+            return LedgerUnavailable("the database file is gone")
+        self._seen = found
+        return None
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _select_awaited(calls: Sequence[_Call]) -> list[_Call]:
+    """Return the calls that somebody still waits for."""
+    return [call for call in calls if not call[1].done()]
 
 
 def _deliver(calls: Sequence[_Call], outcomes: Sequence[_Outcome]) -> None:

@@ -28,6 +28,8 @@ from proxy.errors import (
     bad_request,
     internal_error,
     ledger_unavailable,
+    method_not_allowed,
+    not_found,
 )
 from proxy.front import ClientGone, Front
 from proxy.key_routes import router as key_router
@@ -37,7 +39,7 @@ from proxy.listening import RevocationListener
 from proxy.meter import Meter
 from proxy.metrics import Metrics
 from proxy.prices import PriceBook, load_prices
-from proxy.routes import router
+from proxy.routes import host_router, router
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.sign_in import SignIn
@@ -108,9 +110,17 @@ def create_app(
             await asyncio.to_thread(stop_spans)
             node.close()
 
-    app = FastAPI(title="Current", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="Current",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        # It would send a key on to http:// where something in front of us speaks https.
+        redirect_slashes=False,
+    )
     app.include_router(key_router)
     app.include_router(router)
+    app.include_router(host_router)
     _handle_exceptions(app)
     return Front(app)
 
@@ -212,10 +222,15 @@ def _handle_exceptions(app: FastAPI) -> None:
         return answer(bad_request("invalid_request", str(problem["msg"]), param=param))
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(_: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        return answer(RequestRejected(error.status_code, code, error.detail, headers=headers))
+        match error.status_code:
+            case 404:
+                return answer(not_found(request.url.path))
+            case 405:
+                return answer(method_not_allowed(request.method, headers.get("Allow")))
+            case status:
+                return answer(RequestRejected(status, "http_error", error.detail, headers=headers))
 
     @app.exception_handler(ClientGone)
     async def on_client_gone(_: Request, __: ClientGone) -> Response:

@@ -68,16 +68,19 @@ async def check_standing(claims: KeyClaims, meter: Meter) -> Standing:
     return standing
 
 
-def load_revoked(connection: Connection, keys: Set[KeyClaims], now_s: int) -> set[KeyClaims]:
-    """Return those of the keys that are not good any more: by their epoch, or as child keys."""
+def load_revoked(
+    connection: Connection, keys: Set[KeyClaims], now_s: int
+) -> dict[KeyClaims, RequestRejected]:
+    """Return why keys are not good any more, of those that are not: their epoch, or as children."""
     epochs = load_key_epochs(connection, {key.token_id for key in keys})
-    revoked = {key for key in keys if epochs.get(key.token_id) != key.key_epoch}
-    for key in keys - revoked:
+    revoked = {key: key_revoked() for key in keys if epochs.get(key.token_id) != key.key_epoch}
+    for key in keys - revoked.keys():
         if key.generation is None:
             continue
         child = load_child(connection, key.key_id, token_id=key.token_id)
-        if find_child_problem(child, generation=key.generation, now_s=now_s) is not None:
-            revoked.add(key)
+        problem = find_child_problem(child, generation=key.generation, now_s=now_s)
+        if problem is not None:
+            revoked[key] = problem
     return revoked
 
 

@@ -43,7 +43,7 @@ _OUTPUT_LIMITS: Final = frozenset(
 """Other names of the output limit, or ways around it."""
 
 _OTHER_PRICES: Final = frozenset(
-    {"models", "route", "provider", "service_tier", "chat_template", "extra_body"}
+    {"models", "route", "routing", "provider", "service_tier", "chat_template", "extra_body"}
 )
 """Another model, provider, template or price than the one that is reserved for."""
 
@@ -54,7 +54,9 @@ _UNCOUNTED: Final = frozenset(
         "prediction",
         "web_search_options",
         "search_parameters",
+        "enable_search",
         "plugins",
+        "mm_processor_kwargs",
     }
 )
 """Output or input that is not counted in text tokens, and paid extras."""

@@ -21,12 +21,12 @@ from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable, ReserveRefused
 from ledger.metering import Posted
 from proxy.authentication import check_standing, load_revoked
-from proxy.catalogue import Catalogue
+from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat_request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.errors import (
+    PRICE_CHANGED,
     ApiError,
     internal_error,
-    key_revoked,
     ledger_unavailable,
     overloaded,
     refused,
@@ -47,6 +47,10 @@ from proxy.upstream import Completion, Upstream
 from proxy.usage import count_usage, is_completion, read_usage
 
 log = structlog.get_logger("proxy")
+
+_OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
+"""Failures after which upstream may have other models and prices: who asks again should meet them.
+"""
 
 CANCELLED: Final = "cancelled"
 INTERNAL: Final = internal_error().code
@@ -121,7 +125,7 @@ class Completions:
         self._stream_rules = stream_rules
         self._span = span
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.watch = RevocationWatch(self._find_revoked, key_revoked)
+        self.watch = RevocationWatch(self._find_revoked)
 
     @property
     def in_flight(self) -> int:
@@ -195,7 +199,9 @@ class Completions:
         """Begin a stream; give the reservation back where upstream does not."""
         async with self._voided_on_failure(admitted):
             with self._span("upstream", request_id=admitted.request_id, stream=True):
-                source = await self._upstream.open_stream(admitted.build_body())
+                source = await self._upstream.open_stream(
+                    admitted.build_body(), admitted.offer.price
+                )
         stream = LiveStream(
             request_id=admitted.request_id,
             claims=admitted.claims,
@@ -221,7 +227,7 @@ class Completions:
             self.watch.remove(stream)
             self._metrics.observe_request(outcome, time.monotonic() - started_s)
 
-    async def _find_revoked(self, keys: set[KeyClaims]) -> set[KeyClaims]:
+    async def _find_revoked(self, keys: set[KeyClaims]) -> Mapping[KeyClaims, ApiError]:
         now_s = int(time.time())
         return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
 
@@ -238,7 +244,7 @@ class Completions:
         try:
             applied = await self._meter.preview(want)
         except ReserveRefused as refused_by_ledger:
-            refusal = refused(refused_by_ledger, now_s=int(time.time()))
+            refusal = refused(refused_by_ledger, now_s=int(time.time()), fit=request.fit)
         return {
             "admitted": refusal is None,
             "refusal": None if refusal is None else refusal.describe(),
@@ -276,14 +282,16 @@ class Completions:
             with self._span("reserve", request_id=request_id, model=offer.model):
                 reserved = await self._meter.reserve(want)
         except ReserveRefused as refusal:
-            raise refused(refusal, now_s=int(time.time())) from refusal
+            raise refused(refusal, now_s=int(time.time()), fit=request.fit) from refusal
         return _Admitted(request_id, claims, request, offer, reserved)
 
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
         async with self._voided_on_failure(admitted):
             with self._span("upstream", request_id=admitted.request_id, stream=False):
-                completion = await self._upstream.complete(admitted.build_body())
+                completion = await self._upstream.complete(
+                    admitted.build_body(), admitted.offer.price
+                )
             if not is_completion(completion.parsed):
                 message = "The model's provider sent an answer that is not a completion."
                 raise upstream_failed("upstream_invalid_response", message)
@@ -304,6 +312,8 @@ class Completions:
             reason = error.code if isinstance(error, ApiError) else type(error).__name__
             # Shielded: the second cancellation of an impatient shutdown must not stop it.
             await asyncio.shield(self._meter.void(admitted.request_id, reason))
+            if reason in _OUTDATED_BY:
+                self._keep(asyncio.create_task(self._catalogue.refresh(older_than_s=FRESH_S)))
             raise
 
     async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:

@@ -24,6 +24,8 @@ RETRY_SOON_S: Final = 5
 NOT_CHARGED: Final = "You are not charged."
 CHARGED_SO_FAR: Final = "You are charged for what you received."
 
+PRICE_CHANGED: Final = "price_changed"
+
 _TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 429: "insufficient_quota"}
 _NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 
@@ -84,10 +86,10 @@ def invalid_key() -> RequestRejected:
 
 
 def key_revoked() -> RequestRejected:
-    """401: the key's epoch is not the position's any more."""
+    """401: the key's epoch is not the position's any more, or it is a child key that was ended."""
     message = (
-        "This API key was revoked: the position's key epoch has changed on chain."
-        " Its owner can sign for a new key at POST /api/current/keys."
+        "This API key was revoked: alone, or with all keys of its position by a new key epoch on"
+        " chain. The owner can sign for a new key at POST /api/current/keys."
     )
     return _unauthorized("key_revoked", message)
 
@@ -165,6 +167,21 @@ def model_not_priced(model: str) -> RequestRejected:
 def body_too_large(bytes_max: int) -> RequestRejected:
     """413."""
     return RequestRejected(413, "body_too_large", f"The body is longer than {bytes_max} bytes.")
+
+
+def not_found(path: str) -> RequestRejected:
+    """404: there is nothing at this path."""
+    message = f"There is nothing at {path[:200]!r}. GET /openapi.json lists what there is."
+    return RequestRejected(404, "not_found", message)
+
+
+def method_not_allowed(method: str, allowed: str | None) -> RequestRejected:
+    """405: the path takes other methods; ``allowed`` names them as the Allow header does."""
+    message = f"{method[:20]} is not possible here."
+    headers = {} if allowed is None else {"allow": allowed}
+    if allowed is not None:
+        message += f" Use {allowed}."
+    return RequestRejected(405, "method_not_allowed", message, headers=headers)
 
 
 def unsupported_encoding() -> RequestRejected:
@@ -254,6 +271,12 @@ def upstream_failed(code: str, message: str, *, status: int = 502) -> TryLater:
     return TryLater(status, code, f"{message} {NOT_CHARGED}")
 
 
+def price_changed() -> TryLater:
+    """503: nobody sells at the price that was reserved for; the new one is being fetched."""
+    message = "The model's price has just changed, or is not to be had now. Ask again."
+    return TryLater(503, PRICE_CHANGED, f"{message} {NOT_CHARGED}", headers={"retry-after": "2"})
+
+
 def charged_so_far(error: ApiError, *, cost_usdc: int) -> ApiError:
     """Return ``error`` as it ends a stream of which a part was delivered and charged."""
     message = f"{error.message.removesuffix(NOT_CHARGED).strip()} {CHARGED_SO_FAR}"
@@ -265,8 +288,11 @@ def internal_error() -> TryLater:
     return TryLater(500, "internal_error", "Something went wrong on our side.")
 
 
-def refused(refusal: ReserveRefused, *, now_s: int) -> ApiError:
-    """Translate the ledger's refusal of a reservation. ``now_s`` is the wall clock."""
+def refused(refusal: ReserveRefused, *, now_s: int, fit: bool = False) -> ApiError:
+    """Translate the ledger's refusal of a reservation. ``now_s`` is the wall clock.
+
+    ``fit``: the output limit was lowered to what there is already, and still it was too much.
+    """
     build = _WITHOUT_FACTS.get(refusal.reason)
     if build is not None:
         return build()
@@ -285,7 +311,7 @@ def refused(refusal: ReserveRefused, *, now_s: int) -> ApiError:
     headers = dict(_NO_RETRY)
     if refusal.reason is RefusalReason.DAILY_CAP_REACHED:
         headers["retry-after"] = str(max(1, refusal.facts.resets_at_s - now_s))
-    message = _money_message(refusal.reason, facts)
+    message = _money_message(refusal.reason, facts, fit=fit)
     return RequestRejected(429, str(refusal.reason), message, facts=facts, headers=headers)
 
 
@@ -331,28 +357,34 @@ def _key_limit_reached(facts: AllowanceFacts, limit: LimitFacts, *, now_s: int) 
     )
 
 
-def _money_message(reason: RefusalReason, facts: Mapping[str, Any]) -> str:
+def _money_message(reason: RefusalReason, facts: Mapping[str, Any], *, fit: bool) -> str:
     need = (
         f"This request may cost up to {facts['required_usdc']} and {facts['available_usdc']} is"
-        " available (1e-6 USDC)."
+        f" available (1e-6 USDC). {_advise(facts, fit=fit)}"
     )
+    harvest = f"the next harvest, due at {facts['next_harvest_at']}."
     match reason:
         case RefusalReason.NEVER_HARVESTED:
             return (
                 "No yield has been harvested for this position yet, so there is nothing to spend."
-                f" The next harvest is due at {facts['next_harvest_at']}."
+                f" Wait for {harvest}"
             )
         case RefusalReason.DAILY_CAP_REACHED:
             return (
-                f"Today's share of the allowance does not cover this request. {need}"
-                f" It resets at {facts['resets_at']}."
+                "Today's share of the allowance does not cover this request."
+                f" {need} until it resets at {facts['resets_at']}."
             )
         case _:
-            return (
-                f"The harvested allowance does not cover this request. {need} Lower max_tokens,"
-                ' send "fit": true, or wait for the next harvest, due at'
-                f" {facts['next_harvest_at']}."
-            )
+            return f"The harvested allowance does not cover this request. {need} for {harvest}"
+
+
+def _advise(facts: Mapping[str, Any], *, fit: bool) -> str:
+    """Return what helps, to be continued with what to wait for."""
+    if facts["available_usdc"] == 0:
+        return "Wait"
+    if fit:
+        return "That is with the least output: shorten the messages, or wait"
+    return 'Lower max_tokens, send "fit": true, or wait'
 
 
 def describe_facts(facts: AllowanceFacts, *, now_s: int) -> dict[str, Any]:

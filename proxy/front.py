@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from ledger.ids import new_id
 from proxy.authentication import authenticate
 from proxy.completions import Answer, StreamAnswer
 from proxy.errors import (
@@ -22,7 +23,6 @@ from proxy.errors import (
     internal_error,
     unsupported_encoding,
 )
-from proxy.ids import new_request_id
 from proxy.limits import get_address
 from proxy.services import Services
 
@@ -54,7 +54,7 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = new_request_id()
+        request_id = new_id()
         if scope["path"] == COMPLETIONS_PATH and scope["method"] == "POST":
             try:
                 answer = await answer_completion(

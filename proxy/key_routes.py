@@ -90,7 +90,8 @@ def _parse(raw: bytes, model: type[Body]) -> Body:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(str(part) for part in problem["loc"]) or None
         where = "" if param is None else f"'{param}': "
-        raise bad_request("invalid_request", where + problem["msg"], param=param) from None
+        message = where + problem["msg"].removeprefix("Value error, ")
+        raise bad_request("invalid_request", message, param=param) from None
 
 
 # ------------------------------------------------------------------------------------- root keys
@@ -173,7 +174,7 @@ async def _load_standing(services: Services, token_id: int, *, now_s: int) -> St
     if standing is None:
         raise position_not_found()
     mirror = standing.mirror
-    if mirror is None or mirror.age_s(now_s=now_s) > services.meter.max_staleness_s:
+    if mirror is None or abs(now_s - mirror.observed_at_s) > services.meter.max_staleness_s:
         raise chain_state_stale()
     return standing
 

@@ -6,7 +6,7 @@ the memory before.
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy.errors import headers_too_large
+from proxy.errors import bad_request, headers_too_large
 
 
 def build_protocol(headers_bytes_max: int) -> type[HttpToolsProtocol]:
@@ -33,10 +33,17 @@ def build_protocol(headers_bytes_max: int) -> type[HttpToolsProtocol]:
             self._in_body = False
             super().on_message_complete()
 
+        def send_400_response(self, msg: str) -> None:
+            # What the parser cannot read; it is told as every other error is.
+            self._answer("400 Bad Request", bad_request("invalid_http", msg).body())
+
         def _refuse(self) -> None:
             body = headers_too_large(headers_bytes_max).body()
+            self._answer("431 Request Header Fields Too Large", body)
+
+        def _answer(self, status: str, body: bytes) -> None:
             head = (
-                "HTTP/1.1 431 Request Header Fields Too Large\r\n"
+                f"HTTP/1.1 {status}\r\n"
                 "content-type: application/json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from contracts.errors import CurrentError
+from ledger.ids import new_id
 from ledger.mirror import MirrorState, load_mirror
 from proxy.authentication import check_standing
 from proxy.catalogue import FRESH_S
@@ -17,7 +18,6 @@ from proxy.completions import StreamAnswer
 from proxy.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
 from proxy.errors import bad_request, position_not_found, receipt_not_found
 from proxy.front import answer_completion, read_body
-from proxy.ids import new_request_id
 from proxy.keys import KeyClaims
 from proxy.schemas import (
     COMPLETION_HEADERS,
@@ -36,6 +36,8 @@ from proxy.store import UsageQuery, load_position_view, load_receipt_view, load_
 from proxy.usage_list import PAGE_MAX, build_csv, build_cursor, parse_query
 
 router = APIRouter(prefix="/api/current")
+host_router = APIRouter()
+"""What some clients ask at the host's root, whatever their base URL is: LiteLLM lists models so."""
 
 
 # It only documents: ``authenticate`` reads the header.
@@ -49,6 +51,7 @@ async def list_models(services: ServicesDep) -> dict[str, Any]:
     return listed
 
 
+@host_router.get("/v1/models", response_model=OpenAiModelList, include_in_schema=False)
 @router.get("/v1/models", response_model=OpenAiModelList)
 async def list_openai_models(services: ServicesDep) -> dict[str, Any]:
     """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK."""
@@ -72,7 +75,7 @@ async def list_openai_models(services: ServicesDep) -> dict[str, Any]:
 async def create_completion(request: Request, services: ServicesDep) -> Response:
     """Complete a chat, paid from the key's position. Amounts in headers are 1e-6 USDC."""
     # ``Front`` usually answers before this route is reached.
-    answer = await answer_completion(request.scope, request.receive, services, new_request_id())
+    answer = await answer_completion(request.scope, request.receive, services, new_id())
     if isinstance(answer, StreamAnswer):
         return StreamingResponse(answer.stream.events(), headers=dict(answer.headers))
     return Response(answer.body, answer.status, dict(answer.headers))
@@ -90,7 +93,7 @@ async def quote_completion(
 ) -> dict[str, Any]:
     """Say what a completion with the same body would reserve, and whether it would be admitted."""
     raw = await read_body(request.scope, request.receive, services)
-    return await services.completions.quote(claims, raw, new_request_id())
+    return await services.completions.quote(claims, raw, new_id())
 
 
 @router.get("/positions/{tokenId}", response_model=PositionView, responses=errors_of(400, 404, 503))
@@ -197,8 +200,12 @@ async def tell_alive() -> dict[str, str]:
 async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any]:
     """Tell whether requests would be let through: mirror, ledger and upstream."""
     mirror = await _load_mirror(services)
-    age_s = None if mirror is None else mirror.age_s(now_s=int(time.time()))
-    mirror_ready = age_s is not None and age_s <= services.meter.max_staleness_s
+    now_s = int(time.time())
+    age_s = None if mirror is None else mirror.age_s(now_s=now_s)
+    # Also where it was seen in the future: one of the clocks is wrong.
+    mirror_ready = (
+        mirror is not None and abs(now_s - mirror.observed_at_s) <= services.meter.max_staleness_s
+    )
     upstream_ready = not services.catalogue.snapshot.fallback
     ready = mirror_ready and upstream_ready
     response.status_code = 200 if ready else 503

@@ -8,7 +8,7 @@ Only a killed process posts nothing: its lease runs out.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -268,11 +268,9 @@ class RevocationWatch:
 
     def __init__(
         self,
-        find_revoked: Callable[[set[KeyClaims]], Awaitable[set[KeyClaims]]],
-        error: Callable[[], ApiError],
+        find_revoked: Callable[[set[KeyClaims]], Awaitable[Mapping[KeyClaims, ApiError]]],
     ) -> None:
         self._find_revoked = find_revoked
-        self._error = error
         self._streams: set[LiveStream] = set()
 
     def add(self, stream: LiveStream) -> None:
@@ -289,8 +287,9 @@ class RevocationWatch:
             return
         revoked = await self._find_revoked({stream.claims for stream in self._streams})
         for stream in list(self._streams):
-            if stream.claims in revoked:
-                stream.cut(self._error())
+            problem = revoked.get(stream.claims)
+            if problem is not None:
+                stream.cut(problem)
 
     def concerns(self, token_ids: Collection[int]) -> bool:
         """Tell whether a live stream is paid by one of these positions."""

@@ -1,10 +1,11 @@
 """What a stream has delivered so far, and what may still be passed on. Pure.
 
 The tally reads every chunk that upstream sends. It knows at any moment what the delivered part
-costs: upstream's own report where there is one, otherwise our count. So a stream can end anywhere,
+costs: upstream's own report as far as it goes, our count of the rest. So a stream can end anywhere,
 by whoever's doing, and be charged for what was delivered.
 """
 
+import json
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
@@ -13,7 +14,7 @@ import orjson
 
 from proxy.pricing import Price, Tokens, estimate_tokens, get_cost_usdc
 from proxy.sse import DONE, build_event, read_data
-from proxy.usage import read_usage
+from proxy.usage import count_bytes, read_provider_json, read_usage
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
@@ -66,6 +67,9 @@ class Tally:
     """Upstream's error object, once it has sent one."""
     prompt_tokens: int = field(init=False)
     """Our own count, for an upstream that reports none."""
+    _deltas_reported: int = 0
+    _bytes_reported: int = 0
+    """How much had been delivered when upstream last reported: some do so only at the start."""
 
     def __post_init__(self) -> None:
         bounds = self.bounds
@@ -82,8 +86,8 @@ class Tally:
         if data == DONE:
             return Move.DONE
         try:
-            chunk = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            chunk = read_provider_json(data)
+        except ValueError:
             return Move.FAILED
         if not isinstance(chunk, dict) or chunk.get("error"):
             self.failure = chunk.get("error") if isinstance(chunk, dict) else None
@@ -101,6 +105,8 @@ class Tally:
         for choice in choices:
             if isinstance(choice, dict):
                 self._read_choice(choice)
+        if tokens is not None:
+            self._deltas_reported, self._bytes_reported = self.deltas, self.output_bytes
         if self._is_over():
             self.deltas, self.output_bytes = before  # it is not delivered
             return Move.OVER
@@ -123,15 +129,35 @@ class Tally:
             return False  # nothing is left to stop
         if self.output_bytes > BYTES_PER_TOKEN_MAX * bounds.output_tokens:
             return True
-        at_least = self.reported or Tokens(self.prompt_tokens, self.deltas)
-        return get_cost_usdc(at_least, bounds.price) > bounds.ceiling_usdc
+        return get_cost_usdc(self._add(self._deltas_since), bounds.price) > bounds.ceiling_usdc
+
+    @property
+    def _deltas_since(self) -> int:
+        """Pieces that upstream's last report does not cover."""
+        return max(0, self.deltas - self._deltas_reported)
+
+    @property
+    def _is_covered(self) -> bool:
+        return self.reported is not None and self._deltas_since == 0
+
+    def _add(self, output_tokens: int) -> Tokens:
+        """Return what upstream has reported and ``output_tokens`` more."""
+        reported = self.reported
+        if reported is None:
+            return Tokens(self.prompt_tokens, output_tokens)
+        if output_tokens == 0:
+            return reported
+        # A report that was not the last word may have had no figures yet.
+        prompt_tokens = self.prompt_tokens if reported.prompt == 0 else reported.prompt
+        return Tokens(prompt_tokens, reported.completion + output_tokens, reported.cached)
 
     def count(self) -> tuple[Tokens, bool]:
-        """Return the tokens to charge for, and whether they are our own count."""
-        if self.reported is not None:
-            return self.reported, False
-        output = estimate_tokens(prompt_bytes=0, completion_bytes=self.output_bytes, messages=0)
-        return Tokens(self.prompt_tokens, max(self.deltas, output.completion)), True
+        """Return the tokens to charge for, and whether some of them are our own count."""
+        if self._is_covered:
+            return self._add(0), False
+        since_bytes = max(0, self.output_bytes - self._bytes_reported)
+        output = estimate_tokens(prompt_bytes=0, completion_bytes=since_bytes, messages=0)
+        return self._add(max(self._deltas_since, output.completion)), True
 
     def build_last_chunk(
         self, *, tokens: Tokens, charge: dict[str, Any], asked_for_usage: bool
@@ -142,15 +168,19 @@ class Tally:
         one that says nothing.
         """
         empty = {"index": 0, "delta": {}, "finish_reason": None}
-        usage = {
+        counted = {
             "prompt_tokens": tokens.prompt,
             "completion_tokens": tokens.completion,
             "total_tokens": tokens.prompt + tokens.completion,
-            **self.usage,
-            **charge,
         }
+        # In upstream's own words, as far as they hold.
+        stated = {**counted, **self.usage} if self._is_covered else {**self.usage, **counted}
+        usage = {**stated, **charge}
         chunk = {**self.last_chunk, "choices": [] if asked_for_usage else [empty], "usage": usage}
-        return build_event(orjson.dumps(chunk))
+        try:
+            return build_event(orjson.dumps(chunk))
+        except (TypeError, orjson.JSONEncodeError):
+            return build_event(json.dumps(chunk).encode())  # what only a lenient reader reads
 
 
 def count_delta_bytes(delta: Any) -> int:
@@ -161,5 +191,5 @@ def count_delta_bytes(delta: Any) -> int:
     for name, value in delta.items():
         if name == "role" or not value:
             continue
-        size += len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
+        size += count_bytes(value)
     return size

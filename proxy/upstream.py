@@ -4,22 +4,34 @@ Its errors are translated here, once. What a client is told never holds upstream
 stack traces.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import orjson
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-from proxy.errors import ApiError, RequestRejected, TryLater, upstream_failed
+from proxy.errors import ApiError, RequestRejected, TryLater, price_changed, upstream_failed
+from proxy.pricing import Price
 from proxy.settings import ProxySettings
+from proxy.usage import read_provider_json
+
+T = TypeVar("T")
+
+INPUT_CEILING: Final = "x-market-max-input-usdc-per-mtok"
+OUTPUT_CEILING: Final = "x-market-max-output-usdc-per-mtok"
+"""Tell a market the prices that the buyer is charged, so that no dearer seller serves; others take
+no notice."""
+
+PRICE_CEILING_NOT_MET: Final = "price_ceiling_not_met"
+"""What a market answers where only dearer sellers are left."""
 
 KEEPALIVE_S: Final = 4.0
 """Below the five seconds after which common servers close: a closed connection loses a request."""
@@ -66,11 +78,14 @@ class Upstream(Protocol):
         """Return upstream's own prices; none where it has no list, None where it does not say."""
         ...
 
-    async def complete(self, body: bytes) -> Completion:
-        """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
+    async def complete(self, body: bytes, price: Price) -> Completion:
+        """Return a whole completion that costs us no more than ``price``.
+
+        Raises ``ApiError``; then nothing is to be charged.
+        """
         ...
 
-    async def open_stream(self, body: bytes) -> UpstreamStream:
+    async def open_stream(self, body: bytes, price: Price) -> UpstreamStream:
         """Return a streamed completion that has begun with success. Raises ``ApiError``."""
         ...
 
@@ -146,13 +161,13 @@ class HttpUpstream:
         entries = data if isinstance(data, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def complete(self, body: bytes) -> Completion:
+    async def complete(self, body: bytes, price: Price) -> Completion:
         """Return a whole completion. Raises ``ApiError``; then nothing is to be charged."""
-        return await self._fetch(self._build_post(body).timeout(self._whole_timeout))
+        return await self._fetch(self._build_post(body, price).timeout(self._whole_timeout))
 
-    async def open_stream(self, body: bytes) -> UpstreamStream:
+    async def open_stream(self, body: bytes, price: Price) -> UpstreamStream:
         """Return a streamed completion that has begun with success. Raises ``ApiError``."""
-        post = self._build_post(body).header("accept", "text/event-stream")
+        post = self._build_post(body, price).header("accept", "text/event-stream")
         # What has arrived is passed on at once, not when a buffer is full.
         request = post.streamed_read_buffer_limit(0).build_streamed()
         with _translated():
@@ -168,9 +183,13 @@ class HttpUpstream:
                 raise
         return _HttpStream(request, response)
 
-    def _build_post(self, body: bytes) -> RequestBuilder:
+    def _build_post(self, body: bytes, price: Price) -> RequestBuilder:
         request = self._client.post(self._url + "/chat/completions").body_bytes(body)
-        return request.header("content-type", "application/json")
+        return (
+            request.header("content-type", "application/json")
+            .header(INPUT_CEILING, str(price.input_usdc_per_mtok))
+            .header(OUTPUT_CEILING, str(price.output_usdc_per_mtok))
+        )
 
     async def _fetch(self, request: RequestBuilder) -> Completion:
         with _translated():
@@ -179,8 +198,8 @@ class HttpUpstream:
                 if response.status != 200:
                     raise self._translate(response, raw)
         try:
-            parsed = orjson.loads(raw)
-        except orjson.JSONDecodeError:
+            parsed = read_provider_json(raw)
+        except ValueError:
             raise _invalid_response() from None
         if not isinstance(parsed, dict):
             raise _invalid_response()
@@ -188,14 +207,14 @@ class HttpUpstream:
 
     def describe_failure(self, failure: Any) -> ApiError:
         """Return what a client is told of an error object that upstream sent in a stream."""
-        message, _ = self._read_error(orjson.dumps({"error": failure}))
+        message, _, _ = self._describe_error(failure)
         return upstream_failed("upstream_error", message)
 
     async def _read(self, response: Response) -> bytes:
         if _is_encoded(response):
             raise _invalid_response()  # not asked for
         chunks, size = [], 0
-        while (chunk := await response.body_reader.read_chunk()) is not None:
+        while (chunk := await _heed_cancel(response.body_reader.read_chunk())) is not None:
             size += len(chunk)
             if size > self._bytes_max:
                 raise _invalid_response()
@@ -206,8 +225,11 @@ class HttpUpstream:
         """Keep the status and meaning of what the client can mend; call the rest a failure."""
         status = response.status
         if status in _PASSED_STATUSES:
-            message, param = self._read_error(raw)
-            return RequestRejected(status, "upstream_rejected", message, param)
+            message, param, code = self._describe_error(_find_error(raw))
+            facts = {} if code is None else {"upstream_code": code}
+            return RequestRejected(status, "upstream_rejected", message, param, facts=facts)
+        if status == 503 and self._describe_error(_find_error(raw))[2] == PRICE_CEILING_NOT_MET:
+            return price_changed()
         if status == 429:
             error: ApiError = TryLater(
                 503, "upstream_rate_limited", "The model's provider is busy. You are not charged."
@@ -219,19 +241,14 @@ class HttpUpstream:
             "upstream_error", f"The model's provider failed with HTTP status {status}."
         )
 
-    def _read_error(self, raw: bytes) -> tuple[str, str | None]:
-        """Return upstream's message and param, cleaned of whatever looks secret or internal."""
-        fallback = "The model's provider rejected the request."
-        try:
-            error = orjson.loads(raw)["error"]
-            message = error if isinstance(error, str) else error["message"]
-            param = None if isinstance(error, str) else error.get("param")
-        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
-            return fallback, None
-        if not isinstance(message, str):
-            return fallback, None
-        cleaned_param = self._clean(param) if isinstance(param, str) else None
-        return self._clean(message) or fallback, cleaned_param
+    def _describe_error(self, error: Any) -> tuple[str, str | None, str | None]:
+        """Return an error's message, param and code, cleaned of what looks secret or internal."""
+        said = error if isinstance(error, dict) else {"message": error}
+        message, param, code = (
+            self._clean(said[name]) if isinstance(said.get(name), str) else None
+            for name in ("message", "param", "code")
+        )
+        return message or "The model's provider rejected the request.", param, code
 
     def _clean(self, text: str) -> str:
         parts = urlsplit(self._url)
@@ -249,11 +266,33 @@ class _HttpStream:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         with _translated():
-            while (piece := await self._response.body_reader.read_chunk()) is not None:
+            reader = self._response.body_reader
+            while (piece := await _heed_cancel(reader.read_chunk())) is not None:
                 yield bytes(piece)
 
     async def close(self) -> None:
         await self._request.__aexit__(None, None, None)
+
+
+async def _heed_cancel(arriving: Awaitable[T]) -> T:
+    """Return what arrives. Raises ``CancelledError`` where the task was cancelled meanwhile.
+
+    The client forgets a cancellation that comes together with what it waits for: without this, a
+    stream whose provider sends all the time could not be cut.
+    """
+    arrived = await arriving
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return arrived
+
+
+def _find_error(raw: bytes) -> Any:
+    try:
+        parsed = read_provider_json(raw)
+    except ValueError:
+        return None
+    return parsed.get("error") if isinstance(parsed, dict) else None
 
 
 def _is_encoded(response: Response) -> bool:

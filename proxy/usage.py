@@ -1,5 +1,6 @@
 """How many tokens a completion took: upstream's word, or our own count. Pure."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,21 @@ from proxy.pricing import Tokens, estimate_tokens
 
 TOKENS_MAX: Final = 2**31
 """A report beyond this is not a count of tokens."""
+
+
+def read_provider_json(raw: bytes) -> Any:
+    """Return what a provider sent. Raises ``ValueError``.
+
+    Read as leniently as the clients do whom it is passed on to: with lone surrogates, NaN and
+    integers of any size.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(raw)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 def read_usage(completion: Mapping[str, Any]) -> Tokens | None:
@@ -61,10 +77,22 @@ def _count_bytes(message: Any) -> int:
     """Return the bytes of text, reasoning and tool calls of one message."""
     if not isinstance(message, dict):
         return 0
-    parts = [value for name, value in message.items() if name != "role" and value is not None]
     return sum(
-        len(part.encode()) if isinstance(part, str) else len(orjson.dumps(part)) for part in parts
+        count_bytes(value)
+        for name, value in message.items()
+        if name != "role" and value is not None
     )
+
+
+def count_bytes(value: Any) -> int:
+    """Return the bytes of a text, or of any other value as JSON."""
+    if isinstance(value, str):
+        # A provider may cut a text in the middle of a surrogate pair.
+        return len(value.encode("utf-8", "surrogatepass"))
+    try:
+        return len(orjson.dumps(value))
+    except (TypeError, orjson.JSONEncodeError):
+        return len(json.dumps(value))
 
 
 def _read_count(usage: Mapping[str, Any], name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Buyers' own programs against a proxy: OpenAI's official SDKs, Python and JavaScript, and curl.
+"""Buyers' own programs against a proxy: OpenAI's SDKs, Python and JavaScript, LiteLLM, and curl.
 
 ::
 
@@ -15,8 +15,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,8 @@ import pytest
 from aiohttp import web
 
 from ledger.engine import write
-from scripts.setup import SetupError, check_node
-from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
+from scripts.bench_proxy import LITELLM
+from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     RunningProxy,
     make_key,
@@ -35,9 +36,9 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
+from tests.support.sdk import SDK
 from tests.support.upstream import MODEL, USAGE, FakeProvider, make_completion
 
-SDK: Final = Path(__file__).resolve().parent / "sdk"
 COST_USDC: Final = 12  # 20 x 0.20 + 10 x 0.80 USD a million tokens
 RICH, POOR, FRESH = range(3)
 """Positions with a hold, with spent credit, and never harvested."""
@@ -79,18 +80,19 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def proxy(provider: Provider, tmp_path: Path) -> AsyncIterator[RunningProxy]:
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    with write(engine) as connection:
-        put_positions(
-            connection,
-            make_state(RICH, now_s=now_s()),
-            make_state(POOR, now_s=now_s(), credited_usdc=5, hold_usdc=5),
-            make_state(FRESH, now_s=now_s(), credited_usdc=0, hold_usdc=0),
-        )
-        put_cursor(connection, now_s=now_s())
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path))
-    async with run_proxy(settings, engine) as running:
-        yield running
+    with Databases(SQLITE, tmp_path) as databases:
+        engine = databases.open_ledger()
+        with write(engine) as connection:
+            put_positions(
+                connection,
+                make_state(RICH, now_s=now_s()),
+                make_state(POOR, now_s=now_s(), credited_usdc=5, hold_usdc=5),
+                make_state(FRESH, now_s=now_s(), credited_usdc=0, hold_usdc=0),
+            )
+            put_cursor(connection, now_s=now_s())
+        async with run_proxy(settings, engine) as running:
+            yield running
 
 
 Ask = Callable[..., Awaitable[dict[str, Any]]]
@@ -164,6 +166,34 @@ async def ask_curl(url: str, key: str, what: str, request: dict[str, Any]) -> di
     return {"text": "".join(pieces), "usage": chunks[-1]["usage"]}
 
 
+@pytest.fixture(scope="module")
+def litellm() -> Iterator["subprocess.Popen[str]"]:
+    """Start LiteLLM's SDK in its own environment; skip where `make bench-proxy` has made none."""
+    python = LITELLM / "bin" / "python"
+    if not python.exists():
+        pytest.skip("LiteLLM is not installed: `make bench-proxy` installs it")
+    command = [str(python), str(SDK / "buyer_litellm.py")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+async def ask_litellm(
+    process: "subprocess.Popen[str]", url: str, key: str, what: str, request: dict[str, Any]
+) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    line = json.dumps({"url": url, "key": key, "what": what, "request": request})
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    said = await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60)
+    answer: dict[str, Any] = json.loads(said)
+    return answer
+
+
 async def run(command: list[str]) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -171,19 +201,6 @@ async def run(command: list[str]) -> str:
     said, complained = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, complained.decode()
     return said.decode()
-
-
-@pytest.fixture(scope="session")
-def installed_sdk() -> None:
-    """Install the JavaScript SDK from its lock; skip where that cannot be."""
-    if (SDK / "node_modules" / "openai").is_dir():
-        return
-    command = ["npm", "ci", "--prefix", str(SDK), "--ignore-scripts", "--no-audit", "--no-fund"]
-    try:
-        check_node()
-        subprocess.run(command, capture_output=True, check=True, timeout=120)
-    except (SetupError, OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"the SDK is not installed, and could not be: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +211,28 @@ class Client:
     ask: Ask
     retries: bool
     """Whether it asks again by itself where that may help."""
+    tells_code: bool = True
+    """Whether its errors have our code and param."""
 
-    def is_refusal(self, answer: dict[str, Any], error: str, error_type: str) -> bool:
+    def is_refusal(
+        self, answer: dict[str, Any], error: str, error_type: str, facts: dict[str, Any]
+    ) -> bool:
         """Tell whether the answer is what its users know the refusal by."""
-        return bool(answer["error"] == (error if self.retries else error_type))
+        known_by = error if self.retries else error_type
+        told = facts if self.tells_code else {"status": facts["status"]}
+        return answer["error"] == known_by and {name: answer[name] for name in told} == told
 
 
-@pytest.fixture(params=["python", "javascript", "curl"])
+@pytest.fixture(params=["python", "javascript", "litellm", "curl"])
 def client(request: pytest.FixtureRequest) -> Client:
     if request.param == "python":
         return Client("python", ask_python, retries=True)
     if request.param == "javascript":
         request.getfixturevalue("installed_sdk")
         return Client("javascript", ask_javascript, retries=True)
+    if request.param == "litellm":
+        ask = partial(ask_litellm, request.getfixturevalue("litellm"))
+        return Client("litellm", ask, retries=True, tells_code=False)
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     return Client("curl", ask_curl, retries=False)
@@ -307,8 +333,7 @@ async def test_refusal__known_by_its_class_and_not_asked_again(
 ) -> None:
     answer = await ask(client, proxy, "chat", key=key, **changes)
 
-    assert client.is_refusal(answer, error, error_type), answer
-    assert {name: answer[name] for name in facts} == facts
+    assert client.is_refusal(answer, error, error_type, facts), answer
     assert await count_requests(proxy, facts["code"]) == 1
     assert provider.requests == []
 
@@ -318,8 +343,8 @@ async def test_stream_refused__known_by_its_class_and_not_asked_again(
 ) -> None:
     answer = await ask(client, proxy, "stream", key=make_key(POOR))
 
-    assert client.is_refusal(answer, "RateLimitError", "insufficient_quota"), answer
-    assert (answer["status"], answer["code"]) == (429, "allowance_spent")
+    facts = {"status": 429, "code": "allowance_spent"}
+    assert client.is_refusal(answer, "RateLimitError", "insufficient_quota", facts), answer
     assert await count_requests(proxy, "allowance_spent") == 1
 
 
@@ -329,8 +354,9 @@ async def test_provider_fails__asked_again_and_not_charged(
     provider.behaviour = "status_500"
     answer = await ask(client, proxy, "chat")
 
-    assert client.is_refusal(answer, "InternalServerError", "api_error"), answer
-    assert (answer["status"], answer["code"]) == (502, "upstream_error")
+    error = "BadGatewayError" if client.name == "litellm" else "InternalServerError"
+    facts = {"status": 502, "code": "upstream_error"}
+    assert client.is_refusal(answer, error, "api_error", facts), answer
     assert len(provider.requests) == (3 if client.retries else 1)
     assert {row["state"] for row in proxy.usage()} == {"voided"}
 

@@ -300,9 +300,16 @@ async def test_epoch__ends_all_children(proxy: RunningProxy) -> None:
     assert (await ask(proxy, "GET", CHILDREN, key=make_key(0, 1))).json()["data"] == []
 
 
-@pytest.mark.parametrize("how", ["child revoked", "epoch raised"])
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("child revoked", "key_revoked"),
+        ("child rotated", "key_rotated"),
+        ("epoch raised", "key_revoked"),
+    ],
+)
 async def test_stream__key_revoked_meanwhile__cut(
-    proxy: RunningProxy, provider: FakeProvider, how: str
+    proxy: RunningProxy, provider: FakeProvider, how: str, code: str
 ) -> None:
     provider.behaviour = "stream_stalls"
     issued = await make_child(proxy)
@@ -314,12 +321,15 @@ async def test_stream__key_revoked_meanwhile__cut(
         if how == "child revoked":
             path = f"{CHILDREN}/{issued['keyId']}"
             assert (await ask(proxy, "DELETE", path)).status_code == 204
+        elif how == "child rotated":
+            path = f"{CHILDREN}/{issued['keyId']}/rotate"
+            assert (await ask(proxy, "POST", path)).status_code == 200
         else:
             with write(proxy.engine) as connection:
                 put_positions(connection, make_state(now_s=now_s(), key_epoch=1))
                 notify_positions(connection, [0])
         rest = [line async for line in lines]
-    assert '"key_revoked"' in "".join(rest)
+    assert f'"{code}"' in "".join(rest)
     assert proxy.usage()[0]["state"] == "posted"
 
 

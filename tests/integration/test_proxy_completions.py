@@ -29,6 +29,7 @@ from ledger.engine import write
 from ledger.errors import LedgerUnavailable
 from ledger.metering import Post, Posted, Reserve
 from ledger.positions import PositionState
+from proxy.catalogue import FRESH_S
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
@@ -408,6 +409,7 @@ async def test_completion__stale_mirror__503(proxy: RunningProxy, engine: Engine
         ("status_401", 502, "upstream_error"),
         ("status_429", 503, "upstream_rate_limited"),
         ("status_400", 400, "upstream_rejected"),
+        ("too_cheap", 503, "price_changed"),
         ("bad_json", 502, "upstream_invalid_response"),
         ("not_a_completion", 502, "upstream_invalid_response"),
         ("disconnect", 502, "upstream_disconnected"),
@@ -433,6 +435,37 @@ async def test_completion__upstream_fails__nothing_is_charged(
     assert proxy.drawn_usdc() == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_completion__price_that_is_charged__bounds_what_sellers_may_ask(
+    proxy: RunningProxy, provider: FakeProvider, stream: bool
+) -> None:
+    assert (await proxy.chat(stream=stream)).status_code == 200
+
+    [headers] = provider.request_headers
+    [usage] = proxy.usage()
+    assert headers["x-market-max-input-usdc-per-mtok"] == str(usage["input_usdc_per_mtok"])
+    assert headers["x-market-max-output-usdc-per-mtok"] == str(usage["output_usdc_per_mtok"])
+
+
+async def test_completion__nobody_sells_at_the_listed_price__the_list_is_fetched_again(
+    proxy: RunningProxy, provider: FakeProvider
+) -> None:
+    dearer = {"id": "gpt-4o", "input_usdc_per_mtok": 9, "output_usdc_per_mtok": 99}
+    provider.prices, provider.behaviour = [dearer], "too_cheap"
+    await asyncio.sleep(FRESH_S)  # else the list that was fetched at the start is new enough
+
+    response = await proxy.chat()
+
+    assert response.headers["retry-after"] == "2"
+    services = proxy.front.app.state.services
+    for _ in range(200):
+        terms = services.catalogue.snapshot.models["gpt-4o"].terms
+        if terms is not None and terms.price.input_usdc_per_mtok == 9:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the list is as it was")
+
+
 async def test_completion__upstream_rejects__keeps_the_meaning(
     proxy: RunningProxy, provider: FakeProvider
 ) -> None:
@@ -443,6 +476,7 @@ async def test_completion__upstream_rejects__keeps_the_meaning(
     assert error["message"].startswith("context too long")
     assert "\n" not in error["message"]
     assert error["param"] == "messages"
+    assert error["upstream_code"] == "context_length_exceeded"
 
 
 async def test_completion__upstream_slow__504(

@@ -216,6 +216,12 @@ async def test_headers__never_complete__cut_off() -> None:
             assert answer.startswith(b"HTTP/1.1 431")
             await reader.readexactly(100_000)
         writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"this is no request\r\n\r\n")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
+        writer.close()
     finally:
         server.should_exit = True
         await serving

@@ -189,6 +189,7 @@ async def test_stream__unusual_usage__charged_all_the_same(
         ("status_500", 502, "upstream_error"),
         ("status_429", 503, "upstream_rate_limited"),
         ("status_400", 400, "upstream_rejected"),
+        ("too_cheap", 503, "price_changed"),
         ("not_a_completion", 502, "upstream_invalid_response"),
         ("redirect", 502, "upstream_error"),
     ],

@@ -5,6 +5,7 @@ import json
 from typing import Any, Final, Self
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 MODEL: Final = "SmolLM2-135M-Instruct"
 USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
@@ -16,6 +17,7 @@ BEHAVIOURS: Final = (
     "status_500",
     "status_429",
     "status_400",
+    "too_cheap",
     "status_401",
     "bad_json",
     "not_a_completion",
@@ -73,6 +75,7 @@ class FakeProvider:
         self.prices: list[dict[str, Any]] | None = None
         self.usage: Any = USAGE
         self.requests: list[dict[str, Any]] = []
+        self.request_headers: list[CIMultiDictProxy[str]] = []
         self.finished = 0
         self.stream_pieces = 3
         self.sent_pieces = 0
@@ -115,6 +118,7 @@ class FakeProvider:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         self.requests.append(body)
+        self.request_headers.append(request.headers)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if body.get("stream") and (self.behaviour.startswith("stream") or self.is_well):
@@ -178,9 +182,13 @@ class FakeProvider:
                 message = f"boom at {self.url} with {SECRET}"
                 body = {"error": {"message": message, "code": "boom"}}
                 return web.json_response(body, status=status, headers={"retry-after": "7"})
+            case "too_cheap":
+                body = {"error": {"message": "dearer", "code": "price_ceiling_not_met"}}
+                return web.json_response(body, status=503)
             case "status_400":
                 message = f"context too long, see {self.url} and {SECRET}\n\tat line 3"
-                body = {"error": {"message": message, "param": "messages"}}
+                said = {"message": message, "param": "messages", "code": "context_length_exceeded"}
+                body = {"error": said}
                 return web.json_response(body, status=400)
             case "bad_json":
                 return web.Response(body=b'{"choices": [', content_type="application/json")

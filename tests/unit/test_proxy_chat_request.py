@@ -218,6 +218,7 @@ def test_parse__tools_as_they_should_be__pass_unchanged() -> None:
         ({"min_discount_pct": None}, "min_discount_pct"),
         ({"best_of": 3}, "best_of"),
         ({"service_tier": "priority"}, "service_tier"),
+        ({"routing": {"only": ["mine"]}}, "routing"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"chat_template": "{{ x }}"}, "chat_template"),
         ({"tools": {}}, "tools"),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.keys import INTEGER_MAX, KeyClaims, KeyRing
+from proxy.keys import INTEGER_MAX, KeyClaims, KeyRing, KnownKeys
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 OLDER = b"fedcba9876543210fedcba9876543210"
@@ -153,3 +153,21 @@ def test_verify_key__child_of_another_generation__needs_its_own_signature() -> N
     assert RING.verify_key(key) == child
     assert RING.verify_key(forged) is None
     assert KeyRing([OLDER, SECRET], 31337, POSITION).verify_key(key) == child
+
+
+def test_known_keys__remembered_or_not__answer_as_the_ring_does() -> None:
+    known = KnownKeys(RING, count_max=3)
+    claims = [KeyClaims(number, 0, "00" * 8) for number in range(5)]
+    keys = [RING.build_key(claim) for claim in claims]
+    keys.append(RING.build_key(KeyClaims(1, 0, "00" * 6, generation=2)))
+    # One sign of another key is enough for it to be no key.
+    forged = [key[:-2] + ("A" if key[-2] != "A" else "B") + key[-1] for key in keys]
+
+    for _ in range(3):  # more of them than are remembered
+        for good, bad in zip(keys, forged, strict=True):
+            assert known.verify_key(good) == RING.verify_key(good) is not None
+            assert known.verify_key(bad) is None
+        assert known.verify_key("") is None
+        assert known.verify_key("current_0_0_") is None
+    assert len(known._claims) <= 3
+    assert not any(key.encode() in repr(known._claims).encode() for key in keys)

@@ -48,6 +48,7 @@ def test_read__more_than_was_reserved__over_and_not_counted() -> None:
         assert tally.read(make_chunk("word ")) is Move.PASS
     assert tally.read(make_chunk("word ")) is Move.OVER
     tokens, _ = tally.count()
+    assert tokens == Tokens(14, 9)  # 25 bytes: the sixth piece was not passed on
     assert get_charge_usdc(tokens, PRICE, ceiling_usdc=24) == 24
 
 
@@ -61,6 +62,51 @@ def test_read__running_report_above_the_ceiling__over() -> None:
     tally = make_tally()
     usage = {"prompt_tokens": 10, "completion_tokens": 496}
     assert tally.read(make_chunk("a", usage=usage)) is Move.OVER
+
+
+@pytest.mark.parametrize(
+    ("early", "prompt"),
+    [({"prompt_tokens": 20, "completion_tokens": 1}, 20), ({**USAGE, "prompt_tokens": 20}, 20)],
+)
+def test_count__report_at_the_start_only__the_rest_is_our_count(
+    early: dict[str, int], prompt: int
+) -> None:
+    tally = make_tally()
+    tally.read(make_chunk("first", usage=early))
+    for text in ("a", "b", "x" * 30):
+        tally.read(make_chunk(text))
+    # 32 bytes since then; whatever the report said before stands.
+    assert tally.count() == (Tokens(prompt, early["completion_tokens"] + 11), True)
+    event = tally.build_last_chunk(tokens=tally.count()[0], charge={}, asked_for_usage=True)
+    shown = orjson.loads(event.removeprefix(b"data: "))["usage"]
+    assert shown["completion_tokens"] == early["completion_tokens"] + 11
+    assert shown["total_tokens"] == prompt + early["completion_tokens"] + 11
+
+
+def test_count__report_of_nothing_yet__counted_by_us() -> None:
+    tally = make_tally()
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    for text in ("a", "b", "c"):
+        tally.read(make_chunk(text, usage=nothing if text == "a" else None))
+    assert tally.count() == (Tokens(14, 2), True)
+
+
+def test_count__running_reports__the_last_one_covers_its_own_piece() -> None:
+    tally = make_tally()
+    for number in (1, 2, 3):
+        usage = {"prompt_tokens": 20, "completion_tokens": number}
+        tally.read(make_chunk("some longer word ", usage=usage))
+    assert tally.count() == (Tokens(20, 3), False)
+    tally.read(make_chunk("", finish="stop"))  # says nothing more
+    assert tally.count() == (Tokens(20, 3), False)
+
+
+def test_read__early_report_of_nothing__cut_at_the_ceiling_all_the_same() -> None:
+    tally = make_tally(ceiling_usdc=14 + 2 * 5)
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0}
+    moves = [tally.read(make_chunk("word ", usage=nothing))]
+    moves += [tally.read(make_chunk("word ")) for _ in range(6)]
+    assert moves == [Move.PASS] * 6 + [Move.OVER]
 
 
 def test_read__last_report_above_the_ceiling__delivered_and_capped() -> None:
