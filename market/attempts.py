@@ -29,7 +29,7 @@ from market.errors import (
 from market.health import Cause
 from market.metrics import Metrics
 from market.pricing import get_discount_pct
-from market.provider import Access, SellerFailure, SellerRejected
+from market.provider import Access, NotServed, SellerFailure, SellerRejected
 from market.refusals import DENIALS, explain_none
 from market.reservations import Reserved
 from market.routing import Ask, Drop, Ranking, Verdict, rank
@@ -43,6 +43,9 @@ T = TypeVar("T")
 
 REFUSALS_MAX: Final = 20
 """Offers that the ledger may turn down for one request, their caps used up meanwhile."""
+
+REJECTIONS_MAX: Final = 10
+"""Sellers that may say that a request is wrong until it is believed."""
 
 SERVED: Final = "ok"
 """The cause of an attempt that went well."""
@@ -151,7 +154,15 @@ class Attempts:
         )
 
     def select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
-        """Return the best offer that was not tried, or None."""
+        """Return the best offer that was not tried, or None.
+
+        Those that refuse what others serve come last: see ``market.refusing``.
+        """
+        last = self._book.get_last(asks[0].model, asks[0].endpoint)
+        found = self._select(asks, excluded | last) if last else None
+        return self._select(asks, excluded) if found is None else found
+
+    def _select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
         best: Verdict | None = None
         for ask in asks:
             shelf = self._book.get_shelf(ask.model, ask.base)
@@ -168,9 +179,14 @@ class Attempts:
         asks = order.priced_asks
         tried: set[str] = set()
         attempts = refusals = 0
-        rejected: SellerRejected | None = None
+        rejections: list[SellerRejected] = []
+        refused_by: list[str] = []
         denied: Drop | None = None
-        while attempts < self._attempts_max and refusals < REFUSALS_MAX:
+        while (
+            attempts - len(rejections) < self._attempts_max
+            and len(rejections) < REJECTIONS_MAX
+            and refusals < REFUSALS_MAX
+        ):
             verdict = self.select(asks, frozenset(tried))
             if verdict is None:
                 break
@@ -198,11 +214,13 @@ class Attempts:
             except SellerFailure:
                 continue
             except SellerRejected as error:
-                rejected = rejected or error
+                rejections.append(error)
+                refused_by.append(offer_id)
                 continue
+            self._book.note_served(offer_id, order.endpoint, refused_by=refused_by)
             return Won(result, reserved, attempts, self._book)
-        if rejected is not None:
-            raise build_rejection(rejected)
+        if rejections:
+            raise build_rejection(find_telling(rejections))
         if attempts:
             raise sellers_failed(attempts)
         raise self.explain(asks, denied)
@@ -293,6 +311,12 @@ class Attempts:
         except ApiError as error:
             return error
         return explain_none(ranking, asks[0], denied=denied)
+
+
+def find_telling(rejections: Sequence[SellerRejected]) -> SellerRejected:
+    """Return the first that says what is wrong with the request, else the first."""
+    told = (error for error in rejections if not isinstance(error, NotServed))
+    return next(told, rejections[0])
 
 
 def build_rejection(error: SellerRejected) -> RequestRejected:

@@ -13,6 +13,7 @@ from contracts.errors import Retryable
 from contracts.signatures import SignatureChecker, parse_signature
 from contracts.siwe import SiweInvalid, SiweMessage, build_siwe, parse_siwe
 from ledger.errors import TooMany
+from ledger.ids import new_id
 from ledger.market_keys import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce
 from market.database import Database
 from market.errors import (
@@ -23,7 +24,6 @@ from market.errors import (
     unauthorized,
     unavailable,
 )
-from market.ids import new_id
 from market.keys import (
     CHALLENGE_S,
     Role,

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
 from ledger.earnings import plan_payouts
+from ledger.ids import new_id
 from ledger.offers import SealedKey, replace_sealed_key
 from ledger.providers import replace_provider_key
 from market.database import Database
-from market.ids import new_id
 from market.job_store import load_stale_provider_keys
 from market.sealing import SealBroken, Sealer
 from market.store import load_stale_keys

@@ -22,6 +22,7 @@ from market.health import WELL, Cause, Health, Standing, begin, fail, give_up
 from market.prices import References
 from market.pricing import Price, scale_price
 from market.provider import Access
+from market.refusing import Refusing, refuse
 from market.routing import Offer, OfferState, Shelf
 from market.sealing import SealBroken, Sealer
 from market.store import StoredOffer, load_offers, load_sealed_key
@@ -49,6 +50,8 @@ class Live:
     day_used_usdc: int = 0
     total_used_usdc: int = 0
     health: Health = WELL
+    refusing: dict[str, Refusing] = field(default_factory=dict)
+    """By endpoint."""
     in_flight: int = 0
     started: deque[float] = field(default_factory=deque)
     """When the requests of the last minute began, where their number is limited."""
@@ -77,6 +80,8 @@ class Book:
         self._wall_clock = wall_clock
         self._shelves: dict[str, dict[Base, Shelf]] = {}
         self._live: dict[str, Live] = {}
+        self._last: dict[tuple[str, str], set[str]] = {}
+        """Offers that may have to wait for the others, by model and endpoint."""
         self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
         self._lock = asyncio.Lock()
@@ -170,7 +175,8 @@ class Book:
         if known is not None:
             live.in_flight, live.started = known.in_flight, known.started
             # A seller who changed something may have mended what was wrong.
-            live.health = known.health if known.offer.version == offer.version else WELL
+            if known.offer.version == offer.version:
+                live.health, live.refusing = known.health, known.refusing
             if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
@@ -274,6 +280,35 @@ class Book:
             retry_after_s=retry_after_s,
         )
         log.info("offer_failed", offer_id=offer_id, cause=cause, failures=live.health.failures)
+
+    def note_served(self, offer_id: str, endpoint: str, *, refused_by: Iterable[str]) -> None:
+        """Note that an offer served a request which others had refused as wrong."""
+        live = self._live.get(offer_id)
+        if live is not None:
+            live.refusing.pop(endpoint, None)
+        for refuser_id in refused_by:
+            refuser = self._live.get(refuser_id)
+            if refuser is None:
+                continue
+            known = refuser.refusing.get(endpoint, Refusing())
+            refuser.refusing[endpoint] = refuse(known, now_s=self._clock())
+            self._last.setdefault((refuser.offer.model, endpoint), set()).add(refuser_id)
+
+    def get_last(self, model: str, endpoint: str) -> frozenset[str]:
+        """Return the offers that are asked after all others, as they refuse what others serve."""
+        known = self._last.get((model, endpoint))
+        if not known:
+            return frozenset()
+        now = self._clock()
+        last = set()
+        for offer_id in list(known):
+            live = self._live.get(offer_id)
+            refusing = None if live is None else live.refusing.get(endpoint)
+            if refusing is None:
+                known.discard(offer_id)
+            elif refusing.is_last(now):
+                last.add(offer_id)
+        return frozenset(last)
 
     def note_used(self, used: Used) -> None:
         """Take in what the ledger says is used of an offer's limits."""

@@ -49,7 +49,7 @@ async def get_buyer(request: Request, services: ServicesDep) -> KeyHolder:
 SellerDep = Annotated[KeyHolder, Depends(get_seller)]
 BuyerDep = Annotated[KeyHolder, Depends(get_buyer)]
 TimeQuery = Annotated[int | None, Query(ge=0, le=TIME_MAX_S)]
-IdPath = Annotated[str, Path(max_length=64)]
+IdPath = Annotated[str, Path(max_length=64, pattern="^[0-9A-Za-z._-]+$")]
 Cursor = Annotated[str | None, Query(max_length=64, pattern="^[0-9a-f.-]*$")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 

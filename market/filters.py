@@ -1,6 +1,12 @@
-"""The ``routing`` field of a request, and the same as query parameters: which sellers. Pure."""
+"""Which sellers a request may go to: its field ``routing``, and headers of price ceilings. Pure.
 
+The headers are for whoever stands between a buyer and the market and charges by the market's list:
+they hold whatever the buyer wrote into the field, and other upstreams take no notice of them.
+"""
+
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,6 +17,49 @@ from market.pricing import USD_PER_MTOK_MAX, parse_millionths
 _KNOWN: Final = frozenset(
     {"only", "ignore", "trusted_only", "max_price_input_per_1m", "max_price_output_per_1m"}
 )
+
+
+INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
+OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
+_CEILING: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The most that a million tokens may cost, in 1e-6 USDC. None is any price."""
+
+    input_usdc_per_mtok: int | None = None
+    output_usdc_per_mtok: int | None = None
+
+    def lower(self, filters: Filters) -> Filters:
+        """Return filters that let nothing dearer through than either allows."""
+        pairs = (
+            (self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max),
+            (self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max),
+        )
+        lowest = [min((one for one in pair if one is not None), default=None) for pair in pairs]
+        return replace(
+            filters, input_usdc_per_mtok_max=lowest[0], output_usdc_per_mtok_max=lowest[1]
+        )
+
+
+ANY_PRICE: Final = Ceilings()
+
+
+def parse_ceilings(input_text: str | None, output_text: str | None) -> Ceilings:
+    """Read the headers' values. Raises ``RequestRejected`` (400)."""
+    return Ceilings(
+        _read_ceiling(input_text, INPUT_CEILING), _read_ceiling(output_text, OUTPUT_CEILING)
+    )
+
+
+def _read_ceiling(text: str | None, name: bytes) -> int | None:
+    if text is None:
+        return None
+    if _CEILING.fullmatch(text) is None:
+        message = f"{name.decode()} must be an integer of 1e-6 USDC per million tokens."
+        raise bad_request("invalid_header", message)
+    return int(text)
 
 
 def parse_filters(routing: Any) -> Filters:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from ledger.errors import LedgerUnavailable
+from ledger.ids import new_id
 from market.answers import Answer, StreamAnswer
 from market.dialects import MINIMUM_DISCOUNT_ENDPOINTS, Endpoint, parse_call
 from market.errors import (
@@ -23,7 +24,7 @@ from market.errors import (
     ledger_unavailable,
     not_found,
 )
-from market.ids import new_id
+from market.filters import INPUT_CEILING, OUTPUT_CEILING, Ceilings, parse_ceilings
 from market.keys import Role
 from market.metrics import ANSWERED, Metrics
 from market.mirrors import MIRRORED, is_medium, mirror, read_minimum
@@ -143,18 +144,26 @@ async def answer_call(
 
     async def serve() -> Answer | StreamAnswer:
         header, payment = find_header(scope, b"authorization"), find_payment(scope)
+        ceilings = parse_ceilings(
+            find_header(scope, INPUT_CEILING), find_header(scope, OUTPUT_CEILING)
+        )
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
             raw = await read_body(scope, receive, services)
-            ask = services.serving.build_ask(parse_call(endpoint, raw), minimum_pct)
-            call = PaidCall(scope["path"], raw, [ask], lambda payer: serve_to(payer, raw))
+            ask = services.serving.build_ask(parse_call(endpoint, raw), minimum_pct, ceilings)
+            call = PaidCall(scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings))
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.authenticator.authenticate(header, Role.BUYER)
-        return await serve_to(buyer, await read_body(scope, receive, services))
+        return await serve_to(buyer, await read_body(scope, receive, services), ceilings)
 
-    async def serve_to(buyer: KeyHolder, raw: bytes) -> Answer | StreamAnswer:
+    async def serve_to(buyer: KeyHolder, raw: bytes, ceilings: Ceilings) -> Answer | StreamAnswer:
         return await services.serving.serve(
-            buyer, endpoint, raw, minimum_pct=minimum_pct, request_id=request_id
+            buyer,
+            endpoint,
+            raw,
+            minimum_pct=minimum_pct,
+            request_id=request_id,
+            ceilings=ceilings,
         )
 
     return await answer_by(serve, services.metrics, request_id)
@@ -204,7 +213,7 @@ async def read_body(
     if find_header(scope, b"content-encoding") not in (None, "identity"):
         raise RequestRejected(415, "unsupported_encoding", "Send the body without an encoding.")
     length = find_header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > DISCARD_FACTOR * bytes_max:
+    if length is not None and length.isdecimal() and int(length) > DISCARD_FACTOR * bytes_max:
         raise _too_large(bytes_max)
     chunks, size, more = [], 0, True
     try:

@@ -5,12 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from ledger.ids import new_id
 from market.answers import StreamAnswer
 from market.dependencies import SIGNED, BuyerDep, ServicesDep, errors_of
 from market.dialects import Endpoint
 from market.errors import not_found
 from market.front import answer_call
-from market.ids import new_id
 from market.payment_routes import load_topups
 from market.schemas import ANY_CALL, CHAT
 from market.store import load_account

@@ -6,12 +6,16 @@ from typing import Any
 
 from contracts.units import USDC_ONE
 from market.prices import Reference
-from market.pricing import Price, get_discount_pct, show_millionths
+from market.pricing import Price, Tokens, get_cost_usdc, get_discount_pct, show_millionths
 from market.routing import Ask, Offer, OfferState, Ranking, Shelf, Verdict
 from market.units import UNITS, Base
 
 BLEND_INPUT_TOKENS = 3
 """A model's discount is shown for three tokens of prompt to one of output."""
+
+
+QUOTED = Tokens(prompt=4_096, completion=4_096)
+"""A request of a common size."""
 
 
 def describe_price(price: Price) -> dict[str, Any]:
@@ -117,9 +121,13 @@ def describe_market(
 
 
 def _find_best(offers: Iterable[Offer], get_state: Callable[[Offer], OfferState]) -> Offer | None:
-    active = [offer for offer in offers if offer.is_active]
-    serviceable = [offer for offer in active if _is_serviceable(offer, get_state(offer))]
-    return min(serviceable or active, key=lambda offer: _blend(offer.price), default=None)
+    active = [(offer, get_state(offer)) for offer in offers if offer.is_active]
+    serviceable = [pair for pair in active if _is_serviceable(*pair)]
+    quotable = [pair for pair in serviceable if _is_quotable(*pair)]
+    best = min(
+        quotable or serviceable or active, key=lambda pair: _blend(pair[0].price), default=None
+    )
+    return None if best is None else best[0]
 
 
 def describe_book(
@@ -217,6 +225,20 @@ def _is_serviceable(offer: Offer, state: OfferState) -> bool:
     left_usdc = get_left_usdc(offer, state)
     is_well = state.standing in ("healthy", "on_trial")
     return offer.is_active and is_well and (left_usdc is None or left_usdc > 0)
+
+
+def _is_quotable(offer: Offer, state: OfferState) -> bool:
+    """Tell whether an offer's price is one that requests are served at.
+
+    Not where it failed last, nor where its cap holds no request of a common size: an offer that
+    serves nobody must not say what a model costs.
+    """
+    if state.standing != "healthy":
+        return False
+    left_usdc = get_left_usdc(offer, state)
+    if left_usdc is None or offer.base is not Base.TOKEN:
+        return True
+    return left_usdc >= get_cost_usdc(QUOTED, offer.price)
 
 
 def build_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:

@@ -104,6 +104,7 @@ class MediaCall:
         return [
             Ask(
                 model=self.model,
+                endpoint=self.medium,
                 estimate=Tokens(quantity, 0),
                 bound=Tokens(max(quantity, self.bounds.get(base, quantity)), 0),
                 direct=None if reference is None else reference.find_price(base),

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import RowMapping
 
+from ledger.ids import new_id
 from market.answers import Answer
 from market.artifacts import PATH
-from market.dependencies import ServicesDep, errors_of
+from market.dependencies import IdPath, ServicesDep, errors_of
 from market.errors import invalid_key, not_found
 from market.front import REQUEST_ID, answer_by, find_header, find_payment, read_body
-from market.ids import new_id
 from market.jobs import Submission
 from market.keys import Role
 from market.media import ASYNCHRONOUS, Medium, parse_media
@@ -33,7 +33,6 @@ _ANSWERS: Final[dict[Medium, dict[int | str, dict[str, Any]]]] = {
     Medium.TRANSCRIPTIONS: {200: {"content": {"application/json": {}, "text/plain": {}}}},
 }
 JobToken = Annotated[str | None, Header(alias="x-job-token", max_length=100)]
-JobId = Annotated[str, Path(max_length=64)]
 
 
 def _add_call(medium: Medium) -> None:
@@ -99,7 +98,7 @@ for _medium in Medium:
 def _add_job(medium: Medium) -> None:
     @router.get(f"/v1/{medium}/{{job_id}}", responses=_JOB, name=f"{medium.name.lower()}_poll")
     async def poll(
-        request: Request, services: ServicesDep, job_id: JobId, x_job_token: JobToken = None
+        request: Request, services: ServicesDep, job_id: IdPath, x_job_token: JobToken = None
     ) -> Response:
         """Return how a job is. By a key of the account that submitted it, or by the job's token."""
         row = await _find_job(request, services, medium, job_id, x_job_token)
@@ -107,7 +106,7 @@ def _add_job(medium: Medium) -> None:
 
     @router.delete(f"/v1/{medium}/{{job_id}}", responses=_JOB, name=f"{medium.name.lower()}_cancel")
     async def cancel(
-        request: Request, services: ServicesDep, job_id: JobId, x_job_token: JobToken = None
+        request: Request, services: ServicesDep, job_id: IdPath, x_job_token: JobToken = None
     ) -> Response:
         """Cancel a job that has not ended, without a charge. By the same key or token."""
         row = await _find_job(request, services, medium, job_id, x_job_token)

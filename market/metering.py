@@ -5,10 +5,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from market.dialects import Call, count_output_bytes, count_tokens, read_usage
+from market.dialects import Call
 from market.pricing import Tokens
 from market.routing import Ask
 from market.tally import Tally
+from market.usage import count_output_bytes, count_tokens, read_usage
 
 
 class Charge(Protocol):

@@ -8,12 +8,12 @@ from sqlalchemy import RowMapping
 
 from contracts.units import utc_day
 from ledger.errors import IdempotencyConflict, TooMany
+from ledger.ids import new_id
 from ledger.offers import NewOffer, SealedKey, change_offer, delete_offer, save_offer
 from market.dependencies import SIGNED, IdPath, SellerDep, ServicesDep
 from market.dialing import UrlRefused
 from market.errors import RequestRejected, bad_request, not_found, unavailable
 from market.front import read_body
-from market.ids import new_id
 from market.keys import digest_request
 from market.markets import describe_reference
 from market.offers import (
@@ -25,7 +25,7 @@ from market.offers import (
     read_base_url,
     refused_url,
 )
-from market.provider import Access, SellerFailure, SellerRejected
+from market.provider import Access, NotServed, SellerFailure, SellerRejected
 from market.schemas import DISCOVER, NEW_OFFER, OFFER_CHANGE
 from market.sealing import KmsUnavailable
 from market.services import Services
@@ -162,6 +162,9 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
         models = await services.provider.fetch_models(access)
     except SellerFailure as failure:
         message = f"The provider did not list its models ({failure.cause})."
+        raise RequestRejected(400, "discovery_failed", message) from None
+    except NotServed:
+        message = "There is no list of models below this base URL."
         raise RequestRejected(400, "discovery_failed", message) from None
     except SellerRejected as error:
         raise RequestRejected(400, "discovery_failed", error.message) from None

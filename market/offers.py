@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
+import orjson
 from eth_utils.address import is_checksum_address
 
 from contracts.units import USDC_ONE
@@ -77,8 +78,10 @@ class OfferWish:
 def parse_json(raw: bytes) -> dict[str, Any]:
     """Read a JSON object whose numbers stay exact. Raises ``RequestRejected`` (400)."""
     try:
+        # Stricter than what keeps numbers exact: it takes UTF-8 alone, and no lone surrogates.
+        orjson.loads(raw)
         parsed = json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         raise bad_request("invalid_json", "The body is not JSON.") from None
     if not isinstance(parsed, dict):
         raise bad_request("invalid_type", "The body must be a JSON object.")

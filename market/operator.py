@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Engine
 from contracts.errors import Rejected
 from contracts.units import BPS_ONE, format_usdc, parse_usdc
 from ledger.engine import write
+from ledger.ids import new_id
 from ledger.market_keys import NewKey, add_credit, save_account, save_key, set_seller_terms
-from market.ids import new_id
 from market.keys import Role, is_address, make_key
 
 OPERATOR_ACCOUNT: Final = "operator"

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import RowMapping
 
 from ledger.errors import TooMany
+from ledger.ids import new_id
 from ledger.offers import SealedKey
 from ledger.providers import NewProvider, change_provider, delete_provider, save_provider
 from market.dependencies import SIGNED, BuyerDep, IdPath, ServicesDep, read_string
@@ -16,7 +17,6 @@ from market.dialects import MODEL_LENGTH_MAX
 from market.dialing import UrlRefused, parse_base_url
 from market.errors import RequestRejected, bad_request, not_found, unavailable, wrong_type
 from market.front import read_body
-from market.ids import new_id
 from market.job_store import load_account_providers
 from market.offers import parse_json, read_api_key
 from market.own_routes import FEE_USDC, Position

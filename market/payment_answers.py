@@ -5,9 +5,9 @@ from hashlib import sha256
 from typing import Final
 
 from contracts.authorizations import Authorization
+from ledger.ids import new_id
 from ledger.payment_records import NewPayment, PaymentConflict, PaymentRecord
 from market.errors import PaymentNeeded
-from market.ids import new_id
 from market.x402 import (
     NONCE_USED,
     Demand,

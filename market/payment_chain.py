@@ -26,7 +26,7 @@ from contracts.authorizations import (
 )
 from contracts.chain import translated
 from contracts.errors import Retryable, Reverted
-from market.errors import unavailable
+from market.errors import TryLater, unavailable
 from market.x402 import (
     INSUFFICIENT_FUNDS,
     INVALID_SIGNATURE,
@@ -86,9 +86,7 @@ class PaymentChain:
             async with self._slots:
                 answers = await asyncio.to_thread(self._ask, authorization)
         except (Retryable, Reverted, ValueError) as error:
-            log.warning("payment_not_examined", error=str(error))
-            text = "The chain cannot be asked about this payment just now. Nothing was taken."
-            raise unavailable("chain_unavailable", text) from error
+            raise _unasked(error) from error
         state, balance = read_word(answers[0]), read_word(answers[1])
         if state is None or balance is None:
             raise unavailable("chain_unavailable", "USDC does not answer.")
@@ -102,6 +100,8 @@ class PaymentChain:
         reason = read_reason(data)
         if not authorization.is_signed_by_key(domain):
             message = f"The signature is not the payer's ({reason})."
+            if not await self._has_code(authorization.payer):
+                message += " No contract is at its address: a wallet pays once it is deployed."
             raise PaymentInvalid(INVALID_SIGNATURE, message)
         raise PaymentInvalid(SIMULATION_FAILED, f"USDC would refuse the transfer ({reason}).")
 
@@ -115,6 +115,18 @@ class PaymentChain:
         if len(answers) != len(questions):
             raise ValueError("not an answer for each question")
         return answers
+
+    async def _has_code(self, address: str) -> bool:
+        """Tell whether an address is a contract. Raises 503."""
+
+        def ask() -> bool:
+            with translated():
+                return len(self._web3.eth.get_code(to_checksum_address(address))) > 0
+
+        try:
+            return await asyncio.to_thread(ask)
+        except Retryable as error:
+            raise _unasked(error) from error
 
     def _read_domain(self) -> TokenDomain:
         """Try what the token says of itself against its own separator. Raises ``DomainUnknown``."""
@@ -145,6 +157,12 @@ class PaymentChain:
         call: Any = {"to": to_checksum_address(to), "data": "0x" + data.hex(), "gas": CALL_GAS}
         with translated():
             return bytes(self._web3.eth.call(call, "latest", ccip_read_enabled=False))
+
+
+def _unasked(error: Exception) -> TryLater:
+    log.warning("payment_not_examined", error=str(error))
+    text = "The chain cannot be asked about this payment just now. Nothing was taken."
+    return unavailable("chain_unavailable", text)
 
 
 def _select(signature: str) -> bytes:

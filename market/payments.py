@@ -16,6 +16,7 @@ import structlog
 
 from contracts.authorizations import VALUE_USDC_MAX
 from contracts.units import format_usdc
+from ledger.ids import new_id
 from ledger.payment_records import (
     Claim,
     PaymentConflict,
@@ -36,7 +37,6 @@ from market.attempts import Attempts
 from market.book import Book
 from market.database import Database
 from market.errors import ApiError, unavailable
-from market.ids import new_id
 from market.payment_answers import (
     CREDIT_HEADER,
     DESCRIPTION,
@@ -123,7 +123,7 @@ class Paywall:
         payment, invalid = read_payment(header, terms)
         known = None if payment is None else await self._find(payment)
         demand = Demand(0, self.rules.public_url + call.path, DESCRIPTION)
-        if known is None or not known.credited_usdc or known.request_digest != digest:
+        if known is None or not known.credited_usdc:
             # Else its credit has to cover what the request may cost now, not the payment.
             demand = replace(demand, amount_usdc=self._quote(asks))
         if payment is None:
@@ -133,6 +133,8 @@ class Paywall:
             check_same(record, build_payment(payment, "request", digest, record.account_id))
             settled = await self._await_settled(record, payment, terms)
         except (PaymentInvalid, PaymentConflict) as error:
+            if not demand.amount_usdc:
+                demand = replace(demand, amount_usdc=self._quote(asks))
             raise ask_for_payment(terms, demand, explain_invalid(error)) from None
         await self._claim(settled, demand, asks, request_id)
         return await self._serve(settled, call, request_id=request_id)

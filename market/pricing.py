@@ -7,7 +7,7 @@ seller's pay and the fee down. What is left between them, less than three units,
 
 import re
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
 from contracts.units import BPS_ONE, TOKENS_PER_MTOK, USDC_DECIMALS, USDC_ONE, mul_div_up
@@ -23,6 +23,9 @@ TEMPLATE_TOKENS: Final = 128
 
 TEMPLATE_TOKENS_PER_MESSAGE: Final = 16
 TEMPLATE_TOKENS_TOOLS: Final = 1_024
+_EXACT: Final = Context(prec=40, traps=[Inexact, InvalidOperation])
+"""Digits for every amount there is; what has more of them is not rounded but refused."""
+
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 
@@ -145,8 +148,12 @@ def parse_millionths(value: Any, *, maximum: int) -> int:
         raise ValueError("must be a number from 0")
     if number > maximum:
         raise ValueError(f"must be at most {maximum}")
-    units = number.scaleb(USDC_DECIMALS)
-    if units != units.to_integral_value():
+    try:
+        units = _EXACT.scaleb(number, Decimal(USDC_DECIMALS))
+        is_whole = units == units.to_integral_value()
+    except ArithmeticError:
+        is_whole = False
+    if not is_whole:
         raise ValueError("has more than six decimals")
     return int(units)
 

@@ -4,12 +4,13 @@ Nothing of what a seller sends in an error reaches a buyer but a cleaned message
 and URL are in no message, log or repr.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,6 +22,8 @@ from pyreqwest.response import Response
 from contracts.errors import CurrentError
 from market.dialing import Dialer, UrlRefused
 from market.health import Cause
+
+T = TypeVar("T")
 
 MESSAGE_MAX: Final = 500
 MODELS_MAX: Final = 2_000
@@ -51,6 +54,13 @@ class SellerRejected(CurrentError):
         self.status = status
         self.message = message
         self.param = param
+
+
+class NotServed(SellerRejected):
+    """A seller has nothing at the path of the request."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "The sellers of this model do not serve this endpoint.", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ class ProviderRules:
     body_bytes_max: int = 16 * 1024**2
     list_timeout_s: float = 15.0
     artifact_bytes_max: int = 512 * 1024**2
+    artifact_timeout_s: float = 600.0
 
 
 class Provider:
@@ -140,10 +151,6 @@ class Provider:
             request = request.timeout(timedelta(seconds=limit_s))
             async with request.build_streamed() as response:
                 raw = await self._read(response)
-                if response.status in _NOT_SERVED:
-                    # Which endpoint is called is the buyer's choice: it is no fault of the offer's.
-                    message = "The sellers of this model do not serve this endpoint."
-                    raise SellerRejected(400, message, None)
                 if response.status not in _SUCCESSES:
                     raise _translate(response, raw, access)
                 stated = response.get_header("content-type") or ""
@@ -157,6 +164,8 @@ class Provider:
         with _translated():
             client, called, origin = await self._dialer.dial_artifact(url)
             request = client.get(called).header("accept", "*/*")
+            # All of it: what drips byte by byte holds a connection at both ends.
+            request = request.timeout(timedelta(seconds=self._rules.artifact_timeout_s))
             if access is not None and self._dialer.get_origin(access.base_url) == origin:
                 request = request.bearer_auth(access.api_key)
             streamed = request.streamed_read_buffer_limit(0).build_streamed()
@@ -223,7 +232,7 @@ class Provider:
         is_success = response.status in _SUCCESSES
         limit = self._rules.body_bytes_max if is_success else ERROR_BYTES_MAX
         chunks, size = [], 0
-        while (chunk := await response.body_reader.read_chunk()) is not None:
+        while (chunk := await _heed_cancel(response.body_reader.read_chunk())) is not None:
             size += len(chunk)
             if size > limit:
                 if not is_success:
@@ -245,7 +254,9 @@ class SellerStream:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield what arrives, cut anywhere. Raises ``SellerFailure`` where it breaks off."""
         with _translated():
-            while (piece := await self._response.body_reader.read_chunk()) is not None:
+            while (
+                piece := await _heed_cancel(self._response.body_reader.read_chunk())
+            ) is not None:
                 yield bytes(piece)
 
     async def close(self) -> None:
@@ -277,6 +288,19 @@ class Download:
             await self._stream.close()
 
 
+async def _heed_cancel(arriving: Awaitable[T]) -> T:
+    """Return what arrives. Raises ``CancelledError`` where the task was cancelled meanwhile.
+
+    The client forgets a cancellation that comes together with what it waits for: without this a
+    seller that sends all the time could not be stopped.
+    """
+    arrived = await arriving
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return arrived
+
+
 def _post(client: Client, url: str, access: Access, body: bytes) -> RequestBuilder:
     request = client.post(url).body_bytes(body).bearer_auth(access.api_key)
     return request.header("content-type", "application/json")
@@ -289,6 +313,9 @@ def _is_encoded(response: Response) -> bool:
 def _translate(response: Response, raw: bytes, access: Access) -> CurrentError:
     """Return what an answer other than 200 says of the seller, or of the request."""
     status = response.status
+    if status in _NOT_SERVED:
+        # Which endpoint is called is the buyer's choice: it is no fault of the offer's.
+        return NotServed()
     if status in _REJECTED:
         message, param = _read_error(raw, access)
         return SellerRejected(status, message, param)

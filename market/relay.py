@@ -63,6 +63,8 @@ class RelayRules:
     timeout_s: float
     drain_s: float
     """How long a seller is still read, for its usage report, after the buyer has left."""
+    opening_s: float
+    """How long a seller may say nothing but comments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +87,25 @@ class Opening:
         self._pieces = source.pieces()
         self._ready: list[tuple[bytes, Move]] = []
 
-    async def begin(self) -> None:
+    async def begin(self, *, timeout_s: float) -> None:
         """Read until the seller has said something. Raises ``SellerFailure``."""
         try:
-            while True:
-                if not await self._read_piece():
-                    raise SellerFailure(Cause.BAD_FORMAT)
-                moves = {move for _, move in self._ready} - {Move.COMMENT}
-                if moves & {Move.FAILED, Move.OVER}:
-                    raise SellerFailure(Cause.BAD_FORMAT)
-                if moves:
-                    return
+            async with asyncio.timeout(timeout_s):
+                await self._read_first()
+        except TimeoutError:
+            raise SellerFailure(Cause.TIMEOUT) from None
         except EventTooLong:
             raise SellerFailure(Cause.BAD_FORMAT) from None
+
+    async def _read_first(self) -> None:
+        while True:
+            if not await self._read_piece():
+                raise SellerFailure(Cause.BAD_FORMAT)
+            moves = {move for _, move in self._ready} - {Move.COMMENT}
+            if moves & {Move.FAILED, Move.OVER} or moves == {Move.DONE}:
+                raise SellerFailure(Cause.BAD_FORMAT)
+            if moves:
+                return
 
     async def moves(self) -> AsyncIterator[tuple[bytes, Move]]:
         """Yield the events in turn. Raises ``SellerFailure`` and ``EventTooLong``."""
@@ -110,7 +118,11 @@ class Opening:
     async def _read_piece(self) -> bool:
         self._ready = []
         async for piece in self._pieces:
-            self._ready = [(event, self.tally.read(event)) for event in self._splitter.feed(piece)]
+            for event in self._splitter.feed(piece):
+                move = self.tally.read(event)
+                self._ready.append((event, move))
+                if move is Move.DONE:
+                    break  # what follows, if only in the same piece, is not read: nor counted
             return True
         return False
 
@@ -198,7 +210,7 @@ class LiveStream:
                     case Move.PASS | Move.COMMENT:
                         await self._send(event)
                     case Move.DONE:
-                        return None
+                        return None if tally.has_said_anything else _seller_broke(Cause.BAD_FORMAT)
                     case Move.FAILED:
                         return _seller_broke(Cause.SERVER)
                     case Move.OVER:

@@ -98,6 +98,7 @@ class Ask:
     ignore: frozenset[str] = frozenset()
     excluded: frozenset[str] = field(default=frozenset())
     """Offers that were tried for this request already."""
+    endpoint: str = ""
     base: Base = Base.TOKEN
     """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
 

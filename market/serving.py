@@ -20,9 +20,9 @@ from market.answers import Answer, StreamAnswer
 from market.attempts import Attempt, Attempts, Order, Won, build_rejection
 from market.book import Book
 from market.database import Database
-from market.dialects import Call, Endpoint, is_answer, parse_call
+from market.dialects import Call, Endpoint, parse_call
 from market.errors import ApiError, bad_request, ledger_unavailable, settlement_failed, unavailable
-from market.filters import parse_filters
+from market.filters import ANY_PRICE, Ceilings, parse_filters
 from market.health import Cause
 from market.metering import Metered
 from market.metrics import Metrics
@@ -33,6 +33,7 @@ from market.relay import LiveStream, Opening, RelayRules
 from market.routing import Ask, Ranking
 from market.store import KeyHolder
 from market.tally import Tally
+from market.usage import is_answer
 
 log = structlog.get_logger("market")
 
@@ -77,9 +78,9 @@ class Serving:
         """How many requests are open."""
         return len(self._tasks)
 
-    def build_ask(self, call: Call, minimum_pct: int | None) -> Ask:
+    def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
         """Return what a request asks of the market. Raises ``RequestRejected``."""
-        filters = parse_filters(call.routing)
+        filters = ceilings.lower(parse_filters(call.routing))
         reference = self._book.references.find(call.model)
         image_tokens = None if reference is None else reference.image_tokens
         if call.images and image_tokens is None:
@@ -87,6 +88,7 @@ class Serving:
             raise bad_request("unsupported_content", message)
         return Ask(
             model=call.model,
+            endpoint=call.endpoint,
             estimate=call.get_estimate(image_tokens=image_tokens),
             bound=call.get_bound(
                 context_tokens=None if reference is None else reference.context_tokens,
@@ -113,13 +115,14 @@ class Serving:
         *,
         minimum_pct: int | None,
         request_id: str,
+        ceilings: Ceilings = ANY_PRICE,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
         call = parse_call(endpoint, raw)
-        ask = self.build_ask(call, minimum_pct)
+        ask = self.build_ask(call, minimum_pct, ceilings)
         order = Order(buyer, endpoint, [ask], request_id)
         return await self.run(lambda: self._serve(order, call), request_id)
 
@@ -211,7 +214,7 @@ class Serving:
         source = await self._provider.open_stream(access, call.endpoint, body)
         opening = Opening(source, Tally(call.endpoint, order.asks[0].bound))
         try:
-            await opening.begin()
+            await opening.begin(timeout_s=self._rules.relay.opening_s)
         except BaseException:
             await source.close()
             raise

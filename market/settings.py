@@ -62,10 +62,16 @@ class MarketSettings(ProcessSettings):
         default=60.0, gt=0, le=600, description="longest silence of a seller, seconds"
     )
     whole_timeout_s: float = Field(
-        default=180.0, gt=0, le=3_600, description="longest wait for a whole answer, seconds"
+        default=180.0,
+        gt=0,
+        le=3_600,
+        description="longest wait for a whole answer, or for a stream's first event, seconds",
     )
     stream_timeout_s: float = Field(
-        default=600.0, gt=0, le=3_600, description="longest that a stream may take, seconds"
+        default=600.0,
+        gt=0,
+        le=3_600,
+        description="longest that a stream, or fetching an artifact, may take, seconds",
     )
     stream_drain_s: float = Field(
         default=15.0,
@@ -233,6 +239,7 @@ class MarketSettings(ProcessSettings):
             whole_timeout_s=self.whole_timeout_s,
             body_bytes_max=self.answer_bytes_max,
             artifact_bytes_max=self.artifact_bytes_max,
+            artifact_timeout_s=self.stream_timeout_s,
         )
 
     def job_rules(self) -> JobRules:
@@ -249,5 +256,5 @@ class MarketSettings(ProcessSettings):
             attempts_max=self.attempts_max,
             lease_s=self.lease_s,
             in_flight_max=self.requests_in_flight_max,
-            relay=RelayRules(self.stream_timeout_s, self.stream_drain_s),
+            relay=RelayRules(self.stream_timeout_s, self.stream_drain_s, self.whole_timeout_s),
         )

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import orjson
 
-from market.dialects import Endpoint, Usage, count_message_bytes, read_usage
+from market.dialects import Endpoint
 from market.pricing import Tokens
 from market.sse import DONE, build_event, read_data
+from market.usage import Usage, count_message_bytes, read_usage
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
@@ -48,6 +49,11 @@ class Tally:
     """Whether the seller has said why the output ended."""
     last_chunk: dict[str, Any] = field(default_factory=dict)
     kept: list[bytes] = field(default_factory=list)
+
+    @property
+    def has_said_anything(self) -> bool:
+        """Whether there is an answer, if an empty one."""
+        return self.finished or self.output_bytes > 0 or self.reported is not None
 
     def read(self, event: bytes) -> Move:
         """Take one event into account and say what to do with it."""

@@ -197,12 +197,12 @@ def parse_payment(header: str, terms: Terms) -> Payment:
     """
     body = _decode(header)
     version = body.get("x402Version")
-    if version not in (1, 2) or isinstance(version, bool):
+    if type(version) is not int or version not in (1, 2):
         raise PaymentInvalid("invalid_x402_version", "x402Version must be 1 or 2.")
     accepted = body if version == 1 else _read_mapping(body, "accepted")
     if accepted.get("scheme") != SCHEME:
         raise PaymentInvalid("unsupported_scheme", f"Only the scheme {SCHEME!r} is taken.")
-    networks = {terms.network} if version == 2 else {terms.network, terms.network_v1}
+    networks = (terms.network,) if version == 2 else (terms.network, terms.network_v1)
     if accepted.get("network") not in networks:
         raise PaymentInvalid("network_mismatch", f"Pay on {terms.network}.")
     payload = _read_mapping(body, "payload")

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, select, update
 from contracts.authorizations import Authorization
 from contracts.units import USDC_MAX
 from ledger.engine import read, write
+from ledger.ids import new_id
 from ledger.market_audit import find_market_mismatches
 from ledger.payment_records import Claim, NewPayment, PaymentConflict, PaymentUncovered
 from ledger.payments import claim_payment, record_payment, release_payment
@@ -31,7 +32,6 @@ from ledger.settlements import (
     settle_payment,
 )
 from ledger.tables import MarketAccount, MarketPayment, table_of
-from market.ids import new_id
 from tests.support.authorizations import load, load_credit, load_credit_rows
 from tests.support.ledgers import Databases
 

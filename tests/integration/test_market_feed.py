@@ -1,11 +1,15 @@
 """What everybody sees of the market: feed, metrics, and prices as a proxy reads them."""
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from contracts.units import format_usdc
 from proxy.prices import PriceBook
 from proxy.pricing import Price
 from tests.support.ledgers import Databases, make_ledger
@@ -14,6 +18,7 @@ from tests.support.market import (
     FakeSeller,
     RunningMarket,
     bearer,
+    make_body,
     make_settings,
     run_market,
 )
@@ -67,6 +72,70 @@ async def test_prices__read_by_the_proxys_own_parser__are_what_the_market_charge
         f"/v1/seller/offers/{dear['id']}", json={"status": "paused"}, headers=bearer(seller_key)
     )
     assert await read_terms() == Price(5_000_000, 20_000_000, None)
+
+
+async def test_prices__offer_that_serves_nobody__does_not_say_what_a_model_costs(
+    market: RunningMarket, seller: FakeSeller
+) -> None:
+    async def quote() -> tuple[int, int]:
+        (entry,) = (await market.client.get("/v1/prices")).json()["data"]
+        return entry["input_usdc_per_mtok"], entry["output_usdc_per_mtok"]
+
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    bait = {"price_input_per_1m": 1, "price_output_per_1m": 1}
+    # It can sell something today, but no request fits.
+    await market.list_offer(seller_key, seller.url, cap_daily_usd="0.000001", **bait)
+    assert await quote() == (1_000_000, 1_000_000), "there is no other"
+    await market.list_offer(seller_key, seller.url)
+    assert await quote() == (5_000_000, 20_000_000)
+    async with FakeSeller() as failing:
+        failing.behaviour = "status_500"
+        offer = await market.list_offer(seller_key, failing.url, **bait)
+        assert (await market.chat(key)).headers["x-market-attempts"] == "2"
+        live = market.front.app.state.services.book.get_live(offer["id"])
+        live.health = dataclasses.replace(live.health, rests_until_s=0.0)
+        assert await quote() == (5_000_000, 20_000_000), "nor while it is only on trial again"
+
+
+async def test_prices__as_the_requests_ceilings__are_never_passed_by_a_failover(
+    market: RunningMarket, seller: FakeSeller
+) -> None:
+    """What a proxy has to send that charges its buyers by the list."""
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    cheap = await market.list_offer(seller_key, seller.url)
+    async with FakeSeller() as other:
+        await market.list_offer(seller_key, other.url, price_input_per_1m="5.000001")
+        dearest = await market.list_offer(seller_key, other.url, price_output_per_1m=1_000_000)
+        (entry,) = (await market.client.get("/v1/prices")).json()["data"]
+        field = {
+            "max_price_input_per_1m": format_usdc(entry["input_usdc_per_mtok"]),
+            "max_price_output_per_1m": format_usdc(entry["output_usdc_per_mtok"]),
+        }
+        headers = {
+            "x-market-max-input-usdc-per-mtok": str(entry["input_usdc_per_mtok"]),
+            "x-market-max-output-usdc-per-mtok": str(entry["output_usdc_per_mtok"]),
+        }
+
+        async def ask(**changes: Any) -> httpx.Response:
+            """Ask as a proxy would; the buyer would rather have the dearest."""
+            body = make_body(routing={"only": [dearest["id"], cheap["id"]]}, **changes)
+            headers_ = bearer(key) | headers
+            return await market.client.post("/v1/chat/completions", json=body, headers=headers_)
+
+        served = await ask()
+        as_field = await market.chat(key, routing=field)
+        assert as_field.headers["x-market-offer"] == served.headers["x-market-offer"]
+        odd = {**bearer(key), "x-market-max-output-usdc-per-mtok": "1.5"}
+        refused = await market.client.post("/v1/chat/completions", json=make_body(), headers=odd)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_header")
+        seller.behaviour = "status_500"
+        failed = await ask()
+        later = await ask(stream=True)
+        assert served.headers["x-market-cost-usdc"] == "300"
+        assert (failed.status_code, failed.json()["error"]["code"]) == (502, "sellers_failed")
+        assert later.json()["dropped"] == {"filtered": 1, "price_ceiling": 1, "backing_off": 1}
+        assert other.requests == []
+        assert "routing" not in seller.requests[0]
 
 
 async def test_feed__sales_and_changes__without_names_page_by_page(

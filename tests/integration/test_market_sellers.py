@@ -23,10 +23,12 @@ from eth_account.messages import encode_defunct
 from sqlalchemy import select, update
 
 from contracts.siwe import build_siwe
+from ledger.earnings import plan_payouts
 from ledger.engine import read, write
+from ledger.ids import new_id
 from ledger.market_audit import find_market_mismatches
 from ledger.market_keys import set_seller_terms
-from ledger.tables import MarketOffer, MarketOfferKey, MarketPayout, table_of
+from ledger.tables import MarketOffer, MarketOfferKey, MarketPayout, MarketSale, table_of
 from market.background import gather_earnings
 from market.keys import Role, make_nonce
 from market.sealing import FileKms, Sealer
@@ -571,3 +573,64 @@ async def test_public_pages__models_and_explanation(market: RunningMarket) -> No
     ]
     assert missing.status_code == 404
     assert json.loads(missing.text)["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("odd", ["%00", "a%00b", "%ff", "%F0%9F%98%80", "'", "a%20b", "x" * 65])
+async def test_ids__that_none_of_ours_can_be__are_refused(market: RunningMarket, odd: str) -> None:
+    seller, buyer = await market.get_key(), await market.get_buyer_key()
+    asked = [
+        ("GET", f"/v1/seller/offers/{odd}", seller, {}),
+        ("DELETE", f"/v1/seller/offers/{odd}", seller, {}),
+        ("DELETE", f"/v1/seller/auth/keys/{odd}", seller, {}),
+        ("DELETE", f"/v1/buyer/auth/keys/{odd}", buyer, {}),
+        ("DELETE", f"/v1/buyer/providers/{odd}", buyer, {}),
+        ("GET", f"/v1/video/generations/{odd}", buyer, {}),
+        ("DELETE", f"/min5/v1/music/generations/{odd}", buyer, {}),
+        ("GET", f"/v1/video/generations/{odd}", buyer, {"x-job-token": "job_x"}),
+        ("GET", f"/v1/media/artifacts/{odd}", buyer, {}),
+        ("GET", f"/api/markets/{odd}", buyer, {}),
+        ("GET", f"/v1/seller/earnings?cursor={odd}", seller, {}),
+        ("GET", f"/feed?cursor={odd}", seller, {}),
+    ]
+    for method, path, key, more in asked:
+        answer = await market.client.request(method, path, headers={**bearer(key), **more})
+        assert answer.status_code in (400, 404), (path, answer.text)
+
+
+async def test_fields__that_are_no_text__are_refused_in_words(market: RunningMarket) -> None:
+    key = await market.get_key()
+    for raw in (b'{"\\ud800": 1}', b'{"model": "\\ud800"}', b'{"cap_daily_usd": 1e99999999999999}'):
+        answer = await market.client.post(
+            "/v1/seller/offers", content=raw, headers=bearer(key) | {"idempotency-key": "k"}
+        )
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "invalid_json"
+
+
+async def test_payouts__until_a_moment__leave_what_was_sold_after_it(market: RunningMarket) -> None:
+    async with FakeSeller() as seller:
+        await market.list_offer(await market.get_key(), seller.url)
+        key = await market.get_buyer_key()
+        for _ in range(2):
+            assert (await market.chat(key)).status_code == 200
+    early, late = await market.settled_sales()
+    sale, payout = table_of(MarketSale), table_of(MarketPayout)
+    with write(market.engine) as connection:
+        is_late = sale.c.sale_id == late["sale_id"]
+        at_s = int(early["resolved_at_s"])
+        connection.execute(update(sale).where(is_late).values(resolved_at_s=at_s + 1))
+
+    def plan(until_s: int) -> list[int]:
+        """Gather once; return what all payouts come to, oldest first."""
+        with write(market.engine) as connection:
+            plan_payouts(
+                connection, policies=["at_once"], until_s=until_s, now_s=at_s, make_id=new_id
+            )
+            rows = connection.execute(select(payout.c.amount_usdc).order_by(payout.c.payout_id))
+            return [int(amount_usdc) for amount_usdc in rows.scalars()]
+
+    assert plan(at_s - 1) == []
+    assert plan(at_s) == [285], "what was sold in that very second is of it"
+    assert plan(at_s) == [285]
+    assert plan(at_s + 1) == [285, 285]
+    market.sales()

@@ -97,7 +97,6 @@ async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
         ("status_402", "funds"),
         ("status_429", "rate"),
         ("status_500", "server"),
-        ("status_404", "bad_format"),
         ("redirect", "bad_format"),
         ("bad_json", "bad_format"),
         ("not_an_answer", "bad_format"),
@@ -184,24 +183,27 @@ async def test_chat__seller_rejects__is_told_the_cleaned_reason_and_the_seller_s
     ("usage", "charged"),
     [
         ({"prompt_tokens": 10**6, "completion_tokens": 10**6, "total_tokens": 2 * 10**6}, None),
-        ({"prompt_tokens": 20, "completion_tokens": 100, "total_tokens": 120}, (20, 89)),
+        ({"prompt_tokens": 20, "completion_tokens": 100, "total_tokens": 120}, (20, 90)),
+        ({"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}, (100, 7)),
         ({"prompt_tokens": -5, "completion_tokens": 10**30}, None),
+        ({"prompt_tokens": 1e30, "completion_tokens": 1, "total_tokens": 2}, None),
         ({"prompt_tokens": "20", "completion_tokens": 1.5}, None),
         (None, None),
     ],
 )
+@pytest.mark.parametrize("stream", [False, True])
 async def test_chat__lying_seller__is_believed_no_further_than_the_answer_bears(
-    market: RunningMarket, usage: Any, charged: tuple[int, int] | None
+    market: RunningMarket, usage: Any, charged: tuple[int, int] | None, stream: bool
 ) -> None:
-    text = "Hello! I am glad to help."
+    text = "Hello! I am glad to help. "
     async with FakeSeller(usage=usage, text=text) as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
 
-        answer = await market.chat(key)
+        answer = await market.chat(key, stream=stream)
 
         assert answer.status_code == 200
-        (sale,) = market.sales()
+        (sale,) = await market.settled_sales()
         assert 0 < sale["cost_usdc"] <= sale["ceiling_usdc"]
         assert sale["completion_tokens"] <= len(text) + 64
         if charged is not None:

@@ -17,12 +17,10 @@
 """
 
 import asyncio
-import base64
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 import requests
 from eth_abi.abi import encode
@@ -47,6 +45,7 @@ from tests.support.payments import (
     FUNDS_USDC,
     TOPUP,
     Shop,
+    build_header,
     header_of,
     make_client,
     make_sync_client,
@@ -239,36 +238,6 @@ async def test_chain_away__is_told_and_nothing_is_taken(stage: Stage, tmp_path: 
 
 
 # ----------------------------------------------------------------------- payments that will not do
-
-
-def build_header(shop: Shop, signed: Authorization, **accepted: Any) -> dict[str, str]:
-    """Return a payment as a client might make it up."""
-    deployment = shop.stage.world.deployment
-    body = {
-        "x402Version": 2,
-        "accepted": {
-            "scheme": "exact",
-            "network": f"eip155:{deployment.chain_id}",
-            "asset": deployment.usdc,
-            "amount": str(signed.value_usdc),
-            "payTo": deployment.payouts,
-            "maxTimeoutSeconds": 300,
-            "extra": {"name": "USD Coin", "version": "2"},
-            **accepted,
-        },
-        "payload": {
-            "authorization": {
-                "from": signed.payer,
-                "to": signed.payee,
-                "value": str(signed.value_usdc),
-                "validAfter": str(signed.valid_after_s),
-                "validBefore": str(signed.valid_before_s),
-                "nonce": signed.nonce,
-            },
-            "signature": "0x" + signed.signature.hex(),
-        },
-    }
-    return {"PAYMENT-SIGNATURE": base64.b64encode(orjson.dumps(body)).decode()}
 
 
 MISMATCH = "invalid_exact_evm_payload_authorization_value_mismatch"

@@ -1,6 +1,7 @@
 """A market that is paid by x402 on a real chain: its keeper runs beside it, or does not."""
 
 import asyncio
+import base64
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from x402.mechanisms.evm.signers import EthAccountSigner
 from x402.schemas import PaymentPayload
 from x402.schemas.v1 import PaymentPayloadV1
 
+from contracts.authorizations import Authorization
 from contracts.errors import Retryable
 from ledger.engine import read
 from ledger.tables import MarketPayment, table_of
@@ -134,6 +136,36 @@ def header_of(payload: PaymentPayload | PaymentPayloadV1) -> dict[str, str]:
     """Return the header that carries a payment."""
     name = "PAYMENT-SIGNATURE" if payload.x402_version == 2 else "X-PAYMENT"
     return {name: encode_payment_signature_header(payload)}
+
+
+def build_header(shop: Shop, signed: Authorization, **accepted: Any) -> dict[str, str]:
+    """Return a payment as a client might make it up."""
+    deployment = shop.stage.world.deployment
+    body = {
+        "x402Version": 2,
+        "accepted": {
+            "scheme": "exact",
+            "network": f"eip155:{deployment.chain_id}",
+            "asset": deployment.usdc,
+            "amount": str(signed.value_usdc),
+            "payTo": deployment.payouts,
+            "maxTimeoutSeconds": 300,
+            "extra": {"name": "USD Coin", "version": "2"},
+            **accepted,
+        },
+        "payload": {
+            "authorization": {
+                "from": signed.payer,
+                "to": signed.payee,
+                "value": str(signed.value_usdc),
+                "validAfter": str(signed.valid_after_s),
+                "validBefore": str(signed.valid_before_s),
+                "nonce": signed.nonce,
+            },
+            "signature": "0x" + signed.signature.hex(),
+        },
+    }
+    return {"PAYMENT-SIGNATURE": base64.b64encode(orjson.dumps(body)).decode()}
 
 
 def read_answer(answer: httpx.Response) -> dict[str, Any]:

@@ -9,12 +9,7 @@ from market.dialects import (
     MAX_TOKENS_CAP,
     MAX_TOKENS_DEFAULT,
     Endpoint,
-    Usage,
-    count_output_bytes,
-    count_tokens,
-    is_answer,
     parse_call,
-    read_usage,
 )
 from market.errors import ApiError
 from market.filters import parse_filters
@@ -23,6 +18,7 @@ from market.mirrors import read_minimum
 from market.pricing import Tokens, get_discount_pct, parse_millionths
 from market.sse import EventSplitter, EventTooLong, read_data
 from market.tally import Move, Tally
+from market.usage import Usage, count_output_bytes, count_tokens, is_answer, read_usage
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
