@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -69,11 +70,14 @@ def start_anvil(
     from it, with its clock, when anvil dies.
     """
     listening_port = port
+    # Old states go to disk, by the hundred megabytes, and anvil never deletes them.
+    old_states = stack.directory.path / "anvil-states"
 
     def build_command() -> Sequence[str]:
+        shutil.rmtree(old_states, ignore_errors=True)
         command = [str(anvil_path()), "--host", "127.0.0.1", "--port", str(listening_port)]
         command += ["--chain-id", str(CHAIN_ID), "--block-time", str(BLOCK_TIME_S)]
-        command += ["--mixed-mining"]
+        command += ["--mixed-mining", "--cache-path", str(old_states)]
         saved = newest_state(state_path) if state_path is not None else None
         if saved is not None:
             command += ["--load-state", str(saved.path), "--timestamp", str(saved.resume_at_s())]

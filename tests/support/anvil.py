@@ -4,6 +4,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, Self
 
 from web3 import HTTPProvider, Web3
@@ -30,8 +31,11 @@ class Anvil:
     """
 
     def __init__(self, *, timestamp_s: int | None = None, arguments: Sequence[str] = ()) -> None:
+        # Old states go to disk, by the hundred megabytes, and anvil leaves them there.
+        self._states = TemporaryDirectory(prefix="current-anvil-", ignore_cleanup_errors=True)
         command = [str(anvil_path()), "--host", "127.0.0.1", "--port", "0"]
         command += ["--chain-id", str(CHAIN_ID), "--accounts", "0"]
+        command += ["--cache-path", self._states.name]
         if timestamp_s is not None:
             command += ["--timestamp", str(timestamp_s)]
         self._process = subprocess.Popen(
@@ -69,6 +73,7 @@ class Anvil:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._states.cleanup()
 
     def request(self, method: str, *params: Any) -> Any:
         """Return the result of one JSON-RPC request. Raises ``AnvilError`` with the node's text."""
