@@ -33,6 +33,8 @@ class Ceilings:
 
     def lower(self, filters: Filters) -> Filters:
         """Return filters that let nothing dearer through than either allows."""
+        if self.input_usdc_per_mtok is None and self.output_usdc_per_mtok is None:
+            return filters
         pairs = (
             (self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max),
             (self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max),

@@ -1,5 +1,6 @@
 """The market's composition root."""
 
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     except CurrentError as error:
         log.error("stopped", error=str(error), kind=type(error).__name__)
         return 2
+    # What is loaded by now stays: each time that all of it was searched for garbage, every request
+    # waited for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server stops gracefully, then raises the signal again; by then all is done.
         signal.signal(number, lambda *_: None)

@@ -1,7 +1,8 @@
 """Measure the market: ``python -m scripts.bench_market``.
 
-How many routing decisions a second one core takes over 10, 1,000 and 100,000 offers of one model,
-and what the market adds to a request beside calling the same seller directly. The market is its own
+How many routing decisions a second one core takes over 10, 1,000 and 100,000 offers of one model;
+what the market adds to a request beside calling the same seller directly, by itself and behind the
+proxy; and what it takes to pass over a cheapest seller that is dead. The market is its own
 composition over a real SQLite ledger with ``synchronous=FULL``: a request is two durable writes.
 The seller is a bare ASGI application in a process of its own. Prints a table and writes
 ``bench/results/market.json``.
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -27,18 +29,22 @@ import httpx
 import structlog
 import uvicorn
 
+from ledger.engine import write
 from market.pricing import Price, Tokens
 from market.routing import Ask, Offer, OfferState, Shelf
 from scripts.anvil_path import ROOT
 from scripts.ports import free_port
-from tests.support.ledgers import make_ledger
-from tests.support.market import bearer, make_body, make_settings, run_market
+from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
+from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
+from tests.support.proxy import CHAT, make_key, run_proxy, write_prices
+from tests.support.proxy import make_settings as make_proxy_settings
 
 RESULT: Final = ROOT / "bench" / "results" / "market.json"
 SIZES: Final = (10, 1_000, 100_000)
 RUNS: Final = 5
 DECIDE_S: Final = 0.5
 REQUESTS: Final = 300
+FAILOVERS: Final = 40
 CONCURRENCY: Final = 32
 
 _ANSWER: Final = json.dumps(
@@ -150,9 +156,79 @@ async def measure_requests(seller_url: str, folder: Path) -> list[dict[str, Any]
             made = REQUESTS // CONCURRENCY * CONCURRENCY
             rate = made / (time.perf_counter() - started)
             rows.append(_row(f"market_{CONCURRENCY}_connections", rate, "requests/s"))
-        assert all(sale["state"] == "posted" for sale in market.sales())
+            rows += await _measure_failover(client, market, headers)
+            rows += await _measure_behind_proxy(client, market, seller_url, headers, folder)
+        assert all(sale["state"] != "reserved" for sale in market.sales())
     engine.dispose()
     return rows
+
+
+async def _measure_failover(
+    client: httpx.AsyncClient, market: RunningMarket, headers: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return how long a request takes whose cheapest seller refuses, or breaks, the connection."""
+    key = await market.get_key()
+    url = f"{market.client.base_url}/v1/chat/completions"
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    breaking = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    ports = {"refuses": free_port(), "breaks_off": breaking.sockets[0].getsockname()[1]}
+    rows = []
+    async with breaking:
+        for how, port in ports.items():
+            figures = []
+            for number in range(FAILOVERS):
+                # A new offer each time: one that failed rests.
+                base = f"http://127.0.0.1:{port}/v1/{number}"
+                dead = await market.list_offer(
+                    key, base, price_input_per_1m=1, price_output_per_1m=1
+                )
+                figures += await _time_requests(client, url, headers, 1)
+                await market.client.delete(f"/v1/seller/offers/{dead['id']}", headers=bearer(key))
+            rows.append(_row(f"failover_{how}_p50", 1e3 * statistics.median(figures), "ms"))
+    return rows
+
+
+async def _measure_behind_proxy(
+    client: httpx.AsyncClient,
+    market: RunningMarket,
+    seller_url: str,
+    headers: dict[str, str],
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Return the latency of a proxy before the seller itself, and before the market."""
+    (folder / "proxy").mkdir()
+    prices = write_prices(folder / "proxy")
+    with write(market.engine) as connection:
+        rich = {"credited_usdc": 10**12, "hold_usdc": 10**12}
+        put_positions(connection, make_state(now_s=int(time.time()), **rich))
+        put_cursor(connection, now_s=int(time.time()))
+    buyer_key = headers["authorization"].removeprefix("Bearer ")
+    upstreams: dict[str, dict[str, Any]] = {
+        "proxy_to_seller": {"upstream_url": seller_url, "upstream_prices": False},
+        "proxy_to_market": {
+            "upstream_url": f"{market.client.base_url}/v1",
+            "upstream_key": buyer_key,
+        },
+    }
+    figures: dict[str, list[float]] = {name: [] for name in upstreams}
+    async with AsyncExitStack() as stack:
+        urls = {}
+        for name, upstream in upstreams.items():
+            settings = make_proxy_settings(prices_file=prices, **upstream)
+            proxy = await stack.enter_async_context(run_proxy(settings, market.engine))
+            urls[name] = f"{proxy.client.base_url}{CHAT}"
+        by_key = bearer(make_key())
+        for url in urls.values():
+            await _time_requests(client, url, by_key, 20)
+        for _ in range(RUNS):
+            for name, url in urls.items():
+                figures[name] += await _time_requests(client, url, by_key, REQUESTS // RUNS)
+    return [
+        _row(f"{name}_p50", 1e3 * statistics.median(them), "ms") for name, them in figures.items()
+    ]
 
 
 async def _time_requests(
@@ -191,6 +267,10 @@ def main() -> None:
     ratios = {
         "route_100k_vs_10": round(found["route_100000"] / found["route_10"], 3),
         "added_p50_ms": round(found["market_p50"] - found["direct_p50"], 3),
+        "added_behind_proxy_p50_ms": round(
+            found["proxy_to_market_p50"] - found["proxy_to_seller_p50"], 3
+        ),
+        "failover_p50_ms": round(found["failover_refuses_p50"] - found["market_p50"], 3),
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     result = {
