@@ -49,6 +49,7 @@ class Metered:
             self._call,
             tally.reported,
             output_bytes=tally.output_bytes,
+            bytes_since=tally.bytes_since_report,
             bound=self._ask.bound,
             estimate=self._ask.estimate,
         )

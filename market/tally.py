@@ -45,10 +45,17 @@ class Tally:
     usage: dict[str, Any] = field(default_factory=dict)
     """The seller's own usage object, as it came last."""
     output_bytes: int = 0
+    bytes_reported: int = 0
+    """How much had come when the seller last reported: some do so only at the start."""
     finished: bool = False
     """Whether the seller has said why the output ended."""
     last_chunk: dict[str, Any] = field(default_factory=dict)
     kept: list[bytes] = field(default_factory=list)
+
+    @property
+    def bytes_since_report(self) -> int:
+        """Return what came after the seller's last report; all of it where there was none."""
+        return self.output_bytes - self.bytes_reported
 
     @property
     def has_said_anything(self) -> bool:
@@ -82,7 +89,7 @@ class Tally:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return Move.FAILED
-        self._note_usage(chunk)
+        has_reported = self._note_usage(chunk)
         for choice in choices:
             if not isinstance(choice, dict):
                 return Move.FAILED
@@ -92,6 +99,8 @@ class Tally:
                 text = choice.get("text")
                 self.output_bytes += len(text.encode()) if isinstance(text, str) else 0
             self.finished = self.finished or choice.get("finish_reason") is not None
+        if has_reported:
+            self.bytes_reported = self.output_bytes
         self.last_chunk = {n: v for n, v in chunk.items() if n not in ("choices", "usage")}
         return Move.PASS if choices else Move.KEEP
 
@@ -105,16 +114,18 @@ class Tally:
         if kind not in _ENDED:
             return Move.PASS
         response = parsed.get("response")
-        if isinstance(response, dict):
-            self._note_usage(response)
+        if isinstance(response, dict) and self._note_usage(response):
+            self.bytes_reported = self.output_bytes
         self.finished = True
         self.kept.append(event)
         return Move.KEEP
 
-    def _note_usage(self, holder: dict[str, Any]) -> None:
+    def _note_usage(self, holder: dict[str, Any]) -> bool:
         reported = read_usage(holder)
-        if reported is not None:
-            self.reported, self.usage = reported, holder["usage"]
+        if reported is None:
+            return False
+        self.reported, self.usage = reported, holder["usage"]
+        return True
 
     def build_end(self, tokens: Tokens, *, cost_usdc: int, asked_for_usage: bool) -> bytes:
         """Return what ends a stream whose charge is written."""

@@ -90,13 +90,20 @@ def count_message_bytes(message: Any) -> int:
 
 
 def count_tokens(
-    call: Call, reported: Usage | None, *, output_bytes: int, bound: Tokens, estimate: Tokens
+    call: Call,
+    reported: Usage | None,
+    *,
+    output_bytes: int,
+    bound: Tokens,
+    estimate: Tokens,
+    bytes_since: int = 0,
 ) -> tuple[Tokens, bool]:
     """Return the tokens to charge for, and whether they are not the seller's own word.
 
     A seller is believed as far as its answer can bear it: a prompt has no more tokens than bytes,
     and what is shown of the output neither; reasoning that is not shown must be stated as such.
-    Nothing is above what the request was bounded to.
+    Nothing is above what the request was bounded to. ``bytes_since`` came after the report, which
+    was not the last word then: they are counted here, and a prompt of none, too.
     """
     if reported is None:
         completion = estimate_output_tokens(output_bytes)
@@ -104,9 +111,9 @@ def count_tokens(
             Tokens(min(estimate.prompt, bound.prompt), min(completion, bound.completion)),
             True,
         )
-    shown_max = output_bytes + SLACK_TOKENS * call.choices
+    shown_max = output_bytes - bytes_since + SLACK_TOKENS * call.choices
     shown = min(reported.completion - reported.reasoning, shown_max)
-    believed = Tokens(
-        min(reported.prompt, bound.prompt), min(shown + reported.reasoning, bound.completion)
-    )
+    prompt = estimate.prompt if bytes_since and reported.prompt == 0 else reported.prompt
+    completion = shown + reported.reasoning + estimate_output_tokens(bytes_since)
+    believed = Tokens(min(prompt, bound.prompt), min(completion, bound.completion))
     return believed, believed != Tokens(reported.prompt, reported.completion)

@@ -242,3 +242,32 @@ def test_tally__chat_stream__counts_what_came_and_keeps_the_usage() -> None:
     assert tally.read(chunk(error={"message": "x"})) is Move.FAILED
     assert tally.read(b"data: {\n\n") is Move.FAILED
     assert tally.read(chunk(choices=[{"delta": {"content": "x" * 1_000}}])) is Move.OVER
+
+
+def test_tally__usage_only_at_the_start__what_came_after_it_is_counted_here() -> None:
+    tally = Tally(Endpoint.CHAT, Tokens(500, 1_000))
+    first = {"prompt_tokens": 20, "completion_tokens": 1}
+    tally.read(chunk(choices=[{"delta": {"content": "abc"}}], usage=first))
+    assert tally.bytes_since_report == 0
+
+    tally.read(chunk(choices=[{"delta": {"content": "d" * 30}}]))
+
+    assert tally.bytes_since_report == 30
+
+    def count(usage: Usage) -> Tokens:
+        return count_tokens(
+            parse(max_tokens=1_000),
+            usage,
+            output_bytes=tally.output_bytes,
+            bound=Tokens(500, 1_000),
+            estimate=Tokens(18, 1_000),
+            bytes_since=tally.bytes_since_report,
+        )[0]
+
+    assert count(Usage(20, 1, 0)) == Tokens(20, 11)
+    # Figures of nothing are no figures, unless they are the last word.
+    assert count(Usage(0, 0, 0)) == Tokens(18, 10)
+    tally.read(chunk(usage={"prompt_tokens": 20, "completion_tokens": 9}))
+    assert tally.bytes_since_report == 0
+    assert count(Usage(20, 9, 0)) == Tokens(20, 9)
+    assert count(Usage(0, 9, 0)) == Tokens(0, 9)
