@@ -291,6 +291,19 @@ def test_payment__nonce_used_without_the_money__is_no_credit(
     assert_sound(shop)
 
 
+def test_payment__cancelled_but_not_for_good__rests_and_says_why(shop: Stage) -> None:
+    signed = authorize(shop.world, PRICE)
+    payment_id = record(shop.engine, signed)
+    cancel(shop.world, signed)
+    shop.sync()
+
+    shop.tick()
+
+    payment = load(shop.engine, payment_id)
+    assert (payment.state, payment.error) == ("verified", "cancelled by the payer")
+    assert payment.failures == 1
+
+
 class Forger(Liar):
     """An endpoint in whose receipts every log moves ``PRICE``."""
 

@@ -7,10 +7,12 @@
     batch     fails, and would again → kept until it is deeper than reorgs, then given up
     batch     fails, given up, and a reorg brings it back
               ├── before the next one lands → the next one is cancelled
+              │                               └── and its fee raised → it still does nothing
               └── and the next one lands too → the position's next batch offsets it
     USDC      paused → what moves USDC fails, settlement goes on
 """
 
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +21,9 @@ import pytest
 from contracts.errors import Retryable
 from keeper.facts import Kind
 from keeper.jobs import Outcome
+from keeper.planning import BatchEndings
+from keeper.transactor import CANCELLED, Means, Transactor
+from keeper.wiring import open_signer
 from ledger.batches import load_overcharges
 from ledger.engine import read
 from ledger.intents import FILL
@@ -246,6 +251,39 @@ def test_given_up__lands_beside_the_next_one__the_next_batch_offsets_it(
     assert stage.chain_spent(token_id) == 2 * COST + 7, "as much as was used, in the end"
     with read(stage.engine) as connection:
         assert load_overcharges(connection) == {}
+    assert_clean(stage)
+
+
+def build_transactor(stage: Stage) -> Transactor:
+    settings, house = stage.keeper_settings(), stage.house()
+    return Transactor(
+        Means(
+            engine=stage.engine,
+            node=house.node,
+            signer=open_signer(settings),
+            endings=BatchEndings(house.node, house.contracts),
+            rules=settings.send_rules(),
+            chain_id=CHAIN_ID,
+            stop=threading.Event(),
+        )
+    )
+
+
+def test_cancelled__its_fee_is_raised__is_no_settlement(stage: Stage, token_id: int) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    transactor = build_transactor(stage)
+
+    raised = transactor.raise_fee(transactor.cancel(stage.intents()[-1]))
+    transactor.send(raised)
+    done = transactor.wait(raised)
+
+    assert (len(done.tx_hashes), done.cancel_tx_hashes) == (3, done.tx_hashes[:2])
+    assert done.error == CANCELLED, "a receipt of success, and nothing was settled"
+    assert stage.chain_spent(token_id) == 0
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
     assert_clean(stage)
 
 
