@@ -176,12 +176,6 @@ def _free(connection: Connection, batch_id: str, state: str) -> None:
     connection.execute(update(_usage).where(of_batch).values(state="posted", batch_id=None))
 
 
-def is_batch_abandoned(connection: Connection, batch_id: str) -> bool:
-    """Tell whether a batch was given up: its usage may be in another one."""
-    state = connection.execute(select(_batch.c.state).where(_batch.c.batch_id == batch_id)).scalar()
-    return state == "abandoned"
-
-
 def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_hash: str) -> bool:
     """Settle a batch's usage because the chain says so; tell whether the batch is ours.
 

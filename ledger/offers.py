@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from ledger.engine import is_postgres
 from ledger.errors import IdempotencyConflict, TooMany
 from ledger.market_keys import lock_owner
+from ledger.sealed_keys import SealedKey, SealedKeys
 from ledger.tables import MarketOffer, MarketOfferKey, table_of
 
 _offer = table_of(MarketOffer)
-_offer_key = table_of(MarketOfferKey)
+offer_keys: Final = SealedKeys(table_of(MarketOfferKey), "offer_id")
 
 OFFERS_MAX: Final = 1_000
 """Offers of one seller that are not deleted."""
@@ -41,15 +41,6 @@ class NewOffer:
     idempotency_key: str | None
     request_digest: str | None
     unit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SealedKey:
-    """A provider key, encrypted under a data key that is itself wrapped by a KMS key."""
-
-    ciphertext: bytes
-    wrapped_key: bytes
-    kms_key_id: str
 
 
 def save_offer(connection: Connection, offer: NewOffer, sealed: SealedKey, *, now_s: int) -> str:
@@ -86,7 +77,7 @@ def save_offer(connection: Connection, offer: NewOffer, sealed: SealedKey, *, no
         "changed_at_s": now_s,
     }
     connection.execute(insert(_offer).values(values))
-    connection.execute(insert(_offer_key).values(offer_id=offer.offer_id, **asdict(sealed)))
+    offer_keys.save(connection, offer.offer_id, sealed)
     return offer.offer_id
 
 
@@ -115,19 +106,12 @@ def change_offer(
     if changed.rowcount != 1:
         return False
     if sealed is not None:
-        connection.execute(
-            update(_offer_key).where(_offer_key.c.offer_id == offer_id).values(**asdict(sealed))
-        )
+        offer_keys.change(connection, offer_id, sealed)
     return True
 
 
 def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:
-    """Take an offer down and erase its key; tell whether there is one. Again is harmless.
-
-    On SQLite the erased bytes are overwritten with zeros; ``scrub`` empties the log of writes.
-    """
-    if not is_postgres(connection):
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    """Take an offer down and erase its key; tell whether there is one. Again is harmless."""
     changed = connection.execute(
         update(_offer)
         .where(_offer.c.offer_id == offer_id, _offer.c.seller == seller)
@@ -135,21 +119,5 @@ def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: i
     )
     if changed.rowcount != 1:
         return False
-    connection.execute(delete(_offer_key).where(_offer_key.c.offer_id == offer_id))
+    offer_keys.erase(connection, offer_id)
     return True
-
-
-def replace_sealed_key(
-    connection: Connection, *, offer_id: str, before: SealedKey, after: SealedKey
-) -> bool:
-    """Put a key that was wrapped anew in place of ``before``; tell whether that was still there."""
-    changed = connection.execute(
-        update(_offer_key)
-        .where(
-            _offer_key.c.offer_id == offer_id,
-            _offer_key.c.wrapped_key == before.wrapped_key,
-            _offer_key.c.ciphertext == before.ciphertext,
-        )
-        .values(**asdict(after))
-    )
-    return changed.rowcount == 1

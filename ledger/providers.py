@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from ledger.engine import is_postgres
 from ledger.errors import TooMany
 from ledger.market_keys import lock_owner
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey, SealedKeys
 from ledger.tables import MarketProvider, MarketProviderKey, table_of
 
 _provider = table_of(MarketProvider)
-_provider_key = table_of(MarketProviderKey)
+provider_keys: Final = SealedKeys(table_of(MarketProviderKey), "provider_id")
 
 PROVIDERS_MAX: Final = 25
 """Of one account, that are not deleted."""
@@ -51,9 +50,7 @@ def save_provider(
         "changed_at_s": now_s,
     }
     connection.execute(insert(_provider).values(values))
-    connection.execute(
-        insert(_provider_key).values(provider_id=provider.provider_id, **asdict(sealed))
-    )
+    provider_keys.save(connection, provider.provider_id, sealed)
 
 
 def change_provider(
@@ -78,23 +75,14 @@ def change_provider(
     if changed.rowcount != 1:
         return False
     if sealed is not None:
-        connection.execute(
-            update(_provider_key)
-            .where(_provider_key.c.provider_id == provider_id)
-            .values(**asdict(sealed))
-        )
+        provider_keys.change(connection, provider_id, sealed)
     return True
 
 
 def delete_provider(
     connection: Connection, *, provider_id: str, account_id: str, now_s: int
 ) -> bool:
-    """Take a provider down and erase its key; tell whether there is one. Again is harmless.
-
-    On SQLite the erased bytes are overwritten with zeros; ``scrub`` empties the log of writes.
-    """
-    if not is_postgres(connection):
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    """Take a provider down and erase its key; tell whether there is one. Again is harmless."""
     changed = connection.execute(
         update(_provider)
         .where(_provider.c.provider_id == provider_id, _provider.c.account_id == account_id)
@@ -102,21 +90,5 @@ def delete_provider(
     )
     if changed.rowcount != 1:
         return False
-    connection.execute(delete(_provider_key).where(_provider_key.c.provider_id == provider_id))
+    provider_keys.erase(connection, provider_id)
     return True
-
-
-def replace_provider_key(
-    connection: Connection, *, provider_id: str, before: SealedKey, after: SealedKey
-) -> bool:
-    """Put a key that was wrapped anew in place of ``before``; tell whether that was still there."""
-    changed = connection.execute(
-        update(_provider_key)
-        .where(
-            _provider_key.c.provider_id == provider_id,
-            _provider_key.c.wrapped_key == before.wrapped_key,
-            _provider_key.c.ciphertext == before.ciphertext,
-        )
-        .values(**asdict(after))
-    )
-    return changed.rowcount == 1

@@ -12,8 +12,9 @@ from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
 from ledger.earnings import plan_payouts
 from ledger.ids import new_id
-from ledger.offers import SealedKey, replace_sealed_key
-from ledger.providers import replace_provider_key
+from ledger.offers import offer_keys
+from ledger.providers import provider_keys
+from ledger.sealed_keys import SealedKey, SealedKeys
 from market.database import Database
 from market.job_store import load_stale_provider_keys
 from market.sealing import SealBroken, Sealer
@@ -60,15 +61,9 @@ async def rewrap_all(database: Database, sealer: Sealer) -> None:
     def of_providers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
         return load_stale_provider_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
 
-    def replace_offers(connection: Connection, subject: str, b: SealedKey, a: SealedKey) -> bool:
-        return replace_sealed_key(connection, offer_id=subject, before=b, after=a)
-
-    def replace_providers(connection: Connection, subject: str, b: SealedKey, a: SealedKey) -> bool:
-        return replace_provider_key(connection, provider_id=subject, before=b, after=a)
-
     try:
-        await _rewrap(database, sealer, of_offers, replace_offers)
-        await _rewrap(database, sealer, of_providers, replace_providers)
+        await _rewrap(database, sealer, of_offers, offer_keys)
+        await _rewrap(database, sealer, of_providers, provider_keys)
     except (Retryable, SealBroken) as error:
         log.error("keys_not_rewrapped", error=str(error))
 
@@ -77,17 +72,18 @@ async def _rewrap(
     database: Database,
     sealer: Sealer,
     load: Callable[[Connection], Sequence[tuple[str, SealedKey]]],
-    replace: Callable[[Connection, str, SealedKey, SealedKey], bool],
+    keys: SealedKeys,
 ) -> None:
     while stale := await database.read(load):
         changed = 0
         for subject, sealed in stale:
             fresh = await asyncio.to_thread(sealer.rewrap, sealed, offer_id=subject)
             changed += await database.write(
-                lambda connection, s=subject, b=sealed, a=fresh: replace(  # type: ignore[misc]
-                    connection, s, b, a
+                lambda connection, s=subject, b=sealed, a=fresh: keys.replace(  # type: ignore[misc]
+                    connection, s, before=b, after=a
                 )
             )
+        await database.scrub()
         log.info("keys_rewrapped", keys=changed, kms_key=sealer.key_id)
 
 

@@ -21,6 +21,7 @@ from market.dependencies import (
 from market.markets import build_csv
 from market.services import Services
 from market.store import (
+    EARNING_COLUMNS,
     KeyHolder,
     load_earning_totals,
     load_earnings,
@@ -30,22 +31,6 @@ from market.store import (
 
 router = APIRouter()
 
-_EARNING_COLUMNS: Final = (
-    "sale_id",
-    "resolved_at_s",
-    "offer_id",
-    "model",
-    "endpoint",
-    "prompt_tokens",
-    "completion_tokens",
-    "cost_usdc",
-    "fee_bps",
-    "fee_usdc",
-    "earning_usdc",
-    "payout_address",
-    "payout_id",
-    "payout_state",
-)
 _FAILURE_COLUMNS: Final = ("sale_id", "resolved_at_s", "offer_id", "model", "endpoint", "cause")
 Load = Callable[..., Sequence[RowMapping]]
 
@@ -106,7 +91,7 @@ async def get_earnings_csv(
     rows = await _load_page(
         services, seller, load_earnings, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
-    return _csv(rows, _EARNING_COLUMNS)
+    return _csv(rows, (*EARNING_COLUMNS, "payout_state"))
 
 
 @router.get("/v1/seller/health-log", responses=SIGNED)

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey
 from ledger.tables import (
     MarketArtifact,
     MarketJob,

@@ -9,7 +9,8 @@ from sqlalchemy import RowMapping
 from contracts.units import utc_day
 from ledger.errors import IdempotencyConflict, TooMany
 from ledger.ids import new_id
-from ledger.offers import NewOffer, SealedKey, change_offer, delete_offer, save_offer
+from ledger.offers import NewOffer, change_offer, delete_offer, save_offer
+from ledger.sealed_keys import SealedKey
 from market.dependencies import SIGNED, IdPath, SellerDep, ServicesDep
 from market.dialing import UrlRefused
 from market.errors import RequestRejected, bad_request, not_found, unavailable
@@ -125,6 +126,8 @@ async def patch_offer(
         raise not_found("offer")
     services.book.forget_access(offer_id)
     await services.book.refresh_offers([offer_id])
+    if sealed is not None:
+        await services.database.scrub()
     return await _load_offer(services, seller, offer_id)
 
 

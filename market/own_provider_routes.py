@@ -10,8 +10,8 @@ from sqlalchemy import RowMapping
 
 from ledger.errors import TooMany
 from ledger.ids import new_id
-from ledger.offers import SealedKey
 from ledger.providers import NewProvider, change_provider, delete_provider, save_provider
+from ledger.sealed_keys import SealedKey
 from market.dependencies import SIGNED, BuyerDep, IdPath, ServicesDep, read_string
 from market.dialects import MODEL_LENGTH_MAX
 from market.dialing import UrlRefused, parse_base_url
@@ -95,6 +95,8 @@ async def patch_provider(
     )
     if not found:
         raise not_found("provider")
+    if sealed is not None:
+        await services.database.scrub()
     return await _load(services, buyer.owner, provider_id)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from Crypto.Cipher import AES
 
 from contracts.errors import Fatal, Rejected, Retryable
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12

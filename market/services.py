@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey
 from market.artifacts import Artifacts
 from market.authentication import Authenticator
 from market.book import Book

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey
 from ledger.tables import (
     MarketAccount,
     MarketKey,
@@ -24,6 +25,23 @@ _offer = table_of(MarketOffer)
 _offer_key = table_of(MarketOfferKey)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
+
+EARNING_COLUMNS: Final = (
+    "sale_id",
+    "resolved_at_s",
+    "offer_id",
+    "model",
+    "endpoint",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usdc",
+    "fee_bps",
+    "fee_usdc",
+    "earning_usdc",
+    "payout_address",
+    "payout_id",
+)
+"""What of a sale its seller sees; beside these, ``payout_state``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +168,6 @@ def load_earnings(
     connection: Connection, *, seller: str, from_s: int, until_s: int, after: str, limit: int
 ) -> list[RowMapping]:
     """Return a seller's posted sales after the id ``after``, oldest first."""
-    columns = (
-        "sale_id",
-        "resolved_at_s",
-        "offer_id",
-        "model",
-        "endpoint",
-        "prompt_tokens",
-        "completion_tokens",
-        "cost_usdc",
-        "fee_bps",
-        "fee_usdc",
-        "earning_usdc",
-        "payout_address",
-        "payout_id",
-    )
     # A payout is in one batch that is not freed, or in none.
     of_payout = (_item.c.payout_id == _sale.c.payout_id) & (_item.c.state != "freed")
     state = case(
@@ -172,7 +175,7 @@ def load_earnings(
     )
     return list(
         connection.execute(
-            select(*(_sale.c[name] for name in columns), state.label("payout_state"))
+            select(*(_sale.c[name] for name in EARNING_COLUMNS), state.label("payout_state"))
             .outerjoin(_item, of_payout)
             .where(
                 _sale.c.seller == seller,

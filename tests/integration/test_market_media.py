@@ -12,8 +12,6 @@
 """
 
 import asyncio
-import io
-import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import pytest
 from market.settings import MarketSettings
 from tests.support.ledgers import Databases, make_ledger
 from tests.support.market import PRICES, RunningMarket, bearer, make_settings, run_market
+from tests.support.recordings import make_wav
 from tests.support.studio import (
     CLIP,
     IMAGE_MODEL,
@@ -73,17 +72,6 @@ async def list_medium(
     if price is not None:
         offer["price_per_unit"] = price
     return await market.list_offer(key, studio.url, **offer, **changes)
-
-
-def make_wav(seconds: float) -> bytes:
-    """Return a recording of silence."""
-    stream = io.BytesIO()
-    with wave.open(stream, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8_000)
-        file.writeframes(b"\0\0" * int(8_000 * seconds))
-    return stream.getvalue()
 
 
 async def test_images__by_image_and_by_pixels__the_cheaper_serves(

@@ -14,9 +14,10 @@ from ledger.earnings import plan_payouts
 from ledger.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.market_keys import NewKey, add_credit, revoke_key, save_account, save_key, save_seller
-from ledger.offers import NewOffer, SealedKey, change_offer, save_offer
+from ledger.offers import NewOffer, change_offer, save_offer
 from ledger.sale_records import Figures, NewSale, SaleRefused, SaleResolved
 from ledger.sales import post_sale, reserve_sale, sweep_sales, void_sale
+from ledger.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
 from market.pricing import Price, Tokens, split_cost
 from tests.support.ledgers import NOW_S, Databases

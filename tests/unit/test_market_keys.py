@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.offers import SealedKey
+from ledger.sealed_keys import SealedKey
 from market.keys import (
     Role,
     digest_request,
