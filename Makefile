@@ -41,22 +41,22 @@ check: setup ## formatting, lint, types, import rules
 	@$(BIN)/lint-imports
 
 bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)
-	@$(BIN)/python -m scripts.bench_gas
+	@$(BIN)/python -m bench.gas.main
 
 bench-indexer: setup ## the indexer beside its limit, a plain script and Ponder (docs/performance.md)
-	@$(BIN)/python -m scripts.bench_indexer
+	@$(BIN)/python -m bench.indexer.main
 
 bench-market: setup ## routing decisions over 10 to 100,000 offers, and what the market adds to a request
-	@$(BIN)/python -m scripts.bench_market
+	@$(BIN)/python -m bench.market.main
 
 bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey (docs/performance.md). ARGS="--rounds 5"
-	@$(BIN)/python -m scripts.bench_proxy $(ARGS)
+	@$(BIN)/python -m bench.proxy.main $(ARGS)
 
 bench-keeper: setup ## gas per settled request, and the keeper's cost of many positions. ARGS=--positions=100000
-	@$(BIN)/python -m scripts.bench_keeper $(ARGS)
+	@$(BIN)/python -m bench.keeper.main $(ARGS)
 
 fuzz: setup ## long random play against the contracts. EXAMPLES=5000 games for each machine
-	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/test_contracts.py
+	@CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m slow tests/property/contracts/test_play.py
 
 mutants: setup ## break the contracts on purpose; the tests must notice. ARGS=--list
 	@$(BIN)/python -m scripts.mutants $(ARGS)

@@ -37,10 +37,10 @@ from contracts.node_errors import (
 from contracts.transport import Call
 from indexer.progress import BackfillProgress
 from indexer.project import project_range
-from ledger import mirror
-from ledger.batches import close_batch
-from ledger.engine import write
-from ledger.mirror import EventRow, build_event_row
+from ledger.chain import mirror
+from ledger.chain.mirror import EventRow, build_event_row
+from ledger.database.engine import write
+from ledger.spending.batches import close_batch
 
 REQUESTS_IN_FLIGHT: Final = 4
 RANGES_AHEAD: Final = 12

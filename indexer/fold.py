@@ -6,10 +6,10 @@ from sqlalchemy import Connection
 
 from contracts.events import ChainEvent
 from indexer.project import live_hold_usdc, project, project_all
-from ledger import mirror
-from ledger.batches import close_batch, reopen_batch
-from ledger.notify import notify_positions
-from ledger.payouts import reopen_payouts
+from ledger.chain import mirror
+from ledger.database.notify import notify_positions
+from ledger.selling.payouts import reopen_payouts
+from ledger.spending.batches import close_batch, reopen_batch
 
 
 def apply_events(

@@ -30,10 +30,10 @@ from contracts.node_errors import (
 from indexer.fetch import EventSource
 from indexer.health import Health
 from indexer.project import project_all
-from ledger import mirror
-from ledger.batches import close_batch
-from ledger.engine import read, write
-from ledger.notify import notify_positions
+from ledger.chain import mirror
+from ledger.database.engine import read, write
+from ledger.database.notify import notify_positions
+from ledger.spending.batches import close_batch
 
 log = structlog.get_logger("indexer")
 

@@ -25,11 +25,11 @@ from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import Follower, Outcome
 from indexer.verify import Difference, find_differences
-from ledger.engine import open_engine, read, write
-from ledger.leadership import Leadership
-from ledger.logs import configure_logs
-from ledger.mirror import load_oldest_event
-from ledger.schema import bind_deployment, migrate
+from ledger.chain.mirror import load_oldest_event
+from ledger.database.engine import open_engine, read, write
+from ledger.database.leadership import Leadership
+from ledger.database.schema import bind_deployment, migrate
+from serving.process.logs import configure_logs
 
 log = structlog.get_logger("indexer")
 

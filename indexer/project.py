@@ -18,7 +18,7 @@ from typing import Final
 from contracts.errors import Fatal, Retryable
 from contracts.events import ChainEvent
 from contracts.units import utc_day
-from ledger.positions import NEVER, PositionState
+from ledger.chain.positions import NEVER, PositionState
 
 SECONDS_PER_MINUTE: Final = 60
 

@@ -15,8 +15,8 @@ from contracts.events import ChainEvent
 from contracts.node_errors import Failure, NotYet
 from indexer.fetch import EventSource
 from indexer.health import Health
-from ledger import mirror
-from ledger.engine import read
+from ledger.chain import mirror
+from ledger.database.engine import read
 
 GROUP_BLOCKS: Final = 16
 """Blocks that one request looks at again; the last look is taken at about so many together."""

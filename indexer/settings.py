@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from indexer.sync import SyncRules
-from ledger.settings import ProcessSettings
+from serving.process.settings import ProcessSettings
 
 
 class IndexerSettings(ProcessSettings):

@@ -24,9 +24,9 @@ from indexer.project import EventMissing, UnexpectedEvent
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
 from indexer.verify import Patrol
-from ledger import mirror
-from ledger.engine import read, write
-from ledger.notify import notify_positions
+from ledger.chain import mirror
+from ledger.database.engine import read, write
+from ledger.database.notify import notify_positions
 
 log = structlog.get_logger("indexer")
 

@@ -18,10 +18,10 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Call
 from indexer.health import Health
-from ledger import mirror
-from ledger.engine import read
-from ledger.mirror import MirrorState
-from ledger.positions import PositionState, get_allowance
+from ledger.chain import mirror
+from ledger.chain.mirror import MirrorState
+from ledger.chain.positions import PositionState, get_allowance
+from ledger.database.engine import read
 
 CHUNK_POSITIONS: Final = 250
 """Positions that are asked for, and kept in memory, together."""

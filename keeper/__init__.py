@@ -1,0 +1,1 @@
+"""Ledger to chain: the only process with a private key."""

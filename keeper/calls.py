@@ -22,8 +22,8 @@ from contracts.authorizations import (
 )
 from contracts.bindings import Contracts
 from keeper.facts import HoldItem, Kind
-from ledger.batches import PlannedBatch
-from ledger.payouts import PlannedPayout
+from ledger.selling.payouts import PlannedPayout
+from ledger.spending.batches import PlannedBatch
 
 MULTICALL_BASE_GAS: Final = 60_000
 

@@ -31,7 +31,7 @@ from keeper.facts import (
     Snapshot,
     SweepItem,
 )
-from ledger.positions import Allowance, get_allowance
+from ledger.chain.positions import Allowance, get_allowance
 
 T = TypeVar("T", SettleItem, HoldItem)
 

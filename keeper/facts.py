@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from ledger.positions import PositionState
+from ledger.chain.positions import PositionState
 
 ITEMS_MAX: Final = 200
 """The most items that ``hold`` and ``settle`` take in one transaction."""

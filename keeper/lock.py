@@ -1,6 +1,7 @@
 """One keeper at a time on one ledger, and the fence that stops one that has lost its place.
 
-The lock is ``ledger.leadership``: an advisory lock on PostgreSQL, a file beside a SQLite database.
+The lock is ``ledger.database.leadership``: an advisory lock on PostgreSQL, a file beside a SQLite
+database.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from keeper.errors import LeadershipLost, LockHeld
-from ledger.leadership import Leadership
+from ledger.database.leadership import Leadership
 
 ROLE: Final = "keeper"
 

@@ -22,7 +22,9 @@ from contracts.errors import Reverted
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Transport
-from keeper.answers import (
+from keeper.errors import EndpointsDisagree
+from keeper.fees import TRANSACTION_GAS_MAX, get_least_gas
+from keeper.node_values import (
     NONSENSE,
     Answer,
     Receipt,
@@ -39,8 +41,6 @@ from keeper.answers import (
     parse_receipt_logs,
     parse_word,
 )
-from keeper.errors import EndpointsDisagree
-from keeper.fees import TRANSACTION_GAS_MAX, get_least_gas
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from keeper.calls import build_payments
 from keeper.facts import PaymentFacts
 from keeper.node import Node
 from keeper.payments import FOLLOWED_MAX
-from ledger.payment_records import PaymentRecord
-from ledger.settlements import load_due_payments
+from ledger.payments.outcomes import load_due_payments
+from ledger.payments.records import PaymentRecord
 
 
 class PaymentTrial:

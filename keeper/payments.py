@@ -28,10 +28,9 @@ from contracts.errors import Retryable, Reverted
 from keeper.facts import Kind
 from keeper.node import Node
 from keeper.rows import load_in_flight
-from ledger.engine import read, write
-from ledger.mirror import MirrorState
-from ledger.payment_records import PaymentRecord
-from ledger.settlements import (
+from ledger.chain.mirror import MirrorState
+from ledger.database.engine import read, write
+from ledger.payments.outcomes import (
     end_payment,
     free_unsent,
     load_due_payments,
@@ -40,6 +39,7 @@ from ledger.settlements import (
     rest_payments,
     settle_payment,
 )
+from ledger.payments.records import PaymentRecord
 
 log = structlog.get_logger("keeper")
 

@@ -27,12 +27,12 @@ from keeper.facts import (
     Snapshot,
 )
 from keeper.node import Node
-from ledger import intents
-from ledger.batches import abandon_batch, is_spoiled, plan_batch
-from ledger.intents import FILL, IntentRecord
-from ledger.payments import load_payments
-from ledger.payouts import abandon_payout_batch, plan_payout_batch
-from ledger.settlements import mark_payments_sent
+from ledger.intents import lifecycle
+from ledger.intents.lifecycle import FILL, IntentRecord
+from ledger.payments.claims import load_payments
+from ledger.payments.outcomes import mark_payments_sent
+from ledger.selling.payouts import abandon_payout_batch, plan_payout_batch
+from ledger.spending.batches import abandon_batch, is_spoiled, plan_batch
 
 PAYMENT_GAS: Final = 200_000
 """What one transfer that a payer has signed may use, a wallet's own check of it included."""
@@ -149,7 +149,7 @@ class Planner:
         if call is None:
             return None
         intent_id = build_intent_id(action.kind, call, block_hash=snapshot.block_hash)
-        is_new = intents.plan_intent(
+        is_new = lifecycle.plan_intent(
             connection,
             intent_id=intent_id,
             kind=action.kind.value,
@@ -166,7 +166,7 @@ class Planner:
             held = set(call.token_ids)
             for facts in snapshot.positions:
                 if facts.token_id in held and facts.wanted_at_s is not None:
-                    intents.answer_demand(
+                    lifecycle.answer_demand(
                         connection,
                         token_id=facts.token_id,
                         required_usdc=facts.required_usdc,

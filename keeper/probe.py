@@ -8,8 +8,8 @@ from contracts.errors import Reverted
 from keeper.calls import Call, build_hold, build_payout, build_settle
 from keeper.facts import HoldItem, Item, Kind, PayoutItem, SettleItem
 from keeper.node import Node
-from ledger.batches import PlannedBatch
-from ledger.payouts import PlannedPayout
+from ledger.selling.payouts import PlannedPayout
+from ledger.spending.batches import PlannedBatch
 
 T = TypeVar("T")
 

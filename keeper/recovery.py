@@ -37,9 +37,9 @@ from keeper.calls import is_release
 from keeper.errors import OutcomeUnknown
 from keeper.facts import Kind
 from keeper.transactor import CANCELLED, ON_CHAIN, Means, Transactor
-from ledger import intents
-from ledger.engine import read, write
-from ledger.intents import FILL, IntentRecord, IntentState
+from ledger.database.engine import read, write
+from ledger.intents import lifecycle
+from ledger.intents.lifecycle import FILL, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -70,7 +70,7 @@ class Recovery:
         self._reopen_stranded()
         self._fill_gaps(nonce)
         with read(self._engine) as connection:
-            found = intents.load_open_intents(connection)
+            found = lifecycle.load_open_intents(connection)
         if not found:
             return
         head_number = self._node.fetch_head().number
@@ -108,14 +108,14 @@ class Recovery:
         """
         sender = self._means.signer.address.lower()
         with read(self._engine) as connection:
-            lost = intents.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
+            lost = lifecycle.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
         for intent in lost:
             self._take_back(intent)
 
     def _reopen_stranded(self) -> None:
         """Pursue batches again that a reorg took from the chain after their intents had ended."""
         with read(self._engine) as connection:
-            stranded = intents.load_stranded(connection)
+            stranded = lifecycle.load_stranded(connection)
         if not stranded:
             return
         head_number = self._node.fetch_head().number
@@ -138,7 +138,7 @@ class Recovery:
     def _take_back(self, intent: IntentRecord) -> IntentRecord:
         """Open an intent again whose block is gone."""
         with write(self._engine) as connection:
-            intents.unmine(connection, intent.intent_id, now_s=self._means.now_s())
+            lifecycle.unmine(connection, intent.intent_id, now_s=self._means.now_s())
         self._means.checkpoint("taken_back")
         log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
         return self._means.load(intent.intent_id)
@@ -153,7 +153,7 @@ class Recovery:
         with read(self._engine) as connection:
             signed = [
                 intent
-                for intent in intents.load_open_intents(connection)
+                for intent in lifecycle.load_open_intents(connection)
                 if intent.sender == sender and intent.nonce is not None
             ]
         taken = {intent.nonce for intent in signed}
@@ -173,7 +173,7 @@ class Recovery:
             else:
                 # The world has moved on since it was decided; it will be decided anew.
                 self._transactor.end(
-                    intent, intents.mark_abandoned, "interrupted before it was signed"
+                    intent, lifecycle.mark_abandoned, "interrupted before it was signed"
                 )
 
     def _is_spoiled(self, intent: IntentRecord) -> bool:
@@ -223,7 +223,7 @@ class Recovery:
 
     def _close(self, intent: IntentRecord) -> IntentState:
         with write(self._engine) as connection:
-            state = intents.mark_final(connection, intent, now_s=self._means.now_s())
+            state = lifecycle.mark_final(connection, intent, now_s=self._means.now_s())
             if state is IntentState.REVERTED:
                 self._means.endings.bury(connection, intent)
         log.info("intent_final", intent_id=intent.intent_id, state=state, error=intent.error)
@@ -231,7 +231,7 @@ class Recovery:
 
     def _try_again(self, intent: IntentRecord, *, failed_block: int) -> IntentState:
         with write(self._engine) as connection:
-            intents.try_again(
+            lifecycle.try_again(
                 connection, intent, failed_block=failed_block, now_s=self._means.now_s()
             )
         self._means.checkpoint("planned_again")
@@ -240,7 +240,7 @@ class Recovery:
 
     def _mark_replaced(self, intent: IntentRecord, error: str, *, bury: bool) -> IntentState:
         with write(self._engine) as connection:
-            intents.mark_replaced(
+            lifecycle.mark_replaced(
                 connection, intent.intent_id, error=error, now_s=self._means.now_s()
             )
             if bury:

@@ -14,13 +14,13 @@ from keeper.decide import decide
 from keeper.errors import MirrorStale
 from keeper.facts import Action, Kind, Rules
 from keeper.jobs import JOBS, Outcome, Report, Step, judge
-from keeper.memory import Memory
 from keeper.node import Node
 from keeper.planning import Planner
+from keeper.rests import Memory
 from keeper.snapshot import SnapshotReader
-from ledger import intents
-from ledger.engine import read, write
-from ledger.intents import IntentState
+from ledger.database.engine import read, write
+from ledger.intents import lifecycle
+from ledger.intents.lifecycle import IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -78,7 +78,7 @@ class Rehearsal:
             elif action.kind in kinds:
                 self._rehearse(action, report, now_s=now_s)
         with read(self._engine) as connection:
-            found = intents.load_open_intents(connection)
+            found = lifecycle.load_open_intents(connection)
         for intent in found:
             log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
         waiting = [intent.intent_id for intent in found if intent.state is IntentState.SENT]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, case, func, select
 
 from keeper.facts import Kind, PositionFacts, Rules
-from ledger.intents import FILL, IntentState, load_open_intents
-from ledger.mirror import load_states
+from ledger.chain.mirror import load_states
+from ledger.intents.lifecycle import FILL, IntentState, load_open_intents
 from ledger.tables import Block, Demand, Event, Position, Usage, table_of
 
 _block = table_of(Block)

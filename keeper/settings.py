@@ -15,7 +15,7 @@ from keeper.facts import HARVEST_MIN_USDC, ITEMS_MAX, Rules
 from keeper.fees import TRANSACTION_GAS_MAX, FeeRules
 from keeper.snapshot import ReadRules
 from keeper.transactor import SendRules
-from ledger.settings import ProcessSettings
+from serving.process.settings import ProcessSettings
 
 
 class KeeperSettings(ProcessSettings):

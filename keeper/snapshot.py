@@ -9,7 +9,6 @@ from sqlalchemy import Connection, Engine
 
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from keeper.answers import WORD_BYTES
 from keeper.calls import build_harvest, read_harvest
 from keeper.errors import MirrorStale
 from keeper.facts import (
@@ -23,14 +22,15 @@ from keeper.facts import (
 )
 from keeper.fees import FeeRules, gas_cost_usdc
 from keeper.node import Node
+from keeper.node_values import WORD_BYTES
 from keeper.payment_trial import PaymentTrial, load_payments_to_try
 from keeper.planning import PAYMENT_GAS
 from keeper.rows import load_in_flight, load_owed_since, load_positions
-from ledger.engine import read
-from ledger.harvests import DueHarvest, load_due_harvests
-from ledger.mirror import MirrorState, load_mirror
-from ledger.payment_records import PaymentRecord
-from ledger.payouts import load_payable
+from ledger.chain.harvests import DueHarvest, load_due_harvests
+from ledger.chain.mirror import MirrorState, load_mirror
+from ledger.database.engine import read
+from ledger.payments.records import PaymentRecord
+from ledger.selling.payouts import load_payable
 
 log = structlog.get_logger("keeper")
 

@@ -27,7 +27,6 @@ from sqlalchemy import Connection, Engine
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
-from keeper.answers import Receipt
 from keeper.errors import ActionFailed, EndpointsDisagree, GasPriceOverBound, OutcomeUnknown
 from keeper.facts import Kind
 from keeper.fees import (
@@ -40,10 +39,11 @@ from keeper.fees import (
     decide_replacement,
 )
 from keeper.node import Node
+from keeper.node_values import Receipt
 from keeper.signer import Signer
-from ledger import intents
-from ledger.engine import read, write
-from ledger.intents import Inclusion, IntentRecord, IntentState
+from ledger.database.engine import read, write
+from ledger.intents import lifecycle
+from ledger.intents.lifecycle import Inclusion, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -133,7 +133,7 @@ class Means:
     def load(self, intent_id: str) -> IntentRecord:
         """Return an intent that exists, as it stands now."""
         with read(self.engine) as connection:
-            intent = intents.load_intent(connection, intent_id)
+            intent = lifecycle.load_intent(connection, intent_id)
         assert intent is not None
         return intent
 
@@ -167,13 +167,13 @@ class Transactor:
         if gas is None:
             return self._means.load(intent.intent_id)
         with write(self._engine) as connection:
-            intents.mark_simulated(connection, intent.intent_id, now_s=self._means.now_s())
+            lifecycle.mark_simulated(connection, intent.intent_id, now_s=self._means.now_s())
         self._means.checkpoint("simulated")
         fees = self._decide_fees()
         to, data = str(intent.payload["to"]), str(intent.payload["data"])
         signed = self._sign(to, data, nonce=self._next_nonce(), gas=gas, fees=fees)
         with write(self._engine) as connection:
-            intents.mark_sent(connection, intent.intent_id, signed, now_s=self._means.now_s())
+            lifecycle.mark_sent(connection, intent.intent_id, signed, now_s=self._means.now_s())
         self._means.checkpoint("stored")
         stored = self._means.load(intent.intent_id)
         self.send(stored, gas=gas, max_fee_wei=fees.max_fee_wei)
@@ -207,7 +207,7 @@ class Transactor:
         reason = error.reason or "reverted without a reason"
         if self._means.endings.is_repeatable(intent) and not self._may_end(intent, reason):
             return
-        self.end(intent, intents.mark_abandoned, reason)
+        self.end(intent, lifecycle.mark_abandoned, reason)
         raise ActionFailed(intent.intent_id, reason) from error
 
     def _may_end(self, intent: IntentRecord, reason: str) -> bool:
@@ -219,7 +219,7 @@ class Transactor:
         deep = max(0, head_number - self._rules.confirmations)
         if self._means.endings.has_landed(intent, block_number=deep):
             with write(self._engine) as connection:
-                intents.mark_replaced(
+                lifecycle.mark_replaced(
                     connection, intent.intent_id, error=ON_CHAIN, now_s=self._means.now_s()
                 )
             log.info("intent_ended", intent_id=intent.intent_id, kind=intent.kind, error=ON_CHAIN)
@@ -251,7 +251,7 @@ class Transactor:
     def _next_nonce(self) -> int:
         """Return the lowest nonce that neither the chain nor an open intent has used."""
         with read(self._engine) as connection:
-            found = intents.load_open_intents(connection)
+            found = lifecycle.load_open_intents(connection)
         sender = self._means.signer.address.lower()
         taken = {intent.nonce for intent in found if intent.sender == sender}
         nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
@@ -261,7 +261,7 @@ class Transactor:
 
     def _sign(
         self, to: str, data: str, *, nonce: int, gas: int, fees: Fees
-    ) -> intents.SignedTransaction:
+    ) -> lifecycle.SignedTransaction:
         self._means.fence()
         return self._means.signer.sign(
             {
@@ -299,7 +299,7 @@ class Transactor:
         fees = self._decide_fees()
         signed = self._sign(address, "0x", nonce=nonce, gas=TRANSFER_GAS, fees=fees)
         with write(self._engine) as connection:
-            intent_id = intents.plan_fill(connection, signed, now_s=self._means.now_s())
+            intent_id = lifecycle.plan_fill(connection, signed, now_s=self._means.now_s())
         self._means.checkpoint("filled")
         log.warning("nonce_filled", intent_id=intent_id, nonce=nonce)
 
@@ -334,7 +334,7 @@ class Transactor:
         )
         self._means.checkpoint("included")
         with write(self._engine) as connection:
-            intents.mark_mined(connection, intent.intent_id, inclusion, now_s=self._means.now_s())
+            lifecycle.mark_mined(connection, intent.intent_id, inclusion, now_s=self._means.now_s())
         log.info(
             "intent_mined",
             intent_id=intent.intent_id,
@@ -349,7 +349,7 @@ class Transactor:
         return self._means.load(intent.intent_id)
 
     def _find_reason(self, intent: IntentRecord, receipt: Receipt) -> str:
-        if intent.kind == intents.FILL:
+        if intent.kind == lifecycle.FILL:
             return REVERTED_ON_CHAIN
         try:
             self._node.call(self._call_of(intent), block=receipt.block_hash)
@@ -400,7 +400,7 @@ class Transactor:
         # What replaces a cancellation is one.
         does_nothing = cancels or intent.tx_hash in intent.cancel_tx_hashes
         with write(self._engine) as connection:
-            intents.replace_transaction(
+            lifecycle.replace_transaction(
                 connection, intent, signed, cancels=does_nothing, now_s=self._means.now_s()
             )
         self._means.checkpoint("replaced")

@@ -11,10 +11,10 @@ from keeper.alarms import AlarmRules, Bell, Vitals, decide_alarms
 from keeper.jobs import Report
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
-from ledger.debts import load_debts, load_posted
-from ledger.engine import read
-from ledger.mirror import load_mirror
-from ledger.settlements import load_waiting_payments
+from ledger.chain.mirror import load_mirror
+from ledger.database.engine import read
+from ledger.payments.outcomes import load_waiting_payments
+from ledger.spending.debts import load_debts, load_posted
 
 log = structlog.get_logger("keeper")
 

@@ -19,20 +19,20 @@ from contracts.transport import HttpTransport
 from keeper.errors import KeyMissing, KeyUnreadable
 from keeper.jobs import Keeper
 from keeper.kms import open_kms
-from keeper.memory import Memory
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
 from keeper.payments import PaymentFollower
 from keeper.planning import BatchEndings, Planner
 from keeper.probe import Probe
 from keeper.rehearsal import Rehearsal
+from keeper.rests import Memory
 from keeper.settings import KeeperSettings
 from keeper.signer import LocalSigner, Signer, open_keyfile
 from keeper.snapshot import SnapshotReader
 from keeper.transactor import Means, no_checkpoint, no_fence
 from keeper.watch import Watch
-from ledger.engine import open_engine, write
-from ledger.schema import bind_deployment, migrate
+from ledger.database.engine import open_engine, write
+from ledger.database.schema import bind_deployment, migrate
 
 log = structlog.get_logger("keeper")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from ledger.intents import OPEN
-from ledger.keys import load_child_mismatches
+from ledger.chain.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
+from ledger.intents.lifecycle import OPEN
 from ledger.market_audit import find_market_mismatches
-from ledger.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
-from ledger.payouts import find_payout_mismatches
+from ledger.selling.payouts import find_payout_mismatches
+from ledger.spending.keys import load_child_mismatches
 from ledger.tables import Batch, BatchItem, BatchStray, Intent, Position, Usage, table_of
 
 _batch = table_of(Batch)

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, case, func, select
 
-from ledger.payments import find_payment_mismatches
+from ledger.payments.claims import find_payment_mismatches
 from ledger.tables import (
     MarketAccount,
     MarketCredit,

@@ -16,14 +16,12 @@ from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signatures import SignatureChecker
+from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
-from ledger.writer import GroupWriter
-from market.artifacts import Artifacts
-from market.authentication import Authenticator
 from market.background import gather_earnings, repeat, rewrap_all
-from market.book import Book
-from market.database import Database
-from market.dialing import Dialer, Resolve, resolve_by_system
+from market.endpoints.client import Provider
+from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
+from market.endpoints.sealing import Kms, Sealer
 from market.errors import (
     ApiError,
     RequestRejected,
@@ -31,22 +29,24 @@ from market.errors import (
     internal_error,
     ledger_unavailable,
 )
-from market.front import ClientGone, Front
-from market.job_following import JobFollower
-from market.jobs import Jobs
-from market.media_serving import MediaServing
+from market.http.front import ClientGone, Front
+from market.http.routes import router
+from market.identity.authentication import Authenticator
+from market.media.artifacts import Artifacts
+from market.media.job_following import JobFollower
+from market.media.jobs import Jobs
+from market.media.serving import MediaServing
 from market.metrics import Metrics
-from market.own_routes import OwnRoutes
-from market.payment_chain import PaymentChain
-from market.payments import Paywall
-from market.prices import load_references
-from market.provider import Provider
-from market.routes import router
-from market.sealing import Kms, Sealer
+from market.payments.chain_checks import PaymentChain
+from market.payments.paywall import Paywall
+from market.payments.settlement_watch import SettlementWatch
+from market.pricing.references import load_references
+from market.records.database import Database
+from market.routing.book import Book
+from market.routing.own_providers import OwnRoutes
 from market.services import Services
-from market.serving import Serving
 from market.settings import MarketSettings
-from market.settlement_watch import SettlementWatch
+from market.text.serving import Serving
 
 log = structlog.get_logger("market")
 

@@ -10,15 +10,15 @@ from sqlalchemy import Connection
 
 from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
-from ledger.earnings import plan_payouts
-from ledger.ids import new_id
-from ledger.offers import offer_keys
-from ledger.providers import provider_keys
-from ledger.sealed_keys import SealedKey, SealedKeys
-from market.database import Database
-from market.job_store import load_stale_provider_keys
-from market.sealing import SealBroken, Sealer
-from market.store import load_stale_keys
+from ledger.selling.earnings import plan_payouts
+from ledger.selling.offers import offer_keys
+from ledger.selling.own_providers import provider_keys
+from ledger.selling.sealed_keys import SealedKey, SealedKeys
+from market.endpoints.sealing import SealBroken, Sealer
+from market.records.database import Database
+from market.records.jobs import load_stale_provider_keys
+from market.records.store import load_stale_keys
+from serving.process.ids import new_id
 
 log = structlog.get_logger("market")
 

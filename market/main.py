@@ -12,14 +12,14 @@ from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import CurrentError, Retryable
 from contracts.reader import ChainReader, check_chain, mask_url
-from ledger.engine import open_engine, write
-from ledger.logs import configure_logs
-from ledger.schema import bind_deployment, migrate
+from ledger.database.engine import open_engine, write
+from ledger.database.schema import bind_deployment, migrate
 from market.app import create_app
-from market.front import Front
+from market.endpoints.sealing import open_kms
+from market.http.front import Front
 from market.operator import run_command
-from market.sealing import open_kms
 from market.settings import MarketSettings
+from serving.process.logs import configure_logs
 
 log = structlog.get_logger("market")
 

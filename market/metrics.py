@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from market.health import Cause, Standing
+from market.endpoints.health import Cause, Standing
 
 ANSWERED: Final = "ok"
 """The outcome of a request that was served; any other is an error's code."""

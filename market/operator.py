@@ -19,10 +19,10 @@ from sqlalchemy import Connection, Engine
 
 from contracts.errors import Rejected
 from contracts.units import BPS_ONE, format_usdc, parse_usdc
-from ledger.engine import write
-from ledger.ids import new_id
-from ledger.market_keys import NewKey, add_credit, save_account, save_key, set_seller_terms
-from market.keys import Role, is_address, make_key
+from ledger.database.engine import write
+from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
+from market.identity.keys import Role, is_address, make_key
+from serving.process.ids import new_id
 
 OPERATOR_ACCOUNT: Final = "operator"
 

@@ -3,20 +3,20 @@
 import asyncio
 from dataclasses import dataclass
 
-from ledger.sealed_keys import SealedKey
-from market.artifacts import Artifacts
-from market.authentication import Authenticator
-from market.book import Book
-from market.database import Database
-from market.dialing import Dialer
-from market.job_following import JobFollower
-from market.jobs import Jobs
-from market.media_serving import MediaServing
+from ledger.selling.sealed_keys import SealedKey
+from market.endpoints.client import Provider
+from market.endpoints.dialing import Dialer
+from market.endpoints.sealing import Sealer
+from market.identity.authentication import Authenticator
+from market.media.artifacts import Artifacts
+from market.media.job_following import JobFollower
+from market.media.jobs import Jobs
+from market.media.serving import MediaServing
 from market.metrics import Metrics
-from market.payments import Paywall
-from market.provider import Provider
-from market.sealing import Sealer
-from market.serving import Serving
+from market.payments.paywall import Paywall
+from market.records.database import Database
+from market.routing.book import Book
+from market.text.serving import Serving
 
 
 @dataclass(frozen=True)

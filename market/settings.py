@@ -9,14 +9,14 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.authorizations import VALUE_USDC_MAX
 from contracts.units import USDC_MAX
-from ledger.settings import ProcessSettings
-from market.dialing import DialRules
-from market.job_following import JobRules
-from market.keys import is_address
-from market.payments import PaymentRules
-from market.provider import ProviderRules
-from market.relay import RelayRules
-from market.serving import ServingRules
+from market.endpoints.client import ProviderRules
+from market.endpoints.dialing import DialRules
+from market.identity.keys import is_address
+from market.media.job_following import JobRules
+from market.payments.paywall import PaymentRules
+from market.text.relay import RelayRules
+from market.text.serving import ServingRules
+from serving.process.settings import ProcessSettings
 
 SECRET_BYTES_MIN: Final = 32
 SECRET_SYMBOLS_MIN: Final = 8

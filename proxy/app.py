@@ -16,12 +16,17 @@ from contracts.deployment import Deployment
 from contracts.errors import Retryable
 from contracts.reader import ChainReader
 from contracts.transport import HttpTransport
+from ledger.database.on_loop import LoopLedger
+from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
-from ledger.on_loop import LoopLedger
-from ledger.writer import GroupWriter
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
-from proxy.completions import Completions
+from proxy.chat.completions import Completions
+from proxy.chat.meter import Meter
+from proxy.chat.prices import PriceBook, load_prices
+from proxy.chat.revocations import RevocationListener
+from proxy.chat.streaming import StreamRules
+from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.errors import (
     ApiError,
     RequestRejected,
@@ -31,22 +36,17 @@ from proxy.errors import (
     method_not_allowed,
     not_found,
 )
-from proxy.front import ClientGone, Front
-from proxy.key_routes import router as key_router
-from proxy.keys import KeyRing, KnownKeys
-from proxy.limits import Buckets, parse_networks
-from proxy.listening import RevocationListener
-from proxy.meter import Meter
+from proxy.http.front import ClientGone, Front
+from proxy.http.key_routes import router as key_router
+from proxy.http.limits import Buckets, parse_networks
+from proxy.http.routes import host_router, router
+from proxy.keys.sign_in import SignIn
+from proxy.keys.signatures import SignatureChecker
+from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.metrics import Metrics
-from proxy.prices import PriceBook, load_prices
-from proxy.routes import host_router, router
 from proxy.services import Services
 from proxy.settings import ProxySettings
-from proxy.sign_in import SignIn
-from proxy.signatures import SignatureChecker
-from proxy.streaming import StreamRules
 from proxy.tracing import Span, open_spans
-from proxy.upstream import HttpUpstream, Upstream
 
 log = structlog.get_logger("proxy")
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import structlog
 
+from proxy.chat.prices import PriceBook, Terms
+from proxy.chat.upstream import Upstream
 from proxy.errors import ApiError
-from proxy.prices import PriceBook, Terms
-from proxy.upstream import Upstream
 
 log = structlog.get_logger("proxy")
 

@@ -11,13 +11,13 @@ from contracts.deployment import Deployment, load_deployment
 from contracts.errors import CurrentError, Retryable
 from contracts.reader import ChainReader, check_chain, mask_url
 from contracts.transport import HttpTransport
-from ledger.engine import open_engine, write
-from ledger.logs import configure_logs
-from ledger.schema import bind_deployment, migrate
+from ledger.database.engine import open_engine, write
+from ledger.database.schema import bind_deployment, migrate
 from proxy.app import create_app
-from proxy.front import Front
-from proxy.protocol import build_protocol
+from proxy.http.front import Front
+from proxy.http.protocol import build_protocol
 from proxy.settings import ProxySettings
+from serving.process.logs import configure_logs
 
 log = structlog.get_logger("proxy")
 

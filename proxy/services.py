@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
-from proxy.completions import Completions
-from proxy.keys import KeyRing, KnownKeys
-from proxy.limits import Buckets, Network
-from proxy.meter import Meter
+from proxy.chat.completions import Completions
+from proxy.chat.meter import Meter
+from proxy.http.limits import Buckets, Network
+from proxy.keys.sign_in import SignIn
+from proxy.keys.signatures import SignatureChecker
+from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.metrics import Metrics
-from proxy.sign_in import SignIn
-from proxy.signatures import SignatureChecker
 
 
 @dataclass(frozen=True)

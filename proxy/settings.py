@@ -6,9 +6,9 @@ from typing import Final
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from ledger.metering import AdmissionRules
-from ledger.settings import ProcessSettings
-from proxy.limits import parse_networks
+from ledger.spending.metering import AdmissionRules
+from proxy.http.limits import parse_networks
+from serving.process.settings import ProcessSettings
 
 KEY_SECRET_BYTES_MIN: Final = 32
 KEY_SECRET_SYMBOLS_MIN: Final = 8

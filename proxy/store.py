@@ -7,16 +7,16 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, RowMapping, select
 
-from ledger.batches import load_batch_receipts, receipt_of
+from ledger.chain.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.chain.positions import PositionState, get_allowance
 from ledger.errors import AllowanceFacts
-from ledger.keys import load_child
-from ledger.metering import build_facts
-from ledger.mirror import MirrorState, load_mirror, load_state_from_row
-from ledger.positions import PositionState, get_allowance
-from ledger.receipts import build_proof
+from ledger.spending.batches import load_batch_receipts, receipt_of
+from ledger.spending.keys import load_child
+from ledger.spending.metering import build_facts
+from ledger.spending.receipts import build_proof
 from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
-from proxy.keys import KeyClaims
+from proxy.keys.tokens import KeyClaims
 
 _batch = table_of(Batch)
 _position = table_of(Position)

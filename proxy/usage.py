@@ -1,100 +1,101 @@
-"""How many tokens a completion took: upstream's word, or our own count. Pure."""
+"""The list of a caller's requests: what is asked for, and the pages and lines it comes in. Pure."""
 
-import json
-from collections.abc import Mapping
+import base64
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
+from proxy.errors import bad_request
+from proxy.keys.tokens import KeyClaims
+from proxy.store import USAGE_FIELDS, UsageQuery
 
-from proxy.pricing import Tokens, estimate_tokens
+PAGE_MAX: Final = 1_000
+PAGE_DEFAULT: Final = 100
+TIME_MAX_S: Final = 253_402_300_800  # the year 10000
 
-TOKENS_MAX: Final = 2**31
-"""A report beyond this is not a count of tokens."""
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+_CURSOR: Final = re.compile(r"([0-9]{1,18}) ([0-9a-f-]{1,64})")
 
 
-def read_provider_json(raw: bytes) -> Any:
-    """Return what a provider sent. Raises ``ValueError``.
+def parse_query(claims: KeyClaims, parameters: Mapping[str, str]) -> UsageQuery:
+    """Return what the query string asks for. Raises ``RequestRejected`` (400), naming the field.
 
-    Read as leniently as the clients do whom it is passed on to: with lone surrogates, NaN and
-    integers of any size.
+    A root key sees all requests of its position, a child key its own.
     """
+    from_s = _parse_time("from", parameters, default_s=0)
+    to_s = _parse_time("to", parameters, default_s=TIME_MAX_S)
+    if from_s > to_s:
+        raise bad_request("invalid_range", "'from' is after 'to'.", param="from")
+    cursor = parameters.get("cursor")
+    return UsageQuery(
+        token_id=claims.token_id,
+        from_s=from_s,
+        to_s=to_s,
+        before=None if cursor is None else _parse_cursor(cursor),
+        limit=_parse_limit(parameters),
+        key_id=claims.key_id if claims.is_child else None,
+    )
+
+
+def _parse_time(name: str, parameters: Mapping[str, str], *, default_s: int) -> int:
+    """Return Unix seconds from a number of them, a date or an ISO 8601 time (UTC by default)."""
+    text = parameters.get(name)
+    if text is None:
+        return default_s
+    if _SECONDS.fullmatch(text) is not None:
+        return min(int(text), TIME_MAX_S)
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(raw)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        # In a query string a plus sign reads as a space.
+        parsed = datetime.fromisoformat(text.replace(" ", "+"))
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return max(0, int(parsed.timestamp()))
+    except (ValueError, OverflowError):
+        message = f"'{name}' must be Unix seconds, a date or an ISO 8601 time."
+        raise bad_request("invalid_time", message, param=name) from None
 
 
-def read_usage(completion: Mapping[str, Any]) -> Tokens | None:
-    """Return the tokens that upstream reports, or None where it reports none that make sense.
-
-    Reasoning tokens count as output also where a provider leaves them out of
-    ``completion_tokens``: the total has them.
-    """
-    usage = completion.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt = _read_count(usage, "prompt_tokens")
-    output = _read_count(usage, "completion_tokens")
-    if prompt is None or output is None:
-        return None
-    total = _read_count(usage, "total_tokens")
-    details = usage.get("prompt_tokens_details")
-    cached = _read_count(details, "cached_tokens") if isinstance(details, dict) else None
-    return Tokens(
-        prompt,
-        output if total is None else max(output, total - prompt),
-        min(cached or 0, prompt),
-    )
+def _parse_limit(parameters: Mapping[str, str]) -> int:
+    text = parameters.get("limit", str(PAGE_DEFAULT))
+    if _SECONDS.fullmatch(text) is None or not 1 <= int(text) <= PAGE_MAX:
+        message = f"'limit' must be a whole number from 1 to {PAGE_MAX}."
+        raise bad_request("invalid_limit", message, param="limit")
+    return int(text)
 
 
-def count_usage(
-    completion: Mapping[str, Any],
-    *,
-    body_bytes: int,
-    image_tokens: int,
-    messages: int,
-    prompt_bound: int,
-) -> Tokens:
-    """Count the tokens of a completion whose upstream reports none, one for every three bytes."""
-    choices = [choice for choice in completion["choices"] if isinstance(choice, dict)]
-    counted = estimate_tokens(
-        prompt_bytes=body_bytes,
-        completion_bytes=sum(_count_bytes(choice.get("message")) for choice in choices),
-        messages=messages,
-    )
-    return Tokens(min(counted.prompt + image_tokens, prompt_bound), counted.completion)
+def build_cursor(entry: Mapping[str, Any]) -> str:
+    """Return the cursor that continues after ``entry``."""
+    text = f"{entry['reserved_at_s']} {entry['request_id']}"
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
-def is_completion(parsed: Mapping[str, Any]) -> bool:
-    """Tell whether upstream's answer has the one thing that makes it a completion."""
-    return isinstance(parsed.get("choices"), list)
-
-
-def _count_bytes(message: Any) -> int:
-    """Return the bytes of text, reasoning and tool calls of one message."""
-    if not isinstance(message, dict):
-        return 0
-    return sum(
-        count_bytes(value)
-        for name, value in message.items()
-        if name != "role" and value is not None
-    )
-
-
-def count_bytes(value: Any) -> int:
-    """Return the bytes of a text, or of any other value as JSON."""
-    if isinstance(value, str):
-        # A provider may cut a text in the middle of a surrogate pair.
-        return len(value.encode("utf-8", "surrogatepass"))
+def _parse_cursor(cursor: str) -> tuple[int, str]:
     try:
-        return len(orjson.dumps(value))
-    except (TypeError, orjson.JSONEncodeError):
-        return len(json.dumps(value))
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+    except ValueError:
+        text = ""
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise bad_request("invalid_cursor", "'cursor' is not one of ours.", param="cursor")
+    return int(match[1]), match[2]
 
 
-def _read_count(usage: Mapping[str, Any], name: str) -> int | None:
-    value = usage.get(name)
-    return value if type(value) is int and 0 <= value <= TOKENS_MAX else None
+def build_csv(entries: Sequence[Mapping[str, Any]], *, with_head: bool) -> bytes:
+    """Return the entries as lines of CSV; amounts in 1e-6 USDC, an empty cell for null."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    if with_head:
+        writer.writerow(USAGE_FIELDS)
+    for entry in entries:
+        writer.writerow([_escape(entry[name]) for name in USAGE_FIELDS])
+    return text.getvalue().encode()
+
+
+def _escape(value: Any) -> Any:
+    # A model's name comes from elsewhere; a spreadsheet would run it as a formula.
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        return "'" + value
+    return "" if value is None else value

@@ -1,0 +1,1 @@
+"""Entry points: the ``current`` command, setup, deployment, audit."""

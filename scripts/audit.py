@@ -20,10 +20,10 @@ from contracts.node_errors import NodeUnavailable
 from contracts.reader import ChainReader
 from indexer.sync import Follower, SyncRules
 from ledger.audit import Violation, find_stranded_batches, find_violations
-from ledger.engine import open_engine, read, write
-from ledger.mirror import MirrorState, load_mirror, load_state_from_row
-from ledger.positions import PositionState, get_allowance
-from ledger.schema import bind_deployment, migrate
+from ledger.chain.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.chain.positions import PositionState, get_allowance
+from ledger.database.engine import open_engine, read, write
+from ledger.database.schema import bind_deployment, migrate
 from ledger.tables import Event, Position, table_of
 
 _event = table_of(Event)

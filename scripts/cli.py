@@ -22,7 +22,7 @@ def commands() -> None:
 @commands.command()
 def demo() -> None:
     """Walk the whole journey on a fresh local stack; exit 0 only if every step held."""
-    from scripts.demo import run_demo
+    from scripts.stack.demo import run_demo
 
     _run(lambda console: run_demo(console))
 
@@ -32,15 +32,15 @@ def demo() -> None:
 @click.option("--name", default="devnet", show_default=True, help="The stack's folder in .current/")
 def up(fresh: bool, name: str) -> None:
     """Start the local stack, or resume it, and leave it running."""
-    from scripts.up import run_up
+    from scripts.stack.up import run_up
 
     _run(lambda console: run_up(console, fresh=fresh, name=name))
 
 
 def _run(action: Any) -> None:
-    from scripts.devnet import DevnetError
-    from scripts.ports import PortTaken
-    from scripts.processes import ProcessError
+    from scripts.stack.devnet import DevnetError
+    from scripts.stack.ports import PortTaken
+    from scripts.stack.processes import ProcessError
 
     console = Console(highlight=False)
     try:
@@ -99,7 +99,7 @@ def key() -> None:
 @click.option("--api-url", default="http://127.0.0.1:8402/api/current", show_default=True)
 def issue(token_id: int, private_key_file: Path, api_url: str) -> None:
     """Sign with a wallet's key and print an API key for its position."""
-    from scripts.devnet import issue_key
+    from scripts.stack.devnet import issue_key
 
     def action(_: Console) -> None:
         try:
@@ -138,12 +138,12 @@ def audit(
     """Check the ledger's invariants against its rows and the chain; exit 1 if one is broken."""
     from contracts.units import format_usdc
     from ledger.audit import find_bad_debt
-    from ledger.debts import load_written_off
-    from ledger.engine import read
-    from ledger.logs import configure_logs
+    from ledger.database.engine import read
+    from ledger.spending.debts import load_written_off
     from scripts.audit import audit as find_violations
     from scripts.audit import open_for_audit
-    from scripts.up import StackRecord, load_stack_record
+    from scripts.stack.up import StackRecord, load_stack_record
+    from serving.process.logs import configure_logs
 
     configure_logs(level="warning")
 
@@ -202,7 +202,7 @@ def verify(
     """Check a receipt's Merkle proof against the root on chain; exit 1 if it fails."""
     from contracts.chain import open_web3
     from scripts.receipt import check_offline, verify_receipt
-    from scripts.up import load_stack_record
+    from scripts.stack.up import load_stack_record
 
     if (path is None) == (request_id is None):
         raise click.UsageError("name a request id or --file")

@@ -13,9 +13,9 @@ from pydantic_core import PydanticUndefined
 
 from indexer.settings import IndexerSettings
 from keeper.settings import KeeperSettings
-from ledger.settings import ProcessSettings
 from market.settings import MarketSettings
 from proxy.settings import ProxySettings
+from serving.process.settings import ProcessSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLASSES: Final[dict[str, type[ProcessSettings]]] = {

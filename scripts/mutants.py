@@ -34,19 +34,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.anvil_path import ROOT
+from scripts.stack.anvil_path import ROOT
 
 LIST: Final = Path(__file__).with_name("mutations.toml")
 DOCUMENT: Final = ROOT / "docs" / "mutants.md"
-GUARD: Final = Path(__file__).with_name("process_guard.py")
+GUARD: Final = ROOT / "scripts" / "stack" / "process_guard.py"
 CONTRACT_TESTS: Final = Path("tests/contract")
-PLAY: Final = "tests/property/test_contracts.py"
+PLAY: Final = "tests/property/contracts/test_play.py"
 NOT_PLAYED: Final = ("test_sources.py", "test_gas.py", "test_deploy.py")
 NEEDS_NPM: Final = "test_third_party_"
 DEPLOYED: Final = ("YieldFundedPosition", "LendingYieldAdapter", "Payouts")
 FOLDERS: Final = (
     *("contracts", "indexer", "keeper", "ledger"),
-    *("market", "proxy", "scripts", "tests"),
+    *("market", "proxy", "scripts", "serving", "tests"),
 )
 FILES: Final = ("ape-config.yaml", "pyproject.toml")
 GRACE_S: Final = 5

@@ -10,7 +10,7 @@ from contracts.bindings import bind
 from contracts.chain import translated
 from contracts.deployment import Deployment
 from contracts.errors import Rejected
-from ledger.receipts import Receipt, is_proof_valid
+from ledger.spending.receipts import Receipt, is_proof_valid
 
 
 class ReceiptInvalid(Rejected):

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Callable, Iterator, Sequence  # noqa: UP035 - an older Python reads this file
 
-from scripts.anvil_path import ROOT, anvil_path
+from scripts.stack.anvil_path import ROOT, anvil_path
 
 PYTHON_MIN = (3, 11)
 # The newest Python for which every package in the lock comes ready-made.

@@ -1,4 +1,4 @@
-"""Alembic's entry point; run by ``ledger.schema.migrate`` inside its transaction."""
+"""Alembic's entry point; run by ``ledger.database.schema.migrate`` inside its transaction."""
 
 from alembic import context
 from sqlmodel import SQLModel

@@ -39,7 +39,7 @@ class MarketCredit(SQLModel, table=True):
 class MarketPayment(SQLModel, table=True):
     """A transfer that a payer has signed (EIP-3009), and what became of it. Market and keeper.
 
-    States: see ``ledger.payments``. What it brings is credit of ``account_id``.
+    States: see ``ledger.payments.claims``. What it brings is credit of ``account_id``.
     """
 
     __tablename__ = "market_payment"

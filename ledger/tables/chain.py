@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from ledger.tables.predicates import HAS_SHARES_POSTGRES, HAS_SHARES_SQLITE
-from ledger.types import Uint256
+from ledger.tables.types import Uint256
 
 # Laid out as PostgreSQL gives it back, so that the tables can be compared with a database.
 _HARVEST_LOOK = """(

@@ -4,13 +4,13 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from ledger.tables.predicates import INTENT_OPEN, PAYOUT_BATCH_OPEN, unqualified
-from ledger.types import Uint256
+from ledger.tables.types import Uint256
 
 _NONCE_TAKEN = "state IN ('planned', 'simulated', 'sent', 'mined', 'confirmed')"
 
 
 class Intent(SQLModel, table=True):
-    """A transaction meant, before it is sent. Keeper. States: see ``ledger.intents``."""
+    """A transaction meant, before it is sent. Keeper. States: see ``ledger.intents.lifecycle``."""
 
     __tablename__ = "intent"
     __table_args__ = (
@@ -77,7 +77,7 @@ class PayoutBatch(SQLModel, table=True):
 
 
 class PayoutItem(SQLModel, table=True):
-    """One payout of the market in one batch. Keeper. States: see ``ledger.payouts``."""
+    """One payout of the market in one batch. Keeper. States: see ``ledger.selling.payouts``."""
 
     __tablename__ = "payout_item"
     __table_args__ = (

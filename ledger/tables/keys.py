@@ -19,7 +19,8 @@ class ChildKey(SQLModel, table=True):
     """A key under a root key: its limits, and what is used of them. Proxy.
 
     Changed only under its position's lock, the counters only with the usage that they count: see
-    ``ledger.children``. Amounts in 1e-6 USDC; None = no limit. Rows stay when a key is revoked.
+    ``ledger.spending.children``. Amounts in 1e-6 USDC; None = no limit. Rows stay when a key is
+    revoked.
     """
 
     __tablename__ = "child_key"

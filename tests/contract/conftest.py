@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Ape looks for `anvil` and `vyper` on PATH; both are the project's own.
-from scripts.anvil_path import anvil_path
+from scripts.stack.anvil_path import anvil_path
 
 _OWN = [str(anvil_path().parent), str(Path(sys.executable).parent)]
 os.environ["PATH"] = os.pathsep.join([*_OWN, os.environ.get("PATH", "")])

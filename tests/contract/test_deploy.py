@@ -27,7 +27,7 @@ from web3 import Web3
 
 from contracts.bindings import bind_contracts
 from contracts.deployment import load_deployment
-from scripts.anvil_path import ROOT, anvil_path
+from scripts.stack.anvil_path import ROOT, anvil_path
 
 APE = Path(sys.executable).with_name("ape")
 KEEPER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"

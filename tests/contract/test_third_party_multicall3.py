@@ -18,7 +18,7 @@ import pytest
 from ape.contracts import ContractInstance
 from eth_abi.abi import decode
 
-from scripts.peers import Peers, load_peers
+from bench.peers import Peers, load_peers
 from tests.contract.third_party import RealWorld, deploy, deploy_real_world
 from tests.contract.world import NO_SMOOTHING, USDC, World
 

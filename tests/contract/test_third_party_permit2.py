@@ -21,7 +21,7 @@ import pytest
 from ape.contracts import ContractInstance
 from eth_utils.crypto import keccak
 
-from scripts.peers import Peers, load_peers
+from bench.peers import Peers, load_peers
 from tests.contract.third_party import (
     PERMIT2,
     Call,

@@ -28,10 +28,10 @@ from eth_account.messages import defunct_hash_message, encode_defunct
 from eth_typing import HexStr
 from web3.exceptions import ContractLogicError
 
+from bench.peers import Peers, load_peers
 from contracts.chain import Web3Transport
 from contracts.reader import ChainReader
-from proxy.signatures import ERC6492_SUFFIX, SignatureChecker, build_key_message
-from scripts.peers import Peers, load_peers
+from proxy.keys.signatures import ERC6492_SUFFIX, SignatureChecker, build_key_message
 from tests.contract.third_party import (
     SAFES,
     Call,

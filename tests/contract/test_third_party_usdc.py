@@ -16,7 +16,7 @@ import ape
 import pytest
 from ape.contracts import ContractInstance
 
-from scripts.peers import load_peers
+from bench.peers import load_peers
 from tests.contract.test_signatures import (
     AMOUNT,
     SALT,

@@ -20,7 +20,7 @@ import pytest
 from ape.contracts import ContractInstance
 from ape.exceptions import VirtualMachineError
 
-from scripts.peers import Peers, load_peers
+from bench.peers import Peers, load_peers
 from tests.contract.third_party import VAULTS, RealWorld, deploy_real_world
 from tests.contract.world import CENT, USDC, World, returned
 

@@ -18,7 +18,7 @@ from eth_account import Account as EthAccount
 from eth_account.messages import SignableMessage, encode_typed_data
 from ethpm_types import ContractType
 
-from scripts.peers import Code, Peers
+from bench.peers import Code, Peers
 from tests.contract.world import World
 
 VAULTS: Final = ["OpenZeppelin", "OpenZeppelin, offset", "solady", "solmate", "snekmate"]

@@ -22,10 +22,10 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.devnet import ROOT
-from scripts.model import MODEL_ID
-from scripts.run_directory import ROOT as RUNS
-from scripts.up import StackRecord, load_stack_record
+from scripts.stack.devnet import ROOT
+from scripts.stack.model import MODEL_ID
+from scripts.stack.run_directory import ROOT as RUNS
+from scripts.stack.up import StackRecord, load_stack_record
 
 CURRENT = str(Path(sys.executable).with_name("current"))
 PROCESSES = ("anvil", "indexer", "keeper", "proxy", "model")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.devnet import ROOT
+from scripts.stack.devnet import ROOT
 
 CURRENT = str(Path(sys.executable).with_name("current"))
 

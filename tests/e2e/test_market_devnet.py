@@ -10,10 +10,10 @@ from x402.http.utils import decode_payment_response_header
 from x402.mechanisms.evm.exact import register_exact_evm_client
 
 from contracts.units import USDC_ONE
-from scripts.devnet import Devnet, send, start_devnet, warp_to_now
-from scripts.model import MODEL_ID
-from scripts.processes import Stack
-from scripts.run_directory import temporary_run_directory
+from scripts.stack.devnet import Devnet, send, start_devnet, warp_to_now
+from scripts.stack.model import MODEL_ID
+from scripts.stack.processes import Stack
+from scripts.stack.run_directory import temporary_run_directory
 
 ASK = {"model": MODEL_ID, "max_tokens": 8, "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -25,8 +25,8 @@ import openai
 import pytest
 from aiohttp import web
 
-from ledger.engine import write
-from scripts.bench_proxy import LITELLM
+from bench.proxy.main import LITELLM
+from ledger.database.engine import write
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     RunningProxy,

@@ -13,7 +13,7 @@ from web3.types import RPCEndpoint
 from contracts.blocks import BlockRef
 from contracts.chain import Web3Transport
 from contracts.reader import ChainReader
-from scripts.anvil_path import anvil_path
+from scripts.stack.anvil_path import anvil_path
 
 CHAIN_ID: Final = 31337
 _LISTENING: Final = re.compile(r"Listening on [\d.]+:(\d+)")

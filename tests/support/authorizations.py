@@ -10,11 +10,11 @@ from eth_utils.address import to_checksum_address
 from sqlalchemy import Engine, select
 
 from contracts.authorizations import Authorization
-from ledger.engine import read, write
-from ledger.ids import new_id
-from ledger.payment_records import NewPayment, PaymentRecord
-from ledger.payments import load_payments, record_payment
+from ledger.database.engine import read, write
+from ledger.payments.claims import load_payments, record_payment
+from ledger.payments.records import NewPayment, PaymentRecord
 from ledger.tables import MarketAccount, MarketCredit, table_of
+from serving.process.ids import new_id
 from tests.support.deploy import World, compile_contracts
 
 PAYER: Final[LocalAccount] = Account.from_key("0x" + "51" * 32)

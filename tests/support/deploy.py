@@ -23,7 +23,7 @@ from web3.types import TxReceipt
 
 from contracts.bindings import Contracts, bind_contracts, load_abi
 from contracts.deployment import Deployment
-from scripts.anvil_path import ROOT
+from scripts.stack.anvil_path import ROOT
 from tests.support.anvil import CHAIN_ID, Anvil
 
 SOURCES: Final = (

@@ -25,9 +25,12 @@ from keeper.rehearsal import Rehearsal
 from keeper.settings import KeeperSettings
 from keeper.transactor import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
-from ledger.engine import is_postgres, open_engine, read, write
-from ledger.intents import IntentRecord, load_intent
-from ledger.metering import (
+from ledger.chain.mirror import load_drawn_mismatches, load_state
+from ledger.chain.positions import PositionState
+from ledger.database.engine import is_postgres, open_engine, read, write
+from ledger.database.schema import bind_deployment, migrate
+from ledger.intents.lifecycle import IntentRecord, load_intent
+from ledger.spending.metering import (
     AdmissionRules,
     Reservation,
     insert_or_ignore,
@@ -35,9 +38,6 @@ from ledger.metering import (
     post,
     reserve,
 )
-from ledger.mirror import load_drawn_mismatches, load_state
-from ledger.positions import PositionState
-from ledger.schema import bind_deployment, migrate
 from ledger.tables import (
     Batch,
     Intent,

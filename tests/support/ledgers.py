@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine
 from contracts.blocks import BlockRef
 from contracts.deployment import Deployment
 from contracts.units import utc_day
-from ledger.engine import PostgresLimits, open_engine, write
-from ledger.mirror import confirm_holds, load_mirror, save_cursor, save_states
-from ledger.positions import PositionState
-from ledger.schema import bind_deployment, migrate
+from ledger.chain.mirror import confirm_holds, load_mirror, save_cursor, save_states
+from ledger.chain.positions import PositionState
+from ledger.database.engine import PostgresLimits, open_engine, write
+from ledger.database.schema import bind_deployment, migrate
 from tests.support.postgres import needs_postgres, shared_server
 
 NOW_S = 1_800_000_000

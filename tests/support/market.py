@@ -20,14 +20,14 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine, select
 
 from contracts.deployment import Deployment
-from ledger.engine import read, write
+from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
-from ledger.market_keys import add_credit
+from ledger.selling.accounts import add_credit
 from ledger.tables import MarketSale, table_of
 from market.app import create_app
-from market.dialing import Resolve, resolve_by_system
-from market.front import Front
-from market.sealing import FileKms
+from market.endpoints.dialing import Resolve, resolve_by_system
+from market.endpoints.sealing import FileKms
+from market.http.front import Front
 from market.settings import MarketSettings
 from tests.support.ledgers import DEPLOYMENT
 

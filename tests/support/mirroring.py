@@ -16,8 +16,8 @@ from contracts.events import CONTRACTS, cut_log
 from indexer.health import Health
 from indexer.main import run
 from indexer.settings import IndexerSettings
-from ledger.engine import read
-from ledger.mirror import load_mirror
+from ledger.chain.mirror import load_mirror
+from ledger.database.engine import read
 from ledger.tables import Event, table_of
 from tests.support.deploy import USDC, World
 

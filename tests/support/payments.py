@@ -24,7 +24,7 @@ from x402.schemas.v1 import PaymentPayloadV1
 
 from contracts.authorizations import Authorization
 from contracts.errors import Retryable
-from ledger.engine import read
+from ledger.database.engine import read
 from ledger.tables import MarketPayment, table_of
 from tests.support.keepers import Stage
 from tests.support.market import (

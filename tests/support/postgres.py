@@ -28,7 +28,7 @@ import pytest
 from contracts.errors import Retryable
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
-_GUARD: Final = Path(__file__).resolve().parents[2] / "scripts" / "process_guard.py"
+_GUARD: Final = Path(__file__).resolve().parents[2] / "scripts" / "stack" / "process_guard.py"
 _START_TIMEOUT_S: Final = 60.0
 _ABANDONED_AFTER_S: Final = 3_600.0
 _TEMPLATE: Final = "current_template"

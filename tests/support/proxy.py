@@ -13,12 +13,12 @@ import uvicorn
 from sqlalchemy import Engine, select
 
 from contracts.deployment import Deployment
-from ledger.engine import read
-from ledger.mirror import load_drawn_mismatches
+from ledger.chain.mirror import load_drawn_mismatches
+from ledger.database.engine import read
 from ledger.tables import Demand, Position, Usage, table_of
 from proxy.app import create_app
-from proxy.front import Front
-from proxy.keys import KeyClaims, KeyRing
+from proxy.http.front import Front
+from proxy.keys.tokens import KeyClaims, KeyRing
 from proxy.settings import ProxySettings
 from tests.support.ledgers import DEPLOYMENT
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.types import Uint256
+from ledger.tables.types import Uint256
 
 revision = "0001"
 down_revision = None

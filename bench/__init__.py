@@ -1,0 +1,1 @@
+"""Every benchmark, with its peers. ``python -m bench.<subject>.main``."""

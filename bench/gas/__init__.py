@@ -1,0 +1,1 @@
+"""Gas of our contracts beside OpenZeppelin, solady and solmate."""

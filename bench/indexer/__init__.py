@@ -1,0 +1,1 @@
+"""The indexer beside its limit, a plain script and Ponder."""

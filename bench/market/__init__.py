@@ -1,0 +1,1 @@
+"""Routing decisions, and what the market adds to a request."""

@@ -1,0 +1,112 @@
+"""Third parties' contracts from npm, for the gas bench and for the contract tests.
+
+``bench/package-lock.json`` names them. They are installed and compiled when somebody first asks,
+and again only when the lock, ``bench/peers.cjs`` or one of its sources has changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scripts.setup import Stage, check_node, only_one, run_visibly, say
+from scripts.stack.anvil_path import ROOT
+
+BENCH: Final = ROOT / "bench"
+COLLECTED: Final = ROOT / ".cache" / "peers" / "peers.json"
+_LOCK: Final = BENCH / "package-lock.json"
+_SCRIPT: Final = BENCH / "peers.cjs"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A compiled contract: what creates it, but of Permit2 the code as it lies on chain."""
+
+    abi: list[dict[str, Any]]
+    bytecode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One package's contracts by name."""
+
+    version: str
+    codes: dict[str, Code]
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """All packages by the name of their makers, and why some are missing."""
+
+    settings: dict[str, Any]  # of the compiler
+    found: dict[str, Peer]
+    failures: dict[str, str]
+
+
+def load_peers() -> Peers:
+    """Return the peers, installed and compiled if they are not yet.
+
+    Safe in two processes at once: the second waits. Raises ``SetupError`` or ``OSError`` where npm
+    or the compiler cannot be run.
+    """
+    _prepare()
+    return parse_peers(json.loads(COLLECTED.read_text()))
+
+
+def parse_peers(collected: dict[str, Any]) -> Peers:
+    """Read what ``bench/peers.cjs`` wrote."""
+    found: dict[str, Peer] = {}
+    failures: dict[str, str] = {}
+    for name, peer in collected["peers"].items():
+        if "failure" in peer:
+            failures[name] = peer["failure"]
+            continue
+        codes = {key: Code(**code) for key, code in peer["contracts"].items()}
+        found[name] = Peer(version=peer["version"], codes=codes)
+    return Peers(settings=collected["settings"], found=found, failures=failures)
+
+
+def _prepare() -> None:
+    stages = _stages()
+    if all(stage.is_done() for stage in stages):
+        return
+    with only_one() as lock_fd:
+        for stage in stages:
+            if stage.is_done():
+                continue  # by the run that was waited for
+            fingerprint = stage.fingerprint()
+            stage.run(lock_fd)
+            stage.finish(fingerprint)
+
+
+def _stages() -> list[Stage]:
+    sources = sorted((BENCH / "contracts").glob("*.sol"))
+    return [
+        Stage(
+            stamp=BENCH / "node_modules" / ".stamp",
+            inputs=[BENCH / "package.json", _LOCK],
+            run=_install,
+        ),
+        Stage(
+            stamp=COLLECTED.with_name(".stamp"),
+            inputs=[_LOCK, _SCRIPT, *sources],
+            run=_collect,
+        ),
+    ]
+
+
+def _install(lock_fd: int) -> None:
+    check_node()
+    say("installing third parties' contracts from bench/package-lock.json")
+    command = ["npm", "ci", "--prefix", str(BENCH), "--ignore-scripts", "--no-audit", "--no-fund"]
+    run_visibly(command, lock_fd=lock_fd, failure="third parties' contracts could not be installed")
+
+
+def _collect(lock_fd: int) -> None:
+    COLLECTED.parent.mkdir(parents=True, exist_ok=True)
+    draft: Path = COLLECTED.with_suffix(".draft")
+    command = ["node", str(_SCRIPT), str(draft)]
+    run_visibly(command, lock_fd=lock_fd, failure="third parties' contracts could not be compiled")
+    draft.replace(COLLECTED)

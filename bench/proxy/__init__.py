@@ -1,0 +1,1 @@
+"""The proxy beside a bare pass-through, LiteLLM and Portkey."""

@@ -1,0 +1,1 @@
+"""What the chain says: the mirror of its events, positions, harvests."""

@@ -1,0 +1,1 @@
+"""The database itself: opening it, writing to it in groups, locks, roles, the schema."""

@@ -1,0 +1,76 @@
+"""Creating and migrating the schema, and binding a database to one deployment."""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, RowMapping, insert, inspect, select, text
+
+from contracts.deployment import Deployment as DeploymentRecord
+from ledger.database.engine import write
+from ledger.database.locks import lock_schema
+from ledger.errors import WrongDeployment
+from ledger.tables import Deployment, table_of
+
+MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
+BATCH_PREFIX_BYTES: Final = 24
+
+_deployment = table_of(Deployment)
+
+
+def migrate(engine: Engine) -> str:
+    """Bring the schema to this version's revision, and return it. Again is harmless.
+
+    One transaction; of several processes that start at once, one migrates and the others wait.
+    Raises ``SchemaUnknown`` for a database that a newer version has migrated.
+    """
+    head = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    with write(engine) as connection:
+        lock_schema(connection)
+        if _load_revision(connection) != head:
+            # Only now: most processes find their schema as it should be, and never need the tools.
+            from ledger.database.migrating import upgrade
+
+            upgrade(connection, MIGRATIONS)
+    return head
+
+
+def _load_revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:
+    """Bind the database to one deployment for good. Again is harmless.
+
+    Raises ``WrongDeployment`` where the database belongs to other contracts.
+    """
+    stored = _load_deployment(connection)
+    if stored is None:
+        # Of several that start at once, the first one decides.
+        lock_schema(connection)
+        stored = _load_deployment(connection)
+    facts = {
+        "chain_id": record.chain_id,
+        "position": record.position,
+        "adapter": record.adapter,
+        "payouts": record.payouts,
+        "block_number": record.block_number,
+        "block_hash": record.block_hash,
+    }
+    if stored is None:
+        prefix = secrets.token_hex(BATCH_PREFIX_BYTES)
+        row = {**facts, "batch_prefix": prefix, "next_batch_number": 0}
+        connection.execute(insert(_deployment).values(row))
+        return
+    differing = [name for name, value in facts.items() if stored[name] != value]
+    if differing:
+        raise WrongDeployment(
+            f"the ledger belongs to another deployment: {', '.join(differing)} differ"
+        )
+
+
+def _load_deployment(connection: Connection) -> RowMapping | None:
+    return connection.execute(select(_deployment)).mappings().one_or_none()

@@ -1,0 +1,559 @@
+"""Transactions meant, before they are sent: the keeper's memory across a crash.
+
+::
+
+       ┌──────── tried again ◄──────┬────────────┬─────────────── any end, after a deep reorg
+       ▼                            │            │
+    planned ──► simulated ──► sent ◄──reorg── mined ──► confirmed
+       └────────────┴──► abandoned  │            └────► reverted
+                    └──► replaced ◄─┘
+
+``planned`` and ``simulated``: nothing is signed that can still land. ``sent``: the signed
+transaction is stored, and it may or may not be known to any node; its outcome is found on chain,
+never guessed. ``mined``: it is in a block that can still go; ``error`` says whether it reverted
+there. ``confirmed``, ``reverted``: that block is deep enough. ``abandoned``: given up.
+``replaced``: another transaction used its nonce, or had its effect.
+
+What carries a batch id is tried again under the same intent, with another nonce: the id counts once
+on chain, so whichever attempt lands, the others have no effect.
+
+Every function works inside the caller's write transaction. A change of state names the states that
+it may start from: one that finds another state changes nothing and raises ``IntentMoved``; one that
+finds its own result is a repetition and harmless.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from contracts.errors import Fatal, Retryable
+from ledger.spending.metering import insert_or_ignore
+from ledger.tables import (
+    BATCH_OPEN,
+    INTENT_OPEN,
+    PAYOUT_BATCH_OPEN,
+    Batch,
+    Demand,
+    Intent,
+    PayoutBatch,
+    table_of,
+)
+
+_batch = table_of(Batch)
+_demand = table_of(Demand)
+_intent = table_of(Intent)
+_payout_batch = table_of(PayoutBatch)
+
+
+class IntentState(StrEnum):
+    """Where an intent stands; see the module's drawing."""
+
+    PLANNED = "planned"
+    SIMULATED = "simulated"
+    SENT = "sent"
+    MINED = "mined"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    REPLACED = "replaced"
+    ABANDONED = "abandoned"
+
+
+FILL: Final = "fill"
+"""The kind of a transaction that does nothing but use a nonce which others wait for."""
+
+OPEN: Final = (
+    IntentState.PLANNED,
+    IntentState.SIMULATED,
+    IntentState.SENT,
+    IntentState.MINED,
+)
+
+
+_ENDED: Final = (
+    IntentState.SENT,
+    IntentState.MINED,
+    IntentState.CONFIRMED,
+    IntentState.REVERTED,
+    IntentState.REPLACED,
+)
+"""From where an intent may be tried again; from the last three after a reorg only."""
+
+
+class IntentMoved(Retryable):
+    """The intent is not in a state that this change may start from: somebody else moved it."""
+
+
+class IntentConflict(Fatal):
+    """One intent id was used for two different things."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord:
+    """An intent as stored. ``payload`` is what the keeper needs to build its transaction again."""
+
+    intent_id: str
+    kind: str
+    state: IntentState
+    reason: str
+    payload: Mapping[str, Any]
+    sender: str | None
+    nonce: int | None
+    tx_hash: str | None
+    earlier_tx_hashes: tuple[str, ...]
+    """Hashes of the transactions that a higher fee took the place of: any of them may be mined."""
+    cancel_tx_hashes: tuple[str, ...]
+    """Those of all hashes whose transactions do nothing: they free the nonce of the intent."""
+    failed_tx_hashes: tuple[str, ...]
+    """What was mined, or would have been, in attempts that failed deep in the chain."""
+    failed_block: int | None
+    """The newest block that a failed attempt was seen to have failed by."""
+    was_mined: bool
+    """Whether it was in a block once that a reorg took back."""
+    raw_tx: str | None
+    mined_block: int | None
+    mined_block_hash: str | None
+    gas_used: int | None
+    fee_wei: int | None
+    error: str | None
+    created_at_s: int
+    updated_at_s: int
+
+    @property
+    def tx_hashes(self) -> tuple[str, ...]:
+        """Every transaction that can carry this intent out, the newest first."""
+        newest = () if self.tx_hash is None else (self.tx_hash,)
+        return (*newest, *self.earlier_tx_hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction ready to be sent; ``raw_tx`` and ``tx_hash`` are 0x hex."""
+
+    sender: str
+    nonce: int
+    tx_hash: str
+    raw_tx: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The block that holds a transaction, and how it went there. ``fee_wei`` is gas times price."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    gas_used: int
+    fee_wei: int
+    error: str | None
+    """Why it reverted, or None for success."""
+
+
+def plan_intent(
+    connection: Connection,
+    *,
+    intent_id: str,
+    kind: str,
+    reason: str,
+    payload: Mapping[str, Any],
+    now_s: int,
+) -> bool:
+    """Write an intent down before anything is done for it; tell whether it is new.
+
+    Raises ``IntentConflict`` where the id stands for something else.
+    """
+    row = {
+        "intent_id": intent_id,
+        "kind": kind,
+        "state": IntentState.PLANNED.value,
+        "reason": reason,
+        "payload": _dump({"action": dict(payload)}),
+        "created_at_s": now_s,
+        "updated_at_s": now_s,
+    }
+    if insert_or_ignore(connection, _intent, row):
+        return True
+    stored = _get(connection, intent_id)
+    if stored.kind != kind or dict(stored.payload) != json.loads(_dump(payload)):
+        raise IntentConflict(f"intent {intent_id} stands for something else already")
+    return False
+
+
+def load_intent(connection: Connection, intent_id: str) -> IntentRecord | None:
+    """Return an intent, or None."""
+    row = (
+        connection.execute(select(_intent).where(_intent.c.intent_id == intent_id))
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else _from_row(row)
+
+
+def load_open_intents(connection: Connection) -> list[IntentRecord]:
+    """Return the intents whose outcome is not final: those with a nonce first, in its order."""
+    rows = connection.execute(
+        select(_intent)
+        .where(text(INTENT_OPEN))
+        .order_by(
+            _intent.c.nonce.is_(None), _intent.c.nonce, _intent.c.created_at_s, _intent.c.intent_id
+        )
+    ).mappings()
+    return [_from_row(row) for row in rows]
+
+
+def mark_simulated(connection: Connection, intent_id: str, *, now_s: int) -> None:
+    """Note that the call would succeed as things stand. Raises ``IntentMoved``."""
+    _move(
+        connection,
+        intent_id,
+        {"state": IntentState.SIMULATED},
+        allowed=(IntentState.PLANNED, IntentState.SIMULATED),
+        now_s=now_s,
+    )
+
+
+def mark_sent(
+    connection: Connection, intent_id: str, signed: SignedTransaction, *, now_s: int
+) -> None:
+    """Store a signed transaction; the caller sends it only after this is committed.
+
+    Raises ``IntentMoved``, also where another intent of this sender holds the nonce already.
+    """
+    taken = connection.execute(
+        select(_intent.c.intent_id).where(
+            _intent.c.sender == signed.sender,
+            _intent.c.nonce == signed.nonce,
+            _intent.c.intent_id != intent_id,
+            # A confirmed one too: if its nonce is unused, a reorg took it back meanwhile.
+            _intent.c.state.in_([state.value for state in (*OPEN, IntentState.CONFIRMED)]),
+        )
+    ).scalar()
+    if taken is not None:
+        raise IntentMoved(f"nonce {signed.nonce} belongs to intent {taken}")
+    changes = {
+        "state": IntentState.SENT,
+        "sender": signed.sender,
+        "nonce": signed.nonce,
+        "tx_hash": signed.tx_hash,
+        "raw_tx": signed.raw_tx,
+    }
+    try:
+        _move(connection, intent_id, changes, allowed=(IntentState.SIMULATED,), now_s=now_s)
+    except IntegrityError as error:
+        # Another keeper stored its own since we looked; this transaction must roll back.
+        raise IntentMoved(f"nonce {signed.nonce} was taken meanwhile") from error
+
+
+def plan_fill(connection: Connection, signed: SignedTransaction, *, now_s: int) -> str:
+    """Store a signed transaction that does nothing, as an intent of its own; return its id.
+
+    The caller sends it only after this is committed. Raises ``IntentMoved`` where an open intent
+    has its nonce.
+    """
+    intent_id = f"{FILL}:{signed.tx_hash}"
+    row = {
+        "intent_id": intent_id,
+        "kind": FILL,
+        "state": IntentState.SENT.value,
+        "reason": f"nonce {signed.nonce} is missing below one that is sent",
+        "payload": _dump({"action": {"token_ids": []}}),
+        "sender": signed.sender,
+        "nonce": signed.nonce,
+        "tx_hash": signed.tx_hash,
+        "raw_tx": signed.raw_tx,
+        "created_at_s": now_s,
+        "updated_at_s": now_s,
+    }
+    try:
+        connection.execute(insert(_intent).values(row))
+    except IntegrityError as error:
+        raise IntentMoved(f"nonce {signed.nonce} was taken meanwhile") from error
+    return intent_id
+
+
+def replace_transaction(
+    connection: Connection,
+    intent: IntentRecord,
+    signed: SignedTransaction,
+    *,
+    cancels: bool = False,
+    now_s: int,
+) -> None:
+    """Store a transaction with the same nonce and a higher fee beside the one that is stuck.
+
+    ``cancels`` says that it does nothing. Raises ``IntentMoved`` where the intent is not ``sent``
+    with the hash that ``intent`` names.
+    """
+    if signed.nonce != intent.nonce or signed.sender != intent.sender:
+        raise ValueError("a replacement has the nonce and the sender of what it replaces")
+    cancelled = (signed.tx_hash, *intent.cancel_tx_hashes) if cancels else intent.cancel_tx_hashes
+    changed = connection.execute(
+        update(_intent)
+        .where(
+            _intent.c.intent_id == intent.intent_id,
+            _intent.c.state == IntentState.SENT.value,
+            _intent.c.tx_hash == intent.tx_hash,
+        )
+        .values(
+            tx_hash=signed.tx_hash,
+            raw_tx=signed.raw_tx,
+            payload=_dump_payload(
+                replace(intent, earlier_tx_hashes=intent.tx_hashes, cancel_tx_hashes=cancelled)
+            ),
+            updated_at_s=now_s,
+        )
+    ).rowcount
+    if changed != 1:
+        raise IntentMoved(f"intent {intent.intent_id} was moved meanwhile")
+
+
+def try_again(
+    connection: Connection, intent: IntentRecord, *, failed_block: int, now_s: int
+) -> None:
+    """Plan an intent anew whose transactions failed, or can never land, as of ``failed_block``.
+
+    Only for what counts once on chain however often it is sent. Raises ``IntentMoved`` where the
+    intent is not as ``intent`` says.
+    """
+    payload = replace(
+        intent,
+        earlier_tx_hashes=(),
+        cancel_tx_hashes=(),
+        failed_tx_hashes=(*intent.tx_hashes, *intent.failed_tx_hashes),
+        failed_block=failed_block,
+        was_mined=False,
+    )
+    changed = connection.execute(
+        update(_intent)
+        .where(
+            _intent.c.intent_id == intent.intent_id,
+            _intent.c.state == intent.state.value,
+            _intent.c.state.in_([state.value for state in _ENDED]),
+            _intent.c.tx_hash.is_not_distinct_from(intent.tx_hash),
+        )
+        .values(
+            state=IntentState.PLANNED.value,
+            payload=_dump_payload(payload),
+            sender=None,
+            nonce=None,
+            tx_hash=None,
+            raw_tx=None,
+            mined_block=None,
+            mined_block_hash=None,
+            gas_used=None,
+            fee_wei=None,
+            error=None,
+            updated_at_s=now_s,
+        )
+    ).rowcount
+    if changed != 1:
+        raise IntentMoved(f"intent {intent.intent_id} was moved meanwhile")
+
+
+def mark_mined(connection: Connection, intent_id: str, inclusion: Inclusion, *, now_s: int) -> None:
+    """Note the block that holds the transaction now. Raises ``IntentMoved``."""
+    _move(
+        connection,
+        intent_id,
+        {
+            "state": IntentState.MINED,
+            "mined_block": inclusion.block_number,
+            "mined_block_hash": inclusion.block_hash,
+            "gas_used": inclusion.gas_used,
+            "fee_wei": inclusion.fee_wei,
+            "error": inclusion.error,
+        },
+        allowed=(IntentState.SENT, IntentState.MINED),
+        now_s=now_s,
+    )
+
+
+def unmine(connection: Connection, intent_id: str, *, now_s: int) -> None:
+    """Take ``mined`` or ``confirmed`` back to ``sent``: a reorg dropped the block.
+
+    Raises ``IntentMoved``.
+    """
+    _move(
+        connection,
+        intent_id,
+        {
+            "state": IntentState.SENT,
+            "payload": _dump_payload(replace(_get(connection, intent_id), was_mined=True)),
+            "mined_block": None,
+            "mined_block_hash": None,
+            "gas_used": None,
+            "fee_wei": None,
+            "error": None,
+        },
+        allowed=(IntentState.SENT, IntentState.MINED, IntentState.CONFIRMED),
+        now_s=now_s,
+    )
+
+
+def load_confirmed_from_nonce(
+    connection: Connection, *, sender: str, nonce: int
+) -> list[IntentRecord]:
+    """Return confirmed intents with a nonce that the chain counts as unused: a deep reorg's."""
+    rows = connection.execute(
+        select(_intent)
+        .where(
+            _intent.c.sender == sender,
+            _intent.c.nonce >= nonce,
+            _intent.c.state == IntentState.CONFIRMED.value,
+        )
+        .order_by(_intent.c.nonce)
+    ).mappings()
+    return [_from_row(row) for row in rows]
+
+
+def load_stranded(connection: Connection) -> list[IntentRecord]:
+    """Return closed intents whose batch is open: somebody else's transaction carried it, or theirs
+    did, in a block that a reorg took, and something else has the nonce now.
+
+    An intent with a batch is named after it. Right after a reorg one may be here whose effect the
+    mirror has not seen again yet: look before you act.
+    """
+    closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
+    found: list[IntentRecord] = []
+    for prefix, table, is_open in (
+        ("settle:", _batch, BATCH_OPEN),
+        ("payout:", _payout_batch, PAYOUT_BATCH_OPEN),
+    ):
+        rows = connection.execute(
+            select(_intent)
+            .join(table, _intent.c.intent_id == prefix + table.c.batch_id)
+            .where(
+                text(is_open),
+                _intent.c.state.in_([state.value for state in closed]),
+            )
+            .order_by(_intent.c.intent_id)
+        ).mappings()
+        found += [_from_row(row) for row in rows]
+    return found
+
+
+def mark_final(connection: Connection, intent: IntentRecord, *, now_s: int) -> IntentState:
+    """Close a mined intent whose block is deep enough: ``confirmed``, or ``reverted`` with why.
+
+    Raises ``IntentMoved``.
+    """
+    state = IntentState.CONFIRMED if intent.error is None else IntentState.REVERTED
+    _move(connection, intent.intent_id, {"state": state}, allowed=(IntentState.MINED,), now_s=now_s)
+    return state
+
+
+def mark_abandoned(connection: Connection, intent_id: str, *, error: str, now_s: int) -> None:
+    """Give up an intent of which nothing can land any more. Raises ``IntentMoved``."""
+    _move(
+        connection,
+        intent_id,
+        {"state": IntentState.ABANDONED, "error": error},
+        allowed=(IntentState.PLANNED, IntentState.SIMULATED),
+        now_s=now_s,
+    )
+
+
+def mark_replaced(connection: Connection, intent_id: str, *, error: str, now_s: int) -> None:
+    """Close an intent whose nonce, or whose effect, another transaction took, deep in the chain.
+
+    Raises ``IntentMoved``.
+    """
+    _move(
+        connection,
+        intent_id,
+        {"state": IntentState.REPLACED, "error": error},
+        allowed=(
+            IntentState.PLANNED,
+            IntentState.SIMULATED,
+            IntentState.SENT,
+            IntentState.MINED,
+        ),
+        now_s=now_s,
+    )
+
+
+def answer_demand(connection: Connection, *, token_id: int, required_usdc: int) -> None:
+    """Lower a demand to nothing required, unless it grew since the keeper read ``required_usdc``.
+
+    Belongs in the transaction that plans the hold: what is still missing is asked for again.
+    """
+    connection.execute(
+        update(_demand)
+        .where(_demand.c.token_id == token_id, _demand.c.required_usdc == required_usdc)
+        .values(required_usdc=0)
+    )
+
+
+def drop_demand(connection: Connection, *, wanted_before_s: int) -> int:
+    """Delete demands that nobody repeated since ``wanted_before_s``; return how many."""
+    return connection.execute(
+        delete(_demand).where(_demand.c.wanted_at_s < wanted_before_s)
+    ).rowcount
+
+
+def _move(
+    connection: Connection,
+    intent_id: str,
+    changes: Mapping[str, Any],
+    *,
+    allowed: Sequence[IntentState],
+    now_s: int,
+) -> None:
+    values = {**changes, "state": IntentState(changes["state"]).value, "updated_at_s": now_s}
+    moved = connection.execute(
+        update(_intent)
+        .where(
+            _intent.c.intent_id == intent_id,
+            _intent.c.state.in_([state.value for state in allowed]),
+        )
+        .values(values)
+    ).rowcount
+    if moved == 1:
+        return
+    stored = _get(connection, intent_id)
+    repeated = all(
+        getattr(stored, name) == value for name, value in changes.items() if name != "error"
+    )
+    if not repeated:
+        raise IntentMoved(f"intent {intent_id} is {stored.state}, not {' or '.join(allowed)}")
+
+
+def _get(connection: Connection, intent_id: str) -> IntentRecord:
+    intent = load_intent(connection, intent_id)
+    if intent is None:
+        raise Fatal(f"no intent {intent_id}")
+    return intent
+
+
+def _from_row(row: RowMapping) -> IntentRecord:
+    stored: dict[str, Any] = json.loads(row["payload"])
+    values = {**row, "state": IntentState(row["state"]), "payload": stored["action"]}
+    hashes: dict[str, Any] = {name: tuple(stored.get(name, ())) for name in _HASHES}
+    return IntentRecord(
+        **values,
+        **hashes,
+        failed_block=stored.get("failed_block"),
+        was_mined=stored.get("was_mined", False),
+    )
+
+
+_HASHES: Final = ("earlier_tx_hashes", "cancel_tx_hashes", "failed_tx_hashes")
+
+
+def _dump_payload(intent: IntentRecord) -> str:
+    """Return what the column ``payload`` holds: the action, and the transactions of the past."""
+    hashes = {name: list(getattr(intent, name)) for name in _HASHES}
+    stored: dict[str, Any] = {name: found for name, found in hashes.items() if found}
+    if intent.failed_block is not None:
+        stored["failed_block"] = intent.failed_block
+    if intent.was_mined:
+        stored["was_mined"] = True
+    return _dump({"action": dict(intent.payload), **stored})
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)

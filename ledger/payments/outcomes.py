@@ -1,0 +1,203 @@
+"""What the keeper does with payments: what is due, and what the chain says became of it.
+
+See ``ledger.payments.records``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, exists, func, select, update
+
+from ledger.intents.lifecycle import IntentState
+from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
+from ledger.tables import Block, Intent, MarketPayment, table_of
+
+_block = table_of(Block)
+_intent = table_of(Intent)
+_payment = table_of(MarketPayment)
+
+_FIRST_REST_S: Final = 4
+_REST_DOUBLINGS_MAX: Final = 8
+
+
+def load_due_payments(connection: Connection, *, now_s: int, limit: int) -> list[PaymentRecord]:
+    """Return open payments that are to be looked at, those that rested longest first."""
+    rows = connection.execute(
+        select(_payment)
+        .where(_payment.c.state.in_(OPEN), _payment.c.look_at_s <= now_s)
+        .order_by(_payment.c.look_at_s, _payment.c.payment_id)
+        .limit(limit)
+    ).mappings()
+    return [read_payment(row) for row in rows]
+
+
+def mark_payments_sent(
+    connection: Connection, payment_ids: Iterable[str], *, intent_id: str, now_s: int
+) -> None:
+    """Note the intent that carries payments. Belongs in the transaction that plans it."""
+    connection.execute(
+        update(_payment)
+        .where(_payment.c.payment_id.in_(list(payment_ids)), _payment.c.state == "verified")
+        .values(state="sent", intent_id=intent_id, error=None, updated_at_s=now_s)
+    )
+
+
+def rest_payments(
+    connection: Connection, refusals: Mapping[str, str], *, was_sent: bool, now_s: int
+) -> None:
+    """Leave payments alone for a while that would fail, or did: by id, why.
+
+    Rests double with each failure in a row. Those that were sent count as unsent again.
+    """
+    for payment_id, reason in sorted(refusals.items()):
+        state = "sent" if was_sent else "verified"
+        is_it = (_payment.c.payment_id == payment_id) & (_payment.c.state == state)
+        failures = connection.execute(
+            select(_payment.c.failures).where(is_it).with_for_update()
+        ).scalar()
+        if failures is None:
+            continue
+        rest_s = _FIRST_REST_S << min(int(failures), _REST_DOUBLINGS_MAX)
+        connection.execute(
+            update(_payment)
+            .where(is_it)
+            .values(
+                state="verified",
+                error=reason,
+                failures=int(failures) + 1,
+                look_at_s=now_s + rest_s,
+                updated_at_s=now_s,
+            )
+        )
+
+
+def free_unsent(connection: Connection, payment_ids: Iterable[str], *, now_s: int) -> list[str]:
+    """Let payments be sent again whose intent was given up unsigned; return the ids of the others.
+
+    The others were in a block, and failed there.
+    """
+    wanted = sorted(payment_ids)
+    given_up = select(_intent.c.intent_id).where(
+        _intent.c.state.in_([IntentState.ABANDONED.value, IntentState.REPLACED.value])
+    )
+    freed = connection.execute(
+        update(_payment)
+        .where(
+            _payment.c.payment_id.in_(wanted),
+            _payment.c.state == "sent",
+            _payment.c.intent_id.in_(given_up),
+        )
+        .values(state="verified", look_at_s=now_s, updated_at_s=now_s)
+        .returning(_payment.c.payment_id)
+    ).scalars()
+    return sorted(set(wanted) - {str(payment_id) for payment_id in freed})
+
+
+def settle_payment(
+    connection: Connection,
+    payment_id: str,
+    *,
+    tx_hash: str,
+    block_number: int,
+    block_hash: str,
+    now_s: int,
+) -> bool:
+    """Note that a payment's money came, and give the credit; tell whether that is new."""
+    changed = connection.execute(
+        update(_payment)
+        .where(_payment.c.payment_id == payment_id, _payment.c.state.in_(OPEN))
+        .values(
+            state="settled",
+            error=None,
+            tx_hash=tx_hash,
+            settled_block=block_number,
+            settled_block_hash=block_hash,
+            updated_at_s=now_s,
+        )
+    )
+    if changed.rowcount != 1:
+        return False
+    payment = get_payment(connection, payment_id)
+    set_credit(connection, payment, payment.authorization.value_usdc, now_s=now_s)
+    return True
+
+
+def end_payment(
+    connection: Connection, payment_id: str, *, state: str, error: str, now_s: int
+) -> int:
+    """Note that a payment can never come (``failed``, ``expired``); return what is lost by that.
+
+    Credit that it had brought before a reorg took it, or in advance, is taken back as far as it is
+    not spent; the rest is the operator's loss.
+    """
+    assert state in ("failed", "expired")
+    changed = connection.execute(
+        update(_payment)
+        .where(_payment.c.payment_id == payment_id, _payment.c.state.in_(OPEN))
+        .values(state=state, error=error, updated_at_s=now_s)
+    )
+    if changed.rowcount != 1:
+        return 0
+    set_credit(connection, get_payment(connection, payment_id), 0, now_s=now_s)
+    return get_payment(connection, payment_id).credited_usdc
+
+
+def reopen_reorged(connection: Connection, *, now_s: int) -> list[str]:
+    """Open settled payments again whose block is not on the mirrored chain; return their ids.
+
+    Their credit stays meanwhile: as a rule the same transfer lands again.
+    """
+    is_gone = exists().where(
+        _block.c.number == _payment.c.settled_block,
+        _block.c.block_hash != _payment.c.settled_block_hash,
+    )
+    reopened = connection.execute(
+        update(_payment)
+        .where(_payment.c.state == "settled", _payment.c.is_final.is_(False), is_gone)
+        .values(
+            state="sent",
+            tx_hash=None,
+            settled_block=None,
+            settled_block_hash=None,
+            look_at_s=now_s,
+            updated_at_s=now_s,
+        )
+        .returning(_payment.c.payment_id)
+    ).scalars()
+    return sorted(str(payment_id) for payment_id in reopened)
+
+
+def mark_payments_final(connection: Connection, *, until_block: int) -> None:
+    """Note that payments in blocks up to ``until_block`` cannot be taken back any more."""
+    connection.execute(
+        update(_payment)
+        .where(
+            _payment.c.state == "settled",
+            _payment.c.is_final.is_(False),
+            _payment.c.settled_block <= until_block,
+        )
+        .values(is_final=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPayments:
+    """What waits for the keeper although nothing is known to be wrong with it."""
+
+    count: int
+    value_usdc: int
+    since_s: int | None
+
+
+def load_waiting_payments(connection: Connection) -> WaitingPayments:
+    """Return how much of what was signed waits to be settled, and since when."""
+    row = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(_payment.c.value_usdc), 0),
+            func.min(_payment.c.created_at_s),
+        ).where(_payment.c.state.in_(OPEN), _payment.c.error.is_(None))
+    ).one()
+    since_s = None if row[2] is None else int(row[2])
+    return WaitingPayments(int(row[0]), int(row[1]), since_s)

@@ -1,0 +1,1 @@
+"""What the market sells, for whom, and what it owes its sellers."""

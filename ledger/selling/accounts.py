@@ -1,0 +1,182 @@
+"""Who takes part in the market: keys, sellers, buyers' accounts and their credit.
+
+Amounts are in 1e-6 USDC. Every function takes the connection of an open write transaction; what
+raises has written nothing only where the caller rolls back, as ``ledger.database.writer`` does.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
+
+from contracts.units import USDC_MAX
+from ledger.database.engine import is_postgres
+from ledger.errors import TooMany
+from ledger.spending.metering import insert_or_ignore
+from ledger.tables import (
+    MarketAccount,
+    MarketCredit,
+    MarketKey,
+    MarketNonce,
+    MarketOffer,
+    MarketSeller,
+    table_of,
+)
+
+_account = table_of(MarketAccount)
+_credit = table_of(MarketCredit)
+_key = table_of(MarketKey)
+_nonce = table_of(MarketNonce)
+_offer = table_of(MarketOffer)
+_seller = table_of(MarketSeller)
+
+KEYS_MAX: Final = 25
+"""Live keys of one owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be stored: its hash only."""
+
+    key_id: str
+    key_hash: str
+    kind: str
+    owner: str
+    label: str
+    expires_at_s: int | None
+
+
+def use_nonce(connection: Connection, *, nonce: str, expires_at_s: int, now_s: int) -> bool:
+    """Use a sign-in nonce up; tell whether it was unused. Forgets those that have expired."""
+    connection.execute(delete(_nonce).where(_nonce.c.expires_at_s <= now_s))
+    return insert_or_ignore(connection, _nonce, {"nonce": nonce, "expires_at_s": expires_at_s})
+
+
+def save_key(connection: Connection, key: NewKey, *, now_s: int) -> None:
+    """Store a new key. Raises ``TooMany`` where the owner has ``KEYS_MAX`` live ones."""
+    lock_owner(connection, key.kind, key.owner)
+    live = connection.execute(
+        select(func.count()).where(
+            _key.c.kind == key.kind, _key.c.owner == key.owner, _is_live(now_s)
+        )
+    ).scalar_one()
+    if live >= KEYS_MAX:
+        raise TooMany(f"{KEYS_MAX} keys are live")
+    connection.execute(insert(_key).values(**asdict(key), created_at_s=now_s))
+
+
+def revoke_key(connection: Connection, *, kind: str, owner: str, key_id: str, now_s: int) -> bool:
+    """Revoke an owner's key for good; tell whether there is one. Again is harmless."""
+    is_theirs = (_key.c.key_id == key_id) & (_key.c.kind == kind) & (_key.c.owner == owner)
+    changed = connection.execute(
+        update(_key).where(is_theirs).values(revoked_at_s=func.coalesce(_key.c.revoked_at_s, now_s))
+    )
+    return changed.rowcount == 1
+
+
+def _is_live(now_s: int) -> Any:
+    return _key.c.revoked_at_s.is_(None) & or_(
+        _key.c.expires_at_s.is_(None), _key.c.expires_at_s > now_s
+    )
+
+
+def lock_owner(connection: Connection, kind: str, owner: str) -> None:
+    """Let one transaction at a time count what an owner has."""
+    if not is_postgres(connection):
+        return
+    if kind == "seller":
+        connection.execute(select(_seller.c.address).where(_seller.c.address == owner)
+                           .with_for_update())  # fmt: skip
+    else:
+        connection.execute(select(_account.c.account_id).where(_account.c.account_id == owner)
+                           .with_for_update())  # fmt: skip
+
+
+def save_seller(connection: Connection, *, address: str, now_s: int) -> None:
+    """Record a seller. Again is harmless."""
+    values = {
+        "address": address,
+        "payout_policy": "at_once",
+        "is_trusted": False,
+        "created_at_s": now_s,
+    }
+    insert_or_ignore(connection, _seller, values)
+
+
+def set_seller_terms(
+    connection: Connection,
+    *,
+    address: str,
+    fee_bps: int | None = None,
+    is_trusted: bool | None = None,
+    payout_policy: str | None = None,
+    now_s: int,
+) -> bool:
+    """Change what was agreed with a seller, for sales from now on; tell whether there is one."""
+    values = {"fee_bps": fee_bps, "is_trusted": is_trusted, "payout_policy": payout_policy}
+    given = {name: value for name, value in values.items() if value is not None}
+    changed = connection.execute(
+        update(_seller).where(_seller.c.address == address).values(address=address, **given)
+    )
+    # Markets look for changed offers.
+    connection.execute(update(_offer).where(_offer.c.seller == address).values(changed_at_s=now_s))
+    return changed.rowcount == 1
+
+
+def save_account(
+    connection: Connection, *, account_id: str, kind: str, wallet: str | None, now_s: int
+) -> str:
+    """Open an account without credit, or find the wallet's; return its id."""
+    values = {
+        "account_id": account_id,
+        "kind": kind,
+        "wallet": wallet,
+        "credited_usdc": 0,
+        "spent_usdc": 0,
+        "reserved_usdc": 0,
+        "created_at_s": now_s,
+    }
+    if insert_or_ignore(connection, _account, values) or wallet is None:
+        return account_id
+    found = connection.execute(select(_account.c.account_id).where(_account.c.wallet == wallet))
+    return str(found.scalar_one())
+
+
+def add_credit(
+    connection: Connection,
+    *,
+    credit_id: str,
+    account_id: str,
+    amount_usdc: int,
+    source: str,
+    now_s: int,
+) -> bool:
+    """Add prepaid money to an account, once for each ``credit_id``; tell whether it was new.
+
+    Raises ``ValueError`` for an amount that is not positive, or more than an account can hold.
+    """
+    if not 0 < amount_usdc <= USDC_MAX:
+        raise ValueError(f"not an amount to credit: {amount_usdc}")
+    values = {
+        "credit_id": credit_id,
+        "account_id": account_id,
+        "amount_usdc": amount_usdc,
+        "source": source,
+        "credited_at_s": now_s,
+    }
+    known = select(_account.c.account_id).where(_account.c.account_id == account_id)
+    if connection.execute(known).one_or_none() is None:
+        raise ValueError(f"no account {account_id}")
+    if not insert_or_ignore(connection, _credit, values):
+        return False
+    changed = connection.execute(
+        update(_account)
+        .where(
+            _account.c.account_id == account_id,
+            _account.c.credited_usdc <= USDC_MAX - amount_usdc,
+        )
+        .values(credited_usdc=_account.c.credited_usdc + amount_usdc)
+    )
+    if changed.rowcount != 1:
+        raise ValueError(f"account {account_id} cannot hold so much")
+    return True

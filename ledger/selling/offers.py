@@ -1,0 +1,123 @@
+"""Sellers' offers and their sealed keys. Every function is part of the caller's transaction."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from ledger.errors import IdempotencyConflict, TooMany
+from ledger.selling.accounts import lock_owner
+from ledger.selling.sealed_keys import SealedKey, SealedKeys
+from ledger.tables import MarketOffer, MarketOfferKey, table_of
+
+_offer = table_of(MarketOffer)
+offer_keys: Final = SealedKeys(table_of(MarketOfferKey), "offer_id")
+
+OFFERS_MAX: Final = 1_000
+"""Offers of one seller that are not deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewOffer:
+    """An offer to be stored. Prices in 1e-6 USDC per 1e6 tokens, the multiplier in 1e-6.
+
+    With a ``unit`` the input price is for a million of the unit's base, the output price 0.
+    """
+
+    offer_id: str
+    seller: str
+    model: str
+    upstream_model: str
+    provider: str
+    seller_base_url: str
+    price_input_usdc_per_mtok: int | None
+    price_output_usdc_per_mtok: int | None
+    cost_multiplier_ppm: int | None
+    cap_daily_usdc: int | None
+    quota_total_usdc: int | None
+    rate_limit_rpm: int | None
+    payout_address: str
+    idempotency_key: str | None
+    request_digest: str | None
+    unit: str | None = None
+
+
+def save_offer(connection: Connection, offer: NewOffer, sealed: SealedKey, *, now_s: int) -> str:
+    """Store an offer with its sealed key; return its id, or the one that was made before.
+
+    The same idempotency key with the same digest finds the first offer. Raises
+    ``IdempotencyConflict`` where the digest differs, ``TooMany`` above ``OFFERS_MAX``.
+    """
+    lock_owner(connection, "seller", offer.seller)
+    if offer.idempotency_key is not None:
+        stored = connection.execute(
+            select(_offer.c.offer_id, _offer.c.request_digest).where(
+                _offer.c.seller == offer.seller,
+                _offer.c.idempotency_key == offer.idempotency_key,
+            )
+        ).one_or_none()
+        if stored is not None:
+            if stored.request_digest != offer.request_digest:
+                raise IdempotencyConflict("the idempotency key was used for another offer")
+            return str(stored.offer_id)
+    listed = connection.execute(
+        select(func.count()).where(_offer.c.seller == offer.seller, _offer.c.status != "deleted")
+    ).scalar_one()
+    if listed >= OFFERS_MAX:
+        raise TooMany(f"{OFFERS_MAX} offers are listed")
+    values = {
+        **asdict(offer),
+        "status": "active",
+        "version": 0,
+        "day": 0,
+        "day_used_usdc": 0,
+        "total_used_usdc": 0,
+        "created_at_s": now_s,
+        "changed_at_s": now_s,
+    }
+    connection.execute(insert(_offer).values(values))
+    offer_keys.save(connection, offer.offer_id, sealed)
+    return offer.offer_id
+
+
+def change_offer(
+    connection: Connection,
+    *,
+    offer_id: str,
+    seller: str,
+    changes: Mapping[str, Any],
+    sealed: SealedKey | None,
+    now_s: int,
+) -> bool:
+    """Change an offer of a seller's, and its sealed key; tell whether there is one.
+
+    Sales from now on are at the new terms, those in flight at the old ones.
+    """
+    changed = connection.execute(
+        update(_offer)
+        .where(
+            _offer.c.offer_id == offer_id,
+            _offer.c.seller == seller,
+            _offer.c.status != "deleted",
+        )
+        .values(**changes, version=_offer.c.version + 1, changed_at_s=now_s)
+    )
+    if changed.rowcount != 1:
+        return False
+    if sealed is not None:
+        offer_keys.change(connection, offer_id, sealed)
+    return True
+
+
+def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:
+    """Take an offer down and erase its key; tell whether there is one. Again is harmless."""
+    changed = connection.execute(
+        update(_offer)
+        .where(_offer.c.offer_id == offer_id, _offer.c.seller == seller)
+        .values(status="deleted", version=_offer.c.version + 1, changed_at_s=now_s)
+    )
+    if changed.rowcount != 1:
+        return False
+    offer_keys.erase(connection, offer_id)
+    return True

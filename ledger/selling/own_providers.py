@@ -1,0 +1,94 @@
+"""Buyers' own providers and their sealed keys. Each function is part of a caller's transaction."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from ledger.errors import TooMany
+from ledger.selling.accounts import lock_owner
+from ledger.selling.sealed_keys import SealedKey, SealedKeys
+from ledger.tables import MarketProvider, MarketProviderKey, table_of
+
+_provider = table_of(MarketProvider)
+provider_keys: Final = SealedKeys(table_of(MarketProviderKey), "provider_id")
+
+PROVIDERS_MAX: Final = 25
+"""Of one account, that are not deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewProvider:
+    """A provider to be stored. ``models`` is JSON: the buyer's names to the provider's."""
+
+    provider_id: str
+    account_id: str
+    label: str
+    base_url: str
+    models: str
+    position: str
+
+
+def save_provider(
+    connection: Connection, provider: NewProvider, sealed: SealedKey, *, now_s: int
+) -> None:
+    """Store a provider with its sealed key. Raises ``TooMany`` above ``PROVIDERS_MAX``."""
+    lock_owner(connection, "buyer", provider.account_id)
+    listed = connection.execute(
+        select(func.count()).where(
+            _provider.c.account_id == provider.account_id, _provider.c.status != "deleted"
+        )
+    ).scalar_one()
+    if listed >= PROVIDERS_MAX:
+        raise TooMany(f"{PROVIDERS_MAX} providers are listed")
+    values = {
+        **asdict(provider),
+        "status": "active",
+        "version": 0,
+        "created_at_s": now_s,
+        "changed_at_s": now_s,
+    }
+    connection.execute(insert(_provider).values(values))
+    provider_keys.save(connection, provider.provider_id, sealed)
+
+
+def change_provider(
+    connection: Connection,
+    *,
+    provider_id: str,
+    account_id: str,
+    changes: Mapping[str, Any],
+    sealed: SealedKey | None,
+    now_s: int,
+) -> bool:
+    """Change a provider of an account's, and its sealed key; tell whether there is one."""
+    changed = connection.execute(
+        update(_provider)
+        .where(
+            _provider.c.provider_id == provider_id,
+            _provider.c.account_id == account_id,
+            _provider.c.status != "deleted",
+        )
+        .values(**changes, version=_provider.c.version + 1, changed_at_s=now_s)
+    )
+    if changed.rowcount != 1:
+        return False
+    if sealed is not None:
+        provider_keys.change(connection, provider_id, sealed)
+    return True
+
+
+def delete_provider(
+    connection: Connection, *, provider_id: str, account_id: str, now_s: int
+) -> bool:
+    """Take a provider down and erase its key; tell whether there is one. Again is harmless."""
+    changed = connection.execute(
+        update(_provider)
+        .where(_provider.c.provider_id == provider_id, _provider.c.account_id == account_id)
+        .values(status="deleted", version=_provider.c.version + 1, changed_at_s=now_s)
+    )
+    if changed.rowcount != 1:
+        return False
+    provider_keys.erase(connection, provider_id)
+    return True

@@ -1,0 +1,1 @@
+"""What requests spend of a position: the meter, keys, batches, receipts, bad debts."""

@@ -1,0 +1,1 @@
+"""Sellers' endpoints: calling them safely, the keys that they need, whether they are healthy."""

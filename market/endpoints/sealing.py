@@ -1,0 +1,189 @@
+"""Sellers' provider keys at rest: envelope encryption.
+
+Each key is encrypted by AES-256-GCM under a data key of its own; the data key is wrapped by a key
+that a KMS holds. What is bound into both is the offer's id: a sealed key moved to another offer
+does not open. Rotation wraps the data key anew and leaves the ciphertext; erasing the row of an
+offer leaves nothing that could be opened.
+"""
+
+import importlib
+import secrets
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from Crypto.Cipher import AES
+
+from contracts.errors import Fatal, Rejected, Retryable
+from ledger.selling.sealed_keys import SealedKey
+
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+
+
+class KmsInvalid(Fatal):
+    """The key file cannot be read or does not hold keys; or the cloud's client is missing."""
+
+
+class KmsUnavailable(Retryable):
+    """The KMS does not answer."""
+
+
+class SealBroken(Rejected):
+    """A sealed key does not open: it was changed, moved, or its KMS key is not known here."""
+
+
+class Kms(Protocol):
+    """Wraps and unwraps data keys. May block: run it in a thread."""
+
+    @property
+    def key_id(self) -> str:
+        """Which key wraps new data keys."""
+        ...
+
+    def wrap(self, data_key: bytes, *, context: str) -> bytes:
+        """Return the data key, encrypted. Raises ``KmsUnavailable``."""
+        ...
+
+    def unwrap(self, wrapped: bytes, *, key_id: str, context: str) -> bytes:
+        """Return the data key. Raises ``SealBroken`` or ``KmsUnavailable``."""
+        ...
+
+
+class FileKms:
+    """Keys in a file of one's own: ``<id> <64 hex digits>`` a line, the first one wraps.
+
+    For a devnet and for machines without a KMS. Rotate by putting a new line in front.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._keys: dict[str, bytes] = {}
+        try:
+            lines = path.read_text(encoding="ascii").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise KmsInvalid(f"cannot read the keys in {path}: {type(error).__name__}") from None
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != 2 or len(words[1]) != 2 * KEY_BYTES or words[0] in self._keys:
+                raise KmsInvalid(f"{path}, line {number}: not '<id> <64 hex digits>', once each id")
+            try:
+                self._keys[words[0]] = bytes.fromhex(words[1])
+            except ValueError:
+                raise KmsInvalid(f"{path}, line {number}: not hex digits") from None
+        if not self._keys:
+            raise KmsInvalid(f"{path} holds no key")
+
+    def __repr__(self) -> str:
+        return f"FileKms({len(self._keys)} keys)"
+
+    @property
+    def key_id(self) -> str:
+        return next(iter(self._keys))
+
+    def wrap(self, data_key: bytes, *, context: str) -> bytes:
+        return _encrypt(self._keys[self.key_id], data_key, context)
+
+    def unwrap(self, wrapped: bytes, *, key_id: str, context: str) -> bytes:
+        if key_id not in self._keys:
+            raise SealBroken("the key that wraps this is not known here")
+        return _decrypt(self._keys[key_id], wrapped, context)
+
+
+class AwsKms:
+    """A symmetric key in AWS KMS. Needs ``boto3``, and the machine's own AWS credentials."""
+
+    def __init__(self, key_id: str) -> None:
+        try:
+            boto3 = importlib.import_module("boto3")
+        except ImportError:
+            raise KmsInvalid("AWS KMS needs the package boto3, which is not installed") from None
+        self._key_id = key_id
+        self._client: Any = boto3.client("kms")
+
+    @property
+    def key_id(self) -> str:
+        return self._key_id
+
+    def wrap(self, data_key: bytes, *, context: str) -> bytes:
+        answer = self._call(
+            "encrypt", KeyId=self._key_id, Plaintext=data_key, EncryptionContext={"offer": context}
+        )
+        return bytes(answer["CiphertextBlob"])
+
+    def unwrap(self, wrapped: bytes, *, key_id: str, context: str) -> bytes:
+        answer = self._call(
+            "decrypt", KeyId=key_id, CiphertextBlob=wrapped, EncryptionContext={"offer": context}
+        )
+        return bytes(answer["Plaintext"])
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._client, operation)(**arguments)
+        except Exception as error:
+            # Botocore makes its exceptions at run time. Their texts may quote what was sent.
+            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            if code in ("InvalidCiphertextException", "IncorrectKeyException", "NotFoundException"):
+                raise SealBroken(f"AWS KMS: {code}") from None
+            raise KmsUnavailable(f"AWS KMS: {code or type(error).__name__}") from None
+
+
+class Sealer:
+    """Seals and opens provider keys for offers. May block: run it in a thread."""
+
+    def __init__(self, kms: Kms) -> None:
+        self._kms = kms
+
+    def seal(self, secret: str, *, offer_id: str) -> SealedKey:
+        """Return a key encrypted for one offer. Raises ``KmsUnavailable``."""
+        data_key = secrets.token_bytes(KEY_BYTES)
+        wrapped = self._kms.wrap(data_key, context=offer_id)
+        return SealedKey(_encrypt(data_key, secret.encode(), offer_id), wrapped, self._kms.key_id)
+
+    def open(self, sealed: SealedKey, *, offer_id: str) -> str:
+        """Return the key in the clear. Raises ``SealBroken`` or ``KmsUnavailable``."""
+        data_key = self._unwrap(sealed, offer_id)
+        return _decrypt(data_key, sealed.ciphertext, offer_id).decode()
+
+    def rewrap(self, sealed: SealedKey, *, offer_id: str) -> SealedKey:
+        """Return the same under the KMS key that wraps now. Raises as ``open`` does."""
+        wrapped = self._kms.wrap(self._unwrap(sealed, offer_id), context=offer_id)
+        return SealedKey(sealed.ciphertext, wrapped, self._kms.key_id)
+
+    @property
+    def key_id(self) -> str:
+        """The KMS key that wraps now."""
+        return self._kms.key_id
+
+    def _unwrap(self, sealed: SealedKey, offer_id: str) -> bytes:
+        return self._kms.unwrap(sealed.wrapped_key, key_id=sealed.kms_key_id, context=offer_id)
+
+
+def open_kms(location: str) -> Kms:
+    """Open ``file:<path>`` or ``aws:<key id or ARN>``. Raises ``KmsInvalid``."""
+    kind, _, rest = location.partition(":")
+    if kind == "file" and rest:
+        return FileKms(Path(rest))
+    if kind == "aws" and rest:
+        return AwsKms(rest)
+    raise KmsInvalid("a KMS is file:<path> or aws:<key id>")
+
+
+def _encrypt(key: bytes, plain: bytes, context: str) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    cipher = AES.new(key, AES.MODE_GCM, nonce=nonce)
+    cipher.update(context.encode())
+    ciphertext, tag = cipher.encrypt_and_digest(plain)
+    return nonce + ciphertext + tag
+
+
+def _decrypt(key: bytes, sealed: bytes, context: str) -> bytes:
+    if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
+        raise SealBroken("a sealed key is too short")
+    cipher = AES.new(key, AES.MODE_GCM, nonce=sealed[:_NONCE_BYTES])
+    cipher.update(context.encode())
+    try:
+        return cipher.decrypt_and_verify(sealed[_NONCE_BYTES:-_TAG_BYTES], sealed[-_TAG_BYTES:])
+    except ValueError:
+        raise SealBroken("a sealed key was changed, or belongs to another offer") from None

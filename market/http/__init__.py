@@ -1,0 +1,1 @@
+"""The market's HTTP: the front, the routes, and what they ask the framework for."""

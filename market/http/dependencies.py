@@ -1,0 +1,69 @@
+"""What routes ask the framework for, and how the document states their errors."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Path, Query, Request
+
+from market.errors import wrong_type
+from market.http.schemas import ErrorBody, PaymentRequiredBody
+from market.identity.keys import Role
+from market.records.store import KeyHolder
+from market.services import Services
+
+PAGE_MAX: Final = 1_000
+TIME_MAX_S: Final = 2**40
+
+
+def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how the document states errors with these statuses, and those that all have."""
+    models: dict[int, Any] = {402: ErrorBody | PaymentRequiredBody}
+    return {status: {"model": models.get(status, ErrorBody)} for status in (*statuses, 500, 503)}
+
+
+SIGNED: Final = errors_of(400, 401, 404, 405, 408, 409, 413, 415)
+CSV: Final = {**SIGNED, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+OPEN: Final = errors_of(400, 404, 405)
+
+
+def _get_services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_get_services)]
+
+
+async def get_seller(request: Request, services: ServicesDep) -> KeyHolder:
+    """Return who holds the seller's key that came with a request. Raises 401."""
+    header = request.headers.get("authorization")
+    return await services.authenticator.authenticate(header, Role.SELLER)
+
+
+async def get_buyer(request: Request, services: ServicesDep) -> KeyHolder:
+    """Return who holds the buyer's key that came with a request. Raises 401."""
+    header = request.headers.get("authorization")
+    return await services.authenticator.authenticate(header, Role.BUYER)
+
+
+SellerDep = Annotated[KeyHolder, Depends(get_seller)]
+BuyerDep = Annotated[KeyHolder, Depends(get_buyer)]
+TimeQuery = Annotated[int | None, Query(ge=0, le=TIME_MAX_S)]
+IdPath = Annotated[str, Path(max_length=64, pattern="^[0-9A-Za-z._-]+$")]
+Cursor = Annotated[str | None, Query(max_length=64, pattern="^[0-9a-f.-]*$")]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+
+
+def read_string(
+    body: Mapping[str, Any], name: str, *, length_max: int, default: str | None = None
+) -> str:
+    """Return a text field of a body that a database can hold. Raises 400."""
+    value = body.get(name, default)
+    if not isinstance(value, str) or len(value) > length_max or not _is_storable(value):
+        raise wrong_type(name, f"a string of at most {length_max} characters")
+    return value
+
+
+def _is_storable(text: str) -> bool:
+    # PostgreSQL has no NUL in texts, and a lone surrogate is no character.
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

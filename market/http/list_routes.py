@@ -1,0 +1,121 @@
+"""What everybody may see: models, prices, markets, how a request would be routed."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+
+from market.errors import ApiError, model_not_found, wrong_type
+from market.http.dependencies import OPEN, ServicesDep, errors_of
+from market.identity.keys import Role
+from market.listing.markets import (
+    describe_book,
+    describe_market,
+    describe_model,
+    describe_prices,
+    describe_ranking,
+)
+from market.pricing.costs import Tokens
+from market.pricing.units import UNITS, get_base
+from market.routing.ranking import Ask, Ranking
+from market.text.dialects import MAX_TOKENS_CAP
+
+router = APIRouter()
+
+
+@router.get("/v1/models", responses=OPEN)
+async def list_models(services: ServicesDep) -> dict[str, Any]:
+    """List the models that somebody sells, as OpenAI does."""
+    references = services.book.references
+    names = sorted(
+        model
+        for model, shelves in services.book.shelves.items()
+        if any(offer.is_active for shelf in shelves.values() for offer in shelf)
+    )
+    return {
+        "object": "list",
+        "data": [describe_model(name, references.find(name)) for name in names],
+    }
+
+
+@router.get("/v1/prices", responses=OPEN)
+async def list_prices(services: ServicesDep) -> dict[str, Any]:
+    """Return the reference price of each model, and the best price that it is sold at now.
+
+    A client that prices by this list finds ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``
+    beside the id, and when that was, ``updated_at``.
+    """
+    book, now = services.book, datetime.now(UTC)
+    return {
+        "data": [
+            describe_prices(model, shelves, book.references.find(model), book.get_state, now=now)
+            for model, shelves in sorted(book.shelves.items())
+        ]
+    }
+
+
+@router.get("/api/markets", responses=OPEN)
+async def list_markets(services: ServicesDep) -> dict[str, Any]:
+    """Return each model's market in short."""
+    book = services.book
+    return {
+        "markets": [
+            describe_market(model, shelves, book.references.find(model), book.get_state)
+            for model, shelves in sorted(book.shelves.items())
+        ]
+    }
+
+
+@router.get("/api/markets/{model:path}", responses=OPEN)
+async def get_market(
+    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
+) -> dict[str, Any]:
+    """Return the book of one model: its offers, and what they can still sell."""
+    book = services.book
+    shelves = book.shelves.get(model)
+    if shelves is None:
+        raise model_not_found(model)
+    return describe_book(model, shelves, book.references.find(model), book.get_state)
+
+
+@router.get("/v1/route/explain", responses={**OPEN, **errors_of(401)})
+async def explain_route(
+    request: Request,
+    services: ServicesDep,
+    model: Annotated[str, Query(min_length=1, max_length=200)],
+    prompt_tokens: Annotated[int, Query(ge=0, le=10_000_000)] = 1_000,
+    max_tokens: Annotated[int, Query(ge=0, le=MAX_TOKENS_CAP)] = 1_000,
+    unit: Annotated[str | None, Query(description="of a medium, in place of tokens")] = None,
+    quantity: Annotated[int, Query(ge=1, le=1_000_000, description="of the unit")] = 1,
+    min_discount_pct: Annotated[int | None, Query(ge=0, le=100)] = None,
+) -> dict[str, Any]:
+    """Return the offers in the order in which they would be tried, and why others would not.
+
+    With a buyer's key also the buyer's own providers, which are asked before or after them.
+    """
+    if unit is not None and unit not in UNITS:
+        raise wrong_type("unit", f"one of {', '.join(UNITS)}")
+    tokens = Tokens(prompt_tokens, max_tokens)
+    if unit is not None:
+        tokens = Tokens(quantity * UNITS[unit].quantity, 0)
+    own: list[dict[str, Any]] | None = None
+    header = request.headers.get("authorization")
+    if header is not None:
+        buyer = await services.authenticator.authenticate(header, Role.BUYER)
+        own = services.serving.own_routes.describe(buyer.owner, model)
+    base = get_base(unit)
+    ask = Ask(
+        model=model,
+        estimate=tokens,
+        bound=tokens,
+        direct=services.book.references.find_price(model, base),
+        minimum_discount_pct=min_discount_pct,
+        base=base,
+    )
+    try:
+        explained = describe_ranking(services.serving.rank(ask), ask)
+    except ApiError:
+        if not own:
+            raise
+        explained = describe_ranking(Ranking((), ()), ask)
+    return explained if own is None else {**explained, "own_providers": own}

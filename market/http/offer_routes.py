@@ -1,0 +1,220 @@
+"""A seller's offers: list, change, take down; and what a provider key can serve."""
+
+import time
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from sqlalchemy import RowMapping
+
+from contracts.units import utc_day
+from ledger.errors import IdempotencyConflict, TooMany
+from ledger.selling.offers import NewOffer, change_offer, delete_offer, save_offer
+from ledger.selling.sealed_keys import SealedKey
+from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
+from market.endpoints.dialing import UrlRefused
+from market.endpoints.sealing import KmsUnavailable
+from market.errors import RequestRejected, bad_request, not_found, unavailable
+from market.http.dependencies import SIGNED, IdPath, SellerDep, ServicesDep
+from market.http.front import read_body
+from market.http.schemas import DISCOVER, NEW_OFFER, OFFER_CHANGE
+from market.identity.keys import digest_request
+from market.listing.markets import describe_reference
+from market.listing.offers import (
+    describe_offer,
+    parse_change,
+    parse_json,
+    parse_new_offer,
+    read_api_key,
+    read_base_url,
+    refused_url,
+)
+from market.pricing.units import get_base
+from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
+from market.services import Services
+from serving.process.ids import new_id
+
+router = APIRouter()
+
+IDEMPOTENCY_KEY_MAX: Final = 200
+
+
+@router.post("/v1/seller/offers", status_code=201, responses=SIGNED, openapi_extra=NEW_OFFER)
+async def create_offer(
+    request: Request, services: ServicesDep, seller: SellerDep
+) -> dict[str, Any]:
+    """List an offer. With an Idempotency-Key the same request makes one offer only."""
+    raw = await read_body(request.scope, request.receive, services)
+    wish = parse_new_offer(
+        parse_json(raw), seller=seller.owner, allow_loopback=services.allow_loopback
+    )
+    idempotency_key = read_idempotency_key(request)
+    columns = wish.columns
+    await _check_host(services, columns["seller_base_url"])
+    if columns["cost_multiplier_ppm"] is not None:
+        _check_reference(services, columns["model"], columns["unit"])
+    assert wish.api_key is not None
+    offer_id = new_id()
+    sealed = await _seal(services, wish.api_key, offer_id)
+    offer = NewOffer(
+        offer_id=offer_id,
+        seller=seller.owner,
+        idempotency_key=idempotency_key,
+        request_digest=None if idempotency_key is None else digest_request(services.secret, raw),
+        **columns,
+    )
+    now_s = int(time.time())
+    try:
+        stored_id = await services.database.write(
+            lambda connection: save_offer(connection, offer, sealed, now_s=now_s)
+        )
+    except IdempotencyConflict:
+        message = "The Idempotency-Key was used for another offer."
+        raise RequestRejected(409, "idempotency_conflict", message) from None
+    except TooMany as error:
+        raise RequestRejected(409, "too_many_offers", f"{error}.") from None
+    await services.book.refresh_offers([stored_id])
+    return await _load_offer(services, seller, stored_id)
+
+
+@router.get("/v1/seller/offers", responses=SIGNED)
+async def list_offers(services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
+    """List the seller's offers."""
+    rows = await services.database.read(
+        lambda connection: load_seller_offers(connection, seller=seller.owner)
+    )
+    return {"offers": [_describe_offer(services, row) for row in rows]}
+
+
+@router.get("/v1/seller/offers/{offer_id}", responses=SIGNED)
+async def get_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> dict[str, Any]:
+    """Return one of the seller's offers."""
+    return await _load_offer(services, seller, offer_id)
+
+
+@router.patch("/v1/seller/offers/{offer_id}", responses=SIGNED, openapi_extra=OFFER_CHANGE)
+async def patch_offer(
+    request: Request, services: ServicesDep, seller: SellerDep, offer_id: IdPath
+) -> dict[str, Any]:
+    """Change what is named; requests in flight keep their price."""
+    raw = await read_body(request.scope, request.receive, services)
+    body = parse_json(raw)
+    row = await services.database.read(
+        lambda connection: load_seller_offer(connection, seller=seller.owner, offer_id=offer_id)
+    )
+    if row is None:
+        raise not_found("offer")
+    wish = parse_change(body, row, allow_loopback=services.allow_loopback)
+    if "seller_base_url" in wish.columns:
+        await _check_host(services, wish.columns["seller_base_url"])
+    if wish.columns.get("cost_multiplier_ppm") is not None:
+        _check_reference(services, row["model"], row["unit"])
+    sealed = None
+    if wish.api_key is not None:
+        sealed = await _seal(services, wish.api_key, offer_id)
+    now_s = int(time.time())
+    found = await services.database.write(
+        lambda connection: change_offer(
+            connection,
+            offer_id=offer_id,
+            seller=seller.owner,
+            changes=wish.columns,
+            sealed=sealed,
+            now_s=now_s,
+        )
+    )
+    if not found:
+        raise not_found("offer")
+    services.book.forget_access(offer_id)
+    await services.book.refresh_offers([offer_id])
+    if sealed is not None:
+        await services.database.scrub()
+    return await _load_offer(services, seller, offer_id)
+
+
+@router.delete("/v1/seller/offers/{offer_id}", responses=SIGNED)
+async def remove_offer(
+    services: ServicesDep, seller: SellerDep, offer_id: IdPath
+) -> dict[str, Any]:
+    """Take an offer down and erase its key. Again is harmless."""
+    now_s = int(time.time())
+    found = await services.database.write(
+        lambda connection: delete_offer(
+            connection, offer_id=offer_id, seller=seller.owner, now_s=now_s
+        )
+    )
+    if not found:
+        raise not_found("offer")
+    services.book.forget_access(offer_id)
+    await services.book.refresh_offers([offer_id])
+    await services.database.scrub()
+    return {"id": offer_id, "deleted": True}
+
+
+@router.post("/v1/seller/discover", responses=SIGNED, openapi_extra=DISCOVER)
+async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
+    """List what a provider key can serve, with reference prices. The key is not kept."""
+    del seller  # only sellers may have us call an address
+    body = parse_json(await read_body(request.scope, request.receive, services))
+    unknown = sorted(body.keys() - {"api_key", "seller_base_url"})
+    if unknown:
+        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    base_url = read_base_url(body.get("seller_base_url"), allow_loopback=services.allow_loopback)
+    access = Access(base_url, read_api_key(body.get("api_key")))
+    await _check_host(services, base_url)
+    try:
+        models = await services.provider.fetch_models(access)
+    except SellerFailure as failure:
+        message = f"The provider did not list its models ({failure.cause})."
+        raise RequestRejected(400, "discovery_failed", message) from None
+    except NotServed:
+        message = "There is no list of models below this base URL."
+        raise RequestRejected(400, "discovery_failed", message) from None
+    except SellerRejected as error:
+        raise RequestRejected(400, "discovery_failed", error.message) from None
+    references = services.book.references
+    return {"models": [describe_reference(name, references.find(name)) for name in models]}
+
+
+def read_idempotency_key(request: Request) -> str | None:
+    """Return the header, None where there is none. Raises 400."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_MAX and key.isprintable()):
+        message = f"Idempotency-Key is 1 to {IDEMPOTENCY_KEY_MAX} printable characters."
+        raise bad_request("invalid_idempotency_key", message)
+    return key
+
+
+async def _check_host(services: Services, base_url: str) -> None:
+    """Refuse a host that is not public now. One that is unknown is found out by the first call."""
+    try:
+        await services.dialer.check(base_url)
+    except UrlRefused as error:
+        raise refused_url(error) from None
+
+
+def _check_reference(services: Services, model: str, unit: str | None) -> None:
+    if services.book.references.find_price(model, get_base(unit)) is None:
+        message = f"{model!r} has no reference price to multiply: give prices."
+        raise bad_request("no_reference_price", message, param="cost_multiplier")
+
+
+async def _seal(services: Services, api_key: str, offer_id: str) -> SealedKey:
+    try:
+        return await services.seal(api_key, offer_id)
+    except KmsUnavailable as error:
+        message = "The key cannot be sealed just now, so it is not taken."
+        raise unavailable("kms_unavailable", message) from error
+
+
+async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> dict[str, Any]:
+    row = await services.database.read(
+        lambda connection: load_seller_offer(connection, seller=seller.owner, offer_id=offer_id)
+    )
+    if row is None:
+        raise not_found("offer")
+    return _describe_offer(services, row)
+
+
+def _describe_offer(services: Services, row: RowMapping) -> dict[str, Any]:
+    health = services.book.find_health(row["offer_id"])
+    return {**describe_offer(row, day=utc_day(int(time.time()))), "health": health}

@@ -1,0 +1,216 @@
+"""A buyer's own providers: list, change, take down."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter, Request
+from sqlalchemy import RowMapping
+
+from ledger.errors import TooMany
+from ledger.selling.own_providers import (
+    NewProvider,
+    change_provider,
+    delete_provider,
+    save_provider,
+)
+from ledger.selling.sealed_keys import SealedKey
+from market.endpoints.dialing import UrlRefused, parse_base_url
+from market.endpoints.sealing import KmsUnavailable
+from market.errors import RequestRejected, bad_request, not_found, unavailable, wrong_type
+from market.http.dependencies import SIGNED, BuyerDep, IdPath, ServicesDep, read_string
+from market.http.front import read_body
+from market.http.schemas import NEW_PROVIDER, PROVIDER_CHANGE
+from market.listing.offers import parse_json, read_api_key
+from market.records.jobs import load_account_providers
+from market.routing.own_providers import FEE_USDC, Position
+from market.services import Services
+from market.text.dialects import MODEL_LENGTH_MAX
+from serving.process.ids import new_id
+
+router = APIRouter()
+
+LABEL_MAX: Final = 100
+MODELS_MAX: Final = 200
+_FIELDS: Final = frozenset({"label", "base_url", "api_key", "models", "position"})
+
+
+@router.post("/v1/buyer/providers", status_code=201, responses=SIGNED, openapi_extra=NEW_PROVIDER)
+async def create_provider(
+    request: Request, services: ServicesDep, buyer: BuyerDep
+) -> dict[str, Any]:
+    """Add a provider of one's own, asked before the market or after it. Its use is not charged."""
+    body = parse_json(await read_body(request.scope, request.receive, services))
+    for name in ("base_url", "api_key", "models", "position"):
+        if body.get(name) is None:
+            raise wrong_type(name, "given")
+    columns = _read_columns(body, _FIELDS, services)
+    await _check_host(services, columns["base_url"])
+    provider_id, now_s = new_id(), int(time.time())
+    provider = NewProvider(
+        provider_id=provider_id, account_id=buyer.owner, **{"label": "", **columns}
+    )
+    sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
+    try:
+        await services.database.write(
+            lambda connection: save_provider(connection, provider, sealed, now_s=now_s)
+        )
+    except TooMany as error:
+        raise RequestRejected(409, "too_many_providers", f"{error}.") from None
+    return await _load(services, buyer.owner, provider_id)
+
+
+@router.get("/v1/buyer/providers", responses=SIGNED)
+async def list_providers(services: ServicesDep, buyer: BuyerDep) -> dict[str, Any]:
+    """List the account's own providers."""
+    rows = await services.database.read(lambda c: load_account_providers(c, buyer.owner))
+    return {
+        "providers": [_describe(services, row) for row in rows],
+        "fee_usdc_per_request": FEE_USDC,
+    }
+
+
+@router.patch("/v1/buyer/providers/{provider_id}", responses=SIGNED, openapi_extra=PROVIDER_CHANGE)
+async def patch_provider(
+    request: Request, services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
+) -> dict[str, Any]:
+    """Change what is named. A key stays with its address: a new address needs the key again."""
+    body = parse_json(await read_body(request.scope, request.receive, services))
+    if not body:
+        raise bad_request("invalid_request", "The body names nothing to change.")
+    columns = _read_columns(body, _FIELDS | {"status"}, services)
+    if "base_url" in columns:
+        if body.get("api_key") is None:
+            raise wrong_type("api_key", "given with a new base_url")
+        await _check_host(services, columns["base_url"])
+    sealed = None
+    if "api_key" in body:
+        sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
+    now_s = int(time.time())
+    found = await services.database.write(
+        lambda connection: change_provider(
+            connection,
+            provider_id=provider_id,
+            account_id=buyer.owner,
+            changes=columns,
+            sealed=sealed,
+            now_s=now_s,
+        )
+    )
+    if not found:
+        raise not_found("provider")
+    if sealed is not None:
+        await services.database.scrub()
+    return await _load(services, buyer.owner, provider_id)
+
+
+@router.delete("/v1/buyer/providers/{provider_id}", responses=SIGNED)
+async def remove_provider(
+    services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
+) -> dict[str, Any]:
+    """Take a provider down and erase its key. Again is harmless."""
+    now_s = int(time.time())
+    found = await services.database.write(
+        lambda connection: delete_provider(
+            connection, provider_id=provider_id, account_id=buyer.owner, now_s=now_s
+        )
+    )
+    if not found:
+        raise not_found("provider")
+    await services.serving.own_routes.refresh()
+    await services.database.scrub()
+    return {"id": provider_id, "deleted": True}
+
+
+def _read_columns(
+    body: Mapping[str, Any], known: frozenset[str], services: Services
+) -> dict[str, Any]:
+    unknown = sorted(body.keys() - known)
+    if unknown:
+        name = unknown[0][:60]
+        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    columns: dict[str, Any] = {}
+    if "label" in body:
+        columns["label"] = read_string(body, "label", length_max=LABEL_MAX)
+    if "base_url" in body:
+        columns["base_url"] = _read_base_url(body["base_url"], services)
+    if "models" in body:
+        columns["models"] = _read_models(body["models"])
+    if "position" in body:
+        columns["position"] = _read_choice(body, "position", tuple(Position))
+    if "status" in body:
+        columns["status"] = _read_choice(body, "status", ("active", "paused"))
+    return columns
+
+
+def _read_choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = body[name]
+    if not isinstance(value, str) or value not in choices:
+        raise wrong_type(name, " or ".join(f"'{choice}'" for choice in choices))
+    return value
+
+
+def _read_models(value: Any) -> str:
+    expected = f"an object of 1 to {MODELS_MAX} names of models to the provider's names"
+    if not isinstance(value, dict) or not 1 <= len(value) <= MODELS_MAX:
+        raise wrong_type("models", expected)
+    for name in (*value.keys(), *value.values()):
+        if not isinstance(name, str) or not 0 < len(name) <= MODEL_LENGTH_MAX:
+            raise wrong_type("models", expected)
+        if not name.isprintable():
+            raise wrong_type("models", expected)
+    return orjson.dumps(value).decode()
+
+
+def _read_base_url(value: Any, services: Services) -> str:
+    if not isinstance(value, str):
+        raise wrong_type("base_url", "a string")
+    try:
+        return parse_base_url(value, allow_loopback=services.allow_loopback).url
+    except UrlRefused as error:
+        raise _refused(error) from None
+
+
+def _refused(error: UrlRefused) -> RequestRejected:
+    message = f"The base URL cannot be used: {error}."
+    return bad_request("base_url_refused", message, param="base_url")
+
+
+async def _check_host(services: Services, base_url: str) -> None:
+    try:
+        await services.dialer.check(base_url)
+    except UrlRefused as error:
+        raise _refused(error) from None
+
+
+async def _seal(services: Services, api_key: str, provider_id: str) -> SealedKey:
+    try:
+        return await services.seal(api_key, provider_id)
+    except KmsUnavailable as error:
+        message = "The key cannot be sealed just now, so it is not taken."
+        raise unavailable("kms_unavailable", message) from error
+
+
+async def _load(services: Services, account_id: str, provider_id: str) -> dict[str, Any]:
+    await services.serving.own_routes.refresh()
+    rows = await services.database.read(lambda c: load_account_providers(c, account_id))
+    for row in rows:
+        if row["provider_id"] == provider_id:
+            return _describe(services, row)
+    raise not_found("provider")
+
+
+def _describe(services: Services, row: RowMapping) -> dict[str, Any]:
+    own_routes = services.serving.own_routes
+    return {
+        "id": row["provider_id"],
+        "label": row["label"],
+        "base_url": row["base_url"],
+        "models": orjson.loads(row["models"]),
+        "position": row["position"],
+        "status": row["status"],
+        "health": own_routes.get_standing(row["account_id"], row["provider_id"]),
+        "created_at": int(row["created_at_s"]),
+        "updated_at": int(row["changed_at_s"]),
+    }

@@ -1,0 +1,125 @@
+"""Signing in with a wallet, and the keys that it gives: the same for sellers and buyers."""
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy import RowMapping
+
+from ledger.selling.accounts import revoke_key
+from market.errors import not_found, wrong_type
+from market.http.dependencies import (
+    OPEN,
+    SIGNED,
+    TIME_MAX_S,
+    IdPath,
+    ServicesDep,
+    get_buyer,
+    get_seller,
+    read_string,
+)
+from market.http.front import read_body
+from market.http.schemas import KEY_REQUEST, ChallengeView, KeyIssued
+from market.identity.keys import Role, is_address
+from market.listing.offers import parse_json
+from market.records.store import KeyHolder, load_keys
+
+router = APIRouter()
+
+LABEL_MAX: Final = 100
+
+
+def _add_sign_in(role: Role) -> None:
+    prefix = f"/v1/{role}/auth"
+    holder_dep = get_seller if role is Role.SELLER else get_buyer
+
+    @router.get(
+        f"{prefix}/challenge",
+        response_model=ChallengeView,
+        responses=OPEN,
+        name=f"{role}_challenge",
+    )
+    async def challenge(
+        services: ServicesDep, address: Annotated[str, Query(max_length=64)]
+    ) -> ChallengeView:
+        """Return a message by EIP-4361 for a wallet to sign within five minutes, once."""
+        if not is_address(address):
+            raise wrong_type("address", "an Ethereum address")
+        made = services.authenticator.build_challenge(role, address)
+        return ChallengeView(message=made.message, nonce=made.nonce, expires_at=made.expires_at_s)
+
+    @router.post(
+        f"{prefix}/keys",
+        response_model=KeyIssued,
+        status_code=201,
+        responses=SIGNED,
+        openapi_extra=KEY_REQUEST,
+        name=f"{role}_issue_key",
+    )
+    async def issue(request: Request, services: ServicesDep) -> KeyIssued:
+        """Trade a signed challenge for a key, which is shown this once."""
+        body = parse_json(await read_body(request.scope, request.receive, services))
+        label = read_string(body, "label", default="", length_max=LABEL_MAX)
+        expires_at_s = _read_expiry(body)
+        issued = await services.authenticator.issue_key(
+            role,
+            message=read_string(body, "message", length_max=10_000),
+            signature=read_string(body, "signature", length_max=100_000),
+            label=label,
+            expires_at_s=expires_at_s,
+        )
+        return KeyIssued(
+            key_id=issued.key_id, api_key=issued.text, label=label, expires_at=expires_at_s
+        )
+
+    @router.get(f"{prefix}/keys", responses=SIGNED, name=f"{role}_list_keys")
+    async def list_keys(
+        services: ServicesDep, holder: Annotated[KeyHolder, Depends(holder_dep)]
+    ) -> dict[str, Any]:
+        """List the keys of the wallet; none of them can be shown again."""
+        rows = await services.database.read(
+            lambda connection: load_keys(connection, kind=role, owner=holder.owner)
+        )
+        return {"keys": [_describe_key(row) for row in rows]}
+
+    @router.delete(f"{prefix}/keys/{{key_id}}", responses=SIGNED, name=f"{role}_revoke_key")
+    async def revoke(
+        services: ServicesDep,
+        holder: Annotated[KeyHolder, Depends(holder_dep)],
+        key_id: IdPath,
+    ) -> dict[str, Any]:
+        """Revoke a key of the wallet, at once and for good."""
+        now_s = int(time.time())
+        found = await services.database.write(
+            lambda connection: revoke_key(
+                connection, kind=role, owner=holder.owner, key_id=key_id, now_s=now_s
+            )
+        )
+        services.authenticator.forget()
+        if not found:
+            raise not_found("key")
+        return {"key_id": key_id, "revoked": True}
+
+
+_add_sign_in(Role.SELLER)
+_add_sign_in(Role.BUYER)
+
+
+def _read_expiry(body: Mapping[str, Any]) -> int | None:
+    value = body.get("expires_at")
+    if value is None:
+        return None
+    if type(value) is not int or not time.time() < value <= TIME_MAX_S:
+        raise wrong_type("expires_at", "a time to come, in Unix seconds")
+    return int(value)
+
+
+def _describe_key(row: RowMapping) -> dict[str, Any]:
+    return {
+        "key_id": row["key_id"],
+        "label": row["label"],
+        "created_at": row["created_at_s"],
+        "expires_at": row["expires_at_s"],
+        "revoked_at": row["revoked_at_s"],
+    }

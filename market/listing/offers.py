@@ -1,0 +1,287 @@
+"""Offers as sellers write and read them. Pure.
+
+Amounts in a request are US dollars as JSON numbers or decimal strings; a dollar is a USDC. They are
+read exactly, and what has more than six decimals is refused, so nothing is rounded. A multiplier
+has six decimals too; the price that it makes of the reference price is rounded down to 1e-6 USDC
+per million tokens, in the buyer's favour. Media are priced by a ``unit`` of theirs, with a price
+for one of it or a multiplier.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+import orjson
+from eth_utils.address import is_checksum_address
+
+from contracts.units import USDC_ONE
+from market.endpoints.dialing import UrlRefused, parse_base_url
+from market.errors import bad_request, wrong_type
+from market.identity.keys import is_address
+from market.pricing.costs import (
+    MULTIPLIER_MAX,
+    USD_PER_MTOK_MAX,
+    Price,
+    parse_millionths,
+    show_millionths,
+)
+from market.pricing.units import UNITS, USD_PER_UNIT_MAX
+
+USD_MAX: Final = 1_000_000_000
+RPM_MAX: Final = 1_000_000
+KEY_MAX: Final = 4_096
+
+_MODEL: Final = re.compile(r"[!-~]{1,200}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
+_PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
+_UNIT_PRICE: Final = "price_per_unit"
+_AMOUNTS: Final = {
+    # field: (column, maximum in whole units)
+    "price_input_per_1m": ("price_input_usdc_per_mtok", USD_PER_MTOK_MAX),
+    "price_output_per_1m": ("price_output_usdc_per_mtok", USD_PER_MTOK_MAX),
+    "cost_multiplier": ("cost_multiplier_ppm", MULTIPLIER_MAX),
+    "cap_daily_usd": ("cap_daily_usdc", USD_MAX),
+    "quota_total_usd": ("quota_total_usdc", USD_MAX),
+}
+_CLEARABLE: Final = frozenset({"cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
+_FIELDS: Final = frozenset(
+    {
+        *_AMOUNTS,
+        "model",
+        "upstream_model",
+        "api_key",
+        "seller_base_url",
+        "provider",
+        "payout_address",
+        "rate_limit_rpm",
+        "unit",
+        _UNIT_PRICE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferWish:
+    """What a seller asked for: columns to set, and the provider key where one was given."""
+
+    columns: Mapping[str, Any]
+    api_key: str | None
+
+    def __repr__(self) -> str:
+        return f"OfferWish({sorted(self.columns)})"
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """Read a JSON object whose numbers stay exact. Raises ``RequestRejected`` (400)."""
+    try:
+        # Stricter than what keeps numbers exact: it takes UTF-8 alone, and no lone surrogates.
+        orjson.loads(raw)
+        parsed = json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, ArithmeticError, RecursionError):
+        raise bad_request("invalid_json", "The body is not JSON.") from None
+    if not isinstance(parsed, dict):
+        raise bad_request("invalid_type", "The body must be a JSON object.")
+    return parsed
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: bool) -> OfferWish:
+    """Read the body of a new offer. Raises ``RequestRejected`` (400), naming the field."""
+    wish = _parse(body, _FIELDS, allow_loopback=allow_loopback)
+    for name in ("model", "api_key", "seller_base_url"):
+        if body.get(name) is None:
+            raise wrong_type(name, "given")
+    columns = dict(wish.columns)
+    _check_priced_one_way(body, is_medium=columns.get("unit") is not None)
+    _set_unit_price(body, columns, columns.setdefault("unit", None))
+    columns.setdefault("upstream_model", columns["model"])
+    columns.setdefault("provider", "")
+    columns.setdefault("payout_address", seller)
+    for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm"):
+        columns.setdefault(column, None)
+    return OfferWish(columns, wish.api_key)
+
+
+def parse_change(
+    body: Mapping[str, Any], stored: Mapping[Any, Any], *, allow_loopback: bool
+) -> OfferWish:
+    """Read a change of a stored offer: only what is named changes. Raises ``RequestRejected``.
+
+    A multiplier takes the place of prices and prices that of a multiplier; then both are needed.
+    """
+    # What is counted stays: sales before and after would not compare.
+    known = (_FIELDS - {"model", "unit"}) | {"status"}
+    wish = _parse(body, known, allow_loopback=allow_loopback)
+    if not body:
+        raise bad_request("invalid_request", "The body names nothing to change.")
+    columns = dict(wish.columns)
+    is_medium = stored["unit"] is not None
+    if "cost_multiplier_ppm" in columns:
+        _check_priced_one_way(body, is_medium=is_medium)
+        columns |= {"price_input_usdc_per_mtok": None, "price_output_usdc_per_mtok": None}
+    elif any(name in body for name in (*_PRICES, _UNIT_PRICE)):
+        if is_medium or _UNIT_PRICE in body or stored["cost_multiplier_ppm"] is not None:
+            _check_priced_one_way(body, is_medium=is_medium)
+        columns["cost_multiplier_ppm"] = None
+        _set_unit_price(body, columns, stored["unit"])
+    return OfferWish(columns, wish.api_key)
+
+
+def _set_unit_price(body: Mapping[str, Any], columns: dict[str, Any], unit: str | None) -> None:
+    if unit is None or body.get(_UNIT_PRICE) is None:
+        return
+    price = UNITS[unit].to_price(_read_amount(_UNIT_PRICE, body[_UNIT_PRICE], USD_PER_UNIT_MAX))
+    columns |= {
+        "price_input_usdc_per_mtok": price.input_usdc_per_mtok,
+        "price_output_usdc_per_mtok": price.output_usdc_per_mtok,
+    }
+
+
+def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
+    has_unit_price = body.get(_UNIT_PRICE) is not None
+    if is_medium:
+        is_right = has_unit_price != (body.get("cost_multiplier") is not None)
+        if not is_right or any(body.get(name) is not None for name in _PRICES):
+            message = "What has a unit is priced by price_per_unit or by cost_multiplier alone."
+            raise bad_request("invalid_price", message, param=_UNIT_PRICE)
+        return
+    if has_unit_price:
+        message = f"{_UNIT_PRICE!r} needs a unit."
+        raise bad_request("invalid_price", message, param=_UNIT_PRICE)
+    prices = [body.get(name) is not None for name in _PRICES]
+    if all(prices) == (body.get("cost_multiplier") is not None) or any(prices) != all(prices):
+        message = (
+            "Give either price_input_per_1m and price_output_per_1m, or cost_multiplier alone."
+        )
+        raise bad_request("invalid_price", message, param=_PRICES[0])
+
+
+def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bool) -> OfferWish:
+    unknown = sorted(body.keys() - known)
+    if unknown:
+        name = unknown[0][:60]
+        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    columns: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None and name in _CLEARABLE:
+            columns[_AMOUNTS[name][0] if name in _AMOUNTS else name] = None
+        elif value is None:
+            raise wrong_type(name, "given, or left out")
+        elif name in _AMOUNTS:
+            column, maximum = _AMOUNTS[name]
+            columns[column] = _read_amount(name, value, maximum)
+        elif name not in ("api_key", _UNIT_PRICE):
+            columns[name] = _read_text_field(name, value, allow_loopback=allow_loopback)
+    key = body.get("api_key")
+    return OfferWish(columns, None if key is None else read_api_key(key))
+
+
+def _read_amount(name: str, value: Any, maximum: int) -> int:
+    try:
+        return parse_millionths(value, maximum=maximum)
+    except ValueError as error:
+        raise bad_request("invalid_amount", f"'{name}' {error}.", param=name) from None
+
+
+def _read_text_field(name: str, value: Any, *, allow_loopback: bool) -> Any:
+    if name == "rate_limit_rpm":
+        if type(value) is not int or not 1 <= value <= RPM_MAX:
+            raise wrong_type(name, f"an integer from 1 to {RPM_MAX}")
+        return value
+    if not isinstance(value, str):
+        raise wrong_type(name, "a string")
+    match name:
+        case "model" | "upstream_model":
+            if _MODEL.fullmatch(value) is None:
+                raise wrong_type(name, "a model's name, of at most 200 characters")
+            return value
+        case "provider":
+            if _NAME.fullmatch(value) is None:
+                raise wrong_type(name, "a name of letters, digits, dots and dashes")
+            return value.lower()
+        case "unit":
+            if value not in UNITS:
+                raise wrong_type(name, f"one of {', '.join(UNITS)}")
+            return value
+        case "status":
+            if value not in ("active", "paused"):
+                raise wrong_type(name, "'active' or 'paused'")
+            return value
+        case "payout_address":
+            return read_payout_address(value)
+    return read_base_url(value, allow_loopback=allow_loopback)
+
+
+def read_base_url(value: Any, *, allow_loopback: bool) -> str:
+    """Return a base URL that may be called as far as its text tells. Raises ``RequestRejected``."""
+    if not isinstance(value, str):
+        raise wrong_type("seller_base_url", "a string")
+    try:
+        return parse_base_url(value, allow_loopback=allow_loopback).url
+    except UrlRefused as error:
+        raise refused_url(error) from None
+
+
+def refused_url(error: UrlRefused) -> Exception:
+    """400: a base URL that must not be called."""
+    message = f"The base URL cannot be used: {error}."
+    return bad_request("base_url_refused", message, param="seller_base_url")
+
+
+def read_api_key(value: Any) -> str:
+    """Return a provider key that fits into a header. Raises ``RequestRejected``; shows nothing."""
+    if not isinstance(value, str) or _KEY.fullmatch(value) is None:
+        raise wrong_type("api_key", "a key of printable characters")
+    return value
+
+
+def read_payout_address(value: str) -> str:
+    """Return an address in lower case. Mixed case must be by EIP-55: a slip of a letter shows."""
+    digits = value[2:]
+    is_mixed = digits != digits.lower() and digits != digits.upper()
+    if not is_address(value) or (is_mixed and not is_checksum_address(value)):
+        raise wrong_type("payout_address", "an Ethereum address with a right checksum")
+    if int(value, 16) == 0:
+        raise wrong_type("payout_address", "an address that somebody has a key to")
+    return value.lower()
+
+
+def describe_offer(row: Mapping[Any, Any], *, day: int) -> dict[str, Any]:
+    """Return an offer as its seller sees it. The key is not in it, sealed or not."""
+    used_usdc = int(row["day_used_usdc"]) if int(row["day"]) == day else 0
+    unit, input_usdc = row["unit"], row["price_input_usdc_per_mtok"]
+    per_unit = None
+    if unit is not None and input_usdc is not None:
+        per_unit = show_millionths(UNITS[unit].to_per_unit_usdc(Price(int(input_usdc), 0)))
+    return {
+        "id": row["offer_id"],
+        "model": row["model"],
+        "upstream_model": row["upstream_model"],
+        "provider": row["provider"],
+        "seller_base_url": row["seller_base_url"],
+        "price_input_per_1m": None if unit else _show(row["price_input_usdc_per_mtok"]),
+        "price_output_per_1m": None if unit else _show(row["price_output_usdc_per_mtok"]),
+        "unit": unit,
+        "price_per_unit": per_unit,
+        "cost_multiplier": _show(row["cost_multiplier_ppm"]),
+        "cap_daily_usd": _show(row["cap_daily_usdc"]),
+        "quota_total_usd": _show(row["quota_total_usdc"]),
+        "rate_limit_rpm": row["rate_limit_rpm"],
+        "payout_address": row["payout_address"],
+        "status": row["status"],
+        "used_today_usd": used_usdc / USDC_ONE,
+        "used_total_usd": int(row["total_used_usdc"]) / USDC_ONE,
+        "created_at": int(row["created_at_s"]),
+        "updated_at": int(row["changed_at_s"]),
+    }
+
+
+def _show(units: int | None) -> float | None:
+    return None if units is None else show_millionths(units)

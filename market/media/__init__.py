@@ -1,0 +1,1 @@
+"""Images, speech, transcripts, video and music."""

@@ -1,0 +1,334 @@
+"""Requests that are paid one by one, by x402; and credit that is bought the same way.
+
+A request without a key is told what it may cost at most. Sent again with a payment of exactly that:
+check the payment, write it down (durable), wait until the keeper has it settled, claim it for this
+request, serve it on the credit. What is left of the payment stays the payer's credit, for requests
+with a buyer's key of the same wallet. A request that fails after its payment has settled may be
+sent again with the same payment, until one is served: that one is charged, and no other.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from contracts.authorizations import VALUE_USDC_MAX
+from contracts.units import format_usdc
+from ledger.payments.claims import (
+    check_same,
+    claim_payment,
+    find_payment,
+    look_again,
+    record_payment,
+    release_payment,
+)
+from ledger.payments.records import (
+    Claim,
+    PaymentConflict,
+    PaymentRecord,
+    PaymentUncovered,
+)
+from ledger.selling.sale_statements import PAID_KEY_ID
+from market.errors import ApiError, unavailable
+from market.http.answers import Answer, StreamAnswer
+from market.payments.chain_checks import PaymentChain
+from market.payments.settlement_watch import SettlementWatch
+from market.payments.terms import (
+    CREDIT_HEADER,
+    DESCRIPTION,
+    NEVER,
+    PENDING,
+    Settled,
+    ask_for_payment,
+    build_payment,
+    describe_payment,
+    digest_order,
+    explain_invalid,
+    read_payment,
+)
+from market.payments.x402 import (
+    INSUFFICIENT_FUNDS,
+    NONCE_USED,
+    SIMULATION_FAILED,
+    VALUE_MISMATCH,
+    Demand,
+    Payment,
+    PaymentInvalid,
+    Terms,
+    check_times,
+)
+from market.records.database import Database
+from market.records.store import KeyHolder, load_account
+from market.routing.attempts import Attempts
+from market.routing.book import Book
+from market.routing.ranking import Ask, assess
+from serving.process.ids import new_id
+
+log = structlog.get_logger("market")
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRules:
+    """What payments are asked for, and how long they are waited for. Amounts in 1e-6 USDC."""
+
+    public_url: str
+    payee: str
+    fee_usdc: int
+    timeout_s: int
+    wait_s: float
+    topup_usdc_max: int
+    claim_s: int
+    serves_first: bool
+    """Serve on a payment that is checked and not settled: the risk is the operator's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """A request as far as it is paid for: how it can be priced, and how it is served."""
+
+    path: str
+    raw: bytes
+    asks: Sequence[Ask]
+    serve: Callable[[KeyHolder], Awaitable[Answer | StreamAnswer]]
+
+
+class Paywall:
+    """Takes payments, and serves what they pay for."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book,
+        attempts: Attempts,
+        chain: PaymentChain,
+        watch: SettlementWatch,
+        rules: PaymentRules,
+    ) -> None:
+        self._database = database
+        self._book = book
+        self._attempts = attempts
+        self._chain = chain
+        self._watch = watch
+        self.rules = rules
+
+    async def sell(
+        self, header: str | None, call: PaidCall, *, request_id: str
+    ) -> Answer | StreamAnswer:
+        """Serve a request that is paid for, or say what to pay. Raises ``ApiError``."""
+        asks = [replace(ask, flat_fee_usdc=self.rules.fee_usdc) for ask in call.asks]
+        terms = await self._load_terms()
+        digest = digest_order("request", call.path, call.raw)
+        payment, invalid = read_payment(header, terms)
+        known = None if payment is None else await self._find(payment)
+        demand = Demand(0, self.rules.public_url + call.path, DESCRIPTION)
+        if known is None or not known.credited_usdc:
+            # Else its credit has to cover what the request may cost now, not the payment.
+            demand = replace(demand, amount_usdc=self._quote(asks))
+        if payment is None:
+            raise ask_for_payment(terms, demand, invalid)
+        try:
+            record = known or await self._take(payment, "request", digest, demand, asks)
+            check_same(record, build_payment(payment, "request", digest, record.account_id))
+            settled = await self._await_settled(record, payment, terms)
+        except (PaymentInvalid, PaymentConflict) as error:
+            if not demand.amount_usdc:
+                demand = replace(demand, amount_usdc=self._quote(asks))
+            raise ask_for_payment(terms, demand, explain_invalid(error)) from None
+        await self._claim(settled, demand, asks, request_id)
+        return await self._serve(settled, call, request_id=request_id)
+
+    async def top_up(
+        self, header: str | None, *, path: str, amount_usdc: int, account_id: str | None
+    ) -> tuple[PaymentRecord, int, dict[str, str]]:
+        """Sell credit; return the payment, the free credit after it, and headers.
+
+        ``account_id`` None is the payer's own account. Raises ``ApiError``.
+        """
+        assert 0 < amount_usdc <= self.rules.topup_usdc_max
+        terms = await self._load_terms()
+        digest = digest_order("topup", account_id or "", str(amount_usdc).encode())
+        url = self.rules.public_url + path
+        demand = Demand(amount_usdc, url, f"{format_usdc(amount_usdc)} USDC of prepaid credit")
+        payment, invalid = read_payment(header, terms)
+        if payment is None:
+            raise ask_for_payment(terms, demand, invalid)
+        known = await self._find(payment)
+        try:
+            record = known or await self._take(
+                payment, "topup", digest, demand, (), account_id=account_id
+            )
+            check_same(record, build_payment(payment, "topup", digest, record.account_id))
+            settled = await self._await_settled(record, payment, terms)
+        except (PaymentInvalid, PaymentConflict) as error:
+            raise ask_for_payment(terms, demand, explain_invalid(error)) from None
+        headers = settled.build_headers()
+        return settled.record, await self._load_credit(record.account_id), headers
+
+    # ------------------------------------------------------------------------------------ the terms
+
+    async def _load_terms(self) -> Terms:
+        domain = await self._chain.load_domain()
+        return Terms(domain, self.rules.payee, self.rules.timeout_s)
+
+    def _quote(self, asks: Sequence[Ask]) -> int:
+        """Return what a request may cost at most with the best seller. Raises 404, 503."""
+        verdict = self._attempts.select(asks, frozenset())
+        if verdict is None:
+            raise self._attempts.explain(asks, None)
+        return min(max(1, verdict.ceiling_usdc), VALUE_USDC_MAX)
+
+    def _was_asked(self, amount_usdc: int, asks: Sequence[Ask]) -> bool:
+        """Tell whether a request was asked for this amount before, for another seller's price.
+
+        The best seller may have changed since; one that is dearer now is asked for anew.
+        """
+        for ask in asks:
+            shelf = self._book.get_shelf(ask.model, ask.base)
+            for offer in shelf or ():
+                if assess(offer, self._book.get_state(offer), ask).ceiling_usdc == amount_usdc:
+                    return True
+        return False
+
+    # ---------------------------------------------------------------------------------- the payment
+
+    async def _find(self, payment: Payment) -> PaymentRecord | None:
+        """Return what is known of a payment."""
+        signed = payment.authorization
+        return await self._database.read(
+            lambda connection: find_payment(connection, payer=signed.payer, nonce=signed.nonce)
+        )
+
+    async def _take(
+        self,
+        payment: Payment,
+        purpose: str,
+        digest: str,
+        demand: Demand,
+        asks: Sequence[Ask],
+        *,
+        account_id: str | None = None,
+    ) -> PaymentRecord:
+        """Check a payment, write it down. Raises ``PaymentInvalid``, ``PaymentConflict``, 503."""
+        signed = payment.authorization
+        value_usdc = signed.value_usdc
+        if value_usdc != demand.amount_usdc and not (
+            value_usdc > demand.amount_usdc and self._was_asked(value_usdc, asks)
+        ):
+            message = f"Sign exactly {demand.amount_usdc}: that is what this may cost."
+            raise PaymentInvalid(VALUE_MISMATCH, message)
+        check_times(signed, now_s=int(time.time()))
+        means = await self._chain.examine(signed)
+        new_account_id, now_s = new_id(), int(time.time())
+        new = build_payment(payment, purpose, digest, account_id)
+        try:
+            record = await self._database.write(
+                lambda connection: record_payment(
+                    connection,
+                    new,
+                    new_account_id=new_account_id,
+                    balance_usdc=means.balance_usdc,
+                    credits_now=self.rules.serves_first and purpose == "request",
+                    now_s=now_s,
+                )
+            )
+        except PaymentUncovered:
+            message = "The payer's balance does not cover all that it has signed here."
+            raise PaymentInvalid(INSUFFICIENT_FUNDS, message) from None
+        log.info(
+            "payment_taken",
+            payment_id=record.payment_id,
+            purpose=purpose,
+            value_usdc=value_usdc,
+            payer=signed.payer,
+        )
+        return record
+
+    async def _await_settled(
+        self, record: PaymentRecord, payment: Payment, terms: Terms
+    ) -> Settled:
+        """Return the payment once its credit is there. Raises ``PaymentInvalid``, 503."""
+        if record.credited_usdc:
+            return Settled(record, payment.version, terms)
+        if record.error is not None and not record.is_over:
+            now_s, id_ = int(time.time()), record.payment_id
+            await self._database.write(lambda connection: look_again(connection, id_, now_s=now_s))
+        found = await self._watch.wait(record.payment_id, timeout_s=self.rules.wait_s)
+        if found is None:
+            error = unavailable("payment_pending", PENDING)
+            error.facts = {"payment": describe_payment(record)}
+            raise error
+        if found.credited_usdc:
+            return Settled(found, payment.version, terms)
+        reason = found.error or found.state
+        if found.is_over:
+            raise PaymentInvalid(SIMULATION_FAILED, NEVER.format(reason))
+        message = f"USDC refuses the transfer now ({reason}). If it passes later, it is credit."
+        raise PaymentInvalid(SIMULATION_FAILED, message)
+
+    # --------------------------------------------------------------------------------- the request
+
+    async def _serve(
+        self, settled: Settled, call: PaidCall, *, request_id: str
+    ) -> Answer | StreamAnswer:
+        record = settled.record
+        buyer = KeyHolder(PAID_KEY_ID, record.account_id, flat_fee_usdc=self.rules.fee_usdc)
+        try:
+            answer = await call.serve(buyer)
+        except ApiError as error:
+            await self._release(record.payment_id, request_id)
+            await self._tell_kept(error, settled)
+            raise
+        except BaseException:
+            await asyncio.shield(self._release(record.payment_id, request_id))
+            raise
+        credit = {CREDIT_HEADER: str(await self._load_credit(record.account_id))}
+        return replace(answer, headers={**answer.headers, **settled.build_headers(), **credit})
+
+    async def _claim(
+        self, settled: Settled, demand: Demand, asks: Sequence[Ask], request_id: str
+    ) -> None:
+        """Bind the payment to this request. Raises 402 where it was used, 503 where it is now."""
+        payment_id, now_s = settled.record.payment_id, int(time.time())
+        until_s = now_s + self.rules.claim_s
+        claim = await self._database.write(
+            lambda connection: claim_payment(
+                connection, payment_id, request_id=request_id, now_s=now_s, until_s=until_s
+            )
+        )
+        if claim is Claim.CLAIMED:
+            return
+        if claim is Claim.IN_USE:
+            text = "Another request is being served with this payment. Come again when it is over."
+            raise unavailable("payment_in_use", text)
+        message = "A request was served with this payment: sign another one."
+        if claim is Claim.UNPAID:
+            message = "The payment was taken back from the chain: sign another one."
+        demand = replace(demand, amount_usdc=self._quote(asks))
+        raise ask_for_payment(settled.terms, demand, PaymentInvalid(NONCE_USED, message))
+
+    async def _release(self, payment_id: str, request_id: str) -> None:
+        now_s = int(time.time())
+        await self._database.persist(
+            lambda connection: release_payment(
+                connection, payment_id, request_id=request_id, now_s=now_s
+            )
+        )
+
+    async def _tell_kept(self, error: ApiError, settled: Settled) -> None:
+        """Add to the error of a request that was not served what has become of its payment."""
+        credit_usdc = await self._load_credit(settled.record.account_id)
+        error.message += (
+            f" The payment has settled; {format_usdc(credit_usdc)} USDC is the payer's credit. Send"
+            " the same request with the same payment again to use it: it is not taken twice."
+        )
+        error.facts = {**error.facts, "payment": describe_payment(settled.record)}
+        credit = {CREDIT_HEADER: str(credit_usdc)}
+        error.headers = {**error.headers, **settled.build_headers(), **credit}
+
+    async def _load_credit(self, account_id: str) -> int:
+        """Return an account's free credit, in 1e-6 USDC."""
+        row = await self._database.read(lambda connection: load_account(connection, account_id))
+        assert row is not None
+        return int(row["credited_usdc"]) - int(row["spent_usdc"]) - int(row["reserved_usdc"])

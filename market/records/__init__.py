@@ -1,0 +1,1 @@
+"""What the market reads from the ledger."""

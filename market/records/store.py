@@ -1,0 +1,232 @@
+"""What the market reads from the ledger, besides what it writes. Each takes a read snapshot."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, RowMapping, case, func, or_, select
+
+from ledger.selling.sealed_keys import SealedKey
+from ledger.tables import (
+    MarketAccount,
+    MarketKey,
+    MarketOffer,
+    MarketOfferKey,
+    MarketSale,
+    MarketSeller,
+    PayoutItem,
+    table_of,
+)
+
+_account = table_of(MarketAccount)
+_item = table_of(PayoutItem)
+_key = table_of(MarketKey)
+_offer = table_of(MarketOffer)
+_offer_key = table_of(MarketOfferKey)
+_sale = table_of(MarketSale)
+_seller = table_of(MarketSeller)
+
+EARNING_COLUMNS: Final = (
+    "sale_id",
+    "resolved_at_s",
+    "offer_id",
+    "model",
+    "endpoint",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usdc",
+    "fee_bps",
+    "fee_usdc",
+    "earning_usdc",
+    "payout_address",
+    "payout_id",
+)
+"""What of a sale its seller sees; beside these, ``payout_state``."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Whose key it is: a seller's address or a buyer's account id."""
+
+    key_id: str
+    owner: str
+    flat_fee_usdc: int = 0
+    """What each request costs beside its seller's price (1e-6 USDC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffer:
+    """An offer with what was agreed with its seller."""
+
+    row: RowMapping
+    fee_bps: int | None
+    is_trusted: bool
+
+
+def load_key_holder(
+    connection: Connection, *, key_hash: str, kind: str, now_s: int
+) -> KeyHolder | None:
+    """Return the holder of a live key, or None."""
+    row = connection.execute(
+        select(_key.c.key_id, _key.c.owner).where(
+            _key.c.key_hash == key_hash,
+            _key.c.kind == kind,
+            _key.c.revoked_at_s.is_(None),
+            or_(_key.c.expires_at_s.is_(None), _key.c.expires_at_s > now_s),
+        )
+    ).one_or_none()
+    return None if row is None else KeyHolder(str(row[0]), str(row[1]))
+
+
+def load_keys(connection: Connection, *, kind: str, owner: str) -> list[RowMapping]:
+    """Return an owner's keys, oldest first; never their hashes."""
+    columns = ("key_id", "label", "created_at_s", "expires_at_s", "revoked_at_s")
+    return list(
+        connection.execute(
+            select(*(_key.c[name] for name in columns))
+            .where(_key.c.kind == kind, _key.c.owner == owner)
+            .order_by(_key.c.key_id)
+        ).mappings()
+    )
+
+
+def load_account(connection: Connection, account_id: str) -> RowMapping | None:
+    """Return a buyer's account, or None."""
+    query = select(_account).where(_account.c.account_id == account_id)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def load_seller(connection: Connection, address: str) -> RowMapping | None:
+    """Return a seller and what was agreed with it, or None."""
+    query = select(_seller).where(_seller.c.address == address)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def load_offers(
+    connection: Connection,
+    *,
+    changed_since_s: int | None = None,
+    offer_ids: Iterable[str] | None = None,
+) -> list[StoredOffer]:
+    """Return offers with their sellers' terms: all, the changed ones, or those named."""
+    query = select(
+        _offer, _seller.c.fee_bps.label("agreed_fee_bps"), _seller.c.is_trusted.label("trusted")
+    ).join(_seller, _seller.c.address == _offer.c.seller)
+    if changed_since_s is not None:
+        query = query.where(_offer.c.changed_at_s >= changed_since_s)
+    else:
+        query = query.where(_offer.c.status != "deleted")
+    if offer_ids is not None:
+        query = query.where(_offer.c.offer_id.in_(list(offer_ids)))
+    return [
+        StoredOffer(row, row["agreed_fee_bps"], bool(row["trusted"]))
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def load_seller_offers(connection: Connection, *, seller: str) -> list[RowMapping]:
+    """Return a seller's offers that are not deleted, oldest first."""
+    query = select(_offer).where(_offer.c.seller == seller, _offer.c.status != "deleted")
+    return list(connection.execute(query.order_by(_offer.c.offer_id)).mappings())
+
+
+def load_seller_offer(connection: Connection, *, seller: str, offer_id: str) -> RowMapping | None:
+    """Return one offer of a seller's that is not deleted, or None."""
+    query = select(_offer).where(
+        _offer.c.seller == seller, _offer.c.offer_id == offer_id, _offer.c.status != "deleted"
+    )
+    return connection.execute(query).mappings().one_or_none()
+
+
+def load_sealed_key(connection: Connection, offer_id: str) -> SealedKey | None:
+    """Return an offer's sealed key, or None where it was erased."""
+    row = connection.execute(
+        select(_offer_key.c.ciphertext, _offer_key.c.wrapped_key, _offer_key.c.kms_key_id).where(
+            _offer_key.c.offer_id == offer_id
+        )
+    ).one_or_none()
+    return None if row is None else SealedKey(bytes(row[0]), bytes(row[1]), str(row[2]))
+
+
+def load_stale_keys(
+    connection: Connection, *, kms_key_id: str, limit: int
+) -> list[tuple[str, SealedKey]]:
+    """Return sealed keys that another KMS key than ``kms_key_id`` has wrapped."""
+    rows = connection.execute(
+        select(_offer_key).where(_offer_key.c.kms_key_id != kms_key_id).limit(limit)
+    ).mappings()
+    return [
+        (
+            str(row["offer_id"]),
+            SealedKey(bytes(row["ciphertext"]), bytes(row["wrapped_key"]), row["kms_key_id"]),
+        )
+        for row in rows
+    ]
+
+
+def load_earnings(
+    connection: Connection, *, seller: str, from_s: int, until_s: int, after: str, limit: int
+) -> list[RowMapping]:
+    """Return a seller's posted sales after the id ``after``, oldest first."""
+    # A payout is in one batch that is not freed, or in none.
+    of_payout = (_item.c.payout_id == _sale.c.payout_id) & (_item.c.state != "freed")
+    state = case(
+        (_sale.c.payout_id.is_(None), "accrued"), else_=func.coalesce(_item.c.state, "planned")
+    )
+    return list(
+        connection.execute(
+            select(*(_sale.c[name] for name in EARNING_COLUMNS), state.label("payout_state"))
+            .outerjoin(_item, of_payout)
+            .where(
+                _sale.c.seller == seller,
+                _sale.c.state == "posted",
+                _sale.c.reserved_at_s >= from_s,
+                _sale.c.reserved_at_s < until_s,
+                _sale.c.sale_id > after,
+            )
+            .order_by(_sale.c.sale_id)
+            .limit(limit)
+        ).mappings()
+    )
+
+
+def load_earning_totals(connection: Connection, *, seller: str) -> dict[str, int]:
+    """Return what a seller has earned in all (1e-6 USDC), and what of it is in no payout yet."""
+    unplanned = func.sum(_sale.c.earning_usdc).filter(_sale.c.payout_id.is_(None))
+    row = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(_sale.c.earning_usdc), 0),
+            func.coalesce(func.sum(_sale.c.fee_usdc), 0),
+            func.coalesce(unplanned, 0),
+        ).where(_sale.c.seller == seller, _sale.c.state == "posted")
+    ).one()
+    names = ("requests", "earning_usdc", "fee_usdc", "unpaid_usdc")
+    return dict(zip(names, (int(value) for value in row), strict=True))
+
+
+def load_failures(
+    connection: Connection, *, seller: str, from_s: int, until_s: int, after: str, limit: int
+) -> list[RowMapping]:
+    """Return the requests that a seller's offers failed, after the id ``after``, oldest first."""
+    return list(
+        connection.execute(
+            select(
+                _sale.c.sale_id,
+                _sale.c.resolved_at_s,
+                _sale.c.offer_id,
+                _sale.c.model,
+                _sale.c.endpoint,
+                _sale.c.void_reason.label("cause"),
+            )
+            .where(
+                _sale.c.seller == seller,
+                _sale.c.is_seller_failure.is_(True),
+                _sale.c.reserved_at_s >= from_s,
+                _sale.c.reserved_at_s < until_s,
+                _sale.c.sale_id > after,
+            )
+            .order_by(_sale.c.sale_id)
+            .limit(limit)
+        ).mappings()
+    )

@@ -1,0 +1,1 @@
+"""Which seller serves a request, and trying one after the other."""

@@ -1,0 +1,328 @@
+"""Trying one offer after the other until one serves: rank, **reserve**, call, or give back.
+
+An attempt that fails before anything of its answer was used gives its reservation back, and the
+next offer is tried; the buyer sees nothing of it until none is left. What follows an attempt that
+went well, the charge, is the caller's.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
+from ledger.selling.sales import reserve_sale
+from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
+from market.endpoints.health import Cause
+from market.endpoints.sealing import KmsUnavailable, SealBroken
+from market.errors import (
+    ApiError,
+    RequestRejected,
+    credit_spent,
+    invalid_key,
+    model_not_found,
+    sellers_failed,
+)
+from market.metrics import Metrics
+from market.pricing.costs import get_discount_pct
+from market.pricing.units import Base
+from market.records.database import Database
+from market.records.store import KeyHolder
+from market.routing.book import Book, Live
+from market.routing.ranking import Ask, Drop, Ranking, Verdict, rank
+from market.routing.refusals import DENIALS, explain_none
+from market.routing.reservations import Reserved
+
+log = structlog.get_logger("market")
+
+T = TypeVar("T")
+
+REFUSALS_MAX: Final = 20
+"""Offers that the ledger may turn down for one request, their caps used up meanwhile."""
+
+REJECTIONS_MAX: Final = 10
+"""Sellers that may say that a request is wrong until it is believed."""
+
+SERVED: Final = "ok"
+"""The cause of an attempt that went well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a buyer wants, as far as offers are tried for it.
+
+    ``asks`` are the ways in which it can be priced, one for each unit; ``also`` is written with
+    every reservation.
+    """
+
+    buyer: KeyHolder
+    endpoint: str
+    asks: Sequence[Ask]
+    request_id: str
+    also: Callable[[Connection, NewSale], object] | None = None
+
+    @property
+    def priced_asks(self) -> Sequence[Ask]:
+        """The same asks, with what this buyer pays beside a seller's price."""
+        fee_usdc = self.buyer.flat_fee_usdc
+        return (
+            [replace(ask, flat_fee_usdc=fee_usdc) for ask in self.asks] if fee_usdc else self.asks
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Won(Generic[T]):
+    """The attempt that went well. Its offer's place is still taken, its sale still reserved."""
+
+    result: T
+    charge: Reserved
+    attempts: int
+    book: Book
+
+    @property
+    def offer_id(self) -> str:
+        """Whose attempt it was."""
+        return self.charge.sale.offer_id
+
+    @property
+    def base(self) -> Base:
+        """What is counted."""
+        return self.charge.verdict.offer.base
+
+    def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
+        """Give the offer's place back: it went well, or not by the seller's doing, or failed."""
+        offer_id = self.charge.sale.offer_id
+        if cause is None:
+            self.book.end(offer_id, well=well)
+        else:
+            self.book.fail(offer_id, cause)
+
+    def build_headers(self) -> dict[str, str]:
+        """Return what the buyer is told of it."""
+        verdict = self.charge.verdict
+        discount = get_discount_pct(cost_usdc=verdict.cost_usdc, direct_usdc=verdict.direct_usdc)
+        headers = {
+            "x-market-offer": verdict.offer.offer_id,
+            "x-market-reserved-usdc": str(verdict.ceiling_usdc),
+            "x-market-attempts": str(self.attempts),
+        }
+        if discount is not None:
+            headers["x-market-estimated-discount-pct"] = str(discount)
+        return headers
+
+
+Attempt = Callable[[Access, str], Awaitable[T]]
+"""Calls one endpoint, by the name that it has for the model."""
+
+
+class Attempts:
+    """Tries offers for requests."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book,
+        metrics: Metrics,
+        *,
+        attempts_max: int,
+        lease_s: int,
+    ) -> None:
+        self._database = database
+        self._book = book
+        self._metrics = metrics
+        self._attempts_max = attempts_max
+        self._lease_s = lease_s
+
+    def rank(self, asks: Sequence[Ask]) -> Ranking:
+        """Return all offers of the model before this request. Raises 404 where nobody lists it."""
+        rankings = [
+            rank(shelf, self._book.get_state, ask)
+            for ask in asks
+            if (shelf := self._book.get_shelf(ask.model, ask.base)) is not None
+        ]
+        if not rankings:
+            raise model_not_found(asks[0].model)
+        if len(rankings) == 1:
+            return rankings[0]
+        return Ranking(
+            tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
+            tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
+        )
+
+    def select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
+        """Return the best offer that was not tried, or None.
+
+        Those that refuse what others serve come last: see ``market.routing.refusing``.
+        """
+        last = self._book.get_last(asks[0].model, asks[0].endpoint)
+        found = self._select(asks, excluded | last) if last else None
+        return self._select(asks, excluded) if found is None else found
+
+    def _select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
+        best: Verdict | None = None
+        for ask in asks:
+            shelf = self._book.get_shelf(ask.model, ask.base)
+            if shelf is None:
+                continue
+            wanted = replace(ask, excluded=excluded) if excluded else ask
+            found = shelf.select(self._book.get_state, wanted)
+            if found is not None and (best is None or _by_cost(found) < _by_cost(best)):
+                best = found
+        return best
+
+    async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
+        """Return the first attempt that goes well. Raises ``ApiError``."""
+        asks = order.priced_asks
+        tried: set[str] = set()
+        attempts = refusals = 0
+        rejections: list[SellerRejected] = []
+        refused_by: list[str] = []
+        denied: Drop | None = None
+        while (
+            attempts - len(rejections) < self._attempts_max
+            and len(rejections) < REJECTIONS_MAX
+            and refusals < REFUSALS_MAX
+        ):
+            verdict = self.select(asks, frozenset(tried))
+            if verdict is None:
+                break
+            offer_id = verdict.offer.offer_id
+            tried.add(offer_id)
+            # Before anything is waited for: the next request must find the place taken.
+            # Its terms are taken now too: they are those of the price that was ranked.
+            self._book.begin(offer_id)
+            live = self._book.get_live(offer_id)
+            try:
+                access, reserved = await self._prepare(order, verdict, live, attempts)
+            except (SealBroken, KmsUnavailable) as error:
+                log.error("key_not_opened", offer_id=offer_id, error=str(error))
+                refusals += 1
+                continue
+            except SaleRefused as refusal:
+                denied = await self._take_refusal(refusal, verdict)
+                if denied is None:
+                    tried.discard(offer_id)
+                refusals += 1
+                continue
+            attempts += 1
+            try:
+                result = await self._attempt(attempt, reserved, access, live.upstream_model)
+            except SellerFailure:
+                continue
+            except SellerRejected as error:
+                rejections.append(error)
+                refused_by.append(offer_id)
+                continue
+            self._book.note_served(offer_id, order.endpoint, refused_by=refused_by)
+            return Won(result, reserved, attempts, self._book)
+        if rejections:
+            raise build_rejection(find_telling(rejections))
+        if attempts:
+            raise sellers_failed(attempts)
+        raise self.explain(asks, denied)
+
+    async def _prepare(
+        self, order: Order, verdict: Verdict, live: Live, attempt: int
+    ) -> tuple[Access, Reserved]:
+        """Open the offer's key and reserve with it. Gives the offer's place back where it fails."""
+        try:
+            access = await self._book.open_access(verdict.offer, live.base_url)
+            return access, await self._reserve(order, verdict, live, attempt)
+        except BaseException:
+            # Where a reservation was written after all, its lease runs out.
+            self._book.withdraw(verdict.offer.offer_id)
+            raise
+
+    async def _reserve(self, order: Order, verdict: Verdict, live: Live, attempt: int) -> Reserved:
+        offer = verdict.offer
+        sale = NewSale(
+            request_id=order.request_id,
+            attempt=attempt,
+            account_id=order.buyer.owner,
+            key_id=order.buyer.key_id,
+            offer_id=offer.offer_id,
+            offer_version=offer.version,
+            seller=offer.seller,
+            payout_address=live.payout_address,
+            endpoint=order.endpoint,
+            model=offer.model,
+            input_usdc_per_mtok=offer.price.input_usdc_per_mtok,
+            output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
+            fee_bps=live.fee_bps,
+            ceiling_usdc=verdict.ceiling_usdc,
+            unit=offer.unit,
+            flat_fee_usdc=order.buyer.flat_fee_usdc,
+        )
+        now_s = int(time.time())
+        expires_at_s = now_s + self._lease_s
+
+        def write(connection: Connection) -> Used:
+            used = reserve_sale(connection, sale, now_s=now_s, lease_expires_at_s=expires_at_s)
+            if order.also is not None:
+                order.also(connection, sale)
+            return used
+
+        self._book.note_used(await self._database.write(write))
+        return Reserved(self._database, self._book, sale, verdict=verdict, lease_s=self._lease_s)
+
+    async def _take_refusal(self, refusal: SaleRefused, verdict: Verdict) -> Drop | None:
+        """Learn from what the ledger turned down; return why, None where the offer is another now.
+
+        Raises ``ApiError`` where no offer would do.
+        """
+        if refusal.reason is SaleDenial.KEY_REVOKED:
+            raise invalid_key() from refusal
+        if refusal.reason is SaleDenial.CREDIT_SPENT:
+            raise credit_spent(
+                required_usdc=verdict.ceiling_usdc, available_usdc=refusal.available_usdc or 0
+            ) from refusal
+        await self._book.refresh_offers([verdict.offer.offer_id])
+        return DENIALS.get(refusal.reason)
+
+    async def _attempt(
+        self, attempt: Attempt[T], reserved: Reserved, access: Access, model: str
+    ) -> T:
+        """Call the seller. Whatever goes wrong gives the reservation back, and is raised."""
+        offer_id = reserved.sale.offer_id
+        try:
+            result = await attempt(access, model)
+        except SellerFailure as failure:
+            self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
+            self._metrics.observe_attempt(failure.cause)
+            await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
+            raise
+        except BaseException as error:
+            self._book.end(offer_id, well=False)
+            reason = "rejected" if isinstance(error, SellerRejected) else type(error).__name__
+            self._metrics.observe_attempt("rejected" if reason == "rejected" else "other")
+            await asyncio.shield(reserved.void(reason, is_seller_failure=False))
+            raise
+        self._metrics.observe_attempt(SERVED)
+        return result
+
+    def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
+        """Return why no offer was even tried."""
+        try:
+            ranking = self.rank(asks)
+        except ApiError as error:
+            return error
+        return explain_none(ranking, asks[0], denied=denied)
+
+
+def find_telling(rejections: Sequence[SellerRejected]) -> SellerRejected:
+    """Return the first that says what is wrong with the request, else the first."""
+    told = (error for error in rejections if not isinstance(error, NotServed))
+    return next(told, rejections[0])
+
+
+def build_rejection(error: SellerRejected) -> RequestRejected:
+    """Return what a buyer is told of a request that was refused as wrong."""
+    return RequestRejected(error.status, "seller_rejected", error.message, error.param)
+
+
+def _by_cost(verdict: Verdict) -> tuple[int, str]:
+    return verdict.cost_usdc, verdict.offer.offer_id

@@ -1,0 +1,343 @@
+"""The offers as they stand now, in memory: what routing reads, and what requests teach it.
+
+Prices, terms and limits come from the ledger and are looked at again and again; an offer that
+changed since is refused by the ledger when it is reserved. What is used of caps comes back with
+every reservation. Health, concurrency and requests a minute are of this process.
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from contracts.units import utc_day
+from ledger.selling.sale_records import Used
+from market.endpoints.client import Access
+from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
+from market.endpoints.sealing import SealBroken, Sealer
+from market.pricing.costs import Price, scale_price
+from market.pricing.references import References
+from market.pricing.units import Base, get_base
+from market.records.database import Database
+from market.records.store import StoredOffer, load_offers, load_sealed_key
+from market.routing.ranking import Offer, OfferState, Shelf
+from market.routing.refusing import Refusing, refuse
+
+log = structlog.get_logger("market")
+
+OVERLAP_S: Final = 5
+"""How far back changes are looked for again: clocks and commits are not in one order."""
+
+ACCESSES_MAX: Final = 10_000
+MINUTE_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Live:
+    """What is known of an offer beside its price."""
+
+    offer: Offer
+    upstream_model: str
+    base_url: str
+    payout_address: str
+    fee_bps: int
+    day: int = 0
+    day_used_usdc: int = 0
+    total_used_usdc: int = 0
+    health: Health = WELL
+    refusing: dict[str, Refusing] = field(default_factory=dict)
+    """By endpoint."""
+    in_flight: int = 0
+    started: deque[float] = field(default_factory=deque)
+    """When the requests of the last minute began, where their number is limited."""
+
+
+class Book:
+    """All offers, by model. ``refresh`` keeps it current."""
+
+    def __init__(
+        self,
+        database: Database,
+        references: References,
+        sealer: Sealer,
+        *,
+        fee_bps: int,
+        concurrency_max: int,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.references = references
+        self._database = database
+        self._sealer = sealer
+        self._fee_bps = fee_bps
+        self._concurrency_max = concurrency_max
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._shelves: dict[str, dict[Base, Shelf]] = {}
+        self._live: dict[str, Live] = {}
+        self._last: dict[tuple[str, str], set[str]] = {}
+        """Offers that may have to wait for the others, by model and endpoint."""
+        self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
+        self._looked_at_s: int | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def shelves(self) -> Mapping[str, Mapping[Base, Shelf]]:
+        """The models that somebody lists, and their offers by what they count."""
+        return self._shelves
+
+    @property
+    def fee_bps(self) -> int:
+        """The market's part of a price where nothing else was agreed with its seller."""
+        return self._fee_bps
+
+    def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
+        """Return a model's offers that count ``base``, or None where there are none."""
+        shelves = self._shelves.get(model)
+        return None if shelves is None else shelves.get(base)
+
+    def standings(self) -> Iterator[Standing]:
+        """Yield how each active offer stands now."""
+        now = self._clock()
+        for live in self._live.values():
+            if live.offer.is_active:
+                yield live.health.get_standing(now)
+
+    def get_live(self, offer_id: str) -> Live:
+        """Return what is known of an offer that is on a shelf."""
+        return self._live[offer_id]
+
+    def find_live(self, offer_id: str) -> Live | None:
+        """Return what is known of an offer, None where it was taken down or has no price."""
+        return self._live.get(offer_id)
+
+    async def refresh(self) -> None:
+        """Read what changed since the last look; all of it the first time."""
+        async with self._lock:
+            since_s = self._looked_at_s
+            now_s = int(self._wall_clock())
+            changed = await self._database.read(
+                lambda connection: load_offers(connection, changed_since_s=since_s)
+            )
+            self._put_all(changed)
+            self._looked_at_s = now_s - OVERLAP_S
+
+    async def refresh_offers(self, offer_ids: Iterable[str]) -> None:
+        """Read some offers again, whether they changed or not."""
+        wanted = list(offer_ids)
+        found = await self._database.read(
+            lambda connection: load_offers(connection, changed_since_s=0, offer_ids=wanted)
+        )
+        self._put_all(found)
+
+    def _put_all(self, stored: Iterable[StoredOffer]) -> None:
+        for one in stored:
+            self.put(one.row, fee_bps=one.fee_bps, is_trusted=one.is_trusted)
+
+    def put(self, row: Mapping[Any, Any], *, fee_bps: int | None, is_trusted: bool) -> None:
+        """Take an offer's row in, or off the shelves where it is deleted or has no price."""
+        offer_id = str(row["offer_id"])
+        known = self._live.get(offer_id)
+        price = self._get_price(row)
+        if row["status"] == "deleted" or price is None:
+            self._drop(offer_id)
+            return
+        offer = Offer(
+            offer_id=offer_id,
+            model=row["model"],
+            seller=row["seller"],
+            price=price,
+            version=int(row["version"]),
+            is_active=row["status"] == "active",
+            is_trusted=is_trusted,
+            provider=row["provider"],
+            cap_daily_usdc=row["cap_daily_usdc"],
+            quota_total_usdc=row["quota_total_usdc"],
+            rate_limit_rpm=row["rate_limit_rpm"],
+            concurrency_max=self._concurrency_max,
+            unit=row["unit"],
+        )
+        live = Live(
+            offer=offer,
+            upstream_model=row["upstream_model"],
+            base_url=row["seller_base_url"],
+            payout_address=row["payout_address"],
+            fee_bps=self._fee_bps if fee_bps is None else fee_bps,
+            day=int(row["day"]),
+            day_used_usdc=int(row["day_used_usdc"]),
+            total_used_usdc=int(row["total_used_usdc"]),
+        )
+        if known is not None:
+            live.in_flight, live.started = known.in_flight, known.started
+            # A seller who changed something may have mended what was wrong.
+            if known.offer.version == offer.version:
+                live.health, live.refusing = known.health, known.refusing
+            if (known.offer.model, known.offer.base) != (offer.model, offer.base):
+                self._drop(offer_id)
+        self._live[offer_id] = live
+        self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
+
+    def _get_price(self, row: Mapping[Any, Any]) -> Price | None:
+        multiplier = row["cost_multiplier_ppm"]
+        if multiplier is None:
+            return Price(row["price_input_usdc_per_mtok"], row["price_output_usdc_per_mtok"])
+        direct = self.references.find_price(row["model"], get_base(row["unit"]))
+        return None if direct is None else scale_price(direct, int(multiplier))
+
+    def _drop(self, offer_id: str) -> None:
+        known = self._live.pop(offer_id, None)
+        if known is None:
+            return
+        shelves = self._shelves[known.offer.model]
+        shelf = shelves[known.offer.base]
+        shelf.remove(offer_id)
+        if not shelf:
+            del shelves[known.offer.base]
+        if not shelves:
+            del self._shelves[known.offer.model]
+
+    # ----------------------------------------------------------------------- what routing asks for
+
+    def get_state(self, offer: Offer) -> OfferState:
+        """Return how an offer stands at this moment."""
+        live = self._live[offer.offer_id]
+        now = self._clock()
+        recent = 0
+        if offer.rate_limit_rpm is not None:
+            while live.started and live.started[0] <= now - MINUTE_S:
+                live.started.popleft()
+            recent = len(live.started)
+        today = utc_day(int(self._wall_clock()))
+        return OfferState(
+            standing=live.health.get_standing(now),
+            in_flight=live.in_flight,
+            requests_last_minute=recent,
+            day_used_usdc=live.day_used_usdc if live.day == today else 0,
+            total_used_usdc=live.total_used_usdc,
+        )
+
+    def find_health(self, offer_id: str) -> dict[str, Any] | None:
+        """Return how an offer is doing, as its seller sees it; None where it is not listed."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return None
+        now = self._clock()
+        rests_s = max(0.0, live.health.rests_until_s - now) if live.health.failures else 0.0
+        return {
+            "standing": live.health.get_standing(now),
+            "failures": live.health.failures,
+            "cause": live.health.cause,
+            "rests_s": round(rests_s, 1),
+        }
+
+    # -------------------------------------------------------------------- what requests teach
+
+    def begin(self, offer_id: str) -> None:
+        """Note that a request is on its way to an offer."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return
+        now = self._clock()
+        live.in_flight += 1
+        live.health = begin(live.health, now_s=now)
+        if live.offer.rate_limit_rpm is not None:
+            live.started.append(now)
+
+    def withdraw(self, offer_id: str) -> None:
+        """Take ``begin`` back: nothing was sent."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return
+        live.in_flight -= 1
+        live.health = give_up(live.health)
+        if live.started:
+            live.started.pop()
+
+    def end(self, offer_id: str, *, well: bool) -> None:
+        """Note that a request has ended: well, or in a way that says nothing of the seller."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return
+        live.in_flight -= 1
+        live.health = WELL if well else give_up(live.health)
+
+    def fail(self, offer_id: str, cause: Cause, *, retry_after_s: float | None = None) -> None:
+        """Note that an offer failed a request."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return
+        live.in_flight -= 1
+        live.health = fail(
+            live.health,
+            cause,
+            now_s=self._clock(),
+            jitter=random.random(),
+            retry_after_s=retry_after_s,
+        )
+        log.info("offer_failed", offer_id=offer_id, cause=cause, failures=live.health.failures)
+
+    def note_served(self, offer_id: str, endpoint: str, *, refused_by: Iterable[str]) -> None:
+        """Note that an offer served a request which others had refused as wrong."""
+        live = self._live.get(offer_id)
+        if live is not None:
+            live.refusing.pop(endpoint, None)
+        for refuser_id in refused_by:
+            refuser = self._live.get(refuser_id)
+            if refuser is None:
+                continue
+            known = refuser.refusing.get(endpoint, Refusing())
+            refuser.refusing[endpoint] = refuse(known, now_s=self._clock())
+            self._last.setdefault((refuser.offer.model, endpoint), set()).add(refuser_id)
+
+    def get_last(self, model: str, endpoint: str) -> frozenset[str]:
+        """Return the offers that are asked after all others, as they refuse what others serve."""
+        known = self._last.get((model, endpoint))
+        if not known:
+            return frozenset()
+        now = self._clock()
+        last = set()
+        for offer_id in list(known):
+            live = self._live.get(offer_id)
+            refusing = None if live is None else live.refusing.get(endpoint)
+            if refusing is None:
+                known.discard(offer_id)
+            elif refusing.is_last(now):
+                last.add(offer_id)
+        return frozenset(last)
+
+    def note_used(self, used: Used) -> None:
+        """Take in what the ledger says is used of an offer's limits."""
+        live = self._live.get(used.offer_id)
+        if live is not None:
+            live.day, live.day_used_usdc = used.day, used.day_used_usdc
+            live.total_used_usdc = used.total_used_usdc
+
+    async def open_access(self, offer: Offer, base_url: str) -> Access:
+        """Return where an offer's endpoint is and its key in the clear, for this process only.
+
+        Raises ``SealBroken`` where the key was erased or does not open, ``KmsUnavailable``.
+        """
+        key = (offer.offer_id, offer.version)
+        access = self._accesses.get(key)
+        if access is None:
+            sealed = await self._database.read(
+                lambda connection: load_sealed_key(connection, offer.offer_id)
+            )
+            if sealed is None:
+                raise SealBroken("the offer's key was erased")
+            opened = await asyncio.to_thread(self._sealer.open, sealed, offer_id=offer.offer_id)
+            access = Access(base_url, opened)
+            self._accesses[key] = access
+            if len(self._accesses) > ACCESSES_MAX:
+                self._accesses.popitem(last=False)
+        return access
+
+    def forget_access(self, offer_id: str) -> None:
+        """Drop an offer's keys from memory."""
+        for key in [key for key in self._accesses if key[0] == offer_id]:
+            del self._accesses[key]

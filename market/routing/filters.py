@@ -1,0 +1,112 @@
+"""Which sellers a request may go to: its field ``routing``, and headers of price ceilings. Pure.
+
+The headers are for whoever stands between a buyer and the market and charges by the market's list:
+they hold whatever the buyer wrote into the field, and other upstreams take no notice of them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from market.errors import bad_request, wrong_type
+from market.pricing.costs import USD_PER_MTOK_MAX, parse_millionths
+from market.text.dialects import FILTERS_MAX, ROUTING_FIELD, Filters
+
+_KNOWN: Final = frozenset(
+    {"only", "ignore", "trusted_only", "max_price_input_per_1m", "max_price_output_per_1m"}
+)
+
+
+INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
+OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
+_CEILING: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The most that a million tokens may cost, in 1e-6 USDC. None is any price."""
+
+    input_usdc_per_mtok: int | None = None
+    output_usdc_per_mtok: int | None = None
+
+    def lower(self, filters: Filters) -> Filters:
+        """Return filters that let nothing dearer through than either allows."""
+        if self.input_usdc_per_mtok is None and self.output_usdc_per_mtok is None:
+            return filters
+        pairs = (
+            (self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max),
+            (self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max),
+        )
+        lowest = [min((one for one in pair if one is not None), default=None) for pair in pairs]
+        return replace(
+            filters, input_usdc_per_mtok_max=lowest[0], output_usdc_per_mtok_max=lowest[1]
+        )
+
+
+ANY_PRICE: Final = Ceilings()
+
+
+def parse_ceilings(input_text: str | None, output_text: str | None) -> Ceilings:
+    """Read the headers' values. Raises ``RequestRejected`` (400)."""
+    return Ceilings(
+        _read_ceiling(input_text, INPUT_CEILING), _read_ceiling(output_text, OUTPUT_CEILING)
+    )
+
+
+def _read_ceiling(text: str | None, name: bytes) -> int | None:
+    if text is None:
+        return None
+    if _CEILING.fullmatch(text) is None:
+        message = f"{name.decode()} must be an integer of 1e-6 USDC per million tokens."
+        raise bad_request("invalid_header", message)
+    return int(text)
+
+
+def parse_filters(routing: Any) -> Filters:
+    """Read the field. Prices are US dollars per million tokens. Raises ``RequestRejected``."""
+    if routing is None:
+        return Filters()
+    if not isinstance(routing, dict):
+        raise wrong_type(ROUTING_FIELD, "an object")
+    unknown = sorted(routing.keys() - _KNOWN)
+    if unknown:
+        param = f"{ROUTING_FIELD}.{unknown[0][:40]}"
+        raise bad_request("unsupported_parameter", f"'{param}' is not known.", param=param)
+    trusted_only = routing.get("trusted_only", False)
+    if not isinstance(trusted_only, bool):
+        raise wrong_type(f"{ROUTING_FIELD}.trusted_only", "true or false")
+    return Filters(
+        only=_read_names(routing, "only"),
+        ignore=_read_names(routing, "ignore"),
+        trusted_only=trusted_only,
+        input_usdc_per_mtok_max=_read_price(routing, "max_price_input_per_1m"),
+        output_usdc_per_mtok_max=_read_price(routing, "max_price_output_per_1m"),
+    )
+
+
+def _read_names(routing: Mapping[str, Any], name: str) -> frozenset[str]:
+    value = routing.get(name)
+    if value is None:
+        return frozenset()
+    if (
+        not isinstance(value, list)
+        or len(value) > FILTERS_MAX
+        or not all(isinstance(item, str) for item in value)
+    ):
+        raise wrong_type(f"{ROUTING_FIELD}.{name}", f"a list of at most {FILTERS_MAX} strings")
+    return frozenset(item.lower() for item in value)
+
+
+def _read_price(routing: Mapping[str, Any], name: str) -> int | None:
+    value = routing.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float):
+        # The shortest decimal that means this float is what its sender wrote.
+        value = Decimal(repr(value))
+    try:
+        return parse_millionths(value, maximum=USD_PER_MTOK_MAX)
+    except ValueError as error:
+        raise wrong_type(f"{ROUTING_FIELD}.{name}", f"a price; it {error}") from None

@@ -1,0 +1,287 @@
+"""Which seller serves a request: from facts to a ranked list, with reasons. Pure, integers only.
+
+::
+
+    model → active → filters → price ceilings → health → caps, quota, rpm
+          → minimum discount → lowest estimated total cost → the next one on failure
+
+An offer is dropped for the first of these that it does not pass. Those left are ordered by their
+estimated cost to the buyer, exactly (1e-12 USDC); of equals the cheaper input comes first, then the
+offer that was listed first: ids sort by age.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import Final
+
+from market.endpoints.health import Standing
+from market.pricing.costs import Price, Tokens, get_cost_usdc, get_worth, meets_discount
+from market.pricing.units import Base, get_base
+
+
+class Drop(StrEnum):
+    """Why an offer does not serve a request, in the order in which it is examined."""
+
+    INACTIVE = "inactive"
+    UNTRUSTED = "untrusted"
+    FILTERED = "filtered"
+    PRICE_CEILING = "price_ceiling"
+    BACKING_OFF = "backing_off"
+    BUSY = "busy"
+    CAP_REACHED = "cap_reached"
+    QUOTA_SPENT = "quota_spent"
+    RATE_LIMITED = "rate_limited"
+    MINIMUM_DISCOUNT = "minimum_discount"
+
+
+_NOT_ADMITTED: Final = (Standing.BACKING_OFF, Standing.TRIAL_TAKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a seller offers, with its price as it is now. Amounts in 1e-6 USDC."""
+
+    offer_id: str
+    model: str
+    seller: str
+    price: Price
+    version: int = 0
+    """Changes with every change of the offer."""
+    is_active: bool = True
+    is_trusted: bool = True
+    provider: str = ""
+    cap_daily_usdc: int | None = None
+    quota_total_usdc: int | None = None
+    rate_limit_rpm: int | None = None
+    concurrency_max: int = 32
+    unit: str | None = None
+    """What the price is stated for, of ``market.pricing.units``; None for tokens."""
+
+    @property
+    def base(self) -> Base:
+        """What is counted."""
+        return get_base(self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferState:
+    """How an offer stands at this moment."""
+
+    standing: Standing = Standing.HEALTHY
+    in_flight: int = 0
+    requests_last_minute: int = 0
+    day_used_usdc: int = 0
+    """Sold and reserved today."""
+    total_used_usdc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of the market. ``direct`` is what the model's own provider charges."""
+
+    model: str
+    estimate: Tokens
+    bound: Tokens
+    """What the request cannot exceed: it is reserved for."""
+    direct: Price | None = None
+    flat_fee_usdc: int = 0
+    """What the buyer pays beside the seller's price."""
+    minimum_discount_pct: int | None = None
+    input_usdc_per_mtok_max: int | None = None
+    output_usdc_per_mtok_max: int | None = None
+    trusted_only: bool = False
+    only: frozenset[str] = frozenset()
+    """Sellers, providers or offer ids; empty means all."""
+    ignore: frozenset[str] = frozenset()
+    excluded: frozenset[str] = field(default=frozenset())
+    """Offers that were tried for this request already."""
+    endpoint: str = ""
+    base: Base = Base.TOKEN
+    """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
+
+    @property
+    def direct_usdc(self) -> int:
+        """The estimated cost at the reference price; 0 where there is none."""
+        return 0 if self.direct is None else get_cost_usdc(self.estimate, self.direct)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One offer before one request. ``drop`` is None where it may serve. In 1e-6 USDC."""
+
+    offer: Offer
+    cost_usdc: int
+    ceiling_usdc: int
+    direct_usdc: int
+    drop: Drop | None
+
+    def get_rank(self, ask: Ask) -> tuple[int, int, int, str]:
+        """Return the place in the order: a total one, as offer ids differ."""
+        price = self.offer.price
+        return (
+            get_worth(ask.estimate, price),
+            price.input_usdc_per_mtok,
+            price.output_usdc_per_mtok,
+            self.offer.offer_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All offers of a model before one request: those that may serve, best first; the others."""
+
+    ranked: tuple[Verdict, ...]
+    dropped: tuple[Verdict, ...]
+
+    @property
+    def is_blocked_by_discount(self) -> bool:
+        """Whether the minimum discount, and nothing before it, keeps the request from all."""
+        return not self.ranked and any(v.drop is Drop.MINIMUM_DISCOUNT for v in self.dropped)
+
+
+GetState = Callable[[Offer], OfferState]
+
+
+def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
+    """Return whether an offer may serve a request, or the first reason why not."""
+    cost_usdc = get_cost_usdc(ask.estimate, offer.price) + ask.flat_fee_usdc
+    ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, offer.price) + ask.flat_fee_usdc)
+    direct_usdc = ask.direct_usdc
+    drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
+    if drop is None and ask.minimum_discount_pct is not None:
+        is_met = meets_discount(
+            cost_usdc=cost_usdc, direct_usdc=direct_usdc, minimum_pct=ask.minimum_discount_pct
+        )
+        drop = None if is_met else Drop.MINIMUM_DISCOUNT
+    return Verdict(offer, cost_usdc, ceiling_usdc, direct_usdc, drop)
+
+
+def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) -> Drop | None:
+    if not offer.is_active:
+        return Drop.INACTIVE
+    if ask.trusted_only and not offer.is_trusted:
+        return Drop.UNTRUSTED
+    if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
+        return Drop.FILTERED
+    if _is_above(offer.price.input_usdc_per_mtok, ask.input_usdc_per_mtok_max) or _is_above(
+        offer.price.output_usdc_per_mtok, ask.output_usdc_per_mtok_max
+    ):
+        return Drop.PRICE_CEILING
+    if offer.offer_id in ask.excluded or state.standing in _NOT_ADMITTED:
+        return Drop.BACKING_OFF
+    if state.in_flight >= offer.concurrency_max:
+        return Drop.BUSY
+    if _is_above(state.day_used_usdc + ceiling_usdc, offer.cap_daily_usdc):
+        return Drop.CAP_REACHED
+    if _is_above(state.total_used_usdc + ceiling_usdc, offer.quota_total_usdc):
+        return Drop.QUOTA_SPENT
+    if _is_above(state.requests_last_minute + 1, offer.rate_limit_rpm):
+        return Drop.RATE_LIMITED
+    return None
+
+
+def _is_chosen(offer: Offer, ask: Ask) -> bool:
+    names = {offer.offer_id, offer.seller, offer.provider}
+    return bool(not ask.only or names & ask.only) and not names & ask.ignore
+
+
+def _is_above(value: int, limit: int | None) -> bool:
+    return limit is not None and value > limit
+
+
+def rank(offers: Iterable[Offer], get_state: GetState, ask: Ask) -> Ranking:
+    """Return every offer's place or reason. Looks at all of them: ``Shelf.select`` does not."""
+    verdicts = [assess(offer, get_state(offer), ask) for offer in offers]
+    verdicts.sort(key=lambda verdict: verdict.get_rank(ask))
+    return Ranking(
+        tuple(verdict for verdict in verdicts if verdict.drop is None),
+        tuple(verdict for verdict in verdicts if verdict.drop is not None),
+    )
+
+
+class Shelf:
+    """The offers of one model, by price: the cheapest for any mix of tokens is found at once.
+
+    Offers of one price pair stand together. The pairs are kept in two orders, by input price and by
+    output price; walked side by side, no pair that was not met yet can be cheaper than both walks'
+    next prices together. So only as many are looked at as it takes to know the cheapest.
+    """
+
+    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+        self._offers: dict[str, Offer] = {}
+        self._pairs: dict[tuple[int, int], list[str]] = {}
+        self._by_input: list[tuple[int, int]] = []
+        self._by_output: list[tuple[int, int]] = []
+        for offer in offers:
+            self.put(offer)
+
+    def __len__(self) -> int:
+        return len(self._offers)
+
+    def __iter__(self) -> Iterator[Offer]:
+        return iter(self._offers.values())
+
+    def get(self, offer_id: str) -> Offer | None:
+        """Return an offer, or None where it is not here."""
+        return self._offers.get(offer_id)
+
+    def put(self, offer: Offer) -> None:
+        """Add an offer, in place of the one with its id."""
+        self.remove(offer.offer_id)
+        self._offers[offer.offer_id] = offer
+        pair = _pair_of(offer)
+        if pair not in self._pairs:
+            self._pairs[pair] = []
+            insort(self._by_input, pair)
+            insort(self._by_output, (pair[1], pair[0]))
+        insort(self._pairs[pair], offer.offer_id)
+
+    def remove(self, offer_id: str) -> None:
+        """Take an offer away. Again is harmless."""
+        offer = self._offers.pop(offer_id, None)
+        if offer is None:
+            return
+        pair = _pair_of(offer)
+        ids = self._pairs[pair]
+        del ids[bisect_left(ids, offer_id)]
+        if not ids:
+            del self._pairs[pair]
+            del self._by_input[bisect_left(self._by_input, pair)]
+            del self._by_output[bisect_left(self._by_output, (pair[1], pair[0]))]
+
+    def iterate(self, tokens: Tokens) -> Iterator[Offer]:
+        """Yield all offers, the cheapest for ``tokens`` first, in the order of ``rank``."""
+        for pair in self._iterate_pairs(tokens):
+            for offer_id in self._pairs[pair]:
+                yield self._offers[offer_id]
+
+    def _iterate_pairs(self, tokens: Tokens) -> Iterator[tuple[int, int]]:
+        met: list[tuple[int, tuple[int, int]]] = []
+        seen: set[tuple[int, int]] = set()
+        for by_input, (output, input_) in zip(self._by_input, self._by_output, strict=True):
+            # What was not met yet is at least as dear as this in both prices.
+            least = tokens.prompt * by_input[0] + tokens.completion * output
+            while met and met[0][0] < least:
+                yield heappop(met)[1]
+            for pair in (by_input, (input_, output)):
+                if pair not in seen:
+                    seen.add(pair)
+                    worth = tokens.prompt * pair[0] + tokens.completion * pair[1]
+                    heappush(met, (worth, pair))
+        while met:
+            yield heappop(met)[1]
+
+    def select(self, get_state: GetState, ask: Ask) -> Verdict | None:
+        """Return the best offer for a request, or None where none may serve it."""
+        for offer in self.iterate(ask.estimate):
+            verdict = assess(offer, get_state(offer), ask)
+            if verdict.drop is None:
+                return verdict
+        return None
+
+
+def _pair_of(offer: Offer) -> tuple[int, int]:
+    return (offer.price.input_usdc_per_mtok, offer.price.output_usdc_per_mtok)

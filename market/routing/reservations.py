@@ -1,0 +1,121 @@
+"""One attempt that has its reservation: charged, kept, or given back."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection
+
+from contracts.errors import CurrentError
+from ledger.selling.sale_records import Figures, NewSale, Used
+from ledger.selling.sales import post_sale, renew_sale, void_sale
+from market.pricing.costs import Price, Tokens, split_cost
+from market.records.database import Database
+from market.routing.book import Book
+from market.routing.ranking import Verdict
+
+log = structlog.get_logger("market")
+
+
+class Reserved:
+    """A sale that is reserved."""
+
+    def __init__(
+        self, database: Database, book: Book, sale: NewSale, *, verdict: Verdict, lease_s: int
+    ) -> None:
+        self.sale = sale
+        self.sale_id = sale.sale_id
+        self.verdict = verdict
+        self.lease_s: float = lease_s
+        self._database = database
+        self._book = book
+
+    async def post(
+        self, tokens: Tokens, *, also: Callable[[Connection], object] | None = None
+    ) -> int:
+        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
+
+        ``also`` is done in the same transaction, and so must be harmless when done again.
+        """
+        figures = build_figures(self.sale, tokens)
+        now_s = int(time.time())
+
+        def write(connection: Connection) -> Used:
+            used = post_sale(connection, self.sale_id, figures, now_s=now_s)
+            if also is not None:
+                also(connection)
+            return used
+
+        self._book.note_used(await self._database.persist(write))
+        log.info(
+            "sale_posted",
+            sale_id=self.sale_id,
+            offer_id=self.sale.offer_id,
+            model=self.sale.model,
+            prompt_tokens=figures.prompt_tokens,
+            completion_tokens=figures.completion_tokens,
+            cost_usdc=figures.cost_usdc,
+            earning_usdc=figures.earning_usdc,
+            fee_usdc=figures.fee_usdc,
+        )
+        return figures.cost_usdc
+
+    async def void(self, reason: str, *, is_seller_failure: bool) -> None:
+        """Give the reservation back. Where that cannot be written, its lease runs out."""
+        now_s = int(time.time())
+        try:
+            used = await self._database.persist(
+                lambda connection: void_sale(
+                    connection,
+                    self.sale_id,
+                    reason=reason,
+                    is_seller_failure=is_seller_failure,
+                    now_s=now_s,
+                )
+            )
+        except CurrentError as error:
+            log.error("void_failed", sale_id=self.sale_id, error=str(error))
+            return
+        if used is not None:
+            self._book.note_used(used)
+
+    async def renew(self) -> None:
+        """Keep the reservation. Raises ``SaleResolved`` or ``LedgerUnavailable``."""
+        expires_at_s = int(time.time() + self.lease_s)
+        await self._database.write(
+            lambda connection: renew_sale(connection, self.sale_id, lease_expires_at_s=expires_at_s)
+        )
+
+
+class Terms(Protocol):
+    """What a sale was reserved at. Amounts in 1e-6 USDC."""
+
+    @property
+    def input_usdc_per_mtok(self) -> int: ...
+    @property
+    def output_usdc_per_mtok(self) -> int: ...
+    @property
+    def fee_bps(self) -> int: ...
+    @property
+    def ceiling_usdc(self) -> int: ...
+    @property
+    def flat_fee_usdc(self) -> int: ...
+
+
+def build_figures(sale: Terms, tokens: Tokens) -> Figures:
+    """Return what a sale comes to, at the price and fee of its reservation. Pure."""
+    split = split_cost(
+        tokens,
+        Price(sale.input_usdc_per_mtok, sale.output_usdc_per_mtok),
+        ceiling_usdc=sale.ceiling_usdc - sale.flat_fee_usdc,
+        fee_bps=sale.fee_bps,
+    )
+    return Figures(
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        cost_usdc=split.cost_usdc + sale.flat_fee_usdc,
+        earning_usdc=split.earning_usdc,
+        fee_usdc=split.fee_usdc,
+        margin_usdc=split.margin_usdc + sale.flat_fee_usdc,
+    )

@@ -1,0 +1,1 @@
+"""A request for text, from parsed body to charged answer."""

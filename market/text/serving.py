@@ -1,0 +1,256 @@
+"""A request for text from parsed body to charged answer.
+
+Buyers' own providers that go before the market are asked first; then the market (see
+``market.routing.attempts``): **reserve** with the best offer (durable), call the seller, **post**
+(durable), answer. After the first byte nothing is tried again.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from contracts.errors import CurrentError
+from ledger.errors import LedgerUnavailable
+from ledger.selling.sales import sweep_sales
+from market.endpoints.client import Access, Provider, SellerFailure
+from market.endpoints.client import Answer as SellerAnswer
+from market.endpoints.health import Cause
+from market.errors import ApiError, bad_request, ledger_unavailable, settlement_failed, unavailable
+from market.http.answers import Answer, StreamAnswer
+from market.metrics import Metrics
+from market.records.database import Database
+from market.records.store import KeyHolder
+from market.routing.attempts import Attempt, Attempts, Order, Won, build_rejection
+from market.routing.book import Book
+from market.routing.filters import ANY_PRICE, Ceilings, parse_filters
+from market.routing.own_providers import OwnRoutes, OwnWon, Position, is_market_failure
+from market.routing.ranking import Ask, Ranking
+from market.text.dialects import Call, Endpoint, parse_call
+from market.text.metering import Metered
+from market.text.relay import LiveStream, Opening, RelayRules
+from market.text.tally import Tally
+from market.text.usage import is_answer
+
+log = structlog.get_logger("market")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingRules:
+    """How often and how long a request is tried."""
+
+    attempts_max: int
+    lease_s: int
+    in_flight_max: int
+    relay: RelayRules
+
+
+class Serving:
+    """Serves requests, and knows which ones are still open."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book,
+        provider: Provider,
+        metrics: Metrics,
+        own_routes: OwnRoutes,
+        rules: ServingRules,
+    ) -> None:
+        self.attempts = Attempts(
+            database, book, metrics, attempts_max=rules.attempts_max, lease_s=rules.lease_s
+        )
+        self.own_routes = own_routes
+        self._database = database
+        self._book = book
+        self._provider = provider
+        self._metrics = metrics
+        self._rules = rules
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are open."""
+        return len(self._tasks)
+
+    def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
+        """Return what a request asks of the market. Raises ``RequestRejected``."""
+        filters = ceilings.lower(parse_filters(call.routing))
+        reference = self._book.references.find(call.model)
+        image_tokens = None if reference is None else reference.image_tokens
+        if call.images and image_tokens is None:
+            message = f"{call.model!r} does not state what an image takes, so none can be sent."
+            raise bad_request("unsupported_content", message)
+        return Ask(
+            model=call.model,
+            endpoint=call.endpoint,
+            estimate=call.get_estimate(image_tokens=image_tokens),
+            bound=call.get_bound(
+                context_tokens=None if reference is None else reference.context_tokens,
+                image_tokens=image_tokens,
+            ),
+            direct=None if reference is None else reference.price,
+            minimum_discount_pct=minimum_pct,
+            input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
+            output_usdc_per_mtok_max=filters.output_usdc_per_mtok_max,
+            trusted_only=filters.trusted_only,
+            only=filters.only,
+            ignore=filters.ignore,
+        )
+
+    def rank(self, ask: Ask) -> Ranking:
+        """Return all offers of the model before this request. Raises 404 where nobody lists it."""
+        return self.attempts.rank([ask])
+
+    async def serve(
+        self,
+        buyer: KeyHolder,
+        endpoint: Endpoint,
+        raw: bytes,
+        *,
+        minimum_pct: int | None,
+        request_id: str,
+        ceilings: Ceilings = ANY_PRICE,
+    ) -> Answer | StreamAnswer:
+        """Answer one request; a stream is live when this returns. Raises ``ApiError``.
+
+        A cancelled caller leaves the request running: it is posted or voided without it.
+        """
+        call = parse_call(endpoint, raw)
+        ask = self.build_ask(call, minimum_pct, ceilings)
+        order = Order(buyer, endpoint, [ask], request_id)
+        return await self.run(lambda: self._serve(order, call), request_id)
+
+    async def run(self, work: Callable[[], Awaitable[T]], request_id: str) -> T:
+        """Do the work of a request to its end, whether or not its caller stays. Raises as it does,
+        and 503 where too many requests are open."""
+        if len(self._tasks) >= self._rules.in_flight_max:
+            raise unavailable("overloaded", "Too many requests are open. Try again soon.")
+        task = asyncio.create_task(_report(work, request_id))
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let open requests finish; cancel, and so void, what is still open after the timeout."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("drain_cancelled", requests=len(late))
+            await asyncio.wait(late)
+
+    async def sweep(self) -> int:
+        """Void what dead processes left; return how many."""
+        now_s = int(time.time())
+        swept = await self._database.write(lambda connection: sweep_sales(connection, now_s=now_s))
+        if swept:
+            self._metrics.swept.inc(swept)
+            log.warning("leases_swept", reservations=swept)
+        return swept
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where its caller has gone
+
+    async def _serve(self, order: Order, call: Call) -> Answer | StreamAnswer:
+        if call.stream:
+            opened = await self.route(order, lambda a, name: self._open(order, call, a, name))
+            return self._start_stream(opened, call, order.asks[0])
+        answered = await self.route(order, lambda access, name: self._call(call, access, name))
+        return await self._charge(answered, call, order.asks[0])
+
+    async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
+        """Return the first attempt that goes well: the buyer's own priority providers, the market,
+        then the buyer's own fallbacks. Raises ``ApiError``."""
+        first = await self.own_routes.run(order, Position.PRIORITY, attempt)
+        if isinstance(first, OwnWon):
+            return first
+        try:
+            return await self.attempts.run(order, attempt)
+        except ApiError as error:
+            if not is_market_failure(error):
+                raise
+            last = await self.own_routes.run(order, Position.FALLBACK, attempt)
+            if isinstance(last, OwnWon):
+                return last
+            rejected = first or last
+            if rejected is not None:
+                raise build_rejection(rejected) from error
+            raise
+
+    async def _call(self, call: Call, access: Access, model: str) -> SellerAnswer:
+        answer = await self._provider.call(access, call.endpoint, call.build_body(model))
+        if not is_answer(call.endpoint, answer.parsed):
+            raise SellerFailure(Cause.BAD_FORMAT)
+        return answer
+
+    async def _charge(
+        self, won: Won[SellerAnswer] | OwnWon[SellerAnswer], call: Call, ask: Ask
+    ) -> Answer:
+        won.end()
+        metered = Metered(won.charge, call, ask)
+        tokens, _ = metered.count_answer(won.result.parsed)
+        cost_usdc = await settle(metered.post(tokens), metered.sale_id)
+        headers = won.build_headers() | {
+            "content-type": "application/json",
+            "x-market-cost-usdc": str(cost_usdc),
+        }
+        return Answer(200, headers, won.result.raw)
+
+    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opening:
+        body = call.build_body(model)
+        source = await self._provider.open_stream(access, call.endpoint, body)
+        opening = Opening(source, Tally(call.endpoint, order.asks[0].bound))
+        try:
+            await opening.begin(timeout_s=self._rules.relay.opening_s)
+        except BaseException:
+            await source.close()
+            raise
+        return opening
+
+    def _start_stream(
+        self, won: Won[Opening] | OwnWon[Opening], call: Call, ask: Ask
+    ) -> StreamAnswer:
+        stream = LiveStream(
+            opening=won.result,
+            sale=Metered(won.charge, call, ask),
+            asked_for_usage=call.asks_for_usage,
+            rules=self._rules.relay,
+            on_end=lambda cause, well: won.end(cause, well=well),
+        )
+        self._keep(asyncio.create_task(stream.run()))
+        headers = won.build_headers()
+        headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
+        return StreamAnswer(headers, stream)
+
+
+async def settle(post: Coroutine[Any, Any, int], sale_id: str) -> int:
+    """Return the cost (1e-6 USDC) once it is charged, whoever is cancelled. Raises 502."""
+    try:
+        return await asyncio.shield(asyncio.ensure_future(post))
+    except CurrentError as error:
+        log.error("settlement_failed", sale_id=sale_id, error=str(error))
+        raise settlement_failed() from error
+
+
+async def _report(work: Callable[[], Awaitable[T]], request_id: str) -> T:
+    try:
+        return await work()
+    except ApiError as error:
+        log.info("request_failed", request_id=request_id, code=error.code, status=error.status)
+        raise
+    except LedgerUnavailable as error:
+        log.error("ledger_unavailable", request_id=request_id, error=str(error))
+        raise ledger_unavailable() from error

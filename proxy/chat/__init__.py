@@ -1,0 +1,1 @@
+"""A chat completion, from parsed key to charged answer."""

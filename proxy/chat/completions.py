@@ -1,0 +1,386 @@
+"""A chat completion from parsed key to charged answer: the only path that spends.
+
+The order never changes: read the request, price it, **reserve** (durable), call upstream, **post**
+(durable), answer. A stream is passed on while it arrives, and posted before its last event:
+``streaming``. Whatever goes wrong before the post gives the reservation back; whatever goes
+wrong with the post withholds the answer. Once reserved, a request runs to its end whether or not
+its client still waits.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from contracts.errors import CurrentError
+from ledger.errors import LedgerUnavailable, ReserveRefused
+from ledger.spending.metering import Posted
+from proxy.catalogue import FRESH_S, Catalogue
+from proxy.chat.meter import Meter, Reserved, Want
+from proxy.chat.model_choice import Offer, list_offers
+from proxy.chat.prices import PriceBook
+from proxy.chat.pricing import Tokens, get_charge_usdc, get_cost_usdc
+from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
+from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
+from proxy.chat.tally import Bounds, Tally
+from proxy.chat.upstream import Completion, Upstream
+from proxy.chat.usage import count_usage, is_completion, read_usage
+from proxy.errors import (
+    PRICE_CHANGED,
+    ApiError,
+    internal_error,
+    ledger_unavailable,
+    overloaded,
+    refused,
+    settlement_failed,
+    upstream_failed,
+)
+from proxy.keys.authentication import check_standing, load_revoked
+from proxy.keys.tokens import KeyClaims
+from proxy.metrics import ANSWERED, Metrics
+from proxy.store import load_models
+from proxy.tracing import Span, no_span
+
+log = structlog.get_logger("proxy")
+
+_OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
+"""Failures after which upstream may have other models and prices: who asks again should meet them.
+"""
+
+CANCELLED: Final = "cancelled"
+INTERNAL: Final = internal_error().code
+QUOTED_OFFERS_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    """A stream that goes back to the client while it arrives."""
+
+    headers: Mapping[str, str]
+    stream: LiveStream
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A request that has its reservation."""
+
+    request_id: str
+    claims: KeyClaims
+    request: ChatRequest
+    offer: Offer
+    reserved: Reserved
+
+    def build_body(self) -> bytes:
+        """Return the JSON for upstream."""
+        return self.request.build_body(model=self.offer.model, max_tokens=self.reserved.max_tokens)
+
+    def get_bounds(self) -> Bounds:
+        """Return what a stream was reserved for."""
+        return Bounds(
+            price=self.offer.price,
+            ceiling_usdc=self.reserved.ceiling_usdc,
+            output_tokens=self.reserved.max_tokens * self.request.choices,
+            prompt_bytes=self.request.body_bytes,
+            prompt_bound=self.offer.prompt_bound,
+            image_tokens=self.offer.image_tokens,
+            messages=self.request.messages,
+        )
+
+
+class Completions:
+    """Serves chat completions, and knows which ones are still open."""
+
+    def __init__(
+        self,
+        *,
+        meter: Meter,
+        upstream: Upstream,
+        catalogue: Catalogue,
+        prices: PriceBook,
+        metrics: Metrics,
+        in_flight_max: int,
+        stream_rules: StreamRules,
+        span: Span = no_span,
+    ) -> None:
+        self._meter = meter
+        self._upstream = upstream
+        self._catalogue = catalogue
+        self._prices = prices
+        self._metrics = metrics
+        self._in_flight_max = in_flight_max
+        self._stream_rules = stream_rules
+        self._span = span
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.watch = RevocationWatch(self._find_revoked)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are open."""
+        return len(self._tasks)
+
+    async def complete(
+        self, claims: KeyClaims, raw: bytes, request_id: str
+    ) -> Answer | StreamAnswer:
+        """Answer one request; a stream is live when this returns. Raises ``ApiError``.
+
+        A cancelled caller leaves the request running: it is posted or voided without it.
+        """
+        if len(self._tasks) >= self._in_flight_max:
+            error = overloaded()
+            self._metrics.observe_request(error.code, 0.0)
+            raise error
+        task = asyncio.create_task(self._run(claims, raw, request_id))
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where its caller has gone
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let open requests finish; cancel, and so void, what is still open after the timeout."""
+        if not self._tasks:
+            return
+        log.info("draining", requests=len(self._tasks), timeout_s=timeout_s)
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("drain_cancelled", requests=len(late))
+            await asyncio.wait(late)
+
+    async def _run(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer | StreamAnswer:
+        started_s = time.monotonic()
+        outcome: str | None = INTERNAL
+        try:
+            admitted = await self._admit(claims, raw, request_id)
+            if admitted.request.stream:
+                streamed = await self._open_stream(admitted, started_s)
+                outcome = None  # known when the stream has ended
+                return streamed
+            answer = await self._serve(admitted)
+            outcome = ANSWERED
+            return answer
+        except ApiError as error:
+            outcome = error.code
+            log.info("request_failed", request_id=request_id, code=error.code, status=error.status)
+            raise
+        except LedgerUnavailable as error:
+            outcome = "ledger_unavailable"
+            log.error("ledger_unavailable", request_id=request_id, error=str(error))
+            raise ledger_unavailable() from error
+        except asyncio.CancelledError:
+            outcome = CANCELLED
+            raise
+        finally:
+            if outcome is not None:
+                self._metrics.observe_request(outcome, time.monotonic() - started_s)
+
+    async def _open_stream(self, admitted: _Admitted, started_s: float) -> StreamAnswer:
+        """Begin a stream; give the reservation back where upstream does not."""
+        async with self._voided_on_failure(admitted):
+            with self._span("upstream", request_id=admitted.request_id, stream=True):
+                source = await self._upstream.open_stream(
+                    admitted.build_body(), admitted.offer.price
+                )
+        stream = LiveStream(
+            request_id=admitted.request_id,
+            claims=admitted.claims,
+            source=source,
+            upstream=self._upstream,
+            tally=Tally(admitted.get_bounds()),
+            asked_for_usage=admitted.request.asks_for_usage,
+            post=partial(self._post, admitted),
+            meter=self._meter,
+            rules=self._stream_rules,
+        )
+        self._keep(asyncio.create_task(self._run_stream(stream, started_s)))
+        headers = self._build_headers(admitted, left_usdc=admitted.reserved.hold_left_usdc)
+        headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
+        return StreamAnswer(headers, stream)
+
+    async def _run_stream(self, stream: LiveStream, started_s: float) -> None:
+        outcome = INTERNAL
+        self.watch.add(stream)
+        try:
+            outcome = await stream.run()
+        finally:
+            self.watch.remove(stream)
+            self._metrics.observe_request(outcome, time.monotonic() - started_s)
+
+    async def _find_revoked(self, keys: set[KeyClaims]) -> Mapping[KeyClaims, ApiError]:
+        now_s = int(time.time())
+        return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
+
+    async def quote(self, claims: KeyClaims, raw: bytes, request_id: str) -> dict[str, Any]:
+        """Return what ``complete`` would reserve for the same body, and whether it could.
+
+        Writes nothing. Raises ``ApiError`` for a request that is wrong whoever asks.
+        """
+        await check_standing(claims, self._meter)
+        request, offers = await self._read(claims, raw)
+        offer = offers[0]
+        want = _build_want(request_id, claims, request, offer)
+        applied, refusal = Reserved(offer.ceiling_usdc, offer.max_tokens, 0), None
+        try:
+            applied = await self._meter.preview(want)
+        except ReserveRefused as refused_by_ledger:
+            refusal = refused(refused_by_ledger, now_s=int(time.time()), fit=request.fit)
+        return {
+            "admitted": refusal is None,
+            "refusal": None if refusal is None else refusal.describe(),
+            "model": offer.model,
+            "required_usdc": applied.ceiling_usdc,
+            "max_tokens_applied": applied.max_tokens,
+            "max_tokens_requested": request.requested_max_tokens,
+            "choices": request.choices,
+            "fit": request.fit,
+            "remaining_usdc": None if refusal is not None else applied.hold_left_usdc,
+            "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
+        }
+
+    async def _read(self, claims: KeyClaims, raw: bytes) -> tuple[ChatRequest, list[Offer]]:
+        """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
+        request = parse_chat_request(raw)
+        models = None
+        if claims.is_child and request.model == CHEAPEST:
+            # The ledger checks the model that is chosen; here it may still be another one.
+            models = await self._meter.read(lambda connection: load_models(connection, claims))
+        offers = await list_offers(request, self._catalogue, self._prices, models=models)
+        return request, offers
+
+    async def _admit(self, claims: KeyClaims, raw: bytes, request_id: str) -> _Admitted:
+        """Read, price and reserve. Nothing is spent where this raises."""
+        try:
+            request, offers = await self._read(claims, raw)
+        except ApiError:
+            # A revoked key is told so first, whatever else is wrong with its request.
+            await check_standing(claims, self._meter)
+            raise
+        offer = offers[0]
+        want = _build_want(request_id, claims, request, offer)
+        try:
+            with self._span("reserve", request_id=request_id, model=offer.model):
+                reserved = await self._meter.reserve(want)
+        except ReserveRefused as refusal:
+            raise refused(refusal, now_s=int(time.time()), fit=request.fit) from refusal
+        return _Admitted(request_id, claims, request, offer, reserved)
+
+    async def _serve(self, admitted: _Admitted) -> Answer:
+        """Call upstream and post its cost; give the reservation back where that fails."""
+        async with self._voided_on_failure(admitted):
+            with self._span("upstream", request_id=admitted.request_id, stream=False):
+                completion = await self._upstream.complete(
+                    admitted.build_body(), admitted.offer.price
+                )
+            if not is_completion(completion.parsed):
+                message = "The model's provider sent an answer that is not a completion."
+                raise upstream_failed("upstream_invalid_response", message)
+            tokens, is_estimated = _count_tokens(completion, admitted)
+        posted = await self._post(admitted, tokens, is_estimated=is_estimated)
+        headers = self._build_headers(admitted, left_usdc=posted.hold_left_usdc)
+        headers |= {
+            "content-type": "application/json",
+            "x-current-cost-usdc": str(posted.cost_usdc),
+        }
+        return Answer(200, headers, completion.raw)
+
+    @asynccontextmanager
+    async def _voided_on_failure(self, admitted: _Admitted) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            reason = error.code if isinstance(error, ApiError) else type(error).__name__
+            # Shielded: the second cancellation of an impatient shutdown must not stop it.
+            await asyncio.shield(self._meter.void(admitted.request_id, reason))
+            if reason in _OUTDATED_BY:
+                self._keep(asyncio.create_task(self._catalogue.refresh(older_than_s=FRESH_S)))
+            raise
+
+    async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:
+        ceiling_usdc = admitted.reserved.ceiling_usdc
+        price = admitted.offer.price
+        cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
+        try:
+            with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
+                posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
+        except CurrentError as error:
+            log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
+            raise settlement_failed() from error
+        is_overrun = cost_usdc == ceiling_usdc and get_cost_usdc(tokens, price) > ceiling_usdc
+        self._metrics.observe_charge(
+            tokens, cost_usdc=cost_usdc, is_estimated=is_estimated, is_overrun=is_overrun
+        )
+        log.info(
+            "request_posted",
+            request_id=admitted.request_id,
+            model=admitted.offer.model,
+            prompt_tokens=tokens.prompt,
+            cached_tokens=tokens.cached,
+            completion_tokens=tokens.completion,
+            cost_usdc=cost_usdc,
+            ceiling_usdc=ceiling_usdc,
+            is_estimated=is_estimated,
+            is_overrun=is_overrun,
+        )
+        return posted
+
+    def _build_headers(self, admitted: _Admitted, *, left_usdc: int) -> dict[str, str]:
+        return {
+            "x-current-reserved-usdc": str(admitted.reserved.ceiling_usdc),
+            "x-current-remaining-usdc": str(left_usdc),
+            "x-current-model": admitted.offer.model,
+            "x-current-max-tokens-applied": str(admitted.reserved.max_tokens),
+            "x-current-served-by": self._upstream.name,
+        }
+
+
+def _build_want(request_id: str, claims: KeyClaims, request: ChatRequest, offer: Offer) -> Want:
+    return Want(
+        request_id=request_id,
+        token_id=claims.token_id,
+        key_epoch=claims.key_epoch,
+        key_id=claims.key_id,
+        model=offer.model,
+        price=offer.price,
+        prompt_bound=offer.prompt_bound,
+        max_tokens=offer.max_tokens,
+        choices=request.choices,
+        fit=request.fit,
+        ceiling_usdc=offer.ceiling_usdc,
+        generation=claims.generation,
+    )
+
+
+def _count_tokens(completion: Completion, admitted: _Admitted) -> tuple[Tokens, bool]:
+    """Return the tokens to charge for, and whether they are our own count."""
+    reported = read_usage(completion.parsed)
+    if reported is not None:
+        return reported, False
+    counted = count_usage(
+        completion.parsed,
+        body_bytes=admitted.request.body_bytes,
+        image_tokens=admitted.offer.image_tokens,
+        messages=admitted.request.messages,
+        prompt_bound=admitted.offer.prompt_bound,
+    )
+    return counted, True

@@ -1,0 +1,124 @@
+"""The devnet's market: the local model is what one seller lists, the proxy the first buyer."""
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+
+from ledger.database.engine import open_engine
+from market.operator import run_command
+from scripts.stack.model import MODEL_ID
+from scripts.stack.processes import Stack
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+OPERATOR_CREDIT_USDC: Final = "1000000"
+COST_MULTIPLIER: Final = "0.5"
+"""The seller asks for half of the reference price."""
+
+
+def start_market(
+    stack: Stack,
+    *,
+    common: Mapping[str, str],
+    prices: Path,
+    model_url: str,
+    seller: LocalAccount,
+    port: int,
+    restart: bool,
+) -> tuple[str, Path]:
+    """Start a market that sells the local model; return its URL and the file with the buyer's key.
+
+    Again over the same folder, the same seller, offer and key are used. Raises ``HTTPError`` where
+    the market refuses the seller.
+    """
+    folder, url = stack.directory.path, f"http://127.0.0.1:{port}"
+    secret = _keep(folder / "market_secret", secrets.token_hex(32))
+    kms = _keep(folder / "market_kms", f"devnet {secrets.token_hex(32)}")
+    stack.start(
+        "market",
+        [sys.executable, "-m", "market"],
+        env={
+            **common,
+            "MARKET_PORT": str(port),
+            "MARKET_PUBLIC_URL": url,
+            "MARKET_SECRET_FILE": str(secret),
+            "MARKET_KMS": f"file:{kms}",
+            "MARKET_PRICES_FILE": str(prices),
+            "MARKET_ALLOW_LOOPBACK": "true",
+            "MARKET_PAYOUT_INTERVAL_S": "2",
+            "MARKET_PAYOUT_MINIMUM_USDC": "1",
+        },
+        ready=lambda: _answers(f"{url}/readyz"),
+        timeout_s=60,
+        cwd=ROOT,
+        restart=restart,
+    )
+    key_file = folder / "market_buyer_key"
+    if not key_file.exists():
+        engine = open_engine(common["MARKET_LEDGER_URL"])
+        key = run_command(engine, ["operator-key"])
+        run_command(engine, ["credit", "operator", OPERATOR_CREDIT_USDC, "devnet"])
+        engine.dispose()
+        _keep(key_file, key)
+    _list_model(url, seller, folder / "market_seller_key", model_url)
+    return url, key_file
+
+
+def _list_model(url: str, seller: LocalAccount, key_file: Path, model_url: str) -> None:
+    """List the model, or say where it is this time."""
+    with httpx.Client(base_url=url, timeout=20) as client:
+        if not key_file.exists():
+            _keep(key_file, _sign_in(client, seller))
+        key = key_file.read_text(encoding="ascii")
+        client.headers["authorization"] = f"Bearer {key}"
+        offers = _read(client.get("/v1/seller/offers"))["offers"]
+        if offers:
+            changes = {"seller_base_url": model_url}
+            _read(client.patch(f"/v1/seller/offers/{offers[0]['id']}", json=changes))
+            return
+        offer = {
+            "model": MODEL_ID,
+            "api_key": "the-local-model-asks-for-none",
+            "seller_base_url": model_url,
+            "cost_multiplier": COST_MULTIPLIER,
+            "provider": "local-model",
+        }
+        _read(client.post("/v1/seller/offers", json=offer))
+
+
+def _sign_in(client: httpx.Client, seller: LocalAccount) -> str:
+    challenge = _read(client.get(f"/v1/seller/auth/challenge?address={seller.address}"))
+    message = challenge["message"]
+    signature = seller.sign_message(encode_defunct(text=message)).signature.to_0x_hex()
+    body = {"message": message, "signature": signature, "label": "devnet"}
+    return str(_read(client.post("/v1/seller/auth/keys", json=body))["api_key"])
+
+
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    answer.raise_for_status()
+    read: dict[str, Any] = answer.json()
+    return read
+
+
+def _keep(path: Path, text: str) -> Path:
+    """Write a secret that only its owner can read, unless the file is there; return the path."""
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+        draft.replace(path)
+    return path
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,1 @@
+"""What a server of inference is made of, once for both servers."""

@@ -1,0 +1,1 @@
+"""What the text endpoints' requests and answers say."""

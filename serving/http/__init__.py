@@ -1,0 +1,1 @@
+"""How HTTP reaches a server, and how its answers leave."""

@@ -1,0 +1,1 @@
+"""What models cost, what they report, and calling the endpoint that serves one."""

@@ -1,0 +1,225 @@
+"""The indexer as a process: standby and takeover, rebuild, verify, metrics.
+
+::
+
+    two processes on one ledger, on each database
+    ├── one mirrors, the other stands by
+    └── the leader is killed: the other mirrors what comes next
+    rebuild: after a reorg deeper than the window, mirror = chain again
+    verify: silent and 0 where all is right; every value that is not, and 1
+    metrics: served while the indexer runs, zero before anything happened
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, update
+
+from contracts.node_errors import Failure
+from indexer.health import Health
+from indexer.main import rebuild, run, verify
+from indexer.metrics import serve_metrics
+from indexer.settings import IndexerSettings
+from indexer.sync import ReorgTooDeep
+from ledger.database.engine import open_engine, write
+from ledger.database.schema import migrate
+from ledger.tables import Position, table_of
+from scripts.audit import audit
+from scripts.stack.anvil_path import ROOT
+from scripts.stack.ports import free_port
+from tests.support.deploy import World
+from tests.support.ledgers import Databases
+from tests.support.mirroring import (
+    Traffic,
+    eventually,
+    fetch_chain_rows,
+    is_right,
+    make_environment,
+    running,
+)
+
+_position = table_of(Position)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    ledger = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    migrate(ledger)
+    yield ledger
+    ledger.dispose()
+
+
+def settings_for(world: World, path: Path, **changes: str) -> IndexerSettings:
+    return IndexerSettings.from_environment(make_environment(world, path, **changes))
+
+
+@contextmanager
+def started(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "indexer"],
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_standby__leader_killed__takes_over(
+    world: World,
+    databases: Databases,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    url = databases.create()
+    engine = databases.open(url)
+    migrate(engine)
+    environment = make_environment(world, tmp_path, LEDGER_URL=url)
+    traffic = Traffic(world, seed=1)
+    traffic.begin()
+    first_log, second_log = tmp_path / "first.log", tmp_path / "second.log"
+    with started(environment, first_log) as first:
+        eventually(lambda: b'"leading"' in first_log.read_bytes())
+        with started(environment, second_log) as second:
+            eventually(lambda: b'"started"' in second_log.read_bytes())
+            traffic.play(2)
+            rows = fetch_chain_rows(world)
+            eventually(lambda: is_right(engine, world, rows))
+            assert b'"leading"' not in second_log.read_bytes()
+            os.kill(first.pid, signal.SIGKILL)
+            killed_s = time.monotonic()
+            traffic.play(2)
+            rows = fetch_chain_rows(world)
+            eventually(lambda: is_right(engine, world, rows))
+            record_property("taken_over_after_s", round(time.monotonic() - killed_s, 3))
+            assert b'"leading"' in second_log.read_bytes()
+            assert second.poll() is None
+    assert audit(engine, world.anvil.web3, world.deployment) == []
+
+
+def test_rebuild__after_a_reorg_deeper_than_the_window__mirror_is_chain(
+    world: World, engine: Engine, tmp_path: Path
+) -> None:
+    settings = settings_for(world, tmp_path, WINDOW_BLOCKS="5")
+    traffic = Traffic(world, seed=1)
+    traffic.begin()
+    world.anvil.mine(2)
+    traffic.play(12)
+    rows = fetch_chain_rows(world)
+    with running(settings):
+        eventually(lambda: is_right(engine, world, rows))
+    world.anvil.reorg(10)
+    with pytest.raises(ReorgTooDeep, match="current indexer rebuild"):
+        run(settings, threading.Event())
+    rebuild(settings)
+    traffic.play(3)
+    rows = fetch_chain_rows(world)
+    with running(settings):
+        eventually(lambda: is_right(engine, world, rows))
+    assert audit(engine, world.anvil.web3, world.deployment) == []
+
+
+def test_verify__values_that_are_wrong__each_is_named(
+    world: World, engine: Engine, tmp_path: Path
+) -> None:
+    settings = settings_for(world, tmp_path)
+    traffic = Traffic(world, seed=1)
+    traffic.begin()
+    traffic.begin()
+    rows = fetch_chain_rows(world)
+    with running(settings):
+        eventually(lambda: is_right(engine, world, rows))
+    assert list(verify(settings)) == []
+    wrong = {"key_epoch": 7, "shares": 1, "owner": "0x" + "11" * 20}
+    with write(engine) as connection:
+        connection.execute(update(_position).where(_position.c.token_id == 0).values(wrong))
+        connection.execute(_position.delete().where(_position.c.token_id == 1))
+    found = [(one.token_id, one.name) for one in verify(settings)]
+    assert found == [(0, "keyEpoch"), (0, "owner"), (0, "shares"), (1, "the position")]
+
+
+def test_start__position_row_is_wrong__made_again_from_its_events(
+    world: World, engine: Engine, tmp_path: Path
+) -> None:
+    settings = settings_for(world, tmp_path)
+    traffic = Traffic(world, seed=1)
+    traffic.begin()
+    rows = fetch_chain_rows(world)
+    with running(settings):
+        eventually(lambda: is_right(engine, world, rows))
+    with write(engine) as connection:
+        connection.execute(update(_position).values(key_epoch=7))
+    with running(settings) as health:
+        eventually(lambda: health.report().observed_at_s > 0 and not list(verify(settings)))
+        named = {failure for _, failure in health.report().failures}
+    assert named == {Failure.PARTIAL_LOGS}
+    assert audit(engine, world.anvil.web3, world.deployment) == []
+
+
+def read_metrics(port: int) -> dict[str, float]:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return {
+        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics__what_happened__is_shown() -> None:
+    health, port = Health(), free_port()
+    close = serve_metrics(health, host="127.0.0.1", port=port)
+    try:
+        before = read_metrics(port)
+        health.note_position(head_number=9, mirrored_number=7, observed_at_s=0)
+        health.note_mirrored(blocks=3, events=5)
+        health.note_rewind(depth=3)
+        health.note_rewind(depth=300)
+        health.note_failure("node", Failure.EMPTY_LOGS, "")
+        health.note_leadership(True)
+        after = read_metrics(port)
+    finally:
+        close()
+    assert before["current_indexer_reorgs_total 4"] == 0
+    assert before["current_indexer_is_leader"] == 0
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    del changed["current_indexer_age_seconds"]  # not a number, which is never the same
+    assert changed == {
+        "current_indexer_head_block": 9,
+        "current_indexer_mirrored_block": 7,
+        "current_indexer_lag_blocks": 2,
+        "current_indexer_events_total": 5,
+        "current_indexer_blocks_total": 3,
+        "current_indexer_reorgs_total 4": 1,
+        "current_indexer_reorgs_total more": 1,
+        "current_indexer_node_failures_total node empty_logs": 1,
+        "current_indexer_is_leader": 1,
+        "current_indexer_takeovers_total": 1,
+    }
+
+
+def test_run__with_a_metrics_port__serves_them(
+    world: World, engine: Engine, tmp_path: Path
+) -> None:
+    port = free_port()
+    rows = fetch_chain_rows(world)
+    with running(settings_for(world, tmp_path, METRICS_PORT=str(port))):
+        eventually(lambda: is_right(engine, world, rows))
+        shown = read_metrics(port)
+    assert shown["current_indexer_mirrored_block"] == world.anvil.head().number
+    assert shown["current_indexer_is_leader"] == 1

@@ -1,0 +1,200 @@
+"""The whole indexer through every way in which nodes fail, seen from outside.
+
+::
+
+    each failure, in each state of the follower
+    ├── backfill: from the start, on a chain that is longer than the window
+    ├── hand-over: from the first block on that is followed, not backfilled
+    └── live: at the head, with blocks coming and going
+    then good again: no row missing, stale or double, L1 to L6 hold, and a line names the failure
+    one liar among three, with a quorum of two: found out; the two others are not
+    a lone endpoint that serves another chain: stops, and writes nothing
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import structlog
+from sqlalchemy import Engine
+
+from contracts.errors import Fatal
+from contracts.node_errors import Failure
+from indexer.settings import IndexerSettings
+from ledger.database.engine import open_engine
+from ledger.database.schema import migrate
+from scripts.audit import audit
+from tests.support.deploy import World
+from tests.support.faults import FAULTS, FaultProxy
+from tests.support.mirroring import (
+    Traffic,
+    eventually,
+    fetch_chain_rows,
+    is_right,
+    load_mirrored_rows,
+    make_environment,
+    running,
+)
+
+WINDOW_BLOCKS = 12
+STATES = ("backfill", "hand_over", "live")
+AT_THE_HAND_OVER = ("head_goes_back", "lost_logs", "reorg_between", "spoilt_blocks")
+"""Failures that the hand-over itself is sensitive to; the others' are slow tests."""
+NAMED_AS: dict[str, set[Failure]] = {
+    "logs_not_there_yet": {Failure.EMPTY_LOGS},
+    "head_goes_back": {Failure.LAGGING_HEAD, Failure.UNKNOWN_BLOCK, Failure.CLAMPED_RANGE},
+    "clamped_range": {Failure.PARTIAL_LOGS},
+    "empty_by_hash": {Failure.EMPTY_LOGS},
+    "reorg_between": set(),  # above what is read it is nobody's failure, below a reorg like any
+    "lost_logs": {Failure.PARTIAL_LOGS, Failure.EMPTY_LOGS},
+    "range_limit": {Failure.RANGE_REFUSED},
+    "overloaded": {Failure.RATE_LIMITED, Failure.NOT_JSON, Failure.BODY_TOO_LARGE},
+    "heads_silent": {Failure.HEADS_SILENT},
+    "pruned_history": {Failure.PARTIAL_LOGS},
+    "unknown_block": {Failure.UNKNOWN_BLOCK, Failure.CLAMPED_RANGE},
+    "spoilt_blocks": {Failure.WRONG_BLOOM, Failure.DUPLICATE_LOG, Failure.MALFORMED},
+    "wrong_chain": {Failure.WRONG_CHAIN},
+    "silent_socket": {Failure.TIMED_OUT},
+}
+
+
+@pytest.fixture
+def proxy(world: World) -> Iterator[FaultProxy]:
+    with FaultProxy(world.anvil.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    ledger = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    migrate(ledger)
+    yield ledger
+    ledger.dispose()
+
+
+def settings_for(world: World, path: Path, **changes: str) -> IndexerSettings:
+    environment = make_environment(
+        world,
+        path,
+        WINDOW_BLOCKS=str(WINDOW_BLOCKS),
+        RANGE_BLOCKS_MAX="8",
+        BLOCKS_PER_STEP_MAX="16",
+        **changes,
+    )
+    return IndexerSettings.from_environment(environment)
+
+
+CASES = [
+    pytest.param(fault, state, marks=[pytest.mark.slow] if is_slow else [])
+    for fault in FAULTS
+    for state in STATES
+    for is_slow in [state == "hand_over" and fault not in AT_THE_HAND_OVER]
+    if fault != "wrong_chain"
+]
+
+
+@pytest.mark.parametrize(("fault", "state"), CASES)
+def test_failure__then_good_again__no_row_missing_stale_or_double(
+    world: World,
+    engine: Engine,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    fault: str,
+    state: str,
+) -> None:
+    settings = settings_for(world, tmp_path, RPC_URL=proxy.url, HEADS_URL=proxy.heads_url)
+    traffic = Traffic(world, seed=1, lock=proxy.chain_lock)
+    traffic.begin()
+    if state != "live":
+        traffic.play(8)
+        world.anvil.mine(6)
+    if state == "backfill":
+        # The deployment's own block is followed; backfilling begins with the next.
+        injection = proxy.inject(fault, from_block=world.deployment.block_number + 2)
+    elif state == "hand_over":
+        first_followed = world.anvil.head().number - WINDOW_BLOCKS + 1
+        injection = proxy.inject(fault, from_block=first_followed)
+    with structlog.testing.capture_logs() as lines, running(settings) as health:
+        if state == "live":
+            eventually(lambda: health.report().observed_at_s > 0)
+            injection = proxy.inject(fault)
+        eventually(lambda: injection.used > 0 or fault == "heads_silent")
+        for _ in range(4):
+            traffic.play(1)
+            time.sleep(0.05)  # as blocks do; what a failing node makes of them is no matter of time
+        proxy.heal()
+        rows = fetch_chain_rows(world)
+        eventually(lambda: is_right(engine, world, rows))
+        good_s = time.monotonic() if proxy.first_good_s is None else proxy.first_good_s
+        record_property("right_after_s", round(time.monotonic() - good_s, 3))
+        named = {failure for _, failure in health.report().failures}
+        record_property("named", " ".join(sorted(named)))
+        record_property("spoilt", injection.spoilt)
+    assert load_mirrored_rows(engine) == rows
+    assert audit(engine, world.anvil.web3, world.deployment) == []
+    assert injection.spoilt == 0 or not NAMED_AS[fault] or named & NAMED_AS[fault]
+    assert named == {line["failure"] for line in lines if line["event"] == "node_failed"}
+
+
+def test_failure__another_chain_at_the_only_endpoint__stops_and_writes_nothing(
+    world: World, engine: Engine, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    settings = settings_for(world, tmp_path, RPC_URL=proxy.url)
+    Traffic(world, seed=1).begin()
+    rows = fetch_chain_rows(world)
+    with running(settings):
+        eventually(lambda: is_right(engine, world, rows))
+    proxy.inject("wrong_chain")
+    with pytest.raises(Fatal, match="chain"), running(settings) as health:
+        eventually(lambda: bool(health.report().failures))
+    proxy.heal()
+    assert load_mirrored_rows(engine) == rows
+
+
+LIES = ("logs_not_there_yet", "empty_by_hash", "lost_logs", "pruned_history", "spoilt_blocks")
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_liar__one_of_three_with_a_quorum_of_two__found_out(
+    world: World, engine: Engine, tmp_path: Path, lie: str
+) -> None:
+    with ExitStack() as opened:
+        proxies = [opened.enter_context(FaultProxy(world.anvil.url)) for _ in range(3)]
+        liar = proxies[0]
+        urls = " ".join(proxy.url for proxy in proxies)
+        settings = settings_for(world, tmp_path, RPC_URL=urls, RPC_QUORUM="2")
+        traffic = Traffic(world, seed=1)
+        traffic.begin()
+        traffic.play(15)
+        liar.inject(lie, from_block=world.deployment.block_number + 2)
+        with running(settings) as health:
+            traffic.play(4)
+            rows = fetch_chain_rows(world)
+            eventually(lambda: is_right(engine, world, rows))
+            eventually(lambda: (liar.url, Failure.OUTVOTED) in health.report().failures)
+            named = {name for name, failure in health.report().failures if failure != "no_quorum"}
+        assert named <= {liar.url}
+    assert load_mirrored_rows(engine) == rows
+    assert audit(engine, world.anvil.web3, world.deployment) == []
+
+
+def test_backfill__logs_missing_that_no_total_misses__not_fresh_before_they_are_there(
+    world: World, engine: Engine, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    settings = settings_for(world, tmp_path, RPC_URL=proxy.url)
+    Traffic(world, seed=1).begin()
+    world.anvil.mine(2 * WINDOW_BLOCKS)
+    rows = fetch_chain_rows(world)
+    # With none of its events at all a position is not even missed by another event.
+    proxy.inject("pruned_history", from_block=world.deployment.block_number + 2)
+    with running(settings) as health:
+        eventually(lambda: Failure.PARTIAL_LOGS in {name for _, name in health.report().failures})
+        assert health.report().mirrored_number == world.anvil.head().number
+        assert health.report().observed_at_s == 0
+        proxy.heal()
+        eventually(lambda: is_right(engine, world, rows))
+        eventually(lambda: health.report().observed_at_s > 0)
+    assert audit(engine, world.anvil.web3, world.deployment) == []

@@ -1,0 +1,313 @@
+"""Transactions that are dropped, stuck or brought back: nothing is charged twice.
+
+::
+
+    nonce     one that nobody has any more, below one that is sent → filled
+    fees      over the bound → nothing is signed │ a spike after sending → raised, lands once
+    batch     fails, and would again → kept until it is deeper than reorgs, then given up
+    batch     fails, given up, and a reorg brings it back
+              ├── before the next one lands → the next one is cancelled
+              │                               └── and its fee raised → it still does nothing
+              └── and the next one lands too → the position's next batch offsets it
+    USDC      paused → what moves USDC fails, settlement goes on
+"""
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from contracts.errors import Retryable
+from keeper.facts import Kind
+from keeper.jobs import Outcome
+from keeper.planning import BatchEndings
+from keeper.transactor import CANCELLED, Means, Transactor
+from keeper.wiring import open_signer
+from ledger.database.engine import read
+from ledger.intents.lifecycle import FILL
+from ledger.spending.batches import load_overcharges
+from scripts.audit import audit
+from tests.support.anvil import CHAIN_ID
+from tests.support.keepers import Crash, Stage, crash_at
+
+COST = 300_000
+GWEI = 10**9
+
+
+@pytest.fixture
+def token_id(stage: Stage) -> int:
+    """Return a position with a live hold and posted usage."""
+    token_id = stage.open_held()
+    stage.spend(token_id, COST)
+    return token_id
+
+
+def go_on(stage: Stage, rounds: int = 8) -> None:
+    """Let fresh keepers go on, whatever a round raises, with blocks after each."""
+    for _ in range(rounds):
+        with suppress(Retryable):
+            stage.keeper().tick()
+        stage.world.anvil.mine(2)
+        stage.sync()
+
+
+def assert_clean(stage: Stage) -> None:
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
+    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states(Kind.SETTLE))
+
+
+def send_raw(stage: Stage, *raw_txs: str | None) -> None:
+    for raw_tx in raw_txs:
+        assert raw_tx is not None
+        stage.world.anvil.request("eth_sendRawTransaction", raw_tx)
+
+
+# ------------------------------------------------------------------------------------------- nonces
+
+
+def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
+    stage: Stage, token_id: int
+) -> None:
+    anvil, keeper = stage.world.anvil, stage.world.accounts["keeper"]
+    anvil.mine(3)
+    stage.sync()
+    before = anvil.head().number
+    transaction: dict[str, Any] = {
+        "to": stage.world.accounts["outsider"].address,
+        "value": 0,
+        "nonce": 1,
+        "gas": 21_000,
+        "gasPrice": 10 * GWEI,
+        "chainId": CHAIN_ID,
+    }
+    send_raw(stage, keeper.sign_transaction(transaction).raw_transaction.to_0x_hex())
+    stage.sync()
+    stage.tick()
+    settle = stage.intents()[-1]
+    assert (settle.kind, settle.nonce) == ("settle", 2)
+
+    anvil.reorg(anvil.head().number - before)
+    anvil.mine()
+    stage.sync()
+    go_on(stage)
+
+    assert stage.chain_spent(token_id) == COST
+    assert stage.intents()[-1].kind == FILL
+    assert {intent.nonce for intent in stage.intents()} == {0, 1, 2}
+    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert_clean(stage)
+
+
+# --------------------------------------------------------------------------------------------- fees
+
+
+def test_fees__over_the_bound__nothing_is_signed_until_they_fall(
+    stage: Stage, token_id: int
+) -> None:
+    anvil = stage.world.anvil
+    stage.settings["FEE_WEI_MAX"] = str(5 * GWEI)
+    anvil.request("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+    anvil.mine()
+    stage.sync()
+
+    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.intents()[-1].raw_tx is None
+
+    anvil.request("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+    anvil.mine()
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
+    assert_clean(stage)
+
+
+def test_fees__spike_after_sending__raised_until_it_lands_once(stage: Stage, token_id: int) -> None:
+    anvil = stage.world.anvil
+    anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    first = stage.intents()[-1]
+    anvil.request("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+    anvil.mine()
+    stage.sync()
+    assert stage.usage_states() == {"request-1": "settling"}, "its fee is below the block's"
+    stage.ahead_s = 61
+    stage.settings["MAX_STALENESS_S"] = "200"
+
+    with suppress(Retryable):
+        stage.keeper().tick()
+
+    raised = stage.intents()[-1]
+    assert raised.tx_hashes[1:] == (first.tx_hash,)
+    anvil.set_automine(True)
+    anvil.mine()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
+    assert_clean(stage)
+
+
+# ------------------------------------------------------------------------------- given up, and back
+
+
+def give_up_and_plan_another(stage: Stage) -> tuple[str, str]:
+    """Let a settlement fail for good and the next one be signed, then take the failure back.
+
+    Return both as raw transactions: on the chain as it is now each of them can land.
+    """
+    anvil, position = stage.world.anvil, stage.world.contracts.position
+    keeper = stage.world.accounts["keeper"].address
+    anvil.mine(3)
+    stage.sync()
+    depth_from = anvil.head().number
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    first = stage.intents()[-1]
+    assert first.raw_tx is not None
+    stage.world.send("admin", position.functions.setSettler(keeper, False))
+    send_raw(stage, first.raw_tx)
+    stage.sync()
+    go_on(stage, rounds=4)
+    assert set(stage.batch_states()) == {"abandoned"}
+    assert stage.usage_states()["request-1"] == "posted"
+    stage.world.send("admin", position.functions.setSettler(keeper, True))
+    stage.sync()
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    second = stage.intents()[-1]
+    assert second.intent_id != first.intent_id
+    assert second.raw_tx is not None
+    anvil.reorg(anvil.head().number - depth_from)
+    return first.raw_tx, second.raw_tx
+
+
+@pytest.mark.usefixtures("token_id")
+def test_failed__would_fail_again__is_kept_until_no_reorg_brings_it_back(stage: Stage) -> None:
+    anvil, position = stage.world.anvil, stage.world.contracts.position
+    keeper = stage.world.accounts["keeper"].address
+    stage.settings["GIVE_UP_BLOCKS"] = "20"
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    raw_tx = stage.intents()[-1].raw_tx
+    stage.world.send("admin", position.functions.setSettler(keeper, False))
+    send_raw(stage, raw_tx)
+    failed_in = anvil.head().number
+    anvil.mine(2)
+    stage.sync()
+    for _ in range(3):
+        stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+
+    anvil.mine(failed_in + 19 - anvil.head().number)
+    stage.sync()
+    stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+    assert stage.usage_states() == {"request-1": "settling"}
+
+    anvil.mine()
+    stage.sync()
+    stage.keeper().tick()
+    assert stage.intent_states(Kind.SETTLE)[0] == "abandoned"
+    assert stage.usage_states() == {"request-1": "posted"}
+    assert_clean(stage)
+
+
+def test_given_up__lands_after_a_deep_reorg__settles_and_the_next_is_cancelled(
+    stage: Stage, token_id: int
+) -> None:
+    first, _ = give_up_and_plan_another(stage)
+
+    send_raw(stage, first)
+    stage.sync()
+    go_on(stage)
+
+    assert stage.chain_spent(token_id) == COST
+    assert len(stage.settlements()) == 1
+    assert stage.usage_states() == {"request-1": "settled"}
+    states = stage.batch_states()
+    assert (states[0], set(states[1:])) == ("settled", {"abandoned"})
+    assert_clean(stage)
+
+
+def test_given_up__lands_beside_the_next_one__the_next_batch_offsets_it(
+    stage: Stage, token_id: int
+) -> None:
+    first, second = give_up_and_plan_another(stage)
+
+    send_raw(stage, first, second)
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == 2 * COST, "the chain could not know"
+    states = stage.batch_states()
+    assert (states[0], states[-1]) == ("settled", "settled")
+    with read(stage.engine) as connection:
+        assert load_overcharges(connection) == {token_id: COST}
+    assert_clean(stage)
+
+    stage.spend(token_id, COST, request_id="request-2")
+    stage.spend(token_id, 7, request_id="request-3")
+    go_on(stage)
+
+    assert set(stage.usage_states().values()) == {"settled"}
+    assert stage.chain_spent(token_id) == 2 * COST + 7, "as much as was used, in the end"
+    with read(stage.engine) as connection:
+        assert load_overcharges(connection) == {}
+    assert_clean(stage)
+
+
+def build_transactor(stage: Stage) -> Transactor:
+    settings, house = stage.keeper_settings(), stage.house()
+    return Transactor(
+        Means(
+            engine=stage.engine,
+            node=house.node,
+            signer=open_signer(settings),
+            endings=BatchEndings(house.node, house.contracts),
+            rules=settings.send_rules(),
+            chain_id=CHAIN_ID,
+            stop=threading.Event(),
+        )
+    )
+
+
+def test_cancelled__its_fee_is_raised__is_no_settlement(stage: Stage, token_id: int) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("stored")).tick()
+    transactor = build_transactor(stage)
+
+    raised = transactor.raise_fee(transactor.cancel(stage.intents()[-1]))
+    transactor.send(raised)
+    done = transactor.wait(raised)
+
+    assert (len(done.tx_hashes), done.cancel_tx_hashes) == (3, done.tx_hashes[:2])
+    assert done.error == CANCELLED, "a receipt of success, and nothing was settled"
+    assert stage.chain_spent(token_id) == 0
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
+    assert_clean(stage)
+
+
+# --------------------------------------------------------------------------------------------- USDC
+
+
+def test_usdc__paused__settlement_goes_on_and_the_rest_later(stage: Stage, token_id: int) -> None:
+    usdc = stage.world.contracts.usdc.functions
+    stage.world.send("admin", usdc.pause())
+    stage.world.anvil.warp(1_800)
+    stage.settings["SWEEP_MAX_AGE_S"] = "0"
+    stage.sync()
+
+    for _ in range(3):
+        stage.keeper().tick()
+        stage.world.anvil.mine()
+        stage.sync()
+    assert stage.chain_spent(token_id) == COST
+    payouts = stage.world.contracts.payouts.address
+    assert usdc.balanceOf(payouts).call() == 0
+    assert stage.intent_states(Kind.SWEEP) == ["abandoned"] * len(stage.intent_states(Kind.SWEEP))
+
+    stage.world.send("admin", usdc.unpause())
+    stage.sync()
+    go_on(stage, rounds=4)
+    assert usdc.balanceOf(payouts).call() == COST
+    assert_clean(stage)

@@ -1,0 +1,140 @@
+"""One leader at a time, on both databases, and who leads after the leader is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, text
+
+from ledger.database.engine import PostgresLimits, open_engine, write
+from ledger.database.leadership import Leadership
+from ledger.errors import LedgerUnavailable
+from tests.support.ledgers import Databases
+from tests.support.postgres import Postgres, needs_postgres
+
+LEADER = """
+import sys, time
+from ledger.engine import open_engine
+from ledger.leadership import Leadership
+
+leadership = Leadership(open_engine(sys.argv[1]), "keeper")
+print(leadership.acquire(), flush=True)
+time.sleep(60)
+"""
+DISCONNECT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def engine(databases: Databases) -> Engine:
+    return databases.open_ledger()
+
+
+@contextmanager
+def start_leader(engine: Engine) -> Iterator[subprocess.Popen[str]]:
+    """Run another process that leads."""
+    url = engine.url.render_as_string(hide_password=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", LEADER, url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "True\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_to_lead(leadership: Leadership) -> None:
+    for _ in range(1_000):
+        if leadership.acquire():
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody made room")
+
+
+def test_acquire__free__leads_until_released(engine: Engine) -> None:
+    first, second = Leadership(engine, "keeper"), Leadership(engine, "keeper")
+    with first, second:
+        assert first.acquire()
+        assert first.acquire()
+        assert first.is_leader()
+        assert not second.acquire()
+        assert not second.is_leader()
+        first.release()
+        assert not first.is_leader()
+        assert second.acquire()
+
+
+def test_acquire__another_role__does_not_meet(engine: Engine) -> None:
+    with Leadership(engine, "keeper") as keeper, Leadership(engine, "indexer") as indexer:
+        assert keeper.acquire()
+        assert indexer.acquire()
+
+
+def test_acquire__another_ledger__does_not_meet(databases: Databases) -> None:
+    first, second = databases.open_ledger(), databases.open_ledger()
+    with Leadership(first, "keeper") as here, Leadership(second, "keeper") as there:
+        assert here.acquire()
+        assert there.acquire()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_acquire__the_leader_is_killed__the_standby_takes_over(
+    engine: Engine, how: signal.Signals
+) -> None:
+    with start_leader(engine) as process, Leadership(engine, "keeper") as standby:
+        assert not standby.acquire()
+        os.kill(process.pid, how)
+        wait_to_lead(standby)
+        assert standby.is_leader()
+
+
+def test_acquire__the_leader_is_frozen__it_still_leads(engine: Engine) -> None:
+    with start_leader(engine) as process, Leadership(engine, "keeper") as standby:
+        os.kill(process.pid, signal.SIGSTOP)
+        assert not standby.acquire()
+        os.kill(process.pid, signal.SIGKILL)
+        wait_to_lead(standby)
+
+
+def test_is_leader__the_connection_is_cut__no_longer_and_can_be_won_again(
+    postgres: Databases,
+) -> None:
+    engine = postgres.open_ledger()
+    with Leadership(engine, "keeper") as leadership:
+        assert leadership.acquire()
+        with write(engine) as connection:
+            connection.execute(DISCONNECT)
+        assert not leadership.is_leader()
+        assert leadership.acquire()
+
+
+def test_acquire__leading__takes_no_connection_from_the_pool(postgres: Databases) -> None:
+    engine = postgres.open_ledger(limits=PostgresLimits(connections_max=1, checkout_timeout_s=0.1))
+    with Leadership(engine, "keeper") as leadership:
+        assert leadership.acquire()
+        with write(engine) as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+@needs_postgres
+def test_leadership__the_server_restarts__nobody_leads_until_it_is_asked_again() -> None:
+    with Postgres() as server:
+        engine = open_engine(server.create_database())
+        with Leadership(engine, "keeper") as leadership:
+            assert leadership.acquire()
+            server.stop()
+            assert not leadership.is_leader()
+            with pytest.raises(LedgerUnavailable):
+                leadership.acquire()
+            server.start()
+            assert leadership.acquire()
+        engine.dispose()

@@ -1,0 +1,252 @@
+"""Payments as the ledger has them, on SQLite and PostgreSQL: once, however many ask at a time.
+
+::
+
+    written down: again → the same; the nonce for something else → refused; beyond the balance
+    many at once → one payment, one account
+    claimed: by one of many; again where its sales are void; never where one is posted
+    settled by many at once → credit once; ended → taken back as far as it is not spent
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection, Engine, select, update
+
+from contracts.authorizations import Authorization
+from contracts.units import USDC_MAX
+from ledger.database.engine import read, write
+from ledger.market_audit import find_market_mismatches
+from ledger.payments.claims import claim_payment, record_payment, release_payment
+from ledger.payments.outcomes import (
+    end_payment,
+    load_due_payments,
+    mark_payments_sent,
+    rest_payments,
+    settle_payment,
+)
+from ledger.payments.records import Claim, NewPayment, PaymentConflict, PaymentUncovered
+from ledger.tables import MarketAccount, MarketPayment, table_of
+from serving.process.ids import new_id
+from tests.support.authorizations import load, load_credit, load_credit_rows
+from tests.support.ledgers import Databases
+
+T = TypeVar("T")
+
+NOW_S = int(time.time())
+PRICE = 250_000
+SIGNED = Authorization(
+    "0x" + "11" * 20, "0x" + "22" * 20, PRICE, 0, NOW_S + 300, "0x" + "33" * 32, b"\x01" * 65
+)
+AT_ONCE = 8
+
+
+@pytest.fixture
+def ledger(databases: Databases) -> Engine:
+    """An empty ledger."""
+    return databases.open_ledger()
+
+
+def put(
+    engine: Engine,
+    signed: Authorization = SIGNED,
+    *,
+    purpose: str = "request",
+    digest: str = "digest",
+    balance_usdc: int = USDC_MAX,
+) -> str:
+    with write(engine) as connection:
+        return record_payment(
+            connection,
+            NewPayment(new_id(), signed, purpose, digest),
+            new_account_id=new_id(),
+            balance_usdc=balance_usdc,
+            credits_now=False,
+            now_s=NOW_S,
+        ).payment_id
+
+
+def do(engine: Engine, call: Callable[[Connection], T]) -> T:
+    with write(engine) as connection:
+        return call(connection)
+
+
+def do_at_once(engine: Engine, call: Callable[[Connection, int], T]) -> list[T]:
+    """Run a call in as many transactions at a time."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = [
+            pool.submit(do, engine, lambda connection, n=n: call(connection, n))
+            for n in range(AT_ONCE)
+        ]
+        return [future.result() for future in futures]
+
+
+def settle(connection: Connection, payment_id: str) -> bool:
+    return settle_payment(
+        connection,
+        payment_id,
+        tx_hash="0x" + "01" * 32,
+        block_number=1,
+        block_hash="0x" + "02" * 32,
+        now_s=NOW_S,
+    )
+
+
+def claim(connection: Connection, payment_id: str, request_id: str, *, now_s: int = NOW_S) -> Claim:
+    return claim_payment(
+        connection, payment_id, request_id=request_id, now_s=now_s, until_s=now_s + 60
+    )
+
+
+def assert_sound(engine: Engine) -> None:
+    with read(engine) as connection:
+        assert find_market_mismatches(connection) == []
+
+
+def test_record__again__is_the_same_payment(ledger: Engine) -> None:
+    assert put(ledger) == put(ledger)
+    assert load_credit(ledger) == [0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digest": "another"},
+        {"purpose": "topup"},
+        {"signed": replace(SIGNED, value_usdc=PRICE + 1)},
+        {"signed": replace(SIGNED, payee="0x" + "44" * 20)},
+        {"signed": replace(SIGNED, valid_before_s=NOW_S + 301)},
+        {"signed": replace(SIGNED, signature=b"\x02" * 65)},
+    ],
+)
+def test_record__nonce_of_something_else__is_refused(
+    ledger: Engine, changes: dict[str, object]
+) -> None:
+    put(ledger)
+    with pytest.raises(PaymentConflict):
+        put(ledger, **changes)  # type: ignore[arg-type]
+
+
+def test_record__beyond_the_balance__is_refused_and_leaves_nothing(ledger: Engine) -> None:
+    put(ledger, balance_usdc=PRICE)
+    other = replace(SIGNED, nonce="0x" + "34" * 32)
+    with pytest.raises(PaymentUncovered):
+        put(ledger, other, balance_usdc=2 * PRICE - 1)
+    with read(ledger) as connection:
+        rows = connection.execute(select(table_of(MarketPayment).c.nonce)).scalars().all()
+    assert list(rows) == [SIGNED.nonce]
+    put(ledger, other, balance_usdc=2 * PRICE)
+
+
+def test_record__many_at_once__is_one_payment_of_one_account(ledger: Engine) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ids = list(pool.map(lambda _: put(ledger), range(AT_ONCE)))
+
+    assert len(set(ids)) == 1
+    assert load_credit(ledger) == [0]
+
+
+def test_claim__before_the_money__is_none(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    assert do(ledger, lambda c: claim(c, payment_id, "r-1")) is Claim.UNPAID
+
+
+def test_claim__many_at_once__one_has_it(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    do(ledger, lambda c: settle(c, payment_id))
+
+    claims = do_at_once(ledger, lambda c, n: claim(c, payment_id, f"r-{n}"))
+
+    assert sorted(claims) == [Claim.CLAIMED] + [Claim.IN_USE] * (AT_ONCE - 1)
+
+
+def test_claim__released_or_run_out__may_be_claimed_again(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    do(ledger, lambda c: settle(c, payment_id))
+    do(ledger, lambda c: claim(c, payment_id, "r-1"))
+    do(ledger, lambda c: release_payment(c, payment_id, request_id="r-0", now_s=NOW_S))
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is Claim.IN_USE, "not r-0's to end"
+
+    do(ledger, lambda c: release_payment(c, payment_id, request_id="r-1", now_s=NOW_S))
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is Claim.CLAIMED
+    # The process of the second one dies; its time runs out.
+    assert do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 59)) is Claim.IN_USE
+    assert do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 60)) is Claim.CLAIMED
+
+
+def test_settle__many_at_once__is_credit_once(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    done = do_at_once(ledger, lambda c, _: settle(c, payment_id))
+
+    assert sorted(done) == [False] * (AT_ONCE - 1) + [True]
+    assert load_credit(ledger) == load_credit_rows(ledger) == [PRICE]
+    assert_sound(ledger)
+
+
+def test_settle__one_account_many_payments_at_once__adds_up(ledger: Engine) -> None:
+    ids = [put(ledger, replace(SIGNED, nonce=f"0x{n:064x}")) for n in range(AT_ONCE)]
+    do_at_once(ledger, lambda c, n: settle(c, ids[n]))
+
+    assert load_credit(ledger) == [AT_ONCE * PRICE]
+    assert_sound(ledger)
+
+
+def test_end__after_the_money__changes_nothing(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    do(ledger, lambda c: settle(c, payment_id))
+
+    lost = do(ledger, lambda c: end_payment(c, payment_id, state="failed", error="no", now_s=NOW_S))
+
+    assert lost == 0
+    assert load(ledger, payment_id).state == "settled"
+    assert load_credit(ledger) == [PRICE]
+
+
+@pytest.mark.parametrize("reserved_usdc", [0, 1, PRICE])
+def test_end__credited_in_advance__is_taken_back_as_far_as_it_is_free(
+    ledger: Engine, reserved_usdc: int
+) -> None:
+    payment_id = put(ledger)
+    do(ledger, lambda c: settle(c, payment_id))
+    account, payment = table_of(MarketAccount), table_of(MarketPayment)
+    do(ledger, lambda c: c.execute(update(account).values(reserved_usdc=reserved_usdc)))
+    do(ledger, lambda c: c.execute(update(payment).values(state="sent")))
+
+    def end(connection: Connection) -> int:
+        return end_payment(connection, payment_id, state="expired", error="late", now_s=NOW_S)
+
+    assert do(ledger, end) == reserved_usdc
+    assert do(ledger, end) == 0, "again is harmless"
+    assert load_credit(ledger) == [reserved_usdc]
+    assert sum(load_credit_rows(ledger)) == reserved_usdc
+
+
+def test_settle__account_that_cannot_hold_more__fails_and_writes_nothing(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    account = table_of(MarketAccount)
+    full_usdc = USDC_MAX - PRICE + 1
+    do(ledger, lambda c: c.execute(update(account).values(credited_usdc=full_usdc)))
+    with pytest.raises(ValueError, match="cannot hold"):
+        do(ledger, lambda c: settle(c, payment_id))
+
+    assert load(ledger, payment_id).state == "verified"
+    assert load_credit(ledger) == [full_usdc]
+
+
+def test_rests__double_and_come_after_what_waits_longer(ledger: Engine) -> None:
+    bad = put(ledger)
+    for failures in range(12):
+        do(ledger, lambda c: rest_payments(c, {bad: "paused"}, was_sent=False, now_s=NOW_S))
+        assert load(ledger, bad).failures == failures + 1
+    with read(ledger) as connection:
+        assert load_due_payments(connection, now_s=NOW_S + 1_023, limit=9) == []
+        (due,) = load_due_payments(connection, now_s=NOW_S + 1_024, limit=9)
+    assert (due.payment_id, due.error) == (bad, "paused")
+
+    do(ledger, lambda c: mark_payments_sent(c, [bad], intent_id="x402:1", now_s=NOW_S))
+    do(ledger, lambda c: rest_payments(c, {bad: "paused"}, was_sent=False, now_s=NOW_S))
+    assert load(ledger, bad).state == "sent", "what is sent is not refused any more"

@@ -1,0 +1,124 @@
+"""The market as a process: ``python -m market`` starts, serves, stops; and says why it does not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.stack.ports import free_port
+from tests.support.ledgers import DEPLOYMENT
+from tests.support.market import KMS_LINE, SECRET, bearer
+
+ROOT = Path(__file__).resolve().parents[3]
+WALLET = "0x" + "Ab" * 20
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Settings of a market whose node does not answer: it needs none to serve."""
+    facts: dict[str, Any] = asdict(DEPLOYMENT)
+    record = {name: facts.pop(name) for name in ("chain_id", "block_number", "block_hash")}
+    deployment_file = tmp_path / "deployment.json"
+    deployment_file.write_text(json.dumps({**record, "contracts": facts}))
+    (tmp_path / "kms").write_text(KMS_LINE)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MARKET_")}
+    return {
+        **ours,
+        "MARKET_RPC_URL": "http://127.0.0.1:9/some-token",
+        "MARKET_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
+        "MARKET_DEPLOYMENT_FILE": str(deployment_file),
+        "MARKET_SECRET": SECRET,
+        "MARKET_KMS": f"file:{tmp_path}/kms",
+        "MARKET_PORT": str(free_port()),
+    }
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "market", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_process__started__serves_the_operators_key_and_stops_on_sigterm(
+    environment: dict[str, str],
+) -> None:
+    key = run(environment, "operator-key").stdout.strip().splitlines()[-1]
+    for _ in range(2):
+        credited = run(environment, "credit", "operator", "12.5", "first")
+        assert credited.returncode == 0, credited.stderr
+    to_wallet = run(environment, "credit", WALLET, "1", "second")
+    assert to_wallet.returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "market"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{environment['MARKET_PORT']}"
+        deadline_s = time.monotonic() + 30
+        while True:
+            try:
+                ready = httpx.get(f"{url}/readyz")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+        assert ready.status_code == 200
+        account = httpx.get(f"{url}/v1/buyer/account", headers=bearer(key)).json()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=15)
+
+    assert account["available_usdc"] == 12_500_000
+    assert process.returncode == 0, output
+    for secret in (SECRET, KMS_LINE.split()[1], key, "some-token"):
+        assert secret not in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"MARKET_KMS": "file:/nowhere"}, "nowhere"),
+        ({"MARKET_SECRET": "short"}, "MARKET_SECRET"),
+        ({"MARKET_LEASE_S": "10"}, "MARKET_LEASE_S"),
+        ({"MARKET_PUBLIC_URL": "ftp://x"}, "MARKET_PUBLIC_URL"),
+        ({"MARKET_TYPO": "1"}, "MARKET_TYPO"),
+    ],
+)
+def test_process__badly_set_up__says_why_and_exits_2(
+    environment: dict[str, str], changes: dict[str, str], word: str
+) -> None:
+    ended = run({**environment, **changes})
+
+    assert ended.returncode == 2
+    assert word in ended.stdout + ended.stderr
+    assert SECRET not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("what",), ("credit", "operator", "1"), ("credit", "nobody", "1", "x")]
+)
+def test_command__unknown_or_impossible__exits_2(
+    environment: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    assert run(environment, *arguments).returncode == 2
+    assert run(environment, "credit", "operator", "-1", "x").returncode == 2

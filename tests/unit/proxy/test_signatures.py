@@ -1,0 +1,191 @@
+"""Wallet signatures, with real wallets; contract wallets answer from a table.
+
+::
+
+    is_signed_by
+    ├── EOA: its signature, v as 0/1 or 27/28; another's, another text
+    ├── ERC-1271: the wallet's word, padded or not; no code; a revert
+    └── ERC-6492: before or after deployment; malformed
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import Retryable
+from contracts.node_errors import NodeRefused, NodeUnavailable
+from contracts.reader import ChainReader
+from proxy.keys.signatures import (
+    ERC1271_MAGIC,
+    ERC6492_SUFFIX,
+    TIMESTAMP_TOLERANCE_MS,
+    SignatureChecker,
+    build_key_message,
+    is_timestamp_current,
+    parse_signature,
+    unwrap_counterfactual,
+)
+
+OWNER = Account.from_key("0x" + "11" * 32)
+OUTSIDER = Account.from_key("0x" + "22" * 32)
+WALLET = "0x" + "c0" * 20
+FACTORY = "0x" + "fa" * 20
+MULTICALL3 = "0x" + "a5" * 20
+TEXT = build_key_message(token_id=0, timestamp_ms=1_700_000_000_000)
+MAGIC = ERC1271_MAGIC + bytes(28)
+
+
+class FakeNode:
+    """Answers ``eth_call`` from a function of (to, data); counts the calls."""
+
+    def __init__(self, answer: Callable[[str, bytes], bytes]) -> None:
+        self.calls = 0
+        self._answer = answer
+
+    def request(self, method: str, params: list[Any]) -> str:
+        call, block = params
+        assert (method, block) == ("eth_call", "latest")
+        self.calls += 1
+        return "0x" + self._answer(call["to"].lower(), bytes.fromhex(call["data"][2:])).hex()
+
+
+def make_checker(answer: Callable[[str, bytes], bytes] = lambda *_: b"") -> Any:
+    node: Any = FakeNode(answer)
+    return SignatureChecker(ChainReader(node), multicall3=MULTICALL3), node
+
+
+def sign(account: Any, text: str = TEXT) -> bytes:
+    return bytes(account.sign_message(encode_defunct(text=text)).signature)
+
+
+def test_message__is_the_exact_text() -> None:
+    assert TEXT == "Issue Current API key for token 0 at 1700000000000"
+
+
+def test_eoa__owner__needs_no_chain() -> None:
+    checker, node = make_checker()
+
+    assert checker.is_signed_by(OWNER.address, TEXT, sign(OWNER))
+    assert checker.is_signed_by(OWNER.address.lower(), TEXT, sign(OWNER))
+    assert node.calls == 0
+
+
+def test_eoa__v_of_0_or_1__is_normalised() -> None:
+    checker, _ = make_checker()
+    signature = sign(OWNER)
+
+    assert checker.is_signed_by(OWNER.address, TEXT, signature[:64] + bytes([signature[64] - 27]))
+
+
+@pytest.mark.parametrize(
+    ("text", "signature"),
+    [
+        (TEXT, sign(OUTSIDER)),
+        (TEXT + " ", sign(OWNER)),
+        (TEXT, sign(OWNER)[:64]),
+        (TEXT, sign(OWNER)[:64] + b"\x25"),
+        (TEXT, bytes(65)),
+        (TEXT, b"\xff" * 65),
+        (TEXT, sign(OWNER) + b"\0"),
+    ],
+)
+def test_eoa__not_the_owner__is_refused(text: str, signature: bytes) -> None:
+    checker, _ = make_checker()
+
+    assert not checker.is_signed_by(OWNER.address, text, signature)
+
+
+@pytest.mark.parametrize(
+    ("answer", "valid"),
+    [
+        (MAGIC, True),
+        (MAGIC + bytes(32), True),
+        (ERC1271_MAGIC, False),
+        (b"", False),
+        (bytes(32), False),
+        (ERC1271_MAGIC + b"\x01" * 28, False),
+        (bytes(28) + ERC1271_MAGIC, False),
+    ],
+)
+def test_erc1271__answer__decides(answer: bytes, valid: bool) -> None:
+    checker, _ = make_checker(lambda to, _: answer if to == WALLET else b"")
+
+    assert checker.is_signed_by(WALLET, TEXT, b"any length at all") is valid
+
+
+def test_erc1271__revert__is_refused() -> None:
+    def revert(*_: object) -> bytes:
+        raise NodeRefused(3, "execution reverted: no")
+
+    checker, _ = make_checker(revert)
+
+    assert not checker.is_signed_by(WALLET, TEXT, b"x")
+
+
+def test_erc1271__node_down__is_retryable() -> None:
+    def fail(*_: object) -> bytes:
+        raise NodeUnavailable("refused")
+
+    checker, _ = make_checker(fail)
+
+    with pytest.raises(Retryable):
+        checker.is_signed_by(WALLET, TEXT, b"x")
+
+
+def wrap(inner: bytes) -> bytes:
+    return encode(["address", "bytes", "bytes"], [FACTORY, b"deploy", inner]) + ERC6492_SUFFIX
+
+
+@pytest.mark.parametrize(
+    ("results", "valid"),
+    [
+        ([(True, b""), (True, b""), (True, MAGIC)], True),
+        ([(True, MAGIC), (False, b""), (True, MAGIC)], True),
+        ([(True, b""), (True, b""), (True, b"")], False),
+        ([(True, b""), (True, MAGIC), (True, b"")], False),
+        ([(False, MAGIC), (True, b""), (False, MAGIC)], False),
+    ],
+)
+def test_erc6492__asked_before_and_after_deployment(
+    results: list[tuple[bool, bytes]], valid: bool
+) -> None:
+    answer = encode(["(bool,bytes)[]"], [results])
+    checker, node = make_checker(lambda to, _: answer if to == MULTICALL3 else b"")
+
+    assert checker.is_signed_by(WALLET, TEXT, wrap(b"inner")) is valid
+    assert node.calls == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"x", bytes(96), b"\xff" * 96, wrap(b"")[:-33]])
+def test_erc6492__malformed__is_refused(body: bytes) -> None:
+    checker, _ = make_checker()
+
+    assert not checker.is_signed_by(WALLET, TEXT, body + ERC6492_SUFFIX)
+
+
+@given(st.binary(max_size=300))
+def test_unwrap__any_bytes__never_raises(body: bytes) -> None:
+    unwrap_counterfactual(body + ERC6492_SUFFIX)
+
+
+def test_parse_signature__empty__is_for_the_wallet_to_judge() -> None:
+    assert parse_signature("0x") == b""
+
+
+@pytest.mark.parametrize("text", ["", "0xabc", "abcd", "0xzz", "0x" + "ab" * 9_000, "0x ab"])
+def test_parse_signature__not_hex__is_none(text: str) -> None:
+    assert parse_signature(text) is None
+
+
+def test_timestamp__five_minutes_either_way() -> None:
+    now_ms = 1_700_000_000_000
+    for distance_ms in (0, TIMESTAMP_TOLERANCE_MS, -TIMESTAMP_TOLERANCE_MS):
+        assert is_timestamp_current(now_ms + distance_ms, now_ms=now_ms)
+    for distance_ms in (TIMESTAMP_TOLERANCE_MS + 1, -TIMESTAMP_TOLERANCE_MS - 1):
+        assert not is_timestamp_current(now_ms + distance_ms, now_ms=now_ms)

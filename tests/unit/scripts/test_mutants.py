@@ -1,0 +1,146 @@
+"""The list of mutations fits the contracts it breaks, and the runner reads pytest aright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.mutants import (
+    CONTRACT_TESTS,
+    NOT_PLAYED,
+    MutantsError,
+    Mutation,
+    Verdict,
+    choose,
+    deployed_from,
+    first_failure,
+    load_mutations,
+    main,
+    record,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTRACTS = ROOT / "contracts"
+MUTATIONS = load_mutations()
+DOCUMENT = (ROOT / "docs" / "mutants.md").read_text()
+
+
+def mutation(*, excuse: str = "") -> Mutation:
+    return Mutation("a name", "account.vy", "<=", "<", "P2", ("test_hold.py",), excuse)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_list__each_mutation__fits_its_source_once(mutation: Mutation) -> None:
+    source = (CONTRACTS / mutation.source).read_text()
+
+    assert source.count(mutation.old) == 1, "its old text must be in the source exactly once"
+    assert mutation.apply(source) != source
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_list__each_mutation__names_tests_that_are_run_and_is_documented(
+    mutation: Mutation,
+) -> None:
+    assert mutation.tests
+    assert not set(mutation.tests) & set(NOT_PLAYED)
+    for test in mutation.tests:
+        file, _, function = test.partition("::")
+        assert f"def {function}" in (ROOT / CONTRACT_TESTS / file).read_text()
+    assert f"| {mutation.name} | {mutation.breaks} |" in DOCUMENT
+    assert mutation.excuse in DOCUMENT
+
+
+def test_list__names__differ_and_none_is_the_same_mistake() -> None:
+    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
+    assert len({(m.source, m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)
+
+
+def test_list__contracts__all_that_move_or_count_money_are_there() -> None:
+    assert {mutation.source for mutation in MUTATIONS} == {
+        *("YieldFundedPosition.vy", "account.vy", "batch_ids.vy", "two_step_owner.vy"),
+        *("LendingYieldAdapter.vy", "vault_calls.vy", "Payouts.vy"),
+    }
+
+
+@pytest.mark.parametrize("text", ["a < b", "a <= b <= c"])
+def test_apply__old_text_not_there_once__refuses(text: str) -> None:
+    with pytest.raises(MutantsError, match="a name: its old text is"):
+        mutation().apply(text)
+
+
+@pytest.mark.parametrize(
+    ("excuse", "outcome", "is_good"),
+    [
+        ("", "killed", True),
+        ("", "survived", False),
+        ("", "error", False),
+        ("harmless", "survived", True),
+        ("harmless", "killed", False),
+    ],
+)
+def test_verdict__good__only_as_the_list_says(excuse: str, outcome: str, is_good: bool) -> None:
+    assert Verdict(mutation(excuse=excuse), outcome, "", 1.0).is_good is is_good
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("batch_ids.vy", ["YieldFundedPosition", "Payouts"]),
+        ("account.vy", ["YieldFundedPosition"]),
+        ("vault_calls.vy", ["LendingYieldAdapter"]),
+        ("Payouts.vy", ["Payouts"]),
+    ],
+)
+def test_deployed_from__module__every_contract_it_is_part_of(source: str, names: list[str]) -> None:
+    assert deployed_from(source, CONTRACTS) == names
+
+
+@pytest.mark.parametrize(
+    ("line", "test"),
+    [
+        (
+            "FAILED tests/contract/test_hold.py::test_hold__again__replaces - assert 1 == 2",
+            "test_hold.py::test_hold__again__replaces",
+        ),
+        (
+            "FAILED tests/contract/test_hostile_vault.py::test_reentry[exit in kind]",
+            "test_hostile_vault.py::test_reentry[exit in kind]",
+        ),
+        (
+            "ERROR tests/contract/test_hold.py::test_hold__zero - RuntimeError",
+            "test_hold.py::test_hold__zero (its setup)",
+        ),
+    ],
+)
+def test_first_failure__summary__names_the_test(line: str, test: str) -> None:
+    assert first_failure(f"F\n=== short test summary info ===\n{line}\n1 failed in 2 s") == test
+
+
+def test_choose__part_of_a_name__those_only_and_unknown_refused() -> None:
+    chosen = choose(MUTATIONS, ["cap rounds"])
+
+    assert [mutation.name for mutation in chosen] == ["cap rounds up"]
+    assert choose(MUTATIONS, []) == MUTATIONS
+    with pytest.raises(MutantsError, match="no mutation is called 'nonsense'"):
+        choose(MUTATIONS, ["nonsense"])
+
+
+def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) -> None:
+    document = tmp_path / "mutants.md"
+    document.write_text("# Mutations\n\nText.\n\n### old.vy\n\n| gone |\n")
+    killed = Verdict(mutation(), "killed", "test_hold.py::test_hold__zero[1-2]", 1.0)
+    survived = Verdict(mutation(excuse="harmless"), "survived", "harmless", 1.0)
+
+    record([killed, survived], document)
+
+    assert document.read_text() == (
+        "# Mutations\n\nText.\n\n### account.vy\n\n| mutation | breaks | noticed by |\n"
+        "|---|---|---|\n| a name | P2 | `test_hold.py::test_hold__zero` |\n"
+        "| a name | P2 | **survived** |\n"
+    )
+
+
+def test_main__record_of_a_part__refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--record", "--only", "cap rounds up"]) == 1
+    assert "only a run of all" in capsys.readouterr().err
