@@ -4,7 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from proxy.chat.pricing import Tokens
+from serving.models.prices import Tokens
 
 ANSWERED: Final = "ok"
 """The outcome of a request that was answered and charged; any other is an error's code."""

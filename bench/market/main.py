@@ -30,10 +30,10 @@ import structlog
 import uvicorn
 
 from ledger.database.engine import write
-from market.pricing.costs import Price, Tokens
 from market.routing.ranking import Ask, Offer, OfferState, Shelf
 from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
+from serving.models.prices import Price, Tokens
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
 from tests.support.proxy import CHAT, make_key, run_proxy, write_prices

@@ -15,10 +15,10 @@ from market.listing.markets import (
     describe_prices,
     describe_ranking,
 )
-from market.pricing.costs import Tokens
 from market.pricing.units import UNITS, get_base
 from market.routing.ranking import Ask, Ranking
 from market.text.dialects import MAX_TOKENS_CAP
+from serving.models.prices import Tokens
 
 router = APIRouter()
 

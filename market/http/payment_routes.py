@@ -17,7 +17,7 @@ from market.http.schemas import SELLER_CHANGE, TOPUP
 from market.identity.keys import Role
 from market.listing.offers import parse_json
 from market.payments.terms import CREDIT_HEADER, describe_payment
-from market.pricing.costs import parse_millionths, show_millionths
+from market.pricing.amounts import parse_millionths, show_millionths
 from market.records.store import KeyHolder, load_seller
 from market.services import Services
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, or_, select
 
 from ledger.tables import MarketOffer, MarketSale, table_of
-from market.pricing.costs import Price, show_millionths
+from market.pricing.amounts import show_millionths
 from market.pricing.units import UNITS
+from serving.models.prices import Price
 
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)

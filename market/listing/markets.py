@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from contracts.units import USDC_ONE
-from market.pricing.costs import Price, Tokens, get_cost_usdc, get_discount_pct, show_millionths
+from market.pricing.amounts import show_millionths
 from market.pricing.references import Reference
 from market.pricing.units import UNITS, Base
 from market.routing.ranking import Ask, Offer, OfferState, Ranking, Shelf, Verdict
+from serving.models.prices import Price, Tokens, get_cost_usdc, get_discount_pct
 
 BLEND_INPUT_TOKENS = 3
 """A model's discount is shown for three tokens of prompt to one of output."""
@@ -204,7 +205,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
         "estimated_cost_usdc": verdict.cost_usdc,
         "ceiling_usdc": verdict.ceiling_usdc,
         "estimated_discount_pct": get_discount_pct(
-            cost_usdc=verdict.cost_usdc, direct_usdc=verdict.direct_usdc
+            cost=verdict.cost_usdc, direct=verdict.direct_usdc
         ),
     }
     return described if verdict.drop is None else {**described, "reason": verdict.drop}
@@ -218,7 +219,7 @@ def _get_discount(offer: Offer | None, reference: Reference | None) -> float | N
     direct = None if offer is None or reference is None else reference.find_price(offer.base)
     if offer is None or direct is None:
         return None
-    return get_discount_pct(cost_usdc=_blend(offer.price), direct_usdc=_blend(direct))
+    return get_discount_pct(cost=_blend(offer.price), direct=_blend(direct))
 
 
 def _is_serviceable(offer: Offer, state: OfferState) -> bool:

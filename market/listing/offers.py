@@ -21,16 +21,12 @@ from contracts.units import USDC_ONE
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.errors import bad_request, wrong_type
 from market.identity.keys import is_address
-from market.pricing.costs import (
-    MULTIPLIER_MAX,
-    USD_PER_MTOK_MAX,
-    Price,
-    parse_millionths,
-    show_millionths,
-)
+from market.pricing.amounts import parse_millionths, show_millionths
 from market.pricing.units import UNITS, USD_PER_UNIT_MAX
+from serving.models.prices import USD_PER_MTOK_MAX, Price
 
 USD_MAX: Final = 1_000_000_000
+MULTIPLIER_MAX: Final = 100
 RPM_MAX: Final = 1_000_000
 KEY_MAX: Final = 4_096
 

@@ -30,12 +30,12 @@ from market.endpoints.client import Access, Provider, SellerFailure, SellerRejec
 from market.endpoints.health import Cause
 from market.media.artifacts import Artifacts
 from market.media.results import JobNews, count_job, read_job
-from market.pricing.costs import Tokens
 from market.pricing.units import get_base
 from market.records.database import Database
 from market.records.jobs import count_due_jobs, load_sale
 from market.routing.book import Book
 from market.routing.reservations import build_figures
+from serving.models.prices import Tokens
 
 log = structlog.get_logger("market")
 

@@ -17,11 +17,11 @@ import orjson
 from market.errors import bad_request, wrong_type
 from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
-from market.pricing.costs import Tokens
 from market.pricing.references import Reference
 from market.pricing.units import Base
 from market.routing.ranking import Ask
 from market.text.dialects import MODEL_LENGTH_MAX, ROUTING_FIELD, Filters
+from serving.models.prices import Tokens
 
 
 class Medium(StrEnum):

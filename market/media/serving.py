@@ -20,7 +20,6 @@ from market.http.answers import Answer
 from market.media.artifacts import Artifacts
 from market.media.requests import MediaCall, Medium
 from market.media.results import count_images, count_transcript, read_images
-from market.pricing.costs import Tokens
 from market.pricing.units import Base
 from market.records.store import KeyHolder
 from market.routing.attempts import Order
@@ -28,6 +27,7 @@ from market.routing.book import Book
 from market.routing.filters import parse_filters
 from market.routing.ranking import Ask
 from market.text.serving import Serving, settle
+from serving.models.prices import Tokens
 
 _AUDIO: Final = re.compile(r"audio/[a-z0-9.+-]{1,40}")
 _BINARY: Final = "application/octet-stream"

@@ -37,8 +37,8 @@ from pydantic import (
 
 from contracts.errors import Fatal
 from contracts.units import USDC_DECIMALS, USDC_ONE, parse_usdc
-from market.pricing.costs import USD_PER_MTOK_MAX, Price
 from market.pricing.units import UNITS, USD_PER_UNIT_MAX, Base
+from serving.models.prices import USD_PER_MTOK_MAX, Price
 
 Source = Literal["operator", "genai-prices"]
 

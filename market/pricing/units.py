@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from market.pricing.costs import Price
+from serving.models.prices import Price
 
 MILLION: Final = 1_000_000
 

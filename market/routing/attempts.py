@@ -28,7 +28,6 @@ from market.errors import (
     sellers_failed,
 )
 from market.metrics import Metrics
-from market.pricing.costs import get_discount_pct
 from market.pricing.units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
@@ -36,6 +35,7 @@ from market.routing.book import Book, Live
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, rank
 from market.routing.refusals import DENIALS, explain_none
 from market.routing.reservations import Reserved
+from serving.models.prices import get_discount_pct
 
 log = structlog.get_logger("market")
 
@@ -104,7 +104,7 @@ class Won(Generic[T]):
     def build_headers(self) -> dict[str, str]:
         """Return what the buyer is told of it."""
         verdict = self.charge.verdict
-        discount = get_discount_pct(cost_usdc=verdict.cost_usdc, direct_usdc=verdict.direct_usdc)
+        discount = get_discount_pct(cost=verdict.cost_usdc, direct=verdict.direct_usdc)
         headers = {
             "x-market-offer": verdict.offer.offer_id,
             "x-market-reserved-usdc": str(verdict.ceiling_usdc),

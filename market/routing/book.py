@@ -20,13 +20,13 @@ from ledger.selling.sale_records import Used
 from market.endpoints.client import Access
 from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import SealBroken, Sealer
-from market.pricing.costs import Price, scale_price
 from market.pricing.references import References
 from market.pricing.units import Base, get_base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState, Shelf
 from market.routing.refusing import Refusing, refuse
+from serving.models.prices import Price, scale_price
 
 log = structlog.get_logger("market")
 

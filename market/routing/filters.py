@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from market.errors import bad_request, wrong_type
-from market.pricing.costs import USD_PER_MTOK_MAX, parse_millionths
+from market.pricing.amounts import parse_millionths
 from market.text.dialects import FILTERS_MAX, ROUTING_FIELD, Filters
+from serving.models.prices import USD_PER_MTOK_MAX
 
 _KNOWN: Final = frozenset(
     {"only", "ignore", "trusted_only", "max_price_input_per_1m", "max_price_output_per_1m"}

@@ -22,10 +22,10 @@ from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, 
 from market.endpoints.sealing import KmsUnavailable, SealBroken, Sealer
 from market.errors import ApiError
 from market.metrics import Metrics
-from market.pricing.costs import Tokens
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
 from market.routing.attempts import SERVED, Attempt, Order
+from serving.models.prices import Tokens
 
 log = structlog.get_logger("market")
 

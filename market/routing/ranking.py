@@ -18,8 +18,8 @@ from heapq import heappop, heappush
 from typing import Final
 
 from market.endpoints.health import Standing
-from market.pricing.costs import Price, Tokens, get_cost_usdc, get_worth, meets_discount
 from market.pricing.units import Base, get_base
+from serving.models.prices import Price, Tokens, get_cost_usdc, get_worth, meets_discount
 
 
 class Drop(StrEnum):
@@ -153,7 +153,7 @@ def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
     drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
     if drop is None and ask.minimum_discount_pct is not None:
         is_met = meets_discount(
-            cost_usdc=cost_usdc, direct_usdc=direct_usdc, minimum_pct=ask.minimum_discount_pct
+            cost=cost_usdc, direct=direct_usdc, minimum_pct=ask.minimum_discount_pct
         )
         drop = None if is_met else Drop.MINIMUM_DISCOUNT
     return Verdict(offer, cost_usdc, ceiling_usdc, direct_usdc, drop)

@@ -10,10 +10,11 @@ from sqlalchemy import Connection
 from contracts.errors import CurrentError
 from ledger.selling.sale_records import Figures, NewSale, Used
 from ledger.selling.sales import post_sale, renew_sale, void_sale
-from market.pricing.costs import Price, Tokens, split_cost
+from market.pricing.split import split_cost
 from market.records.database import Database
 from market.routing.book import Book
 from market.routing.ranking import Verdict
+from serving.models.prices import Price, Tokens
 
 log = structlog.get_logger("market")
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import orjson
 
 from market.errors import ApiError, bad_request, wrong_type
-from market.pricing.costs import Tokens, estimate_prompt_tokens, get_prompt_bound
+from serving.models.bounds import estimate_prompt_tokens, get_prompt_bound
+from serving.models.prices import Tokens
 
 MAX_TOKENS_DEFAULT: Final = 4_096
 """The output limit of a request that names none."""

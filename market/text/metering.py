@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from market.pricing.costs import Tokens
 from market.routing.ranking import Ask
 from market.text.dialects import Call
 from market.text.tally import Tally
 from market.text.usage import count_output_bytes, count_tokens, read_usage
+from serving.models.prices import Tokens
 
 
 class Charge(Protocol):

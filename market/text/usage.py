@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import orjson
 
-from market.pricing.costs import Tokens, estimate_output_tokens
 from market.text.dialects import Call, Endpoint
+from serving.models.bounds import estimate_output_tokens
+from serving.models.prices import Tokens
 
 TOKENS_MAX: Final = 2**31
 """A report beyond this is not a count of tokens."""

@@ -27,7 +27,7 @@ from ledger.spending.metering import (
     preview,
     sweep_leases,
 )
-from proxy.chat.pricing import Price, Tokens, fit_max_tokens, get_ceiling_usdc
+from serving.models.prices import Price, Tokens, fit_max_tokens, get_ceiling_usdc
 
 log = structlog.get_logger("proxy")
 

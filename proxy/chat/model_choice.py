@@ -7,13 +7,6 @@ from typing import Any
 
 from proxy.catalogue import Catalogue, Model
 from proxy.chat.prices import PriceBook, Terms
-from proxy.chat.pricing import (
-    Price,
-    get_ceiling_usdc,
-    get_discount_pct,
-    get_prompt_bound,
-    meets_discount,
-)
 from proxy.chat.request import CHEAPEST, ChatRequest
 from proxy.errors import (
     bad_request,
@@ -22,6 +15,8 @@ from proxy.errors import (
     model_not_priced,
     unavailable,
 )
+from serving.models.bounds import get_prompt_bound
+from serving.models.prices import Price, get_ceiling_usdc, get_discount_pct, meets_discount
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +140,11 @@ def _select_discounted(
     kept = [
         offer
         for offer, direct_usdc in pairs
-        if meets_discount(
-            cost_usdc=offer.ceiling_usdc, direct_usdc=direct_usdc, minimum_pct=minimum_pct
-        )
+        if meets_discount(cost=offer.ceiling_usdc, direct=direct_usdc, minimum_pct=minimum_pct)
     ]
     if offers and not kept:
         discounts = [
-            get_discount_pct(cost_usdc=offer.ceiling_usdc, direct_usdc=direct_usdc)
+            get_discount_pct(cost=offer.ceiling_usdc, direct=direct_usdc)
             for offer, direct_usdc in pairs
         ]
         best_pct = max((pct for pct in discounts if pct is not None), default=None)

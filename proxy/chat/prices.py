@@ -35,14 +35,11 @@ from pydantic import (
 )
 
 from contracts.errors import Fatal
-from contracts.units import USDC_DECIMALS, USDC_ONE, parse_usdc
-from proxy.chat.pricing import Price
+from contracts.units import USDC_DECIMALS, parse_usdc
+from serving.models.prices import USD_PER_MTOK_MAX, USDC_PER_MTOK_MAX, Price
 
 Source = Literal["upstream", "operator", "genai-prices"]
 
-USD_PER_MTOK_MAX: Final = 1_000_000
-"""Above it a ceiling might not fit the ledger's integers; surely it is a slip of units."""
-USDC_PER_MTOK_MAX: Final = USD_PER_MTOK_MAX * USDC_ONE
 CLOCK_TOLERANCE_S: Final = 300
 """A price from further in the future has no age, so it does not count."""
 

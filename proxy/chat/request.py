@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.chat.pricing import get_max_tokens
 from proxy.errors import bad_request
 from proxy.http.strict_json import parse_and_write, write_json
+
+MAX_TOKENS_CAP: Final = 4_096
+"""The most output tokens of one choice, whatever the request asks for."""
 
 CHOICES_MAX: Final = 128
 CHEAPEST: Final = "cheapest"
@@ -107,6 +109,16 @@ class ChatRequest:
         limits = [self.body.get(name) for name in _MAX_TOKENS_FIELDS]
         said = [limit for limit in limits if limit is not None]
         return self.body["model"] == model and bool(said) and said.count(max_tokens) == len(said)
+
+
+def get_max_tokens(*, requested: int | None, context_tokens: int | None) -> int:
+    """Return the output limit to apply to one choice: the least of request, cap and context."""
+    limits = [MAX_TOKENS_CAP]
+    if requested is not None:
+        limits.append(requested)
+    if context_tokens is not None:
+        limits.append(context_tokens)
+    return min(limits)
 
 
 def parse_chat_request(raw: bytes) -> ChatRequest:

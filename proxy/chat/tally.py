@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.chat.pricing import Price, Tokens, estimate_tokens, get_cost_usdc
 from proxy.chat.sse import DONE, build_event, read_data
 from proxy.chat.usage import count_bytes, read_provider_json, read_usage
+from serving.models.bounds import estimate_output_tokens, estimate_prompt_tokens
+from serving.models.prices import Price, Tokens, get_cost_usdc
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
@@ -73,10 +74,8 @@ class Tally:
 
     def __post_init__(self) -> None:
         bounds = self.bounds
-        counted = estimate_tokens(
-            prompt_bytes=bounds.prompt_bytes, completion_bytes=0, messages=bounds.messages
-        )
-        self.prompt_tokens = min(counted.prompt + bounds.image_tokens, bounds.prompt_bound)
+        counted = estimate_prompt_tokens(body_bytes=bounds.prompt_bytes, messages=bounds.messages)
+        self.prompt_tokens = min(counted + bounds.image_tokens, bounds.prompt_bound)
 
     def read(self, event: bytes) -> Move:
         """Take one event into account and say what to do with it."""
@@ -156,8 +155,8 @@ class Tally:
         if self._is_covered:
             return self._add(0), False
         since_bytes = max(0, self.output_bytes - self._bytes_reported)
-        output = estimate_tokens(prompt_bytes=0, completion_bytes=since_bytes, messages=0)
-        return self._add(max(self._deltas_since, output.completion)), True
+        output_tokens = estimate_output_tokens(since_bytes)
+        return self._add(max(self._deltas_since, output_tokens)), True
 
     def build_last_chunk(
         self, *, tokens: Tokens, charge: dict[str, Any], asked_for_usage: bool

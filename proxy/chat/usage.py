@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.chat.pricing import Tokens, estimate_tokens
+from serving.models.bounds import estimate_output_tokens, estimate_prompt_tokens
+from serving.models.prices import Tokens
 
 TOKENS_MAX: Final = 2**31
 """A report beyond this is not a count of tokens."""
@@ -60,12 +61,9 @@ def count_usage(
 ) -> Tokens:
     """Count the tokens of a completion whose upstream reports none, one for every three bytes."""
     choices = [choice for choice in completion["choices"] if isinstance(choice, dict)]
-    counted = estimate_tokens(
-        prompt_bytes=body_bytes,
-        completion_bytes=sum(_count_bytes(choice.get("message")) for choice in choices),
-        messages=messages,
-    )
-    return Tokens(min(counted.prompt + image_tokens, prompt_bound), counted.completion)
+    prompt = estimate_prompt_tokens(body_bytes=body_bytes, messages=messages) + image_tokens
+    output_bytes = sum(_count_bytes(choice.get("message")) for choice in choices)
+    return Tokens(min(prompt, prompt_bound), estimate_output_tokens(output_bytes))
 
 
 def is_completion(parsed: Mapping[str, Any]) -> bool:

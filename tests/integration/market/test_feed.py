@@ -11,7 +11,7 @@ import pytest
 
 from contracts.units import format_usdc
 from proxy.chat.prices import PriceBook
-from proxy.chat.pricing import Price
+from serving.models.prices import Price
 from tests.support.ledgers import Databases, make_ledger
 from tests.support.market import (
     MODEL,

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from market.pricing.costs import Price, Tokens, split_cost
+from market.pricing.split import split_cost
+from serving.models.prices import Price, Tokens
 from tests.support.ledgers import Databases
 from tests.support.market import (
     MODEL,

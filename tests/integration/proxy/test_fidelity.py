@@ -21,7 +21,7 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from ledger.database.engine import write
-from proxy.chat.pricing import TEMPLATE_TOKENS_TOOLS
+from serving.models.bounds import TEMPLATE_TOKENS_TOOLS
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,

@@ -26,7 +26,8 @@ from ledger.selling.sale_records import Figures, NewSale, SaleRefused, SaleResol
 from ledger.selling.sales import post_sale, reserve_sale, sweep_sales, void_sale
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
-from market.pricing.costs import Price, Tokens, split_cost
+from market.pricing.split import split_cost
+from serving.models.prices import Price, Tokens
 from tests.support.ledgers import NOW_S, Databases
 
 _account = table_of(MarketAccount)

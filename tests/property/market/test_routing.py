@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.endpoints.health import Standing
-from market.pricing.costs import Price, Tokens, get_cost_usdc, meets_discount, split_cost
+from market.pricing.split import split_cost
 from market.routing.ranking import Ask, Drop, Offer, OfferState, Shelf, assess, rank
+from serving.models.prices import Price, Tokens, get_cost_usdc, meets_discount
 
 PRICES = st.builds(Price, st.integers(0, 6), st.integers(0, 6)) | st.builds(
     Price, st.integers(0, 10**12), st.integers(0, 10**12)
@@ -145,7 +146,7 @@ def test_meets_discount__any_prices__is_the_references_formula(
 ) -> None:
     cost, direct_cost = get_cost_usdc(tokens, price), get_cost_usdc(tokens, direct)
 
-    met = meets_discount(cost_usdc=cost, direct_usdc=direct_cost, minimum_pct=minimum)
+    met = meets_discount(cost=cost, direct=direct_cost, minimum_pct=minimum)
 
     if direct_cost == 0:
         assert not met

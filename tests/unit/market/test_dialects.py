@@ -8,7 +8,7 @@ import pytest
 from market.errors import ApiError
 from market.http.mirrors import read_minimum
 from market.listing.markets import build_csv
-from market.pricing.costs import Tokens, get_discount_pct, parse_millionths
+from market.pricing.amounts import parse_millionths
 from market.routing.filters import parse_filters
 from market.text.dialects import (
     MAX_TOKENS_CAP,
@@ -19,6 +19,7 @@ from market.text.dialects import (
 from market.text.sse import EventSplitter, EventTooLong, read_data
 from market.text.tally import Move, Tally
 from market.text.usage import Usage, count_output_bytes, count_tokens, is_answer, read_usage
+from serving.models.prices import Tokens, get_discount_pct
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -201,10 +202,10 @@ def test_parse_millionths__no_exact_number__is_refused(value: Any) -> None:
 
 
 def test_get_discount_pct__is_rounded_down_to_a_tenth() -> None:
-    assert get_discount_pct(cost_usdc=816, direct_usdc=1_000) == 18.4
-    assert get_discount_pct(cost_usdc=8_161, direct_usdc=10_000) == 18.3
-    assert get_discount_pct(cost_usdc=15, direct_usdc=10) == -50.0
-    assert get_discount_pct(cost_usdc=1, direct_usdc=0) is None
+    assert get_discount_pct(cost=816, direct=1_000) == 18.4
+    assert get_discount_pct(cost=8_161, direct=10_000) == 18.3
+    assert get_discount_pct(cost=15, direct=10) == -50.0
+    assert get_discount_pct(cost=1, direct=0) is None
 
 
 def test_build_csv__cells__begin_as_no_formula() -> None:

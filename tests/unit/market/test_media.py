@@ -26,9 +26,9 @@ from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
 from market.media.requests import Medium, parse_media
 from market.media.results import count_job, count_transcript, read_images, read_job
-from market.pricing.costs import Tokens, get_cost_usdc
 from market.pricing.references import PricesInvalid, load_references
 from market.pricing.units import UNITS, Base
+from serving.models.prices import Tokens, get_cost_usdc
 
 # ------------------------------------------------------------------------------------------- units
 

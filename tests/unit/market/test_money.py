@@ -13,10 +13,11 @@ from ledger.selling.sale_records import Figures
 from ledger.selling.sales import post_sale
 from market.errors import ApiError
 from market.listing.offers import parse_json
-from market.pricing.costs import Price, Tokens, parse_millionths
+from market.pricing.amounts import parse_millionths
 from market.routing.ranking import Ask, Offer, OfferState, assess
 from market.routing.refusing import LAST_S, LAST_S_MAX, REFUSALS_BORNE, Refusing, refuse
 from market.routing.reservations import build_figures
+from serving.models.prices import Price, Tokens
 
 
 def make_terms(**changes: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.chat.prices import PriceBook, PricesInvalid, Terms, load_prices
-from proxy.chat.pricing import Price
+from serving.models.prices import Price
 
 
 def write(tmp_path: Path, text: str) -> Path:

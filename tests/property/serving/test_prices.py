@@ -5,8 +5,9 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.chat.pricing import (
-    MAX_TOKENS_CAP,
+from proxy.chat.request import MAX_TOKENS_CAP, get_max_tokens
+from serving.models.bounds import get_prompt_bound
+from serving.models.prices import (
     Price,
     Tokens,
     fit_max_tokens,
@@ -14,8 +15,6 @@ from proxy.chat.pricing import (
     get_charge_usdc,
     get_cost_usdc,
     get_discount_pct,
-    get_max_tokens,
-    get_prompt_bound,
     meets_discount,
 )
 
@@ -103,10 +102,10 @@ def test_prompt_bound__bytes_or_context(
 
 @given(amounts, amounts, st.integers(0, 100))
 def test_discount__is_decided_exactly(cost_usdc: int, direct_usdc: int, minimum_pct: int) -> None:
-    met = meets_discount(cost_usdc=cost_usdc, direct_usdc=direct_usdc, minimum_pct=minimum_pct)
+    met = meets_discount(cost=cost_usdc, direct=direct_usdc, minimum_pct=minimum_pct)
 
     if direct_usdc == 0:
         assert not met
-        assert get_discount_pct(cost_usdc=cost_usdc, direct_usdc=direct_usdc) is None
+        assert get_discount_pct(cost=cost_usdc, direct=direct_usdc) is None
     else:
         assert met == (100 * (1 - Fraction(cost_usdc, direct_usdc)) >= minimum_pct)
