@@ -37,9 +37,8 @@ from proxy.errors import (
     not_found,
 )
 from proxy.http.front import ClientGone, Front
-from proxy.http.key_routes import router as key_router
 from proxy.http.limits import Buckets, parse_networks
-from proxy.http.routes import host_router, router
+from proxy.http.routes import router
 from proxy.keys.sign_in import SignIn
 from proxy.keys.signatures import SignatureChecker
 from proxy.keys.tokens import KeyRing, KnownKeys
@@ -118,9 +117,7 @@ def create_app(
         # It would send a key on to http:// where something in front of us speaks https.
         redirect_slashes=False,
     )
-    app.include_router(key_router)
     app.include_router(router)
-    app.include_router(host_router)
     _handle_exceptions(app)
     return Front(app)
 

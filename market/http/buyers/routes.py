@@ -1,6 +1,5 @@
-"""Top-ups of prepaid credit by x402, and a seller's own account."""
+"""A buyer's account, and top-ups of its prepaid credit by x402."""
 
-import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -9,16 +8,15 @@ from sqlalchemy import Connection
 
 from contracts.units import format_usdc
 from ledger.payments.claims import load_account_payments
-from ledger.selling.accounts import set_seller_terms
-from market.errors import bad_request, not_found, wrong_type
-from market.http.dependencies import SIGNED, SellerDep, ServicesDep, errors_of
+from market.errors import bad_request, not_found
+from market.http.dependencies import SIGNED, BuyerDep, ServicesDep, errors_of
 from market.http.front import find_payment, read_body
-from market.http.schemas import SELLER_CHANGE, TOPUP
+from market.http.schemas import TOPUP
 from market.identity.keys import Role
 from market.listing.offers import parse_json
 from market.payments.terms import CREDIT_HEADER, describe_payment
-from market.pricing.amounts import parse_millionths, show_millionths
-from market.records.store import KeyHolder, load_seller
+from market.pricing.amounts import parse_millionths
+from market.records.store import KeyHolder, load_account
 from market.services import Services
 
 router = APIRouter()
@@ -36,6 +34,25 @@ async def _get_payee(request: Request, services: ServicesDep) -> KeyHolder | Non
 
 
 PayeeDep = Annotated[KeyHolder | None, Depends(_get_payee)]
+
+
+@router.get("/v1/buyer/account", responses=SIGNED)
+async def get_account(services: ServicesDep, buyer: BuyerDep) -> dict[str, Any]:
+    """Return the buyer's credit, in 1e-6 USDC."""
+    row = await services.database.read(lambda connection: load_account(connection, buyer.owner))
+    if row is None:
+        raise not_found("account")
+    credited, spent, reserved = (
+        int(row[name]) for name in ("credited_usdc", "spent_usdc", "reserved_usdc")
+    )
+    return {
+        "account_id": row["account_id"],
+        "credited_usdc": credited,
+        "spent_usdc": spent,
+        "reserved_usdc": reserved,
+        "available_usdc": credited - spent - reserved,
+        "payments": await load_topups(services, buyer.owner),
+    }
 
 
 @router.post(
@@ -85,46 +102,3 @@ async def load_topups(services: Services, account_id: str) -> list[dict[str, obj
         return [describe_payment(record) for record in found]
 
     return await services.database.read(query)
-
-
-@router.get("/v1/seller/account", responses=SIGNED)
-async def get_seller_account(services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
-    """Return what was agreed with the seller, and when it is paid."""
-    return await _describe_seller(services, seller.owner)
-
-
-@router.patch("/v1/seller/account", responses=SIGNED, openapi_extra=SELLER_CHANGE)
-async def patch_seller_account(
-    request: Request, services: ServicesDep, seller: SellerDep
-) -> dict[str, Any]:
-    """Choose when to be paid: ``at_once``, or ``daily`` at 02:00 UTC."""
-    body = parse_json(await read_body(request.scope, request.receive, services))
-    unknown = sorted(body.keys() - {"payout_policy"})
-    if unknown:
-        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
-    policy = body.get("payout_policy")
-    if policy not in POLICIES:
-        raise wrong_type("payout_policy", " or ".join(repr(one) for one in POLICIES))
-    now_s = int(time.time())
-    await services.database.write(
-        lambda connection: set_seller_terms(
-            connection, address=seller.owner, payout_policy=policy, now_s=now_s
-        )
-    )
-    return await _describe_seller(services, seller.owner)
-
-
-async def _describe_seller(services: Services, address: str) -> dict[str, Any]:
-    row = await services.database.read(lambda connection: load_seller(connection, address))
-    if row is None:
-        raise not_found("seller")
-    agreed = row["fee_bps"]
-    fee_bps = services.book.fee_bps if agreed is None else int(agreed)
-    return {
-        "address": row["address"],
-        "payout_policy": row["payout_policy"],
-        "fee_bps": fee_bps,
-        "fee_pct": show_millionths(fee_bps * 10_000),
-        "is_trusted": bool(row["is_trusted"]),
-        "created_at": row["created_at_s"],
-    }

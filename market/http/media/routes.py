@@ -11,7 +11,7 @@ from market.http.answers import Answer
 from market.http.dependencies import IdPath, ServicesDep, errors_of
 from market.http.front import REQUEST_ID, answer_by, find_header, find_payment, read_body
 from market.http.mirrors import get_minimum, get_path, get_segment
-from market.http.offer_routes import read_idempotency_key
+from market.http.offers.routes import read_idempotency_key
 from market.http.schemas import MEDIA
 from market.identity.keys import Role
 from market.media.artifacts import PATH

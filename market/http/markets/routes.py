@@ -1,13 +1,15 @@
 """What everybody may see: models, prices, markets, how a request would be routed."""
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
-from market.errors import ApiError, model_not_found, wrong_type
+from market.errors import ApiError, bad_request, model_not_found, wrong_type
 from market.http.dependencies import OPEN, ServicesDep, errors_of
 from market.identity.keys import Role
+from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.listing.markets import (
     describe_book,
     describe_market,
@@ -119,3 +121,23 @@ async def explain_route(
             raise
         explained = describe_ranking(Ranking((), ()), ask)
     return explained if own is None else {**explained, "own_providers": own}
+
+
+@router.get("/feed", responses=OPEN)
+async def get_feed(
+    services: ServicesDep,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=FEED_MAX)] = 50,
+) -> dict[str, Any]:
+    """Return what happened lately: sales without names, and offers as they change. Newest first."""
+    after = None if cursor is None else parse_cursor(cursor)
+    if cursor is not None and after is None:
+        raise bad_request("invalid_cursor", "'cursor' is not one of this feed.", param="cursor")
+    now_s = int(time.time())
+    events = await services.database.read(
+        lambda connection: load_feed(connection, after=after, limit=limit, now_s=now_s)
+    )
+    return {
+        "events": [described for _, described in events],
+        "next_cursor": str(events[-1][0]) if len(events) == limit else None,
+    }

@@ -1,0 +1,1 @@
+"""A buyer's account: prepaid credit and how it is topped up."""

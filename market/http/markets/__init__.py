@@ -1,0 +1,1 @@
+"""What everybody may see: models, prices, markets, events."""

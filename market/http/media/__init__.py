@@ -1,0 +1,1 @@
+"""Images, speech, transcriptions; jobs for videos and music; what sellers made."""

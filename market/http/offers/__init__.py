@@ -1,0 +1,1 @@
+"""A seller's offers, and what a provider key can serve."""

@@ -1,0 +1,1 @@
+"""A seller's account: what was agreed with it."""

@@ -1,0 +1,63 @@
+"""A seller's own account."""
+
+import time
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+
+from ledger.selling.accounts import set_seller_terms
+from market.errors import bad_request, not_found, wrong_type
+from market.http.dependencies import SIGNED, SellerDep, ServicesDep
+from market.http.front import read_body
+from market.http.schemas import SELLER_CHANGE
+from market.listing.offers import parse_json
+from market.pricing.amounts import show_millionths
+from market.records.store import load_seller
+from market.services import Services
+
+router = APIRouter()
+
+POLICIES: Final = ("at_once", "daily")
+
+
+@router.get("/v1/seller/account", responses=SIGNED)
+async def get_seller_account(services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
+    """Return what was agreed with the seller, and when it is paid."""
+    return await _describe_seller(services, seller.owner)
+
+
+@router.patch("/v1/seller/account", responses=SIGNED, openapi_extra=SELLER_CHANGE)
+async def patch_seller_account(
+    request: Request, services: ServicesDep, seller: SellerDep
+) -> dict[str, Any]:
+    """Choose when to be paid: ``at_once``, or ``daily`` at 02:00 UTC."""
+    body = parse_json(await read_body(request.scope, request.receive, services))
+    unknown = sorted(body.keys() - {"payout_policy"})
+    if unknown:
+        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    policy = body.get("payout_policy")
+    if policy not in POLICIES:
+        raise wrong_type("payout_policy", " or ".join(repr(one) for one in POLICIES))
+    now_s = int(time.time())
+    await services.database.write(
+        lambda connection: set_seller_terms(
+            connection, address=seller.owner, payout_policy=policy, now_s=now_s
+        )
+    )
+    return await _describe_seller(services, seller.owner)
+
+
+async def _describe_seller(services: Services, address: str) -> dict[str, Any]:
+    row = await services.database.read(lambda connection: load_seller(connection, address))
+    if row is None:
+        raise not_found("seller")
+    agreed = row["fee_bps"]
+    fee_bps = services.book.fee_bps if agreed is None else int(agreed)
+    return {
+        "address": row["address"],
+        "payout_policy": row["payout_policy"],
+        "fee_bps": fee_bps,
+        "fee_pct": show_millionths(fee_bps * 10_000),
+        "is_trusted": bool(row["is_trusted"]),
+        "created_at": row["created_at_s"],
+    }

@@ -1,0 +1,1 @@
+"""Signing in for a root key, and the child keys under it."""

@@ -1,0 +1,192 @@
+"""The child keys under a root key."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
+
+from ledger.spending.keys import (
+    TooManyChildren,
+    UnknownChild,
+    change_child,
+    create_child,
+    load_child,
+    load_children_of,
+    revoke_child,
+    rotate_child,
+)
+from proxy.errors import (
+    RequestRejected,
+    child_key_forbidden,
+    child_not_found,
+)
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
+from proxy.http.keys.bodies import body_of, read
+from proxy.http.keys.child_schemas import (
+    ChildIssued,
+    ChildList,
+    ChildTermsBody,
+    ChildView,
+    RotationBody,
+    describe_child,
+)
+from proxy.keys.authentication import check_standing
+from proxy.keys.tokens import CHILD_ID_BYTES, GENERATION_MAX, KeyClaims
+from proxy.services import Services
+
+log = structlog.get_logger("proxy")
+
+T = TypeVar("T")
+
+router = APIRouter(prefix="/keys/children")
+
+_CHILD_ERRORS: Final = errors_of(400, 401, 403, 404, 408, 413, 415, 429, 503)
+
+
+async def _check_root(claims: KeyClaims, services: Services) -> None:
+    await check_standing(claims, services.meter)
+    if claims.is_child:
+        raise child_key_forbidden()
+
+
+async def _write(services: Services, call: Callable[[Connection], T]) -> T:
+    try:
+        return await services.meter.write(call)
+    except UnknownChild:
+        raise child_not_found() from None
+    except TooManyChildren as error:
+        message = f"Refused: {error}. Revoke some first."
+        raise RequestRejected(403, "too_many_keys", message) from None
+
+
+def _build_issued(services: Services, row: Any, *, now_s: int) -> dict[str, Any]:
+    claims = KeyClaims(row["token_id"], row["key_epoch"], row["key_id"], row["generation"])
+    return {**describe_child(row, now_s=now_s), "apiKey": services.ring.build_key(claims)}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ChildIssued,
+    responses=_CHILD_ERRORS,
+    dependencies=BEARER,
+    openapi_extra=body_of(ChildTermsBody, required=False),
+)
+async def create_child_key(
+    request: Request, claims: ClaimsDep, services: ServicesDep
+) -> dict[str, Any]:
+    """Make a child key under the root key that asks. It can do no more than its limits say."""
+    await _check_root(claims, services)
+    terms = (await read(request, services, ChildTermsBody)).build_terms()
+    now_s = int(time.time())
+    key_id = secrets.token_hex(CHILD_ID_BYTES)
+
+    def create(connection: Connection) -> Any:
+        create_child(
+            connection,
+            key_id=key_id,
+            token_id=claims.token_id,
+            key_epoch=claims.key_epoch,
+            terms=terms,
+            now_s=now_s,
+        )
+        return load_child(connection, key_id, token_id=claims.token_id)
+
+    row = await _write(services, create)
+    log.info("child_key_created", token_id=claims.token_id, key_id=key_id)
+    return _build_issued(services, row, now_s=now_s)
+
+
+@router.get("", response_model=ChildList, responses=_CHILD_ERRORS, dependencies=BEARER)
+async def list_child_keys(claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+    """List the child keys of the current key epoch, with what is used of their limits."""
+    await _check_root(claims, services)
+    rows = await services.meter.read(
+        lambda c: load_children_of(c, token_id=claims.token_id, key_epoch=claims.key_epoch)
+    )
+    return {"data": [describe_child(row, now_s=int(time.time())) for row in rows]}
+
+
+@router.patch(
+    "/{keyId}",
+    response_model=ChildView,
+    responses=_CHILD_ERRORS,
+    dependencies=BEARER,
+    openapi_extra=body_of(ChildTermsBody),
+)
+async def change_child_key(
+    keyId: str, request: Request, claims: ClaimsDep, services: ServicesDep
+) -> dict[str, Any]:
+    """Change the named limits of a child key; the key itself stays. Null lifts a limit."""
+    await _check_root(claims, services)
+    changes = (await read(request, services, ChildTermsBody)).build_changes()
+    row = await _write(
+        services,
+        lambda c: change_child(
+            c, keyId, token_id=claims.token_id, key_epoch=claims.key_epoch, changes=changes
+        ),
+    )
+    log.info("child_key_changed", token_id=claims.token_id, key_id=keyId, fields=sorted(changes))
+    return describe_child(row, now_s=int(time.time()))
+
+
+@router.post(
+    "/{keyId}/rotate",
+    response_model=ChildIssued,
+    responses={**_CHILD_ERRORS, **errors_of(409)},
+    dependencies=BEARER,
+    openapi_extra=body_of(RotationBody, required=False),
+)
+async def rotate_child_key(
+    keyId: str, request: Request, claims: ClaimsDep, services: ServicesDep
+) -> dict[str, Any]:
+    """Replace a child key by a new one with the same limits and the same use of them.
+
+    The one before stays good for `grace_s` seconds, an older one not at all.
+    """
+    await _check_root(claims, services)
+    grace_s = (await read(request, services, RotationBody)).grace_s
+    now_s = int(time.time())
+
+    def rotate(connection: Connection) -> Any:
+        row = rotate_child(
+            connection,
+            keyId,
+            token_id=claims.token_id,
+            key_epoch=claims.key_epoch,
+            grace_s=grace_s,
+            now_s=now_s,
+        )
+        if row["generation"] > GENERATION_MAX:
+            message = "This key was rotated too often. Make a new one."
+            raise RequestRejected(409, "rotated_too_often", message)
+        return row
+
+    row = await _write(services, rotate)
+    log.info("child_key_rotated", token_id=claims.token_id, key_id=keyId, grace_s=grace_s)
+    return _build_issued(services, row, now_s=now_s)
+
+
+@router.delete(
+    "/{keyId}",
+    status_code=204,
+    response_class=Response,
+    responses=_CHILD_ERRORS,
+    dependencies=BEARER,
+)
+async def revoke_child_key(keyId: str, claims: ClaimsDep, services: ServicesDep) -> Response:
+    """Revoke a child key for good; its live streams end."""
+    await _check_root(claims, services)
+    now_s = int(time.time())
+    await _write(
+        services,
+        lambda c: revoke_child(
+            c, keyId, token_id=claims.token_id, key_epoch=claims.key_epoch, now_s=now_s
+        ),
+    )
+    log.info("child_key_revoked", token_id=claims.token_id, key_id=keyId)
+    return Response(status_code=204)

@@ -1,0 +1,1 @@
+"""The catalogue, in our words and in OpenAI's."""

@@ -1,0 +1,39 @@
+"""The catalogue as answers state it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class ModelEntry(BaseModel):
+    """One model. A model without prices cannot be used."""
+
+    id: str
+    owned_by: str
+    input_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 prompt tokens")
+    cached_input_usdc_per_mtok: int | None = Field(description="the same, of cached ones")
+    output_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 output tokens")
+    price_source: Literal["upstream", "operator", "genai-prices"] | None
+    price_age_s: int | None = Field(description="since the source said so, where it tells")
+    context_tokens: int | None
+
+
+class ModelCatalogue(BaseModel):
+    """The live catalogue. ``fallback`` is there, and true, only while upstream is down."""
+
+    models: list[ModelEntry]
+    fallback: Literal[True] | None = None
+
+
+class OpenAiModel(ModelEntry):
+    """A model as OpenAI lists it, with our fields besides."""
+
+    object: Literal["model"] = "model"
+    created: int = 0
+
+
+class OpenAiModelList(BaseModel):
+    """What OpenAI's SDKs expect of ``/v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAiModel]

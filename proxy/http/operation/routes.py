@@ -1,0 +1,65 @@
+"""Liveness, readiness, metrics."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+
+from contracts.errors import CurrentError
+from ledger.chain.mirror import MirrorState, load_mirror
+from proxy.http.dependencies import ServicesDep
+from proxy.services import Services
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def tell_alive() -> dict[str, str]:
+    """Tell that the process runs. Says nothing of what it depends on."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
+async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any]:
+    """Tell whether requests would be let through: mirror, ledger and upstream."""
+    mirror = await _load_mirror(services)
+    now_s = int(time.time())
+    age_s = None if mirror is None else mirror.age_s(now_s=now_s)
+    # Also where it was seen in the future: one of the clocks is wrong.
+    mirror_ready = (
+        mirror is not None and abs(now_s - mirror.observed_at_s) <= services.meter.max_staleness_s
+    )
+    upstream_ready = not services.catalogue.snapshot.fallback
+    ready = mirror_ready and upstream_ready
+    response.status_code = 200 if ready else 503
+    return {
+        "ready": ready,
+        "mirror": mirror_ready,
+        "mirror_block_number": None if mirror is None else mirror.block_number,
+        "mirror_lag_blocks": (
+            None if mirror is None else max(0, mirror.head_number - mirror.block_number)
+        ),
+        "mirror_age_s": age_s,
+        "mirror_age_s_max": services.meter.max_staleness_s,
+        "upstream": upstream_ready,
+    }
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def show_metrics(services: ServicesDep) -> str:
+    """Show the counters in Prometheus' text format."""
+    mirror = await _load_mirror(services)
+    return services.metrics.render(
+        in_flight=services.completions.in_flight,
+        mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
+        catalogue_fallback=services.catalogue.snapshot.fallback,
+    )
+
+
+async def _load_mirror(services: Services) -> MirrorState | None:
+    """Return where the mirror is; None where the ledger or the mirror is not there."""
+    try:
+        return await services.meter.read(load_mirror)
+    except CurrentError:
+        return None

@@ -1,0 +1,31 @@
+"""A position's allowance, harvests and mirror."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+
+from proxy.errors import bad_request, position_not_found
+from proxy.http.dependencies import ServicesDep, errors_of
+from proxy.http.positions.schemas import PositionView
+from proxy.http.token_ids import parse_token_id
+from proxy.store import load_position_view
+
+router = APIRouter()
+
+
+@router.get("/positions/{tokenId}", response_model=PositionView, responses=errors_of(400, 404, 503))
+async def show_position(tokenId: str, services: ServicesDep) -> dict[str, Any]:
+    """Show a position's allowance, harvests and how recent that is."""
+    try:
+        token_id = parse_token_id(tokenId)
+    except ValueError as error:
+        raise bad_request("invalid_token_id", f"'tokenId' {error}.", param="tokenId") from None
+    now_s = int(time.time())
+    view = await services.meter.read(
+        lambda connection: load_position_view(connection, token_id, now_s=now_s)
+    )
+    if view is None:
+        raise position_not_found()
+    view["pending_yield_usdc"] = await services.chain_view.fetch_pending_yield(token_id)
+    return view

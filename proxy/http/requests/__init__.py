@@ -1,0 +1,1 @@
+"""What a caller has asked for so far: usage and receipts."""

@@ -1,0 +1,97 @@
+"""A caller's own requests: lists of them and receipts."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from proxy.errors import receipt_not_found
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
+from proxy.http.requests.schemas import USAGE_PARAMETERS, ReceiptView, UsagePage
+from proxy.keys.authentication import check_standing
+from proxy.keys.tokens import KeyClaims
+from proxy.services import Services
+from proxy.store import UsageQuery, load_receipt_view, load_usage
+from proxy.usage import PAGE_MAX, build_csv, build_cursor, parse_query
+
+router = APIRouter()
+
+
+@router.get(
+    "/receipts/{requestId}",
+    response_model=ReceiptView,
+    responses=errors_of(401, 404, 503),
+    dependencies=BEARER,
+)
+async def show_receipt(
+    requestId: str,
+    claims: ClaimsDep,
+    services: ServicesDep,
+) -> dict[str, Any]:
+    """Show one request's receipt, and once it is batched the proof that its batch contains it."""
+    await check_standing(claims, services.meter)
+    view = await services.meter.read(
+        lambda connection: load_receipt_view(
+            connection, requestId, token_id=claims.token_id, key_id=_own_key_id(claims)
+        )
+    )
+    if view is None:
+        raise receipt_not_found()
+    return view
+
+
+def _own_key_id(claims: KeyClaims) -> str | None:
+    """Return the key whose requests a caller sees; None = all of its position's."""
+    return claims.key_id if claims.is_child else None
+
+
+@router.get(
+    "/usage",
+    response_model=UsagePage,
+    responses=errors_of(400, 401, 404, 503),
+    dependencies=BEARER,
+    openapi_extra={"parameters": USAGE_PARAMETERS},
+)
+async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+    """List the requests of the key's position, newest first."""
+    query = parse_query(claims, request.query_params)
+    await check_standing(claims, services.meter)
+    entries = await services.meter.read(lambda connection: load_usage(connection, query))
+    is_last = len(entries) < query.limit
+    return {"data": entries, "next_cursor": None if is_last else build_cursor(entries[-1])}
+
+
+@router.get(
+    "/usage.csv",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "one line for each request", "content": {"text/csv": {}}},
+        **errors_of(400, 401, 404, 503),
+    },
+    dependencies=BEARER,
+    openapi_extra={"parameters": USAGE_PARAMETERS},
+)
+async def download_usage(
+    request: Request, claims: ClaimsDep, services: ServicesDep
+) -> StreamingResponse:
+    """Download all requests of the key's position as CSV, newest first; `limit` is per page."""
+    query = replace(parse_query(claims, request.query_params), limit=PAGE_MAX)
+    await check_standing(claims, services.meter)
+    first = await services.meter.read(lambda connection: load_usage(connection, query))
+    headers = {"content-disposition": 'attachment; filename="usage.csv"'}
+    lines = _stream_csv(services, query, first)
+    return StreamingResponse(lines, media_type="text/csv", headers=headers)
+
+
+async def _stream_csv(
+    services: Services, query: UsageQuery, entries: list[dict[str, Any]]
+) -> AsyncIterator[bytes]:
+    yield build_csv(entries, with_head=True)
+    while len(entries) == query.limit:
+        last = entries[-1]
+        query = replace(query, before=(last["reserved_at_s"], last["request_id"]))
+        entries = await services.meter.read(partial(load_usage, query=query))
+        yield build_csv(entries, with_head=False)

@@ -1,0 +1,78 @@
+"""Usage and receipts as answers state them."""
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+
+class SettlementView(BaseModel):
+    """The on-chain batch that charges a request, and the proof that the request is in it."""
+
+    batch_id: str
+    state: Literal["planned", "settled", "abandoned"]
+    receipts_root: str
+    proof: list[str] = Field(
+        description="siblings from the leaf to the root, hashed in sorted pairs"
+    )
+    block_number: int | None
+    tx_hash: str | None
+
+
+class ReceiptView(BaseModel):
+    """What one request was charged for."""
+
+    request_id: str
+    state: Literal["reserved", "posted", "settling", "settled", "voided", "written_off"]
+    token_id: int
+    key_epoch: int
+    key_id: str
+    model: str
+    ceiling_usdc: int
+    cost_usdc: int | None
+    input_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    prompt_tokens: int | None
+    cached_tokens: int | None = Field(description="those prompt tokens that cost less")
+    completion_tokens: int | None
+    void_reason: str | None
+    reserved_at_s: int
+    posted_at_s: int | None
+    leaf: str | None = Field(description="this receipt's leaf in the batch's Merkle tree")
+    settlement: SettlementView | None
+
+
+class UsageEntry(BaseModel):
+    """One request in a list. ``cost_usdc`` is null while it runs and where nothing is charged."""
+
+    request_id: str
+    reserved_at_s: int
+    state: Literal["reserved", "posted", "settling", "settled", "voided", "written_off"]
+    key_id: str
+    model: str
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    ceiling_usdc: int
+    cost_usdc: int | None
+    batch_id: str | None
+
+
+class UsagePage(BaseModel):
+    """A page of requests, newest first."""
+
+    data: list[UsageEntry]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
+
+
+USAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+    for name, text, schema in (
+        ("from", "Unix seconds, a date or an ISO 8601 time; inclusive", {"type": "string"}),
+        ("to", "the same; exclusive", {"type": "string"}),
+        ("cursor", "`next_cursor` of the page before", {"type": "string"}),
+        ("limit", "requests a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    )
+]
