@@ -40,13 +40,14 @@ from market.metrics import Metrics
 from market.payments.chain_checks import PaymentChain
 from market.payments.paywall import Paywall
 from market.payments.settlement_watch import SettlementWatch
-from market.pricing.references import load_references
+from market.pricing.units import check_unit_prices
 from market.records.database import Database
 from market.routing.book import Book
 from market.routing.own_providers import OwnRoutes
 from market.services import Services
 from market.settings import MarketSettings
 from market.text.serving import Serving
+from serving.models.references import load_references
 
 log = structlog.get_logger("market")
 
@@ -70,6 +71,7 @@ def create_app(
 ) -> Front:
     """Build the ASGI application over a migrated ledger; nothing is called before its lifespan."""
     references = load_references(settings.prices_file)
+    check_unit_prices(references.operator)
     web3 = open_web3(settings.rpc_url.get_secret_value())
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
     sealer = Sealer(kms)

@@ -23,7 +23,6 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
-from proxy.chat.prices import PriceBook, load_prices
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.streaming import StreamRules
 from proxy.chat.upstream import HttpUpstream, Upstream
@@ -46,6 +45,7 @@ from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.tracing import Span, open_spans
+from serving.models.references import References, load_references
 
 log = structlog.get_logger("proxy")
 
@@ -73,7 +73,7 @@ def create_app(
     ``make_upstream`` is called in the running event loop. Raises ``Fatal`` where prices or tracing
     are configured wrongly.
     """
-    prices = load_prices(
+    prices = load_references(
         settings.prices_file, upstream_age_s_max=settings.upstream_prices_age_s_max
     )
     span, stop_spans = open_spans(settings.otel_endpoint)
@@ -128,7 +128,7 @@ def _build_services(
     engine: Engine,
     writer: GroupWriter,
     upstream: Upstream,
-    prices: PriceBook,
+    prices: References,
     reader: ChainReader,
     span: Span,
 ) -> Services:

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import structlog
 
-from proxy.chat.prices import PriceBook, Terms
 from proxy.chat.upstream import Upstream
 from proxy.errors import ApiError
+from serving.models.references import References
+from serving.models.terms import Terms
 
 log = structlog.get_logger("proxy")
 
@@ -56,17 +57,28 @@ class Snapshot:
     fallback: bool = True
     fetched_at: float = float("-inf")
     """On the monotonic clock."""
+    valid_until_s: int | None = None
+    """When the price of a model changes next (Unix seconds), where one is known to."""
 
 
 class Catalogue:
     """Keeps the newest list of models; the request path reads it without waiting."""
 
-    def __init__(self, upstream: Upstream, prices: PriceBook) -> None:
+    def __init__(self, upstream: Upstream, prices: References) -> None:
         self._upstream = upstream
         self._prices = prices
         self._lock = asyncio.Lock()
         self._entries: Sequence[Mapping[str, Any]] = [{"id": name} for name in prices.operator]
-        self.snapshot = Snapshot(self._build())
+        self._snapshot = self._build(fallback=True, fetched_at=float("-inf"))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest list, at the prices of this moment: some change by the hour and the date."""
+        until_s = self._snapshot.valid_until_s
+        if until_s is not None and time.time() >= until_s:
+            known = self._snapshot
+            self._snapshot = self._build(fallback=known.fallback, fetched_at=known.fetched_at)
+        return self._snapshot
 
     async def refresh(self, *, older_than_s: float = 0.0) -> Snapshot:
         """Fetch the list again unless it is young. Never raises: see ``Snapshot.fallback``.
@@ -89,11 +101,11 @@ class Catalogue:
                     self._prices.note_upstream(prices[:MODELS_MAX], now_s=int(time.time()))
                 if self.snapshot.fallback:
                     log.info("catalogue_loaded", models=len(self._entries))
-            # Built anew also while upstream is down: what it said of prices grows old.
-            self.snapshot = Snapshot(self._build(), fallback, time.monotonic())
-            return self.snapshot
+            # Built again also while upstream is down: what it said of prices grows old.
+            self._snapshot = self._build(fallback=fallback, fetched_at=time.monotonic())
+            return self._snapshot
 
-    def _build(self) -> Mapping[str, Model]:
+    def _build(self, *, fallback: bool, fetched_at: float) -> Snapshot:
         models, now_s = {}, int(time.time())
         for entry in self._entries:
             model_id = entry["id"]
@@ -107,7 +119,9 @@ class Catalogue:
                 terms=terms,
                 context_tokens=_read_context(entry, terms),
             )
-        return MappingProxyType(models)
+        ends = (model.terms.valid_until_s for model in models.values() if model.terms is not None)
+        valid_until_s = min((end for end in ends if end is not None), default=None)
+        return Snapshot(MappingProxyType(models), fallback, fetched_at, valid_until_s)
 
 
 def _read_context(entry: Mapping[str, Any], terms: Terms | None) -> int | None:

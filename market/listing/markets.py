@@ -6,10 +6,10 @@ from typing import Any
 
 from contracts.units import USDC_ONE
 from market.pricing.amounts import show_millionths
-from market.pricing.references import Reference
-from market.pricing.units import UNITS, Base
+from market.pricing.units import UNITS, Base, find_price, get_media_prices
 from market.routing.ranking import Ask, Offer, OfferState, Ranking, Shelf, Verdict
 from serving.models.prices import Price, Tokens, get_cost_usdc, get_discount_pct
+from serving.models.terms import Terms
 
 BLEND_INPUT_TOKENS = 3
 """A model's discount is shown for three tokens of prompt to one of output."""
@@ -37,14 +37,14 @@ def describe_offer_price(offer: Offer) -> dict[str, Any]:
     return {"unit": offer.unit, "price_per_unit": show_millionths(per_unit_usdc)}
 
 
-def describe_reference(model: str, reference: Reference | None) -> dict[str, Any]:
+def describe_reference(model: str, reference: Terms | None) -> dict[str, Any]:
     """Return a model's reference price with its source and date; media by the base they count."""
     if reference is None:
         return {"model": model, "reference": None}
     stated: dict[str, Any] = {} if reference.price is None else describe_price(reference.price)
-    if reference.media:
+    if reference.usdc_per_unit:
         stated["usdc_per_million"] = {
-            base: price.input_usdc_per_mtok for base, price in reference.media.items()
+            base: price.input_usdc_per_mtok for base, price in get_media_prices(reference).items()
         }
     return {
         "model": model,
@@ -52,7 +52,7 @@ def describe_reference(model: str, reference: Reference | None) -> dict[str, Any
     }
 
 
-def describe_model(model: str, reference: Reference | None) -> dict[str, Any]:
+def describe_model(model: str, reference: Terms | None) -> dict[str, Any]:
     """Return a model as an OpenAI list shows it."""
     context = None if reference is None else reference.context_tokens
     return {
@@ -67,7 +67,7 @@ def describe_model(model: str, reference: Reference | None) -> dict[str, Any]:
 def describe_prices(
     model: str,
     shelves: Mapping[Base, Shelf],
-    reference: Reference | None,
+    reference: Terms | None,
     get_state: Callable[[Offer], OfferState],
     *,
     now: datetime,
@@ -100,7 +100,7 @@ def describe_prices(
 def describe_market(
     model: str,
     shelves: Mapping[Base, Shelf],
-    reference: Reference | None,
+    reference: Terms | None,
     get_state: Callable[[Offer], OfferState],
 ) -> dict[str, Any]:
     """Return one model's market in short: how many sell, and the best price of each kind."""
@@ -134,7 +134,7 @@ def _find_best(offers: Iterable[Offer], get_state: Callable[[Offer], OfferState]
 def describe_book(
     model: str,
     shelves: Mapping[Base, Shelf],
-    reference: Reference | None,
+    reference: Terms | None,
     get_state: Callable[[Offer], OfferState],
 ) -> dict[str, Any]:
     """Return one model's offers, the cheapest blend first, and how much they can still sell."""
@@ -215,8 +215,8 @@ def _blend(price: Price) -> int:
     return BLEND_INPUT_TOKENS * price.input_usdc_per_mtok + price.output_usdc_per_mtok
 
 
-def _get_discount(offer: Offer | None, reference: Reference | None) -> float | None:
-    direct = None if offer is None or reference is None else reference.find_price(offer.base)
+def _get_discount(offer: Offer | None, reference: Terms | None) -> float | None:
+    direct = None if offer is None or reference is None else find_price(reference, offer.base)
     if offer is None or direct is None:
         return None
     return get_discount_pct(cost=_blend(offer.price), direct=_blend(direct))

@@ -17,11 +17,11 @@ import orjson
 from market.errors import bad_request, wrong_type
 from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
-from market.pricing.references import Reference
-from market.pricing.units import Base
+from market.pricing.units import Base, find_price
 from market.routing.ranking import Ask
 from market.text.dialects import MODEL_LENGTH_MAX, ROUTING_FIELD, Filters
 from serving.models.prices import Tokens
+from serving.models.terms import Terms
 
 
 class Medium(StrEnum):
@@ -94,7 +94,7 @@ class MediaCall:
     """Whether a transcript is asked for as plain text."""
 
     def build_asks(
-        self, reference: Reference | None, filters: Filters, minimum_pct: int | None
+        self, reference: Terms | None, filters: Filters, minimum_pct: int | None
     ) -> list[Ask]:
         """Return what to ask the market for, in each base. Raises ``RequestRejected``."""
         ceilings = (filters.input_usdc_per_mtok_max, filters.output_usdc_per_mtok_max)
@@ -107,7 +107,7 @@ class MediaCall:
                 endpoint=self.medium,
                 estimate=Tokens(quantity, 0),
                 bound=Tokens(max(quantity, self.bounds.get(base, quantity)), 0),
-                direct=None if reference is None else reference.find_price(base),
+                direct=find_price(reference, base),
                 minimum_discount_pct=minimum_pct,
                 trusted_only=filters.trusted_only,
                 only=filters.only,

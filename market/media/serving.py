@@ -58,7 +58,7 @@ class MediaServing:
     def build_asks(self, call: MediaCall, minimum_pct: int | None) -> list[Ask]:
         """Return what a request asks of the market. Raises ``RequestRejected``."""
         filters = parse_filters(call.routing)
-        asks = call.build_asks(self._book.references.find(call.model), filters, minimum_pct)
+        asks = call.build_asks(self._book.find_reference(call.model), filters, minimum_pct)
         listed = self._book.shelves.get(call.model, {})
         if not any(base in listed for base in call.estimates):
             unsaid = [base for base in (Base.PIXEL, Base.SECOND) if base in listed]

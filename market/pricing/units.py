@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from contracts.units import USDC_ONE
+from serving.models.price_file import PricesInvalid
 from serving.models.prices import Price
+from serving.models.terms import Terms
 
 MILLION: Final = 1_000_000
 
@@ -57,6 +60,35 @@ UNITS: Final[Mapping[str, Unit]] = {
 
 USD_PER_UNIT_MAX: Final = 10_000
 """Above it a ceiling might not fit the ledger's integers; surely it is a slip."""
+
+
+def check_unit_prices(operator: Mapping[str, Terms]) -> None:
+    """Raise ``PricesInvalid`` where the operator's file prices media by unknown or equal units."""
+    for model, terms in operator.items():
+        for unit, usdc in terms.usdc_per_unit.items():
+            if unit not in UNITS:
+                raise PricesInvalid(f"{model}: {unit!r} is not one of {', '.join(UNITS)}")
+            if usdc > USD_PER_UNIT_MAX * USDC_ONE:
+                raise PricesInvalid(f"{model}: more than {USD_PER_UNIT_MAX} US dollars per {unit}")
+        if len({UNITS[unit].base for unit in terms.usdc_per_unit}) < len(terms.usdc_per_unit):
+            raise PricesInvalid(f"{model}: two units of one kind")
+
+
+def find_price(terms: Terms | None, base: Base) -> Price | None:
+    """Return the price of what is counted in ``base``, where it is stated.
+
+    The price of tokens is that of a short prompt.
+    """
+    if terms is None:
+        return None
+    return terms.price if base is Base.TOKEN else get_media_prices(terms).get(base)
+
+
+def get_media_prices(terms: Terms) -> Mapping[Base, Price]:
+    """Return the prices for a million of each base that media are counted in."""
+    return {
+        UNITS[unit].base: UNITS[unit].to_price(usdc) for unit, usdc in terms.usdc_per_unit.items()
+    }
 
 
 def get_base(unit: str | None) -> Base:

@@ -10,7 +10,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -20,13 +20,14 @@ from ledger.selling.sale_records import Used
 from market.endpoints.client import Access
 from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import SealBroken, Sealer
-from market.pricing.references import References
-from market.pricing.units import Base, get_base
+from market.pricing.units import Base, find_price, get_base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState, Shelf
 from market.routing.refusing import Refusing, refuse
 from serving.models.prices import Price, scale_price
+from serving.models.references import References
+from serving.models.terms import Terms
 
 log = structlog.get_logger("market")
 
@@ -46,6 +47,8 @@ class Live:
     base_url: str
     payout_address: str
     fee_bps: int
+    multiplier_ppm: int | None = None
+    """Of the reference price, for an offer that is priced so."""
     day: int = 0
     day_used_usdc: int = 0
     total_used_usdc: int = 0
@@ -84,6 +87,8 @@ class Book:
         """Offers that may have to wait for the others, by model and endpoint."""
         self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
+        self._prices_hold_until_s: int | None = None
+        """When the reference price of a listed model changes next, in Unix seconds."""
         self._lock = asyncio.Lock()
 
     @property
@@ -96,8 +101,15 @@ class Book:
         """The market's part of a price where nothing else was agreed with its seller."""
         return self._fee_bps
 
+    def find_reference(self, model: str) -> Terms | None:
+        """Return what a model costs at its own provider now, or None where nobody states it."""
+        return self.references.find_reference(model, now_s=int(self._wall_clock()))
+
     def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
         """Return a model's offers that count ``base``, or None where there are none."""
+        until_s = self._prices_hold_until_s
+        if until_s is not None and self._wall_clock() >= until_s:
+            self._reprice()
         shelves = self._shelves.get(model)
         return None if shelves is None else shelves.get(base)
 
@@ -143,7 +155,12 @@ class Book:
         """Take an offer's row in, or off the shelves where it is deleted or has no price."""
         offer_id = str(row["offer_id"])
         known = self._live.get(offer_id)
-        price = self._get_price(row)
+        multiplier_ppm = row["cost_multiplier_ppm"]
+        price = (
+            Price(row["price_input_usdc_per_mtok"], row["price_output_usdc_per_mtok"])
+            if multiplier_ppm is None
+            else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
+        )
         if row["status"] == "deleted" or price is None:
             self._drop(offer_id)
             return
@@ -168,6 +185,7 @@ class Book:
             base_url=row["seller_base_url"],
             payout_address=row["payout_address"],
             fee_bps=self._fee_bps if fee_bps is None else fee_bps,
+            multiplier_ppm=multiplier_ppm,
             day=int(row["day"]),
             day_used_usdc=int(row["day_used_usdc"]),
             total_used_usdc=int(row["total_used_usdc"]),
@@ -182,12 +200,30 @@ class Book:
         self._live[offer_id] = live
         self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
 
-    def _get_price(self, row: Mapping[Any, Any]) -> Price | None:
-        multiplier = row["cost_multiplier_ppm"]
-        if multiplier is None:
-            return Price(row["price_input_usdc_per_mtok"], row["price_output_usdc_per_mtok"])
-        direct = self.references.find_price(row["model"], get_base(row["unit"]))
-        return None if direct is None else scale_price(direct, int(multiplier))
+    def _find_scaled(self, model: str, base: Base, multiplier_ppm: int) -> Price | None:
+        """Return the price that a multiplier makes now, None where there is no reference."""
+        reference = self.find_reference(model)
+        if reference is not None and reference.valid_until_s is not None:
+            held_until_s = self._prices_hold_until_s or reference.valid_until_s
+            self._prices_hold_until_s = min(held_until_s, reference.valid_until_s)
+        direct = find_price(reference, base)
+        return None if direct is None else scale_price(direct, multiplier_ppm)
+
+    def _reprice(self) -> None:
+        """Price the offers by multiplier again: the hour or the date is another one now."""
+        self._prices_hold_until_s = None
+        # An offer that had no price may have one now: the next refresh reads all of them.
+        self._looked_at_s = None
+        for offer_id, live in list(self._live.items()):
+            if live.multiplier_ppm is None:
+                continue
+            offer = live.offer
+            price = self._find_scaled(offer.model, offer.base, live.multiplier_ppm)
+            if price is None:
+                self._drop(offer_id)
+            elif price != offer.price:
+                live.offer = replace(offer, price=price)
+                self._shelves[offer.model][offer.base].put(live.offer)
 
     def _drop(self, offer_id: str) -> None:
         known = self._live.pop(offer_id, None)

@@ -81,7 +81,7 @@ class Serving:
     def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
         """Return what a request asks of the market. Raises ``RequestRejected``."""
         filters = ceilings.lower(parse_filters(call.routing))
-        reference = self._book.references.find(call.model)
+        reference = self._book.find_reference(call.model)
         image_tokens = None if reference is None else reference.image_tokens
         if call.images and image_tokens is None:
             message = f"{call.model!r} does not state what an image takes, so none can be sent."

@@ -23,7 +23,6 @@ from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.meter import Meter, Reserved, Want
 from proxy.chat.model_choice import Offer, list_offers
-from proxy.chat.prices import PriceBook
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
 from proxy.chat.tally import Bounds, Tally
@@ -45,6 +44,7 @@ from proxy.metrics import ANSWERED, Metrics
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.models.prices import Tokens, get_charge_usdc, get_cost_usdc
+from serving.models.references import References
 
 log = structlog.get_logger("proxy")
 
@@ -110,7 +110,7 @@ class Completions:
         meter: Meter,
         upstream: Upstream,
         catalogue: Catalogue,
-        prices: PriceBook,
+        prices: References,
         metrics: Metrics,
         in_flight_max: int,
         stream_rules: StreamRules,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.catalogue import Catalogue, Model
-from proxy.chat.prices import PriceBook, Terms
 from proxy.chat.request import CHEAPEST, ChatRequest
 from proxy.errors import (
     bad_request,
@@ -17,6 +16,8 @@ from proxy.errors import (
 )
 from serving.models.bounds import get_prompt_bound
 from serving.models.prices import Price, get_ceiling_usdc, get_discount_pct, meets_discount
+from serving.models.references import References
+from serving.models.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Offer:
 async def list_offers(
     request: ChatRequest,
     catalogue: Catalogue,
-    prices: PriceBook,
+    prices: References,
     *,
     models: Collection[str] | None = None,
 ) -> list[Offer]:
@@ -133,7 +134,7 @@ def _build_offer(request: ChatRequest, model: Model, terms: Terms) -> Offer:
 
 
 def _select_discounted(
-    request: ChatRequest, offers: list[Offer], prices: PriceBook, minimum_pct: int
+    request: ChatRequest, offers: list[Offer], prices: References, minimum_pct: int
 ) -> list[Offer]:
     """Keep the offers that are provably cheap enough. Raises 503 with the best discount if none."""
     pairs = [(offer, _get_direct_usdc(request, offer, prices)) for offer in offers]
@@ -152,10 +153,10 @@ def _select_discounted(
     return kept
 
 
-def _get_direct_usdc(request: ChatRequest, offer: Offer, prices: PriceBook) -> int:
+def _get_direct_usdc(request: ChatRequest, offer: Offer, prices: References) -> int:
     """Return the same ceiling at the reference price; 0 where there is none."""
-    direct = prices.find_direct(offer.model)
-    if direct is None:
+    direct = prices.find_discount_base(offer.model, now_s=int(time.time()))
+    if direct is None or not direct.tiers:
         return 0
     return get_ceiling_usdc(
         prompt_bound=offer.prompt_bound,

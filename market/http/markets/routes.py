@@ -17,7 +17,7 @@ from market.listing.markets import (
     describe_prices,
     describe_ranking,
 )
-from market.pricing.units import UNITS, get_base
+from market.pricing.units import UNITS, find_price, get_base
 from market.routing.ranking import Ask, Ranking
 from market.text.dialects import MAX_TOKENS_CAP
 from serving.models.prices import Tokens
@@ -28,7 +28,7 @@ router = APIRouter()
 @router.get("/v1/models", responses=OPEN)
 async def list_models(services: ServicesDep) -> dict[str, Any]:
     """List the models that somebody sells, as OpenAI does."""
-    references = services.book.references
+    find_reference = services.book.find_reference
     names = sorted(
         model
         for model, shelves in services.book.shelves.items()
@@ -36,7 +36,7 @@ async def list_models(services: ServicesDep) -> dict[str, Any]:
     )
     return {
         "object": "list",
-        "data": [describe_model(name, references.find(name)) for name in names],
+        "data": [describe_model(name, find_reference(name)) for name in names],
     }
 
 
@@ -50,7 +50,7 @@ async def list_prices(services: ServicesDep) -> dict[str, Any]:
     book, now = services.book, datetime.now(UTC)
     return {
         "data": [
-            describe_prices(model, shelves, book.references.find(model), book.get_state, now=now)
+            describe_prices(model, shelves, book.find_reference(model), book.get_state, now=now)
             for model, shelves in sorted(book.shelves.items())
         ]
     }
@@ -62,7 +62,7 @@ async def list_markets(services: ServicesDep) -> dict[str, Any]:
     book = services.book
     return {
         "markets": [
-            describe_market(model, shelves, book.references.find(model), book.get_state)
+            describe_market(model, shelves, book.find_reference(model), book.get_state)
             for model, shelves in sorted(book.shelves.items())
         ]
     }
@@ -77,7 +77,7 @@ async def get_market(
     shelves = book.shelves.get(model)
     if shelves is None:
         raise model_not_found(model)
-    return describe_book(model, shelves, book.references.find(model), book.get_state)
+    return describe_book(model, shelves, book.find_reference(model), book.get_state)
 
 
 @router.get("/v1/route/explain", responses={**OPEN, **errors_of(401)})
@@ -110,7 +110,7 @@ async def explain_route(
         model=model,
         estimate=tokens,
         bound=tokens,
-        direct=services.book.references.find_price(model, base),
+        direct=find_price(services.book.find_reference(model), base),
         minimum_discount_pct=min_discount_pct,
         base=base,
     )

@@ -28,7 +28,7 @@ from market.listing.offers import (
     read_base_url,
     refused_url,
 )
-from market.pricing.units import get_base
+from market.pricing.units import find_price, get_base
 from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
 from market.services import Services
 from serving.process.ids import new_id
@@ -171,8 +171,8 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
         raise RequestRejected(400, "discovery_failed", message) from None
     except SellerRejected as error:
         raise RequestRejected(400, "discovery_failed", error.message) from None
-    references = services.book.references
-    return {"models": [describe_reference(name, references.find(name)) for name in models]}
+    find_reference = services.book.find_reference
+    return {"models": [describe_reference(name, find_reference(name)) for name in models]}
 
 
 def read_idempotency_key(request: Request) -> str | None:
@@ -193,7 +193,7 @@ async def _check_host(services: Services, base_url: str) -> None:
 
 
 def _check_reference(services: Services, model: str, unit: str | None) -> None:
-    if services.book.references.find_price(model, get_base(unit)) is None:
+    if find_price(services.book.find_reference(model), get_base(unit)) is None:
         message = f"{model!r} has no reference price to multiply: give prices."
         raise bad_request("no_reference_price", message, param="cost_multiplier")
 

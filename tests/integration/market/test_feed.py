@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from contracts.units import format_usdc
-from proxy.chat.prices import PriceBook
 from serving.models.prices import Price
+from serving.models.references import References
 from tests.support.ledgers import Databases, make_ledger
 from tests.support.market import (
     MODEL,
@@ -49,7 +49,7 @@ async def test_prices__read_by_the_proxys_own_parser__are_what_the_market_charge
     paused = f"/v1/seller/offers/{cheap['id']}"
 
     async def read_terms() -> object:
-        book = PriceBook({})
+        book = References()
         now_s = int(time.time())
         entries = (await market.client.get("/v1/prices")).json()["data"]
         book.note_upstream(entries, now_s=now_s)

@@ -26,9 +26,10 @@ from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
 from market.media.requests import Medium, parse_media
 from market.media.results import count_job, count_transcript, read_images, read_job
-from market.pricing.references import PricesInvalid, load_references
-from market.pricing.units import UNITS, Base
+from market.pricing.units import UNITS, Base, check_unit_prices, get_media_prices
+from serving.models.price_file import PricesInvalid
 from serving.models.prices import Tokens, get_cost_usdc
+from serving.models.references import load_references
 
 # ------------------------------------------------------------------------------------------- units
 
@@ -62,16 +63,18 @@ def test_prices__of_media__nonsense_is_refused(tmp_path: Path, text: str) -> Non
     path = tmp_path / "prices.toml"
     path.write_text(text)
     with pytest.raises(PricesInvalid):
-        load_references(path)
+        check_unit_prices(load_references(path).operator)
 
 
 def test_prices__of_media__are_for_a_million_of_the_base(tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     path.write_text('[models.m]\nusd_per = {minute = "0.006", 1k_characters = "0.015"}')
-    reference = load_references(path).find("m")
+    reference = load_references(path).find_reference("m", now_s=0)
     assert reference is not None
     assert reference.price is None
-    assert {base: price.input_usdc_per_mtok for base, price in reference.media.items()} == {
+    assert {
+        base: price.input_usdc_per_mtok for base, price in get_media_prices(reference).items()
+    } == {
         Base.SECOND: 100_000_000,
         Base.CHARACTER: 15_000_000,
     }

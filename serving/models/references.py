@@ -1,0 +1,106 @@
+"""One look-up of what models cost, for both servers.
+
+Three sources state prices: an upstream at its ``/v1/prices``, the operator's file, and the
+``genai-prices`` data set. What is *charged* for a model is what the first of these says; upstream's
+word counts only for a while. The *reference* is what the model costs at its own provider:
+discounts and multipliers stand on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from genai_prices.data_snapshot import DataSnapshot, get_snapshot
+
+from serving.models.data_set import look_up
+from serving.models.price_file import load_price_file
+from serving.models.price_list import read_entry, read_reference
+from serving.models.terms import Terms
+
+CLOCK_TOLERANCE_S: Final = 300
+"""A price stated further in the future has unknown age, so it does not count."""
+
+LOOKED_UP_MAX: Final = 30_000
+"""Names kept in memory: the public chooses which names are asked for."""
+
+
+@dataclass
+class References:
+    """Upstream's prices over the operator's over the data set's."""
+
+    operator: Mapping[str, Terms] = field(default_factory=dict)
+    data_set: DataSnapshot = field(default_factory=get_snapshot)
+    upstream_age_s_max: int = 86_400
+    """How long what upstream said counts, in seconds."""
+    _upstream: Mapping[str, Terms] = field(default_factory=dict)
+    _upstream_references: Mapping[str, Terms] = field(default_factory=dict)
+    _looked_up: dict[str, tuple[Terms | None, int, int | None]] = field(default_factory=dict)
+    """By model: the data set's terms, and from when until when they are known to hold."""
+
+    def note_upstream(self, entries: Sequence[Mapping[str, Any]], *, now_s: int) -> None:
+        """Take what upstream says of its prices now. An entry that makes no sense is left out."""
+        charged: dict[str, Terms] = {}
+        references: dict[str, Terms] = {}
+        for entry in entries:
+            name, terms = entry.get("id"), read_entry(entry, now_s=now_s)
+            if not isinstance(name, str) or terms is None:
+                continue
+            charged[name] = terms
+            reference = read_reference(entry)
+            if reference is not None:
+                references[name] = reference
+        self._upstream, self._upstream_references = charged, references
+
+    def find_terms(self, model: str, *, now_s: int) -> Terms | None:
+        """Return what is charged for a model's text, or None where nobody states it."""
+        stated = self._find_upstream(model, now_s)
+        if stated is not None:
+            return stated
+        found = self.find_reference(model, now_s=now_s)
+        is_text = found is not None and bool(found.tiers) and found.prices_output
+        return found if is_text else None
+
+    def find_reference(self, model: str, *, now_s: int) -> Terms | None:
+        """Return what a model costs at its own provider, or None where nobody states it.
+
+        The operator's file says it first, then the data set: see ``find_discount_base`` for a
+        server that charges by that file.
+        """
+        own = self.operator.get(model)
+        return own if own is not None else self._look_up(model, now_s)
+
+    def find_discount_base(self, model: str, *, now_s: int) -> Terms | None:
+        """Return the reference that what is charged for a model is compared with.
+
+        Where upstream states the charge, its reference counts, else the operator's file, else the
+        data set. Where the operator's file states the charge, the data set's word counts, if it
+        has one: nothing is cheaper than itself.
+        """
+        if self._find_upstream(model, now_s) is not None:
+            stated = self._upstream_references.get(model)
+            return stated if stated is not None else self.find_reference(model, now_s=now_s)
+        known = self._look_up(model, now_s)
+        return known if known is not None else self.operator.get(model)
+
+    def _find_upstream(self, model: str, now_s: int) -> Terms | None:
+        stated = self._upstream.get(model)
+        if stated is None or stated.stated_at_s is None:
+            return None
+        age_s = now_s - stated.stated_at_s
+        return stated if -CLOCK_TOLERANCE_S <= age_s <= self.upstream_age_s_max else None
+
+    def _look_up(self, model: str, now_s: int) -> Terms | None:
+        known = self._looked_up.get(model)
+        if known is not None and known[1] <= now_s and (known[2] is None or now_s < known[2]):
+            return known[0]
+        if len(self._looked_up) >= LOOKED_UP_MAX:
+            self._looked_up.clear()
+        terms, until_s = look_up(self.data_set, model, now_s=now_s)
+        self._looked_up[model] = (terms, 0 if until_s is None else now_s, until_s)
+        return terms
+
+
+def load_references(path: Path | None, *, upstream_age_s_max: int = 86_400) -> References:
+    """Read the operator's file, if there is one. Raises ``PricesInvalid``."""
+    return References(load_price_file(path), upstream_age_s_max=upstream_age_s_max)
