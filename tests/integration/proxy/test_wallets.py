@@ -35,9 +35,9 @@ from web3.contract import Contract
 from web3.types import TxReceipt
 
 from bench.peers import Peers, load_peers
+from bench.report import BenchError
 from ledger.database.engine import write
 from proxy.keys.signatures import ERC6492_SUFFIX, build_key_message
-from scripts.setup import SetupError
 from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import World, deploy
 from tests.support.ledgers import DEPLOYMENT, make_ledger, make_state, put_cursor, put_positions
@@ -67,7 +67,7 @@ def world() -> Iterator[World]:
 def peers() -> Peers:
     try:
         return load_peers()
-    except (SetupError, OSError) as error:
+    except BenchError as error:
         pytest.skip(f"the wallets are not installed, and could not be: {error}")
 
 

@@ -1,23 +1,12 @@
-"""The gas bench: whom it measures beside ours, its report with aims and ratios, the peers' lock."""
-
-import json
-from pathlib import Path
+"""The gas bench: whom it measures beside ours, its report with aims and ratios."""
 
 import pytest
 
 from bench.gas import main
-from bench.gas.main import (
-    AIMS,
-    LABELS,
-    REFERENCES,
-    Measured,
-    build_report,
-    load_references,
-)
+from bench.gas.main import AIMS, LABELS, REFERENCES, build_report, load_references
+from bench.gas.measure import Measured
 from bench.peers import Code, Peer, Peers, parse_peers
-from scripts.setup import SetupError
-
-ROOT = Path(__file__).resolve().parents[3]
+from bench.report import BenchError
 
 
 def measured() -> Measured:
@@ -51,7 +40,7 @@ def test_references__npm_fails__all_skipped_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail() -> Peers:
-        raise SetupError("no network")
+        raise BenchError("no network")
 
     monkeypatch.setattr(main, "load_peers", fail)
 
@@ -77,14 +66,3 @@ def test_references__one_does_not_compile__others_are_found(
     assert settings == {"solc": "0.8.37"}
     assert found == dict.fromkeys(("solady", "solmate"), Peer("1", {"Vault": Code([], "0x60")}))
     assert skipped == {"OpenZeppelin": "Parser error"}
-
-
-def test_lock__peers__names_no_registry_and_no_path() -> None:
-    text = (ROOT / "bench" / "package-lock.json").read_text()
-    packages = json.loads(text)["packages"]
-
-    # Addresses are those of makers who ask for money; none says where a package comes from.
-    packages.pop("")
-    assert all("integrity" in package for package in packages.values())
-    assert not any("resolved" in package for package in packages.values())
-    assert str(Path.home()) not in text

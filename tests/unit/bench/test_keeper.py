@@ -7,17 +7,10 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.keeper import main
-from bench.keeper.main import (
-    BEGIN_S,
-    BatchGas,
-    World,
-    measure_tick,
-    open_ledger,
-    print_gas,
-    print_sizes,
-    simulate,
-)
-from bench.keeper.plot import draw
+from bench.keeper.batches import BatchGas
+from bench.keeper.main import draw_gas, print_gas, print_sizes
+from bench.keeper.rounds import measure_tick, simulate
+from bench.keeper.world import APY, BEGIN_S, World, open_ledger
 from contracts.units import SECONDS_PER_DAY, USDC_ONE
 from keeper.facts import Rules
 
@@ -49,7 +42,7 @@ def test_world__harvest__credits_what_grew_and_begins_again() -> None:
     world = World(COUNT)
     world.last_s[0] = BEGIN_S - SECONDS_PER_DAY
     grown_usdc = world.pending_usdc(0)
-    a_year_usdc = world.principal_usdc[0] * main.APY
+    a_year_usdc = world.principal_usdc[0] * APY
     assert grown_usdc == int(a_year_usdc / 365)
 
     assert world.harvest([0]) == grown_usdc
@@ -101,7 +94,7 @@ def test_draw__gas_of_a_request__a_bar_each_and_shorter_the_less() -> None:
         "request_of_100_on_1": 822.0,
         "request_of_10_on_10": 27_445.0,
     }
-    root = ElementTree.fromstring(draw(gas))
+    root = ElementTree.fromstring(draw_gas(gas))
 
     bars = [one for one in root.findall("{*}rect") if one.attrib["class"] != "back"]
     lengths = [float(one.attrib["width"]) for one in bars]
