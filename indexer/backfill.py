@@ -37,9 +37,10 @@ from contracts.node_errors import (
 from contracts.transport import Call
 from indexer.progress import BackfillProgress
 from indexer.project import project_range
-from ledger.chain import mirror
-from ledger.chain.mirror import EventRow, build_event_row
+from ledger.chain import event_rows, holds, mirror, position_rows
+from ledger.chain.event_rows import EventRow, build_event_row
 from ledger.database.engine import write
+from ledger.spending import batches
 from ledger.spending.batches import close_batch
 
 REQUESTS_IN_FLIGHT: Final = 4
@@ -261,14 +262,14 @@ class Backfill:
         )
         mirror.clear_window(connection)
         mirror.save_blocks(connection, [last], keep=1)
-        mirror.save_event_rows(connection, rows)
-        tokens = {token_id for token_id in map(mirror.token_of, rows) if token_id is not None}
-        states = project_range(mirror.load_states(connection, tokens), events)
+        event_rows.save_event_rows(connection, rows)
+        tokens = {token_id for token_id in map(event_rows.token_of, rows) if token_id is not None}
+        states = project_range(position_rows.load_states(connection, tokens), events)
         # So deep a hold is confirmed. Those that were not when the chain was last followed are now.
-        mirror.save_states(connection, states.values(), confirmed=True)
-        mirror.confirm_holds(connection, confirmed_block=last.number, changed_tokens=())
+        position_rows.save_states(connection, states.values(), confirmed=True)
+        holds.confirm_holds(connection, confirmed_block=last.number, changed_tokens=())
         settled = {event.text("batchId"): event for event in events if event.name == "BatchSettled"}
-        for batch_id in sorted(mirror.find_planned_batches(connection, list(settled))):
+        for batch_id in sorted(batches.find_planned_batches(connection, list(settled))):
             event = settled[batch_id]
             close_batch(
                 connection, batch_id, block_number=event.block_number, tx_hash=event.tx_hash

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from contracts.events import ChainEvent
 from indexer.project import live_hold_usdc, project, project_all
-from ledger.chain import mirror
+from ledger.chain import event_rows, holds, mirror, position_rows
 from ledger.database.notify import notify_positions
 from ledger.selling.payouts import reopen_payouts
 from ledger.spending.batches import close_batch, reopen_batch
@@ -20,8 +20,8 @@ def apply_events(
     Holds raised above block ``unconfirmed_above`` are noted as not spendable yet.
     """
     touched = {event.token_id for event in events if event.token_id is not None}
-    states = mirror.load_states(connection, touched)
-    raises: list[mirror.HoldRaised] = []
+    states = position_rows.load_states(connection, touched)
+    raises: list[holds.HoldRaised] = []
     for event in events:
         token_id = event.token_id
         if token_id is None:
@@ -34,7 +34,7 @@ def apply_events(
             assert before is not None
             live_usdc = live_hold_usdc(before, now_s=event.block_timestamp_s)
             raises.append(
-                mirror.HoldRaised(
+                holds.HoldRaised(
                     token_id=token_id,
                     block_number=event.block_number,
                     log_index=event.log_index,
@@ -42,8 +42,8 @@ def apply_events(
                     expires_before_s=before.hold_expires_at_s if live_usdc > 0 else 0,
                 )
             )
-    mirror.save_states(connection, states.values())
-    mirror.save_hold_raises(connection, raises)
+    position_rows.save_states(connection, states.values())
+    holds.save_hold_raises(connection, raises)
     for event in events:
         if event.name == "BatchSettled":
             close_batch(
@@ -65,13 +65,13 @@ def rewind_to(connection: Connection, block_number: int) -> None:
     for batch_id in batch_ids:
         reopen_batch(connection, batch_id)
     for token_id in token_ids:
-        state = project_all(mirror.load_events(connection, token_id=token_id))
+        state = project_all(event_rows.load_events(connection, token_id=token_id))
         if state is None:
-            mirror.delete_position(connection, token_id)
+            position_rows.delete_position(connection, token_id)
         else:
-            mirror.save_states(connection, [state])
+            position_rows.save_states(connection, [state])
     # A shorter chain confirms nothing new; only the changed positions are counted again.
-    mirror.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
+    holds.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
     notify_positions(connection, token_ids)
 
 

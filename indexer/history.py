@@ -30,9 +30,10 @@ from contracts.node_errors import (
 from indexer.fetch import EventSource
 from indexer.health import Health
 from indexer.project import project_all
-from ledger.chain import mirror
+from ledger.chain import event_rows, holds, mirror, position_rows
 from ledger.database.engine import read, write
 from ledger.database.notify import notify_positions
+from ledger.spending import batches
 from ledger.spending.batches import close_batch
 
 log = structlog.get_logger("indexer")
@@ -95,13 +96,13 @@ class HistoryReviewer:
             return
         first = self._pending.first
         with read(self._engine) as connection:
-            last = mirror.find_range_end(
+            last = event_rows.find_range_end(
                 connection,
                 first=first,
                 last=min(self._pending.last, first + self._blocks - 1),
                 events=RANGE_EVENTS,
             )
-            known = mirror.load_range_events(connection, first=first, last=last)
+            known = event_rows.load_range_events(connection, first=first, last=last)
         end = self._pending.last
         try:
             fresh = self._source.fetch_range_events(first, last)
@@ -158,7 +159,7 @@ class HistoryReviewer:
         log.warning("repairing", first=first, last=last, events=len(missing))
         with write(self._engine) as connection:
             _hold_cursor(connection, window)
-            mirror.save_events(connection, missing)
+            event_rows.save_events(connection, missing)
             _close_batches(connection, missing)
         self._touched |= {event.token_id for event in missing if event.token_id is not None}
 
@@ -167,13 +168,13 @@ class HistoryReviewer:
         token_ids = sorted(self._touched)[:FOLD_POSITIONS]
         with write(self._engine) as connection:
             _hold_cursor(connection, window)
-            unfolded = mirror.load_unfolded_tokens(connection)
+            unfolded = position_rows.load_unfolded_tokens(connection)
             token_ids = sorted({*token_ids, *unfolded[:FOLD_POSITIONS]})
             for token_id in token_ids:
-                state = project_all(mirror.load_events(connection, token_id=token_id))
+                state = project_all(event_rows.load_events(connection, token_id=token_id))
                 if state is not None:
-                    mirror.save_states(connection, [state])
-            mirror.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
+                    position_rows.save_states(connection, [state])
+            holds.confirm_holds(connection, confirmed_block=-1, changed_tokens=token_ids)
             notify_positions(connection, token_ids)
         self._touched -= set(token_ids)
 
@@ -185,7 +186,7 @@ def _hold_cursor(connection: Connection, window: Sequence[BlockRef]) -> None:
 
 def _close_batches(connection: Connection, events: Sequence[ChainEvent]) -> None:
     settled = {event.text("batchId"): event for event in events if event.name == "BatchSettled"}
-    for batch_id in sorted(mirror.find_planned_batches(connection, list(settled))):
+    for batch_id in sorted(batches.find_planned_batches(connection, list(settled))):
         event = settled[batch_id]
         close_batch(connection, batch_id, block_number=event.block_number, tx_hash=event.tx_hash)
 

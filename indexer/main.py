@@ -25,7 +25,7 @@ from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import Follower, Outcome
 from indexer.verify import Difference, find_differences
-from ledger.chain.mirror import load_oldest_event
+from ledger.chain.event_rows import load_oldest_event
 from ledger.database.engine import open_engine, read, write
 from ledger.database.leadership import Leadership
 from ledger.database.schema import bind_deployment, migrate

@@ -15,7 +15,7 @@ from contracts.events import ChainEvent
 from contracts.node_errors import Failure, NotYet
 from indexer.fetch import EventSource
 from indexer.health import Health
-from ledger.chain import mirror
+from ledger.chain import event_rows
 from ledger.database.engine import read
 
 GROUP_BLOCKS: Final = 16
@@ -120,7 +120,7 @@ class Reviewer:
     def _load_events(self, blocks: Sequence[BlockRef]) -> dict[str, list[ChainEvent]]:
         by_hash: dict[str, list[ChainEvent]] = {block.block_hash: [] for block in blocks}
         with read(self._engine) as connection:
-            events = mirror.load_range_events(
+            events = event_rows.load_range_events(
                 connection, first=blocks[0].number, last=blocks[-1].number
             )
         for event in events:

@@ -24,7 +24,7 @@ from indexer.project import EventMissing, UnexpectedEvent
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
 from indexer.verify import Patrol
-from ledger.chain import mirror
+from ledger.chain import event_rows, holds, mirror
 from ledger.database.engine import read, write
 from ledger.database.notify import notify_positions
 
@@ -511,8 +511,8 @@ class Follower:
             observed_at_s=observed_at_s,
         )
         mirror.save_blocks(connection, blocks, keep=self._rules.window_blocks)
-        mirror.save_events(connection, events)
+        event_rows.save_events(connection, events)
         confirmed_block = head.number - self._rules.confirmations
         changed = apply_events(connection, events, unconfirmed_above=confirmed_block)
-        mirror.confirm_holds(connection, confirmed_block=confirmed_block, changed_tokens=changed)
+        holds.confirm_holds(connection, confirmed_block=confirmed_block, changed_tokens=changed)
         notify_positions(connection, changed)

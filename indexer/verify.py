@@ -18,7 +18,7 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Call
 from indexer.health import Health
-from ledger.chain import mirror
+from ledger.chain import mirror, position_rows
 from ledger.chain.mirror import MirrorState
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.database.engine import read
@@ -121,7 +121,7 @@ def compare_chunk(
     """
     with read(engine) as connection:
         cursor = mirror.load_mirror(connection)
-        states = mirror.load_states_after(connection, token_id=after, count=count)
+        states = position_rows.load_states_after(connection, token_id=after, count=count)
     if cursor is None:
         return None, []
     found = list(_compare(reader, deployment, cursor, states))

@@ -21,12 +21,12 @@ from keeper.snapshot import SnapshotReader
 from keeper.transactor import Means, Transactor
 from ledger.chain.harvests import note_harvests_sent, rest_harvests
 from ledger.database.engine import write
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import IntentRecord, IntentState
+from ledger.intents.record import IntentRecord, IntentState
 from ledger.intents.rests import drop_rests
 from ledger.payments.outcomes import rest_payments
 from ledger.selling.payouts import follow_payouts
-from ledger.spending.metering import sweep_leases
+from ledger.spending import demand
+from ledger.spending.leases import sweep_leases
 
 log = structlog.get_logger("keeper")
 
@@ -282,7 +282,7 @@ class Keeper:
     def _tidy(self, now_s: int) -> int:
         """Void dead reservations, forget old demand and rests; return how many were voided."""
         with write(self._means.engine) as connection:
-            lifecycle.drop_demand(connection, wanted_before_s=now_s - DEMAND_KEPT_S)
+            demand.drop_demand(connection, wanted_before_s=now_s - DEMAND_KEPT_S)
             drop_rests(connection, ended_before_s=now_s - DEMAND_KEPT_S)
             return sweep_leases(connection, now_s=now_s)
 

@@ -28,11 +28,13 @@ from keeper.facts import (
 )
 from keeper.node import Node
 from ledger.intents import lifecycle
-from ledger.intents.lifecycle import FILL, IntentRecord
+from ledger.intents.record import FILL, IntentRecord
 from ledger.payments.claims import load_payments
 from ledger.payments.outcomes import mark_payments_sent
 from ledger.selling.payouts import abandon_payout_batch, plan_payout_batch
-from ledger.spending.batches import abandon_batch, is_spoiled, plan_batch
+from ledger.spending import demand
+from ledger.spending.batches import abandon_batch, plan_batch
+from ledger.spending.strays import is_spoiled
 
 PAYMENT_GAS: Final = 200_000
 """What one transfer that a payer has signed may use, a wallet's own check of it included."""
@@ -166,7 +168,7 @@ class Planner:
             held = set(call.token_ids)
             for facts in snapshot.positions:
                 if facts.token_id in held and facts.wanted_at_s is not None:
-                    lifecycle.answer_demand(
+                    demand.answer_demand(
                         connection,
                         token_id=facts.token_id,
                         required_usdc=facts.required_usdc,

@@ -38,8 +38,8 @@ from keeper.errors import OutcomeUnknown
 from keeper.facts import Kind
 from keeper.transactor import CANCELLED, ON_CHAIN, Means, Transactor
 from ledger.database.engine import read, write
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import FILL, IntentRecord, IntentState
+from ledger.intents import lifecycle, queries
+from ledger.intents.record import FILL, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -70,7 +70,7 @@ class Recovery:
         self._reopen_stranded()
         self._fill_gaps(nonce)
         with read(self._engine) as connection:
-            found = lifecycle.load_open_intents(connection)
+            found = queries.load_open_intents(connection)
         if not found:
             return
         head_number = self._node.fetch_head().number
@@ -108,14 +108,14 @@ class Recovery:
         """
         sender = self._means.signer.address.lower()
         with read(self._engine) as connection:
-            lost = lifecycle.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
+            lost = queries.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
         for intent in lost:
             self._take_back(intent)
 
     def _reopen_stranded(self) -> None:
         """Pursue batches again that a reorg took from the chain after their intents had ended."""
         with read(self._engine) as connection:
-            stranded = lifecycle.load_stranded(connection)
+            stranded = queries.load_stranded(connection)
         if not stranded:
             return
         head_number = self._node.fetch_head().number
@@ -153,7 +153,7 @@ class Recovery:
         with read(self._engine) as connection:
             signed = [
                 intent
-                for intent in lifecycle.load_open_intents(connection)
+                for intent in queries.load_open_intents(connection)
                 if intent.sender == sender and intent.nonce is not None
             ]
         taken = {intent.nonce for intent in signed}

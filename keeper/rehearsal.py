@@ -19,8 +19,8 @@ from keeper.planning import Planner
 from keeper.rests import Memory
 from keeper.snapshot import SnapshotReader
 from ledger.database.engine import read, write
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import IntentState
+from ledger.intents import queries
+from ledger.intents.record import IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -78,7 +78,7 @@ class Rehearsal:
             elif action.kind in kinds:
                 self._rehearse(action, report, now_s=now_s)
         with read(self._engine) as connection:
-            found = lifecycle.load_open_intents(connection)
+            found = queries.load_open_intents(connection)
         for intent in found:
             log.info("intent_open", intent_id=intent.intent_id, state=intent.state)
         waiting = [intent.intent_id for intent in found if intent.state is IntentState.SENT]

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, case, func, select
 
 from keeper.facts import Kind, PositionFacts, Rules
-from ledger.chain.mirror import load_states
-from ledger.intents.lifecycle import FILL, IntentState, load_open_intents
+from ledger.chain.position_rows import load_states
+from ledger.intents.queries import load_open_intents
+from ledger.intents.record import FILL, IntentState
 from ledger.tables import Block, Demand, Event, Position, Usage, table_of
 
 _block = table_of(Block)

@@ -13,7 +13,7 @@ from eth_utils.conversions import to_bytes
 from eth_utils.crypto import keccak
 
 from keeper.errors import KeyUnreadable
-from ledger.intents.lifecycle import SignedTransaction
+from ledger.intents.record import SignedTransaction
 
 ECDSA_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """The order of secp256k1."""

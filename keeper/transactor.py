@@ -42,8 +42,8 @@ from keeper.node import Node
 from keeper.node_values import Receipt
 from keeper.signer import Signer
 from ledger.database.engine import read, write
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import Inclusion, IntentRecord, IntentState
+from ledger.intents import lifecycle, queries, record
+from ledger.intents.record import Inclusion, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -133,7 +133,7 @@ class Means:
     def load(self, intent_id: str) -> IntentRecord:
         """Return an intent that exists, as it stands now."""
         with read(self.engine) as connection:
-            intent = lifecycle.load_intent(connection, intent_id)
+            intent = record.load_intent(connection, intent_id)
         assert intent is not None
         return intent
 
@@ -251,7 +251,7 @@ class Transactor:
     def _next_nonce(self) -> int:
         """Return the lowest nonce that neither the chain nor an open intent has used."""
         with read(self._engine) as connection:
-            found = lifecycle.load_open_intents(connection)
+            found = queries.load_open_intents(connection)
         sender = self._means.signer.address.lower()
         taken = {intent.nonce for intent in found if intent.sender == sender}
         nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
@@ -261,7 +261,7 @@ class Transactor:
 
     def _sign(
         self, to: str, data: str, *, nonce: int, gas: int, fees: Fees
-    ) -> lifecycle.SignedTransaction:
+    ) -> record.SignedTransaction:
         self._means.fence()
         return self._means.signer.sign(
             {
@@ -349,7 +349,7 @@ class Transactor:
         return self._means.load(intent.intent_id)
 
     def _find_reason(self, intent: IntentRecord, receipt: Receipt) -> str:
-        if intent.kind == lifecycle.FILL:
+        if intent.kind == record.FILL:
             return REVERTED_ON_CHAIN
         try:
             self._node.call(self._call_of(intent), block=receipt.block_hash)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from ledger.chain.mirror import load_batch_events, load_drawn_mismatches, load_settled_batches
-from ledger.intents.lifecycle import OPEN
+from ledger.chain.drawn import load_drawn_mismatches
+from ledger.chain.event_rows import load_batch_events, load_settled_batches
+from ledger.intents.record import OPEN
 from ledger.market_audit import find_market_mismatches
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.spending.keys import load_child_mismatches

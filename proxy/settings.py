@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from ledger.spending.metering import AdmissionRules
+from ledger.spending.admission import AdmissionRules
 from proxy.http.limits import parse_networks
 from serving.process.settings import ProcessSettings
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, RowMapping, select
 
-from ledger.chain.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.chain.mirror import MirrorState, load_mirror
+from ledger.chain.position_rows import load_state_from_row
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.errors import AllowanceFacts
-from ledger.spending.batches import load_batch_receipts, receipt_of
+from ledger.spending.admission import build_facts
+from ledger.spending.batch_receipts import load_batch_receipts, receipt_of
 from ledger.spending.keys import load_child
-from ledger.spending.metering import build_facts
 from ledger.spending.receipts import build_proof
 from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time

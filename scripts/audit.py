@@ -20,7 +20,8 @@ from contracts.node_errors import NodeUnavailable
 from contracts.reader import ChainReader
 from indexer.sync import Follower, SyncRules
 from ledger.audit import Violation, find_stranded_batches, find_violations
-from ledger.chain.mirror import MirrorState, load_mirror, load_state_from_row
+from ledger.chain.mirror import MirrorState, load_mirror
+from ledger.chain.position_rows import load_state_from_row
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate

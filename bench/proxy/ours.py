@@ -19,7 +19,9 @@ from sqlalchemy import Engine
 
 from bench.proxy.servers import Server, serve
 from contracts.blocks import BlockRef
-from ledger.chain.mirror import confirm_holds, save_cursor, save_states
+from ledger.chain.holds import confirm_holds
+from ledger.chain.mirror import save_cursor
+from ledger.chain.position_rows import save_states
 from ledger.chain.positions import PositionState
 from ledger.database.engine import is_postgres, open_engine, write
 from ledger.database.schema import bind_deployment, migrate

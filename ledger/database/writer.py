@@ -1,9 +1,8 @@
 """One thread that writes for many: concurrent calls share a transaction and its ``fsync``.
 
-Durability is paid once a group. The meter's calls (``ledger.spending.metering.MeterCall``) are
-decided and written as one set; any other call runs in a savepoint, on PostgreSQL or alone in a
-transaction of its own. One that raises takes back only its own writes. A call's result is handed
-over after the commit.
+Durability is paid once a group. Neighbouring calls that can run as one set (``GroupCall``) do; any
+other call runs in a savepoint, or in a transaction of its own on PostgreSQL and where it is alone.
+A call that raises takes back only its own writes. A call's result is handed over after the commit.
 """
 
 import os
@@ -20,16 +19,34 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.database.engine import is_postgres, write_until_through
 from ledger.errors import LedgerUnavailable
-from ledger.spending.metering import MeterCall, run_calls
 
 T = TypeVar("T")
 
-_Outcome = tuple[Any, Exception | None]
+Outcome = tuple[Any, Exception | None]
+"""A call's result, or why it failed."""
+GroupRunner = Callable[[Connection, Sequence[Any]], list[Outcome]]
+"""Runs calls in their order as one set; returns the outcome of each.
+
+It raises only the database's own failures, which leave nothing of any call behind.
+"""
 
 CROWD: Final = 8
 """Calls of a group after which the next one waits for more."""
 CROWD_WAIT_S: Final = 0.0007
 """For how long. Longer costs more at 16 connections than it brings at 256."""
+
+
+class GroupCall(Protocol):
+    """A call that can run among others as one set: those with the same ``run_group``."""
+
+    def __call__(self, connection: Connection) -> Any:
+        """Run alone."""
+        ...
+
+    @property
+    def run_group(self) -> GroupRunner:
+        """What runs calls of this kind together."""
+        ...
 
 
 class Ticket(Protocol):
@@ -119,8 +136,8 @@ class GroupWriter:
                 return
 
     def _gather(self, first: _Call) -> tuple[list[_Call], bool]:
-        # Those of a crowd who were just answered are about to call again. A group and its fsync
-        # for each small share of them is dearer than waiting until most are there.
+        # Callers just answered will submit again at once: wait briefly, so that most of them share
+        # the next commit instead of paying one for each small part of the crowd.
         if self._size_before >= CROWD:
             time.sleep(CROWD_WAIT_S)
         group, is_last = self._take(first)
@@ -157,7 +174,7 @@ class GroupWriter:
             _deliver(begun, [(None, refused)] * len(begun))
             return
 
-        def run(connection: Connection) -> list[_Outcome]:
+        def run(connection: Connection) -> list[Outcome]:
             nonlocal begun
             # Again: it may have taken as long as anybody waits until the transaction began.
             begun = _select_awaited(calls)
@@ -168,7 +185,7 @@ class GroupWriter:
         except LedgerUnavailable as lost:
             outcomes = [(None, lost)] * len(begun)
         except Exception as error:
-            # The database refused one of them (a number that it cannot hold): find it.
+            # The database refused one of the calls (a number that it cannot hold): find that call.
             if len(begun) > 1:
                 middle = len(begun) // 2
                 self._write_together(begun[:middle])
@@ -218,7 +235,7 @@ def _select_awaited(calls: Sequence[_Call]) -> list[_Call]:
     return [call for call in calls if not call[1].done()]
 
 
-def _deliver(calls: Sequence[_Call], outcomes: Sequence[_Outcome]) -> None:
+def _deliver(calls: Sequence[_Call], outcomes: Sequence[Outcome]) -> None:
     delivered: dict[Inbox, list[tuple[Any, Any, Exception | None]]] = {}
     for (_, ticket, inbox), (result, failure) in zip(calls, outcomes, strict=True):
         delivered.setdefault(inbox, []).append((ticket, result, failure))
@@ -227,30 +244,39 @@ def _deliver(calls: Sequence[_Call], outcomes: Sequence[_Outcome]) -> None:
 
 
 def _split(calls: Sequence[_Call]) -> list[list[_Call]]:
-    """Return the calls in their order, the meter's together where they follow each other."""
+    """Return the calls in their order, neighbours that can run as one set together."""
     parts: list[list[_Call]] = []
+    runner_before: GroupRunner | None = None
     for call in calls:
-        joins = isinstance(call[0], MeterCall)
-        if joins and parts and isinstance(parts[-1][-1][0], MeterCall):
+        runner = _get_runner(call[0])
+        if runner is not None and runner is runner_before:
             parts[-1].append(call)
         else:
             parts.append([call])
+        runner_before = runner
     return parts
 
 
-def _run(connection: Connection, calls: Sequence[_Call]) -> list[_Outcome]:
-    if len(calls) == 1 and not isinstance(calls[0][0], MeterCall):
+def _get_runner(call: GroupCall | Callable[[Connection], Any]) -> GroupRunner | None:
+    return getattr(call, "run_group", None)
+
+
+def _run(connection: Connection, calls: Sequence[_Call]) -> list[Outcome]:
+    if len(calls) == 1 and _get_runner(calls[0][0]) is None:
         # Its transaction is its own: what it raises takes that back, without a savepoint.
         return [(calls[0][0](connection), None)]
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for part in _split(calls):
-        steps = [call for call, _, _ in part if isinstance(call, MeterCall)]
-        outcomes += run_calls(connection, steps) if steps else [_run_one(connection, part[0][0])]
+        runner = _get_runner(part[0][0])
+        if runner is None:
+            outcomes.append(_run_one(connection, part[0][0]))
+        else:
+            outcomes += runner(connection, [call for call, _, _ in part])
     return outcomes
 
 
-def _run_one(connection: Connection, call: Callable[[Connection], Any]) -> _Outcome:
-    # Only SQLite comes here, see ``_write``. Through SQLAlchemy it costs as much as what it guards.
+def _run_one(connection: Connection, call: Callable[[Connection], Any]) -> Outcome:
+    # Only on SQLite, see ``_write``. SQLAlchemy's savepoint costs as much as the call it guards.
     driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
     driver.execute("SAVEPOINT one_call")
     try:

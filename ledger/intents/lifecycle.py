@@ -24,54 +24,29 @@ finds its own result is a repetition and harmless.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, text, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from contracts.errors import Fatal, Retryable
-from ledger.spending.metering import insert_or_ignore
-from ledger.tables import (
-    BATCH_OPEN,
-    INTENT_OPEN,
-    PAYOUT_BATCH_OPEN,
-    Batch,
-    Demand,
-    Intent,
-    PayoutBatch,
-    table_of,
+from ledger.database.statements import insert_or_ignore
+from ledger.intents.record import (
+    FILL,
+    OPEN,
+    Inclusion,
+    IntentConflict,
+    IntentMoved,
+    IntentRecord,
+    IntentState,
+    SignedTransaction,
+    dump_json,
+    dump_payload,
+    get_intent,
 )
+from ledger.tables import Intent, table_of
 
-_batch = table_of(Batch)
-_demand = table_of(Demand)
 _intent = table_of(Intent)
-_payout_batch = table_of(PayoutBatch)
-
-
-class IntentState(StrEnum):
-    """Where an intent stands; see the module's drawing."""
-
-    PLANNED = "planned"
-    SIMULATED = "simulated"
-    SENT = "sent"
-    MINED = "mined"
-    CONFIRMED = "confirmed"
-    REVERTED = "reverted"
-    REPLACED = "replaced"
-    ABANDONED = "abandoned"
-
-
-FILL: Final = "fill"
-"""The kind of a transaction that does nothing but use a nonce which others wait for."""
-
-OPEN: Final = (
-    IntentState.PLANNED,
-    IntentState.SIMULATED,
-    IntentState.SENT,
-    IntentState.MINED,
-)
 
 
 _ENDED: Final = (
@@ -82,75 +57,6 @@ _ENDED: Final = (
     IntentState.REPLACED,
 )
 """From where an intent may be tried again; from the last three after a reorg only."""
-
-
-class IntentMoved(Retryable):
-    """The intent is not in a state that this change may start from: somebody else moved it."""
-
-
-class IntentConflict(Fatal):
-    """One intent id was used for two different things."""
-
-
-@dataclass(frozen=True, slots=True)
-class IntentRecord:
-    """An intent as stored. ``payload`` is what the keeper needs to build its transaction again."""
-
-    intent_id: str
-    kind: str
-    state: IntentState
-    reason: str
-    payload: Mapping[str, Any]
-    sender: str | None
-    nonce: int | None
-    tx_hash: str | None
-    earlier_tx_hashes: tuple[str, ...]
-    """Hashes of the transactions that a higher fee took the place of: any of them may be mined."""
-    cancel_tx_hashes: tuple[str, ...]
-    """Those of all hashes whose transactions do nothing: they free the nonce of the intent."""
-    failed_tx_hashes: tuple[str, ...]
-    """What was mined, or would have been, in attempts that failed deep in the chain."""
-    failed_block: int | None
-    """The newest block that a failed attempt was seen to have failed by."""
-    was_mined: bool
-    """Whether it was in a block once that a reorg took back."""
-    raw_tx: str | None
-    mined_block: int | None
-    mined_block_hash: str | None
-    gas_used: int | None
-    fee_wei: int | None
-    error: str | None
-    created_at_s: int
-    updated_at_s: int
-
-    @property
-    def tx_hashes(self) -> tuple[str, ...]:
-        """Every transaction that can carry this intent out, the newest first."""
-        newest = () if self.tx_hash is None else (self.tx_hash,)
-        return (*newest, *self.earlier_tx_hashes)
-
-
-@dataclass(frozen=True, slots=True)
-class SignedTransaction:
-    """A transaction ready to be sent; ``raw_tx`` and ``tx_hash`` are 0x hex."""
-
-    sender: str
-    nonce: int
-    tx_hash: str
-    raw_tx: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inclusion:
-    """The block that holds a transaction, and how it went there. ``fee_wei`` is gas times price."""
-
-    tx_hash: str
-    block_number: int
-    block_hash: str
-    gas_used: int
-    fee_wei: int
-    error: str | None
-    """Why it reverted, or None for success."""
 
 
 def plan_intent(
@@ -171,38 +77,16 @@ def plan_intent(
         "kind": kind,
         "state": IntentState.PLANNED.value,
         "reason": reason,
-        "payload": _dump({"action": dict(payload)}),
+        "payload": dump_json({"action": dict(payload)}),
         "created_at_s": now_s,
         "updated_at_s": now_s,
     }
     if insert_or_ignore(connection, _intent, row):
         return True
-    stored = _get(connection, intent_id)
-    if stored.kind != kind or dict(stored.payload) != json.loads(_dump(payload)):
+    stored = get_intent(connection, intent_id)
+    if stored.kind != kind or dict(stored.payload) != json.loads(dump_json(payload)):
         raise IntentConflict(f"intent {intent_id} stands for something else already")
     return False
-
-
-def load_intent(connection: Connection, intent_id: str) -> IntentRecord | None:
-    """Return an intent, or None."""
-    row = (
-        connection.execute(select(_intent).where(_intent.c.intent_id == intent_id))
-        .mappings()
-        .one_or_none()
-    )
-    return None if row is None else _from_row(row)
-
-
-def load_open_intents(connection: Connection) -> list[IntentRecord]:
-    """Return the intents whose outcome is not final: those with a nonce first, in its order."""
-    rows = connection.execute(
-        select(_intent)
-        .where(text(INTENT_OPEN))
-        .order_by(
-            _intent.c.nonce.is_(None), _intent.c.nonce, _intent.c.created_at_s, _intent.c.intent_id
-        )
-    ).mappings()
-    return [_from_row(row) for row in rows]
 
 
 def mark_simulated(connection: Connection, intent_id: str, *, now_s: int) -> None:
@@ -260,7 +144,7 @@ def plan_fill(connection: Connection, signed: SignedTransaction, *, now_s: int) 
         "kind": FILL,
         "state": IntentState.SENT.value,
         "reason": f"nonce {signed.nonce} is missing below one that is sent",
-        "payload": _dump({"action": {"token_ids": []}}),
+        "payload": dump_json({"action": {"token_ids": []}}),
         "sender": signed.sender,
         "nonce": signed.nonce,
         "tx_hash": signed.tx_hash,
@@ -301,7 +185,7 @@ def replace_transaction(
         .values(
             tx_hash=signed.tx_hash,
             raw_tx=signed.raw_tx,
-            payload=_dump_payload(
+            payload=dump_payload(
                 replace(intent, earlier_tx_hashes=intent.tx_hashes, cancel_tx_hashes=cancelled)
             ),
             updated_at_s=now_s,
@@ -337,7 +221,7 @@ def try_again(
         )
         .values(
             state=IntentState.PLANNED.value,
-            payload=_dump_payload(payload),
+            payload=dump_payload(payload),
             sender=None,
             nonce=None,
             tx_hash=None,
@@ -382,7 +266,7 @@ def unmine(connection: Connection, intent_id: str, *, now_s: int) -> None:
         intent_id,
         {
             "state": IntentState.SENT,
-            "payload": _dump_payload(replace(_get(connection, intent_id), was_mined=True)),
+            "payload": dump_payload(replace(get_intent(connection, intent_id), was_mined=True)),
             "mined_block": None,
             "mined_block_hash": None,
             "gas_used": None,
@@ -392,48 +276,6 @@ def unmine(connection: Connection, intent_id: str, *, now_s: int) -> None:
         allowed=(IntentState.SENT, IntentState.MINED, IntentState.CONFIRMED),
         now_s=now_s,
     )
-
-
-def load_confirmed_from_nonce(
-    connection: Connection, *, sender: str, nonce: int
-) -> list[IntentRecord]:
-    """Return confirmed intents with a nonce that the chain counts as unused: a deep reorg's."""
-    rows = connection.execute(
-        select(_intent)
-        .where(
-            _intent.c.sender == sender,
-            _intent.c.nonce >= nonce,
-            _intent.c.state == IntentState.CONFIRMED.value,
-        )
-        .order_by(_intent.c.nonce)
-    ).mappings()
-    return [_from_row(row) for row in rows]
-
-
-def load_stranded(connection: Connection) -> list[IntentRecord]:
-    """Return closed intents whose batch is open: somebody else's transaction carried it, or theirs
-    did, in a block that a reorg took, and something else has the nonce now.
-
-    An intent with a batch is named after it. Right after a reorg one may be here whose effect the
-    mirror has not seen again yet: look before you act.
-    """
-    closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
-    found: list[IntentRecord] = []
-    for prefix, table, is_open in (
-        ("settle:", _batch, BATCH_OPEN),
-        ("payout:", _payout_batch, PAYOUT_BATCH_OPEN),
-    ):
-        rows = connection.execute(
-            select(_intent)
-            .join(table, _intent.c.intent_id == prefix + table.c.batch_id)
-            .where(
-                text(is_open),
-                _intent.c.state.in_([state.value for state in closed]),
-            )
-            .order_by(_intent.c.intent_id)
-        ).mappings()
-        found += [_from_row(row) for row in rows]
-    return found
 
 
 def mark_final(connection: Connection, intent: IntentRecord, *, now_s: int) -> IntentState:
@@ -476,25 +318,6 @@ def mark_replaced(connection: Connection, intent_id: str, *, error: str, now_s: 
     )
 
 
-def answer_demand(connection: Connection, *, token_id: int, required_usdc: int) -> None:
-    """Lower a demand to nothing required, unless it grew since the keeper read ``required_usdc``.
-
-    Belongs in the transaction that plans the hold: what is still missing is asked for again.
-    """
-    connection.execute(
-        update(_demand)
-        .where(_demand.c.token_id == token_id, _demand.c.required_usdc == required_usdc)
-        .values(required_usdc=0)
-    )
-
-
-def drop_demand(connection: Connection, *, wanted_before_s: int) -> int:
-    """Delete demands that nobody repeated since ``wanted_before_s``; return how many."""
-    return connection.execute(
-        delete(_demand).where(_demand.c.wanted_at_s < wanted_before_s)
-    ).rowcount
-
-
 def _move(
     connection: Connection,
     intent_id: str,
@@ -514,46 +337,9 @@ def _move(
     ).rowcount
     if moved == 1:
         return
-    stored = _get(connection, intent_id)
+    stored = get_intent(connection, intent_id)
     repeated = all(
         getattr(stored, name) == value for name, value in changes.items() if name != "error"
     )
     if not repeated:
         raise IntentMoved(f"intent {intent_id} is {stored.state}, not {' or '.join(allowed)}")
-
-
-def _get(connection: Connection, intent_id: str) -> IntentRecord:
-    intent = load_intent(connection, intent_id)
-    if intent is None:
-        raise Fatal(f"no intent {intent_id}")
-    return intent
-
-
-def _from_row(row: RowMapping) -> IntentRecord:
-    stored: dict[str, Any] = json.loads(row["payload"])
-    values = {**row, "state": IntentState(row["state"]), "payload": stored["action"]}
-    hashes: dict[str, Any] = {name: tuple(stored.get(name, ())) for name in _HASHES}
-    return IntentRecord(
-        **values,
-        **hashes,
-        failed_block=stored.get("failed_block"),
-        was_mined=stored.get("was_mined", False),
-    )
-
-
-_HASHES: Final = ("earlier_tx_hashes", "cancel_tx_hashes", "failed_tx_hashes")
-
-
-def _dump_payload(intent: IntentRecord) -> str:
-    """Return what the column ``payload`` holds: the action, and the transactions of the past."""
-    hashes = {name: list(getattr(intent, name)) for name in _HASHES}
-    stored: dict[str, Any] = {name: found for name, found in hashes.items() if found}
-    if intent.failed_block is not None:
-        stored["failed_block"] = intent.failed_block
-    if intent.was_mined:
-        stored["was_mined"] = True
-    return _dump({"action": dict(intent.payload), **stored})
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)

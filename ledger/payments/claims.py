@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, func, select, update
 
 from ledger.chain.mirror import load_mirror
+from ledger.database.statements import insert_or_ignore
 from ledger.payments.records import (
     OPEN,
     SOURCE,
@@ -23,7 +24,6 @@ from ledger.payments.records import (
     set_credit,
 )
 from ledger.selling.accounts import save_account
-from ledger.spending.metering import insert_or_ignore
 from ledger.tables import MarketCredit, MarketPayment, MarketSale, table_of
 
 _credit = table_of(MarketCredit)

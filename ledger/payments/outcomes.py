@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from ledger.intents.lifecycle import IntentState
+from ledger.intents.record import IntentState
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
 from ledger.tables import Block, Intent, MarketPayment, table_of
 

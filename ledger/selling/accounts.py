@@ -11,8 +11,8 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from contracts.units import USDC_MAX
 from ledger.database.engine import is_postgres
+from ledger.database.statements import insert_or_ignore
 from ledger.errors import TooMany
-from ledger.spending.metering import insert_or_ignore
 from ledger.tables import (
     MarketAccount,
     MarketCredit,

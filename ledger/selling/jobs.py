@@ -20,9 +20,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, delete, or_, select, update
 
 from contracts.errors import Rejected
+from ledger.database.statements import insert_or_ignore
 from ledger.selling.sale_records import Figures, NewSale, SaleResolved
 from ledger.selling.sales import post_sale, void_sale
-from ledger.spending.metering import insert_or_ignore
 from ledger.tables import MarketArtifact, MarketJob, MarketSale, table_of
 
 _artifact = table_of(MarketArtifact)

@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from contracts.events import ChainEvent
-from ledger.chain.mirror import load_batch_events
-from ledger.intents.lifecycle import IntentState
+from ledger.chain.event_rows import load_batch_events
+from ledger.intents.record import IntentState
 from ledger.spending.batches import next_batch_id
 from ledger.tables import (
     PAYOUT_BATCH_OPEN,
@@ -132,12 +132,6 @@ def abandon_payout_batch(connection: Connection, batch_id: str) -> None:
         .where(_payout.c.payout_id.in_(of_batch), _payout.c.batch_id == batch_id)
         .values(batch_id=None)
     )
-
-
-def is_payout_abandoned(connection: Connection, batch_id: str) -> bool:
-    """Tell whether a batch was given up: its payouts may be in another one."""
-    state = connection.execute(select(_batch.c.state).where(_batch.c.batch_id == batch_id)).scalar()
-    return state == "abandoned"
 
 
 def reopen_payouts(connection: Connection, *, above_block: int) -> None:

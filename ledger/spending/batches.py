@@ -12,15 +12,18 @@ position's next batches do not charge (``offset_usdc``).
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from contracts.errors import Fatal
+from ledger.chain.drawn import change_drawn
 from ledger.database.locks import lock_positions
-from ledger.spending.metering import change_drawn
-from ledger.spending.receipts import Receipt, build_root
+from ledger.database.statements import LOOKUP_SIZE, chunks
+from ledger.spending.batch_receipts import receipt_of
+from ledger.spending.receipts import build_root
+from ledger.spending.strays import claim_strays, hand_over, load_overcharges
 from ledger.tables import Batch, BatchItem, BatchStray, Deployment, Usage, table_of
 
 _batch = table_of(Batch)
@@ -196,7 +199,7 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
         .where(_batch.c.batch_id == batch_id)
         .values(state="settled", settled_block=block_number, settled_tx_hash=tx_hash)
     )
-    _claim_strays(connection, batch_id)
+    claim_strays(connection, batch_id)
     settled_usdc = _sum_usage(connection, batch_id, "settling")
     connection.execute(
         update(_usage)
@@ -205,41 +208,6 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
     )
     change_drawn(connection, {token_id: -cost for token_id, cost in settled_usdc.items()})
     return True
-
-
-def _claim_strays(connection: Connection, batch_id: str) -> None:
-    """Take what a batch names and no other has settled: out of the batch that has it, if any does.
-
-    That one is short of it from then on, and names it as a stray.
-    """
-    named = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
-    rows = connection.execute(
-        select(_usage.c.request_id, _usage.c.token_id, _usage.c.batch_id, _usage.c.state)
-        .where(
-            _usage.c.request_id.in_(named),
-            _usage.c.state.in_(("posted", "settling", "written_off")),
-        )
-        .with_for_update()
-    ).all()
-    if not rows:
-        return
-    written_off: dict[int, int] = defaultdict(int)
-    for request_id, token_id, other_id, state in rows:
-        mine = (_stray.c.request_id == request_id) & (_stray.c.batch_id == batch_id)
-        if other_id is None:
-            connection.execute(delete(_stray).where(mine))
-        else:
-            connection.execute(update(_stray).where(mine).values(batch_id=other_id))
-        cost_usdc = connection.execute(
-            update(_usage)
-            .where(_usage.c.request_id == request_id)
-            .values(state="settling", batch_id=batch_id)
-            .returning(_usage.c.cost_usdc)
-        ).scalar_one()
-        if state == "written_off":
-            written_off[int(token_id)] += int(cost_usdc)
-    # Given up, and paid after all: it is drawn again, until the caller settles it.
-    change_drawn(connection, written_off)
 
 
 def reopen_batch(connection: Connection, batch_id: str) -> None:
@@ -266,7 +234,7 @@ def reopen_batch(connection: Connection, batch_id: str) -> None:
             settled_tx_hash=None,
         )
     )
-    _hand_over(connection, batch_id)
+    hand_over(connection, batch_id)
     drawn_usdc = _sum_usage(connection, batch_id, "settled")
     if row.given_up:
         _free(connection, batch_id, "settled")
@@ -277,70 +245,6 @@ def reopen_batch(connection: Connection, batch_id: str) -> None:
             .values(state="settling")
         )
     change_drawn(connection, drawn_usdc)
-
-
-def _hand_over(connection: Connection, batch_id: str) -> None:
-    """Give a batch's usage to the other settled batches that name it."""
-    rows = connection.execute(
-        select(_stray.c.request_id, _stray.c.batch_id)
-        .join(_usage, _usage.c.request_id == _stray.c.request_id)
-        .join(_batch, _batch.c.batch_id == _stray.c.batch_id)
-        .where(
-            _usage.c.batch_id == batch_id, _usage.c.state == "settled", _batch.c.state == "settled"
-        )
-        .order_by(_stray.c.request_id, _batch.c.settled_block, _stray.c.batch_id)
-    ).all()
-    firsts: dict[str, str] = {}
-    for request_id, other_id in rows:
-        firsts.setdefault(str(request_id), str(other_id))
-    for request_id, other_id in firsts.items():
-        connection.execute(
-            update(_usage).where(_usage.c.request_id == request_id).values(batch_id=other_id)
-        )
-        connection.execute(
-            update(_stray)
-            .where(_stray.c.request_id == request_id, _stray.c.batch_id == other_id)
-            .values(batch_id=batch_id)
-        )
-
-
-def is_spoiled(connection: Connection, batch_id: str) -> bool:
-    """Tell whether a batch that is not settled would charge for what is not its own any more."""
-    abandoned = select(_batch.c.batch_id).where(
-        _batch.c.batch_id == batch_id, _batch.c.state == "abandoned"
-    )
-    short = (
-        select(_stray.c.batch_id)
-        .join(_usage, _usage.c.request_id == _stray.c.request_id)
-        .where(_stray.c.batch_id == batch_id, _usage.c.state == "settled")
-    )
-    return connection.execute(abandoned.union_all(short).limit(1)).first() is not None
-
-
-def load_overcharges(connection: Connection) -> dict[int, int]:
-    """Return what the chain has charged positions twice for, and no batch has offset yet."""
-    if connection.execute(select(_stray.c.batch_id).limit(1)).first() is None:
-        # Nearly always; a planner that knows no better would read all batches to find that out.
-        return {}
-    charged = connection.execute(
-        select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
-        .join(_stray, _stray.c.request_id == _usage.c.request_id)
-        .join(_batch, _batch.c.batch_id == _stray.c.batch_id)
-        .where(_batch.c.state == "settled")
-        .group_by(_usage.c.token_id)
-    ).all()
-    left_usdc = {int(token_id): int(cost_usdc) for token_id, cost_usdc in charged}
-    if not left_usdc:
-        return {}
-    offsets = connection.execute(
-        select(_batch_item.c.token_id, func.sum(_batch_item.c.offset_usdc))
-        .join(_batch, _batch.c.batch_id == _batch_item.c.batch_id)
-        .where(_batch.c.state != "abandoned", _batch_item.c.token_id.in_(sorted(left_usdc)))
-        .group_by(_batch_item.c.token_id)
-    ).all()
-    for token_id, offset_usdc in offsets:
-        left_usdc[int(token_id)] -= int(offset_usdc)
-    return {token_id: amount for token_id, amount in left_usdc.items() if amount > 0}
 
 
 def _sum_usage(connection: Connection, batch_id: str, state: str) -> dict[int, int]:
@@ -360,32 +264,13 @@ def _lock_items(connection: Connection, batch_id: str) -> None:
     lock_positions(connection, list(tokens))
 
 
-def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
-    """Return a batch's receipts in the order of its Merkle tree."""
-    strays = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
-    rows = connection.execute(
-        select(_usage).where((_usage.c.batch_id == batch_id) | _usage.c.request_id.in_(strays))
-    ).mappings()
-    # Sorted again in Python: a database's collation need not be code point order.
-    return sorted((receipt_of(row) for row in rows), key=lambda r: r.request_id)
-
-
-def receipt_of(row: RowMapping) -> Receipt:
-    """Build the receipt of a posted usage row."""
-    cached_price = row["cached_input_usdc_per_mtok"]
-    return Receipt(
-        request_id=row["request_id"],
-        token_id=row["token_id"],
-        key_epoch=row["key_epoch"],
-        model=row["model"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"] or 0,
-        completion_tokens=row["completion_tokens"],
-        input_usdc_per_mtok=row["input_usdc_per_mtok"],
-        cached_input_usdc_per_mtok=(
-            row["input_usdc_per_mtok"] if cached_price is None else cached_price
-        ),
-        output_usdc_per_mtok=row["output_usdc_per_mtok"],
-        cost_usdc=row["cost_usdc"],
-        posted_at_s=row["resolved_at_s"],
-    )
+def find_planned_batches(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
+    """Return those of ``batch_ids`` that this ledger planned, whatever became of them."""
+    found: set[str] = set()
+    for chunk in chunks(batch_ids, LOOKUP_SIZE):
+        found.update(
+            connection.execute(
+                select(_batch.c.batch_id).where(_batch.c.batch_id.in_(chunk))
+            ).scalars()
+        )
+    return found

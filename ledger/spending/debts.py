@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, update
 
-from ledger.chain.mirror import load_states
+from ledger.chain.drawn import change_drawn
+from ledger.chain.position_rows import load_states
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.database.locks import lock_positions
-from ledger.spending.metering import change_drawn
 from ledger.tables import Usage, table_of
 
 _usage = table_of(Usage)

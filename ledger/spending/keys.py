@@ -15,8 +15,8 @@ from contracts.errors import Rejected
 from contracts.units import SECONDS_PER_DAY
 from ledger.database.locks import lock_positions
 from ledger.database.notify import notify_positions
+from ledger.database.statements import insert_or_ignore
 from ledger.spending.children import get_month, get_month_start_s
-from ledger.spending.metering import insert_or_ignore
 from ledger.tables import ApiKey, ChildKey, Usage, UsedNonce, table_of
 
 CHILDREN_MAX: Final = 1_000

@@ -15,25 +15,9 @@ from ledger.tables.buyers import (
     MarketProvider,
     MarketProviderKey,
 )
-from ledger.tables.chain import (
-    Block,
-    Deployment,
-    Event,
-    HoldRaise,
-    Mirror,
-    Position,
-)
-from ledger.tables.keeper import (
-    Intent,
-    KeeperRest,
-    PayoutBatch,
-    PayoutItem,
-)
-from ledger.tables.keys import (
-    ApiKey,
-    ChildKey,
-    UsedNonce,
-)
+from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
+from ledger.tables.keeper import Intent, KeeperRest, PayoutBatch, PayoutItem
+from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
 from ledger.tables.predicates import (
     BATCH_OPEN,
     HAS_SHARES_POSTGRES,
@@ -41,26 +25,9 @@ from ledger.tables.predicates import (
     INTENT_OPEN,
     PAYOUT_BATCH_OPEN,
 )
-from ledger.tables.requests import (
-    Batch,
-    BatchItem,
-    BatchStray,
-    Demand,
-    Usage,
-)
-from ledger.tables.sales import (
-    MarketArtifact,
-    MarketJob,
-    MarketPayout,
-    MarketSale,
-)
-from ledger.tables.sellers import (
-    MarketKey,
-    MarketNonce,
-    MarketOffer,
-    MarketOfferKey,
-    MarketSeller,
-)
+from ledger.tables.requests import Batch, BatchItem, BatchStray, Demand, Usage
+from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
+from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
 
 __all__ = [
     "BATCH_OPEN",

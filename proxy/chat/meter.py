@@ -14,19 +14,12 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.database.on_loop import LoopLedger
 from ledger.errors import AllowanceFacts, RefusalReason, ReserveRefused
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.demand import note_demand
 from ledger.spending.keys import forget_nonces
-from ledger.spending.metering import (
-    AdmissionRules,
-    Post,
-    Posted,
-    Renew,
-    Reservation,
-    Reserve,
-    Void,
-    note_demand,
-    preview,
-    sweep_leases,
-)
+from ledger.spending.leases import sweep_leases
+from ledger.spending.metering import Post, Posted, Renew, Reserve, Void, preview
+from ledger.spending.reservation import Reservation
 from serving.models.prices import Price, Tokens, fit_max_tokens, get_ceiling_usdc
 
 log = structlog.get_logger("proxy")

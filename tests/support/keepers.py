@@ -25,19 +25,17 @@ from keeper.rehearsal import Rehearsal
 from keeper.settings import KeeperSettings
 from keeper.transactor import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
-from ledger.chain.mirror import load_drawn_mismatches, load_state
+from ledger.chain.drawn import load_drawn_mismatches
+from ledger.chain.position_rows import load_state
 from ledger.chain.positions import PositionState
 from ledger.database.engine import is_postgres, open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate
-from ledger.intents.lifecycle import IntentRecord, load_intent
-from ledger.spending.metering import (
-    AdmissionRules,
-    Reservation,
-    insert_or_ignore,
-    note_demand,
-    post,
-    reserve,
-)
+from ledger.database.statements import insert_or_ignore
+from ledger.intents.record import IntentRecord, load_intent
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.demand import note_demand
+from ledger.spending.metering import post, reserve
+from ledger.spending.reservation import Reservation
 from ledger.tables import (
     Batch,
     Intent,

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Engine
 from contracts.blocks import BlockRef
 from contracts.deployment import Deployment
 from contracts.units import utc_day
-from ledger.chain.mirror import confirm_holds, load_mirror, save_cursor, save_states
+from ledger.chain.holds import confirm_holds
+from ledger.chain.mirror import load_mirror, save_cursor
+from ledger.chain.position_rows import save_states
 from ledger.chain.positions import PositionState
 from ledger.database.engine import PostgresLimits, open_engine, write
 from ledger.database.schema import bind_deployment, migrate

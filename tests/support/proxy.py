@@ -13,7 +13,7 @@ import uvicorn
 from sqlalchemy import Engine, select
 
 from contracts.deployment import Deployment
-from ledger.chain.mirror import load_drawn_mismatches
+from ledger.chain.drawn import load_drawn_mismatches
 from ledger.database.engine import read
 from ledger.tables import Demand, Position, Usage, table_of
 from proxy.app import create_app

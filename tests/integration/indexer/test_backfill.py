@@ -184,7 +184,7 @@ from contracts.deployment import Deployment
 from contracts.transport import HttpTransport
 from indexer import backfill
 from indexer.sync import Follower, SyncRules
-from ledger.engine import open_engine
+from ledger.database.engine import open_engine
 
 backfill.STEP_EVENTS_AIM = 1  # a transaction for each range that has events
 job = json.loads(sys.argv[1])

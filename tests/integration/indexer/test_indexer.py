@@ -19,7 +19,8 @@ from indexer.sync import (
     ReorgTooDeep,
     SyncRules,
 )
-from ledger.chain.mirror import load_mirror, load_state
+from ledger.chain.mirror import load_mirror
+from ledger.chain.position_rows import load_state
 from ledger.chain.positions import PositionState
 from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate

@@ -49,7 +49,8 @@ from contracts.transport import Call, HttpTransport, Transport
 from indexer.health import Health
 from indexer.main import HistoryPruned, check_history
 from indexer.sync import Follower, Outcome, SyncRules
-from ledger.chain.mirror import load_mirror, load_oldest_event
+from ledger.chain.event_rows import load_oldest_event
+from ledger.chain.mirror import load_mirror
 from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate
 from scripts.audit import audit

@@ -20,7 +20,7 @@ from contracts.transport import HttpTransport
 from keeper.facts import Kind
 from ledger.database.engine import read
 from ledger.errors import ReserveRefused
-from ledger.spending.batches import load_overcharges
+from ledger.spending.strays import load_overcharges
 from scripts.audit import audit
 from tests.integration.keeper.test_jobs import open_hostile
 from tests.support.authorizations import (

@@ -29,8 +29,10 @@ from keeper.jobs import Outcome
 from ledger.audit import find_bad_debt
 from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
-from ledger.intents.lifecycle import IntentMoved
-from ledger.spending.metering import AdmissionRules, Reservation, post, reserve
+from ledger.intents.record import IntentMoved
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.metering import post, reserve
+from ledger.spending.reservation import Reservation
 from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID, AnvilError
 from tests.support.keepers import Crash, Stage, crash_at

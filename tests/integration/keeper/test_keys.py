@@ -19,7 +19,7 @@ import pytest
 
 from contracts.errors import CurrentError
 from keeper.facts import Kind
-from ledger.intents.lifecycle import IntentRecord
+from ledger.intents.record import IntentRecord
 from scripts.audit import audit
 from tests.integration.keeper.test_crash import reorg_from, send_beside
 from tests.support.anvil import AnvilError

@@ -31,7 +31,8 @@ from keeper.lock import build_fence, hold_lock
 from keeper.wiring import build_keeper
 from ledger.database.engine import read
 from ledger.database.leadership import Leadership
-from ledger.intents.lifecycle import IntentRecord, load_open_intents
+from ledger.intents.queries import load_open_intents
+from ledger.intents.record import IntentRecord
 from scripts.audit import audit
 from tests.support.deploy import World
 from tests.support.keepers import Stage, make_stage_on, write_record

@@ -25,8 +25,8 @@ from keeper.planning import BatchEndings
 from keeper.transactor import CANCELLED, Means, Transactor
 from keeper.wiring import open_signer
 from ledger.database.engine import read
-from ledger.intents.lifecycle import FILL
-from ledger.spending.batches import load_overcharges
+from ledger.intents.record import FILL
+from ledger.spending.strays import load_overcharges
 from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID
 from tests.support.keepers import Crash, Stage, crash_at

@@ -15,7 +15,10 @@ from sqlalchemy import select
 
 from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
-from ledger.spending.metering import AdmissionRules, Reservation, note_demand, post, reserve
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.demand import note_demand
+from ledger.spending.metering import post, reserve
+from ledger.spending.reservation import Reservation
 from ledger.tables import Position, table_of
 from scripts.audit import audit
 from tests.support.deploy import USDC

@@ -30,7 +30,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from contracts.errors import CurrentError, Rejected
 from ledger.audit import find_violations
-from ledger.chain.mirror import delete_position
+from ledger.chain.position_rows import delete_position
 from ledger.database.engine import PostgresLimits, read, write, write_until_through
 from ledger.database.locks import lock_positions
 from ledger.database.schema import bind_deployment
@@ -44,8 +44,9 @@ from ledger.errors import (
     UsageResolved,
     WrongDeployment,
 )
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import IntentMoved, SignedTransaction
+from ledger.intents import lifecycle, record
+from ledger.intents.record import IntentMoved, SignedTransaction
+from ledger.spending.admission import AdmissionRules
 from ledger.spending.batches import (
     PlannedBatch,
     abandon_batch,
@@ -53,17 +54,10 @@ from ledger.spending.batches import (
     plan_batch,
     reopen_batch,
 )
-from ledger.spending.metering import (
-    AdmissionRules,
-    MeterCall,
-    Post,
-    Renew,
-    Reservation,
-    Reserve,
-    Void,
-    note_demand,
-    sweep_leases,
-)
+from ledger.spending.demand import drop_demand, note_demand
+from ledger.spending.leases import sweep_leases
+from ledger.spending.metering import MeterCall, Post, Renew, Reserve, Void
+from ledger.spending.reservation import Reservation
 from ledger.tables import Demand, Usage, table_of
 from tests.support.ledgers import (
     DEPLOYMENT,
@@ -403,7 +397,7 @@ def test_mark_sent__another_keeper_takes_the_nonce_meanwhile__moved(engine: Engi
             lambda c: lifecycle.mark_sent(c, "b", signed, now_s=NOW_S),
         )
     with read(engine) as connection:
-        states = [lifecycle.load_intent(connection, name) for name in "ab"]
+        states = [record.load_intent(connection, name) for name in "ab"]
     assert [None if i is None else i.state for i in states] == ["sent", "simulated"]
 
 
@@ -434,7 +428,7 @@ def test_note_demand__dropped_meanwhile__is_noted(engine: Engine) -> None:
         note_demand(connection, token_id=0, required_usdc=1, now_s=NOW_S)
     meet(
         engine,
-        lambda c: lifecycle.drop_demand(c, wanted_before_s=NOW_S + 1),
+        lambda c: drop_demand(c, wanted_before_s=NOW_S + 1),
         lambda c: note_demand(c, token_id=0, required_usdc=2, now_s=NOW_S + 1),
     )
     with read(engine) as connection:

@@ -19,23 +19,27 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from contracts.events import ChainEvent
+from ledger.chain.drawn import load_drawn_mismatches
+from ledger.chain.event_rows import save_events
 from ledger.chain.harvests import load_due_harvests, note_harvests_sent, rest_harvests
-from ledger.chain.mirror import load_drawn_mismatches, save_events, save_states
+from ledger.chain.position_rows import save_states
 from ledger.database.engine import read, write
 from ledger.intents import lifecycle
 from ledger.selling.payouts import (
     abandon_payout_batch,
     follow_payouts,
-    is_payout_abandoned,
     load_payable,
     plan_payout_batch,
 )
+from ledger.spending.admission import AdmissionRules
 from ledger.spending.debts import load_debts, load_posted, load_written_off, write_off
-from ledger.spending.metering import AdmissionRules, Reservation, post, reserve
-from ledger.tables import MarketPayout, PayoutItem, table_of
+from ledger.spending.metering import post, reserve
+from ledger.spending.reservation import Reservation
+from ledger.tables import MarketPayout, PayoutBatch, PayoutItem, table_of
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 PAYEE = "0x" + "aa" * 20
+_batch = table_of(PayoutBatch)
 _item = table_of(PayoutItem)
 
 
@@ -141,7 +145,8 @@ def test_payouts__in_a_batch_that_lives__are_not_payable_again(engine: Engine) -
         assert payable(connection) == ["early"]
 
         abandon_payout_batch(connection, batch.batch_id)
-        assert is_payout_abandoned(connection, batch.batch_id)
+        state = select(_batch.c.state).where(_batch.c.batch_id == batch.batch_id)
+        assert connection.execute(state).scalar_one() == "abandoned"
         assert payable(connection) == ["early", "a", "b"]
         again = plan_payout_batch(connection, [("a", PAYEE, 1)], now_s=NOW_S)
         assert again is not None

@@ -19,8 +19,8 @@ from tests.support.postgres import Postgres, needs_postgres
 
 LEADER = """
 import sys, time
-from ledger.engine import open_engine
-from ledger.leadership import Leadership
+from ledger.database.engine import open_engine
+from ledger.database.leadership import Leadership
 
 leadership = Leadership(open_engine(sys.argv[1]), "keeper")
 print(leadership.acquire(), flush=True)

@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
 from ledger.audit import find_violations
-from ledger.chain.mirror import load_mirror, load_state
+from ledger.chain.mirror import load_mirror
+from ledger.chain.position_rows import load_state
 from ledger.database.engine import PostgresLimits, open_engine, read, write
 from ledger.database.schema import migrate
 from ledger.database.writer import GroupWriter
@@ -26,20 +27,20 @@ from ledger.errors import (
     UnknownUsage,
     UsageResolved,
 )
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import (
-    AdmissionRules,
     Post,
     Posted,
-    Reservation,
     Reserve,
     Void,
     post,
     renew,
     reserve,
     run_calls,
-    sweep_leases,
     void,
 )
+from ledger.spending.reservation import Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)

@@ -37,7 +37,9 @@ from ledger.errors import (
     UnknownUsage,
     UsageResolved,
 )
-from ledger.spending.metering import AdmissionRules, Post, Posted, Reservation, Reserve
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.metering import Post, Posted, Reserve
+from ledger.spending.reservation import Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 RULES: Final = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)

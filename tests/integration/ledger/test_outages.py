@@ -15,7 +15,9 @@ from sqlalchemy import Engine, make_url, text
 from ledger.database.engine import PostgresLimits, open_engine, read, write
 from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
-from ledger.spending.metering import AdmissionRules, Reservation, Reserve
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.metering import Reserve
+from ledger.spending.reservation import Reservation
 from tests.support.ledgers import (
     NOW_S,
     Databases,

@@ -40,7 +40,7 @@ from contracts.units import utc_day
 from ledger.audit import find_violations
 from ledger.chain.positions import PositionState
 from ledger.database.engine import is_postgres, read, write
-from ledger.spending.metering import sweep_leases
+from ledger.spending.leases import sweep_leases
 from ledger.tables import Position, Usage, table_of
 from scripts.stack.ports import free_port
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions

@@ -451,7 +451,9 @@ async def test_unknown_path__404_in_our_shape(proxy: RunningProxy) -> None:
 async def test_sweep__dead_reservations__are_given_back(
     engine: Engine, provider: FakeProvider, tmp_path: Path
 ) -> None:
-    from ledger.spending.metering import AdmissionRules, Reservation, reserve
+    from ledger.spending.admission import AdmissionRules
+    from ledger.spending.metering import reserve
+    from ledger.spending.reservation import Reservation
 
     rules = AdmissionRules(hold_margin_s=0, max_staleness_s=60, lease_s=0)
     with write(engine) as connection:

@@ -18,16 +18,12 @@ from sqlalchemy import select
 
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
-from ledger.spending.batches import (
-    abandon_batch,
-    close_batch,
-    is_spoiled,
-    load_batch_receipts,
-    load_overcharges,
-    plan_batch,
-    reopen_batch,
-)
-from ledger.spending.metering import AdmissionRules, Reservation, post, reserve
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.batch_receipts import load_batch_receipts
+from ledger.spending.batches import abandon_batch, close_batch, plan_batch, reopen_batch
+from ledger.spending.metering import post, reserve
+from ledger.spending.reservation import Reservation
+from ledger.spending.strays import is_spoiled, load_overcharges
 from ledger.tables import Batch, BatchItem, Usage, table_of
 from tests.support.ledgers import (
     NOW_S,

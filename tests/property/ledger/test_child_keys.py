@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
 from ledger.errors import RefusalReason, ReserveRefused
+from ledger.spending.admission import AdmissionRules
 from ledger.spending.children import get_month, get_month_start_s
 from ledger.spending.keys import (
     ChildTerms,
@@ -29,15 +30,9 @@ from ledger.spending.keys import (
     load_child_mismatches,
     rotate_child,
 )
-from ledger.spending.metering import (
-    AdmissionRules,
-    Reservation,
-    Reserve,
-    post,
-    run_calls,
-    sweep_leases,
-    void,
-)
+from ledger.spending.leases import sweep_leases
+from ledger.spending.metering import Reserve, post, run_calls, void
+from ledger.spending.reservation import Reservation
 from tests.support.ledgers import (
     POSTGRES,
     SQLITE,

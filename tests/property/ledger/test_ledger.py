@@ -16,11 +16,16 @@ from sqlalchemy import Connection, select
 from contracts.events import ChainEvent, Value
 from indexer.fold import apply_events, rewind_to
 from ledger.audit import find_violations
-from ledger.chain.mirror import confirm_holds, load_states, save_events
+from ledger.chain.event_rows import save_events
+from ledger.chain.holds import confirm_holds
+from ledger.chain.position_rows import load_states
 from ledger.database.engine import read, write
 from ledger.errors import RefusalReason, ReserveRefused, UsageResolved
+from ledger.spending.admission import AdmissionRules
 from ledger.spending.batches import abandon_batch, plan_batch
-from ledger.spending.metering import AdmissionRules, Reservation, post, reserve, sweep_leases, void
+from ledger.spending.leases import sweep_leases
+from ledger.spending.metering import post, reserve, void
+from ledger.spending.reservation import Reservation
 from ledger.tables import Position, Usage, table_of
 from tests.support.ledgers import NOW_S, OWNER, POSTGRES, SQLITE, Databases, put_cursor
 from tests.support.postgres import needs_postgres

@@ -31,7 +31,7 @@ from indexer.backfill import (
     decode_range,
     read_range,
 )
-from ledger.chain.mirror import EventRow
+from ledger.chain.event_rows import EventRow
 
 ADDRESS = "0x" + "a1" * 20
 CONTRACTS: dict[str, ContractName] = {ADDRESS: "position"}

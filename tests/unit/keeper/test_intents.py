@@ -17,15 +17,15 @@ import pytest
 from sqlalchemy import Connection, Engine, select
 
 from ledger.database.engine import write
-from ledger.intents import lifecycle
-from ledger.intents.lifecycle import (
+from ledger.intents import lifecycle, queries, record
+from ledger.intents.record import (
     Inclusion,
     IntentConflict,
     IntentMoved,
     IntentRecord,
     SignedTransaction,
 )
-from ledger.spending.metering import note_demand
+from ledger.spending.demand import answer_demand, drop_demand, note_demand
 from ledger.tables import Demand, table_of
 from tests.support.ledgers import NOW_S, make_ledger
 
@@ -57,7 +57,7 @@ def plan(connection: Connection, intent_id: str = "hold:1", **payload: object) -
 
 
 def load(connection: Connection, intent_id: str = "hold:1") -> IntentRecord:
-    intent = lifecycle.load_intent(connection, intent_id)
+    intent = record.load_intent(connection, intent_id)
     assert intent is not None
     return intent
 
@@ -164,7 +164,7 @@ def test_plan_fill__free_nonce__is_stored_as_sent(connection: Connection) -> Non
 
     filled = load(connection, intent_id)
     assert (filled.state, filled.nonce, filled.raw_tx) == ("sent", 3, "0x02aa")
-    assert lifecycle.load_open_intents(connection) == [filled]
+    assert queries.load_open_intents(connection) == [filled]
 
 
 def test_plan_fill__nonce_of_an_open_intent__moved(engine: Engine) -> None:
@@ -259,7 +259,7 @@ def test_load_open_intents__several__by_nonce_then_unsigned(connection: Connecti
     plan(connection, "hold:9")
     lifecycle.mark_abandoned(connection, "hold:9", error="", now_s=NOW_S)
 
-    found = [intent.intent_id for intent in lifecycle.load_open_intents(connection)]
+    found = [intent.intent_id for intent in queries.load_open_intents(connection)]
     assert found == ["hold:1", "hold:0", "hold:2"]
 
 
@@ -271,7 +271,7 @@ def test_load_confirmed_from_nonce__nonce_unused_again__finds_it(
     for name in PATHS["confirmed"]:
         STEPS[name](connection)
 
-    found = lifecycle.load_confirmed_from_nonce(connection, sender=SENDER, nonce=nonce)
+    found = queries.load_confirmed_from_nonce(connection, sender=SENDER, nonce=nonce)
 
     assert [intent.intent_id for intent in found] == expected
 
@@ -282,7 +282,7 @@ def test_answer_demand__only_what_was_read__is_answered(
 ) -> None:
     note_demand(connection, token_id=0, required_usdc=7, now_s=NOW_S)
 
-    lifecycle.answer_demand(connection, token_id=0, required_usdc=read_usdc)
+    answer_demand(connection, token_id=0, required_usdc=read_usdc)
 
     demand = table_of(Demand)
     assert connection.execute(select(demand.c.required_usdc)).scalar_one() == left_usdc
@@ -291,5 +291,5 @@ def test_answer_demand__only_what_was_read__is_answered(
 def test_drop_demand__not_repeated__is_dropped(connection: Connection) -> None:
     note_demand(connection, token_id=0, required_usdc=7, now_s=NOW_S)
 
-    assert lifecycle.drop_demand(connection, wanted_before_s=NOW_S) == 0
-    assert lifecycle.drop_demand(connection, wanted_before_s=NOW_S + 1) == 1
+    assert drop_demand(connection, wanted_before_s=NOW_S) == 0
+    assert drop_demand(connection, wanted_before_s=NOW_S + 1) == 1

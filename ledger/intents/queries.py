@@ -1,0 +1,72 @@
+"""Which intents the keeper has to look at."""
+
+from sqlalchemy import Connection, select, text
+
+from ledger.intents.record import IntentRecord, IntentState, read_intent
+from ledger.tables import (
+    BATCH_OPEN,
+    INTENT_OPEN,
+    PAYOUT_BATCH_OPEN,
+    Batch,
+    Intent,
+    PayoutBatch,
+    table_of,
+)
+
+_batch = table_of(Batch)
+_intent = table_of(Intent)
+_payout_batch = table_of(PayoutBatch)
+
+
+def load_open_intents(connection: Connection) -> list[IntentRecord]:
+    """Return the intents whose outcome is not final: those with a nonce first, in its order."""
+    rows = connection.execute(
+        select(_intent)
+        .where(text(INTENT_OPEN))
+        .order_by(
+            _intent.c.nonce.is_(None), _intent.c.nonce, _intent.c.created_at_s, _intent.c.intent_id
+        )
+    ).mappings()
+    return [read_intent(row) for row in rows]
+
+
+def load_confirmed_from_nonce(
+    connection: Connection, *, sender: str, nonce: int
+) -> list[IntentRecord]:
+    """Return confirmed intents with a nonce that the chain counts as unused: a deep reorg's."""
+    rows = connection.execute(
+        select(_intent)
+        .where(
+            _intent.c.sender == sender,
+            _intent.c.nonce >= nonce,
+            _intent.c.state == IntentState.CONFIRMED.value,
+        )
+        .order_by(_intent.c.nonce)
+    ).mappings()
+    return [read_intent(row) for row in rows]
+
+
+def load_stranded(connection: Connection) -> list[IntentRecord]:
+    """Return closed intents whose batch is open: somebody else's transaction carried it, or theirs
+    did, in a block that a reorg took, and something else has the nonce now.
+
+    An intent with a batch is named after it. Right after a reorg one may be here whose effect the
+    mirror has not seen again yet: look before you act.
+    """
+    closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
+    found: list[IntentRecord] = []
+    for prefix, table, is_open in (
+        ("settle:", _batch, BATCH_OPEN),
+        ("payout:", _payout_batch, PAYOUT_BATCH_OPEN),
+    ):
+        rows = connection.execute(
+            select(_intent)
+            .join(table, _intent.c.intent_id == prefix + table.c.batch_id)
+            .where(
+                text(is_open),
+                _intent.c.state.in_([state.value for state in closed]),
+            )
+            .order_by(_intent.c.intent_id)
+        ).mappings()
+        found += [read_intent(row) for row in rows]
+    return found

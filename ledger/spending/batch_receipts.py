@@ -1,0 +1,40 @@
+"""The receipts of a batch's usage."""
+
+from sqlalchemy import Connection, RowMapping, select
+
+from ledger.spending.receipts import Receipt
+from ledger.tables import BatchStray, Usage, table_of
+
+_stray = table_of(BatchStray)
+_usage = table_of(Usage)
+
+
+def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
+    """Return a batch's receipts in the order of its Merkle tree."""
+    strays = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
+    rows = connection.execute(
+        select(_usage).where((_usage.c.batch_id == batch_id) | _usage.c.request_id.in_(strays))
+    ).mappings()
+    # Sorted again in Python: a database's collation need not be code point order.
+    return sorted((receipt_of(row) for row in rows), key=lambda r: r.request_id)
+
+
+def receipt_of(row: RowMapping) -> Receipt:
+    """Build the receipt of a posted usage row."""
+    cached_price = row["cached_input_usdc_per_mtok"]
+    return Receipt(
+        request_id=row["request_id"],
+        token_id=row["token_id"],
+        key_epoch=row["key_epoch"],
+        model=row["model"],
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"] or 0,
+        completion_tokens=row["completion_tokens"],
+        input_usdc_per_mtok=row["input_usdc_per_mtok"],
+        cached_input_usdc_per_mtok=(
+            row["input_usdc_per_mtok"] if cached_price is None else cached_price
+        ),
+        output_usdc_per_mtok=row["output_usdc_per_mtok"],
+        cost_usdc=row["cost_usdc"],
+        posted_at_s=row["resolved_at_s"],
+    )
