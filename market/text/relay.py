@@ -20,9 +20,9 @@ from ledger.selling.sale_records import SaleResolved
 from market.endpoints.client import SellerFailure, SellerStream
 from market.endpoints.health import Cause
 from market.errors import ApiError, broken_off, internal_error, settlement_failed
-from market.text.sse import EventSplitter, EventTooLong, build_event
 from market.text.tally import Move, Tally
 from serving.models.prices import Tokens
+from serving.stream.sse import EventSplitter, EventTooLong, build_event
 
 log = structlog.get_logger("market")
 

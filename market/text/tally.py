@@ -7,9 +7,9 @@ from typing import Any, Final
 import orjson
 
 from market.text.dialects import Endpoint
-from market.text.sse import DONE, build_event, read_data
 from market.text.usage import Usage, count_message_bytes, read_usage
 from serving.models.prices import Tokens
+from serving.stream.sse import DONE, build_event, read_data
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""

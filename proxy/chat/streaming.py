@@ -18,7 +18,6 @@ from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable, UsageResolved
 from ledger.spending.metering import Posted
 from proxy.chat.meter import Meter
-from proxy.chat.sse import DONE, EventSplitter, EventTooLong, build_event
 from proxy.chat.tally import Move, Tally
 from proxy.chat.upstream import Upstream, UpstreamStream
 from proxy.errors import (
@@ -34,6 +33,7 @@ from proxy.errors import (
 )
 from proxy.keys.tokens import KeyClaims
 from serving.models.prices import Tokens
+from serving.stream.sse import DONE, EventSplitter, EventTooLong, build_event
 
 log = structlog.get_logger("proxy")
 

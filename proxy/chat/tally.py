@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.chat.sse import DONE, build_event, read_data
-from proxy.chat.usage import count_bytes, read_provider_json, read_usage
+from proxy.chat.usage import count_bytes, read_usage
 from serving.models.bounds import estimate_output_tokens, estimate_prompt_tokens
 from serving.models.prices import Price, Tokens, get_cost_usdc
+from serving.models.provider_json import read_provider_json
+from serving.stream.sse import DONE, build_event, read_data
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""

@@ -18,10 +18,10 @@ from pyreqwest.exceptions import ConnectError, PyreqwestError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-from proxy.chat.usage import read_provider_json
 from proxy.errors import ApiError, RequestRejected, TryLater, price_changed, upstream_failed
 from proxy.settings import ProxySettings
 from serving.models.prices import Price
+from serving.models.provider_json import read_provider_json
 
 T = TypeVar("T")
 

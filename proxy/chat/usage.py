@@ -13,21 +13,6 @@ TOKENS_MAX: Final = 2**31
 """A report beyond this is not a count of tokens."""
 
 
-def read_provider_json(raw: bytes) -> Any:
-    """Return what a provider sent. Raises ``ValueError``.
-
-    Read as leniently as the clients do whom it is passed on to: with lone surrogates, NaN and
-    integers of any size.
-    """
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(raw)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-
-
 def read_usage(completion: Mapping[str, Any]) -> Tokens | None:
     """Return the tokens that upstream reports, or None where it reports none that make sense.
 

@@ -16,10 +16,10 @@ from market.text.dialects import (
     Endpoint,
     parse_call,
 )
-from market.text.sse import EventSplitter, EventTooLong, read_data
 from market.text.tally import Move, Tally
 from market.text.usage import Usage, count_output_bytes, count_tokens, is_answer, read_usage
 from serving.models.prices import Tokens, get_discount_pct
+from serving.stream.sse import EventSplitter, EventTooLong, read_data
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -1,0 +1,35 @@
+"""What providers send is read as leniently as their clients read it."""
+
+import math
+from typing import Any
+
+import pytest
+
+from serving.models.provider_json import read_provider_json, write_provider_json
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b'"\\ud83d"', "\ud83d"),
+        (b"[-Infinity]", [-math.inf]),
+        (b"18446744073709551616", 2.0**64),
+        (b'"a\tb"', "a\tb"),
+        (b'"a\xe2\x82"', "a\ufffd"),
+    ],
+)
+def test_read__what_a_lenient_client_reads__is_read_and_can_be_written(
+    raw: bytes, value: Any
+) -> None:
+    assert read_provider_json(raw) == value
+    if value != [-math.inf]:  # strict readers could not read it again
+        assert read_provider_json(write_provider_json(value)) == value
+    else:
+        assert write_provider_json(value) == b"[null]"
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"{not json", b"[" * 100_000, b"[DONE]"])
+def test_read__no_json__is_an_error(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_provider_json(raw)
