@@ -35,7 +35,7 @@ def build_env_example() -> str:
     ]
     for title, settings in CLASSES.items():
         lines += ["", f"# {title}"]
-        for name, field in _fields(settings):
+        for name, field in list_settings(settings):
             lines.append(f"# {_describe(field)}")
             lines.append(f"{name}=" if field.is_required() else f"# {name}={_default(field)}")
     return "\n".join(lines) + "\n"
@@ -53,13 +53,14 @@ def build_settings_page() -> str:
     ]
     for title, settings in CLASSES.items():
         lines += ["", f"## {title}", "", "| name | default | meaning |", "|---|---|---|"]
-        for name, field in _fields(settings):
+        for name, field in list_settings(settings):
             default = "required" if field.is_required() else f"`{_default(field)}`"
             lines.append(f"| `{name}` | {default} | {_describe(field)} |")
     return "\n".join(lines) + "\n"
 
 
-def _fields(settings: type[ProcessSettings]) -> list[tuple[str, FieldInfo]]:
+def list_settings(settings: type[ProcessSettings]) -> list[tuple[str, FieldInfo]]:
+    """Return each setting of a process by the name that it has in the environment."""
     prefix = str(settings.model_config["env_prefix"])
     return [(prefix + name.upper(), field) for name, field in settings.model_fields.items()]
 
