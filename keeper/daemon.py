@@ -9,7 +9,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from contracts.errors import Fatal, Retryable
-from keeper.jobs import Outcome, Report
+from keeper.rounds import Outcome, Report
 
 log = structlog.get_logger("keeper")
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from contracts.errors import CurrentError, Fatal, Retryable
 from keeper.daemon import run_daemon
 from keeper.errors import LockHeld
-from keeper.jobs import JOBS, Outcome, Report
 from keeper.lock import ROLE, build_fence, hold_lock
 from keeper.operator import add_desk_commands, run_desk_command
 from keeper.printing import build_lines, print_table
+from keeper.rounds import JOBS, Outcome, Report
 from keeper.settings import KeeperSettings
 from keeper.wiring import House, build_keeper, build_rehearsal, build_watch, open_house
 from ledger.database.leadership import Leadership

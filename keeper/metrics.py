@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from contracts.errors import Fatal
 from keeper.alarms import NAMES, Alarm, Vitals
-from keeper.facts import Kind
-from keeper.jobs import Outcome, Report
+from keeper.duties.registry import KINDS
+from keeper.rounds import Outcome, Report
 
 BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BROKEN: Final = "broken"
@@ -85,7 +85,7 @@ class KeeperMetrics:
         )
         for outcome in (*Outcome, BROKEN):
             self._rounds.labels(str(outcome))
-        for kind in Kind:
+        for kind in KINDS:
             self._items.labels(kind)
             self._fee_wei.labels(kind)
             self._stopped.labels(kind)
@@ -122,7 +122,7 @@ class KeeperMetrics:
         self._payments_usdc.set(vitals.payments_usdc)
         self._payment_age.set(0 if vitals.oldest_payment_s is None else vitals.oldest_payment_s)
         self._debt_usdc.set(sum(vitals.debts_usdc.values()))
-        for kind in Kind:
+        for kind in KINDS:
             self._stopped.labels(kind).set(kind in vitals.stopped_kinds)
         standing = {alarm.name for alarm in alarms}
         for name in NAMES:

@@ -23,7 +23,7 @@ from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Transport
 from keeper.errors import EndpointsDisagree
-from keeper.fees import TRANSACTION_GAS_MAX, get_least_gas
+from keeper.gas import TRANSACTION_GAS_MAX, get_least_gas
 from keeper.node_values import (
     NONSENSE,
     Answer,

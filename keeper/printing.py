@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.units import format_usdc
-from keeper.fees import gas_cost_usdc
-from keeper.jobs import Report, Step
+from keeper.gas import gas_cost_usdc
+from keeper.rounds import Report, Step
 
 
 def get_fee_usdc(step: Step, *, ether_price_usdc: int) -> int | None:

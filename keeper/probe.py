@@ -1,20 +1,14 @@
 """Finding the items that a contract refuses: one bad position must not fail its whole batch."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from keeper.calls import Call, build_hold, build_payout, build_settle
-from keeper.facts import HoldItem, Item, Kind, PayoutItem, SettleItem
+from keeper.duties.duty import Item
+from keeper.duties.registry import AnyDuty
 from keeper.node import Node
-from ledger.selling.payouts import PlannedPayout
-from ledger.spending.batches import PlannedBatch
 
 T = TypeVar("T")
-
-NO_BATCH: Final = "0x" + "ff" * 32
-"""A batch id that no ledger makes: their lower half counts from 0."""
 
 
 def find_refused(items: Sequence[T], is_refused: Callable[[Sequence[T]], bool]) -> list[T] | None:
@@ -43,30 +37,21 @@ def find_refused(items: Sequence[T], is_refused: Callable[[Sequence[T]], bool]) 
 class Probe:
     """Tries batches of items on the next block, in the name of ``sender``."""
 
-    def __init__(self, node: Node, contracts: Contracts, *, sender: str) -> None:
+    def __init__(self, node: Node, *, sender: str) -> None:
         self._node = node
-        self._contracts = contracts
         self._sender = sender
 
-    def find_refused(self, kind: Kind, items: Sequence[Item]) -> list[Item] | None:
+    def find_refused(self, duty: AnyDuty, items: Sequence[Item]) -> list[Item] | None:
         """Return which items of a refused action to leave out, None where that would not help."""
-        if kind not in (Kind.SETTLE, Kind.HOLD, Kind.PAYOUT):
+        if duty.build_trial(items) is None:
             return None
-        return find_refused(items, lambda part: self._is_refused(kind, part))
+        return find_refused(items, lambda part: self._is_refused(duty, part))
 
-    def _is_refused(self, kind: Kind, items: Sequence[Item]) -> bool:
-        call = self._build(kind, items)
+    def _is_refused(self, duty: AnyDuty, items: Sequence[Item]) -> bool:
+        call = duty.build_trial(items)
+        assert call is not None
         try:
-            self._node.call({"from": self._sender, "to": call.to, "data": call.data})
+            self._node.call(call.request(self._sender))
         except Reverted:
             return True
         return False
-
-    def _build(self, kind: Kind, items: Sequence[Item]) -> Call:
-        if kind is Kind.HOLD:
-            return build_hold(self._contracts, [i for i in items if isinstance(i, HoldItem)])
-        if kind is Kind.PAYOUT:
-            paid = tuple((i.payee, i.amount_usdc) for i in items if isinstance(i, PayoutItem))
-            return build_payout(self._contracts, PlannedPayout(NO_BATCH, paid))
-        costs = tuple((i.token_id, i.posted_usdc) for i in items if isinstance(i, SettleItem))
-        return build_settle(self._contracts, PlannedBatch(NO_BATCH, "0x" + "00" * 32, costs))

@@ -10,14 +10,13 @@ from sqlalchemy import Connection, Engine
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused
-from keeper.decide import decide
+from keeper.duties.duty import Action
+from keeper.duties.registry import AnyDuty, Duties
 from keeper.errors import MirrorStale
-from keeper.facts import Action, Kind, Rules
-from keeper.jobs import JOBS, Outcome, Report, Step, judge
 from keeper.node import Node
-from keeper.planning import Planner
-from keeper.rests import Memory
-from keeper.snapshot import SnapshotReader
+from keeper.rests import Rests
+from keeper.rounds import JOBS, Outcome, Report, Step, decide, judge
+from keeper.snapshot import Snapshot, SnapshotReader
 from ledger.database.engine import read, write
 from ledger.intents import queries
 from ledger.intents.record import IntentState
@@ -40,21 +39,17 @@ class Rehearsal:
         engine: Engine,
         node: Node,
         reader: SnapshotReader,
-        planner: Planner,
-        rules: Rules,
-        memory: Memory,
+        duties: Duties,
+        rests: Rests,
         *,
-        tip_wei: int,
         sender: str | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._node = node
         self._reader = reader
-        self._planner = planner
-        self._rules = rules
-        self._memory = memory
-        self._tip_wei = tip_wei
+        self._duties = duties
+        self._rests = rests
         self._sender = sender
         self._clock = clock
 
@@ -64,19 +59,19 @@ class Rehearsal:
         log.info("rehearsal", sender=self._sender)
         now_s = int(self._clock())
         try:
-            kinds = frozenset(kind for kind in Kind if kind in jobs)
-            resting = self._memory.load_resting(now_s=now_s)
-            snapshot = self._reader.read(now_s=now_s, kinds=kinds, resting=resting)
+            resting = self._rests.load_resting(now_s=now_s)
+            snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
             report.outcome, report.waits_for = Outcome.STALE, str(error)
             return report
-        stopped = self._memory.load_stopped(now_s=now_s)
-        for action in decide(snapshot, self._rules):
-            if action.kind in stopped:
-                report.failures.append(f"{action.kind}: stopped after repeated failures")
-            elif action.kind in kinds:
-                self._rehearse(action, report, now_s=now_s)
+        stopped = self._rests.load_stopped(now_s=now_s)
+        for duty in self._duties:
+            for action in decide(duty, snapshot) if duty.kind in jobs else ():
+                if action.kind in stopped:
+                    report.failures.append(f"{action.kind}: stopped after repeated failures")
+                else:
+                    self._rehearse(duty, action, snapshot, report, now_s=now_s)
         with read(self._engine) as connection:
             found = queries.load_open_intents(connection)
         for intent in found:
@@ -87,10 +82,12 @@ class Rehearsal:
         report.outcome = judge(report)
         return report
 
-    def _rehearse(self, action: Action, report: Report, *, now_s: int) -> None:
+    def _rehearse(
+        self, duty: AnyDuty, action: Action, snapshot: Snapshot, report: Report, *, now_s: int
+    ) -> None:
         call = None
         with _undone(self._engine) as connection:
-            call = self._planner.build(connection, action, now_s=now_s)
+            call = duty.build(connection, action.items, now_s=now_s)
         if call is None:
             return
         facts = {"kind": action.kind, "reason": action.reason, "items": len(action.items)}
@@ -115,7 +112,7 @@ class Rehearsal:
             report.steps.append(replace(step, error=str(error)))
             report.failures.append(f"{action.kind}: {error}")
             return
-        fee_wei = gas * (self._node.fetch_base_fee_wei() + self._tip_wei)
+        fee_wei = gas * snapshot.moment.gas_price.fee_wei
         log.info("would_send", simulated=True, gas=gas, to=call.to, data=call.data[:10], **facts)
         report.steps.append(replace(step, gas=gas, fee_wei=fee_wei))
         report.acted[action.kind] += len(action.items)

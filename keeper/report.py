@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 
 from contracts.events import decode_words
 from contracts.units import SECONDS_PER_DAY, USDC_ONE, format_usdc
-from keeper.fees import gas_cost_usdc
+from keeper.gas import gas_cost_usdc
 from ledger.tables import Event, Intent, table_of
 
 _event = table_of(Event)

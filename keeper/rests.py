@@ -1,15 +1,15 @@
-"""What failed in a row and is left alone for a while: single items, and whole kinds.
+"""What failed in a row and rests for a while: single items, and whole kinds.
 
-It is in the ledger, so that a keeper under cron, or one that takes over, remembers it too.
+Rests are in the ledger, so that a keeper under cron, or a keeper that takes over, keeps them too.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Engine
 
-from keeper.backoff import get_rest_s
-from keeper.facts import Kind
+from keeper.duties.moment import Subject
 from ledger.database.engine import read, write
 from ledger.intents.rests import (
     WHOLE_KIND,
@@ -19,48 +19,58 @@ from ledger.intents.rests import (
     note_failure,
 )
 
-Subject = tuple[Kind, int | str]
-
-TOKEN_KINDS = (Kind.SETTLE, Kind.HOLD, Kind.HARVEST)
-"""Kinds whose items are positions."""
+REST_DOUBLINGS_MAX: Final = 6
 
 
-class Memory:
+def get_rest_s(rest_s: int, *, failures: int) -> int:
+    """Return a rest that doubles with each failure in a row before this one, up to a bound."""
+    return rest_s << min(failures, REST_DOUBLINGS_MAX)
+
+
+class Rests:
     """Counts failures. After ``failures_max`` in a row a kind rests ``rest_s``, then is tried once.
 
     An item that is refused rests as long, and twice as long each time in a row, up to a bound.
+    ``kinds`` are all there are; the subjects of ``position_kinds`` are token ids.
     """
 
-    def __init__(self, engine: Engine, *, failures_max: int, rest_s: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        kinds: Sequence[str],
+        position_kinds: Collection[str],
+        failures_max: int,
+        rest_s: int,
+    ) -> None:
         self._engine = engine
+        self._kinds = kinds
+        self._position_kinds = position_kinds
         self._failures_max = failures_max
         self._rest_s = rest_s
 
     def load_resting(self, *, now_s: int) -> frozenset[Subject]:
         """Return the items to leave alone now."""
         return frozenset(
-            (kind, int(subject) if kind in TOKEN_KINDS else subject)
+            (kind, int(subject) if kind in self._position_kinds else subject)
             for (kind, subject), rest in self._load().items()
             if subject != WHOLE_KIND and now_s < rest.until_s
         )
 
-    def load_stopped(self, *, now_s: int) -> list[Kind]:
+    def load_stopped(self, *, now_s: int) -> list[str]:
         """Return the kinds that are stopped now, in their order."""
         rests = self._load()
         return [
             kind
-            for kind in Kind
+            for kind in self._kinds
             if (rest := rests.get((kind, WHOLE_KIND))) is not None and now_s < rest.until_s
         ]
 
-    def _load(self) -> dict[tuple[Kind, str], Rest]:
+    def _load(self) -> dict[tuple[str, str], Rest]:
         with read(self._engine) as connection:
-            return {
-                (Kind(kind), subject): rest
-                for (kind, subject), rest in load_rests(connection).items()
-            }
+            return load_rests(connection)
 
-    def fail(self, kind: Kind, *, now_s: int) -> bool:
+    def fail(self, kind: str, *, now_s: int) -> bool:
         """Count a failure of a kind; tell whether it is stopped by it."""
         with write(self._engine) as connection:
             rest = note_failure(
@@ -68,7 +78,7 @@ class Memory:
             )
         return rest.until_s > now_s
 
-    def refuse(self, kind: Kind, subjects: Iterable[int | str], *, now_s: int) -> None:
+    def refuse(self, kind: str, subjects: Iterable[int | str], *, now_s: int) -> None:
         """Leave items alone."""
         with write(self._engine) as connection:
             for subject in subjects:
@@ -76,7 +86,7 @@ class Memory:
                     connection, kind, str(subject), decide_until_s=partial(self._end_item_s, now_s)
                 )
 
-    def succeed(self, kind: Kind, subjects: Collection[int | str]) -> None:
+    def succeed(self, kind: str, subjects: Collection[int | str]) -> None:
         """Forget the failures of a kind and of those items that went through."""
         with read(self._engine) as connection:
             known = {subject for other, subject in load_rests(connection) if other == kind}

@@ -10,16 +10,18 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.units import USDC_MAX
 from keeper.alarms import AlarmRules
-from keeper.calls import MULTICALL_BASE_GAS
-from keeper.facts import HARVEST_MIN_USDC, ITEMS_MAX, Rules
-from keeper.fees import TRANSACTION_GAS_MAX, FeeRules
+from keeper.duties.registry import Rules
 from keeper.snapshot import ReadRules
-from keeper.transactor import SendRules
+from keeper.transactor.fees import FeeRules
+from keeper.transactor.means import SendRules
 from serving.process.settings import ProcessSettings
 
 
-class KeeperSettings(ProcessSettings):
-    """With which key, how often and when the keeper acts. Amounts are 1e-6 USDC."""
+class KeeperSettings(ProcessSettings, Rules):
+    """With which key, how often and when the keeper acts. Amounts are 1e-6 USDC.
+
+    The rules of each duty are declared in the duty's file, and are settings too.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="KEEPER_", frozen=True, extra="forbid", hide_input_in_errors=True
@@ -61,15 +63,6 @@ class KeeperSettings(ProcessSettings):
     max_staleness_s: int = Field(
         default=60, ge=1, description="oldest mirror that is acted on, seconds"
     )
-    confirmations: int = Field(
-        default=2, ge=0, le=10_000, description="blocks on top before an outcome is final"
-    )
-    give_up_blocks: int = Field(
-        default=64,
-        ge=0,
-        le=100_000,
-        description="blocks on top of a failed settlement before its usage may join another one",
-    )
     receipt_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for a receipt in one round, seconds"
     )
@@ -101,91 +94,6 @@ class KeeperSettings(ProcessSettings):
         description="one ether, to weigh gas against yield; 0: gas counts as free",
     )
 
-    hold_target_usdc: int = Field(
-        default=5_000_000, ge=1, le=USDC_MAX, description="hold of a position in use"
-    )
-    hold_lifetime_s: int = Field(
-        default=7_200, ge=60, le=24 * 3_600, description="how long a hold lives, seconds"
-    )
-    hold_renew_before_s: int = Field(
-        default=2_700, ge=1, description="renewed when less of its life is left, seconds"
-    )
-    hold_shrink_before_s: int = Field(
-        default=600,
-        ge=1,
-        description="a live hold is lowered only when less is left; below the proxy's margin",
-    )
-    hold_step_min_usdc: int = Field(
-        default=10_000, ge=1, le=USDC_MAX, description="smallest gain worth a top-up"
-    )
-    active_window_s: int = Field(
-        default=3_600, ge=1, description="how long a position counts as in use after a request"
-    )
-    release_grace_s: int = Field(
-        default=300, ge=0, description="no new hold for so long after the owner asked for release"
-    )
-
-    settle_amount_usdc: int = Field(
-        default=500_000, ge=1, le=USDC_MAX, description="a position's usage that is settled at once"
-    )
-    settle_max_age_s: int = Field(
-        default=600, ge=0, description="oldest usage that may wait for more, seconds"
-    )
-    settle_before_expiry_s: int = Field(
-        default=3_000, ge=1, description="usage on an idle hold is settled when less is left"
-    )
-    settle_landing_s: int = Field(
-        default=60, ge=0, description="a hold must outlive now by this to be settled from, seconds"
-    )
-
-    harvest_min_usdc: int = Field(
-        default=HARVEST_MIN_USDC, ge=HARVEST_MIN_USDC, le=USDC_MAX, description="smallest harvest"
-    )
-    harvest_margin_bps: int = Field(
-        default=30_000, ge=0, description="how much more than its gas a harvest must bring, 1/10000"
-    )
-    harvest_max_age_s: int = Field(
-        default=86_400, ge=0, description="overdue by this, a harvest is made at a loss, seconds"
-    )
-    harvest_gas: int = Field(
-        default=400_000, ge=100_000, le=5_000_000, description="gas allowed to one harvest"
-    )
-    harvest_recheck_s: int = Field(
-        default=300, ge=1, description="pause for a due position that is not worth it, seconds"
-    )
-    harvest_items_max: int = Field(
-        default=30, ge=1, le=64, description="harvests in one transaction"
-    )
-    harvest_transactions_max: int = Field(
-        default=4, ge=1, le=16, description="harvest transactions in one round, where so many pay"
-    )
-
-    sweep_amount_usdc: int = Field(
-        default=10_000_000, ge=1, le=USDC_MAX, description="settled amount that is swept at once"
-    )
-    sweep_max_age_s: int = Field(
-        default=86_400, ge=0, description="longest that anything settled waits, seconds"
-    )
-
-    payout_amount_usdc: int = Field(
-        default=100_000_000, ge=1, le=USDC_MAX, description="payable amount that is paid at once"
-    )
-    payout_max_age_s: int = Field(
-        default=30, ge=0, description="how long a payout waits for others to share its batch"
-    )
-
-    payment_confirmations: int = Field(
-        default=1, ge=0, le=10_000, description="blocks on top before a buyer's payment is settled"
-    )
-    payment_gas: int = Field(
-        default=200_000, ge=60_000, le=5_000_000, description="gas allowed to one payment"
-    )
-    payment_items_max: int = Field(
-        default=40, ge=1, le=64, description="payments in one transaction"
-    )
-    payment_landing_s: int = Field(
-        default=15, ge=0, description="a payment must be valid for longer to be sent, seconds"
-    )
     payment_alarm_age_s: int = Field(
         default=120, ge=1, description="oldest payment that waits to be settled before an alarm"
     )
@@ -239,21 +147,12 @@ class KeeperSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if not self.hold_shrink_before_s < self.hold_renew_before_s < self.hold_lifetime_s:
-            raise ValueError("hold_shrink_before_s < hold_renew_before_s < hold_lifetime_s")
-        if not self.settle_landing_s < self.settle_before_expiry_s < self.hold_lifetime_s:
-            raise ValueError("settle_landing_s < settle_before_expiry_s < hold_lifetime_s")
-        if self.settle_landing_s >= self.hold_shrink_before_s:
-            raise ValueError("settle_landing_s < hold_shrink_before_s")
         if sum(key is not None for key in (self.private_key, self.keyfile, self.kms_key_id)) > 1:
             raise ValueError("one of private_key, keyfile and kms_key_id, not several")
         if (self.keyfile is None) != (self.keyfile_password is None):
             raise ValueError("keyfile and keyfile_password go together")
         if self.give_up_blocks < self.confirmations:
             raise ValueError("confirmations <= give_up_blocks")
-        harvest_gas = MULTICALL_BASE_GAS + self.harvest_gas * self.harvest_items_max
-        if harvest_gas > TRANSACTION_GAS_MAX:
-            raise ValueError(f"harvest_gas * harvest_items_max <= {TRANSACTION_GAS_MAX:,}")
         if not self.tip_wei <= self.tip_wei_max <= self.fee_wei_max:
             raise ValueError("tip_wei <= tip_wei_max <= fee_wei_max")
         return self
@@ -269,32 +168,7 @@ class KeeperSettings(ProcessSettings):
 
     def rules(self) -> Rules:
         """Return when to act."""
-        return Rules(
-            hold_target_usdc=self.hold_target_usdc,
-            hold_lifetime_s=self.hold_lifetime_s,
-            hold_renew_before_s=self.hold_renew_before_s,
-            hold_shrink_before_s=self.hold_shrink_before_s,
-            hold_step_min_usdc=self.hold_step_min_usdc,
-            active_window_s=self.active_window_s,
-            release_grace_s=self.release_grace_s,
-            settle_amount_usdc=self.settle_amount_usdc,
-            settle_max_age_s=self.settle_max_age_s,
-            settle_before_expiry_s=self.settle_before_expiry_s,
-            settle_landing_s=self.settle_landing_s,
-            harvest_min_usdc=self.harvest_min_usdc,
-            harvest_margin_bps=self.harvest_margin_bps,
-            harvest_max_age_s=self.harvest_max_age_s,
-            harvest_recheck_s=self.harvest_recheck_s,
-            sweep_amount_usdc=self.sweep_amount_usdc,
-            sweep_max_age_s=self.sweep_max_age_s,
-            payout_amount_usdc=self.payout_amount_usdc,
-            payout_max_age_s=self.payout_max_age_s,
-            payment_landing_s=self.payment_landing_s,
-            payment_items_max=self.payment_items_max,
-            items_max=ITEMS_MAX,
-            harvest_items_max=self.harvest_items_max,
-            harvest_transactions_max=self.harvest_transactions_max,
-        )
+        return Rules.model_validate({name: getattr(self, name) for name in Rules.model_fields})
 
     def send_rules(self) -> SendRules:
         """Return how transactions are sent."""
@@ -303,7 +177,6 @@ class KeeperSettings(ProcessSettings):
                 fee_wei_max=self.fee_wei_max, tip_wei=self.tip_wei, tip_wei_max=self.tip_wei_max
             ),
             confirmations=self.confirmations,
-            give_up_blocks=self.give_up_blocks,
             receipt_timeout_s=self.receipt_timeout_s,
             receipt_poll_s=self.receipt_poll_s,
             replace_after_s=self.replace_after_s,
@@ -324,8 +197,6 @@ class KeeperSettings(ProcessSettings):
         """Return how the world is read."""
         return ReadRules(
             max_staleness_s=self.max_staleness_s,
-            harvest_gas=self.harvest_gas,
             ether_price_usdc=self.ether_price_usdc,
-            fees=self.send_rules().fees,
-            payment_gas=self.payment_gas,
+            tip_wei=self.tip_wei,
         )

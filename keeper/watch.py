@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from contracts.errors import CurrentError
 from keeper.alarms import AlarmRules, Bell, Vitals, decide_alarms
-from keeper.jobs import Report
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
+from keeper.rounds import Report
 from ledger.chain.mirror import load_mirror
 from ledger.database.engine import read
 from ledger.payments.outcomes import load_waiting_payments

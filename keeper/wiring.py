@@ -16,20 +16,21 @@ from contracts.node_errors import Failure
 from contracts.pool import ChainPool
 from contracts.reader import check_chain, mask_url
 from contracts.transport import HttpTransport
+from keeper.duties.duty import Tools
+from keeper.duties.positions import PositionsReader
+from keeper.duties.registry import KINDS, POSITION_KINDS, Duties
 from keeper.errors import KeyMissing, KeyUnreadable
-from keeper.jobs import Keeper
-from keeper.kms import open_kms
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
-from keeper.payments import PaymentFollower
-from keeper.planning import BatchEndings, Planner
 from keeper.probe import Probe
 from keeper.rehearsal import Rehearsal
-from keeper.rests import Memory
+from keeper.rests import Rests
+from keeper.rounds import Keeper
 from keeper.settings import KeeperSettings
-from keeper.signer import LocalSigner, Signer, open_keyfile
 from keeper.snapshot import SnapshotReader
-from keeper.transactor import Means, no_checkpoint, no_fence
+from keeper.transactor.kms import open_kms
+from keeper.transactor.means import Means, no_checkpoint, no_fence
+from keeper.transactor.signer import LocalSigner, Signer, open_keyfile
 from keeper.watch import Watch
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
@@ -108,11 +109,12 @@ def build_keeper(
     ``fence`` raises where the keeper's lock is lost. The last two arguments are for tests.
     """
     signer = open_signer(settings)
+    duties = build_duties(settings, house, sender=signer.address)
     means = Means(
         engine=house.engine,
         node=house.node,
         signer=signer,
-        endings=BatchEndings(house.node, house.contracts),
+        endings=duties,
         rules=settings.send_rules(),
         chain_id=house.deployment.chain_id,
         stop=stop,
@@ -122,26 +124,29 @@ def build_keeper(
     )
     return Keeper(
         means,
-        build_reader(settings, house, sender=signer.address),
-        Planner(
-            house.contracts, harvest_gas=settings.harvest_gas, payment_gas=settings.payment_gas
-        ),
-        Probe(house.node, house.contracts, sender=signer.address),
-        settings.rules(),
-        build_memory(settings, house),
-        PaymentFollower(
-            house.engine,
-            house.node,
-            house.contracts,
-            confirmations=settings.payment_confirmations,
-            final_blocks=settings.give_up_blocks,
-        ),
+        build_reader(settings, house, duties),
+        duties,
+        Probe(house.node, sender=signer.address),
+        build_rests(settings, house),
     )
 
 
-def build_memory(settings: KeeperSettings, house: House) -> Memory:
-    """Put together what remembers failures."""
-    return Memory(house.engine, failures_max=settings.failures_max, rest_s=settings.failures_rest_s)
+def build_duties(settings: KeeperSettings, house: House, *, sender: str) -> Duties:
+    """Put the duties together, in whose trials ``sender`` acts."""
+    rules = settings.rules()
+    positions = PositionsReader(rules)
+    return Duties(Tools(house.engine, house.node, house.contracts, positions, sender), rules)
+
+
+def build_rests(settings: KeeperSettings, house: House) -> Rests:
+    """Put together what counts failures."""
+    return Rests(
+        house.engine,
+        kinds=KINDS,
+        position_kinds=POSITION_KINDS,
+        failures_max=settings.failures_max,
+        rest_s=settings.failures_rest_s,
+    )
 
 
 def build_watch(
@@ -172,27 +177,17 @@ def build_rehearsal(settings: KeeperSettings, house: House) -> Rehearsal:
     sender = settings.address
     if settings.has_key:
         sender = open_signer(settings).address
+    duties = build_duties(settings, house, sender=sender or NOBODY)
     return Rehearsal(
         house.engine,
         house.node,
-        build_reader(settings, house, sender=sender or NOBODY),
-        Planner(
-            house.contracts, harvest_gas=settings.harvest_gas, payment_gas=settings.payment_gas
-        ),
-        settings.rules(),
-        build_memory(settings, house),
-        tip_wei=settings.tip_wei,
+        build_reader(settings, house, duties),
+        duties,
+        build_rests(settings, house),
         sender=sender,
     )
 
 
-def build_reader(settings: KeeperSettings, house: House, *, sender: str) -> SnapshotReader:
-    """Put together what reads the world, in the name of ``sender``."""
-    return SnapshotReader(
-        house.engine,
-        house.node,
-        house.contracts,
-        settings.rules(),
-        settings.read_rules(),
-        sender=sender,
-    )
+def build_reader(settings: KeeperSettings, house: House, duties: Duties) -> SnapshotReader:
+    """Put together what reads the world."""
+    return SnapshotReader(house.engine, house.node, duties, settings.read_rules())

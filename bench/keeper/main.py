@@ -31,8 +31,8 @@ from bench.keeper.rounds import DUE, measure_tick, simulate
 from bench.keeper.world import BASE_FEE_WEI, ETHER_PRICE_USDC, World, open_ledger
 from bench.report import build_result, build_row, write_result
 from contracts.units import SECONDS_PER_DAY, USDC_ONE
-from keeper.facts import Rules
-from keeper.fees import gas_cost_usdc
+from keeper.duties.registry import Rules
+from keeper.gas import gas_cost_usdc
 from scripts.stack.anvil_path import ROOT
 
 SIZES: Final = (1_000, 100_000, 1_000_000)

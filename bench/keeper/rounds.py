@@ -12,11 +12,13 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from bench.keeper.batches import ITEMS_MAX
-from bench.keeper.world import BEGIN_S, YEAR_S, World, build_reader, move_cursor
+from bench.keeper.world import BEGIN_S, YEAR_S, World, build_keeper, move_cursor
 from contracts.units import SECONDS_PER_DAY
-from keeper.backoff import decide_rests
-from keeper.decide import decide
-from keeper.facts import Action, Kind, Rules, Snapshot
+from keeper.duties.duty import Action
+from keeper.duties.harvest import decide_rests
+from keeper.duties.registry import KINDS, Rules
+from keeper.rounds import decide
+from keeper.snapshot import Snapshot
 from ledger.chain.harvests import rest_harvests
 from ledger.database.engine import write
 
@@ -29,26 +31,27 @@ TICKS: Final = 15
 
 def measure_tick(engine: Engine, world: World, rules: Rules, *, due: int = DUE) -> dict[str, float]:
     """Return how long a look and its decisions take, the median in milliseconds."""
-    reader = build_reader(engine, world, rules)
+    reader, duties = build_keeper(engine, world, rules)
     times: list[float] = []
     snapshot: Snapshot | None = None
     actions: list[Action] = []
     for _ in range(TICKS):
         began_s = time.process_time()
-        snapshot = reader.read(now_s=world.now_s)
-        actions = decide(snapshot, rules)
-        decide_rests(snapshot, _get_harvested(actions), rules)
+        snapshot = reader.read(now_s=world.now_s, kinds=KINDS)
+        actions = [action for duty in duties for action in decide(duty, snapshot)]
+        facts = snapshot.facts["harvest"]
+        decide_rests(facts, _get_harvested(actions), snapshot.moment, rules)
         times.append(time.process_time() - began_s)
     assert snapshot is not None
-    kinds = Counter[Kind]()
+    kinds = Counter[str]()
     for action in actions:
         kinds[action.kind] += len(action.items)
     # Otherwise something else was measured than what is meant.
-    assert len(snapshot.positions) == due
+    assert len(snapshot.facts["settle"]) == due
     most = min(due, ITEMS_MAX)
     harvests = min(due, rules.harvests_max)
-    assert (kinds[Kind.SETTLE], kinds[Kind.HOLD]) == (most, most), kinds
-    assert kinds[Kind.HARVEST] > harvests // 2, kinds
+    assert (kinds["settle"], kinds["hold"]) == (most, most), kinds
+    assert kinds["harvest"] > harvests // 2, kinds
     return {"tick_ms": statistics.median(times) * 1_000}
 
 
@@ -60,7 +63,7 @@ def simulate(
     A round every ``pace_s``, and every four seconds while there is more. What a transaction does is
     mirrored at once, as the indexer does it, without its events.
     """
-    reader = build_reader(engine, world, rules)
+    reader, duties = build_keeper(engine, world, rules)
     expected_hash = world.block().block_hash
     end_s = BEGIN_S + YEAR_S
     harvests = transactions = credited_usdc = 0
@@ -68,11 +71,14 @@ def simulate(
     lag_every = max(1, min(harvests_max, 40_000) // 8)
     began_s = time.process_time()
     while world.now_s < end_s and harvests < harvests_max:
-        snapshot = reader.read(now_s=world.now_s, kinds={Kind.HARVEST})
-        actions = decide(snapshot, rules)
+        snapshot = reader.read(now_s=world.now_s, kinds={"harvest"})
+        facts = snapshot.facts["harvest"]
+        actions = [
+            action for duty in duties if duty.kind == "harvest" for action in decide(duty, snapshot)
+        ]
         chosen = _get_harvested(actions)
         with write(engine) as connection:
-            rests = decide_rests(snapshot, chosen, rules)
+            rests = decide_rests(facts, chosen, snapshot.moment, rules)
             rest_harvests(connection, [(r.token_id, r.look_at_s, r.failures) for r in rests])
             if chosen:
                 credited_usdc += world.harvest(chosen)
@@ -81,7 +87,7 @@ def simulate(
                 if (harvests + len(chosen)) // lag_every > harvests // lag_every:
                     lags.append(world.lag_s())
                 harvests += len(chosen)
-            is_full = len(snapshot.harvests) >= rules.harvests_max
+            is_full = len(facts.quotes) >= rules.harvests_max
             world.now_s = min(end_s, world.now_s + (ROUND_S if is_full else pace_s))
             expected_hash = move_cursor(connection, world, expected_hash=expected_hash)
     took_s = time.process_time() - began_s
@@ -101,7 +107,7 @@ def simulate(
 
 
 def _get_harvested(actions: Sequence[Action]) -> list[int]:
-    return [t for action in actions if action.kind is Kind.HARVEST for t in action.token_ids]
+    return [t for action in actions if action.kind == "harvest" for t in action.token_ids]
 
 
 _LOOK: Final = (

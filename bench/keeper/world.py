@@ -18,9 +18,12 @@ from web3 import Web3
 from contracts.bindings import bind_contracts
 from contracts.blocks import BlockRef
 from contracts.units import SECONDS_PER_DAY, USDC_ONE
-from keeper.facts import Rules
-from keeper.fees import FeeRules, gas_cost_usdc
-from keeper.snapshot import HARVEST_GAS_USUAL, ReadRules, SnapshotReader
+from keeper.duties.duty import Tools
+from keeper.duties.harvest import HARVEST_GAS_USUAL
+from keeper.duties.positions import PositionsReader
+from keeper.duties.registry import Duties, Rules
+from keeper.gas import gas_cost_usdc
+from keeper.snapshot import ReadRules, SnapshotReader
 from ledger.chain.mirror import save_cursor
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
@@ -204,14 +207,11 @@ def move_cursor(connection: Connection, world: World, *, expected_hash: str | No
     return block.block_hash
 
 
-def build_reader(engine: Engine, world: World, rules: Rules) -> SnapshotReader:
-    """Return the keeper's own reader beside a node that answers from memory."""
-    read_rules = ReadRules(
-        max_staleness_s=60,
-        harvest_gas=400_000,
-        ether_price_usdc=ETHER_PRICE_USDC,
-        fees=FeeRules(fee_wei_max=10**12, tip_wei=10**6, tip_wei_max=10**9),
-    )
-    contracts = bind_contracts(Web3(), DEPLOYMENT)
+def build_keeper(engine: Engine, world: World, rules: Rules) -> tuple[SnapshotReader, Duties]:
+    """Return the keeper's own reader and duties beside a node that answers from memory."""
+    read_rules = ReadRules(max_staleness_s=60, ether_price_usdc=ETHER_PRICE_USDC, tip_wei=10**6)
     node: Any = world
-    return SnapshotReader(engine, node, contracts, rules, read_rules, sender="0x" + "00" * 20)
+    contracts = bind_contracts(Web3(), DEPLOYMENT)
+    tools = Tools(engine, node, contracts, PositionsReader(rules), sender="0x" + "00" * 20)
+    duties = Duties(tools, rules)
+    return SnapshotReader(engine, node, duties, read_rules), duties

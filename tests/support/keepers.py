@@ -18,12 +18,11 @@ from contracts.pool import ChainPool
 from contracts.reader import ChainReader
 from contracts.transport import Transport
 from indexer.sync import Follower, Outcome, SyncRules
-from keeper.facts import Kind
-from keeper.jobs import Keeper, Report
 from keeper.node import Node
 from keeper.rehearsal import Rehearsal
+from keeper.rounds import Keeper, Report
 from keeper.settings import KeeperSettings
-from keeper.transactor import no_checkpoint
+from keeper.transactor.means import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.chain.position_rows import load_state
@@ -176,7 +175,7 @@ class Stage:
         token_id = self.open_credited()
         self.want(token_id)
         report = self.tick()
-        assert report.acted == {Kind.HOLD: 1}, report
+        assert report.acted == {"hold": 1}, report
         return token_id
 
     def spend(self, token_id: int, cost_usdc: int, *, request_id: str = "request-1") -> None:
@@ -244,7 +243,7 @@ class Stage:
             found = [load_intent(connection, str(intent_id)) for intent_id in ids]
         return [intent for intent in found if intent is not None]
 
-    def intent_states(self, kind: Kind) -> list[str]:
+    def intent_states(self, kind: str) -> list[str]:
         return [str(i.state) for i in self.intents() if i.kind == kind]
 
     # ---------------------------------------------------------------------------------- the payouts

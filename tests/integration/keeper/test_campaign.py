@@ -17,7 +17,6 @@ from contracts.authorizations import Authorization
 from contracts.errors import Retryable
 from contracts.node_errors import NodeRefused
 from contracts.transport import HttpTransport
-from keeper.facts import Kind
 from ledger.database.engine import read
 from ledger.errors import ReserveRefused
 from ledger.spending.strays import load_overcharges
@@ -319,5 +318,5 @@ def test_keeper__everything_at_once__everything_is_settled_once(
     with read(stage.engine) as connection:
         assert load_overcharges(connection) == {}
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
-    for kind in (Kind.SETTLE, Kind.PAYOUT):
+    for kind in ("settle", "payout"):
         assert not {"planned", "simulated", "sent"} & set(stage.intent_states(kind))

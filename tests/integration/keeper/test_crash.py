@@ -24,8 +24,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import Retryable
-from keeper.facts import Kind
-from keeper.jobs import Outcome
+from keeper.rounds import Outcome
 from ledger.audit import find_bad_debt
 from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
@@ -63,7 +62,7 @@ def assert_settled_once(stage: Stage, token_id: int) -> None:
     assert len(stage.settlements()) == 1
     assert stage.usage_states() == {"request-1": "settled"}
     assert stage.state(token_id).spent_usdc == COST
-    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states(Kind.SETTLE))
+    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states("settle"))
     stage.assert_sound()
 
 
@@ -95,7 +94,7 @@ def test_settle__carried_by_another_transaction_that_a_reorg_takes__is_sent_agai
     send_beside(stage, "keeper", to=payload["to"], data=payload["data"])
     stage.world.anvil.mine(3)
     finish(stage)
-    assert stage.intent_states(Kind.SETTLE) == ["replaced"]
+    assert stage.intent_states("settle") == ["replaced"]
 
     reorg_from(stage, before + 1)
     stage.sync()
@@ -103,7 +102,7 @@ def test_settle__carried_by_another_transaction_that_a_reorg_takes__is_sent_agai
     finish(stage)
 
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intent_states("settle") == ["confirmed"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -115,7 +114,7 @@ def test_settle__crash_after_any_step__settles_once(stage: Stage, token_id: int,
     finish(stage)
 
     assert_settled_once(stage, token_id)
-    settles = [intent for intent in stage.intents() if intent.kind == Kind.SETTLE]
+    settles = [intent for intent in stage.intents() if intent.kind == "settle"]
     assert [intent.intent_id for intent in settles] == [before.intent_id], "the very same intent"
     if step not in UNSIGNED:
         assert settles[0].tx_hash == before.tx_hash, "the very same transaction"
@@ -146,12 +145,12 @@ def test_settle__crash_twice__settles_once(
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", [Kind.HARVEST, Kind.SWEEP])
+@pytest.mark.parametrize("kind", ["harvest", "sweep"])
 def test_harvest_and_sweep__crash_after_any_step__done_once(
-    stage: Stage, kind: Kind, step: str
+    stage: Stage, kind: str, step: str
 ) -> None:
     contracts = stage.world.contracts
-    if kind is Kind.HARVEST:
+    if kind == "harvest":
         stage.open_earning()
         events = contracts.position.events.YieldCredited
     else:
@@ -190,7 +189,7 @@ def test_hold__crash_after_any_step__ends_with_the_hold(stage: Stage, step: str)
     assert len(placed) == 1
     # What was not signed is decided anew: the world may have moved on.
     expected = ["abandoned", "confirmed"] if step in UNSIGNED else ["confirmed"]
-    assert sorted(stage.intent_states(Kind.HOLD)) == expected
+    assert sorted(stage.intent_states("hold")) == expected
 
 
 def ask_to_renew(stage: Stage, token_id: int) -> None:
@@ -294,7 +293,7 @@ def test_settle__in_no_block__nothing_else_is_sent(stage: Stage, token_id: int) 
     stage.want(other)
 
     assert stage.tick().outcome is Outcome.WAITING
-    assert len(stage.intent_states(Kind.SETTLE)) == 1
+    assert len(stage.intent_states("settle")) == 1
     assert stage.usage_states() == {"request-1": "settling"}
     with pytest.raises(ReserveRefused):
         stage.spend(token_id, 5_000_000, request_id="request-2")
@@ -347,7 +346,7 @@ def test_settle__reverts_in_its_block__the_same_batch_again(stage: Stage, token_
     stage.sync()
     finish(stage)
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intent_states("settle") == ["confirmed"]
     assert stage.intents()[-1].failed_tx_hashes == (reverted.tx_hash,)
     assert stage.batch_states() == ["settled"]
 
@@ -365,7 +364,7 @@ def test_settle__somebody_used_its_nonce__the_same_batch_again(stage: Stage, tok
     stage.sync()
     finish(stage)
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intent_states("settle") == ["confirmed"]
     assert stage.batch_states() == ["settled"]
 
 
@@ -383,7 +382,7 @@ def test_settle__somebody_used_its_nonce_for_the_same_batch__nothing_is_given_up
 
     finish(stage)
     assert_settled_once(stage, token_id)
-    assert stage.intent_states(Kind.SETTLE) == ["replaced"]
+    assert stage.intent_states("settle") == ["replaced"]
     assert stage.batch_states() == ["settled"]
 
 
@@ -448,9 +447,9 @@ def test_settle__receipt_lost_in_a_killed_wait__time_is_bounded(
     assert_settled_once(stage, token_id)
 
 
-def block_of(stage: Stage, kind: Kind) -> int:
+def block_of(stage: Stage, kind: str) -> int:
     """Return the block of the last intent of a kind that is in one."""
-    blocks = [intent.mined_block for intent in stage.intents() if intent.kind == kind.value]
+    blocks = [intent.mined_block for intent in stage.intents() if intent.kind == kind]
     return [block for block in blocks if block is not None][-1]
 
 
@@ -475,12 +474,12 @@ def test_settle__reorg_of_a_confirmed_one_while_the_next_is_signed__both_land(
     stage.world.anvil.mine(4)
     stage.sync()
     stage.tick()
-    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intent_states("settle") == ["confirmed"]
     stage.spend(token_id, COST, request_id="request-2")
 
     def take_back(step: str) -> None:
         if step == "simulated":
-            reorg_from(stage, block_of(stage, Kind.SETTLE))
+            reorg_from(stage, block_of(stage, "settle"))
 
     with pytest.raises(IntentMoved):
         stage.keeper(take_back).tick()

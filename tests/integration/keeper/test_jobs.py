@@ -22,9 +22,8 @@ from sqlalchemy import select, update
 from web3.contract import Contract
 
 from contracts.errors import Reverted
-from keeper.facts import Kind
-from keeper.jobs import TIDY, Outcome
-from keeper.wiring import NOBODY, build_reader
+from keeper.rounds import TIDY, Outcome
+from keeper.wiring import NOBODY, build_duties, build_reader
 from ledger.chain.harvests import load_due_harvests, note_harvests_sent
 from ledger.chain.mirror import load_mirror
 from ledger.database.engine import read, write
@@ -39,10 +38,10 @@ def open_two_held(stage: Stage) -> list[int]:
     stage.world.earn(40 * USDC)
     stage.world.anvil.warp(1_800)
     stage.sync()
-    assert stage.tick().acted == {Kind.HARVEST: 2}
+    assert stage.tick().acted == {"harvest": 2}
     for token_id in tokens:
         stage.want(token_id)
-    assert stage.tick().acted == {Kind.HOLD: 2}
+    assert stage.tick().acted == {"hold": 2}
     return tokens
 
 
@@ -92,7 +91,7 @@ def test_settle__one_hold_is_gone_on_chain__the_others_are_settled(stage: Stage)
     stage.world.send("keeper", free)
     report = stage.keeper().tick()
 
-    assert report.acted == {Kind.SETTLE: 1}
+    assert report.acted == {"settle": 1}
     assert report.refused == [f"settle {bad}: position: cost above hold"]
     assert report.outcome is Outcome.ACTED
     assert stage.chain_spent(good) == 300_000
@@ -103,11 +102,11 @@ def test_settle__one_hold_is_gone_on_chain__the_others_are_settled(stage: Stage)
     stage.assert_sound()
 
     # Once the mirror knows, the hold is placed again, and the rest is settled, by any keeper.
-    assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {"hold": 1}
     assert stage.tick().acted == {}, "it rests"
     stage.ahead_s = 600
     stage.settings["MAX_STALENESS_S"] = "1000"
-    assert stage.tick().acted == {Kind.SETTLE: 1}
+    assert stage.tick().acted == {"settle": 1}
     assert stage.chain_spent(bad) == 300_000
     stage.assert_sound()
 
@@ -123,7 +122,7 @@ def test_settle__every_hold_is_gone_on_chain__nothing_is_signed(stage: Stage) ->
 
     assert report.outcome is Outcome.FAILED
     assert len(report.refused) == 2
-    assert stage.intent_states(Kind.SETTLE) == ["abandoned"]
+    assert stage.intent_states("settle") == ["abandoned"]
 
 
 def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) -> None:
@@ -134,7 +133,7 @@ def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) 
     stage.world.anvil.warp(1_800)
     stage.sync()
 
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
 
     assert stage.state(honest).credited_usdc > 0
     assert stage.state(hostile).credited_usdc == 0
@@ -142,7 +141,7 @@ def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) 
     stage.world.send("admin", vault.functions.misbehave(0))
     stage.world.anvil.warp(300)
     stage.sync()
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
     assert stage.state(hostile).credited_usdc > 0
 
 
@@ -166,7 +165,7 @@ def test_harvest__a_vault_leaves_no_gas_to_its_caller__stops_nobody_else(stage: 
     rehearsed = stage.rehearsal().run()
     report = stage.tick()
 
-    assert rehearsed.acted == report.acted == {Kind.SETTLE: 1, Kind.HARVEST: 1}
+    assert rehearsed.acted == report.acted == {"settle": 1, "harvest": 1}
     assert rehearsed.failures == report.failures == []
     assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests"
     assert stage.state(hostile).credited_usdc == 0
@@ -199,7 +198,7 @@ def test_harvest__more_than_one_transaction_holds__several_in_one_block(stage: S
     report = stage.tick()
 
     assert len({intent.mined_block for intent in stage.intents()[:2]}) == 1
-    assert report.acted == {Kind.HARVEST: 1}
+    assert report.acted == {"harvest": 1}
     assert all(stage.state(token_id).credited_usdc > 0 for token_id in tokens)
     events = stage.world.contracts.position.events.YieldCredited
     assert len(events.get_logs(from_block=0)) == 3
@@ -227,7 +226,7 @@ def test_harvest__crash_in_the_second_transaction__each_is_done_once(
 
     events = stage.world.contracts.position.events.YieldCredited
     assert len(events.get_logs(from_block=0)) == 3
-    assert set(stage.intent_states(Kind.HARVEST)) <= {"abandoned", "confirmed"}
+    assert set(stage.intent_states("harvest")) <= {"abandoned", "confirmed"}
 
 
 def test_harvest__fees_over_the_bound_at_the_second__the_first_is_followed(stage: Stage) -> None:
@@ -245,7 +244,7 @@ def test_harvest__fees_over_the_bound_at_the_second__the_first_is_followed(stage
     stage.world.anvil.mine()
 
     assert report.outcome is Outcome.WAITING
-    assert report.acted == {Kind.HARVEST: 1}
+    assert report.acted == {"harvest": 1}
     assert [str(intent.state) for intent in stage.intents()] == ["mined", "simulated"]
 
 
@@ -275,8 +274,10 @@ def test_load_due_harvests__rest_and_shares__decide_who_is_looked_at(stage: Stag
 
 def suspects(stage: Stage) -> list[bool]:
     """Return of every due position whether the keeper suspects it."""
-    reader = build_reader(stage.keeper_settings(), stage.house(), sender=NOBODY)
-    return [quote.is_suspect for quote in reader.read(now_s=int(time.time())).harvests]
+    settings, house = stage.keeper_settings(), stage.house()
+    reader = build_reader(settings, house, build_duties(settings, house, sender=NOBODY))
+    snapshot = reader.read(now_s=int(time.time()), kinds={"harvest"})
+    return [quote.is_suspect for quote in snapshot.facts["harvest"].quotes]
 
 
 def test_harvest__sent_and_not_moved__is_a_suspect_until_it_succeeds(stage: Stage) -> None:
@@ -287,7 +288,7 @@ def test_harvest__sent_and_not_moved__is_a_suspect_until_it_succeeds(stage: Stag
         note_harvests_sent(connection, [token_id], sent_at_s=mirror.block_timestamp_s)
     assert suspects(stage) == [True]
 
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
     stage.world.earn(20 * USDC)
     stage.world.anvil.warp(1_800)
     stage.sync()
@@ -302,6 +303,6 @@ def test_tick__one_job__does_nothing_else(stage: Stage) -> None:
     stage.sync()
 
     assert stage.keeper().tick([TIDY]).acted == {}
-    assert stage.keeper().tick([Kind.SWEEP]).acted == {}
-    assert stage.keeper().tick([Kind.HARVEST]).acted == {Kind.HARVEST: 1}
-    assert stage.keeper().tick([Kind.SETTLE, TIDY]).acted == {Kind.SETTLE: 1}
+    assert stage.keeper().tick(["sweep"]).acted == {}
+    assert stage.keeper().tick(["harvest"]).acted == {"harvest": 1}
+    assert stage.keeper().tick(["settle", TIDY]).acted == {"settle": 1}

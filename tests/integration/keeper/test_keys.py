@@ -18,7 +18,6 @@ from contextlib import suppress
 import pytest
 
 from contracts.errors import CurrentError
-from keeper.facts import Kind
 from ledger.intents.record import IntentRecord
 from scripts.audit import audit
 from tests.integration.keeper.test_crash import reorg_from, send_beside
@@ -84,7 +83,7 @@ def assert_settled_once(stage: Stage, token_id: int, *, by: str) -> IntentRecord
     assert stage.chain_spent(token_id) == COST
     assert len(stage.settlements()) == 1
     assert stage.usage_states() == {"request-1": "settled"}
-    (settle,) = (intent for intent in stage.intents() if intent.kind == Kind.SETTLE)
+    (settle,) = (intent for intent in stage.intents() if intent.kind == "settle")
     assert (settle.state, settle.sender) == ("confirmed", address_of(stage, by))
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
     return settle
@@ -102,7 +101,7 @@ def test_key__changed__the_same_bytes_again_while_others_go_on(stage: Stage, tok
         go_on(stage, rounds=1)
     assert stage.usage_states() == {"request-1": "settling"}
     assert stage.state(other).hold_usdc > 0, "the new key harvests and holds for the others"
-    settles = [intent for intent in stage.intents() if intent.kind == Kind.SETTLE]
+    settles = [intent for intent in stage.intents() if intent.kind == "settle"]
     assert [(intent.state, intent.tx_hashes) for intent in settles] == [("sent", (left.tx_hash,))]
 
     set_ether(stage, OLD, 10**18)

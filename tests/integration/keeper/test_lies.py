@@ -17,7 +17,6 @@ import pytest
 from contracts.errors import Retryable
 from contracts.node_errors import WrongChain
 from contracts.transport import HttpTransport, Transport
-from keeper.facts import Kind
 from tests.integration.keeper.test_transactor import COST, assert_clean, go_on
 from tests.support.keepers import Stage
 from tests.support.liars import DELAYING, LIES, Liar
@@ -135,9 +134,9 @@ def test_hold__receipt_of_a_block_that_is_gone__does_not_count(
     assert stage.state(held).hold_usdc == 0
 
     stage.keeper().tick()
-    assert stage.intent_states(Kind.HOLD)[0] == "mined", "not confirmed"
+    assert stage.intent_states("hold")[0] == "mined", "not confirmed"
 
     hoarder.kept.clear()
     go_on(stage, rounds=4)
-    assert set(stage.intent_states(Kind.HOLD)) == {"confirmed"}
+    assert set(stage.intent_states("hold")) == {"confirmed"}
     assert stage.state(held).hold_usdc == 5_000_000

@@ -23,7 +23,6 @@ import pytest
 from eth_account import Account
 from eth_typing import HexStr
 
-from keeper.facts import Kind
 from keeper.lock import hold_lock
 from tests.support.keepers import Stage, write_record
 
@@ -217,4 +216,4 @@ def test_daemon__sigterm__stops_cleanly_with_its_work_done(
         process.kill()
         process.wait()
     assert process.returncode == 0, rest
-    assert stage.intent_states(Kind.HARVEST) == ["mined"]
+    assert stage.intent_states("harvest") == ["mined"]

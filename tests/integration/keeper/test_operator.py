@@ -26,8 +26,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from contracts.errors import Fatal
-from keeper.facts import Kind
-from keeper.jobs import Outcome
+from keeper.rounds import Outcome
 from keeper.wiring import build_watch
 from ledger.database.engine import read, write
 from ledger.spending.debts import load_debts, load_written_off, write_off
@@ -91,7 +90,7 @@ def test_once__dry_run_as_json__says_what_why_and_for_how_much(
     assert isinstance(step["fee_usdc"], int)
     assert step["fee_usdc"] > 0
     assert round_["outcome"] == "acted"
-    assert stage.intent_states(Kind.SETTLE) == []
+    assert stage.intent_states("settle") == []
 
 
 def test_once__dry_run__prints_a_table(stage: Stage, keeper: Callable[..., Said]) -> None:
@@ -170,8 +169,8 @@ def test_write_off__credit_withdrawn__gives_up_what_does_not_fit_in_one_go(stage
         assert load_written_off(connection) == [done]
 
     # What is left is covered and settled as ever.
-    assert stage.tick().acted == {Kind.HOLD: 1}
-    assert stage.tick().acted[Kind.SETTLE] == 1
+    assert stage.tick().acted == {"hold": 1}
+    assert stage.tick().acted["settle"] == 1
     assert stage.chain_spent(token_id) == 4 * USDC
     stage.assert_sound()
 
@@ -227,7 +226,7 @@ def test_retry__a_stopped_kind__is_tried_in_the_next_round(
 
     assert keeper("retry") == (0, "1 rests are over; the next round tries again\n")
 
-    assert running.tick().acted == {Kind.SETTLE: 1}
+    assert running.tick().acted == {"settle": 1}
 
 
 def test_retry__a_harvest_that_failed__is_tried_in_the_next_round(
@@ -244,7 +243,7 @@ def test_retry__a_harvest_that_failed__is_tried_in_the_next_round(
 
     assert keeper("retry") == (0, "1 rests are over; the next round tries again\n")
 
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
     assert stage.state(hostile).credited_usdc > 0
     assert keeper("retry") == (0, "0 rests are over; the next round tries again\n")
 
@@ -270,7 +269,7 @@ def test_watch__bad_debt_and_a_stopped_kind__are_alarms_in_log_and_metrics(stage
     alarms = {str(log["alarm"]): log for log in logs if log["event"] == "alarm"}
     assert set(alarms) == {"bad_debt", "kind_stopped"}
     assert alarms["bad_debt"]["token_ids"] == [token_id]
-    assert alarms["kind_stopped"]["kinds"] == [Kind.HOLD]
+    assert alarms["kind_stopped"]["kinds"] == ["hold"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         shown = answer.read().decode()
     assert 'current_keeper_alarm{alarm="bad_debt"} 1.0' in shown
@@ -295,7 +294,7 @@ def test_report__a_day_of_work__is_what_the_chain_says(
     code, shown = keeper("report", "--since", "1d", "--csv", str(table), "--plot", str(plot))
 
     assert code == 0
-    for kind in (Kind.HARVEST, Kind.HOLD, Kind.SETTLE):
+    for kind in ("harvest", "hold", "settle"):
         assert kind in shown
     harvested_usdc = stage.state(token_id).credited_usdc
     line = table.read_text().splitlines()[1].split(",")

@@ -23,8 +23,7 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import update
 
 from contracts.transport import HttpTransport
-from keeper.facts import Kind
-from keeper.jobs import Outcome
+from keeper.rounds import Outcome
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.outcomes import load_waiting_payments
@@ -101,7 +100,7 @@ def drain(stage: Stage, account: LocalAccount = PAYER) -> None:
 
 
 def sent_kinds(stage: Stage) -> list[str]:
-    return stage.intent_states(Kind.X402)
+    return stage.intent_states("x402")
 
 
 # ---------------------------------------------------------------------------------------- as meant
@@ -119,7 +118,7 @@ def test_payments__of_several__go_in_one_transaction(shop: Stage) -> None:
     shop.sync()
 
     report = shop.tick()
-    assert report.acted == {Kind.X402: 4}
+    assert report.acted == {"x402": 4}
     assert report.steps[0].amount_usdc == sum(amounts)
     shop.tick()
 
@@ -577,7 +576,7 @@ def test_dry_run__shows_payments_and_leaves_no_trace(shop: Stage) -> None:
     report = shop.rehearsal().run()
 
     assert [(s.kind, s.items, s.amount_usdc, s.error) for s in report.steps] == [
-        (Kind.X402, 1, PRICE, None)
+        ("x402", 1, PRICE, None)
     ]
     assert load(shop.engine, payment_id).state == "verified"
     assert shop.intents() == []

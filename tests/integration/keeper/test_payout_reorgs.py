@@ -20,10 +20,9 @@ import pytest
 from sqlalchemy import select
 
 from contracts.errors import CurrentError
-from keeper.facts import Kind
-from keeper.jobs import Outcome
-from keeper.recovery import ATTEMPTS_MAX
-from keeper.transactor import PAYOUT_GIVE_UP_BLOCKS
+from keeper.duties.payout import GIVE_UP_BLOCKS_MIN
+from keeper.rounds import Outcome
+from keeper.transactor.recovery import ATTEMPTS_MAX
 from ledger.database.engine import read
 from ledger.tables import PayoutBatch, table_of
 from tests.integration.keeper.test_crash import reorg_from, send_beside
@@ -58,7 +57,7 @@ def test_payout__carried_by_another_transaction_that_a_reorg_takes__is_sent_agai
     send_beside(stage, "keeper", to=payload["to"], data=payload["data"])
     stage.world.anvil.mine(3)
     finish(stage)
-    assert stage.intent_states(Kind.PAYOUT) == ["replaced"]
+    assert stage.intent_states("payout") == ["replaced"]
     assert_paid_once(stage)
 
     reorg_from(stage, before + 1)
@@ -67,7 +66,7 @@ def test_payout__carried_by_another_transaction_that_a_reorg_takes__is_sent_agai
     finish(stage)
 
     assert_paid_once(stage)
-    assert stage.intent_states(Kind.PAYOUT) == ["confirmed"]
+    assert stage.intent_states("payout") == ["confirmed"]
 
 
 @pytest.mark.parametrize("blocks", [1, 6])
@@ -170,7 +169,7 @@ def test_payout__given_up__only_below_every_reorg_and_then_another_batch_pays(
     assert raw_tx is not None
     finish(stage, rounds=4)
     assert stage.payout_batch_states() == ["sent"], "kept: a reorg may bring it back"
-    stage.world.anvil.mine(PAYOUT_GIVE_UP_BLOCKS)
+    stage.world.anvil.mine(GIVE_UP_BLOCKS_MIN)
     finish(stage, rounds=2)
     assert stage.payout_batch_states()[0] == "abandoned"
 
@@ -201,7 +200,7 @@ def test_payout__somebody_used_its_nonce__is_paid_once(stage: Stage, is_same_bat
 
     assert_paid_once(stage)
     expected = "replaced" if is_same_batch else "confirmed"
-    assert stage.intent_states(Kind.PAYOUT) == [expected]
+    assert stage.intent_states("payout") == [expected]
 
 
 def test_payout__reverts_in_every_attempt__is_kept_until_no_reorg_brings_one_back(
@@ -221,7 +220,7 @@ def test_payout__reverts_in_every_attempt__is_kept_until_no_reorg_brings_one_bac
     assert (last.state, len(last.failed_tx_hashes)) == ("mined", ATTEMPTS_MAX - 1)
     assert stage.payout_batch_states() == ["sent"]
 
-    stage.world.anvil.mine(PAYOUT_GIVE_UP_BLOCKS)
+    stage.world.anvil.mine(GIVE_UP_BLOCKS_MIN)
     stage.sync()
     finish(stage)
 

@@ -22,8 +22,7 @@ import pytest
 from sqlalchemy import select
 
 from contracts.errors import CurrentError
-from keeper.facts import Kind
-from keeper.jobs import Outcome
+from keeper.rounds import Outcome
 from ledger.database.engine import read
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.tables import PayoutBatch, table_of
@@ -81,7 +80,7 @@ def assert_paid_once(stage: Stage, *, batches: int = 1) -> None:
     assert ends == {"a": "paid", "b": "paid", "c": "credited"}
     assert count_paid(stage) == batches
     assert stage.payout_batch_states().count("paid") == batches
-    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states(Kind.PAYOUT))
+    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states("payout"))
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
 
 
@@ -134,7 +133,7 @@ def test_payout__payable__is_followed_to_its_end(stage: Stage) -> None:
     owe_three(stage)
     stage.owe(("d", "T-tron", 6))
 
-    assert stage.keeper().tick().acted == {Kind.PAYOUT: 3}
+    assert stage.keeper().tick().acted == {"payout": 3}
     assert stage.payout_states() == {"a": ["planned"], "b": ["planned"], "c": ["planned"]}
     assert stage.keeper().tick().acted == {}
     assert stage.payout_states() == {"a": ["sent"], "b": ["sent"], "c": ["sent"]}
@@ -175,14 +174,14 @@ def test_payout__stuck_and_forgotten__either_transaction_pays_once(
 def test_payout__treasury_too_small__pays_what_it_covers(stage: Stage) -> None:
     stage.owe(("a", PAYEE, 11 * USDC), ("b", OTHER_PAYEE, 10 * USDC))
 
-    assert stage.tick().acted == {Kind.PAYOUT: 1}
+    assert stage.tick().acted == {"payout": 1}
     assert [stage.received(payee)[0] for payee in (PAYEE, OTHER_PAYEE)] == [0, 10 * USDC]
     finish(stage)
     assert stage.tick().outcome is Outcome.NOTHING_DUE
 
     stage.world.fund_usdc(stage.world.contracts.payouts.address, 11 * USDC)
     stage.sync()
-    assert stage.tick().acted == {Kind.PAYOUT: 1}
+    assert stage.tick().acted == {"payout": 1}
     assert stage.received(PAYEE) == (11 * USDC, 0)
 
 
@@ -196,7 +195,7 @@ def test_payout__more_refused_payees_than_a_batch_holds__the_others_are_paid(
     assert report.outcome is Outcome.FAILED
     assert len(report.refused) == 200
     assert report.refused[0] == "payout bad-000: payouts: payee not allowed"
-    assert stage.keeper().tick().acted == {Kind.PAYOUT: 1}
+    assert stage.keeper().tick().acted == {"payout": 1}
 
     assert stage.received(PAYEE) == (4, 0)
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from keeper.facts import Kind
 from keeper.wiring import build_keeper, build_watch
 from ledger.database.engine import is_postgres, write
 from ledger.tables import Position, table_of
@@ -146,7 +145,7 @@ def test_tick__among_much_that_is_over__reads_no_large_table_from_end_to_end(sta
     explainer = Explainer(stage.engine)
 
     report = watch.run(keeper.tick)
-    assert report.acted == {Kind.SETTLE: 1, Kind.PAYOUT: 1}
+    assert report.acted == {"settle": 1, "payout": 1}
     assert keeper.tick().failures == []
 
     assert len(explainer.plans) > 30

@@ -19,9 +19,8 @@ import pytest
 
 from contracts.errors import Reverted
 from keeper.errors import LockHeld
-from keeper.facts import Kind
-from keeper.jobs import Outcome
 from keeper.lock import hold_lock
+from keeper.rounds import Outcome
 from ledger.chain.mirror import save_observation
 from ledger.database.engine import open_engine, read, write
 from ledger.intents.rests import load_rests
@@ -40,23 +39,23 @@ def test_tick__nothing_due__sends_nothing(stage: Stage) -> None:
 def test_tick__deposit_to_treasury__every_unit_arrives(stage: Stage) -> None:
     token_id = stage.open_earning()
 
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
     credited_usdc = stage.state(token_id).credited_usdc
     assert 20 * USDC - 2 <= credited_usdc <= 20 * USDC
 
     stage.want(token_id)
-    assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {"hold": 1}
     assert stage.state(token_id).hold_usdc == 5 * USDC
 
     stage.spend(token_id, 300_000, request_id="one")
     stage.spend(token_id, 1, request_id="two")
-    assert stage.tick().acted == {Kind.SETTLE: 1}
+    assert stage.tick().acted == {"settle": 1}
     assert stage.usage_states() == {"one": "settled", "two": "settled"}
     assert stage.batch_states() == ["settled"]
     assert stage.state(token_id).spent_usdc == stage.chain_spent(token_id) == 300_001
 
     stage.settings["SWEEP_MAX_AGE_S"] = "0"
-    assert stage.tick().acted == {Kind.SWEEP: 1}
+    assert stage.tick().acted == {"sweep": 1}
     payouts = stage.world.contracts.payouts.address
     assert stage.world.contracts.usdc.functions.balanceOf(payouts).call() == 300_001
     assert stage.tick().outcome is Outcome.NOTHING_DUE
@@ -80,11 +79,11 @@ def test_tick__effect_not_mirrored_yet__is_not_decided_again(
     stage.ahead_s = 2_000
     keeper = stage.keeper()
 
-    assert keeper.tick().acted == {Kind.HOLD: 1}
+    assert keeper.tick().acted == {"hold": 1}
     for _ in range(3):
         stage.ahead_s += 1
         assert keeper.tick().outcome is Outcome.NOTHING_DUE
-    assert len(stage.intent_states(Kind.HOLD)) == 1
+    assert len(stage.intent_states("hold")) == 1
 
 
 def test_tick__settlement_not_mirrored_yet__is_not_decided_again(stage: Stage) -> None:
@@ -92,7 +91,7 @@ def test_tick__settlement_not_mirrored_yet__is_not_decided_again(stage: Stage) -
     stage.spend(token_id, 300_000)
     keeper = stage.keeper()
 
-    assert keeper.tick().acted == {Kind.SETTLE: 1}
+    assert keeper.tick().acted == {"settle": 1}
     for _ in range(3):
         assert keeper.tick().outcome is Outcome.NOTHING_DUE
     assert len(stage.settlements()) == 1
@@ -108,13 +107,13 @@ def test_tick__several_positions__share_a_transaction(stage: Stage) -> None:
     stage.world.anvil.warp(1_800)
     stage.sync()
 
-    assert stage.tick().acted == {Kind.HARVEST: 2}
+    assert stage.tick().acted == {"harvest": 2}
     for token_id in tokens:
         stage.want(token_id)
-    assert stage.tick().acted == {Kind.HOLD: 2}
+    assert stage.tick().acted == {"hold": 2}
     for token_id in tokens:
         stage.spend(token_id, 700_000 + token_id, request_id=f"request-{token_id}")
-    assert stage.tick().acted == {Kind.SETTLE: 2}
+    assert stage.tick().acted == {"settle": 2}
 
     assert [stage.chain_spent(token_id) for token_id in tokens] == [700_000, 700_001]
     assert len(stage.settlements()) == 1
@@ -129,7 +128,7 @@ def test_tick__one_vault_cannot_pay__the_others_are_harvested(stage: Stage) -> N
 
     report = stage.tick()
 
-    assert report.acted == {Kind.HARVEST: 1}, "the poor one earned nothing yet"
+    assert report.acted == {"harvest": 1}, "the poor one earned nothing yet"
     assert stage.state(token_id).credited_usdc > 0
     assert stage.state(poor).credited_usdc == 0
 
@@ -150,7 +149,7 @@ def test_tick__harvest_not_worth_its_gas__waits(stage: Stage) -> None:
     assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests, in the next process too"
     stage.world.anvil.warp(1_800)
     stage.sync()
-    assert stage.tick().acted == {Kind.HARVEST: 1}
+    assert stage.tick().acted == {"harvest": 1}
 
 
 def test_tick__release_asked_for__settles_frees_and_leaves_time_to_withdraw(stage: Stage) -> None:
@@ -161,8 +160,8 @@ def test_tick__release_asked_for__settles_frees_and_leaves_time_to_withdraw(stag
     stage.world.send("owner", position.functions.requestRelease(token_id))
     stage.sync()
 
-    assert stage.tick().acted == {Kind.SETTLE: 1}
-    assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {"settle": 1}
+    assert stage.tick().acted == {"hold": 1}
     state = stage.state(token_id)
     assert (state.hold_usdc, state.release_requested_at_s) == (0, None)
 
@@ -183,7 +182,7 @@ def test_tick__release_without_a_hold__is_answered_once(stage: Stage) -> None:
     stage.world.send("owner", request)
     stage.sync()
 
-    assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {"hold": 1}
     assert stage.tick().outcome is Outcome.NOTHING_DUE
 
 
@@ -193,7 +192,7 @@ def test_tick__hold_near_expiry__is_renewed_by_the_chain_s_clock(stage: Stage) -
     stage.world.anvil.warp(7_200 - 2_700 + 60)
     stage.sync()
 
-    assert stage.tick().acted == {Kind.HOLD: 1}
+    assert stage.tick().acted == {"hold": 1}
     state = stage.state(token_id)
     assert state.hold_usdc == 5 * USDC
     assert state.hold_expires_at_s >= before_s + 4_500
@@ -243,16 +242,16 @@ def test_tick__would_revert__signs_nothing_and_rests_after_some(stage: Stage) ->
         assert "position: not settler" in report.failures[0]
         assert stage.usage_states() == {"request-1": "posted"}, "the batch is given up"
     assert "stopped" in stage.keeper().tick().failures[0]
-    assert stage.keeper().stopped_kinds() == [Kind.SETTLE]
+    assert stage.keeper().stopped_kinds() == ["settle"]
     assert stage.rehearsal().run().failures == ["settle: stopped after repeated failures"]
-    assert stage.intent_states(Kind.SETTLE) == ["abandoned", "abandoned"]
+    assert stage.intent_states("settle") == ["abandoned", "abandoned"]
 
     stage.world.send("admin", set_settler(keeper_address, True))
     stage.sync()
     assert "stopped" in stage.tick().failures[0]
     stage.ahead_s = 600
     stage.settings["MAX_STALENESS_S"] = "1000"
-    assert stage.tick().acted == {Kind.SETTLE: 1}
+    assert stage.tick().acted == {"settle": 1}
     assert stage.usage_states() == {"request-1": "settled"}
     with read(stage.engine) as connection:
         assert load_rests(connection) == {}
@@ -266,7 +265,7 @@ def test_tick__gas_over_its_bound__waits_with_the_same_batch(stage: Stage) -> No
 
     assert stage.tick().outcome is Outcome.WAITING
     assert stage.tick().outcome is Outcome.WAITING
-    assert stage.intent_states(Kind.SETTLE) == ["simulated"]
+    assert stage.intent_states("settle") == ["simulated"]
 
     for name in ("FEE_WEI_MAX", "TIP_WEI", "TIP_WEI_MAX"):
         del stage.settings[name]
@@ -282,11 +281,11 @@ def test_rehearsal__everything_due__decides_the_same_and_leaves_no_trace(stage: 
     report = stage.rehearsal().run()
 
     assert report.outcome is Outcome.ACTED
-    assert report.acted == {Kind.SETTLE: 1}
+    assert report.acted == {"settle": 1}
     assert stage.usage_states() == {"request-1": "posted"}
     assert stage.batch_states() == []
     assert stage.settlements() == []
-    assert [intent.kind for intent in stage.intents()] == [Kind.HOLD]
+    assert [intent.kind for intent in stage.intents()] == ["hold"]
 
 
 def test_hold_lock__a_second_keeper__is_refused_until_the_first_ends(stage: Stage) -> None:

@@ -26,8 +26,8 @@ from sqlalchemy import Engine, text
 
 from contracts.node_errors import NodeRefused
 from keeper.errors import LeadershipLost, LockHeld
-from keeper.jobs import Keeper
 from keeper.lock import build_fence, hold_lock
+from keeper.rounds import Keeper
 from keeper.wiring import build_keeper
 from ledger.database.engine import read
 from ledger.database.leadership import Leadership

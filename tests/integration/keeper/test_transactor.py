@@ -19,11 +19,10 @@ from typing import Any
 import pytest
 
 from contracts.errors import Retryable
-from keeper.facts import Kind
-from keeper.jobs import Outcome
-from keeper.planning import BatchEndings
-from keeper.transactor import CANCELLED, Means, Transactor
-from keeper.wiring import open_signer
+from keeper.rounds import Outcome
+from keeper.transactor.means import CANCELLED, Means
+from keeper.transactor.sending import Transactor
+from keeper.wiring import build_duties, open_signer
 from ledger.database.engine import read
 from ledger.intents.record import FILL
 from ledger.spending.strays import load_overcharges
@@ -54,7 +53,7 @@ def go_on(stage: Stage, rounds: int = 8) -> None:
 
 def assert_clean(stage: Stage) -> None:
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
-    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states(Kind.SETTLE))
+    assert not {"planned", "simulated", "sent", "mined"} & set(stage.intent_states("settle"))
 
 
 def send_raw(stage: Stage, *raw_txs: str | None) -> None:
@@ -95,7 +94,7 @@ def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
     assert stage.chain_spent(token_id) == COST
     assert stage.intents()[-1].kind == FILL
     assert {intent.nonce for intent in stage.intents()} == {0, 1, 2}
-    assert stage.intent_states(Kind.SETTLE) == ["confirmed"]
+    assert stage.intent_states("settle") == ["confirmed"]
     assert_clean(stage)
 
 
@@ -195,18 +194,18 @@ def test_failed__would_fail_again__is_kept_until_no_reorg_brings_it_back(stage: 
     stage.sync()
     for _ in range(3):
         stage.keeper().tick()
-    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+    assert stage.intent_states("settle") == ["planned"]
 
     anvil.mine(failed_in + 19 - anvil.head().number)
     stage.sync()
     stage.keeper().tick()
-    assert stage.intent_states(Kind.SETTLE) == ["planned"]
+    assert stage.intent_states("settle") == ["planned"]
     assert stage.usage_states() == {"request-1": "settling"}
 
     anvil.mine()
     stage.sync()
     stage.keeper().tick()
-    assert stage.intent_states(Kind.SETTLE)[0] == "abandoned"
+    assert stage.intent_states("settle")[0] == "abandoned"
     assert stage.usage_states() == {"request-1": "posted"}
     assert_clean(stage)
 
@@ -256,12 +255,13 @@ def test_given_up__lands_beside_the_next_one__the_next_batch_offsets_it(
 
 def build_transactor(stage: Stage) -> Transactor:
     settings, house = stage.keeper_settings(), stage.house()
+    signer = open_signer(settings)
     return Transactor(
         Means(
             engine=stage.engine,
             node=house.node,
-            signer=open_signer(settings),
-            endings=BatchEndings(house.node, house.contracts),
+            signer=signer,
+            endings=build_duties(settings, house, sender=signer.address),
             rules=settings.send_rules(),
             chain_id=CHAIN_ID,
             stop=threading.Event(),
@@ -304,7 +304,7 @@ def test_usdc__paused__settlement_goes_on_and_the_rest_later(stage: Stage, token
     assert stage.chain_spent(token_id) == COST
     payouts = stage.world.contracts.payouts.address
     assert usdc.balanceOf(payouts).call() == 0
-    assert stage.intent_states(Kind.SWEEP) == ["abandoned"] * len(stage.intent_states(Kind.SWEEP))
+    assert stage.intent_states("sweep") == ["abandoned"] * len(stage.intent_states("sweep"))
 
     stage.world.send("admin", usdc.unpause())
     stage.sync()

@@ -13,19 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.units import SECONDS_PER_DAY, utc_day
-from keeper.decide import decide
-from keeper.facts import (
-    HARVEST_MIN_USDC,
-    HarvestItem,
-    HarvestQuote,
-    HoldItem,
-    Kind,
-    PositionFacts,
-    Rules,
-    SettleItem,
-    Snapshot,
-)
+from keeper.duties.harvest import HARVEST_MIN_USDC, HarvestItem, HarvestQuote
+from keeper.duties.hold import HoldItem
+from keeper.duties.positions import PositionFacts
+from keeper.duties.registry import KINDS, Rules
+from keeper.duties.settle import SettleItem
 from ledger.chain.positions import PositionState, get_allowance
+from tests.support.decisions import Scene, decide
 from tests.support.ledgers import OWNER
 
 RULES = Rules()
@@ -79,15 +73,13 @@ def facts_of(draw: st.DrawFn, token_id: int, now_s: int) -> PositionFacts:
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Draw a snapshot of a few positions, some with something on its way."""
+def scenes(draw: st.DrawFn) -> Scene:
+    """Draw a scene of a few positions, some with something on its way."""
     now_s = draw(NOW)
     count = draw(st.integers(1, 5))
     tokens = range(count)
-    on_its_way = st.tuples(st.sampled_from(list(Kind)), st.sampled_from(tokens))
-    return Snapshot(
-        block_number=1,
-        block_hash="0x01",
+    on_its_way = st.tuples(st.sampled_from(KINDS), st.sampled_from(tokens))
+    return Scene(
         now_s=now_s,
         positions=tuple(draw(facts_of(token_id, now_s)) for token_id in tokens),
         harvests=tuple(
@@ -99,75 +91,73 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
-def items_of(snapshot: Snapshot) -> Sequence[HoldItem | SettleItem | HarvestItem]:
+def items_of(scene: Scene) -> Sequence[HoldItem | SettleItem | HarvestItem]:
     return [
         item
-        for action in decide(snapshot, RULES)
+        for action in decide(scene, RULES)
         for item in action.items
         if isinstance(item, HoldItem | SettleItem | HarvestItem)
     ]
 
 
-@given(snapshots())
-def test_decide__any_hold__keeps_what_is_promised(snapshot: Snapshot) -> None:
-    by_token = {facts.token_id: facts for facts in snapshot.positions}
-    for item in items_of(snapshot):
+@given(scenes())
+def test_decide__any_hold__keeps_what_is_promised(scene: Scene) -> None:
+    by_token = {facts.token_id: facts for facts in scene.positions}
+    for item in items_of(scene):
         if not isinstance(item, HoldItem):
             continue
         facts = by_token[item.token_id]
-        allowance = get_allowance(facts.state, now_s=snapshot.now_s)
+        allowance = get_allowance(facts.state, now_s=scene.now_s)
         assert item.key_epoch == facts.state.key_epoch
         assert item.amount_usdc <= allowance.grantable_usdc
         if item.amount_usdc == 0:
             assert facts.state.release_requested_at_s is not None
             assert facts.drawn_usdc == 0
             continue
-        assert snapshot.now_s < item.expires_at_s <= snapshot.now_s + HOLD_S_MAX
+        assert scene.now_s < item.expires_at_s <= scene.now_s + HOLD_S_MAX
         if allowance.held_usdc > 0:
             lowers = item.amount_usdc < allowance.held_usdc
-            left_s = facts.state.hold_expires_at_s - snapshot.now_s
+            left_s = facts.state.hold_expires_at_s - scene.now_s
             assert item.amount_usdc >= min(facts.drawn_usdc, allowance.grantable_usdc)
             assert not lowers or left_s < PROXY_MARGIN_S
             assert not lowers or item.amount_usdc >= facts.drawn_usdc
 
 
-@given(snapshots())
-def test_decide__any_settlement__is_paid_by_a_live_hold(snapshot: Snapshot) -> None:
-    by_token = {facts.token_id: facts for facts in snapshot.positions}
-    for item in items_of(snapshot):
+@given(scenes())
+def test_decide__any_settlement__is_paid_by_a_live_hold(scene: Scene) -> None:
+    by_token = {facts.token_id: facts for facts in scene.positions}
+    for item in items_of(scene):
         if isinstance(item, SettleItem):
             facts = by_token[item.token_id]
-            held_usdc = get_allowance(facts.state, now_s=snapshot.now_s).held_usdc
+            held_usdc = get_allowance(facts.state, now_s=scene.now_s).held_usdc
             assert 0 < item.limit_usdc <= held_usdc
             assert facts.posted_usdc > 0
-            assert facts.state.hold_expires_at_s > snapshot.now_s + RULES.settle_landing_s
+            assert facts.state.hold_expires_at_s > scene.now_s + RULES.settle_landing_s
 
 
-@given(snapshots())
-def test_decide__any_harvest__is_due_and_large_enough(snapshot: Snapshot) -> None:
-    due_at_s = {quote.token_id: quote.due_at_s for quote in snapshot.harvests}
-    for item in items_of(snapshot):
+@given(scenes())
+def test_decide__any_harvest__is_due_and_large_enough(scene: Scene) -> None:
+    due_at_s = {quote.token_id: quote.due_at_s for quote in scene.harvests}
+    for item in items_of(scene):
         if isinstance(item, HarvestItem):
-            assert item.credited_usdc >= HARVEST_MIN_USDC
-            assert due_at_s[item.token_id] <= snapshot.now_s
+            assert item.amount_usdc >= HARVEST_MIN_USDC
+            assert due_at_s[item.token_id] <= scene.now_s
 
 
-@given(snapshots())
+@given(scenes())
 def test_decide__any_round__touches_a_position_once_a_kind_and_none_on_its_way(
-    snapshot: Snapshot,
+    scene: Scene,
 ) -> None:
-    actions = decide(snapshot, RULES)
+    actions = decide(scene, RULES)
 
     assert len({action.kind for action in actions}) == len(actions)
     for action in actions:
         assert len(set(action.token_ids)) == len(action.token_ids)
-        moving = (
-            {Kind.SETTLE, Kind.HOLD} if action.kind in (Kind.SETTLE, Kind.HOLD) else {action.kind}
-        )
+        moving = {"settle", "hold"} if action.kind in ("settle", "hold") else {action.kind}
         for token_id in action.token_ids:
-            assert not any((kind, token_id) in snapshot.in_flight for kind in moving)
+            assert not any((kind, token_id) in scene.in_flight for kind in moving)
 
 
-@given(snapshots())
-def test_decide__the_same_snapshot__gives_the_same_actions(snapshot: Snapshot) -> None:
-    assert decide(snapshot, RULES) == decide(snapshot, RULES)
+@given(scenes())
+def test_decide__the_same_snapshot__gives_the_same_actions(scene: Scene) -> None:
+    assert decide(scene, RULES) == decide(scene, RULES)

@@ -14,21 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.units import BPS_ONE, USDC_MAX, utc_day
-from keeper.backoff import decide_rests
-from keeper.decide import decide, decide_harvest, get_harvest_worth_usdc
-from keeper.facts import (
+from keeper.duties.duty import Action
+from keeper.duties.harvest import (
+    HARVEST_GAS_USUAL,
     HARVEST_MIN_USDC,
-    Action,
     HarvestQuote,
-    Kind,
-    PaymentFacts,
-    PayoutFacts,
-    PositionFacts,
-    Rules,
-    Snapshot,
-    get_subject,
+    decide_harvest,
+    get_harvest_worth_usdc,
 )
+from keeper.duties.payout import PayoutDue
+from keeper.duties.positions import PositionFacts
+from keeper.duties.registry import Rules
+from keeper.duties.x402 import PaymentDue
 from ledger.chain.positions import PositionState
+from tests.support import decisions
+from tests.support.decisions import Scene, decide
 from tests.support.ledgers import OWNER
 
 NOW_S = 1_800_000_000
@@ -71,14 +71,11 @@ def make_position(
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Draw a snapshot of many things that are due, of any amounts."""
+def scenes(draw: st.DrawFn) -> Scene:
+    """Draw a scene of many things that are due, of any amounts."""
     count = draw(st.integers(0, 14))
-    return Snapshot(
-        block_number=1,
-        block_hash="0x01",
+    return Scene(
         now_s=NOW_S,
-        mirrored_at_s=NOW_S,
         positions=tuple(
             make_position(token_id, held_usdc=draw(AMOUNT), posted_usdc=draw(AMOUNT))
             for token_id in range(count)
@@ -93,11 +90,11 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         ),
         harvest_gas_usdc=draw(AMOUNT),
         payouts=tuple(
-            PayoutFacts(f"payout-{n}", PAYEE, draw(AMOUNT), NOW_S - draw(st.integers(0, 100)))
+            PayoutDue(f"payout-{n}", PAYEE, draw(AMOUNT), NOW_S - draw(st.integers(0, 100)))
             for n in range(draw(st.integers(0, 14)))
         ),
         payments=tuple(
-            PaymentFacts(
+            PaymentDue(
                 f"payment-{n}",
                 draw(AMOUNT),
                 NOW_S + draw(st.integers(-5, 60)),
@@ -113,45 +110,45 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
-def most_items(kind: Kind) -> int:
+def most_items(kind: str) -> int:
     return {
-        Kind.HARVEST: RULES.harvest_items_max,
-        Kind.X402: RULES.payment_items_max,
-        Kind.SWEEP: 1,
+        "harvest": RULES.harvest_items_max,
+        "x402": RULES.payment_items_max,
+        "sweep": 1,
     }.get(kind, RULES.items_max)
 
 
-@given(snapshots())
-def test_decide__any_round__no_more_than_fits_and_nothing_twice(snapshot: Snapshot) -> None:
-    actions = decide(snapshot, RULES)
+@given(scenes())
+def test_decide__any_round__no_more_than_fits_and_nothing_twice(scene: Scene) -> None:
+    actions = decide(scene, RULES)
 
-    subjects = [(action.kind, get_subject(item)) for action in actions for item in action.items]
+    subjects = [(action.kind, item.subject) for action in actions for item in action.items]
     assert len(set(subjects)) == len(subjects)
     for action in actions:
         assert 0 < len(action.items) <= most_items(action.kind)
         assert action.amount_usdc >= 0
-    harvests = [action for action in actions if action.kind is Kind.HARVEST]
+    harvests = [action for action in actions if action.kind == "harvest"]
     assert len(harvests) <= RULES.harvest_transactions_max
-    others = [action.kind for action in actions if action.kind is not Kind.HARVEST]
+    others = [action.kind for action in actions if action.kind != "harvest"]
     assert len(set(others)) == len(others)
 
 
-@given(snapshots())
-def test_decide__any_money__is_there_and_asked_for(snapshot: Snapshot) -> None:
-    posted = {facts.token_id: facts for facts in snapshot.positions}
-    for action in decide(snapshot, RULES):
-        if action.kind is Kind.PAYOUT:
-            assert action.amount_usdc <= snapshot.treasury_usdc
-        if action.kind is Kind.SETTLE:
+@given(scenes())
+def test_decide__any_money__is_there_and_asked_for(scene: Scene) -> None:
+    posted = {facts.token_id: facts for facts in scene.positions}
+    for action in decide(scene, RULES):
+        if action.kind == "payout":
+            assert action.amount_usdc <= scene.treasury_usdc
+        if action.kind == "settle":
             for token_id in action.token_ids:
                 assert posted[token_id].posted_usdc > 0
             total_usdc = sum(
                 min(posted[t].posted_usdc, posted[t].state.hold_usdc) for t in action.token_ids
             )
             assert action.amount_usdc == total_usdc
-        if action.kind is Kind.X402:
-            by_id = {payment.payment_id: payment for payment in snapshot.payments}
-            sent = [by_id[str(get_subject(item))] for item in action.items]
+        if action.kind == "x402":
+            by_id = {payment.payment_id: payment for payment in scene.payments}
+            sent = [by_id[str(item.subject)] for item in action.items]
             assert all(one.refusal is None for one in sent)
             assert all(one.valid_before_s > NOW_S + RULES.payment_landing_s for one in sent)
             assert sum(one.failures > 0 for one in sent) <= 1
@@ -161,31 +158,32 @@ def test_decide__any_money__is_there_and_asked_for(snapshot: Snapshot) -> None:
 def test_harvest__gas_times_margin__is_the_exact_bound(
     gas_usdc: int, margin_bps: int, least_usdc: int
 ) -> None:
-    rules = replace(RULES, harvest_margin_bps=margin_bps, harvest_min_usdc=least_usdc)
-    snapshot = Snapshot(1, "0x01", NOW_S, mirrored_at_s=NOW_S, harvest_gas_usdc=gas_usdc)
-    worth_usdc = get_harvest_worth_usdc(snapshot, rules)
+    rules = Rules(harvest_margin_bps=margin_bps, harvest_min_usdc=max(least_usdc, HARVEST_MIN_USDC))
+    moment = Scene(NOW_S, harvest_gas_usdc=gas_usdc).moment
+    gas_usdc = moment.gas_price.get_cost_usdc(HARVEST_GAS_USUAL)
+    worth_usdc = get_harvest_worth_usdc(moment.gas_price, rules)
 
     for usdc, acts in ((worth_usdc, True), (worth_usdc - 1, False)):
-        item = decide_harvest(HarvestQuote(0, NOW_S, usdc), snapshot, rules)
+        item = decide_harvest(HarvestQuote(0, NOW_S, usdc), moment, rules)
         assert (item is not None) == acts
     assert worth_usdc * BPS_ONE >= gas_usdc * margin_bps, "never at a loss"
     if worth_usdc > max(least_usdc, HARVEST_MIN_USDC):
         assert (worth_usdc - 1) * BPS_ONE < gas_usdc * margin_bps, "and not later than it pays"
 
 
-def run_rounds(snapshot: Snapshot, kind: Kind, count: int) -> list[Action]:
+def run_rounds(scene: Scene, kind: str, count: int) -> list[Action]:
     """Let a keeper make rounds in which everything succeeds; return what it did of a kind."""
     done: list[Action] = []
     for _ in range(count):
-        actions = [action for action in decide(snapshot, RULES) if action.kind is kind]
+        actions = [action for action in decide(scene, RULES) if action.kind is kind]
         done += actions
-        over = {get_subject(item) for action in actions for item in action.items}
-        snapshot = replace(
-            snapshot,
-            positions=tuple(f for f in snapshot.positions if f.token_id not in over),
-            harvests=tuple(q for q in snapshot.harvests if q.token_id not in over),
-            payouts=tuple(p for p in snapshot.payouts if p.payout_id not in over),
-            payments=tuple(p for p in snapshot.payments if p.payment_id not in over),
+        over = {item.subject for action in actions for item in action.items}
+        scene = replace(
+            scene,
+            positions=tuple(f for f in scene.positions if f.token_id not in over),
+            harvests=tuple(q for q in scene.harvests if q.token_id not in over),
+            payouts=tuple(p for p in scene.payouts if p.payout_id not in over),
+            payments=tuple(p for p in scene.payments if p.payment_id not in over),
         )
     return done
 
@@ -203,61 +201,58 @@ def test_rounds__however_much_is_due__all_of_it_is_done_as_soon_as_it_fits(
 ) -> None:
     tokens = range(count)
     held = min(usdc, USDC_MAX)
-    snapshot = Snapshot(
-        block_number=1,
-        block_hash="0x01",
+    scene = Scene(
         now_s=NOW_S,
-        mirrored_at_s=NOW_S,
         positions=tuple(make_position(t, held_usdc=held, posted_usdc=usdc) for t in tokens),
         harvests=tuple(HarvestQuote(t, NOW_S, max(usdc, HARVEST_MIN_USDC)) for t in tokens),
-        payouts=tuple(PayoutFacts(f"p{t}", PAYEE, usdc, NOW_S - 100) for t in tokens),
-        payments=tuple(PaymentFacts(f"p{t}", usdc, NOW_S + 600, NOW_S) for t in tokens),
+        payouts=tuple(PayoutDue(f"p{t}", PAYEE, usdc, NOW_S - 100) for t in tokens),
+        payments=tuple(PaymentDue(f"p{t}", usdc, NOW_S + 600, NOW_S) for t in tokens),
         treasury_usdc=USDC_MAX * RULES.items_max,
     )
     for kind, at_once in (
-        (Kind.SETTLE, RULES.items_max),
-        (Kind.HARVEST, RULES.harvests_max),
-        (Kind.PAYOUT, RULES.items_max),
-        (Kind.X402, RULES.payment_items_max),
+        ("settle", RULES.items_max),
+        ("harvest", RULES.harvests_max),
+        ("payout", RULES.items_max),
+        ("x402", RULES.payment_items_max),
     ):
         needed = -(-count // at_once)
-        assert count_items(run_rounds(snapshot, kind, needed)) == count, kind
+        assert count_items(run_rounds(scene, kind, needed)) == count, kind
         if needed:
-            assert count_items(run_rounds(snapshot, kind, needed - 1)) < count
+            assert count_items(run_rounds(scene, kind, needed - 1)) < count
 
 
 @given(sizes=st.lists(st.integers(1, 20), max_size=30), treasury_usdc=st.integers(0, 100))
 def test_payouts__some_too_large__hold_up_none_that_fits(
     sizes: list[int], treasury_usdc: int
 ) -> None:
-    snapshot = Snapshot(
-        block_number=1,
-        block_hash="0x01",
+    scene = Scene(
         now_s=NOW_S,
         payouts=tuple(
-            PayoutFacts(f"{n:03}", PAYEE, usdc, NOW_S - 100) for n, usdc in enumerate(sizes)
+            PayoutDue(f"{n:03}", PAYEE, usdc, NOW_S - 100) for n, usdc in enumerate(sizes)
         ),
         treasury_usdc=treasury_usdc,
     )
-    actions = decide(snapshot, RULES)
+    actions = decide(scene, RULES)
     paid = [item for action in actions for item in action.items]
 
     left_usdc = treasury_usdc - sum(action.amount_usdc for action in actions)
-    waiting = [usdc for n, usdc in enumerate(sizes) if f"{n:03}" not in map(get_subject, paid)]
+    waiting = [
+        usdc for n, usdc in enumerate(sizes) if f"{n:03}" not in {item.subject for item in paid}
+    ]
     assert len(paid) == RULES.items_max or all(usdc > left_usdc for usdc in waiting)
 
 
-@given(snapshots())
-def test_rests__whatever_is_due__is_looked_at_again_within_bounds(snapshot: Snapshot) -> None:
+@given(scenes())
+def test_rests__whatever_is_due__is_looked_at_again_within_bounds(scene: Scene) -> None:
     chosen = {
         token_id
-        for action in decide(snapshot, RULES)
-        if action.kind is Kind.HARVEST
+        for action in decide(scene, RULES)
+        if action.kind == "harvest"
         for token_id in action.token_ids
     }
-    rests = decide_rests(snapshot, chosen, RULES)
+    rests = decisions.rest(scene, chosen, RULES)
 
-    assert [rest.token_id for rest in rests] == sorted(q.token_id for q in snapshot.harvests)
+    assert [rest.token_id for rest in rests] == sorted(q.token_id for q in scene.harvests)
     longest_s = max(RULES.harvest_recheck_s << 6, RULES.harvest_max_age_s)
     for rest in rests:
         assert NOW_S <= rest.look_at_s <= NOW_S + longest_s

@@ -12,7 +12,7 @@ from bench.keeper.main import draw_gas, print_gas, print_sizes
 from bench.keeper.rounds import measure_tick, simulate
 from bench.keeper.world import APY, BEGIN_S, World, open_ledger
 from contracts.units import SECONDS_PER_DAY, USDC_ONE
-from keeper.facts import Rules
+from keeper.duties.registry import Rules
 
 COUNT, DUE = 60, 12
 RULES = Rules(harvest_items_max=5)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from keeper.alarms import NAMES, Alarm, AlarmRules, Bell, Vitals, decide_alarms
-from keeper.facts import Kind
-from keeper.jobs import Outcome, Report, Step
+from keeper.duties.registry import KINDS
 from keeper.metrics import KeeperMetrics
+from keeper.rounds import Outcome, Report, Step
 
 RULES = AlarmRules(balance_wei_min=100, fee_wei_max=50, max_staleness_s=60, settle_age_s_max=3_600)
 WELL = Vitals(
@@ -41,7 +41,7 @@ def test_decide_alarms__all_within_bounds__none() -> None:
             {"debts_usdc": {3: 1, 4: 5}},
             Alarm("bad_debt", {"debt_usdc": 6, "token_ids": [4, 3]}),
         ),
-        ({"stopped_kinds": [Kind.HOLD]}, Alarm("kind_stopped", {"kinds": ["hold"]})),
+        ({"stopped_kinds": ["hold"]}, Alarm("kind_stopped", {"kinds": ["hold"]})),
         ({"balance_wei": None, "fee_wei": None}, Alarm("node_away")),
     ],
 )
@@ -71,7 +71,7 @@ def test_metrics__before_anything__every_label_is_zero() -> None:
 
     for name in NAMES:
         assert value("current_keeper_alarm", {"alarm": name}) == 0
-    for kind in Kind:
+    for kind in KINDS:
         assert value("current_keeper_items_total", {"kind": kind}) == 0
     for outcome in [*Outcome, "broken"]:
         assert value("current_keeper_rounds_total", {"outcome": outcome}) == 0
@@ -80,13 +80,13 @@ def test_metrics__before_anything__every_label_is_zero() -> None:
 def test_metrics__rounds_and_vitals__are_counted_and_shown() -> None:
     metrics = KeeperMetrics()
     report = Report(outcome=Outcome.ACTED, refused=["one"], leases_voided=4)
-    report.acted[Kind.SETTLE] = 3
-    report.steps.append(Step(Kind.SETTLE, "age x3", 3, 30, fee_wei=9))
-    report.steps.append(Step(Kind.HOLD, "open x1", 1, 10, fee_wei=2, error="reverted"))
+    report.acted["settle"] = 3
+    report.steps.append(Step("settle", "age x3", 3, 30, fee_wei=9))
+    report.steps.append(Step("hold", "open x1", 1, 10, fee_wei=2, error="reverted"))
 
     metrics.note_round(report, seconds=0.2)
     metrics.note_round(None, seconds=0.1)
-    vitals = replace(WELL, debts_usdc={1: 5, 2: 6}, stopped_kinds=[Kind.HOLD])
+    vitals = replace(WELL, debts_usdc={1: 5, 2: 6}, stopped_kinds=["hold"])
     metrics.note_vitals(vitals, decide_alarms(vitals, RULES))
 
     value = metrics.registry.get_sample_value

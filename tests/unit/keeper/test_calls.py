@@ -4,8 +4,10 @@ from eth_abi.abi import encode
 from web3 import Web3
 
 from contracts.bindings import bind_contracts
-from keeper.calls import build_harvest, build_hold, build_payout, build_settle, read_harvest
-from keeper.facts import HoldItem
+from keeper.duties.harvest import build_harvest, read_harvest
+from keeper.duties.hold import HoldItem, build_hold
+from keeper.duties.payout import build_payout
+from keeper.duties.settle import build_settle
 from ledger.selling.payouts import PlannedPayout
 from ledger.spending.batches import PlannedBatch
 from tests.support.ledgers import DEPLOYMENT

@@ -31,22 +31,16 @@ from dataclasses import replace
 import pytest
 
 from contracts.units import SECONDS_PER_DAY, USDC_MAX, USDC_ONE
-from keeper.decide import decide, decide_harvest, decide_hold, decide_settle
-from keeper.facts import (
-    Action,
-    HarvestItem,
-    HarvestQuote,
-    HoldItem,
-    Kind,
-    PayoutFacts,
-    PayoutItem,
-    PositionFacts,
-    Rules,
-    SettleItem,
-    Snapshot,
-    SweepItem,
-)
+from keeper.duties.duty import Action
+from keeper.duties.harvest import HarvestItem, HarvestQuote, decide_harvest
+from keeper.duties.hold import HoldItem, decide_hold
+from keeper.duties.payout import PayoutDue, PayoutItem
+from keeper.duties.positions import PositionFacts
+from keeper.duties.registry import Rules
+from keeper.duties.settle import SettleItem, decide_settle
+from keeper.duties.sweep import SweepItem
 from ledger.chain.positions import PositionState
+from tests.support.decisions import Scene, decide
 from tests.support.ledgers import NOW_S, make_state
 
 RULES = Rules()
@@ -75,9 +69,8 @@ def make_posted(usdc: int, *, age_s: int = 0, lives_s: int = 7_200) -> PositionF
     )
 
 
-def make_snapshot(*positions: PositionFacts, **changes: object) -> Snapshot:
-    snapshot = Snapshot(block_number=10, block_hash="0x0a", now_s=NOW_S, positions=positions)
-    return replace(snapshot, **changes)  # type: ignore[arg-type]
+def make_scene(*positions: PositionFacts, **changes: object) -> Scene:
+    return replace(Scene(positions=positions), **changes)  # type: ignore[arg-type]
 
 
 def ask_release(facts: PositionFacts) -> PositionFacts:
@@ -392,8 +385,8 @@ def make_quote(credited_usdc: int, *, waited_s: int = 0) -> HarvestQuote:
 def test_decide_harvest__due__must_pay_for_its_gas_or_be_old(
     credited_usdc: int, waited_s: int, gas_usdc: int, reason: str | None
 ) -> None:
-    snapshot = make_snapshot(harvest_gas_usdc=gas_usdc)
-    item = decide_harvest(make_quote(credited_usdc, waited_s=waited_s), snapshot, RULES)
+    scene = make_scene(harvest_gas_usdc=gas_usdc)
+    item = decide_harvest(make_quote(credited_usdc, waited_s=waited_s), scene.moment, RULES)
 
     assert item == (None if reason is None else HarvestItem(3, credited_usdc, reason))
 
@@ -401,16 +394,16 @@ def test_decide_harvest__due__must_pay_for_its_gas_or_be_old(
 # ----------------------------------------------------------------------------------------- payouts
 
 
-def make_payout(payout_id: str, amount_usdc: int, *, waited_s: int = 0) -> PayoutFacts:
-    return PayoutFacts(payout_id, "0x" + "aa" * 20, amount_usdc, NOW_S - waited_s)
+def make_payout(payout_id: str, amount_usdc: int, *, waited_s: int = 0) -> PayoutDue:
+    return PayoutDue(payout_id, "0x" + "aa" * 20, amount_usdc, NOW_S - waited_s)
 
 
-def paid(*payouts: PayoutFacts, treasury_usdc: int = USDC_MAX, **changes: object) -> list[str]:
+def paid(*payouts: PayoutDue, treasury_usdc: int = USDC_MAX, **changes: object) -> list[str]:
     """Return the ids that are paid and why."""
-    snapshot = make_snapshot(payouts=payouts, treasury_usdc=treasury_usdc, **changes)
+    scene = make_scene(payouts=payouts, treasury_usdc=treasury_usdc, **changes)
     return [
         f"{item.payout_id} {item.reason}"
-        for action in decide(snapshot, RULES)
+        for action in decide(scene, RULES)
         for item in action.items
         if isinstance(item, PayoutItem)
     ]
@@ -445,8 +438,8 @@ def test_decide__payable__oldest_first_and_never_more_than_the_treasury_has() ->
 def test_decide__payable__waits_while_a_payment_is_on_its_way_or_it_was_refused() -> None:
     payouts = [make_payout("a", 1, waited_s=99), make_payout("b", 1, waited_s=99)]
 
-    assert paid(*payouts, kinds_in_flight=frozenset({Kind.PAYOUT})) == []
-    assert paid(*payouts, resting=frozenset({(Kind.PAYOUT, "a")})) == ["b age"]
+    assert paid(*payouts, kinds_in_flight=frozenset({"payout"})) == []
+    assert paid(*payouts, resting=frozenset({("payout", "a")})) == ["b age"]
 
 
 def test_decide__more_payable_than_a_transaction_takes__the_oldest() -> None:
@@ -457,20 +450,20 @@ def test_decide__more_payable_than_a_transaction_takes__the_oldest() -> None:
 
 def test_decide__refused_lately__rests_in_its_kind_only() -> None:
     facts = make_posted(USDC_ONE, lives_s=1_000)
-    resting = frozenset({(Kind.SETTLE, facts.token_id)})
+    resting = frozenset({("settle", facts.token_id)})
 
-    assert [a.kind for a in decide(make_snapshot(facts, resting=resting), RULES)] == [Kind.HOLD]
+    assert [a.kind for a in decide(make_scene(facts, resting=resting), RULES)] == ["hold"]
 
 
 # ------------------------------------------------------------------------------------------ decide
 
 
 def test_decide__nothing__no_action() -> None:
-    assert decide(make_snapshot(), RULES) == []
+    assert decide(make_scene(), RULES) == []
 
 
 def test_decide__everything_due__settles_first_and_sweeps_last() -> None:
-    snapshot = make_snapshot(
+    scene = make_scene(
         make_posted(USDC_ONE),
         make_facts(make_state(1, credited_usdc=CREDIT, hold_usdc=0)),
         harvests=(make_quote(10_000), HarvestQuote(4, NOW_S, 20_000)),
@@ -478,39 +471,35 @@ def test_decide__everything_due__settles_first_and_sweeps_last() -> None:
         owed_since_s=NOW_S,
     )
 
-    assert decide(snapshot, RULES) == [
-        Action(Kind.SETTLE, (SettleItem(0, TARGET, "amount"),)),
-        Action(Kind.HOLD, (HoldItem(1, TARGET, NOW_S + LIFETIME_S, 0, "open"),)),
-        Action(Kind.HARVEST, (HarvestItem(4, 20_000, "due"), HarvestItem(3, 10_000, "due"))),
-        Action(Kind.SWEEP, (SweepItem(RULES.sweep_amount_usdc, "amount"),)),
+    assert decide(scene, RULES) == [
+        Action("settle", (SettleItem(0, TARGET, "amount"),)),
+        Action("hold", (HoldItem(1, TARGET, NOW_S + LIFETIME_S, 0, "open"),)),
+        Action("harvest", (HarvestItem(4, 20_000, "due"), HarvestItem(3, 10_000, "due"))),
+        Action("sweep", (SweepItem(RULES.sweep_amount_usdc, "amount"),)),
     ]
 
 
 def test_decide__settled_and_renewed_at_once__renewal_covers_what_was_drawn_before() -> None:
     facts = make_posted(USDC_ONE, lives_s=1_000)
 
-    actions = decide(make_snapshot(facts), RULES)
+    actions = decide(make_scene(facts), RULES)
 
-    assert [action.kind for action in actions] == [Kind.SETTLE, Kind.HOLD]
+    assert [action.kind for action in actions] == ["settle", "hold"]
     assert actions[1].items[0] == HoldItem(0, TARGET, NOW_S + LIFETIME_S, 0, "renew")
 
 
-@pytest.mark.parametrize("kind", [Kind.SETTLE, Kind.HOLD])
-def test_decide__settlement_or_hold_on_its_way__leaves_the_position_alone(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ["settle", "hold"])
+def test_decide__settlement_or_hold_on_its_way__leaves_the_position_alone(kind: str) -> None:
     other = make_facts(make_state(1, credited_usdc=CREDIT, hold_usdc=0))
-    snapshot = make_snapshot(
-        make_posted(TARGET, lives_s=1_000), other, in_flight=frozenset({(kind, 0)})
-    )
+    scene = make_scene(make_posted(TARGET, lives_s=1_000), other, in_flight=frozenset({(kind, 0)}))
 
-    assert [action.token_ids for action in decide(snapshot, RULES)] == [(1,)]
+    assert [action.token_ids for action in decide(scene, RULES)] == [(1,)]
 
 
 def test_decide__harvest_on_its_way__is_not_made_again() -> None:
-    snapshot = make_snapshot(
-        harvests=(make_quote(10_000),), in_flight=frozenset({(Kind.HARVEST, 3)})
-    )
+    scene = make_scene(harvests=(make_quote(10_000),), in_flight=frozenset({("harvest", 3)}))
 
-    assert decide(snapshot, RULES) == []
+    assert decide(scene, RULES) == []
 
 
 @pytest.mark.parametrize(
@@ -527,14 +516,14 @@ def test_decide__harvest_on_its_way__is_not_made_again() -> None:
 def test_decide__owed__is_swept_by_amount_or_age(
     owed_usdc: int, since_s: int | None, in_flight: bool, reason: str | None
 ) -> None:
-    snapshot = make_snapshot(
+    scene = make_scene(
         owed_usdc=owed_usdc,
         owed_since_s=since_s,
-        kinds_in_flight=frozenset({Kind.SWEEP} if in_flight else ()),
+        kinds_in_flight=frozenset({"sweep"} if in_flight else ()),
     )
-    expected = [] if reason is None else [Action(Kind.SWEEP, (SweepItem(owed_usdc, reason),))]
+    expected = [] if reason is None else [Action("sweep", (SweepItem(owed_usdc, reason),))]
 
-    assert decide(snapshot, RULES) == expected
+    assert decide(scene, RULES) == expected
 
 
 def test_decide__more_than_a_transaction_takes__the_most_urgent_first() -> None:
@@ -545,7 +534,7 @@ def test_decide__more_than_a_transaction_takes__the_most_urgent_first() -> None:
     last = wanting[-1].state
     wanting[-1] = make_facts(last, drawn_usdc=5, drawn_current_usdc=5)
 
-    (action,) = decide(make_snapshot(*wanting), RULES)
+    (action,) = decide(make_scene(*wanting), RULES)
 
     assert len(action.items) == RULES.items_max
     assert action.token_ids[0] == last.token_id, "what is drawn without a hold comes first"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeper.fees import FeeRules, Fees, decide_fees, decide_replacement, gas_cost_usdc
+from keeper.gas import gas_cost_usdc
+from keeper.transactor.fees import FeeRules, Fees, decide_fees, decide_replacement
 
 GWEI = 10**9
 RULES = FeeRules(fee_wei_max=100 * GWEI, tip_wei=1 * GWEI, tip_wei_max=10 * GWEI)

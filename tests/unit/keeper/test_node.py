@@ -9,7 +9,7 @@ from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from contracts.transport import Call
 from keeper.errors import EndpointsDisagree
-from keeper.fees import TRANSACTION_GAS_MAX, get_least_gas
+from keeper.gas import TRANSACTION_GAS_MAX, get_least_gas
 from keeper.node import Node
 
 CALL = {"to": "0x" + "aa" * 20, "data": "0x01020000"}

@@ -14,9 +14,11 @@ from dataclasses import replace
 import pytest
 
 from keeper.alarms import Alarm, AlarmRules, Vitals, decide_alarms
-from keeper.decide import decide
-from keeper.facts import Action, Kind, PaymentFacts, PaymentItem, Rules, Snapshot
+from keeper.duties.duty import Action
+from keeper.duties.registry import Rules
+from keeper.duties.x402 import PaymentDue, PaymentItem
 from keeper.metrics import KeeperMetrics
+from tests.support.decisions import Scene, decide
 
 NOW_S = 1_800_000_000
 RULES = Rules(payment_items_max=3, payment_landing_s=15)
@@ -31,15 +33,15 @@ def make_payment(
     age_s: int = 0,
     failures: int = 0,
     refusal: str | None = None,
-) -> PaymentFacts:
-    return PaymentFacts(payment_id, 7, NOW_S + left_s, NOW_S - age_s, failures, refusal)
+) -> PaymentDue:
+    return PaymentDue(payment_id, 7, NOW_S + left_s, NOW_S - age_s, failures, refusal)
 
 
-def sent(*payments: PaymentFacts, kinds: frozenset[Kind] = frozenset()) -> list[str]:
+def sent(*payments: PaymentDue, kinds: frozenset[str] = frozenset()) -> list[str]:
     """Return the ids that are sent, in their order."""
-    snapshot = Snapshot(1, "0x", NOW_S, payments=payments, kinds_in_flight=kinds)
-    actions = decide(snapshot, RULES)
-    assert all(action.kind is Kind.X402 for action in actions)
+    scene = Scene(NOW_S, payments=payments, kinds_in_flight=kinds)
+    actions = decide(scene, RULES)
+    assert all(action.kind == "x402" for action in actions)
     items = [item for action in actions for item in action.items]
     return [item.payment_id for item in items if isinstance(item, PaymentItem)]
 
@@ -53,7 +55,7 @@ def test_decide__several__the_oldest_that_fit() -> None:
 
 
 def test_decide__one_on_its_way__nothing() -> None:
-    assert sent(make_payment("a"), kinds=frozenset({Kind.X402})) == []
+    assert sent(make_payment("a"), kinds=frozenset({"x402"})) == []
 
 
 @pytest.mark.parametrize(("left_s", "expected"), [(15, []), (16, ["a"]), (-1, [])])
@@ -75,7 +77,7 @@ def test_decide__failed_before__last_and_one_at_most() -> None:
 
 def test_action__of_payments__says_how_much() -> None:
     items = (PaymentItem("a", 7, "signed"), PaymentItem("b", 8, "signed"))
-    action = Action(Kind.X402, items)
+    action = Action("x402", items)
 
     assert (action.amount_usdc, action.token_ids, action.reason) == (15, (), "signed x2")
 

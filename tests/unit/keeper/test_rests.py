@@ -22,18 +22,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeper.backoff import decide_rests
-from keeper.decide import decide
-from keeper.facts import HarvestItem, HarvestQuote, HarvestRest, Kind, Rules, Snapshot
+from keeper.duties.harvest import HarvestItem, HarvestQuote, HarvestRest
+from keeper.duties.registry import Rules
 from keeper.probe import find_refused
+from tests.support import decisions
+from tests.support.decisions import Scene, decide
 from tests.support.ledgers import NOW_S
 
 RULES = Rules()
 RECHECK_S = RULES.harvest_recheck_s
 WORTH_USDC = 30_000
-SNAPSHOT = Snapshot(
-    block_number=1, block_hash="0x01", now_s=NOW_S, mirrored_at_s=NOW_S, harvest_gas_usdc=10_000
-)
+SCENE = Scene(harvest_gas_usdc=10_000)
 HOUR_S = 3_600
 
 
@@ -49,8 +48,8 @@ def make_quote(credited_usdc: int, *, grown_s: int = HOUR_S, **changes: object) 
 
 def rest(quote: HarvestQuote, *, chosen: Sequence[int] = (), refused: bool = False) -> HarvestRest:
     harvests = {"harvests_refused" if refused else "harvests": (quote,)}
-    snapshot = replace(SNAPSHOT, **harvests)  # type: ignore[arg-type]
-    (found,) = decide_rests(snapshot, chosen, RULES)
+    scene = replace(SCENE, **harvests)  # type: ignore[arg-type]
+    (found,) = decisions.rest(scene, set(chosen), RULES)
     return replace(found, look_at_s=found.look_at_s - NOW_S)
 
 
@@ -103,18 +102,18 @@ def test_decide__suspects__go_last_and_one_at_a_time(
         make_quote(100_000 + token_id, token_id=token_id, is_suspect=token_id % 2 == 0)
         for token_id in range(6)
     )
-    rules = replace(RULES, harvest_items_max=3, harvest_transactions_max=transactions)
-    actions = decide(replace(SNAPSHOT, harvests=quotes), rules)
+    rules = Rules(harvest_items_max=3, harvest_transactions_max=transactions)
+    actions = decide(replace(SCENE, harvests=quotes), rules)
 
-    assert {action.kind for action in actions} == {Kind.HARVEST}
+    assert {action.kind for action in actions} == {"harvest"}
     assert [action.token_ids for action in actions] == chosen
     assert all(isinstance(item, HarvestItem) for action in actions for item in action.items)
 
 
 def test_decide__more_than_all_transactions_hold__the_largest() -> None:
     quotes = tuple(make_quote(100_000 + token_id, token_id=token_id) for token_id in range(9))
-    rules = replace(RULES, harvest_items_max=2, harvest_transactions_max=3)
-    actions = decide(replace(SNAPSHOT, harvests=quotes), rules)
+    rules = Rules(harvest_items_max=2, harvest_transactions_max=3)
+    actions = decide(replace(SCENE, harvests=quotes), rules)
 
     assert [action.token_ids for action in actions] == [(8, 7), (6, 5), (4, 3)]
 

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keeper.errors import KeyUnreadable, SigningFailed
-from keeper.kms import (
+from keeper.transactor.kms import (
     KmsSigner,
     find_y_parity,
     lower_s,
@@ -32,7 +32,7 @@ from keeper.kms import (
     parse_public_key,
     parse_signature,
 )
-from keeper.signer import ECDSA_ORDER, LocalSigner, open_keyfile
+from keeper.transactor.signer import ECDSA_ORDER, LocalSigner, open_keyfile
 
 KEY = bytes.fromhex("4c" * 32)
 SPKI_PREFIX = bytes.fromhex("3056301006072a8648ce3d020106052b8104000a03420004")

@@ -33,13 +33,12 @@ from typing import Final
 
 import structlog
 
-from keeper.calls import is_release
 from keeper.errors import OutcomeUnknown
-from keeper.facts import Kind
-from keeper.transactor import CANCELLED, ON_CHAIN, Means, Transactor
+from keeper.transactor.means import CANCELLED, ON_CHAIN, Means
+from keeper.transactor.sending import Transactor
 from ledger.database.engine import read, write
 from ledger.intents import lifecycle, queries
-from ledger.intents.record import FILL, IntentRecord, IntentState
+from ledger.intents.record import IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -168,17 +167,13 @@ class Recovery:
 
     def _finish_unsigned(self, unsigned: Sequence[IntentRecord]) -> None:
         for intent in unsigned:
-            if self._means.endings.is_repeatable(intent) and not self._is_spoiled(intent):
+            if self._means.endings.is_repeatable(intent) and not self._means.must_not_land(intent):
                 self._transactor.execute(intent)
             else:
                 # The world has moved on since it was decided; it will be decided anew.
-                self._transactor.end(
+                self._means.end(
                     intent, lifecycle.mark_abandoned, "interrupted before it was signed"
                 )
-
-    def _is_spoiled(self, intent: IntentRecord) -> bool:
-        with read(self._engine) as connection:
-            return self._means.endings.is_spoiled(connection, intent)
 
     def _look_after(
         self, intent: IntentRecord, head_number: int, mirrored_block: int, *, patient: bool
@@ -217,7 +212,7 @@ class Recovery:
             return self._mark_replaced(intent, f"{intent.error}; {ON_CHAIN}", bury=False)
         if intent.error != CANCELLED and len(intent.failed_tx_hashes) + 1 < ATTEMPTS_MAX:
             return self._try_again(intent, failed_block=block_number)
-        if head_number - block_number < self._rules.get_give_up_blocks(intent.kind):
+        if head_number - block_number < self._means.endings.get_give_up_blocks(intent):
             return intent.state
         return self._close(intent)
 
@@ -270,7 +265,7 @@ class Recovery:
             return intent  # used, but not deep: wait and see by what
         if not self._is_ours(intent):
             return self._follow(intent, deep)
-        if self._must_not_land(intent):
+        if self._means.must_not_land(intent):
             intent = self._transactor.cancel(intent)
         elif self._means.now_s() - intent.updated_at_s >= self._rules.replace_after_s:
             intent = self._transactor.raise_fee(intent)
@@ -291,21 +286,9 @@ class Recovery:
         if is_old and self._means.endings.is_disarmed(intent, block_number=deep):
             self._give_up(intent, f"left behind by {intent.sender}", block_number=deep)
             return self._means.load(intent.intent_id)
-        if not self._must_not_land(intent):
+        if not self._means.must_not_land(intent):
             self._transactor.send(intent)
         return intent
-
-    def _must_not_land(self, intent: IntentRecord) -> bool:
-        """Tell whether an intent that is in no block should not be carried out any more.
-
-        A hold that frees was in a block once, if it is here: it is sent right when it is decided.
-        Where that block is gone the hold is live again, and requests may be served on it by now;
-        freeing it from an old decision would let the owner withdraw what they cost. A batch whose
-        effect came another way must not charge again.
-        """
-        if intent.kind == Kind.HOLD.value:
-            return intent.was_mined and is_release(str(intent.payload["data"]))
-        return intent.kind != FILL and self._is_spoiled(intent)
 
     def _give_up(self, intent: IntentRecord, error: str, *, block_number: int) -> None:
         if not self._means.endings.is_repeatable(intent):

@@ -1,18 +1,33 @@
-"""Which signed payments would go through now: tried at a block, as they would be sent."""
+"""Signed payments as one transaction, and which of them would go through now."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
-
-from contracts.authorizations import AGGREGATE_CALLS_MAX, decode_aggregate, read_reason
+from contracts.authorizations import (
+    AGGREGATE_CALLS_MAX,
+    Authorization,
+    decode_aggregate,
+    encode_aggregate,
+    read_reason,
+)
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from keeper.calls import build_payments
-from keeper.facts import PaymentFacts
+from keeper.duties.calls import MULTICALL_BASE_GAS, Call
 from keeper.node import Node
-from keeper.payments import FOLLOWED_MAX
-from ledger.payments.outcomes import load_due_payments
 from ledger.payments.records import PaymentRecord
+
+
+def build_payments(
+    contracts: Contracts, payments: Sequence[Authorization], *, gas_each: int
+) -> Call:
+    """Build one ``aggregate3`` of transfers that payers have signed, each allowed to fail.
+
+    The gas is given, not estimated: an estimate would find the least with which the outer call
+    succeeds, which is one that lets the inner ones fail.
+    """
+    usdc = contracts.usdc.address
+    data = encode_aggregate((usdc, payment.encode_transfer()) for payment in payments)
+    gas = MULTICALL_BASE_GAS + gas_each * len(payments)
+    return Call(contracts.multicall3.address, "0x" + data.hex(), (), gas=gas)
 
 
 class PaymentTrial:
@@ -24,25 +39,16 @@ class PaymentTrial:
         self._gas_each = gas_each
         self._sender = sender
 
-    def run(self, payments: Sequence[PaymentRecord], *, block_hash: str) -> list[PaymentFacts]:
-        """Return what is to be known of each payment. Raises what the node raises."""
-        facts: list[PaymentFacts] = []
+    def run(self, payments: Sequence[PaymentRecord], *, block_hash: str) -> list[str | None]:
+        """Return why each payment would fail, None where it would not.
+
+        Raises what the node raises.
+        """
+        refusals: list[str | None] = []
         for start in range(0, len(payments), AGGREGATE_CALLS_MAX):
             chunk = payments[start : start + AGGREGATE_CALLS_MAX]
-            refusals = self._try_together(chunk, block_hash=block_hash)
-            for payment, refusal in zip(chunk, refusals, strict=True):
-                signed = payment.authorization
-                facts.append(
-                    PaymentFacts(
-                        payment_id=payment.payment_id,
-                        value_usdc=signed.value_usdc,
-                        valid_before_s=signed.valid_before_s,
-                        created_at_s=payment.created_at_s,
-                        failures=payment.failures,
-                        refusal=refusal,
-                    )
-                )
-        return facts
+            refusals += self._try_together(chunk, block_hash=block_hash)
+        return refusals
 
     def _try_together(
         self, payments: Sequence[PaymentRecord], *, block_hash: str
@@ -55,12 +61,7 @@ class PaymentTrial:
         call = build_payments(
             self._contracts, [p.authorization for p in payments], gas_each=self._gas_each
         )
-        request = {
-            "from": self._sender,
-            "to": call.to,
-            "data": call.data,
-            "gas": hex(call.gas or 0),
-        }
+        request = call.request(self._sender)
         try:
             answers = decode_aggregate(self._node.try_call(request, block=block_hash))
         except (Reverted, ValueError):
@@ -85,11 +86,3 @@ class PaymentTrial:
         except Reverted as error:
             return error.reason[:200] or read_reason(data)
         return None
-
-
-def load_payments_to_try(
-    connection: Connection, *, now_s: int, limit: int
-) -> tuple[PaymentRecord, ...]:
-    """Return the payments that may be sent now, those that rested longest first."""
-    found = load_due_payments(connection, now_s=now_s, limit=FOLLOWED_MAX)
-    return tuple(payment for payment in found if payment.state == "verified")[:limit]

@@ -1,14 +1,19 @@
-"""The ledger's rows that a snapshot needs: what is in use or due, never all there is."""
+"""The positions that may need a settlement or a hold: what both duties know and go by.
 
-from collections.abc import Mapping
+Settle and hold decide from the same facts, and each changes the live hold that the other one
+counts with.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
+from pydantic import Field
 from sqlalchemy import Connection, case, func, select
 
-from keeper.facts import Kind, PositionFacts, Rules
+from keeper.duties.moment import DutyRules, Moment
 from ledger.chain.position_rows import load_states
-from ledger.intents.queries import load_open_intents
-from ledger.intents.record import FILL, IntentState
+from ledger.chain.positions import PositionState
 from ledger.tables import Block, Demand, Event, Position, Usage, table_of
 
 _block = table_of(Block)
@@ -16,6 +21,121 @@ _demand = table_of(Demand)
 _event = table_of(Event)
 _position = table_of(Position)
 _usage = table_of(Usage)
+
+SETTLE = "settle"
+HOLD = "hold"
+
+Facts = tuple["PositionFacts", ...]
+
+
+class PositionRules(DutyRules):
+    """What a position in use is, and how its hold lives."""
+
+    hold_lifetime_s: int = Field(
+        default=7_200, ge=60, le=24 * 3_600, description="how long a hold lives, seconds"
+    )
+    hold_shrink_before_s: int = Field(
+        default=600,
+        ge=1,
+        description="a live hold is lowered only when less is left; below the proxy's margin",
+    )
+    active_window_s: int = Field(
+        default=3_600, ge=1, description="how long a position counts as in use after a request"
+    )
+    release_grace_s: int = Field(
+        default=300, ge=0, description="no new hold for so long after the owner asked for release"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PositionFacts:
+    """One position that has demand, usage that is not settled, or a release to answer."""
+
+    state: PositionState
+    drawn_usdc: int
+    """Everything promised against the hold and not settled yet."""
+    drawn_current_usdc: int = 0
+    """The part of it that was authorised under the current key epoch."""
+    posted_usdc: int = 0
+    """The part of it that can be settled now."""
+    posted_since_s: int | None = None
+    required_usdc: int = 0
+    """The largest reservation that found no room lately."""
+    wanted_at_s: int | None = None
+    """When a key was last issued or used, or None."""
+    released_at_s: int | None = None
+    """When the owner last asked for the hold to be freed, answered or not, or None."""
+
+    @property
+    def token_id(self) -> int:
+        return self.state.token_id
+
+
+class PositionsReader:
+    """Reads the positions once in a round, for both duties. Not shared between threads."""
+
+    def __init__(self, rules: PositionRules) -> None:
+        self._rules = rules
+        self._moment: Moment | None = None
+        self._found: Facts = ()
+
+    def load(self, connection: Connection, moment: Moment) -> Facts:
+        """Return the positions that may need a hold or a settlement."""
+        if moment is not self._moment:
+            self._found = load_positions(
+                connection, self._rules, now_s=moment.wall_s, chain_s=moment.now_s
+            )
+            self._moment = moment
+        return self._found
+
+
+def is_wanted(facts: PositionFacts, rules: PositionRules, *, now_s: int) -> bool:
+    """Tell whether a key is in use, and its owner did not just take the credit back.
+
+    The owner needs some blocks after a release to withdraw, before a request may hold it again.
+    """
+    if facts.wanted_at_s is None or now_s - facts.wanted_at_s > rules.active_window_s:
+        return False
+    if facts.state.release_requested_at_s is not None:
+        return False
+    released_at_s = facts.released_at_s
+    return released_at_s is None or now_s - released_at_s >= rules.release_grace_s
+
+
+def keep_free(positions: Facts, moment: Moment, *, kind: str) -> Iterable[PositionFacts]:
+    """Return the positions of which nothing is on its way, and that do not rest for ``kind``.
+
+    A settlement and a hold both change the live hold, so the outcome of either must be mirrored
+    before ``kind`` is decided.
+    """
+    left_alone = {subject for other, subject in moment.resting if other == kind}
+    left_alone.update(token_id for other, token_id in moment.in_flight if other in (SETTLE, HOLD))
+    return (facts for facts in positions if facts.token_id not in left_alone)
+
+
+class _Ranked(Protocol):
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def token_id(self) -> int: ...
+
+
+RankedT = TypeVar("RankedT", bound=_Ranked)
+
+
+def keep_most_urgent(
+    items: Iterable[RankedT | None], urgency: Sequence[str], count_max: int
+) -> tuple[RankedT, ...]:
+    """Return at most ``count_max`` items, by the urgency of their reason, then by token id."""
+    ranked = sorted(
+        (item for item in items if item is not None),
+        key=lambda item: (urgency.index(item.reason), item.token_id),
+    )
+    return tuple(ranked[:count_max])
+
+
+# ----------------------------------------------------------------------------- the ledger's rows
 
 
 @dataclass(slots=True)
@@ -27,52 +147,8 @@ class _OpenUsage:
     drawn_by_epoch: dict[int, int] = field(default_factory=dict)
 
 
-def load_in_flight(
-    connection: Connection, *, mirrored_block: int
-) -> tuple[frozenset[tuple[Kind, int]], frozenset[Kind]]:
-    """Return what must not be decided again: intents without an outcome, or one not mirrored."""
-    tokens: set[tuple[Kind, int]] = set()
-    kinds: set[Kind] = set()
-    for intent in load_open_intents(connection):
-        if (
-            intent.state is IntentState.MINED
-            and intent.mined_block is not None
-            and intent.mined_block <= mirrored_block
-        ):
-            continue
-        if intent.kind == FILL:
-            continue  # it stands for nothing
-        kind = Kind(intent.kind)
-        kinds.add(kind)
-        tokens.update((kind, token_id) for token_id in intent.payload["token_ids"])
-    return frozenset(tokens), frozenset(kinds)
-
-
-def load_owed_since(connection: Connection) -> int | None:
-    """Return the time of the oldest settlement that was not swept, or None."""
-    at_contract = _event.c.token_id.is_(None)
-    swept_block = connection.execute(
-        select(_event.c.block_number)
-        .where(at_contract, _event.c.name == "Swept")
-        .order_by(_event.c.block_number.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    since_s = connection.execute(
-        select(_event.c.block_timestamp_s)
-        .where(
-            at_contract,
-            _event.c.name == "BatchSettled",
-            # A settlement after the sweep of the same block counts late rather than never.
-            _event.c.block_number >= (-1 if swept_block is None else swept_block),
-        )
-        .order_by(_event.c.block_number)
-        .limit(1)
-    ).scalar_one_or_none()
-    return None if since_s is None else int(since_s)
-
-
 def load_positions(
-    connection: Connection, rules: Rules, *, now_s: int, chain_s: int
+    connection: Connection, rules: PositionRules, *, now_s: int, chain_s: int
 ) -> tuple[PositionFacts, ...]:
     """Return the positions that may need a hold or a settlement: a set that is in use, not all."""
     demands = {

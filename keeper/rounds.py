@@ -8,23 +8,19 @@ from typing import Final
 
 import structlog
 
-from keeper.backoff import decide_rests
-from keeper.decide import decide
+from keeper.duties.duty import Action, Item
+from keeper.duties.registry import KINDS, AnyDuty, Duties
 from keeper.errors import ActionFailed, GasPriceOverBound, MirrorStale, OutcomeUnknown
-from keeper.facts import Action, HarvestRest, Item, Kind, Rules, Snapshot, get_subject
-from keeper.payments import PaymentFollower
-from keeper.planning import Planner
+from keeper.planning import plan
 from keeper.probe import Probe
-from keeper.recovery import Recovery
-from keeper.rests import Memory
-from keeper.snapshot import SnapshotReader
-from keeper.transactor import Means, Transactor
-from ledger.chain.harvests import note_harvests_sent, rest_harvests
+from keeper.rests import Rests
+from keeper.snapshot import Snapshot, SnapshotReader
+from keeper.transactor.means import Means
+from keeper.transactor.recovery import Recovery
+from keeper.transactor.sending import Transactor
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord, IntentState
 from ledger.intents.rests import drop_rests
-from ledger.payments.outcomes import rest_payments
-from ledger.selling.payouts import follow_payouts
 from ledger.spending import demand
 from ledger.spending.leases import sweep_leases
 
@@ -37,7 +33,7 @@ DEMAND_KEPT_S: Final = 86_400
 TIDY: Final = "tidy"
 """The job without a transaction: dead reservations are voided, old demand is forgotten."""
 
-JOBS: Final[tuple[str, ...]] = (*(kind.value for kind in Kind), TIDY)
+JOBS: Final[tuple[str, ...]] = (*KINDS, TIDY)
 """What a round does, by name."""
 
 
@@ -58,7 +54,7 @@ class Outcome(StrEnum):
 class Step:
     """One transaction of a round, sent or rehearsed. ``amount_usdc`` as it was decided."""
 
-    kind: Kind
+    kind: str
     reason: str
     items: int
     amount_usdc: int
@@ -76,7 +72,7 @@ class Report:
 
     outcome: Outcome = Outcome.NOTHING_DUE
     steps: list[Step] = field(default_factory=list)
-    acted: Counter[Kind] = field(default_factory=Counter)
+    acted: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
     """Items that were left out so that the others of their batch go through."""
     failures: list[str] = field(default_factory=list)
@@ -88,22 +84,13 @@ class Keeper:
     """Runs rounds. Not shared between threads; one on a ledger (``keeper.lock``)."""
 
     def __init__(
-        self,
-        means: Means,
-        reader: SnapshotReader,
-        planner: Planner,
-        probe: Probe,
-        rules: Rules,
-        memory: Memory,
-        payments: PaymentFollower,
+        self, means: Means, reader: SnapshotReader, duties: Duties, probe: Probe, rests: Rests
     ) -> None:
         self._means = means
         self._reader = reader
-        self._planner = planner
+        self._duties = duties
         self._probe = probe
-        self._rules = rules
-        self._memory = memory
-        self._payments = payments
+        self._rests = rests
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
 
@@ -117,9 +104,8 @@ class Keeper:
         now_s = self._means.now_s()
         try:
             mirror = self._reader.check_mirror(now_s=now_s)
-            with write(self._means.engine) as connection:
-                follow_payouts(connection)
-            self._payments.follow(mirror, now_s=now_s)
+            for duty in self._duties:
+                duty.follow(mirror, now_s=now_s)
             self._recovery.resume(mirrored_block=mirror.block_number)
             self._decide_and_act(jobs, report, now_s=now_s)
         except MirrorStale as error:
@@ -142,116 +128,99 @@ class Keeper:
         """The sender of every transaction."""
         return self._means.signer.address
 
-    def stopped_kinds(self) -> list[Kind]:
+    def stopped_kinds(self) -> list[str]:
         """Return the kinds that rest after repeated failures."""
-        return self._memory.load_stopped(now_s=self._means.now_s())
+        return self._rests.load_stopped(now_s=self._means.now_s())
 
     def _decide_and_act(self, jobs: Collection[str], report: Report, *, now_s: int) -> None:
-        kinds = frozenset(kind for kind in Kind if kind in jobs)
-        resting = self._memory.load_resting(now_s=now_s)
-        snapshot = self._reader.read(now_s=now_s, kinds=kinds, resting=resting)
-        self._rest_payments(snapshot, now_s=now_s)
-        actions = [action for action in decide(snapshot, self._rules) if action.kind in kinds]
-        harvests = [action for action in actions if action.kind is Kind.HARVEST]
-        # One that is harvested rests once its transaction is in a block: until then its intent
-        # keeps it from being decided again, and a crash leaves it due.
-        sent = {token_id for action in harvests for token_id in action.token_ids}
-        rests = decide_rests(snapshot, sent, self._rules)
-        self._rest_harvests([rest for rest in rests if rest.token_id not in sent])
-        stopped = self._memory.load_stopped(now_s=now_s)
-        for action in actions:
-            if action.kind in stopped:
+        resting = self._rests.load_resting(now_s=now_s)
+        snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)
+        decided = [(duty, decide(duty, snapshot)) for duty in self._duties if duty.kind in jobs]
+        for duty, actions in decided:
+            duty.note_decided(snapshot.facts[duty.kind], actions, snapshot.moment)
+        stopped = self._rests.load_stopped(now_s=now_s)
+        for duty, actions in decided:
+            if duty.kind not in stopped:
+                self._act(duty, actions, snapshot, report)
+                continue
+            for action in actions:
                 log.error("kind_stopped", kind=action.kind, reason=action.reason)
                 report.failures.append(f"{action.kind}: stopped after repeated failures")
-            elif action.kind is not Kind.HARVEST:
-                self._act(action, snapshot, report)
-            elif action is harvests[0]:
-                self._act_in_series(harvests, snapshot, report)
 
-    def _act(self, action: Action, snapshot: Snapshot, report: Report) -> None:
-        """Carry one action out. Raises ``OutcomeUnknown``.
-
-        Items that the contract refuses are left out and rest; the others go on without them.
-        """
-        try:
-            intent = self._launch(action, snapshot)
-        except ActionFailed as error:
-            refused = self._probe.find_refused(action.kind, action.items)
-            if refused is None:
-                self._note_failure(action, error, report)
-                return
-            self._leave_out(action.kind, refused, error, report)
-            sound = tuple(item for item in action.items if item not in refused)
-            if sound:
-                self._act(Action(action.kind, sound), snapshot, report)
-            return
-        # None: nothing was left to do. Not sent: it is kept for a later round.
-        if intent is not None and intent.state is IntentState.SENT:
-            self._note_done(action, self._transactor.wait(intent), snapshot, report)
-
-    def _act_in_series(self, actions: Sequence[Action], snapshot: Snapshot, report: Report) -> None:
+    def _act(
+        self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: Report
+    ) -> None:
         """Send actions one behind the other, so that a block may hold them all, then wait for them.
 
         What stops the sending is raised, or noted, once those that are sent are in their blocks.
+        Raises ``OutcomeUnknown``, ``GasPriceOverBound``.
         """
         launched: list[tuple[Action, IntentRecord]] = []
         over_bound: GasPriceOverBound | None = None
         try:
             for action in actions:
-                intent = self._launch(action, snapshot)
-                if intent is not None and intent.state is IntentState.SENT:
-                    launched.append((action, intent))
+                self._send(duty, action, snapshot, launched, report)
         except ActionFailed as error:
-            self._note_failure(action, error, report)
+            self._note_failure(duty.kind, error, report)
         except GasPriceOverBound as error:
             over_bound = error
         for action, intent in launched:
-            self._note_done(action, self._transactor.wait(intent), snapshot, report)
+            self._note_mined(duty, action, self._transactor.wait(intent), snapshot, report)
         if over_bound is not None:
             raise over_bound
 
-    def _note_done(
-        self, action: Action, done: IntentRecord, snapshot: Snapshot, report: Report
+    def _send(
+        self,
+        duty: AnyDuty,
+        action: Action,
+        snapshot: Snapshot,
+        launched: list[tuple[Action, IntentRecord]],
+        report: Report,
+    ) -> None:
+        """Send one action, without the items that the contract refuses: those rest.
+
+        Raises ``ActionFailed`` where no item is to blame.
+        """
+        try:
+            intent = self._launch(duty, action, snapshot)
+        except ActionFailed as error:
+            refused = self._probe.find_refused(duty, action.items)
+            if refused is None:
+                raise
+            self._leave_out(action.kind, refused, error, report)
+            sound = tuple(item for item in action.items if item not in refused)
+            if sound:
+                self._send(duty, Action(action.kind, sound), snapshot, launched, report)
+            return
+        # None: nothing was left to do. Not sent: it is kept for a later round.
+        if intent is not None and intent.state is IntentState.SENT:
+            launched.append((action, intent))
+
+    def _note_mined(
+        self,
+        duty: AnyDuty,
+        action: Action,
+        mined: IntentRecord,
+        snapshot: Snapshot,
+        report: Report,
     ) -> None:
         """Note how a transaction went that is in a block."""
-        report.steps.append(_step_of(action, done))
-        if action.kind is Kind.HARVEST:
-            self._note_harvested(action.token_ids, snapshot)
-        if done.error is not None:
-            self._note_failure(action, ActionFailed(done.intent_id, done.error), report)
+        report.steps.append(_step_of(action, mined))
+        duty.note_mined(action.items, snapshot.facts[duty.kind], snapshot.moment)
+        if mined.error is not None:
+            self._note_failure(duty.kind, ActionFailed(mined.intent_id, mined.error), report)
             return
-        self._memory.succeed(action.kind, [get_subject(item) for item in action.items])
-        report.acted[action.kind] += len(action.items)
+        self._rests.succeed(duty.kind, [item.subject for item in action.items])
+        report.acted[duty.kind] += len(action.items)
 
-    def _rest_payments(self, snapshot: Snapshot, *, now_s: int) -> None:
-        """Leave payments alone for a while that would not go through, and say why."""
-        refusals = {p.payment_id: p.refusal for p in snapshot.payments if p.refusal is not None}
-        if refusals:
-            with write(self._means.engine) as connection:
-                rest_payments(connection, refusals, was_sent=False, now_s=now_s)
-
-    def _rest_harvests(self, rests: Collection[HarvestRest]) -> None:
-        if rests:
-            with write(self._means.engine) as connection:
-                rest_harvests(connection, [(r.token_id, r.look_at_s, r.failures) for r in rests])
-
-    def _note_harvested(self, token_ids: Collection[int], snapshot: Snapshot) -> None:
-        """Let harvests that are in a block rest; only their own events say which succeeded."""
-        rests = decide_rests(snapshot, token_ids, self._rules)
-        sent = set(token_ids)
-        with write(self._means.engine) as connection:
-            note_harvests_sent(connection, token_ids, sent_at_s=snapshot.mirrored_at_s)
-            chosen = [(r.token_id, r.look_at_s, r.failures) for r in rests if r.token_id in sent]
-            rest_harvests(connection, chosen)
-
-    def _launch(self, action: Action, snapshot: Snapshot) -> IntentRecord | None:
+    def _launch(self, duty: AnyDuty, action: Action, snapshot: Snapshot) -> IntentRecord | None:
         """Plan and send an action; return its intent, None where nothing was to do.
 
         Raises ``ActionFailed`` where it would revert; nothing was signed then.
         """
         now_s = self._means.now_s()
         with write(self._means.engine) as connection:
-            intent_id = self._planner.plan(connection, action, snapshot, now_s=now_s)
+            intent_id = plan(connection, duty, action, snapshot, now_s=now_s)
         if intent_id is None:
             return None
         log.info(
@@ -260,24 +229,24 @@ class Keeper:
             kind=action.kind,
             reason=action.reason,
             items=len(action.items),
-            block=snapshot.block_number,
+            block=snapshot.moment.block_number,
         )
         self._means.checkpoint("planned")
         return self._transactor.launch(self._means.load(intent_id))
 
     def _leave_out(
-        self, kind: Kind, refused: Collection[Item], error: ActionFailed, report: Report
+        self, kind: str, refused: Collection[Item], error: ActionFailed, report: Report
     ) -> None:
-        subjects = [get_subject(item) for item in refused]
-        self._memory.refuse(kind, subjects, now_s=self._means.now_s())
+        subjects = [item.subject for item in refused]
+        self._rests.refuse(kind, subjects, now_s=self._means.now_s())
         for subject in subjects:
             log.warning("item_refused", kind=kind, item=subject, reason=error.reason)
             report.refused.append(f"{kind} {subject}: {error.reason}")
 
-    def _note_failure(self, action: Action, error: ActionFailed, report: Report) -> None:
+    def _note_failure(self, kind: str, error: ActionFailed, report: Report) -> None:
         report.failures.append(str(error))
-        if self._memory.fail(action.kind, now_s=self._means.now_s()):
-            log.error("breaker_tripped", kind=action.kind, reason=error.reason)
+        if self._rests.fail(kind, now_s=self._means.now_s()):
+            log.error("breaker_tripped", kind=kind, reason=error.reason)
 
     def _tidy(self, now_s: int) -> int:
         """Void dead reservations, forget old demand and rests; return how many were voided."""
@@ -299,6 +268,12 @@ def _step_of(action: Action, done: IntentRecord) -> Step:
         fee_wei=done.fee_wei,
         error=done.error,
     )
+
+
+def decide(duty: AnyDuty, snapshot: Snapshot) -> list[Action]:
+    """Return what a duty would send now, a transaction each."""
+    transactions = duty.decide(snapshot.facts[duty.kind], snapshot.moment)
+    return [Action(duty.kind, items) for items in transactions]
 
 
 def judge(report: Report) -> Outcome:

@@ -14,7 +14,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from keeper.errors import KeyUnreadable, SigningFailed
-from keeper.signer import ECDSA_ORDER, build_digest, build_signed
+from keeper.transactor.signer import ECDSA_ORDER, build_digest, build_signed
 from ledger.intents.record import SignedTransaction
 
 _SPKI_PREFIX: Final = bytes.fromhex("3056301006072a8648ce3d020106052b8104000a03420004")

@@ -1,19 +1,13 @@
-"""What a transaction may cost. Pure; wei, except where the name says USDC."""
+"""Which fees a transaction offers, at first and when it is stuck. Pure; wei per gas."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.units import BPS_ONE, mul_div_down, mul_div_up
+from contracts.units import BPS_ONE, mul_div_up
 
-TRANSFER_GAS: Final = 21_000
-"""What a transaction that only uses up a nonce costs."""
-WEI_PER_ETHER: Final = 10**18
 BUMP_BPS: Final = 1_250
 """Nodes take a transaction's place with another of the same nonce only for 10% more on both fees;
 an eighth leaves room for their rounding."""
-
-TRANSACTION_GAS_MAX: Final = 2**24
-"""What one transaction may use at most (EIP-7825)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +55,3 @@ def decide_replacement(stuck: Fees, base_fee_wei: int, rules: FeeRules) -> Fees 
 
 def _bump(fee_wei: int) -> int:
     return mul_div_up(fee_wei, BPS_ONE + BUMP_BPS, BPS_ONE)
-
-
-def gas_cost_usdc(gas: int, fee_wei: int, *, ether_price_usdc: int) -> int:
-    """Return what ``gas`` costs in 1e-6 USDC, rounded up: cost is never thought too small."""
-    return mul_div_up(gas * fee_wei, ether_price_usdc, WEI_PER_ETHER)
-
-
-def add_gas_margin(gas: int, *, margin_bps: int) -> int:
-    """Return an estimate with its margin: the state may change before the transaction lands."""
-    return gas + mul_div_down(gas, margin_bps, BPS_ONE)
-
-
-def get_least_gas(data: bytes) -> int:
-    """Return the gas without which no node takes a transaction with this calldata (EIP-7623)."""
-    zeros = data.count(0)
-    tokens = zeros + 4 * (len(data) - zeros)
-    return TRANSFER_GAS + 10 * tokens

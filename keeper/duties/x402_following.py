@@ -25,9 +25,8 @@ from contracts.authorizations import (
 )
 from contracts.bindings import Contracts
 from contracts.errors import Retryable, Reverted
-from keeper.facts import Kind
+from keeper.in_flight import load_in_flight
 from keeper.node import Node
-from keeper.rows import load_in_flight
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import read, write
 from ledger.payments.outcomes import (
@@ -42,6 +41,8 @@ from ledger.payments.outcomes import (
 from ledger.payments.records import PaymentRecord
 
 log = structlog.get_logger("keeper")
+
+X402_KIND: Final = "x402"
 
 FOLLOWED_MAX: Final = 4 * AGGREGATE_CALLS_MAX
 """Payments that are looked at in one round."""
@@ -120,7 +121,7 @@ class PaymentFollower:
         if not found:
             return
         try:
-            findings = self._look(found, mirror, is_in_flight=Kind.X402 in in_flight)
+            findings = self._look(found, mirror, is_in_flight=X402_KIND in in_flight)
         except (Retryable, Reverted, ValueError) as error:
             log.warning("payments_not_followed", error=str(error))
             return

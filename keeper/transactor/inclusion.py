@@ -1,0 +1,84 @@
+"""Finding the block of a sent transaction, and how it went there."""
+
+import time
+
+import structlog
+
+from contracts.errors import Reverted
+from contracts.node_errors import NodeRefused
+from keeper.errors import OutcomeUnknown
+from keeper.node_values import Receipt
+from keeper.transactor.means import CANCELLED, REVERTED_ON_CHAIN, Means
+from ledger.database.engine import write
+from ledger.intents import lifecycle
+from ledger.intents.record import FILL, Inclusion, IntentRecord
+
+log = structlog.get_logger("keeper")
+
+
+class Inclusions:
+    """Looks for receipts, and writes down what they say."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._node = means.node
+
+    def wait(self, intent: IntentRecord) -> IntentRecord:
+        """Wait for the receipt. Raises ``OutcomeUnknown`` when time is up or on a stop."""
+        deadline_s = time.monotonic() + self._means.rules.receipt_timeout_s
+        while True:
+            receipt = self.find_receipt(intent)
+            if receipt is not None:
+                return self.note_mined(intent, receipt)
+            if time.monotonic() >= deadline_s or self._means.stop.wait(
+                self._means.rules.receipt_poll_s
+            ):
+                raise OutcomeUnknown(f"{intent.intent_id} is in no block yet")
+
+    def find_receipt(self, intent: IntentRecord) -> Receipt | None:
+        """Return the receipt of any transaction that carries the intent out, or None."""
+        for tx_hash in intent.tx_hashes:
+            receipt = self._node.fetch_receipt(tx_hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    def note_mined(self, intent: IntentRecord, receipt: Receipt) -> IntentRecord:
+        """Write down the block that holds a transaction; return the intent as it stands then."""
+        error = None if receipt.succeeded else self._find_reason(intent, receipt)
+        if receipt.tx_hash in intent.cancel_tx_hashes:
+            error = CANCELLED
+        inclusion = Inclusion(
+            tx_hash=receipt.tx_hash,
+            block_number=receipt.block_number,
+            block_hash=receipt.block_hash,
+            gas_used=receipt.gas_used,
+            fee_wei=receipt.fee_wei,
+            error=error,
+        )
+        self._means.checkpoint("included")
+        with write(self._means.engine) as connection:
+            lifecycle.mark_mined(connection, intent.intent_id, inclusion, now_s=self._means.now_s())
+        log.info(
+            "intent_mined",
+            intent_id=intent.intent_id,
+            kind=intent.kind,
+            tx_hash=receipt.tx_hash,
+            block=receipt.block_number,
+            gas_used=receipt.gas_used,
+            fee_wei=receipt.fee_wei,
+            error=error,
+        )
+        self._means.checkpoint("mined")
+        return self._means.load(intent.intent_id)
+
+    def _find_reason(self, intent: IntentRecord, receipt: Receipt) -> str:
+        if intent.kind == FILL:
+            return REVERTED_ON_CHAIN
+        try:
+            self._node.call(self._means.get_request(intent), block=receipt.block_hash)
+        except Reverted as error:
+            return error.reason or REVERTED_ON_CHAIN
+        except NodeRefused:
+            pass
+        return REVERTED_ON_CHAIN

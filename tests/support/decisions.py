@@ -1,0 +1,86 @@
+"""What a round decides, on made-up facts: without a ledger, a chain or a clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keeper.duties.duty import Action
+from keeper.duties.harvest import (
+    HARVEST_GAS_USUAL,
+    HarvestFacts,
+    HarvestQuote,
+    HarvestRest,
+    decide_harvests,
+    decide_rests,
+)
+from keeper.duties.hold import decide_holds
+from keeper.duties.moment import Moment, Subject
+from keeper.duties.payout import PayoutDue, PayoutFacts, decide_payouts
+from keeper.duties.positions import PositionFacts
+from keeper.duties.registry import Rules
+from keeper.duties.settle import decide_settles
+from keeper.duties.sweep import SweepFacts, decide_sweep
+from keeper.duties.x402 import PaymentDue, X402Facts, decide_payments
+from keeper.gas import WEI_PER_ETHER, GasPrice
+from tests.support.ledgers import NOW_S
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The facts of every duty at one block."""
+
+    now_s: int = NOW_S
+    positions: tuple[PositionFacts, ...] = ()
+    harvests: tuple[HarvestQuote, ...] = ()
+    harvests_refused: tuple[HarvestQuote, ...] = ()
+    harvest_gas_usdc: int = 0
+    """What a usual harvest's gas costs."""
+    owed_usdc: int = 0
+    owed_since_s: int | None = None
+    payouts: tuple[PayoutDue, ...] = ()
+    payments: tuple[PaymentDue, ...] = ()
+    treasury_usdc: int = 0
+    in_flight: frozenset[tuple[str, int]] = frozenset()
+    kinds_in_flight: frozenset[str] = frozenset()
+    resting: frozenset[Subject] = field(default_factory=frozenset)
+
+    @property
+    def moment(self) -> Moment:
+        # As near as whole wei get to it.
+        fee_wei = WEI_PER_ETHER // HARVEST_GAS_USUAL
+        return Moment(
+            block_number=10,
+            block_hash="0x0a",
+            now_s=self.now_s,
+            mirrored_at_s=self.now_s,
+            wall_s=self.now_s,
+            in_flight=self.in_flight,
+            kinds_in_flight=self.kinds_in_flight,
+            resting=self.resting,
+            gas_price=GasPrice(fee_wei, self.harvest_gas_usdc),
+        )
+
+    @property
+    def harvest_facts(self) -> HarvestFacts:
+        return HarvestFacts(quotes=self.harvests, refused=self.harvests_refused)
+
+
+def decide(scene: Scene, rules: Rules) -> list[Action]:
+    """Return what every duty would send, in the order of execution."""
+    moment = scene.moment
+    payouts = PayoutFacts(scene.payouts, scene.treasury_usdc)
+    sweep = SweepFacts(scene.owed_since_s, scene.owed_usdc)
+    decided: dict[str, Sequence[tuple[Any, ...]]] = {
+        "settle": decide_settles(scene.positions, moment, rules),
+        "hold": decide_holds(scene.positions, moment, rules),
+        "x402": decide_payments(X402Facts(payments=scene.payments), moment, rules),
+        "harvest": decide_harvests(scene.harvest_facts, moment, rules),
+        "sweep": decide_sweep(sweep, moment, rules),
+        "payout": decide_payouts(payouts, moment, rules),
+    }
+    return [Action(kind, items) for kind, transactions in decided.items() for items in transactions]
+
+
+def rest(scene: Scene, chosen: set[int], rules: Rules) -> list[HarvestRest]:
+    """Return when each due position is looked at again."""
+    return decide_rests(scene.harvest_facts, chosen, scene.moment, rules)
