@@ -13,23 +13,12 @@ from typing import Any, Final
 import openai
 import pytest
 
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
-from tests.support.market import (
-    MODEL,
-    PRICES,
-    FakeSeller,
-    RunningMarket,
-    make_settings,
-    run_market,
-)
+from tests.support.market import PRICES, RunningMarket, make_settings, run_market
+from tests.support.media import IMAGE_MODEL, MEDIA_PRICES, SPEECH_MODEL, TRANSCRIPT_MODEL
 from tests.support.recordings import make_wav
-from tests.support.studio import (
-    IMAGE_MODEL,
-    MEDIA_PRICES,
-    SPEECH_MODEL,
-    TRANSCRIPT_MODEL,
-    FakeStudio,
-)
 
 TEXT: Final = "Hello! I am glad to help."
 MESSAGES: Final[Any] = [{"role": "user", "content": "Say hello."}]
@@ -60,8 +49,8 @@ async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
     (tmp_path / "prices.toml").write_text(PRICES + MEDIA_PRICES)
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeSeller(text=TEXT) as seller,
-        FakeStudio() as studio,
+        FakeEndpoint(text=TEXT) as seller,
+        FakeEndpoint() as studio,
         run_market(make_settings(tmp_path), engine) as running,
     ):
         key = await running.get_key()

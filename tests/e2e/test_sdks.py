@@ -23,10 +23,11 @@ from typing import Any, Final
 
 import openai
 import pytest
-from aiohttp import web
 
 from bench.proxy.peers import LITELLM
 from ledger.database.engine import write
+from tests.support.answers import MODEL, TEXT, USAGE, make_answer, make_completion
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     RunningProxy,
@@ -37,7 +38,6 @@ from tests.support.proxy import (
     write_prices,
 )
 from tests.support.sdk import SDK
-from tests.support.upstream import MODEL, USAGE, FakeProvider, make_completion
 
 COST_USDC: Final = 12  # 20 x 0.20 + 10 x 0.80 USD a million tokens
 RICH, POOR, FRESH = range(3)
@@ -59,27 +59,25 @@ TOOL: Final = {
 CALLED: Final = {"name": "get_weather", "arguments": '{"city": "Lisbon"}'}
 
 
-class Provider(FakeProvider):
-    """A provider that calls the first tool that it is given."""
-
-    async def _misbehave(self, request: web.Request) -> web.StreamResponse:
-        if not self.requests[-1].get("tools"):
-            return await super()._misbehave(request)
-        completion = make_completion()
-        called = {"id": "call-1", "type": "function", "function": CALLED}
-        message = {"role": "assistant", "content": None, "tool_calls": [called]}
-        completion["choices"] = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
-        return web.json_response(completion)
+def call_tool(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Answer as a model that calls the first tool that it is given."""
+    if not body.get("tools"):
+        return make_answer(path, body, text=TEXT, usage=USAGE)
+    completion = make_completion()
+    called = {"id": "call-1", "type": "function", "function": CALLED}
+    message = {"role": "assistant", "content": None, "tool_calls": [called]}
+    completion["choices"] = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    return completion
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with Provider() as provider:
+async def provider() -> AsyncIterator[FakeEndpoint]:
+    async with FakeEndpoint(build=call_tool) as provider:
         yield provider
 
 
 @pytest.fixture
-async def proxy(provider: Provider, tmp_path: Path) -> AsyncIterator[RunningProxy]:
+async def proxy(provider: FakeEndpoint, tmp_path: Path) -> AsyncIterator[RunningProxy]:
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path))
     with Databases(SQLITE, tmp_path) as databases:
         engine = databases.open_ledger()
@@ -253,19 +251,19 @@ async def test_models__listed(client: Client, proxy: RunningProxy) -> None:
 async def test_completion__answered_and_charged_once(client: Client, proxy: RunningProxy) -> None:
     answer = await ask(client, proxy, "chat")
 
-    assert answer == {"text": "Hello!", "tool": None, "usage": USAGE}
+    assert answer == {"text": TEXT, "tool": None, "usage": USAGE}
     assert [row["cost_usdc"] for row in proxy.usage()] == [COST_USDC]
 
 
 async def test_stream__passed_on_with_its_cost(client: Client, proxy: RunningProxy) -> None:
     answer = await ask(client, proxy, "stream")
 
-    assert answer["text"] == "piece 0 piece 1 piece 2 "
+    assert answer["text"] == TEXT
     assert answer["usage"] == {**USAGE, "cost": COST_USDC}
     assert [row["cost_usdc"] for row in proxy.usage()] == [COST_USDC]
 
 
-async def test_tool__called(client: Client, proxy: RunningProxy, provider: Provider) -> None:
+async def test_tool__called(client: Client, proxy: RunningProxy, provider: FakeEndpoint) -> None:
     answer = await ask(client, proxy, "chat", tools=[TOOL], tool_choice="required")
 
     assert answer["tool"] == CALLED
@@ -324,7 +322,7 @@ async def test_tool__called(client: Client, proxy: RunningProxy, provider: Provi
 async def test_refusal__known_by_its_class_and_not_asked_again(
     client: Client,
     proxy: RunningProxy,
-    provider: Provider,
+    provider: FakeEndpoint,
     key: str,
     changes: dict[str, Any],
     error: str,
@@ -349,7 +347,7 @@ async def test_stream_refused__known_by_its_class_and_not_asked_again(
 
 
 async def test_provider_fails__asked_again_and_not_charged(
-    client: Client, proxy: RunningProxy, provider: Provider
+    client: Client, proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "status_500"
     answer = await ask(client, proxy, "chat")

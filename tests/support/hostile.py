@@ -1,10 +1,10 @@
-"""A seller below HTTP: it answers by bytes of its own, as no server library would."""
+"""What a provider sends below HTTP: bytes of its own, as no server library would send them."""
 
 import asyncio
 import gzip
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -129,45 +129,3 @@ NO_STREAMS: Final[Mapping[str, Play]] = {
     "half a head": hang(stream()[:-2]),
 }
 """What is no stream, and is known to be none before a buyer has seen anything of it."""
-
-
-class RawSeller:
-    """Answers each connection by ``play``, whatever is asked."""
-
-    def __init__(self, play: Play) -> None:
-        self.play = play
-        self.asked = 0
-        self.port = 0
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[Any]] = set()
-
-    @property
-    def url(self) -> str:
-        """The base URL, with /v1."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            await self.play(writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._open.discard(task)
-            writer.close()

@@ -26,15 +26,9 @@ from contracts.authorizations import Authorization
 from contracts.errors import Retryable
 from ledger.database.engine import read
 from ledger.tables import MarketPayment, table_of
+from tests.support.endpoint import FakeEndpoint
 from tests.support.keepers import Stage
-from tests.support.market import (
-    BUYER,
-    FakeSeller,
-    RunningMarket,
-    make_body,
-    make_settings,
-    run_market,
-)
+from tests.support.market import BUYER, RunningMarket, make_body, make_settings, run_market
 
 CHAT: Final = "/v1/chat/completions"
 TOPUP: Final = "/v1/buyer/credit/topup"
@@ -62,7 +56,7 @@ class Shop:
 
     stage: Stage
     market: RunningMarket
-    seller: FakeSeller
+    seller: FakeEndpoint
     seller_key: str
     offer: dict[str, Any] = field(default_factory=dict)
 
@@ -208,7 +202,7 @@ async def run_shop(
     values = {"rpc_url": stage.world.anvil.url, "x402": True, "x402_wait_s": 10.0, **changes}
     settings = make_settings(folder, **values)
     async with (
-        FakeSeller() as seller,
+        FakeEndpoint() as seller,
         run_market(settings, stage.engine, deployment=stage.world.deployment) as market,
     ):
         seller_key = await market.get_key()

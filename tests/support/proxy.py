@@ -21,6 +21,7 @@ from proxy.http.front import Front
 from proxy.keys.tokens import KeyClaims, KeyRing
 from proxy.settings import ProxySettings
 from tests.support.ledgers import DEPLOYMENT
+from tests.support.waiting import LIMIT_S
 
 KEY_SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
 PRICES: Final = """
@@ -40,8 +41,7 @@ def make_settings(**changes: Any) -> ProxySettings:
         "deployment_file": "unused.json",
         "key_secret": KEY_SECRET,
         "upstream_url": "http://127.0.0.1:9/v1",
-        "upstream_timeout_s": 5.0,
-        "ledger_timeout_s": 5.0,
+        "ledger_timeout_s": 60.0,
         "drain_timeout_s": 5,
         **changes,
     }
@@ -131,7 +131,7 @@ async def run_proxy(
     url = f"http://127.0.0.1:{port}"
     limits = httpx.Limits(max_connections=None)
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=LIMIT_S, limits=limits) as client:
             yield RunningProxy(front, client, engine)
     finally:
         server.should_exit = True

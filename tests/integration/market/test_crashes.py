@@ -20,16 +20,9 @@ from ledger.database.engine import read, write
 from ledger.selling.sales import sweep_sales
 from ledger.tables import MarketAccount, MarketOffer, MarketSale, table_of
 from scripts.stack.ports import free_port
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases
-from tests.support.market import (
-    KMS_LINE,
-    SECRET,
-    FakeSeller,
-    bearer,
-    make_body,
-    make_settings,
-    run_market,
-)
+from tests.support.market import KMS_LINE, SECRET, bearer, make_body, make_settings, run_market
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 CREDIT_USDC: Final = 300_000
@@ -137,8 +130,8 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
                 if answer.status_code != 200:
                     await asyncio.sleep(0.02)
 
-    async with FakeSeller() as seller, FakeSeller() as other:
-        seller.behaviour = other.behaviour = "slow"
+    async with FakeEndpoint() as seller, FakeEndpoint() as other:
+        seller.delay_s = other.delay_s = 0.05
         try:
             for market in markets:
                 market.start()

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from eth_account.messages import encode_defunct
 
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
-from tests.support.market import PRICES, SELLER, FakeSeller, make_settings, run_market
+from tests.support.market import PRICES, SELLER, make_settings, run_market
 
 CHALLENGE = "curl https://api.surplusintelligence.ai/v1/seller/auth/challenge?address=0xYourWallet"
 KEYS = """curl -X POST https://api.surplusintelligence.ai/v1/seller/auth/keys \\
@@ -66,7 +67,7 @@ async def test_curl__every_line_of_the_guides__does_what_it_says(tmp_path: Path)
     (tmp_path / "prices.toml").write_text(PRICES + REFERENCE)
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeSeller() as seller,
+        FakeEndpoint() as seller,
         run_market(make_settings(tmp_path), engine, resolve=resolve) as market,
     ):
         url = str(market.client.base_url).rstrip("/")

@@ -12,16 +12,10 @@ import pytest
 from contracts.units import format_usdc
 from serving.models.prices import Price
 from serving.models.references import References
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases, make_ledger
-from tests.support.market import (
-    MODEL,
-    FakeSeller,
-    RunningMarket,
-    bearer,
-    make_body,
-    make_settings,
-    run_market,
-)
+from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
 
 
 @pytest.fixture
@@ -34,14 +28,14 @@ async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
 
 
 @pytest.fixture
-async def seller() -> AsyncIterator[FakeSeller]:
+async def seller() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         yield seller
 
 
 async def test_prices__read_by_the_proxys_own_parser__are_what_the_market_charges(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     dear = await market.list_offer(seller_key, seller.url, price_output_per_1m=21)
@@ -75,7 +69,7 @@ async def test_prices__read_by_the_proxys_own_parser__are_what_the_market_charge
 
 
 async def test_prices__offer_that_serves_nobody__does_not_say_what_a_model_costs(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     async def quote() -> tuple[int, int]:
         (entry,) = (await market.client.get("/v1/prices")).json()["data"]
@@ -88,7 +82,7 @@ async def test_prices__offer_that_serves_nobody__does_not_say_what_a_model_costs
     assert await quote() == (1_000_000, 1_000_000), "there is no other"
     await market.list_offer(seller_key, seller.url)
     assert await quote() == (5_000_000, 20_000_000)
-    async with FakeSeller() as failing:
+    async with FakeEndpoint() as failing:
         failing.behaviour = "status_500"
         offer = await market.list_offer(seller_key, failing.url, **bait)
         assert (await market.chat(key)).headers["x-market-attempts"] == "2"
@@ -98,12 +92,12 @@ async def test_prices__offer_that_serves_nobody__does_not_say_what_a_model_costs
 
 
 async def test_prices__as_the_requests_ceilings__are_never_passed_by_a_failover(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     """What a proxy has to send that charges its buyers by the list."""
     seller_key, key = await market.get_key(), await market.get_buyer_key()
     cheap = await market.list_offer(seller_key, seller.url)
-    async with FakeSeller() as other:
+    async with FakeEndpoint() as other:
         await market.list_offer(seller_key, other.url, price_input_per_1m="5.000001")
         dearest = await market.list_offer(seller_key, other.url, price_output_per_1m=1_000_000)
         (entry,) = (await market.client.get("/v1/prices")).json()["data"]
@@ -139,7 +133,7 @@ async def test_prices__as_the_requests_ceilings__are_never_passed_by_a_failover(
 
 
 async def test_feed__sales_and_changes__without_names_page_by_page(
-    databases: Databases, tmp_path: Path, seller: FakeSeller
+    databases: Databases, tmp_path: Path, seller: FakeEndpoint
 ) -> None:
     async with run_market(make_settings(tmp_path), databases.open_ledger()) as market:
         seller_key, key = await market.get_key(), await market.get_buyer_key()
@@ -184,7 +178,7 @@ async def test_feed__sales_and_changes__without_names_page_by_page(
 
 
 async def test_metrics__after_requests__count_them_by_outcome_and_cause(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()

@@ -45,7 +45,7 @@ async def test_payment__on_two_paths_of_two_processes_at_once__serves_one_reques
         run_shop(stage, tmp_path) as shop,
         run_market(make_settings(tmp_path, **rules), stage.engine, deployment=deployment) as other,
     ):
-        shop.seller.behaviour = "slow"
+        shop.seller.delay_s = 0.05
         paths = (CHAT, "/min0" + CHAT, "/v1/completions")
         for count in range(1, 4):
             signed = authorize(stage.world, await quote(shop), account=BUYER, lives_s=300)

@@ -17,6 +17,7 @@ import pytest
 
 from market.endpoints.client import Access, Provider
 from market.endpoints.dialing import Dialer
+from tests.support.endpoint import FakeEndpoint
 from tests.support.hostile import (
     CHUNK,
     DONE,
@@ -25,7 +26,6 @@ from tests.support.hostile import (
     NO_STREAMS,
     USED,
     Play,
-    RawSeller,
     answer,
     event,
     hang,
@@ -34,30 +34,27 @@ from tests.support.hostile import (
     stream,
 )
 from tests.support.ledgers import make_ledger
-from tests.support.market import (
-    FakeSeller,
-    RunningMarket,
-    bearer,
-    make_body,
-    make_settings,
-    run_market,
-)
-from tests.support.studio import FakeStudio
+from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
 
 CHEAP = {"price_input_per_1m": 1, "price_output_per_1m": 1}
-LIMITS: dict[str, Any] = {"answer_bytes_max": 2 * 1024**2, "seller_connections_max": 8}
+LIMITS: dict[str, Any] = {
+    "answer_bytes_max": 2 * 1024**2,
+    "seller_connections_max": 8,
+    "read_timeout_s": 4.0,
+    "whole_timeout_s": 8.0,
+}
 MORE = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
 UNIT = {"price_input_per_1m": ..., "price_output_per_1m": ..., "unit": "image"}
 
 
 async def play_all(
     plays: Mapping[str, Play], stack: AsyncExitStack, market: RunningMarket, honest: str
-) -> dict[str, RawSeller]:
+) -> dict[str, FakeEndpoint]:
     """List each play as the cheaper seller of a model of its own, beside an honest one."""
     key = await market.get_key()
     hostile = {}
     for name, play in plays.items():
-        hostile[name] = await stack.enter_async_context(RawSeller(play))
+        hostile[name] = await stack.enter_async_context(FakeEndpoint(play=play))
         model = name.replace(" ", "-")
         await market.list_offer(key, hostile[name].url, model=model, **CHEAP)
         await market.list_offer(key, honest, model=model)
@@ -81,7 +78,7 @@ def check_served_by_the_next(
 async def test_answer__that_is_none__the_next_seller_serves(tmp_path: Path) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeSeller() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
         AsyncExitStack() as stack,
     ):
@@ -99,7 +96,7 @@ async def test_answer__that_is_none__the_next_seller_serves(tmp_path: Path) -> N
 async def test_stream__that_does_not_begin__the_next_seller_serves(tmp_path: Path) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeSeller() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
         AsyncExitStack() as stack,
     ):
@@ -118,7 +115,7 @@ async def test_stream__cancelled_at_any_moment__ends(tmp_path: Path) -> None:
     rules = make_settings(tmp_path)
     provider = Provider(Dialer(rules.dial_rules()), rules.provider_rules())
     ended = 0
-    async with RawSeller(repeat(stream(), b": here\n\n", pause_s=0.0005)) as seller:
+    async with FakeEndpoint(play=repeat(stream(), b": here\n\n", pause_s=0.0005)) as seller:
         for number in range(100):
             source = await provider.open_stream(Access(seller.url, "k"), "chat/completions", b"{}")
             pieces = 0
@@ -150,7 +147,7 @@ async def test_stream__with_more_after_its_end__ends_there(
 ) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        RawSeller(say(stream() + event(CHUNK) + LAST + USED + b"".join(pieces))) as seller,
+        FakeEndpoint(play=say(stream() + event(CHUNK) + LAST + USED + b"".join(pieces))) as seller,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
     ):
         await market.list_offer(await market.get_key(), seller.url)
@@ -213,13 +210,13 @@ async def test_image__that_is_none__the_next_seller_serves(tmp_path: Path) -> No
     plays = {f"url-{number}": play for number, play in enumerate(kept.values())}
     plays |= {name.replace(" ", "-"): play for name, play in NO_ANSWERS.items()}
     async with (
-        FakeStudio() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
         AsyncExitStack() as stack,
     ):
         seller_key = await market.get_key()
         for model, play in plays.items():
-            seller = await stack.enter_async_context(RawSeller(play))
+            seller = await stack.enter_async_context(FakeEndpoint(play=play))
             offer = {**UNIT, "model": model}
             await market.list_offer(seller_key, seller.url, price_per_unit="0.01", **offer)
             await market.list_offer(seller_key, honest.url, price_per_unit="0.02", **offer)
@@ -258,13 +255,13 @@ async def test_job__that_no_one_takes_in_words__the_next_seller_takes(tmp_path: 
     plays |= {name.replace(" ", "-"): play for name, play in NO_ANSWERS.items()}
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeStudio() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
         AsyncExitStack() as stack,
     ):
         seller_key = await market.get_key()
         for model, play in plays.items():
-            seller = await stack.enter_async_context(RawSeller(play))
+            seller = await stack.enter_async_context(FakeEndpoint(play=play))
             offer = {**UNIT, "unit": "video", "model": model}
             await market.list_offer(seller_key, seller.url, price_per_unit="0.01", **offer)
             await market.list_offer(seller_key, honest.url, price_per_unit="0.02", **offer)
@@ -298,14 +295,14 @@ async def test_job__that_no_one_takes_in_words__the_next_seller_takes(tmp_path: 
 async def test_own_provider__that_does_not_answer__the_market_serves(tmp_path: Path) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with (
-        FakeSeller() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path, **LIMITS), engine) as market,
         AsyncExitStack() as stack,
     ):
         seller_key, key = await market.get_key(), await market.get_buyer_key()
         names = list(NO_ANSWERS)[:24]  # 25 of them an account
         for name in names:
-            own = await stack.enter_async_context(RawSeller(NO_ANSWERS[name]))
+            own = await stack.enter_async_context(FakeEndpoint(play=NO_ANSWERS[name]))
             model = name.replace(" ", "-")
             await market.list_offer(seller_key, honest.url, model=model)
             body = {"base_url": own.url, "api_key": "k", "models": {model: "m"}}
@@ -327,13 +324,14 @@ async def test_seller__that_refuses_what_others_serve__is_asked_last_on_that_end
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     refusals = [say(answer(b"{}", status)) for status in ("400 No", "404 No", "405 No", "422 No")]
     async with (
-        FakeSeller() as honest,
+        FakeEndpoint() as honest,
         run_market(make_settings(tmp_path), engine) as market,
         AsyncExitStack() as stack,
     ):
         seller_key = await market.get_key()
         hostile = [
-            await stack.enter_async_context(RawSeller(refusals[number % 4])) for number in range(8)
+            await stack.enter_async_context(FakeEndpoint(play=refusals[number % 4]))
+            for number in range(8)
         ]
         for one in hostile:
             await market.list_offer(

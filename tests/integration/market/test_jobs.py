@@ -23,6 +23,7 @@ from sqlalchemy import select, update
 from ledger.database.engine import read, write
 from ledger.tables import MarketArtifact, MarketJob, MarketSale, table_of
 from market.settings import MarketSettings
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases, make_ledger
 from tests.support.market import (
     OUTSIDER,
@@ -33,14 +34,7 @@ from tests.support.market import (
     make_settings,
     run_market,
 )
-from tests.support.studio import (
-    CLIP,
-    MEDIA_PRICES,
-    MUSIC_MODEL,
-    VIDEO_MODEL,
-    FakeStudio,
-    complete,
-)
+from tests.support.media import CLIP, MEDIA_PRICES, MUSIC_MODEL, VIDEO_MODEL, complete
 
 SUBMISSION = {"model": VIDEO_MODEL, "prompt": "a cat that walks", "seconds": "8"}
 SUBMIT = "/v1/video/generations"
@@ -72,13 +66,13 @@ async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
 
 
 @pytest.fixture
-async def studio() -> AsyncIterator[FakeStudio]:
+async def studio() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
-    async with FakeStudio() as studio:
+    async with FakeEndpoint() as studio:
         yield studio
 
 
-async def list_video(market: RunningMarket, studio: FakeStudio, **changes: Any) -> dict[str, Any]:
+async def list_video(market: RunningMarket, studio: FakeEndpoint, **changes: Any) -> dict[str, Any]:
     """List an offer of videos at 0.1 US dollars a second, half the reference price."""
     offer = {
         "price_input_per_1m": ...,
@@ -110,7 +104,7 @@ def make_due(market: RunningMarket, **changes: Any) -> None:
 
 
 async def test_job__completed__is_charged_by_its_seconds_and_handed_out(
-    databases: Databases, tmp_path: Path, studio: FakeStudio
+    databases: Databases, tmp_path: Path, studio: FakeEndpoint
 ) -> None:
     async with run_market(make_job_settings(tmp_path), databases.open_ledger()) as market:
         offer = await list_video(market, studio, upstream_model="their-video")
@@ -163,7 +157,7 @@ async def test_job__completed__is_charged_by_its_seconds_and_handed_out(
     ],
 )
 async def test_job__seller_lies_of_its_length__is_charged_within_what_was_asked(
-    market: RunningMarket, studio: FakeStudio, news: Any, seconds: int
+    market: RunningMarket, studio: FakeEndpoint, news: Any, seconds: int
 ) -> None:
     await list_video(market, studio)
     headers = bearer(await market.get_buyer_key())
@@ -192,7 +186,7 @@ async def test_job__seller_lies_of_its_length__is_charged_within_what_was_asked(
     ],
 )
 async def test_job__seller_fails_or_talks_nonsense__is_not_charged(
-    market: RunningMarket, studio: FakeStudio, news: Any, code: str
+    market: RunningMarket, studio: FakeEndpoint, news: Any, code: str
 ) -> None:
     await list_video(market, studio)
     key = await market.get_buyer_key()
@@ -219,7 +213,7 @@ async def test_job__seller_fails_or_talks_nonsense__is_not_charged(
 
 
 async def test_job__that_never_ends__expires_at_its_deadline(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_video(market, studio)
     headers = bearer(await market.get_buyer_key())
@@ -235,7 +229,7 @@ async def test_job__that_never_ends__expires_at_its_deadline(
 
 
 async def test_submit__again_with_the_same_key__is_the_same_job_for_each_threshold(
-    databases: Databases, tmp_path: Path, studio: FakeStudio
+    databases: Databases, tmp_path: Path, studio: FakeEndpoint
 ) -> None:
     async with run_market(make_job_settings(tmp_path), databases.open_ledger()) as market:
         await list_video(market, studio)
@@ -276,7 +270,7 @@ async def test_submit__again_with_the_same_key__is_the_same_job_for_each_thresho
 
 
 async def test_cancel__by_its_buyer_or_token_only__gives_the_reservation_back(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_video(market, studio)
     key = await market.get_buyer_key()
@@ -307,7 +301,7 @@ async def test_cancel__by_its_buyer_or_token_only__gives_the_reservation_back(
 
 @pytest.mark.parametrize("behaviour", ["status_500", "nonsense", "evil_id", "redirect", "html"])
 async def test_submit__seller_does_not_take_it__the_next_does_or_nothing_stays(
-    market: RunningMarket, studio: FakeStudio, behaviour: str
+    market: RunningMarket, studio: FakeEndpoint, behaviour: str
 ) -> None:
     studio.behaviour = behaviour
     await list_video(market, studio)
@@ -316,7 +310,7 @@ async def test_submit__seller_does_not_take_it__the_next_does_or_nothing_stays(
     refused = await market.client.post(SUBMIT, json=SUBMISSION, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (502, "sellers_failed")
 
-    async with FakeStudio() as other:
+    async with FakeEndpoint() as other:
         await list_video(market, other, price_per_unit="0.15")
         taken = await market.client.post(SUBMIT, json=SUBMISSION, headers=headers)
         assert taken.status_code == 202, "no seller had taken it: the key is free"
@@ -324,7 +318,7 @@ async def test_submit__seller_does_not_take_it__the_next_does_or_nothing_stays(
 
 
 async def test_music__without_a_length__is_sold_by_the_track_only(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_video(market, studio, model=MUSIC_MODEL, unit="second")
     headers = bearer(await market.get_buyer_key())
@@ -342,7 +336,7 @@ async def test_music__without_a_length__is_sold_by_the_track_only(
 
 
 async def test_restart__in_the_middle_of_a_job__it_is_followed_and_charged_once(
-    databases: Databases, tmp_path: Path, studio: FakeStudio
+    databases: Databases, tmp_path: Path, studio: FakeEndpoint
 ) -> None:
     engine, settings = databases.open_ledger(), make_job_settings(tmp_path)
     async with run_market(settings, engine) as market:
@@ -362,7 +356,7 @@ async def test_restart__in_the_middle_of_a_job__it_is_followed_and_charged_once(
 
 
 async def test_killed__while_submitting__the_job_is_lost_and_the_money_given_back(
-    tmp_path: Path, studio: FakeStudio
+    tmp_path: Path, studio: FakeEndpoint
 ) -> None:
     engine, settings = make_ledger(tmp_path / "ledger.sqlite3"), make_job_settings(tmp_path)
     studio.behaviour = "hang"

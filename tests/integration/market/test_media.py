@@ -19,24 +19,18 @@ from typing import Any
 import pytest
 
 from market.settings import MarketSettings
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases, make_ledger
 from tests.support.market import PRICES, RunningMarket, bearer, make_settings, run_market
+from tests.support.media import CLIP, IMAGE_MODEL, MEDIA_PRICES, SPEECH_MODEL, TRANSCRIPT_MODEL
 from tests.support.recordings import make_wav
-from tests.support.studio import (
-    CLIP,
-    IMAGE_MODEL,
-    MEDIA_PRICES,
-    SPEECH_MODEL,
-    TRANSCRIPT_MODEL,
-    FakeStudio,
-)
 
 
 def make_media_settings(folder: Path) -> MarketSettings:
     """Return settings with reference prices of media."""
     (folder / "prices.toml").write_text(PRICES + MEDIA_PRICES)
     return make_settings(
-        folder, answer_bytes_max=1024**2, artifact_bytes_max=1024**2, read_timeout_s=0.3
+        folder, answer_bytes_max=1024**2, artifact_bytes_max=1024**2, read_timeout_s=3.0
     )
 
 
@@ -50,21 +44,21 @@ async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
 
 
 @pytest.fixture
-async def studio() -> AsyncIterator[FakeStudio]:
+async def studio() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
-    async with FakeStudio() as studio:
+    async with FakeEndpoint() as studio:
         yield studio
 
 
 @pytest.fixture
-async def dear_studio() -> AsyncIterator[FakeStudio]:
+async def dear_studio() -> AsyncIterator[FakeEndpoint]:
     """Another one, for the dearer offer."""
-    async with FakeStudio() as studio:
+    async with FakeEndpoint() as studio:
         yield studio
 
 
 async def list_medium(
-    market: RunningMarket, studio: FakeStudio, model: str, unit: str, price: Any, **changes: Any
+    market: RunningMarket, studio: FakeEndpoint, model: str, unit: str, price: Any, **changes: Any
 ) -> dict[str, Any]:
     """List an offer of a medium."""
     key = await market.get_key()
@@ -75,7 +69,7 @@ async def list_medium(
 
 
 async def test_images__by_image_and_by_pixels__the_cheaper_serves(
-    market: RunningMarket, studio: FakeStudio, dear_studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint, dear_studio: FakeEndpoint
 ) -> None:
     by_image = await list_medium(market, studio, IMAGE_MODEL, "image", "0.04")
     by_pixel = await list_medium(market, dear_studio, IMAGE_MODEL, "megapixel", "0.03")
@@ -117,7 +111,7 @@ async def test_images__by_image_and_by_pixels__the_cheaper_serves(
     ("behaviour", "delivered"), [("more_images", 3), ("fewer_images", 1), ("kept_images", 3)]
 )
 async def test_images__seller_delivers_otherwise__charged_within_what_was_asked(
-    market: RunningMarket, studio: FakeStudio, behaviour: str, delivered: int
+    market: RunningMarket, studio: FakeEndpoint, behaviour: str, delivered: int
 ) -> None:
     await list_medium(market, studio, IMAGE_MODEL, "image", "0.04")
     headers = bearer(await market.get_buyer_key())
@@ -151,7 +145,7 @@ async def test_images__seller_delivers_otherwise__charged_within_what_was_asked(
     "behaviour", ["no_images", "private_images", "nonsense", "html", "redirect", "status_500"]
 )
 async def test_images__cheaper_seller_fails__the_next_serves(
-    market: RunningMarket, studio: FakeStudio, dear_studio: FakeStudio, behaviour: str
+    market: RunningMarket, studio: FakeEndpoint, dear_studio: FakeEndpoint, behaviour: str
 ) -> None:
     await list_medium(market, studio, IMAGE_MODEL, "image", "0.04")
     dear = await list_medium(market, dear_studio, IMAGE_MODEL, "image", "0.05")
@@ -171,7 +165,7 @@ async def test_images__cheaper_seller_fails__the_next_serves(
     "behaviour", ["html", "half", "endless", "empty", "redirect", "hang", "status_500"]
 )
 async def test_speech__cheaper_seller_fails__the_next_serves_whole(
-    market: RunningMarket, studio: FakeStudio, dear_studio: FakeStudio, behaviour: str
+    market: RunningMarket, studio: FakeEndpoint, dear_studio: FakeEndpoint, behaviour: str
 ) -> None:
     await list_medium(market, studio, SPEECH_MODEL, "1k_characters", "0.015")
     await list_medium(market, dear_studio, SPEECH_MODEL, "1k_characters", "0.02")
@@ -196,7 +190,7 @@ async def test_speech__cheaper_seller_fails__the_next_serves_whole(
     ("behaviour", "seconds"), [("normal", 3), ("lies_long", 5), ("lies_negative", 5)]
 )
 async def test_transcript__seller_reports__is_believed_within_the_recording(
-    market: RunningMarket, studio: FakeStudio, behaviour: str, seconds: int
+    market: RunningMarket, studio: FakeEndpoint, behaviour: str, seconds: int
 ) -> None:
     await list_medium(market, studio, TRANSCRIPT_MODEL, "minute", "0.006")
     headers = bearer(await market.get_buyer_key())
@@ -224,7 +218,7 @@ async def test_transcript__seller_reports__is_believed_within_the_recording(
 
 
 async def test_transcript__as_text__charged_by_the_recording(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_medium(market, studio, TRANSCRIPT_MODEL, "second", "0.0001")
     headers = bearer(await market.get_buyer_key())
@@ -240,7 +234,7 @@ async def test_transcript__as_text__charged_by_the_recording(
 
 
 async def test_endpoint__that_a_seller_does_not_serve__is_no_fault_of_its_offer(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_medium(market, studio, IMAGE_MODEL, "image", "0.04")
     headers = bearer(await market.get_buyer_key())
@@ -255,7 +249,7 @@ async def test_endpoint__that_a_seller_does_not_serve__is_no_fault_of_its_offer(
 
 
 async def test_minimum_discount__of_media__by_the_reference_of_the_same_base(
-    market: RunningMarket, studio: FakeStudio, dear_studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint, dear_studio: FakeEndpoint
 ) -> None:
     await list_medium(market, studio, IMAGE_MODEL, "image", "0.04")
     await list_medium(market, dear_studio, "unknown-model", "image", "0.04")
@@ -290,7 +284,7 @@ async def test_minimum_discount__of_media__by_the_reference_of_the_same_base(
 
 
 async def test_requests__that_cannot_be_priced__are_refused_and_reach_no_seller(
-    market: RunningMarket, studio: FakeStudio
+    market: RunningMarket, studio: FakeEndpoint
 ) -> None:
     await list_medium(market, studio, IMAGE_MODEL, "megapixel", "0.04")
     headers = bearer(await market.get_buyer_key())
@@ -312,13 +306,13 @@ async def test_requests__that_cannot_be_priced__are_refused_and_reach_no_seller(
 
 
 async def test_caps_and_credit__many_at_once__are_never_passed(
-    databases: Databases, tmp_path: Path, studio: FakeStudio
+    databases: Databases, tmp_path: Path, studio: FakeEndpoint
 ) -> None:
     async with run_market(make_media_settings(tmp_path), databases.open_ledger()) as market:
         await spend_at_once(market, studio)
 
 
-async def spend_at_once(market: RunningMarket, studio: FakeStudio) -> None:
+async def spend_at_once(market: RunningMarket, studio: FakeEndpoint) -> None:
     """Ask for more images at once than the credit and the cap allow."""
     await list_medium(market, studio, IMAGE_MODEL, "image", "0.04", cap_daily_usd="0.28")
     headers = bearer(await market.get_buyer_key(credit_usdc=200_000))

@@ -6,10 +6,11 @@ from typing import Any
 
 from x402.http.utils import decode_payment_required_header
 
+from tests.support.endpoint import FakeEndpoint
 from tests.support.keepers import Stage
 from tests.support.market import PRICES
+from tests.support.media import IMAGE_MODEL, MEDIA_PRICES, VIDEO_MODEL, complete
 from tests.support.payments import FEE_USDC, run_shop
-from tests.support.studio import IMAGE_MODEL, MEDIA_PRICES, VIDEO_MODEL, FakeStudio, complete
 
 IMAGES = "/min30/v1/images/generations"
 VIDEO = "/min30/v1/video/generations"
@@ -22,7 +23,7 @@ async def test_media__paid_by_the_packages_client__is_served_and_the_rest_is_cre
     (tmp_path / "prices.toml").write_text(PRICES + MEDIA_PRICES)
     changes: dict[str, Any] = {"job_poll_interval_s": 1, "job_look_interval_s": 0.05}
     async with (
-        FakeStudio() as studio,
+        FakeEndpoint() as studio,
         run_shop(stage, tmp_path, **changes) as shop,
         shop.payer() as payer,
     ):

@@ -22,9 +22,10 @@ from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
-from tests.support.market import FakeSeller, make_settings, run_market
-from tests.support.studio import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL, FakeStudio
+from tests.support.market import make_settings, run_market
+from tests.support.media import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL
 
 MEDIA: Final = (
     (IMAGE_MODEL, "image"),
@@ -42,8 +43,8 @@ def serve(folder: Path, started: "Future[tuple[str, ...]]", stop: Callable[[], A
     async def run() -> None:
         engine = make_ledger(folder / "ledger.sqlite3")
         async with (
-            FakeSeller() as seller,
-            FakeStudio() as studio,
+            FakeEndpoint() as seller,
+            FakeEndpoint() as studio,
             run_market(make_settings(folder), engine) as market,
         ):
             seller_key = await market.get_key()

@@ -15,16 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases, make_ledger
-from tests.support.market import (
-    MODEL,
-    OUTSIDER,
-    FakeSeller,
-    RunningMarket,
-    bearer,
-    make_settings,
-    run_market,
-)
+from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
 
 OWN_KEY = "sk-own-9876543210-unmistakable-too"
 DISCOUNT_PATH = "/min60/v1/chat/completions"
@@ -40,21 +34,21 @@ async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
 
 
 @pytest.fixture
-async def seller() -> AsyncIterator[FakeSeller]:
+async def seller() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         yield seller
 
 
 @pytest.fixture
-async def own() -> AsyncIterator[FakeSeller]:
+async def own() -> AsyncIterator[FakeEndpoint]:
     """The buyer's own provider."""
-    async with FakeSeller(text="From one's own provider.") as own:
+    async with FakeEndpoint(text="From one's own provider.") as own:
         yield own
 
 
 async def add_provider(
-    market: RunningMarket, key: str, own: FakeSeller, position: str, **changes: Any
+    market: RunningMarket, key: str, own: FakeEndpoint, position: str, **changes: Any
 ) -> dict[str, Any]:
     """Add a provider of the buyer's own."""
     body = {
@@ -77,7 +71,7 @@ def get_text(answer: Any) -> str:
 
 
 async def test_priority__serves_first__exempt_and_free(
-    databases: Databases, tmp_path: Path, seller: FakeSeller, own: FakeSeller
+    databases: Databases, tmp_path: Path, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     async with run_market(make_settings(tmp_path), databases.open_ledger()) as market:
         await market.list_offer(await market.get_key(), seller.url)
@@ -100,7 +94,7 @@ async def test_priority__serves_first__exempt_and_free(
 
 
 async def test_priority__that_fails__the_market_serves_and_it_rests(
-    market: RunningMarket, seller: FakeSeller, own: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -121,7 +115,7 @@ async def test_priority__that_fails__the_market_serves_and_it_rests(
 
 
 async def test_fallback__only_when_the_market_cannot_serve(
-    market: RunningMarket, seller: FakeSeller, own: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     key = await market.get_buyer_key()
     await add_provider(market, key, own, "fallback")
@@ -144,7 +138,7 @@ async def test_fallback__only_when_the_market_cannot_serve(
 
 
 async def test_discount__no_route_of_ones_own_applies__is_told_as_ever(
-    market: RunningMarket, seller: FakeSeller, own: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -161,7 +155,7 @@ async def test_discount__no_route_of_ones_own_applies__is_told_as_ever(
 
 
 async def test_fallback__for_a_buyer_without_credit__serves(
-    market: RunningMarket, seller: FakeSeller, own: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key(credit_usdc=0)
@@ -171,7 +165,7 @@ async def test_fallback__for_a_buyer_without_credit__serves(
 
 
 async def test_rejected__by_the_own_provider_alone__its_words_are_told(
-    market: RunningMarket, own: FakeSeller
+    market: RunningMarket, own: FakeEndpoint
 ) -> None:
     key = await market.get_buyer_key()
     await add_provider(market, key, own, "priority")
@@ -186,7 +180,7 @@ async def test_rejected__by_the_own_provider_alone__its_words_are_told(
 
 
 async def test_explain__with_a_key__shows_ones_own_providers_and_no_others(
-    market: RunningMarket, seller: FakeSeller, own: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, own: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -228,7 +222,7 @@ async def test_explain__with_a_key__shows_ones_own_providers_and_no_others(
     ],
 )
 async def test_create__nonsense__is_refused(
-    market: RunningMarket, own: FakeSeller, changes: dict[str, Any], code: str
+    market: RunningMarket, own: FakeEndpoint, changes: dict[str, Any], code: str
 ) -> None:
     key = await market.get_buyer_key(credit_usdc=0)
     body = {
@@ -243,7 +237,7 @@ async def test_create__nonsense__is_refused(
 
 
 async def test_providers__of_another_account__are_not_there(
-    market: RunningMarket, own: FakeSeller
+    market: RunningMarket, own: FakeEndpoint
 ) -> None:
     key = await market.get_buyer_key(credit_usdc=0)
     provider = await add_provider(market, key, own, "priority")
@@ -273,7 +267,7 @@ async def test_providers__of_another_account__are_not_there(
 
 
 async def test_keys__of_own_providers__are_in_no_answer_and_no_byte_of_the_database(
-    tmp_path: Path, own: FakeSeller
+    tmp_path: Path, own: FakeEndpoint
 ) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     async with run_market(make_settings(tmp_path), engine) as market:

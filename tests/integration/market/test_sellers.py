@@ -33,15 +33,14 @@ from market.endpoints.sealing import FileKms, Sealer
 from market.identity.keys import Role, make_nonce
 from market.records.store import load_sealed_key, load_stale_keys
 from serving.process.ids import new_id
+from tests.support.answers import MODEL, PROVIDER_KEY
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases
 from tests.support.market import (
     KMS_LINE,
-    MODEL,
     OUTSIDER,
-    PROVIDER_KEY,
     SECRET,
     SELLER,
-    FakeSeller,
     RunningMarket,
     bearer,
     make_settings,
@@ -338,7 +337,7 @@ async def test_offers__anothers__cannot_be_seen_changed_or_deleted(market: Runni
 
 
 async def test_offers__paused__is_not_routed_to(market: RunningMarket) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         seller_key = await market.get_key()
         offer = await market.list_offer(seller_key, seller.url)
         key = await market.get_buyer_key()
@@ -354,7 +353,7 @@ async def test_offers__paused__is_not_routed_to(market: RunningMarket) -> None:
 
 
 async def test_discover__lists_models_with_reference_prices(market: RunningMarket) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         key = await market.get_key()
         body = {"api_key": PROVIDER_KEY, "seller_base_url": seller.url}
 
@@ -418,7 +417,7 @@ async def test_secrecy__provider_key__is_in_no_file_answer_or_log(
     engine = databases.open_ledger()
     path = Path(str(engine.url.database))
     seen: list[str] = []
-    async with run_market(make_settings(tmp_path), engine) as market, FakeSeller() as seller:
+    async with run_market(make_settings(tmp_path), engine) as market, FakeEndpoint() as seller:
         seller_key = await market.get_key()
         kept = await market.list_offer(seller_key, seller.url)
         offer = await market.list_offer(seller_key, seller.url)
@@ -490,7 +489,7 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
 async def test_earnings__sold__are_listed_with_their_fee_and_paid_once(
     market: RunningMarket,
 ) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         seller_key = await market.get_key()
         payee = "0x" + "77" * 20
         await market.list_offer(seller_key, seller.url, payout_address=payee)
@@ -523,7 +522,7 @@ async def test_earnings__sold__are_listed_with_their_fee_and_paid_once(
 
 
 async def test_earnings__agreed_fee__counts_for_sales_from_then_on(market: RunningMarket) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
         await market.chat(key)
@@ -539,7 +538,7 @@ async def test_earnings__agreed_fee__counts_for_sales_from_then_on(market: Runni
 
 
 async def test_mismatches__a_row_that_was_tampered_with__is_found(market: RunningMarket) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
         await market.chat(key)
@@ -608,7 +607,7 @@ async def test_fields__that_are_no_text__are_refused_in_words(market: RunningMar
 
 
 async def test_payouts__until_a_moment__leave_what_was_sold_after_it(market: RunningMarket) -> None:
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
         for _ in range(2):

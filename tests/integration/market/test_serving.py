@@ -22,18 +22,18 @@ import pytest
 
 from market.pricing.split import split_cost
 from serving.models.prices import Price, Tokens
+from tests.support.answers import MODEL, PROVIDER_KEY
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases
 from tests.support.market import (
-    MODEL,
     OUTSIDER,
-    PROVIDER_KEY,
-    FakeSeller,
     RunningMarket,
     bearer,
     make_body,
     make_settings,
     run_market,
 )
+from tests.support.waiting import until, until_nobody_is_served
 
 
 @pytest.fixture
@@ -45,21 +45,21 @@ async def market(databases: Databases, tmp_path: Path) -> AsyncIterator[RunningM
 
 
 @pytest.fixture
-async def seller() -> AsyncIterator[FakeSeller]:
+async def seller() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
-    async with FakeSeller() as seller:
+    async with FakeEndpoint() as seller:
         yield seller
 
 
 @pytest.fixture
-async def dear_seller() -> AsyncIterator[FakeSeller]:
+async def dear_seller() -> AsyncIterator[FakeEndpoint]:
     """Another one, for the dearer offer."""
-    async with FakeSeller(text="From the dearer seller.") as seller:
+    async with FakeEndpoint(text="From the dearer seller.") as seller:
         yield seller
 
 
 async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
-    market: RunningMarket, seller: FakeSeller, dear_seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
@@ -100,7 +100,7 @@ async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
         ("status_500", "server"),
         ("redirect", "bad_format"),
         ("bad_json", "bad_format"),
-        ("not_an_answer", "bad_format"),
+        ("not_a_completion", "bad_format"),
         ("huge_body", "bad_format"),
         ("hang", "timeout"),
         ("disconnect", "unreachable"),
@@ -109,12 +109,14 @@ async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
 async def test_chat__cheaper_seller_fails__the_next_serves_and_the_first_rests(
     databases: Databases,
     tmp_path: Path,
-    seller: FakeSeller,
-    dear_seller: FakeSeller,
+    seller: FakeEndpoint,
+    dear_seller: FakeEndpoint,
     behaviour: str,
     cause: str,
 ) -> None:
-    settings = make_settings(tmp_path, answer_bytes_max=1024**2, read_timeout_s=0.3)
+    settings = make_settings(
+        tmp_path, answer_bytes_max=1024**2, read_timeout_s=3.0 if behaviour == "hang" else 60.0
+    )
     async with run_market(settings, databases.open_ledger()) as market:
         seller_key = await market.get_key()
         offer = await market.list_offer(seller_key, seller.url)
@@ -144,7 +146,7 @@ async def test_chat__cheaper_seller_fails__the_next_serves_and_the_first_rests(
 
 
 async def test_chat__every_seller_fails__is_told_so_and_not_charged(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, seller.url)
@@ -161,7 +163,7 @@ async def test_chat__every_seller_fails__is_told_so_and_not_charged(
 
 
 async def test_chat__seller_rejects__is_told_the_cleaned_reason_and_the_seller_stays_well(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, seller.url)
@@ -197,7 +199,7 @@ async def test_chat__lying_seller__is_believed_no_further_than_the_answer_bears(
     market: RunningMarket, usage: Any, charged: tuple[int, int] | None, stream: bool
 ) -> None:
     text = "Hello! I am glad to help. "
-    async with FakeSeller(usage=usage, text=text) as seller:
+    async with FakeEndpoint(usage=usage, text=text) as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
 
@@ -212,7 +214,7 @@ async def test_chat__lying_seller__is_believed_no_further_than_the_answer_bears(
 
 
 async def test_stream__whole__ends_with_usage_and_cost_after_the_charge(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -231,7 +233,7 @@ async def test_stream__whole__ends_with_usage_and_cost_after_the_charge(
 
 @pytest.mark.parametrize("behaviour", ["stream_dies_at_once", "stream_error_first", "status_500"])
 async def test_stream__fails_before_the_first_byte__the_next_seller_serves(
-    market: RunningMarket, seller: FakeSeller, dear_seller: FakeSeller, behaviour: str
+    market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint, behaviour: str
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, seller.url)
@@ -247,7 +249,7 @@ async def test_stream__fails_before_the_first_byte__the_next_seller_serves(
 
 
 async def test_stream__seller_breaks_off__is_charged_for_what_came_and_never_fails_over(
-    market: RunningMarket, seller: FakeSeller, dear_seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, seller.url)
@@ -269,7 +271,7 @@ async def test_stream__seller_breaks_off__is_charged_for_what_came_and_never_fai
 
 
 async def test_stream__endless__is_cut_at_what_was_reserved(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -283,7 +285,7 @@ async def test_stream__endless__is_cut_at_what_was_reserved(
 
 
 async def test_stream__buyer_leaves__what_was_delivered_is_charged(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key()
@@ -298,21 +300,11 @@ async def test_stream__buyer_leaves__what_was_delivered_is_charged(
     (sale,) = await market.settled_sales()
     assert sale["state"] == "posted"
     assert sale["completion_tokens"] > 0
-    await until_nobody_sends()
-
-
-async def until_nobody_sends() -> None:
-    """Wait until no task is left that sends a stream to somebody who has gone."""
-    for _ in range(500):
-        names = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
-        if "run_asgi" not in names:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("a connection still waits for events")
+    await until_nobody_is_served()
 
 
 async def test_chat__no_credit__is_told_what_lacks_and_nothing_is_called(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url)
     key = await market.get_buyer_key(credit_usdc=100)
@@ -328,13 +320,13 @@ async def test_chat__no_credit__is_told_what_lacks_and_nothing_is_called(
 
 
 async def test_chat__many_at_once__neither_credit_nor_cap_is_ever_passed(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     # A request reserves 3,205: no more than five fit below the cap at a time.
     offer = await market.list_offer(seller_key, seller.url, cap_daily_usd="0.017")
     key = await market.get_buyer_key()
-    seller.behaviour = "slow"
+    seller.delay_s = 0.05
 
     answers = await asyncio.gather(*(market.chat(key) for _ in range(20)))
 
@@ -352,13 +344,13 @@ async def test_chat__many_at_once__neither_credit_nor_cap_is_ever_passed(
 
 
 async def test_chat__seller_concurrency__the_rest_is_told_to_come_again(
-    databases: Databases, tmp_path: Path, seller: FakeSeller
+    databases: Databases, tmp_path: Path, seller: FakeEndpoint
 ) -> None:
     settings = make_settings(tmp_path, seller_concurrency_max=2)
     async with run_market(settings, databases.open_ledger()) as market:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
-        seller.behaviour = "slow"
+        seller.delay_s = 0.05
 
         answers = await asyncio.gather(*(market.chat(key) for _ in range(10)))
 
@@ -368,7 +360,7 @@ async def test_chat__seller_concurrency__the_rest_is_told_to_come_again(
 
 
 async def test_chat__rpm__the_next_request_of_the_minute_is_refused(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url, rate_limit_rpm=2)
     key = await market.get_buyer_key()
@@ -380,15 +372,14 @@ async def test_chat__rpm__the_next_request_of_the_minute_is_refused(
 
 
 async def test_chat__price_changed__requests_from_then_on_are_at_the_new_one(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     offer = await market.list_offer(seller_key, seller.url)
     key = await market.get_buyer_key()
     seller.behaviour = "hang"
     in_flight = asyncio.create_task(market.chat(key))
-    while not seller.requests:
-        await asyncio.sleep(0.005)
+    await until(lambda: seller.requests)
 
     changed = await market.client.patch(
         f"/v1/seller/offers/{offer['id']}",
@@ -404,15 +395,14 @@ async def test_chat__price_changed__requests_from_then_on_are_at_the_new_one(
 
 
 async def test_chat__offer_deleted_meanwhile__the_request_in_flight_is_served_and_paid(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     offer = await market.list_offer(seller_key, seller.url)
     key = await market.get_buyer_key()
     seller.behaviour = "hang"
     in_flight = asyncio.create_task(market.chat(key))
-    while not seller.requests:
-        await asyncio.sleep(0.005)
+    await until(lambda: seller.requests)
 
     path = f"/v1/seller/offers/{offer['id']}"
     assert (await market.client.delete(path, headers=bearer(seller_key))).status_code == 200
@@ -425,7 +415,7 @@ async def test_chat__offer_deleted_meanwhile__the_request_in_flight_is_served_an
 
 
 async def test_minimum_discount__not_met__is_the_references_error_to_the_letter(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     # 18.4 % below the reference of 10 and 40.
     await market.list_offer(
@@ -451,7 +441,7 @@ async def test_minimum_discount__not_met__is_the_references_error_to_the_letter(
 
 
 async def test_minimum_discount__seller_backing_off__keeps_its_own_error(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     await market.list_offer(await market.get_key(), seller.url, price_output_per_1m=39)
     key = await market.get_buyer_key()
@@ -493,7 +483,7 @@ async def test_other_endpoints__are_metered_the_same_way(
     market: RunningMarket, path: str, body: dict[str, Any], cost: int
 ) -> None:
     usage: dict[str, Any] = USAGES[path]
-    async with FakeSeller(usage=usage) as seller:
+    async with FakeEndpoint(usage=usage) as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
 
@@ -512,7 +502,7 @@ USAGES = {
 
 
 async def test_responses_stream__ends_with_the_completed_event(market: RunningMarket) -> None:
-    async with FakeSeller(usage=USAGES["/v1/responses"]) as seller:
+    async with FakeEndpoint(usage=USAGES["/v1/responses"]) as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
 
@@ -528,7 +518,7 @@ async def test_responses_stream__ends_with_the_completed_event(market: RunningMa
 
 
 async def test_keys__revoked_seller_or_wrong_kind__buy_nothing(
-    market: RunningMarket, seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     await market.list_offer(seller_key, seller.url)
@@ -549,7 +539,7 @@ async def test_keys__revoked_seller_or_wrong_kind__buy_nothing(
 
 
 async def test_routing_field__filters_and_ceilings__are_kept_and_not_passed_on(
-    market: RunningMarket, seller: FakeSeller, dear_seller: FakeSeller
+    market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
     cheap = await market.list_offer(seller_key, seller.url, provider="one")

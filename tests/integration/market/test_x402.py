@@ -36,9 +36,10 @@ from contracts.authorizations import Authorization
 from contracts.signatures import ERC6492_SUFFIX
 from market.operator import CommandInvalid, run_command
 from market.text.dialects import Endpoint
+from tests.support.answers import MODEL
 from tests.support.authorizations import authorize, deploy_wallet, submit
 from tests.support.keepers import Stage
-from tests.support.market import BUYER, MODEL, OUTSIDER, bearer, make_body
+from tests.support.market import BUYER, OUTSIDER, bearer, make_body
 from tests.support.payments import (
     CHAT,
     FEE_USDC,
@@ -363,7 +364,7 @@ async def test_payment__sent_many_times_at_once__serves_one_request(
     stage: Stage, tmp_path: Path
 ) -> None:
     async with run_shop(stage, tmp_path) as shop:
-        shop.seller.behaviour = "slow"
+        shop.seller.delay_s = 0.05
         header = await shop.make_payment()
         answers = await asyncio.gather(*(shop.pay(header) for _ in range(6)))
 

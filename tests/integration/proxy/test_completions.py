@@ -30,6 +30,8 @@ from ledger.errors import LedgerUnavailable
 from ledger.spending.books import Books
 from ledger.spending.metering import Post, Posted, Reserve
 from proxy.catalogue import FRESH_S
+from tests.support.answers import MODEL, PROVIDER_KEY, make_completion
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
@@ -41,7 +43,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import MODEL, SECRET, FakeProvider, make_completion
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -58,18 +60,12 @@ def put(engine: Engine, *states: PositionState, mirror_age_s: int = 0) -> None:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(
         upstream_url=provider.url,
-        upstream_key=SECRET,
+        upstream_key=PROVIDER_KEY,
         upstream_body_bytes_max=1024**2,
         prices_file=write_prices(tmp_path),
     )
@@ -107,7 +103,7 @@ async def test_completion__answered__is_charged_from_usage(proxy: RunningProxy) 
 
 
 async def test_completion__unknown_fields__reach_upstream(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     extra: dict[str, Any] = {
         "seed": 7,
@@ -137,7 +133,7 @@ async def test_completion__unknown_fields__reach_upstream(
     ],
 )
 async def test_completion__max_tokens__is_capped(
-    proxy: RunningProxy, provider: FakeProvider, asked: dict[str, Any], applied: int
+    proxy: RunningProxy, provider: FakeEndpoint, asked: dict[str, Any], applied: int
 ) -> None:
     response = await proxy.chat(**asked)
 
@@ -177,7 +173,7 @@ async def test_completion__fit__lowers_max_tokens(proxy: RunningProxy, engine: E
 
 
 async def test_completion__cheapest__takes_the_lowest_price(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     response = await proxy.chat(model="cheapest")
 
@@ -186,7 +182,7 @@ async def test_completion__cheapest__takes_the_lowest_price(
 
 
 async def test_completion__min_discount__is_proven_or_refused(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     half = '[models."gpt-4o"]\ninput_usd_per_mtok = "1.25"\noutput_usd_per_mtok = "5"\n'
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path, half))
@@ -206,7 +202,7 @@ async def test_completion__min_discount__is_proven_or_refused(
 
 @pytest.mark.parametrize("behaviour", ["no_usage", "absurd_usage"])
 async def test_completion__no_usage__is_counted_by_us(
-    proxy: RunningProxy, provider: FakeProvider, behaviour: str
+    proxy: RunningProxy, provider: FakeEndpoint, behaviour: str
 ) -> None:
     provider.behaviour = behaviour
 
@@ -220,7 +216,7 @@ async def test_completion__no_usage__is_counted_by_us(
 
 
 async def test_completion__usage_above_ceiling__costs_the_ceiling(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "huge_usage"
 
@@ -250,7 +246,7 @@ async def test_completion__usage_above_ceiling__costs_the_ceiling(
 )
 async def test_completion__bad_request__400_or_404(
     proxy: RunningProxy,
-    provider: FakeProvider,
+    provider: FakeEndpoint,
     changes: dict[str, Any],
     status: int,
     code: str,
@@ -412,13 +408,14 @@ async def test_completion__stale_mirror__503(proxy: RunningProxy, engine: Engine
         ("too_cheap", 503, "price_changed"),
         ("bad_json", 502, "upstream_invalid_response"),
         ("not_a_completion", 502, "upstream_invalid_response"),
-        ("disconnect", 502, "upstream_disconnected"),
+        ("disconnect", 502, "upstream_unreachable"),
+        ("half", 502, "upstream_disconnected"),
         ("huge_body", 502, "upstream_invalid_response"),
         ("redirect", 502, "upstream_error"),
     ],
 )
 async def test_completion__upstream_fails__nothing_is_charged(
-    proxy: RunningProxy, provider: FakeProvider, behaviour: str, status: int, code: str
+    proxy: RunningProxy, provider: FakeEndpoint, behaviour: str, status: int, code: str
 ) -> None:
     provider.behaviour = behaviour
 
@@ -427,7 +424,7 @@ async def test_completion__upstream_fails__nothing_is_charged(
     assert response.status_code == status
     error = error_of(response)
     assert error["code"] == code
-    assert SECRET not in response.text
+    assert PROVIDER_KEY not in response.text
     assert str(provider.port) not in response.text
     assert response.headers["x-current-cost-usdc"] == "0"
     [usage] = proxy.usage()
@@ -437,18 +434,18 @@ async def test_completion__upstream_fails__nothing_is_charged(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_completion__price_that_is_charged__bounds_what_sellers_may_ask(
-    proxy: RunningProxy, provider: FakeProvider, stream: bool
+    proxy: RunningProxy, provider: FakeEndpoint, stream: bool
 ) -> None:
     assert (await proxy.chat(stream=stream)).status_code == 200
 
-    [headers] = provider.request_headers
+    [headers] = provider.headers
     [usage] = proxy.usage()
     assert headers["x-market-max-input-usdc-per-mtok"] == str(usage["input_usdc_per_mtok"])
     assert headers["x-market-max-output-usdc-per-mtok"] == str(usage["output_usdc_per_mtok"])
 
 
 async def test_completion__nobody_sells_at_the_listed_price__the_list_is_fetched_again(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     dearer = {"id": "gpt-4o", "input_usdc_per_mtok": 9, "output_usdc_per_mtok": 99}
     provider.prices, provider.behaviour = [dearer], "too_cheap"
@@ -458,16 +455,16 @@ async def test_completion__nobody_sells_at_the_listed_price__the_list_is_fetched
 
     assert response.headers["retry-after"] == "2"
     services = proxy.front.app.state.services
-    for _ in range(200):
+
+    def is_new() -> bool:
         terms = services.catalogue.snapshot.models["gpt-4o"].terms
-        if terms is not None and terms.price.input_usdc_per_mtok == 9:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the list is as it was")
+        return terms is not None and terms.price.input_usdc_per_mtok == 9
+
+    await until(is_new, "the list is fetched again")
 
 
 async def test_completion__upstream_rejects__keeps_the_meaning(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "status_400"
 
@@ -480,7 +477,7 @@ async def test_completion__upstream_rejects__keeps_the_meaning(
 
 
 async def test_completion__upstream_slow__504(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     provider.behaviour = "slow"
     settings = make_settings(
@@ -512,14 +509,8 @@ async def test_completion__upstream_down__falls_back_and_fails(
 # -------------------------------------------------------------------- clients leave, proxy stops
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def test_completion__client_leaves__is_posted(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "slow"
     asking = asyncio.create_task(proxy.chat())
@@ -535,7 +526,7 @@ async def test_completion__client_leaves__is_posted(
 
 
 async def test_completion__caller_is_cancelled__is_posted(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "slow"
     transport = httpx.ASGITransport(proxy.front)
@@ -554,7 +545,7 @@ async def test_completion__caller_is_cancelled__is_posted(
 
 @pytest.mark.parametrize("released", [True, False])
 async def test_completion__proxy_stops__is_posted_or_given_back(
-    engine: Engine, provider: FakeProvider, tmp_path: Path, released: bool
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path, released: bool
 ) -> None:
     provider.behaviour = "slow"
     settings = make_settings(
@@ -576,7 +567,7 @@ async def test_completion__proxy_stops__is_posted_or_given_back(
 
 
 async def test_completion__ledger_fails_to_reserve__nothing_is_asked(
-    proxy: RunningProxy, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise LedgerUnavailable("disk full")
@@ -633,7 +624,7 @@ async def test_completion__ledger_fails_once__is_posted(
 
 
 async def test_completion__200_at_once__at_most_5_are_admitted(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     probe = await proxy.chat()
     ceiling_usdc = int(probe.headers["x-current-reserved-usdc"])

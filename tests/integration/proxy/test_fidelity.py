@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
 from sqlalchemy import Engine
 
 from ledger.database.engine import write
 from serving.models.bounds import TEMPLATE_TOKENS_TOOLS
+from tests.support.answers import MODEL, make_completion
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
@@ -33,7 +34,6 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import MODEL, FakeProvider, make_completion
 
 PRICES: Final = """
 [models."SmolLM2-135M-Instruct"]
@@ -44,35 +44,6 @@ image_tokens = 1000
 context_tokens = 131072
 """
 AUTHORIZATION: Final = {"authorization": f"Bearer {make_key()}"}
-
-
-class RawProvider(FakeProvider):
-    """Answers with exactly these bytes, and keeps exactly the bytes that it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.received: list[bytes] = []
-        self.answer: bytes | None = None
-        self.events: list[bytes] = []
-        self.headers: dict[str, str] = {}
-
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        self.received.append(await request.read())
-        if json.loads(self.received[-1]).get("stream"):
-            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-            await response.prepare(request)
-            for event in self.events:
-                await response.write(event)
-                await asyncio.sleep(0)
-            return response
-        answer = self.answer or json.dumps(make_completion(usage=self.usage)).encode()
-        return web.Response(body=answer, content_type="application/json", headers=self.headers)
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[RawProvider]:
-    async with RawProvider() as provider:
-        yield provider
 
 
 @pytest.fixture
@@ -88,7 +59,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 async def proxy(
-    engine: Engine, provider: RawProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(
         upstream_url=provider.url,
@@ -126,7 +97,7 @@ TOOL: Final = {"type": "function", "function": FUNCTION}
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("spelling", [{}, {"separators": (",", ":")}, {"indent": 2}])
 async def test_request__any_field_and_spelling__reaches_upstream_in_meaning(
-    proxy: RunningProxy, provider: RawProvider, limit: str, spelling: dict[str, Any]
+    proxy: RunningProxy, provider: FakeEndpoint, limit: str, spelling: dict[str, Any]
 ) -> None:
     text = {"type": "text", "text": 'é 😀 \u0000 \u2028 \\ud800 "quoted" \x7f'}
     told = {
@@ -159,7 +130,7 @@ async def test_request__any_field_and_spelling__reaches_upstream_in_meaning(
     response = await post(proxy, json.dumps(told, **spelling).encode())
 
     assert response.status_code == 200, response.text
-    assert describe(json.loads(provider.received[0])) == describe(told)
+    assert describe(json.loads(provider.bodies[0])) == describe(told)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +150,13 @@ async def test_request__any_field_and_spelling__reaches_upstream_in_meaning(
     ],
 )
 async def test_request__json_of_two_meanings__refused_before_upstream(
-    proxy: RunningProxy, provider: RawProvider, extra: str
+    proxy: RunningProxy, provider: FakeEndpoint, extra: str
 ) -> None:
     written = json.dumps(make_body())
     response = await post(proxy, f"{written[:-1]},{extra}}}".encode())
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
     assert response.headers["x-current-cost-usdc"] == "0"
-    assert provider.received == []
+    assert provider.bodies == []
 
 
 async def test_request__byte_order_mark__refused(proxy: RunningProxy) -> None:
@@ -211,9 +182,9 @@ async def test_request__byte_order_mark__refused(proxy: RunningProxy) -> None:
     ids=["spaced", "twice", "half a surrogate pair", "no numbers", "byte order mark"],
 )
 async def test_answer__however_it_is_written__comes_back_byte_for_byte(
-    proxy: RunningProxy, provider: RawProvider, answer: bytes
+    proxy: RunningProxy, provider: FakeEndpoint, answer: bytes
 ) -> None:
-    provider.answer = answer
+    provider.body = answer
     response = await proxy.chat()
     assert response.status_code == 200
     assert response.content == answer
@@ -221,9 +192,9 @@ async def test_answer__however_it_is_written__comes_back_byte_for_byte(
 
 
 async def test_answer__without_usage_and_half_a_pair__counted_by_us(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
-    provider.answer = b'{"choices":[{"message":{"content":"\\ud83d!","x":["\\ud83d"]}}]}'
+    provider.body = b'{"choices":[{"message":{"content":"\\ud83d!","x":["\\ud83d"]}}]}'
     response = await proxy.chat()
     assert response.status_code == 200
     [usage] = proxy.usage()
@@ -235,9 +206,9 @@ async def test_answer__without_usage_and_half_a_pair__counted_by_us(
     "answer", [b"", b"\xff", b"[]", b"{", b'{"choices":' + b"[" * 100_000, b'"choices"']
 )
 async def test_answer__no_completion__not_passed_on_and_not_charged(
-    proxy: RunningProxy, provider: RawProvider, answer: bytes
+    proxy: RunningProxy, provider: FakeEndpoint, answer: bytes
 ) -> None:
-    provider.answer = answer or b" "
+    provider.body = answer or b" "
     response = await proxy.chat()
     assert response.status_code == 502
     assert response.json()["error"]["code"] == "upstream_invalid_response"
@@ -245,17 +216,17 @@ async def test_answer__no_completion__not_passed_on_and_not_charged(
 
 
 async def test_answer__compressed_without_being_asked__never_unpacked(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
-    provider.answer = gzip.compress(b" " * 50_000_000 + json.dumps(make_completion()).encode())
-    provider.headers = {"content-encoding": "gzip"}
+    provider.body = gzip.compress(b" " * 50_000_000 + json.dumps(make_completion()).encode())
+    provider.answer_headers = {"content-encoding": "gzip"}
     response = await proxy.chat()
     assert response.json()["error"]["code"] == "upstream_invalid_response"
     assert proxy.drawn_usdc() == 0
 
 
 async def test_stream__odd_events__come_back_byte_for_byte(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     passed = [
         b": a comment\n\n",
@@ -331,7 +302,7 @@ async def test_stream__odd_events__come_back_byte_for_byte(
     ],
 )
 async def test_usage__reported__charged_as_it_is(
-    proxy: RunningProxy, provider: RawProvider, usage: Any, cost_usdc: int
+    proxy: RunningProxy, provider: FakeEndpoint, usage: Any, cost_usdc: int
 ) -> None:
     provider.usage = usage
     response = await proxy.chat()
@@ -356,13 +327,13 @@ async def test_usage__reported__charged_as_it_is(
     ],
 )
 async def test_usage__nonsense__counted_by_us(
-    proxy: RunningProxy, provider: RawProvider, usage: Any
+    proxy: RunningProxy, provider: FakeEndpoint, usage: Any
 ) -> None:
     provider.usage = usage
     response = await proxy.chat()
     [row] = proxy.usage()
     assert 20 < row["prompt_tokens"] < 60
-    assert row["completion_tokens"] == 2  # "Hello!"
+    assert row["completion_tokens"] == 9  # 25 bytes
     expected_usdc = row["prompt_tokens"] + 2 * row["completion_tokens"]
     assert response.headers["x-current-cost-usdc"] == str(expected_usdc)
 
@@ -383,12 +354,12 @@ async def test_usage__nonsense__counted_by_us(
     ],
 )
 async def test_limits__whatever_is_asked__what_is_sent_is_what_was_reserved(
-    proxy: RunningProxy, provider: RawProvider, changes: dict[str, Any], output_tokens: int
+    proxy: RunningProxy, provider: FakeEndpoint, changes: dict[str, Any], output_tokens: int
 ) -> None:
     response = await proxy.chat(**changes)
 
     assert response.status_code == 200
-    sent = json.loads(provider.received[0])
+    sent = json.loads(provider.bodies[0])
     said = {sent[name] for name in ("max_tokens", "max_completion_tokens") if sent.get(name)}
     assert len(said) == 1
     assert said.pop() * sent.get("n", 1) == output_tokens
@@ -413,13 +384,13 @@ async def test_limits__whatever_is_asked__what_is_sent_is_what_was_reserved(
     ],
 )
 async def test_fields__that_cost_what_nobody_counts__refused(
-    proxy: RunningProxy, provider: RawProvider, name: str
+    proxy: RunningProxy, provider: FakeEndpoint, name: str
 ) -> None:
     response = await post(proxy, json.dumps(make_body(**{name: {"a": 7}})).encode())
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (400, "unsupported_parameter")
     assert error["param"] == name
-    assert provider.received == []
+    assert provider.bodies == []
 
 
 @pytest.mark.parametrize(
@@ -442,7 +413,7 @@ async def test_fields__that_cost_what_nobody_counts__refused(
     ids=lambda changes: next(iter(changes)),
 )
 async def test_prompt__wherever_it_is_hidden__the_ceiling_covers_it(
-    proxy: RunningProxy, provider: RawProvider, changes: dict[str, Any]
+    proxy: RunningProxy, provider: FakeEndpoint, changes: dict[str, Any]
 ) -> None:
     provider.usage = {"prompt_tokens": 10**6, "completion_tokens": 1}
     response = await proxy.chat(max_tokens=1, **changes)
@@ -465,14 +436,14 @@ async def test_prompt__tools__what_explains_them_to_the_model_is_covered(
 
 
 async def test_cheapest__reserved_sent_and_charged_as_the_same_model(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     response = await proxy.chat(model="cheapest")
     [row] = proxy.usage()
     named = await proxy.chat(model=MODEL)
 
     assert response.headers["x-current-model"] == row["model"] == MODEL
-    assert json.loads(provider.received[0])["model"] == MODEL
+    assert json.loads(provider.bodies[0])["model"] == MODEL
     assert (row["input_usdc_per_mtok"], row["output_usdc_per_mtok"]) == (1_000_000, 2_000_000)
     assert row["ceiling_usdc"] == ceiling_of(response)
     assert ceiling_of(named) - ceiling_of(response) == len(MODEL) - len("cheapest")
@@ -516,12 +487,12 @@ async def test_body__in_chunks_without_length__served(proxy: RunningProxy) -> No
 
 
 async def test_body__endless_in_chunks__refused_and_closed(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     chunk = b"%x\r\n%s\r\n" % (2**20, b" " * 2**20)
     said = await speak(proxy, head("transfer-encoding: chunked"), *[chunk] * 20)
     assert said.startswith(b"HTTP/1.1 413") or said == b""
-    assert provider.received == []
+    assert provider.bodies == []
 
 
 @pytest.mark.parametrize(
@@ -543,23 +514,23 @@ async def test_body__endless_in_chunks__refused_and_closed(
     ],
 )
 async def test_body__framed_oddly__refused_once(
-    proxy: RunningProxy, provider: RawProvider, lines: list[str], body: bytes, expected: bytes
+    proxy: RunningProxy, provider: FakeEndpoint, lines: list[str], body: bytes, expected: bytes
 ) -> None:
     said = await speak(proxy, head(*lines) + body)
     assert said.startswith(b"HTTP/1.1 " + expected), said
     assert said.count(b"HTTP/1.1 ") == 1
-    assert provider.received == []
+    assert provider.bodies == []
     assert proxy.usage() == []
 
 
 async def test_body__longer_than_it_says_it_is__only_what_was_declared_counts(
-    proxy: RunningProxy, provider: RawProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     long = json.dumps(make_body(messages=[{"role": "user", "content": "x" * 50_000}])).encode()
     # What is declared is half a body; the rest is another request, and no good one.
     said = await speak(proxy, head("content-length: 1000") + long)
     assert said.startswith(b"HTTP/1.1 400")
-    assert provider.received == []
+    assert provider.bodies == []
     assert proxy.usage() == []
 
 
@@ -592,18 +563,18 @@ async def test_headers__sent_twice_or_forged__nothing_is_passed_on(proxy: Runnin
     ],
 )
 async def test_path__by_another_name__the_same_rules_or_nothing(
-    proxy: RunningProxy, provider: RawProvider, path: str, status: int
+    proxy: RunningProxy, provider: FakeEndpoint, path: str, status: int
 ) -> None:
     lines = [f"POST {path} HTTP/1.1", "host: proxy", "connection: close"]
     lines += [f"content-length: {len(BODY)}", "", ""]
     said = await speak(proxy, "\r\n".join(lines).encode() + BODY)
     assert said.startswith(f"HTTP/1.1 {status}".encode()), said
     assert b'"error"' in said
-    assert provider.received == []
+    assert provider.bodies == []
 
 
 async def test_stream__client_never_reads__ended_and_charged(
-    engine: Engine, provider: RawProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = make_settings(
         upstream_url=provider.url,
@@ -622,7 +593,7 @@ async def test_stream__client_never_reads__ended_and_charged(
         writer.write(head(f"content-length: {len(body)}") + body)
         completions = proxy.front.app.state.services.completions
         async with asyncio.timeout(15):
-            while not provider.received or completions.in_flight:
+            while not provider.bodies or completions.in_flight:
                 await asyncio.sleep(0.02)
         [usage] = proxy.usage()
         assert (usage["state"], usage["completion_tokens"]) == ("posted", 2)

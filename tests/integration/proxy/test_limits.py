@@ -33,6 +33,8 @@ from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
 from ledger.spending.receipts import Receipt
 from ledger.tables import ApiKey, UsedNonce, table_of
 from proxy.http.protocol import build_protocol
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     RunningProxy,
@@ -42,7 +44,6 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import MODEL, FakeProvider
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
 OUTSIDER: Final = Account.from_key("0x" + "22" * 32)
@@ -60,20 +61,14 @@ def engine(databases: Databases) -> Engine:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     async with run_proxy(settings_for(provider, tmp_path), engine) as running:
         yield running
 
 
-def settings_for(provider: FakeProvider, directory: Path, **changes: Any) -> Any:
+def settings_for(provider: FakeEndpoint, directory: Path, **changes: Any) -> Any:
     return make_settings(upstream_url=provider.url, prices_file=write_prices(directory), **changes)
 
 
@@ -126,7 +121,7 @@ async def test_sign_in__by_another__refused(proxy: RunningProxy) -> None:
 
 
 async def test_plain_text__turned_off__only_sign_in(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = settings_for(provider, tmp_path, legacy_key_message=False, domain="pay.example")
     async with run_proxy(settings, engine) as proxy:
@@ -138,7 +133,7 @@ async def test_plain_text__turned_off__only_sign_in(
 
 
 async def test_rates__each_bucket__429_with_retry_after(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = settings_for(
         provider,
@@ -228,7 +223,7 @@ async def test_headers__never_complete__cut_off() -> None:
 
 
 async def test_cached_tokens__cost_less__in_receipt_and_leaf(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.prices = [
         {

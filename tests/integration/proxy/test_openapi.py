@@ -32,9 +32,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ledger.database.engine import write
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import make_key, make_settings, now_s, run_proxy, write_prices
-from tests.support.upstream import FakeProvider
 
 EXAMPLES: Final = 6
 """Generated requests for each operation and kind of key, besides those at the schema's limits."""
@@ -50,7 +50,7 @@ def serve(folder: Path, url: "Future[str]", stop: Callable[[], Any]) -> None:
         with write(engine) as connection:
             put_positions(connection, make_state(now_s=now_s(), credited_usdc=10**9))
             put_cursor(connection, now_s=now_s() + 600)
-        async with FakeProvider() as provider:
+        async with FakeEndpoint() as provider:
             settings = make_settings(upstream_url=provider.url, prices_file=write_prices(folder))
             async with run_proxy(settings, engine) as running:
                 url.set_result(str(running.client.base_url))

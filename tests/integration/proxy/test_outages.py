@@ -31,6 +31,8 @@ from ledger.errors import LedgerUnavailable
 from ledger.spending.books import Books
 from ledger.spending.metering import Reserve
 from ledger.tables import Position, table_of
+from tests.support.answers import PIECES
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import (
     Databases,
     make_state,
@@ -48,7 +50,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import FakeProvider
+from tests.support.waiting import LIMIT_S, until
 
 COST_USDC = 12
 SETTLEMENT_FAILED = (502, "settlement_failed")
@@ -82,15 +84,9 @@ def engine(path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as provider:
-        yield provider
-
-
 @asynccontextmanager
 async def serving(
-    engine: Engine, provider: FakeProvider, folder: Path, **changes: Any
+    engine: Engine, provider: FakeEndpoint, folder: Path, **changes: Any
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(folder), **changes)
     async with run_proxy(settings, engine) as running:
@@ -99,7 +95,7 @@ async def serving(
 
 @pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     async with serving(engine, provider, tmp_path) as running:
         yield running
@@ -114,7 +110,7 @@ async def ask(proxy: RunningProxy, **changes: Any) -> tuple[int, str]:
 
 
 async def ask_slowly(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> "asyncio.Task[tuple[int, str]]":
     """Ask, and return when upstream has been asked but has not answered."""
     provider.behaviour = "slow"
@@ -137,7 +133,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 async def test_disk__full__refused_until_there_is_room(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     def fill_disk(connection: Connection) -> None:
         # No less than what there is already, so: no page more.
@@ -163,7 +159,7 @@ async def test_disk__full__refused_until_there_is_room(
 
 
 async def test_database__locked__refused_until_it_is_free(
-    proxy: RunningProxy, provider: FakeProvider, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, path: Path
 ) -> None:
     with locked(path):
         assert await ask(proxy) == UNAVAILABLE
@@ -174,7 +170,7 @@ async def test_database__locked__refused_until_it_is_free(
 
 
 async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back_later(
-    proxy: RunningProxy, provider: FakeProvider, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, path: Path
 ) -> None:
     asking = await ask_slowly(proxy, provider)
     with locked(path):
@@ -186,7 +182,7 @@ async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back
 
 
 async def test_database__free_again_before_the_last_try__posted(
-    proxy: RunningProxy, provider: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.05,) * 40)
     asking = await ask_slowly(proxy, provider)
@@ -200,7 +196,7 @@ async def test_database__free_again_before_the_last_try__posted(
 
 async def test_database__free_after_the_answer_was_withheld__not_charged_either(
     engine: Engine,
-    provider: FakeProvider,
+    provider: FakeEndpoint,
     path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,7 +221,7 @@ async def test_database__free_after_the_answer_was_withheld__not_charged_either(
 
 
 async def test_reservation__written_after_nobody_waits__given_back_at_once(
-    engine: Engine, provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide, proceed = Reserve.decide, threading.Event()
 
@@ -246,7 +242,7 @@ async def test_reservation__written_after_nobody_waits__given_back_at_once(
 
 
 async def test_file__deleted_and_put_back__refused_meanwhile(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine, path: Path, tmp_path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, path: Path, tmp_path: Path
 ) -> None:
     assert await ask(proxy) == (200, "ok")
     with write(engine) as connection:
@@ -273,7 +269,7 @@ async def test_file__deleted_and_put_back__refused_meanwhile(
 
 
 async def test_file__not_writable_any_more__refused(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     def forbid(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -293,7 +289,7 @@ async def test_file__not_writable_any_more__refused(
 @needs_postgres
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 async def test_postgres__gone_and_back__refused_meanwhile(
-    provider: FakeProvider, tmp_path: Path, how: signal.Signals
+    provider: FakeEndpoint, tmp_path: Path, how: signal.Signals
 ) -> None:
     limits = PostgresLimits(connect_timeout_s=2, checkout_timeout_s=2.0)
     with Postgres() as server:
@@ -321,7 +317,7 @@ async def test_postgres__gone_and_back__refused_meanwhile(
 @pytest.mark.parametrize("jump_s", [3_600, -3_600])
 async def test_clock__jumps__nothing_is_let_through_until_the_mirror_has_moved(
     proxy: RunningProxy,
-    provider: FakeProvider,
+    provider: FakeEndpoint,
     engine: Engine,
     jump_s: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -342,7 +338,7 @@ async def test_clock__jumps__nothing_is_let_through_until_the_mirror_has_moved(
 
 
 async def test_clock__jumps_ahead_while_upstream_works__withheld_once_it_was_swept(
-    proxy: RunningProxy, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking = await ask_slowly(proxy, provider)
     clock = SimpleNamespace(time=lambda: time.time() + 3_600, monotonic=time.monotonic)
@@ -378,7 +374,7 @@ def bump_epoch(engine: Engine) -> None:
 
 
 async def test_key__revoked_while_it_is_remembered__refused_at_once_and_everywhere(
-    databases: Databases, provider: FakeProvider, tmp_path: Path
+    databases: Databases, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     engine = fill(databases.open_ledger())
     async with serving(engine, provider, tmp_path) as proxy:
@@ -405,7 +401,7 @@ async def test_key__revoked_while_it_is_remembered__refused_at_once_and_everywhe
 
 
 async def test_key__revoked_between_its_reservation_and_its_answer__answered_and_charged(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     asking = await ask_slowly(proxy, provider)
     bump_epoch(engine)
@@ -417,16 +413,15 @@ async def test_key__revoked_between_its_reservation_and_its_answer__answered_and
 
 
 async def test_key__revoked_in_mid_stream_from_a_warm_cache__cut_and_charged(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     assert await ask(proxy) == (200, "ok")
     provider.behaviour = "stream_stalls"
     streaming = asyncio.create_task(proxy.chat(stream=True))
-    while provider.sent_pieces < provider.stream_pieces:
-        await asyncio.sleep(0.01)
+    await until(lambda: provider.sent_pieces == PIECES)
     bump_epoch(engine)
 
-    response = await asyncio.wait_for(streaming, 10)
+    response = await asyncio.wait_for(streaming, LIMIT_S)
 
     assert '"code":"key_revoked"' in response.text
     assert "[DONE]" not in response.text

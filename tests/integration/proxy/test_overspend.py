@@ -43,9 +43,9 @@ from ledger.database.engine import is_postgres, read, write
 from ledger.spending.leases import sweep_leases
 from ledger.tables import Position, Usage, table_of
 from scripts.stack.ports import free_port
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import CHAT, KEY_SECRET, make_body, make_key, now_s, write_prices
-from tests.support.upstream import FakeProvider
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PROCESSES: Final = 3
@@ -150,7 +150,7 @@ class Server:
 class Campaign:
     """Clients, a killer, a moody provider and a moving mirror, around some processes."""
 
-    def __init__(self, engine: Engine, provider: FakeProvider, servers: list[Server]) -> None:
+    def __init__(self, engine: Engine, provider: FakeEndpoint, servers: list[Server]) -> None:
         self.engine = engine
         self.provider = provider
         self.servers = servers
@@ -309,7 +309,7 @@ async def running(engine: Engine, folder: Path) -> AsyncIterator[Campaign]:
     with engine.begin() as connection:
         for statement in POSTGRES_WATCH if is_postgres(engine) else SQLITE_WATCH:
             connection.exec_driver_sql(statement)
-    async with FakeProvider() as provider:
+    async with FakeEndpoint() as provider:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PROXY_")},
             "PROXY_RPC_URL": "http://127.0.0.1:9",

@@ -32,8 +32,10 @@ from ledger.spending.batches import close_batch, plan_batch
 from ledger.spending.receipts import is_proof_valid
 from ledger.tables import ApiKey, table_of
 from proxy.keys.signatures import ERC6492_SUFFIX, build_key_message
+from tests.support.answers import MODEL
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     RunningProxy,
@@ -43,7 +45,6 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import MODEL, FakeProvider
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
 OUTSIDER: Final = Account.from_key("0x" + "22" * 32)
@@ -94,14 +95,8 @@ def engine(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path))
     async with run_proxy(settings, engine) as running:
@@ -259,7 +254,7 @@ async def test_issue_key__contract_wallet__before_and_after_deployment(
 
 
 async def test_position__pending_yield__is_the_adapters_view(
-    provider: FakeProvider, tmp_path: Path, world: World
+    provider: FakeEndpoint, tmp_path: Path, world: World
 ) -> None:
     token_id = world.open_position(deposit_usdc=1_000_000_000)
     world.earn(5_000_000)
@@ -315,7 +310,7 @@ async def test_openai_models__a_list(proxy: RunningProxy) -> None:
 
 
 async def test_models__upstream_goes_down__last_list_with_fallback(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.models = None
     await proxy.front.app.state.services.catalogue.refresh()
@@ -449,7 +444,7 @@ async def test_unknown_path__404_in_our_shape(proxy: RunningProxy) -> None:
 
 
 async def test_sweep__dead_reservations__are_given_back(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     from ledger.spending.admission import AdmissionRules
     from ledger.spending.metering import reserve

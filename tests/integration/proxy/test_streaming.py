@@ -25,6 +25,8 @@ from sqlalchemy import Engine, update
 from ledger.database.engine import write
 from ledger.errors import LedgerUnavailable
 from ledger.tables import Position, table_of
+from tests.support.answers import MODEL, PIECES, PROVIDER_KEY, TEXT
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
@@ -36,7 +38,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.upstream import MODEL, SECRET, FakeProvider
+from tests.support.waiting import LIMIT_S, until, until_nobody_is_served
 
 COST_REPORTED_USDC = 12  # 20 x 0.20 + 10 x 0.80 USD a million tokens
 
@@ -51,19 +53,12 @@ def engine(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(
         upstream_url=provider.url,
-        upstream_key=SECRET,
-        stream_drain_s=0.5,
+        upstream_key=PROVIDER_KEY,
         prices_file=write_prices(tmp_path),
     )
     async with run_proxy(settings, engine) as running:
@@ -113,22 +108,19 @@ async def receive(proxy: RunningProxy, **changes: Any) -> Received:
 
 async def wait_for_end(proxy: RunningProxy) -> dict[str, Any]:
     """Wait until the only request is no longer open; return its usage row."""
-    for _ in range(500):
-        if proxy.front.app.state.services.completions.in_flight == 0:
-            break
-        await asyncio.sleep(0.01)
+    await until(lambda: proxy.front.app.state.services.completions.in_flight == 0)
     [usage] = proxy.usage()
     return usage
 
 
 async def test_stream__to_its_end__passed_on_and_charged(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     received = await receive(proxy)
 
     assert received.status == 200
     assert received.headers["content-type"] == "text/event-stream"
-    assert received.text == "piece 0 piece 1 piece 2 "
+    assert received.text == TEXT
     assert received.usage["cost"] == COST_REPORTED_USDC
     assert received.usage["total_tokens"] == 30
     assert received.done
@@ -154,14 +146,14 @@ async def test_stream__usage_asked_for__one_chunk_without_choices(proxy: Running
 
 
 async def test_stream__pieces__arrive_before_the_end(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "slow"
     headers = {"authorization": f"Bearer {make_key()}"}
     body = make_body(stream=True)
     async with proxy.client.stream("POST", CHAT, json=body, headers=headers) as response:
         lines = response.aiter_lines()
-        assert "piece 0" in await asyncio.wait_for(anext(lines), 5)
+        assert "Hello!" in await asyncio.wait_for(anext(lines), LIMIT_S)
         assert proxy.usage()[0]["state"] == "reserved"
         provider.release.set()
         rest = [line async for line in lines]
@@ -170,7 +162,7 @@ async def test_stream__pieces__arrive_before_the_end(
 
 @pytest.mark.parametrize("behaviour", ["stream_no_usage", "stream_usage_with_choices"])
 async def test_stream__unusual_usage__charged_all_the_same(
-    proxy: RunningProxy, provider: FakeProvider, behaviour: str
+    proxy: RunningProxy, provider: FakeEndpoint, behaviour: str
 ) -> None:
     provider.behaviour = behaviour
     received = await receive(proxy)
@@ -180,7 +172,7 @@ async def test_stream__unusual_usage__charged_all_the_same(
     if behaviour == "stream_usage_with_choices":
         assert usage["cost_usdc"] == COST_REPORTED_USDC
     else:
-        assert usage["completion_tokens"] == 8  # 24 bytes
+        assert usage["completion_tokens"] == 9  # 25 bytes
 
 
 @pytest.mark.parametrize(
@@ -195,19 +187,19 @@ async def test_stream__unusual_usage__charged_all_the_same(
     ],
 )
 async def test_stream__upstream_refuses__plain_error_and_given_back(
-    proxy: RunningProxy, provider: FakeProvider, behaviour: str, status: int, code: str
+    proxy: RunningProxy, provider: FakeEndpoint, behaviour: str, status: int, code: str
 ) -> None:
     provider.behaviour = behaviour
     response = await proxy.chat(stream=True)
     assert response.status_code == status
     assert response.json()["error"]["code"] == code
-    assert SECRET not in response.text
+    assert PROVIDER_KEY not in response.text
     assert (await wait_for_end(proxy))["state"] == "voided"
     assert proxy.drawn_usdc() == 0
 
 
 async def test_stream__dies_before_the_first_piece__given_back(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "stream_dies_at_once"
     received = await receive(proxy)
@@ -225,24 +217,24 @@ async def test_stream__dies_before_the_first_piece__given_back(
     ],
 )
 async def test_stream__dies_later__the_delivered_part_is_charged(
-    proxy: RunningProxy, provider: FakeProvider, behaviour: str, code: str
+    proxy: RunningProxy, provider: FakeEndpoint, behaviour: str, code: str
 ) -> None:
     provider.behaviour = behaviour
     provider.piece_delay_s = 0.02  # what is lost in a socket's buffer is nobody's to charge
     received = await receive(proxy)
     usage = await wait_for_end(proxy)
-    assert received.text == "piece 0 piece 1 piece 2 "
+    assert received.text == TEXT
     assert not received.done
     assert received.error["code"] == code
     assert received.error["cost_usdc"] == usage["cost_usdc"] > 0
     assert received.error["message"].endswith("You are charged for what you received.")
-    assert SECRET not in str(received.chunks)
+    assert PROVIDER_KEY not in str(received.chunks)
     assert provider.url not in str(received.chunks)
-    assert (usage["state"], usage["completion_tokens"]) == ("posted", 8)
+    assert (usage["state"], usage["completion_tokens"]) == ("posted", 9)
 
 
 async def test_stream__without_end__cut_at_what_was_reserved(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "stream_endless"
     received = await receive(proxy, max_tokens=20)
@@ -253,7 +245,7 @@ async def test_stream__without_end__cut_at_what_was_reserved(
 
 
 async def test_stream__client_leaves__upstream_is_read_on_and_charged(
-    proxy: RunningProxy, provider: FakeProvider
+    proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "slow"
     headers = {"authorization": f"Bearer {make_key()}"}
@@ -266,76 +258,71 @@ async def test_stream__client_leaves__upstream_is_read_on_and_charged(
 
 
 async def test_stream__client_leaves_and_upstream_stalls__charged_for_the_part(
-    proxy: RunningProxy, provider: FakeProvider
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
+    settings = make_settings(
+        upstream_url=provider.url, stream_drain_s=0.5, prices_file=write_prices(tmp_path)
+    )
     provider.behaviour = "stream_stalls"
     headers = {"authorization": f"Bearer {make_key()}"}
     body = make_body(stream=True)
-    async with proxy.client.stream("POST", CHAT, json=body, headers=headers) as response:
-        await anext(response.aiter_lines())
-    usage = await wait_for_end(proxy)
-    assert usage["state"] == "posted"
-    assert usage["completion_tokens"] == 8
-    await until_nobody_sends()
-
-
-async def until_nobody_sends() -> None:
-    """Wait until no task is left that sends a stream to somebody who has gone."""
-    for _ in range(500):
-        names = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
-        if "run_asgi" not in names:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("a connection still waits for events")
+    async with run_proxy(settings, engine) as proxy:
+        async with proxy.client.stream("POST", CHAT, json=body, headers=headers) as response:
+            await anext(response.aiter_lines())
+            await until(lambda: provider.sent_pieces == PIECES)
+        usage = await wait_for_end(proxy)
+        assert usage["state"] == "posted"
+        assert usage["completion_tokens"] == 9
+        await until_nobody_is_served()
 
 
 async def test_stream__key_revoked_meanwhile__ends_and_is_charged(
-    proxy: RunningProxy, provider: FakeProvider, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
 ) -> None:
     provider.behaviour = "stream_stalls"
     reading = asyncio.create_task(receive(proxy))
-    while provider.sent_pieces < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: provider.sent_pieces == PIECES)
     with write(engine) as connection:
         connection.execute(update(table_of(Position)).values(key_epoch=1))
-    received = await asyncio.wait_for(reading, 5)
+    received = await asyncio.wait_for(reading, LIMIT_S)
     assert received.error["code"] == "key_revoked"
     usage = await wait_for_end(proxy)
-    assert (usage["state"], usage["completion_tokens"]) == ("posted", 8)
+    assert (usage["state"], usage["completion_tokens"]) == ("posted", 9)
 
 
 async def test_stream__longer_than_its_lease__renewed(
-    proxy: RunningProxy, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meter = proxy.front.app.state.services.meter
     monkeypatch.setattr(meter, "_rules", replace(meter._rules, lease_s=2))
     provider.behaviour = "stream_stalls"
     reading = asyncio.create_task(receive(proxy))
-    await asyncio.sleep(2.2)
-    [usage] = proxy.usage()
-    assert usage["lease_expires_at_s"] > usage["reserved_at_s"] + 2
+    await until(
+        lambda: any(
+            usage["lease_expires_at_s"] > usage["reserved_at_s"] + 2 for usage in proxy.usage()
+        )
+    )
     assert await meter.sweep() == 0
     provider.release.set()
     assert (await reading).done
 
 
 async def test_stream__reservation_swept_meanwhile__ended_without_charge(
-    proxy: RunningProxy, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meter = proxy.front.app.state.services.meter
     monkeypatch.setattr(meter, "_rules", replace(meter._rules, lease_s=1))
     provider.behaviour = "stream_stalls"
     reading = asyncio.create_task(receive(proxy))
-    while provider.sent_pieces < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: provider.sent_pieces == PIECES)
     await meter.void(proxy.usage()[0]["request_id"], "lease_expired")
-    received = await asyncio.wait_for(reading, 5)
+    received = await asyncio.wait_for(reading, LIMIT_S)
     assert received.error["code"] in ("reservation_lost", "settlement_failed")
     assert (await wait_for_end(proxy))["state"] == "voided"
 
 
 async def test_stream__too_long__ended_and_charged(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = make_settings(
         upstream_url=provider.url, stream_timeout_s=0.3, prices_file=write_prices(tmp_path)
@@ -348,7 +335,7 @@ async def test_stream__too_long__ended_and_charged(
 
 
 async def test_stream__proxy_stops__finished_or_charged(
-    engine: Engine, provider: FakeProvider, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = make_settings(
         upstream_url=provider.url, drain_timeout_s=1, prices_file=write_prices(tmp_path)
@@ -356,13 +343,12 @@ async def test_stream__proxy_stops__finished_or_charged(
     provider.behaviour = "stream_stalls"
     async with run_proxy(settings, engine) as proxy:
         reading = asyncio.create_task(receive(proxy))
-        while provider.sent_pieces < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: provider.sent_pieces == PIECES)
     with pytest.raises(httpx.HTTPError):
-        (await asyncio.wait_for(reading, 5)).error  # noqa: B018 - it may also have been cut off
+        (await asyncio.wait_for(reading, LIMIT_S)).error  # noqa: B018 - it may also have been cut off
         raise httpx.HTTPError("told")
     [usage] = proxy.usage()
-    assert (usage["state"], usage["completion_tokens"]) == ("posted", 8)
+    assert (usage["state"], usage["completion_tokens"]) == ("posted", 9)
 
 
 async def test_stream__ledger_gone_at_the_end__told_and_charged_later(

@@ -5,7 +5,7 @@ import pytest
 
 from proxy.chat.tally import BYTES_PER_TOKEN_MAX, Bounds, Move, Tally
 from serving.models.prices import Price, Tokens, get_charge_usdc
-from tests.support.upstream import USAGE, make_chunk
+from tests.support.answers import USAGE, make_chunk
 
 PRICE = Price(1_000_000, 2_000_000)  # 1 and 2 units a token
 

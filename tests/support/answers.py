@@ -1,0 +1,94 @@
+"""What a good provider answers on each path: whole answers and streams, as pure values.
+
+A path is the end of the URL, as ``chat/completions``; a stream is a list of server-sent events.
+"""
+
+import json
+import re
+from base64 import b64encode
+from struct import pack
+from typing import Any, Final
+
+MODEL: Final = "SmolLM2-135M-Instruct"
+PROVIDER_KEY: Final = "sk-provider-0123456789abcdef-unmistakable"
+"""The key that tests ask the endpoint with."""
+TEXT: Final = "Hello! I am glad to help."
+PIECES: Final = 6
+"""How many pieces the text makes in a stream."""
+USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+DONE: Final = b"data: [DONE]\n\n"
+
+
+def make_event(data: Any) -> bytes:
+    """Return one event of a stream."""
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def split_text(text: str) -> list[str]:
+    """Return the words of a text, each with the space after it: the pieces of its stream."""
+    return re.findall(r"\S+\s*", text)
+
+
+def make_completion(text: str = TEXT, usage: Any = USAGE) -> dict[str, Any]:
+    """Return a whole chat completion; None as ``usage`` leaves the usage out."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    completion = {"id": "c-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
+    return completion if usage is None else {**completion, "usage": usage}
+
+
+def make_chunk(text: str | None, *, usage: Any = None, finish: str | None = None) -> bytes:
+    """Return one event of a chat's stream: a piece of text, the end of the choice, or the usage."""
+    choices = [{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}]
+    chunk = {
+        "id": "c-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": MODEL,
+        "choices": choices if text is not None or finish else [],
+    }
+    return make_event(chunk if usage is None else {**chunk, "usage": usage})
+
+
+def make_answer(path: str, body: dict[str, Any], *, text: str, usage: Any) -> dict[str, Any]:
+    """Return the whole answer to a request; None as ``usage`` leaves the usage out."""
+    used = {} if usage is None else {"usage": usage}
+    match path:
+        case "embeddings":
+            is_packed = body.get("encoding_format") == "base64"
+            vector = b64encode(pack("<f", 0.5)).decode() if is_packed else [0.5]
+            return {"object": "list", "data": [{"embedding": vector}], **used}
+        case "responses":
+            part = {"type": "output_text", "text": text}
+            output = [{"type": "message", "role": "assistant", "content": [part]}]
+            return {"id": "r-1", "object": "response", "output": output, **used}
+        case "completions":
+            choice = {"index": 0, "text": text, "finish_reason": "stop"}
+            return {"id": "c-1", "object": "text_completion", "choices": [choice], **used}
+    return make_completion(text, usage)
+
+
+def make_piece(path: str, text: str) -> bytes:
+    """Return the event that carries a piece of the text."""
+    match path:
+        case "responses":
+            return make_event({"type": "response.output_text.delta", "delta": text})
+        case "completions":
+            return make_event({"choices": [{"index": 0, "text": text}]})
+    return make_chunk(text)
+
+
+def make_last_events(path: str, usage: Any) -> list[bytes]:
+    """Return the events after the text: its end, the usage if there is any, and the mark of the
+    end."""
+    match path:
+        case "responses":
+            response = {"usage": usage} if usage else {}
+            return [make_event({"type": "response.completed", "response": response})]
+        case "completions":
+            last = make_event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+            used = make_event({"choices": [], "usage": usage})
+        case _:
+            last = make_chunk("", finish="stop")
+            used = make_chunk(None, usage=usage)
+    return [last, DONE] if usage is None else [last, used, DONE]
