@@ -6,10 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from sqlalchemy import Engine
-from starlette.exceptions import HTTPException
 from web3 import Web3
 
 from contracts.chain import Web3Transport, open_web3
@@ -17,19 +15,11 @@ from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signatures import SignatureChecker
 from ledger.database.writer import GroupWriter
-from ledger.errors import LedgerUnavailable
-from market.background import gather_earnings, repeat, rewrap_all
+from market.background import gather_earnings, rewrap_all
 from market.endpoints.client import Provider
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
-from market.errors import (
-    ApiError,
-    RequestRejected,
-    bad_request,
-    internal_error,
-    ledger_unavailable,
-)
-from market.http.front import ClientGone, Front
+from market.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from market.http.routes import router
 from market.identity.authentication import Authenticator
 from market.media.artifacts import Artifacts
@@ -47,7 +37,10 @@ from market.routing.own_providers import OwnRoutes
 from market.services import Services
 from market.settings import MarketSettings
 from market.text.serving import Serving
+from serving.http.exceptions import handle_exceptions
+from serving.http.front import Front
 from serving.models.references import load_references
+from serving.process.background import repeat, running
 
 log = structlog.get_logger("market")
 
@@ -75,6 +68,8 @@ def create_app(
     web3 = open_web3(settings.rpc_url.get_secret_value())
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
     sealer = Sealer(kms)
+    limits = settings.build_limits()
+    secrets = settings.list_secrets()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +85,6 @@ def create_app(
             concurrency_max=settings.seller_concurrency_max,
         )
         metrics = Metrics()
-        secret = settings.secret.get_secret_value().encode()
         own_routes = OwnRoutes(database, sealer, metrics)
         serving = Serving(database, book, provider, metrics, own_routes, settings.serving_rules())
         artifacts = Artifacts(
@@ -106,7 +100,7 @@ def create_app(
             authenticator=Authenticator(
                 database,
                 checker,
-                secret=secret,
+                secrets=secrets,
                 domain=settings.domain,
                 uri=settings.public_url,
                 chain_id=deployment.chain_id,
@@ -124,7 +118,7 @@ def create_app(
                 artifacts,
                 follower,
                 job_rules,
-                secret=secret,
+                secrets=secrets,
                 public_url=settings.public_url,
             ),
             job_follower=follower,
@@ -132,43 +126,47 @@ def create_app(
             sealer=sealer,
             serving=serving,
             paywall=open_paywall(settings, deployment, web3, database, book, serving),
-            secret=secret,
+            secrets=secrets,
             allow_loopback=settings.allow_loopback,
             body_bytes_max=settings.body_bytes_max,
             body_timeout_s=settings.body_timeout_s,
             upload_bytes_max=settings.upload_bytes_max,
+            limits=limits,
         )
         app.state.services = services
         await book.refresh()
         await own_routes.refresh()
-        loops = [
-            asyncio.create_task(repeat(own_routes.refresh, settings.refresh_interval_s)),
-            asyncio.create_task(repeat(follower.follow, settings.job_look_interval_s)),
-            asyncio.create_task(repeat(book.refresh, settings.refresh_interval_s)),
-            asyncio.create_task(repeat(services.serving.sweep, settings.sweep_interval_s)),
-            asyncio.create_task(rewrap_all(database, sealer)),
-            asyncio.create_task(
+        try:
+            async with running(
+                repeat(own_routes.refresh, settings.refresh_interval_s),
+                repeat(follower.follow, settings.job_look_interval_s),
+                repeat(book.refresh, settings.refresh_interval_s),
+                repeat(serving.sweep, settings.sweep_interval_s),
+                rewrap_all(database, sealer),
                 repeat(
                     lambda: gather_earnings(database, settings.payout_minimum_usdc),
                     settings.payout_interval_s,
-                )
-            ),
-        ]
-        try:
-            yield
+                ),
+            ):
+                yield
+                await serving.drain(ABANDONED_TIMEOUT_S)
         finally:
-            await services.serving.drain(ABANDONED_TIMEOUT_S)
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             await provider.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
 
-    app = FastAPI(title="Current market", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="Current market",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        # It would send a key on to http:// where something in front of us speaks https.
+        redirect_slashes=False,
+    )
     app.include_router(router)
-    _handle_exceptions(app)
-    return Front(app)
+    handle_exceptions(app, TRANSLATIONS)
+    dispatch = build_dispatch(lambda: app.state.services)
+    return Front(app, dispatch=dispatch, limits=limits, watched=WATCHED_PATHS)
 
 
 def open_paywall(
@@ -191,39 +189,3 @@ def open_paywall(
     rules = settings.payment_rules(payouts=deployment.payouts)
     watch = SettlementWatch(database)
     return Paywall(database, book, serving.attempts, chain, watch, rules)
-
-
-def _handle_exceptions(app: FastAPI) -> None:
-    def answer(error: ApiError) -> Response:
-        headers = dict(error.headers)
-        return Response(error.body(), error.status, headers, media_type="application/json")
-
-    @app.exception_handler(ApiError)
-    async def on_api_error(_: Request, error: ApiError) -> Response:
-        return answer(error)
-
-    @app.exception_handler(LedgerUnavailable)
-    async def on_ledger_error(_: Request, error: LedgerUnavailable) -> Response:
-        log.error("ledger_unavailable", error=str(error))
-        return answer(ledger_unavailable())
-
-    @app.exception_handler(RequestValidationError)
-    async def on_validation_error(_: Request, error: RequestValidationError) -> Response:
-        problem = error.errors()[0]
-        param = ".".join(str(part) for part in problem["loc"][1:]) or None
-        return answer(bad_request("invalid_request", str(problem["msg"]), param=param))
-
-    @app.exception_handler(HTTPException)
-    async def on_http_error(_: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        headers = dict(error.headers or {})
-        return answer(RequestRejected(error.status_code, code, error.detail, headers=headers))
-
-    @app.exception_handler(ClientGone)
-    async def on_client_gone(_: Request, __: ClientGone) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    @app.exception_handler(Exception)
-    async def on_exception(request: Request, error: Exception) -> Response:
-        log.error("internal_error", path=request.url.path, exc_info=error)
-        return answer(internal_error())

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 from sqlalchemy import Connection
@@ -85,15 +85,3 @@ async def _rewrap(
             )
         await database.scrub()
         log.info("keys_rewrapped", keys=changed, kms_key=sealer.key_id)
-
-
-async def repeat(step: Callable[[], Awaitable[Any]], interval_s: float) -> None:
-    """Do something again and again; what goes wrong is logged, and tried again."""
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await step()
-        except Retryable as error:
-            log.warning("background_step_failed", error=str(error))
-        except Exception:
-            log.exception("background_step_failed")

@@ -1,77 +1,12 @@
-"""Every answer that is not a success, in the reference's shape.
+"""The refusals that only the market has; every server's are in ``serving.http.errors``.
 
-``{"error": {"message", "type", "code"}, …facts}``: the facts stand beside ``error``, not in it; a
-``param`` is there only where one field is to blame.
-
-::
-
-    CurrentError
-    ├── Rejected ── RequestRejected   4xx: the request is wrong as things stand
-    └── Retryable ─ TryLater          5xx: the same request may succeed later
+The reference's facts stand beside ``error``, not in it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-import orjson
-
-from contracts.errors import CurrentError, Rejected, Retryable
 from contracts.units import format_usdc
-
-RETRY_SOON_S: Final = 5
-_TYPES: Final[Mapping[int, str]] = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    429: "rate_limit_error",
-}
-_NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
-
-
-@dataclass(eq=False)
-class ApiError(CurrentError):
-    """An answer other than a success. ``str()`` of it is the message that the client sees."""
-
-    status: int
-    code: str
-    message: str
-    param: str | None = None
-    type: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.message
-
-    def body(self) -> bytes:
-        """Return the JSON body."""
-        default = "invalid_request_error" if self.status < 500 else "api_error"
-        error = {
-            "message": self.message,
-            "type": self.type or _TYPES.get(self.status, default),
-            "code": self.code,
-        }
-        if self.param is not None:
-            error["param"] = self.param
-        return orjson.dumps({"error": error, **self.facts})
-
-
-class RequestRejected(ApiError, Rejected):
-    """4xx: repeating the request unchanged is pointless, at least for now."""
-
-
-class TryLater(ApiError, Retryable):
-    """5xx: not the client's doing; the same request may succeed later."""
-
-
-def bad_request(code: str, message: str, *, param: str | None = None) -> RequestRejected:
-    """400: a field is missing, of a wrong type or out of range."""
-    return RequestRejected(400, code, message, param)
-
-
-def wrong_type(param: str, expected: str) -> RequestRejected:
-    """400: a field is not what it must be."""
-    return bad_request("invalid_type", f"'{param}' must be {expected}.", param=param)
+from serving.http.errors import NO_RETRY, RequestRejected, TryLater, bad_request, unauthorized
 
 
 def invalid_minimum_discount(segment: str) -> RequestRejected:
@@ -81,12 +16,6 @@ def invalid_minimum_discount(segment: str) -> RequestRejected:
         " signs or decimals."
     )
     return bad_request("invalid_minimum_discount", message)
-
-
-def unauthorized(code: str, message: str) -> RequestRejected:
-    """401: no key, or not one that may do this."""
-    headers = {"www-authenticate": "Bearer", **_NO_RETRY}
-    return RequestRejected(401, code, message, headers=headers)
 
 
 def missing_key(prefix: str) -> RequestRejected:
@@ -118,7 +47,7 @@ def credit_spent(*, required_usdc: int, available_usdc: int) -> RequestRejected:
         f" {format_usdc(available_usdc)} is left. Add credit or lower max_tokens."
     )
     facts = {"required_usdc": required_usdc, "available_usdc": available_usdc}
-    return RequestRejected(402, "credit_spent", message, facts=facts, headers=_NO_RETRY)
+    return RequestRejected(402, "credit_spent", message, beside=facts, headers=NO_RETRY)
 
 
 def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) -> TryLater:
@@ -131,33 +60,26 @@ def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) ->
         shown = f"{best_pct:.1f}".removesuffix(".0")
         message += f" Best otherwise-eligible estimated discount is {shown}%."
     facts = {"minimum_discount_pct": minimum_pct, "best_available_discount_pct": best_pct}
-    return TryLater(
-        503, "minimum_discount_not_met", message, type="no_discounted_offer", facts=facts
+    return DiscountNotMet(
+        503, "minimum_discount_not_met", message, type="no_discounted_offer", beside=facts
     )
 
 
-def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -> TryLater:
-    """503: what is needed is not there just now."""
-    return TryLater(503, code, message, headers={"retry-after": str(retry_after_s)})
+class DiscountNotMet(TryLater):
+    """503: no seller is cheap enough. The body is the reference's to the letter."""
 
-
-def ledger_unavailable() -> TryLater:
-    """503: nothing can be written down, so nothing is let through."""
-    message = "The ledger is unavailable, so nothing can be charged or served."
-    return unavailable("ledger_unavailable", message)
-
-
-def settlement_failed() -> TryLater:
-    """502: a seller answered, but the charge could not be written."""
-    message = "The answer is withheld because its charge could not be recorded. Not charged yet."
-    return TryLater(502, "settlement_failed", message)
+    def describe(self) -> dict[str, Any]:
+        """Return the error without a ``param``: the reference has none here."""
+        described = super().describe()
+        del described["param"]
+        return described
 
 
 class PaymentNeeded(RequestRejected):
     """402: pay, and send the request again. The body is the payment protocol's own."""
 
     def __init__(self, message: str, *, header: str, content: bytes) -> None:
-        headers = {"payment-required": header, **_NO_RETRY}
+        headers = {"payment-required": header, **NO_RETRY}
         super().__init__(402, "payment_required", message, headers=headers)
         self._content = content
 
@@ -175,9 +97,3 @@ def sellers_failed(attempts: int) -> TryLater:
 def broken_off(code: str, message: str) -> TryLater:
     """An error inside a stream that has begun; what was delivered is charged."""
     return TryLater(502, code, f"{message} You are charged for what you received.")
-
-
-def internal_error() -> TryLater:
-    """500: a mistake in here."""
-    message = "Something went wrong on our side. The request id helps to find it."
-    return TryLater(500, "internal_error", message)

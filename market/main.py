@@ -1,12 +1,9 @@
 """The market's composition root."""
 
-import gc
-import signal
 import sys
 from collections.abc import Sequence
 
 import structlog
-import uvicorn
 
 from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment, load_deployment
@@ -16,9 +13,10 @@ from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 from market.app import create_app
 from market.endpoints.sealing import open_kms
-from market.http.front import Front
 from market.operator import run_command
 from market.settings import MarketSettings
+from serving.http.front import Front
+from serving.http.run import serve
 from serving.process.logs import configure_logs
 
 log = structlog.get_logger("market")
@@ -82,23 +80,5 @@ def main(arguments: Sequence[str] = ()) -> int:
     except CurrentError as error:
         log.error("stopped", error=str(error), kind=type(error).__name__)
         return 2
-    # What is loaded by now stays: each time that all of it was searched for garbage, every request
-    # waited for a tenth of a second.
-    gc.collect()
-    gc.freeze()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The server stops gracefully, then raises the signal again; by then all is done.
-        signal.signal(number, lambda *_: None)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-        timeout_graceful_shutdown=settings.drain_timeout_s,
-    )
+    serve(app, settings)
     return 0

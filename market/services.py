@@ -8,6 +8,7 @@ from market.endpoints.client import Provider
 from market.endpoints.dialing import Dialer
 from market.endpoints.sealing import Sealer
 from market.identity.authentication import Authenticator
+from market.identity.keys import Role
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower
 from market.media.jobs import Jobs
@@ -15,8 +16,10 @@ from market.media.serving import MediaServing
 from market.metrics import Metrics
 from market.payments.paywall import Paywall
 from market.records.database import Database
+from market.records.store import KeyHolder
 from market.routing.book import Book
 from market.text.serving import Serving
+from serving.http.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,28 @@ class Services:
     provider: Provider
     sealer: Sealer
     serving: Serving
-    secret: bytes
+    secrets: tuple[bytes, ...]
+    """Every live secret, the one that signs first."""
     allow_loopback: bool
     body_bytes_max: int
     body_timeout_s: float
     upload_bytes_max: int
+    limits: Limits
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""
 
     async def seal(self, api_key: str, offer_id: str) -> SealedKey:
         """Return a provider key sealed for one offer. Raises ``KmsUnavailable``."""
         return await asyncio.to_thread(self.sealer.seal, api_key, offer_id=offer_id)
+
+    async def identify(self, authorization: str | None, role: Role) -> KeyHolder:
+        """Return who holds the bearer key, and count its request.
+
+        Raises 401, 429 and ``LedgerUnavailable``.
+        """
+        holder = await self.authenticator.authenticate(authorization, role)
+        self.limits.take_request(holder.key_id)
+        return holder
 
     def __repr__(self) -> str:
         return "Services(…)"

@@ -16,32 +16,31 @@ from market.media.job_following import JobRules
 from market.payments.paywall import PaymentRules
 from market.text.relay import RelayRules
 from market.text.serving import ServingRules
-from serving.process.settings import ProcessSettings
+from serving.http.settings import ServerSettings
+from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 
-SECRET_BYTES_MIN: Final = 32
-SECRET_SYMBOLS_MIN: Final = 8
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after a seller's last byte, before the lease may lapse."""
 
 
-class MarketSettings(ProcessSettings):
+class MarketSettings(ServerSettings):
     """Who may sell and buy here, what it costs, and how sellers are called."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8403, ge=0, le=65_535, description="port to listen on; 0 = any free")
     public_url: str = Field(
         default="http://127.0.0.1:8403",
         description="how clients reach this service: what wallets sign in to",
     )
-    log_level: str = Field(
-        default="info",
-        pattern="^(debug|info|warning|error)$",
-        description="least level that is logged",
+    secret: SigningSecret = Field(
+        description=(
+            "signs sign-in nonces, tokens of jobs and digests of requests; 32 random bytes or more"
+        )
     )
-    secret: SecretStr = Field(
-        description="signs sign-in nonces and digests of requests; 32 random bytes or more"
+    secrets_previous: PreviousSecrets = Field(
+        default=SecretStr(""),
+        description="older secrets that still verify, separated by white space or commas",
     )
     kms: str = Field(
         description="wraps sellers' keys: file:<path of a key file> or aws:<key id or ARN>"
@@ -91,21 +90,6 @@ class MarketSettings(ProcessSettings):
     answer_bytes_max: int = Field(
         default=16 * 1024**2, ge=1_024, description="longest answer taken from a seller, bytes"
     )
-    body_bytes_max: int = Field(
-        default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
-    )
-    body_timeout_s: float = Field(
-        default=30.0, gt=0, description="longest wait for a body, seconds"
-    )
-    requests_in_flight_max: int = Field(
-        default=1_000, ge=1, description="most requests at a time; more are told to come again"
-    )
-    ledger_timeout_s: float = Field(
-        default=15.0, gt=0, description="longest wait for one write, seconds"
-    )
-    drain_timeout_s: int = Field(
-        default=30, ge=1, description="how long SIGTERM lets open requests finish, seconds"
-    )
     lease_s: int = Field(
         default=900,
         ge=1,
@@ -114,9 +98,6 @@ class MarketSettings(ProcessSettings):
     )
     refresh_interval_s: float = Field(
         default=1.0, gt=0, description="pause between two looks for changed offers, seconds"
-    )
-    sweep_interval_s: float = Field(
-        default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
     )
     x402: bool = Field(
         default=True, description="let requests without a key be paid one by one, by x402"
@@ -168,14 +149,6 @@ class MarketSettings(ProcessSettings):
         default=10_000, ge=1, description="smallest payout, 1e-6 USDC; less waits"
     )
 
-    @field_validator("secret")
-    @classmethod
-    def _refuse_weak_secret(cls, secret: SecretStr) -> SecretStr:
-        text = secret.get_secret_value()
-        if len(text.encode()) < SECRET_BYTES_MIN or len(set(text)) < SECRET_SYMBOLS_MIN:
-            raise ValueError("must be 32 random bytes or more; make one with: openssl rand -hex 32")
-        return secret
-
     @field_validator("x402_pay_to")
     @classmethod
     def _refuse_odd_payee(cls, address: str | None) -> str | None:
@@ -218,6 +191,10 @@ class MarketSettings(ProcessSettings):
             claim_s=self.lease_s,
             serves_first=self.x402_serve_first,
         )
+
+    def list_secrets(self) -> tuple[bytes, ...]:
+        """Return every live secret, the one that signs first."""
+        return list_secrets(self.secret, self.secrets_previous)
 
     @property
     def domain(self) -> str:

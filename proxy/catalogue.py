@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from proxy.chat.upstream import Upstream
-from proxy.errors import ApiError
+from serving.http.errors import ApiError
 from serving.models.references import References
 from serving.models.terms import Terms
 

@@ -1,88 +1,39 @@
-"""Every answer that is not a success, OpenAI-shaped, so that any SDK raises its right class.
+"""The refusals that only the proxy has; every server's are in ``serving.http.errors``.
 
-::
-
-    CurrentError
-    ├── Rejected ── RequestRejected   4xx: the request is wrong as things stand
-    └── Retryable ─ TryLater          5xx: the same request may succeed later
-
-Both carry status, code, message and the facts behind it (``*_usdc`` in 1e-6 USDC, times in ISO
-8601). The functions below build each refusal once; nothing here names upstream's URL or a secret.
+Facts in a body are named with their unit (``*_usdc`` in 1e-6 USDC), times are ISO 8601.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
-
-from contracts.errors import CurrentError, Rejected, Retryable
 from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
+from serving.http.errors import (
+    INSUFFICIENT_QUOTA,
+    NO_RETRY,
+    ApiError,
+    RequestRejected,
+    TryLater,
+    unauthorized,
+    unavailable,
+)
 
-RETRY_SOON_S: Final = 5
 NOT_CHARGED: Final = "You are not charged."
 CHARGED_SO_FAR: Final = "You are charged for what you received."
 
 PRICE_CHANGED: Final = "price_changed"
 
-_TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 429: "insufficient_quota"}
-_NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
-
-
-@dataclass(eq=False)
-class ApiError(CurrentError):
-    """An answer other than a success. ``str()`` of it is the message that the client sees."""
-
-    status: int
-    code: str
-    message: str
-    param: str | None = None
-    type: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.message
-
-    def body(self) -> bytes:
-        """Return the JSON body."""
-        return orjson.dumps({"error": self.describe()})
-
-    def describe(self) -> dict[str, Any]:
-        """Return the error as a body holds it."""
-        default = "invalid_request_error" if self.status < 500 else "api_error"
-        return {
-            "message": self.message,
-            "type": self.type or _TYPES.get(self.status, default),
-            "code": self.code,
-            "param": self.param,
-            **self.facts,
-        }
-
-
-class RequestRejected(ApiError, Rejected):
-    """4xx: repeating the request unchanged is pointless, at least for now."""
-
-
-class TryLater(ApiError, Retryable):
-    """5xx: not the client's doing; the same request may succeed later."""
-
-
-def bad_request(code: str, message: str, *, param: str | None = None) -> RequestRejected:
-    """400: a field is missing, of a wrong type or out of range."""
-    return RequestRejected(400, code, message, param)
-
 
 def missing_key() -> RequestRejected:
     """401: no bearer token came with the request."""
     message = "No API key: send 'Authorization: Bearer current_<tokenId>_<epoch>_<sig>'."
-    return _unauthorized("missing_api_key", message)
+    return unauthorized("missing_api_key", message)
 
 
 def invalid_key() -> RequestRejected:
     """401: the token is not a key that we signed."""
-    return _unauthorized("invalid_api_key", "The API key is not valid. Check that it is complete.")
+    return unauthorized("invalid_api_key", "The API key is not valid. Check that it is complete.")
 
 
 def key_revoked() -> RequestRejected:
@@ -91,53 +42,35 @@ def key_revoked() -> RequestRejected:
         "This API key was revoked: alone, or with all keys of its position by a new key epoch on"
         " chain. The owner can sign for a new key at POST /api/current/keys."
     )
-    return _unauthorized("key_revoked", message)
+    return unauthorized("key_revoked", message)
 
 
 def key_expired() -> RequestRejected:
     """401: the child key's time is over."""
-    return _unauthorized("key_expired", "This API key has expired. Its owner can prolong it.")
+    return unauthorized("key_expired", "This API key has expired. Its owner can prolong it.")
 
 
 def key_rotated() -> RequestRejected:
     """401: the child key was rotated, and the grace of this generation is over."""
-    return _unauthorized("key_rotated", "This API key was replaced by a newer one. Use that one.")
+    return unauthorized("key_rotated", "This API key was replaced by a newer one. Use that one.")
 
 
 def child_key_forbidden() -> RequestRejected:
     """403: only a root key manages keys."""
     message = "A child key cannot manage keys, nor have children. Use the position's root key."
-    return RequestRejected(403, "child_key_forbidden", message, headers=_NO_RETRY)
+    return RequestRejected(403, "child_key_forbidden", message, headers=NO_RETRY)
 
 
 def model_not_allowed() -> RequestRejected:
     """403: the child key is for other models."""
     message = "This API key may not use this model. GET /api/current/keys/self lists which it may."
-    return RequestRejected(403, "model_not_allowed", message, "model", headers=_NO_RETRY)
+    return RequestRejected(403, "model_not_allowed", message, "model", headers=NO_RETRY)
 
 
 def child_not_found() -> RequestRejected:
     """404: the position has no live child key of this id."""
     message = "This position has no live child key with that id."
     return RequestRejected(404, "key_not_found", message, "keyId")
-
-
-def rate_limited(retry_after_s: int, what: str) -> RequestRejected:
-    """429: too many requests in a short time; the same one is welcome a little later."""
-    message = f"Too many requests {what}. Try again in {retry_after_s} s."
-    headers = {"retry-after": str(retry_after_s)}
-    return RequestRejected(429, "rate_limited", message, type="rate_limit_error", headers=headers)
-
-
-def headers_too_large(bytes_max: int) -> RequestRejected:
-    """431."""
-    message = f"The request's headers are longer than {bytes_max} bytes."
-    return RequestRejected(431, "headers_too_large", message)
-
-
-def _unauthorized(code: str, message: str) -> RequestRejected:
-    headers = {"www-authenticate": "Bearer", **_NO_RETRY}
-    return RequestRejected(401, code, message, headers=headers)
 
 
 def position_not_found() -> RequestRejected:
@@ -164,36 +97,6 @@ def model_not_priced(model: str) -> RequestRejected:
     return RequestRejected(400, "model_not_priced", message, "model")
 
 
-def body_too_large(bytes_max: int) -> RequestRejected:
-    """413."""
-    return RequestRejected(413, "body_too_large", f"The body is longer than {bytes_max} bytes.")
-
-
-def not_found(path: str) -> RequestRejected:
-    """404: there is nothing at this path."""
-    message = f"There is nothing at {path[:200]!r}. GET /openapi.json lists what there is."
-    return RequestRejected(404, "not_found", message)
-
-
-def method_not_allowed(method: str, allowed: str | None) -> RequestRejected:
-    """405: the path takes other methods; ``allowed`` names them as the Allow header does."""
-    message = f"{method[:20]} is not possible here."
-    headers = {} if allowed is None else {"allow": allowed}
-    if allowed is not None:
-        message += f" Use {allowed}."
-    return RequestRejected(405, "method_not_allowed", message, headers=headers)
-
-
-def unsupported_encoding() -> RequestRejected:
-    """415: the body is compressed."""
-    return RequestRejected(415, "unsupported_encoding", "Send the body without content-encoding.")
-
-
-def body_timeout() -> RequestRejected:
-    """408: the client did not send its body in time."""
-    return RequestRejected(408, "body_timeout", "The request body did not arrive in time.")
-
-
 def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) -> TryLater:
     """503: no offer is provably that much cheaper than the reference price."""
     best = (
@@ -208,14 +111,14 @@ def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) ->
         "min_discount_pct",
         type="no_discounted_offer",
         facts={"minimum_discount_pct": minimum_pct, "best_available_discount_pct": best_pct},
-        headers=_NO_RETRY,
+        headers=NO_RETRY,
     )
 
 
 def ceiling_reached() -> RequestRejected:
     """Ends a stream: what follows could cost more than was reserved."""
     message = "The stream was ended where it reached what was reserved for it."
-    return RequestRejected(429, "ceiling_reached", message)
+    return RequestRejected(429, "ceiling_reached", message, type=INSUFFICIENT_QUOTA)
 
 
 def stream_timeout() -> TryLater:
@@ -236,34 +139,10 @@ def reservation_lost() -> TryLater:
     return TryLater(503, "reservation_lost", message)
 
 
-def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -> TryLater:
-    """503: something that we depend on does not work; nothing is let through meanwhile."""
-    return TryLater(503, code, message, headers={"retry-after": str(retry_after_s)})
-
-
-def ledger_unavailable() -> TryLater:
-    """503: the ledger did not take the write, so the request was not let through."""
-    return unavailable("ledger_unavailable", "The ledger cannot be written now. Try again soon.")
-
-
 def chain_state_stale() -> TryLater:
     """503: the mirror of the chain is too old to be trusted with money."""
     message = "Our view of the chain is out of date, so nothing can be spent. Try again soon."
     return unavailable("chain_state_stale", message)
-
-
-def overloaded() -> TryLater:
-    """503: as many requests are open as the operator allows."""
-    return unavailable("overloaded", "Too many requests are open. Try again.", retry_after_s=1)
-
-
-def settlement_failed() -> TryLater:
-    """502: there is an answer, but its charge could not be written; it is withheld."""
-    message = (
-        "The completion was generated, but settling its reservation failed, so the answer is"
-        " withheld. The reservation is given back when its lease runs out."
-    )
-    return TryLater(502, "settlement_failed", message, headers=_NO_RETRY)
 
 
 def upstream_failed(code: str, message: str, *, status: int = 502) -> TryLater:
@@ -281,11 +160,6 @@ def charged_so_far(error: ApiError, *, cost_usdc: int) -> ApiError:
     """Return ``error`` as it ends a stream of which a part was delivered and charged."""
     message = f"{error.message.removesuffix(NOT_CHARGED).strip()} {CHARGED_SO_FAR}"
     return replace(error, message=message, facts={**error.facts, "cost_usdc": cost_usdc})
-
-
-def internal_error() -> TryLater:
-    """500: a mistake of ours; the log has the details, the client gets none."""
-    return TryLater(500, "internal_error", "Something went wrong on our side.")
 
 
 def refused(refusal: ReserveRefused, *, now_s: int, fit: bool = False) -> ApiError:
@@ -308,11 +182,18 @@ def refused(refusal: ReserveRefused, *, now_s: int, fit: bool = False) -> ApiErr
         )
         error.facts = facts
         return error
-    headers = dict(_NO_RETRY)
+    headers = dict(NO_RETRY)
     if refusal.reason is RefusalReason.DAILY_CAP_REACHED:
         headers["retry-after"] = str(max(1, refusal.facts.resets_at_s - now_s))
     message = _money_message(refusal.reason, facts, fit=fit)
-    return RequestRejected(429, str(refusal.reason), message, facts=facts, headers=headers)
+    return RequestRejected(
+        429,
+        str(refusal.reason),
+        message,
+        type=INSUFFICIENT_QUOTA,
+        facts=facts,
+        headers=headers,
+    )
 
 
 _WITHOUT_FACTS: Final[Mapping[RefusalReason, Callable[[], ApiError]]] = {
@@ -337,7 +218,7 @@ def _key_limit_reached(facts: AllowanceFacts, limit: LimitFacts, *, now_s: int) 
     if resets_at is not None:
         message += f" It resets at {resets_at}."
     # Waiting helps against the two that count requests: the SDKs may try again by themselves.
-    headers = {} if in_requests else dict(_NO_RETRY)
+    headers = {} if in_requests else dict(NO_RETRY)
     if limit.limit == "concurrency":
         headers["retry-after"] = "1"
     elif limit.resets_at_s is not None:
@@ -346,6 +227,7 @@ def _key_limit_reached(facts: AllowanceFacts, limit: LimitFacts, *, now_s: int) 
         429,
         str(RefusalReason.KEY_LIMIT_REACHED),
         message,
+        type=INSUFFICIENT_QUOTA,
         facts={
             **describe_facts(facts, now_s=now_s),
             "limit": limit.limit,

@@ -1,11 +1,8 @@
 """The proxy's composition root."""
 
-import gc
-import signal
 from contextlib import closing
 
 import structlog
-import uvicorn
 
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import CurrentError, Retryable
@@ -14,9 +11,9 @@ from contracts.transport import HttpTransport
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 from proxy.app import create_app
-from proxy.http.front import Front
-from proxy.http.protocol import build_protocol
 from proxy.settings import ProxySettings
+from serving.http.front import Front
+from serving.http.run import serve
 from serving.process.logs import configure_logs
 
 log = structlog.get_logger("proxy")
@@ -68,23 +65,5 @@ def main() -> int:
     except CurrentError as error:
         log.error("stopped", error=str(error), kind=type(error).__name__)
         return 2
-    # What is loaded by now stays: each time that all of it was searched for garbage, every request
-    # waited for a tenth of a second.
-    gc.collect()
-    gc.freeze()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The server stops gracefully, then raises the signal again; by then all is done.
-        signal.signal(number, lambda *_: None)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=build_protocol(settings.headers_bytes_max),
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-        timeout_graceful_shutdown=settings.drain_timeout_s,
-    )
+    serve(app, settings)
     return 0

@@ -6,11 +6,11 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
-from proxy.http.limits import Buckets, Network
 from proxy.keys.sign_in import SignIn
 from proxy.keys.signatures import SignatureChecker
 from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.metrics import Metrics
+from serving.http.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,4 @@ class Services:
     metrics: Metrics
     body_bytes_max: int
     body_timeout_s: float
-    headers_bytes_max: int
-    key_requests: Buckets
-    address_requests: Buckets
-    key_wishes: Buckets
-    trusted: tuple[Network, ...]
+    limits: Limits

@@ -7,32 +7,22 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ledger.spending.admission import AdmissionRules
-from proxy.http.limits import parse_networks
-from serving.process.settings import ProcessSettings
-
-KEY_SECRET_BYTES_MIN: Final = 32
-KEY_SECRET_SYMBOLS_MIN: Final = 8
-_PLACEHOLDERS: Final = ("changeme", "change-me", "change_me", "secret", "password", "example")
+from serving.http.settings import ServerSettings
+from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after upstream's last byte, before the lease may lapse."""
 
 
-class ProxySettings(ProcessSettings):
+class ProxySettings(ServerSettings):
     """How keys are made, where upstream is, and what must hold for a request to be admitted."""
 
     model_config = SettingsConfigDict(env_prefix="PROXY_", frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8402, ge=0, le=65_535, description="port to listen on; 0 = any free")
-    log_level: str = Field(
-        default="info",
-        pattern="^(debug|info|warning|error)$",
-        description="least level that is logged",
-    )
 
-    key_secret: SecretStr = Field(description="signs new API keys; 32 random bytes or more")
-    key_secrets_previous: SecretStr = Field(
+    key_secret: SigningSecret = Field(description="signs new API keys; 32 random bytes or more")
+    key_secrets_previous: PreviousSecrets = Field(
         default=SecretStr(""),
         description="older key secrets that still verify, separated by white space or commas",
     )
@@ -86,42 +76,9 @@ class ProxySettings(ProcessSettings):
         default=86_400, ge=1, description="oldest price of upstream's that still counts, seconds"
     )
 
-    body_bytes_max: int = Field(
-        default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
-    )
-    body_timeout_s: float = Field(
-        default=30.0, gt=0, description="longest wait for a body, seconds"
-    )
-    headers_bytes_max: int = Field(
-        default=32 * 1024, ge=1_024, description="longest request line and headers, bytes"
-    )
-    key_requests_per_minute_max: int = Field(
-        default=0, ge=0, description="requests of one key a minute, in this process; 0 = no limit"
-    )
-    address_requests_per_minute_max: int = Field(
-        default=0, ge=0, description="requests of one address a minute, likewise; 0 = no limit"
-    )
-    address_keys_per_minute_max: int = Field(
-        default=60,
-        ge=0,
-        description="wishes for a root key from one address a minute, likewise; 0 = no limit",
-    )
-    trusted_proxies: str = Field(
-        default="",
-        description="addresses or networks whose X-Forwarded-For is believed, with commas between",
-    )
     otel_endpoint: str = Field(
         default="",
         description="OTLP endpoint for spans, up to and with /v1/traces; empty = none are made",
-    )
-    requests_in_flight_max: int = Field(
-        default=1_000, ge=1, description="most completions at a time; more are told to come again"
-    )
-    ledger_timeout_s: float = Field(
-        default=15.0, gt=0, description="longest wait for one write, seconds"
-    )
-    drain_timeout_s: int = Field(
-        default=30, ge=1, description="how long SIGTERM lets open requests finish, seconds"
     )
 
     max_staleness_s: int = Field(
@@ -139,22 +96,6 @@ class ProxySettings(ProcessSettings):
         validate_default=True,
         description="how long a hold must outlive a reservation, seconds",
     )
-    sweep_interval_s: float = Field(
-        default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
-    )
-
-    @field_validator("key_secret")
-    @classmethod
-    def _refuse_weak_secret(cls, secret: SecretStr) -> SecretStr:
-        validate_secret(secret.get_secret_value())
-        return secret
-
-    @field_validator("key_secrets_previous")
-    @classmethod
-    def _refuse_weak_secrets(cls, secrets: SecretStr) -> SecretStr:
-        for secret in _split(secrets):
-            validate_secret(secret)
-        return secrets
 
     @field_validator("upstream_url")
     @classmethod
@@ -163,12 +104,6 @@ class ProxySettings(ProcessSettings):
         if not text.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return SecretStr(text.rstrip("/"))
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _refuse_odd_networks(cls, text: str) -> str:
-        parse_networks(text)
-        return text
 
     @field_validator("lease_s")
     @classmethod
@@ -198,10 +133,7 @@ class ProxySettings(ProcessSettings):
 
     def key_secrets(self) -> tuple[bytes, ...]:
         """Return every live key secret, the one that signs first."""
-        return tuple(
-            secret.encode()
-            for secret in (*_split(self.key_secret), *_split(self.key_secrets_previous))
-        )
+        return list_secrets(self.key_secret, self.key_secrets_previous)
 
     def admission_rules(self) -> AdmissionRules:
         """Return the part that the ledger needs to admit a reservation."""
@@ -210,19 +142,3 @@ class ProxySettings(ProcessSettings):
             max_staleness_s=self.max_staleness_s,
             lease_s=self.lease_s,
         )
-
-
-def validate_secret(secret: str) -> None:
-    """Raise ``ValueError`` for a key secret that is short, a placeholder or hardly random."""
-    if len(secret.encode()) < KEY_SECRET_BYTES_MIN:
-        raise ValueError(f"must have at least {KEY_SECRET_BYTES_MIN} bytes")
-    if any(character.isspace() or character == "," for character in secret):
-        raise ValueError("must not contain white space or commas")
-    if len(set(secret)) < KEY_SECRET_SYMBOLS_MIN:
-        raise ValueError("is not random: too few different characters")
-    if any(word in secret.lower() for word in _PLACEHOLDERS):
-        raise ValueError("is a placeholder; make one with: openssl rand -hex 32")
-
-
-def _split(secrets: SecretStr) -> list[str]:
-    return secrets.get_secret_value().replace(",", " ").split()

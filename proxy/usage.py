@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from proxy.errors import bad_request
 from proxy.keys.tokens import KeyClaims
 from proxy.store import USAGE_FIELDS, UsageQuery
+from serving.http.errors import bad_request
 
 PAGE_MAX: Final = 1_000
 PAGE_DEFAULT: Final = 100

@@ -1,6 +1,6 @@
 """Sellers' offers and their sealed keys. Every function is part of the caller's transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -43,11 +43,19 @@ class NewOffer:
     unit: str | None = None
 
 
-def save_offer(connection: Connection, offer: NewOffer, sealed: SealedKey, *, now_s: int) -> str:
+def save_offer(
+    connection: Connection,
+    offer: NewOffer,
+    sealed: SealedKey,
+    *,
+    now_s: int,
+    same_digests: Collection[str] = (),
+) -> str:
     """Store an offer with its sealed key; return its id, or the one that was made before.
 
-    The same idempotency key with the same digest finds the first offer. Raises
-    ``IdempotencyConflict`` where the digest differs, ``TooMany`` above ``OFFERS_MAX``.
+    The same idempotency key with the same digest finds the first offer; ``same_digests`` are those
+    of the same request by older secrets. Raises ``IdempotencyConflict`` where the digest differs,
+    ``TooMany`` above ``OFFERS_MAX``.
     """
     lock_owner(connection, "seller", offer.seller)
     if offer.idempotency_key is not None:
@@ -58,7 +66,7 @@ def save_offer(connection: Connection, offer: NewOffer, sealed: SealedKey, *, no
             )
         ).one_or_none()
         if stored is not None:
-            if stored.request_digest != offer.request_digest:
+            if stored.request_digest not in (offer.request_digest, *same_digests):
                 raise IdempotencyConflict("the idempotency key was used for another offer")
             return str(stored.offer_id)
     listed = connection.execute(

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
 
-from market.errors import wrong_type
 from market.http.schemas import ErrorBody, PaymentRequiredBody
 from market.identity.keys import Role
 from market.records.store import KeyHolder
 from market.services import Services
+from serving.http.errors import wrong_type
 
 PAGE_MAX: Final = 1_000
 TIME_MAX_S: Final = 2**40
@@ -18,7 +18,9 @@ TIME_MAX_S: Final = 2**40
 def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return how the document states errors with these statuses, and those that all have."""
     models: dict[int, Any] = {402: ErrorBody | PaymentRequiredBody}
-    return {status: {"model": models.get(status, ErrorBody)} for status in (*statuses, 500, 503)}
+    return {
+        status: {"model": models.get(status, ErrorBody)} for status in (*statuses, 429, 500, 503)
+    }
 
 
 SIGNED: Final = errors_of(400, 401, 404, 405, 408, 409, 413, 415)
@@ -35,15 +37,13 @@ ServicesDep = Annotated[Services, Depends(_get_services)]
 
 
 async def get_seller(request: Request, services: ServicesDep) -> KeyHolder:
-    """Return who holds the seller's key that came with a request. Raises 401."""
-    header = request.headers.get("authorization")
-    return await services.authenticator.authenticate(header, Role.SELLER)
+    """Return who holds the seller's key that came with a request. Raises 401, 429."""
+    return await services.identify(request.headers.get("authorization"), Role.SELLER)
 
 
 async def get_buyer(request: Request, services: ServicesDep) -> KeyHolder:
-    """Return who holds the buyer's key that came with a request. Raises 401."""
-    header = request.headers.get("authorization")
-    return await services.authenticator.authenticate(header, Role.BUYER)
+    """Return who holds the buyer's key that came with a request. Raises 401, 429."""
+    return await services.identify(request.headers.get("authorization"), Role.BUYER)
 
 
 SellerDep = Annotated[KeyHolder, Depends(get_seller)]

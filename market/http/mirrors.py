@@ -27,10 +27,11 @@ def is_medium(path: str) -> bool:
     return any(path.startswith(one) and "/" not in path[len(one) :] for one in _JOBS)
 
 
-def mirror(scope: Scope, path: str, segment: str, minimum_pct: int) -> Scope:
-    """Return the scope of the same request without its segment, which it remembers."""
+def mirror(scope: Scope, path: str, segment: str, minimum_pct: int) -> None:
+    """Take the segment out of a request's path; its scope remembers both."""
     fact: tuple[str, int, Any] = (segment, minimum_pct, scope["path"])
-    return {**scope, "path": path, "raw_path": path.encode(), _KEY: fact}
+    scope[_KEY] = fact
+    scope["path"], scope["raw_path"] = path, path.encode()
 
 
 def get_segment(scope: Scope) -> str:

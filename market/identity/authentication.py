@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -14,14 +15,7 @@ from contracts.signatures import SignatureChecker, parse_signature
 from contracts.siwe import SiweInvalid, SiweMessage, build_siwe, parse_siwe
 from ledger.errors import TooMany
 from ledger.selling.accounts import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce
-from market.errors import (
-    RequestRejected,
-    bad_request,
-    invalid_key,
-    missing_key,
-    unauthorized,
-    unavailable,
-)
+from market.errors import invalid_key, missing_key
 from market.identity.keys import (
     CHALLENGE_S,
     Role,
@@ -33,9 +27,10 @@ from market.identity.keys import (
 )
 from market.records.database import Database
 from market.records.store import KeyHolder, load_key_holder
+from serving.http.bodies import parse_bearer
+from serving.http.errors import RequestRejected, bad_request, unauthorized, unavailable
 from serving.process.ids import new_id
 
-_SCHEME: Final = "bearer "
 _STATEMENTS: Final = {
     Role.SELLER: "Get an API key to sell on this market.",
     Role.BUYER: "Get an API key to buy on this market.",
@@ -78,14 +73,14 @@ class Authenticator:
         database: Database,
         checker: SignatureChecker,
         *,
-        secret: bytes,
+        secrets: Sequence[bytes],
         domain: str,
         uri: str,
         chain_id: int,
     ) -> None:
         self._database = database
         self._checker = checker
-        self._secret = secret
+        self._secrets = secrets
         self._domain = domain
         self._uri = uri
         self._chain_id = chain_id
@@ -95,10 +90,8 @@ class Authenticator:
         """Return the holder of the bearer key. Raises 401, and ``LedgerUnavailable``."""
         if authorization is None:
             raise missing_key(_PREFIXES[role])
-        if authorization[: len(_SCHEME)].lower() != _SCHEME:
-            raise invalid_key()
-        text = authorization[len(_SCHEME) :].strip(" ")
-        if find_role(text) is not role:
+        text = parse_bearer(authorization)
+        if text is None or find_role(text) is not role:
             raise invalid_key()
         key_hash = hash_key(text)
         known = self._known.get(key_hash)
@@ -122,7 +115,7 @@ class Authenticator:
         """Return a message for ``address`` to sign. Nothing is stored."""
         now = datetime.now(UTC)
         expires_at_s = int(now.timestamp()) + CHALLENGE_S
-        nonce = make_nonce(self._secret, role=role, address=address, expires_at_s=expires_at_s)
+        nonce = make_nonce(self._secrets, role=role, address=address, expires_at_s=expires_at_s)
         message = build_siwe(
             domain=self._domain,
             address=address,
@@ -142,7 +135,7 @@ class Authenticator:
         now_s = int(time.time())
         signed = self._parse(message, now_s=now_s)
         nonce_expires_at_s = read_nonce(
-            self._secret, signed.nonce, role=role, address=signed.address
+            self._secrets, signed.nonce, role=role, address=signed.address
         )
         if nonce_expires_at_s is None or nonce_expires_at_s <= now_s:
             raise unauthorized("challenge_expired", "The challenge is not ours or has expired.")

@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -69,24 +70,34 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def make_nonce(secret: bytes, *, role: Role, address: str, expires_at_s: int) -> str:
-    """Return a nonce for ``address`` to sign as ``role``: letters and digits only."""
+def make_nonce(live: Sequence[bytes], *, role: Role, address: str, expires_at_s: int) -> str:
+    """Return a nonce for ``address`` to sign as ``role``: letters and digits only.
+
+    Of the live secrets the first signs.
+    """
     head = f"{expires_at_s:016x}{secrets.token_hex(8)}"
-    return head + _sign(secret, role, address, head)
+    return head + _sign(live[0], role, address, head)
 
 
-def read_nonce(secret: bytes, nonce: str, *, role: Role, address: str) -> int | None:
-    """Return when a nonce expires, Unix seconds; None where we did not make it for this."""
+def read_nonce(live: Sequence[bytes], nonce: str, *, role: Role, address: str) -> int | None:
+    """Return when a nonce expires, Unix seconds; None where no live secret signed it for this."""
     match = _NONCE.fullmatch(nonce)
     if match is None:
         return None
-    expected = _sign(secret, role, address, match[1] + match[2])
-    return int(match[1], 16) if hmac.compare_digest(expected, match[3]) else None
+    # Every secret is tried, so that the time does not tell which it was.
+    head = match[1] + match[2]
+    valid = [hmac.compare_digest(_sign(key, role, address, head), match[3]) for key in live]
+    return int(match[1], 16) if any(valid) else None
 
 
-def digest_request(secret: bytes, content: bytes) -> str:
-    """Return a keyed digest of a request that holds a secret: equal where the content is."""
-    return hmac.digest(secret, b"Current market request v1" + content, sha256).hex()
+def digest_request(live: Sequence[bytes], content: bytes) -> tuple[str, ...]:
+    """Return keyed digests of a request that holds a secret, one by each live secret.
+
+    The first is to be stored. A request is the same as an earlier one if any of its digests is the
+    earlier one's.
+    """
+    said = b"Current market request v1" + content
+    return tuple(hmac.digest(key, said, sha256).hex() for key in live)
 
 
 def _sign(secret: bytes, role: Role, address: str, head: str) -> str:

@@ -7,22 +7,20 @@ per million tokens, in the buyer's favour. Media are priced by a ``unit`` of the
 for one of it or a multiplier.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import orjson
 from eth_utils.address import is_checksum_address
 
 from contracts.units import USDC_ONE
 from market.endpoints.dialing import UrlRefused, parse_base_url
-from market.errors import bad_request, wrong_type
+from market.endpoints.places import is_same_place
 from market.identity.keys import is_address
 from market.pricing.amounts import parse_millionths, show_millionths
 from market.pricing.units import UNITS, USD_PER_UNIT_MAX
+from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX, Price
 
 USD_MAX: Final = 1_000_000_000
@@ -71,23 +69,6 @@ class OfferWish:
         return f"OfferWish({sorted(self.columns)})"
 
 
-def parse_json(raw: bytes) -> dict[str, Any]:
-    """Read a JSON object whose numbers stay exact. Raises ``RequestRejected`` (400)."""
-    try:
-        # Stricter than what keeps numbers exact: it takes UTF-8 alone, and no lone surrogates.
-        orjson.loads(raw)
-        parsed = json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, ArithmeticError, RecursionError):
-        raise bad_request("invalid_json", "The body is not JSON.") from None
-    if not isinstance(parsed, dict):
-        raise bad_request("invalid_type", "The body must be a JSON object.")
-    return parsed
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
 def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: bool) -> OfferWish:
     """Read the body of a new offer. Raises ``RequestRejected`` (400), naming the field."""
     wish = _parse(body, _FIELDS, allow_loopback=allow_loopback)
@@ -118,6 +99,8 @@ def parse_change(
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
     columns = dict(wish.columns)
+    if wish.api_key is None:
+        keep_place(columns, "seller_base_url", stored["seller_base_url"])
     is_medium = stored["unit"] is not None
     if "cost_multiplier_ppm" in columns:
         _check_priced_one_way(body, is_medium=is_medium)
@@ -128,6 +111,16 @@ def parse_change(
         columns["cost_multiplier_ppm"] = None
         _set_unit_price(body, columns, stored["unit"])
     return OfferWish(columns, wish.api_key)
+
+
+def keep_place(columns: dict[str, Any], name: str, stored_url: str) -> None:
+    """Refuse a base URL that is another place than the stored one: 400, its key is needed again.
+
+    Without a key no base URL is ever written: ``name`` is taken out of ``columns``.
+    """
+    wanted_url = columns.pop(name, None)
+    if wanted_url is not None and not is_same_place(stored_url, wanted_url):
+        raise wrong_type("api_key", f"given again with a new {name}")
 
 
 def _set_unit_price(body: Mapping[str, Any], columns: dict[str, Any], unit: str | None) -> None:

@@ -16,10 +16,11 @@ from sqlalchemy import Connection
 from contracts.errors import CurrentError
 from ledger.selling.jobs import NewArtifact, save_artifacts
 from market.endpoints.client import Access, Download, Provider, SellerFailure, SellerRejected
-from market.errors import TryLater, not_found
+from market.errors import not_found
 from market.records.database import Database
 from market.records.jobs import load_artifact
 from market.routing.book import Book
+from serving.http.errors import TryLater
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _SHOWN: Final = re.compile(

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -34,8 +34,6 @@ from ledger.selling.jobs import (
 from ledger.selling.sale_records import NewSale
 from market.endpoints.client import Access, Provider, SellerFailure
 from market.endpoints.health import Cause
-from market.errors import RequestRejected, settlement_failed
-from market.http.answers import Answer
 from market.identity.keys import digest_request
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower, JobRules
@@ -48,6 +46,8 @@ from market.records.store import KeyHolder
 from market.routing.attempts import Order
 from market.routing.ranking import Ask
 from market.text.serving import Serving
+from serving.http.answers import Answer
+from serving.http.errors import RequestRejected, settlement_failed
 
 log = structlog.get_logger("market")
 
@@ -84,7 +84,7 @@ class Jobs:
         follower: JobFollower,
         rules: JobRules,
         *,
-        secret: bytes,
+        secrets: Sequence[bytes],
         public_url: str,
     ) -> None:
         self._database = database
@@ -93,20 +93,22 @@ class Jobs:
         self._artifacts = artifacts
         self._follower = follower
         self._rules = rules
-        self._secret = secret
+        self._secrets = secrets
         self._public_url = public_url
 
     async def submit(self, submission: Submission) -> Answer:
         """Have a seller take a job, once for an idempotency key. Raises ``ApiError``."""
-        digest = digest_request(self._secret, submission.medium.encode() + submission.raw)
-        known = await self._find_repeated(submission, digest)
+        digests = digest_request(self._secrets, submission.medium.encode() + submission.raw)
+        known = await self._find_repeated(submission, digests)
         if known is not None:
             return self._answer(202, known, submission.segment)
         return await self._serving.run(
-            lambda: self._submit(submission, digest), submission.request_id
+            lambda: self._submit(submission, digests), submission.request_id
         )
 
-    async def _find_repeated(self, submission: Submission, digest: str) -> RowMapping | None:
+    async def _find_repeated(
+        self, submission: Submission, digests: Sequence[str]
+    ) -> RowMapping | None:
         key = submission.idempotency_key
         if key is None:
             return None
@@ -121,7 +123,7 @@ class Jobs:
         )
         if row is None:
             return None
-        if row["request_digest"] != digest:
+        if row["request_digest"] not in digests:
             message = "The Idempotency-Key was used for another submission."
             raise RequestRejected(409, "idempotency_conflict", message)
         if row["state"] == JobState.SUBMITTING:
@@ -131,7 +133,7 @@ class Jobs:
             )
         return row
 
-    async def _submit(self, submission: Submission, digest: str) -> Answer:
+    async def _submit(self, submission: Submission, digests: Sequence[str]) -> Answer:
         job_id, now_s = submission.request_id, int(time.time())
 
         def note(connection: Connection, sale: NewSale) -> None:
@@ -141,7 +143,7 @@ class Jobs:
                 endpoint=submission.medium,
                 scope=submission.segment,
                 idempotency_key=submission.idempotency_key,
-                request_digest=digest,
+                request_digest=digests[0],
                 model=sale.model,
                 quantity=submission.call.bounds[get_base(sale.unit)],
                 created_at_s=now_s,
@@ -166,7 +168,7 @@ class Jobs:
         try:
             won = await self._serving.attempts.run(order, attempt)
         except JobExists:
-            known = await self._find_repeated(submission, digest)
+            known = await self._find_repeated(submission, digests)
             if known is None:
                 message = "The same submission is on its way."
                 raise RequestRejected(409, "submission_in_progress", message) from None
@@ -201,12 +203,14 @@ class Jobs:
 
     def get_token(self, job_id: str) -> str:
         """Return the secret that lets its holder ask for one job, and cancel it."""
-        digest = hmac.digest(self._secret, _TOKEN_DOMAIN + job_id.encode(), sha256)
-        return "job_" + urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return _make_token(self._secrets[0], job_id)
 
     def is_token(self, job_id: str, text: str) -> bool:
         """Tell whether a text is a job's token."""
-        return hmac.compare_digest(self.get_token(job_id).encode(), text.encode())
+        tokens = [_make_token(secret, job_id) for secret in self._secrets]
+        # Every token is compared, so that the time does not tell whose secret made it.
+        valid = [hmac.compare_digest(token.encode(), text.encode()) for token in tokens]
+        return any(valid)
 
     async def find(self, medium: Medium, job_id: str) -> RowMapping | None:
         """Return a job, or None."""
@@ -277,3 +281,8 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 def _explain(code: str) -> str:
     return f"{_MESSAGES.get(code, 'It failed.')} You are not charged."
+
+
+def _make_token(secret: bytes, job_id: str) -> str:
+    digest = hmac.digest(secret, _TOKEN_DOMAIN + job_id.encode(), sha256)
+    return "job_" + urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -11,7 +11,7 @@ from email.parser import HeaderParser
 from email.policy import HTTP
 from typing import Final
 
-from market.errors import bad_request
+from serving.http.errors import bad_request
 
 PARTS_MAX: Final = 50
 HEADERS_MAX: Final = 4_096

@@ -15,8 +15,6 @@ import orjson
 from ledger.selling.jobs import NewArtifact
 from market.endpoints.client import Access, Provider, RawAnswer, SellerFailure
 from market.endpoints.health import Cause
-from market.errors import bad_request
-from market.http.answers import Answer
 from market.media.artifacts import Artifacts
 from market.media.requests import MediaCall, Medium
 from market.media.results import count_images, count_transcript, read_images
@@ -27,6 +25,8 @@ from market.routing.book import Book
 from market.routing.filters import parse_filters
 from market.routing.ranking import Ask
 from market.text.serving import Serving, settle
+from serving.http.answers import Answer
+from serving.http.errors import bad_request
 from serving.models.prices import Tokens
 
 _AUDIO: Final = re.compile(r"audio/[a-z0-9.+-]{1,40}")

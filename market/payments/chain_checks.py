@@ -26,7 +26,6 @@ from contracts.authorizations import (
 )
 from contracts.chain import translated
 from contracts.errors import Retryable, Reverted
-from market.errors import TryLater, unavailable
 from market.payments.x402 import (
     INSUFFICIENT_FUNDS,
     INVALID_SIGNATURE,
@@ -34,6 +33,7 @@ from market.payments.x402 import (
     SIMULATION_FAILED,
     PaymentInvalid,
 )
+from serving.http.errors import TryLater, unavailable
 
 log = structlog.get_logger("market")
 

@@ -31,8 +31,6 @@ from ledger.payments.records import (
     PaymentUncovered,
 )
 from ledger.selling.sale_statements import PAID_KEY_ID
-from market.errors import ApiError, unavailable
-from market.http.answers import Answer, StreamAnswer
 from market.payments.chain_checks import PaymentChain
 from market.payments.settlement_watch import SettlementWatch
 from market.payments.terms import (
@@ -64,6 +62,8 @@ from market.records.store import KeyHolder, load_account
 from market.routing.attempts import Attempts
 from market.routing.book import Book
 from market.routing.ranking import Ask, assess
+from serving.http.answers import Answer, StreamAnswer
+from serving.http.errors import ApiError, unavailable
 from serving.process.ids import new_id
 
 log = structlog.get_logger("market")
@@ -257,7 +257,7 @@ class Paywall:
         found = await self._watch.wait(record.payment_id, timeout_s=self.rules.wait_s)
         if found is None:
             error = unavailable("payment_pending", PENDING)
-            error.facts = {"payment": describe_payment(record)}
+            error.beside = {"payment": describe_payment(record)}
             raise error
         if found.credited_usdc:
             return Settled(found, payment.version, terms)
@@ -323,7 +323,7 @@ class Paywall:
             f" The payment has settled; {format_usdc(credit_usdc)} USDC is the payer's credit. Send"
             " the same request with the same payment again to use it: it is not taken twice."
         )
-        error.facts = {**error.facts, "payment": describe_payment(settled.record)}
+        error.beside = {**error.beside, "payment": describe_payment(settled.record)}
         credit = {CREDIT_HEADER: str(credit_usdc)}
         error.headers = {**error.headers, **settled.build_headers(), **credit}
 

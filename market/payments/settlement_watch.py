@@ -9,8 +9,8 @@ import structlog
 from ledger.errors import LedgerUnavailable
 from ledger.payments.claims import load_payments
 from ledger.payments.records import PaymentRecord
-from market.errors import unavailable
 from market.records.database import Database
+from serving.http.errors import unavailable
 
 log = structlog.get_logger("market")
 

@@ -19,14 +19,7 @@ from ledger.selling.sales import reserve_sale
 from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
 from market.endpoints.health import Cause
 from market.endpoints.sealing import KmsUnavailable, SealBroken
-from market.errors import (
-    ApiError,
-    RequestRejected,
-    credit_spent,
-    invalid_key,
-    model_not_found,
-    sellers_failed,
-)
+from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
 from market.metrics import Metrics
 from market.pricing.units import Base
 from market.records.database import Database
@@ -35,6 +28,7 @@ from market.routing.book import Book, Live
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, rank
 from market.routing.refusals import DENIALS, explain_none
 from market.routing.reservations import Reserved
+from serving.http.errors import ApiError, RequestRejected
 from serving.models.prices import get_discount_pct
 
 log = structlog.get_logger("market")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from market.errors import bad_request, wrong_type
 from market.pricing.amounts import parse_millionths
 from market.text.dialects import FILTERS_MAX, ROUTING_FIELD, Filters
+from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX
 
 _KNOWN: Final = frozenset(

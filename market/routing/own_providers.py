@@ -20,11 +20,11 @@ from sqlalchemy import Connection
 from market.endpoints.client import Access, SellerFailure, SellerRejected
 from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import KmsUnavailable, SealBroken, Sealer
-from market.errors import ApiError
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
 from market.routing.attempts import SERVED, Attempt, Order
+from serving.http.errors import ApiError
 from serving.models.prices import Tokens
 
 log = structlog.get_logger("market")

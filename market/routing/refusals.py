@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ledger.selling.sale_records import SaleDenial
-from market.errors import ApiError, discount_not_met, model_not_found, unavailable
+from market.errors import discount_not_met, model_not_found
 from market.routing.ranking import Ask, Drop, Ranking
+from serving.http.errors import ApiError, unavailable
 from serving.models.prices import get_discount_pct
 
 
@@ -36,7 +37,7 @@ def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> A
     code, message = _NONE_LEFT[furthest]
     error = unavailable(code, message)
     counts = {str(drop): drops.count(drop) for drop in order if drop in drops}
-    error.facts = {"dropped": counts}
+    error.beside = {"dropped": counts}
     return error
 
 

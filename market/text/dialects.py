@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from market.errors import ApiError, bad_request, wrong_type
+from serving.http.errors import ApiError, bad_request, wrong_type
 from serving.models.bounds import estimate_prompt_tokens, get_prompt_bound
 from serving.models.prices import Tokens
 

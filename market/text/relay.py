@@ -19,8 +19,9 @@ from ledger.errors import LedgerUnavailable
 from ledger.selling.sale_records import SaleResolved
 from market.endpoints.client import SellerFailure, SellerStream
 from market.endpoints.health import Cause
-from market.errors import ApiError, broken_off, internal_error, settlement_failed
+from market.errors import broken_off
 from market.text.tally import Move, Tally
+from serving.http.errors import ApiError, internal_error, settlement_failed
 from serving.models.prices import Tokens
 from serving.stream.sse import EventSplitter, EventTooLong, build_event
 

@@ -19,8 +19,6 @@ from ledger.selling.sales import sweep_sales
 from market.endpoints.client import Access, Provider, SellerFailure
 from market.endpoints.client import Answer as SellerAnswer
 from market.endpoints.health import Cause
-from market.errors import ApiError, bad_request, ledger_unavailable, settlement_failed, unavailable
-from market.http.answers import Answer, StreamAnswer
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.store import KeyHolder
@@ -34,6 +32,14 @@ from market.text.metering import Metered
 from market.text.relay import LiveStream, Opening, RelayRules
 from market.text.tally import Tally
 from market.text.usage import is_answer
+from serving.http.answers import Answer, StreamAnswer
+from serving.http.errors import (
+    ApiError,
+    bad_request,
+    ledger_unavailable,
+    settlement_failed,
+    unavailable,
+)
 
 log = structlog.get_logger("market")
 

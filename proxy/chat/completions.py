@@ -28,21 +28,20 @@ from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
 from proxy.chat.tally import Bounds, Tally
 from proxy.chat.upstream import Completion, Upstream
 from proxy.chat.usage import count_usage, is_completion, read_usage
-from proxy.errors import (
-    PRICE_CHANGED,
-    ApiError,
-    internal_error,
-    ledger_unavailable,
-    overloaded,
-    refused,
-    settlement_failed,
-    upstream_failed,
-)
+from proxy.errors import PRICE_CHANGED, refused, upstream_failed
 from proxy.keys.authentication import check_standing, load_revoked
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import ANSWERED, Metrics
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
+from serving.http.answers import Answer, StreamAnswer
+from serving.http.errors import (
+    ApiError,
+    internal_error,
+    ledger_unavailable,
+    overloaded,
+    settlement_failed,
+)
 from serving.models.prices import Tokens, get_charge_usdc, get_cost_usdc
 from serving.models.references import References
 
@@ -55,23 +54,6 @@ _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 CANCELLED: Final = "cancelled"
 INTERNAL: Final = internal_error().code
 QUOTED_OFFERS_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the client."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAnswer:
-    """A stream that goes back to the client while it arrives."""
-
-    headers: Mapping[str, str]
-    stream: LiveStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,8 @@ from typing import Any
 
 from proxy.catalogue import Catalogue, Model
 from proxy.chat.request import CHEAPEST, ChatRequest
-from proxy.errors import (
-    bad_request,
-    discount_not_met,
-    model_not_found,
-    model_not_priced,
-    unavailable,
-)
+from proxy.errors import discount_not_met, model_not_found, model_not_priced
+from serving.http.errors import bad_request, unavailable
 from serving.models.bounds import get_prompt_bound
 from serving.models.prices import Price, get_ceiling_usdc, get_discount_pct, meets_discount
 from serving.models.references import References

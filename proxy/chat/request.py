@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.errors import bad_request
-from proxy.http.strict_json import parse_and_write, write_json
+from serving.http.errors import bad_request
+from serving.http.strict_json import parse_and_write, write_json
 
 MAX_TOKENS_CAP: Final = 4_096
 """The most output tokens of one choice, whatever the request asks for."""

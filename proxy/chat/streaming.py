@@ -21,17 +21,15 @@ from proxy.chat.meter import Meter
 from proxy.chat.tally import Move, Tally
 from proxy.chat.upstream import Upstream, UpstreamStream
 from proxy.errors import (
-    ApiError,
     ceiling_reached,
     charged_so_far,
-    internal_error,
     reservation_lost,
-    settlement_failed,
     shutting_down,
     stream_timeout,
     upstream_failed,
 )
 from proxy.keys.tokens import KeyClaims
+from serving.http.errors import ApiError, internal_error, settlement_failed
 from serving.models.prices import Tokens
 from serving.stream.sse import DONE, EventSplitter, EventTooLong, build_event
 

@@ -18,8 +18,9 @@ from pyreqwest.exceptions import ConnectError, PyreqwestError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-from proxy.errors import ApiError, RequestRejected, TryLater, price_changed, upstream_failed
+from proxy.errors import price_changed, upstream_failed
 from proxy.settings import ProxySettings
+from serving.http.errors import ApiError, RequestRejected, TryLater
 from serving.models.prices import Price
 from serving.models.provider_json import read_provider_json
 

@@ -38,8 +38,8 @@ ServicesDep = Annotated[Services, Depends(_get_services)]
 
 def _get_claims(request: Request, services: ServicesDep) -> KeyClaims:
     header = request.headers.get("authorization")
-    claims = authenticate(None if header is None else header.encode("latin-1"), services.known_keys)
-    services.key_requests.take((claims.token_id, claims.key_id))
+    claims = authenticate(header, services.known_keys)
+    services.limits.take_request((claims.token_id, claims.key_id))
     return claims
 
 

@@ -10,7 +10,6 @@ from ledger.spending.children import CHILD_COLUMNS, build_child
 from ledger.spending.keys import load_child
 from proxy.chat.meter import Meter
 from proxy.errors import (
-    RequestRejected,
     invalid_key,
     key_expired,
     key_revoked,
@@ -20,24 +19,19 @@ from proxy.errors import (
 )
 from proxy.keys.tokens import KeyClaims, KnownKeys
 from proxy.store import Standing, load_key_epochs, load_standing
+from serving.http.bodies import parse_bearer
+from serving.http.errors import RequestRejected
 
-_SCHEME = b"bearer "
 
-
-def authenticate(authorization: bytes | None, known: KnownKeys) -> KeyClaims:
+def authenticate(authorization: str | None, known: KnownKeys) -> KeyClaims:
     """Return the claims of the bearer key. Raises 401; asks no database.
 
     The epoch in the claims is not compared with the chain's here: see ``check_standing``.
     """
     if authorization is None:
         raise missing_key()
-    if authorization[: len(_SCHEME)].lower() != _SCHEME:
-        raise invalid_key()
-    try:
-        key = authorization[len(_SCHEME) :].strip(b" ").decode("ascii")
-    except UnicodeDecodeError:
-        raise invalid_key() from None
-    claims = known.verify_key(key)
+    key = parse_bearer(authorization)
+    claims = None if key is None else known.verify_key(key)
     if claims is None:
         raise invalid_key()
     return claims

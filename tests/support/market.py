@@ -23,8 +23,9 @@ from ledger.tables import MarketSale, table_of
 from market.app import create_app
 from market.endpoints.dialing import Resolve, resolve_by_system
 from market.endpoints.sealing import FileKms
-from market.http.front import Front
 from market.settings import MarketSettings
+from serving.http.front import Front
+from serving.http.run import build_config
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.waiting import LIMIT_S, until
@@ -184,15 +185,7 @@ async def run_market(
     """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would."""
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
     front = create_app(settings, deployment, engine, kms, resolve=resolve)
-    config = uvicorn.Config(
-        front,
-        host="127.0.0.1",
-        port=0,
-        lifespan="on",
-        log_level="critical",
-        access_log=False,
-        timeout_graceful_shutdown=settings.drain_timeout_s,
-    )
+    config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)
     # `serve` would also take over the signals of the test run.

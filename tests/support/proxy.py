@@ -17,9 +17,10 @@ from ledger.chain.drawn import load_drawn_mismatches
 from ledger.database.engine import read
 from ledger.tables import Demand, Position, Usage, table_of
 from proxy.app import create_app
-from proxy.http.front import Front
 from proxy.keys.tokens import KeyClaims, KeyRing
 from proxy.settings import ProxySettings
+from serving.http.front import Front
+from serving.http.run import build_config
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.waiting import LIMIT_S
 
@@ -111,15 +112,7 @@ async def run_proxy(
 ) -> AsyncIterator[RunningProxy]:
     """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would."""
     front = create_app(settings, deployment, engine)
-    config = uvicorn.Config(
-        front,
-        host="127.0.0.1",
-        port=0,
-        lifespan="on",
-        log_level="critical",
-        access_log=False,
-        timeout_graceful_shutdown=settings.drain_timeout_s,
-    )
+    config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)
     # `serve` would also take over the signals of the test run.

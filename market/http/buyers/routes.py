@@ -8,16 +8,18 @@ from sqlalchemy import Connection
 
 from contracts.units import format_usdc
 from ledger.payments.claims import load_account_payments
-from market.errors import bad_request, not_found
+from market.errors import not_found
 from market.http.dependencies import SIGNED, BuyerDep, ServicesDep, errors_of
-from market.http.front import find_payment, read_body
+from market.http.front import find_payment
 from market.http.schemas import TOPUP
 from market.identity.keys import Role
-from market.listing.offers import parse_json
 from market.payments.terms import CREDIT_HEADER, describe_payment
 from market.pricing.amounts import parse_millionths
 from market.records.store import KeyHolder, load_account
 from market.services import Services
+from serving.http.bodies import read_body
+from serving.http.errors import bad_request
+from serving.http.strict_json import parse_exact_json
 
 router = APIRouter()
 
@@ -30,7 +32,7 @@ async def _get_payee(request: Request, services: ServicesDep) -> KeyHolder | Non
     header = request.headers.get("authorization")
     if header is None:
         return None
-    return await services.authenticator.authenticate(header, Role.BUYER)
+    return await services.identify(header, Role.BUYER)
 
 
 PayeeDep = Annotated[KeyHolder | None, Depends(_get_payee)]
@@ -64,7 +66,7 @@ async def top_up(request: Request, services: ServicesDep, payee: PayeeDep) -> JS
     """Buy credit by x402: for the account of the key that comes along, else of the payer."""
     if services.paywall is None:
         raise not_found("payment method")
-    body = parse_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await read_body(request.scope, request.receive, services))
     unknown = sorted(body.keys() - {"amount_usd"})
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

@@ -1,14 +1,13 @@
 """The buyers' calls, for the document and for where the front did not serve."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
-from market.http.answers import StreamAnswer
 from market.http.dependencies import ServicesDep, errors_of
 from market.http.front import answer_call
 from market.http.schemas import ANY_CALL, CHAT
 from market.text.dialects import Endpoint
-from serving.process.ids import new_id
+from serving.http.answers import to_response
+from serving.http.front import get_request_id
 
 router = APIRouter()
 
@@ -32,11 +31,9 @@ def _add_inference(endpoint: Endpoint) -> None:
             services,
             endpoint=endpoint,
             minimum_pct=None,
-            request_id=new_id(),
+            request_id=get_request_id(request.scope),
         )
-        if isinstance(answer, StreamAnswer):
-            return StreamingResponse(answer.stream.events(), headers=dict(answer.headers))
-        return Response(answer.body, answer.status, dict(answer.headers))
+        return to_response(answer)
 
 
 for _endpoint in Endpoint:

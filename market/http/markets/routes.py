@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
-from market.errors import ApiError, bad_request, model_not_found, wrong_type
+from market.errors import model_not_found
 from market.http.dependencies import OPEN, ServicesDep, errors_of
 from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
@@ -20,6 +20,7 @@ from market.listing.markets import (
 from market.pricing.units import UNITS, find_price, get_base
 from market.routing.ranking import Ask, Ranking
 from market.text.dialects import MAX_TOKENS_CAP
+from serving.http.errors import ApiError, bad_request, wrong_type
 from serving.models.prices import Tokens
 
 router = APIRouter()
@@ -103,7 +104,7 @@ async def explain_route(
     own: list[dict[str, Any]] | None = None
     header = request.headers.get("authorization")
     if header is not None:
-        buyer = await services.authenticator.authenticate(header, Role.BUYER)
+        buyer = await services.identify(header, Role.BUYER)
         own = services.serving.own_routes.describe(buyer.owner, model)
     base = get_base(unit)
     ask = Ask(

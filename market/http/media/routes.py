@@ -7,9 +7,8 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import RowMapping
 
 from market.errors import invalid_key, not_found
-from market.http.answers import Answer
 from market.http.dependencies import IdPath, ServicesDep, errors_of
-from market.http.front import REQUEST_ID, answer_by, find_header, find_payment, read_body
+from market.http.front import answer_by, find_payment
 from market.http.mirrors import get_minimum, get_path, get_segment
 from market.http.offers.routes import read_idempotency_key
 from market.http.schemas import MEDIA
@@ -20,7 +19,9 @@ from market.media.requests import ASYNCHRONOUS, Medium, parse_media
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
 from market.services import Services
-from serving.process.ids import new_id
+from serving.http.answers import Answer, to_response
+from serving.http.bodies import find_header, read_body
+from serving.http.front import get_request_id
 
 router = APIRouter()
 
@@ -49,13 +50,13 @@ def _add_call(medium: Medium) -> None:
         """Serve a request for media from the cheapest seller who may serve it. Also below /min{N}:
         then only from sellers N % or more below the reference price. Videos and music are jobs:
         the answer says where to ask for them, and holds a token to do so."""
-        request_id = request.scope.get(REQUEST_ID) or new_id()
+        request_id = get_request_id(request.scope)
         answer = await answer_by(
             lambda: _answer_call(request, services, medium, request_id),
             services.metrics,
             request_id,
         )
-        return _respond(answer)
+        return to_response(answer)
 
 
 async def _answer_call(
@@ -68,7 +69,7 @@ async def _answer_call(
     header, payment = find_header(scope, b"authorization"), find_payment(scope)
     paywall = services.paywall
     is_paid = paywall is not None and (header is None or payment is not None)
-    buyer = None if is_paid else await services.authenticator.authenticate(header, Role.BUYER)
+    buyer = None if is_paid else await services.identify(header, Role.BUYER)
     idempotency_key = read_idempotency_key(request) if medium in ASYNCHRONOUS else None
     raw = await read_body(scope, request.receive, services, bytes_max=bytes_max)
     parsed = parse_media(medium, request.headers.get("content-type", ""), raw)
@@ -102,7 +103,7 @@ def _add_job(medium: Medium) -> None:
     ) -> Response:
         """Return how a job is. By a key of the account that submitted it, or by the job's token."""
         row = await _find_job(request, services, medium, job_id, x_job_token)
-        return _respond(services.jobs.answer(row, get_segment(request.scope)))
+        return to_response(services.jobs.answer(row, get_segment(request.scope)))
 
     @router.delete(f"/v1/{medium}/{{job_id}}", responses=_JOB, name=f"{medium.name.lower()}_cancel")
     async def cancel(
@@ -110,7 +111,7 @@ def _add_job(medium: Medium) -> None:
     ) -> Response:
         """Cancel a job that has not ended, without a charge. By the same key or token."""
         row = await _find_job(request, services, medium, job_id, x_job_token)
-        return _respond(await services.jobs.cancel(row, get_segment(request.scope)))
+        return to_response(await services.jobs.cancel(row, get_segment(request.scope)))
 
 
 for _medium in sorted(ASYNCHRONOUS):
@@ -130,7 +131,7 @@ async def _find_job(
             raise invalid_key()
         row = await services.jobs.find(medium, job_id)
     else:
-        buyer = await services.authenticator.authenticate(header, Role.BUYER)
+        buyer = await services.identify(header, Role.BUYER)
         row = await services.jobs.find(medium, job_id)
         if row is not None and row["account_id"] != buyer.owner:
             row = None
@@ -158,7 +159,3 @@ async def get_artifact(
     if download.size is not None:
         headers["content-length"] = str(download.size)
     return StreamingResponse(download.pieces(), headers=headers)
-
-
-def _respond(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers))

@@ -13,16 +13,14 @@ from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
 from market.endpoints.dialing import UrlRefused
 from market.endpoints.sealing import KmsUnavailable
-from market.errors import RequestRejected, bad_request, not_found, unavailable
+from market.errors import not_found
 from market.http.dependencies import SIGNED, IdPath, SellerDep, ServicesDep
-from market.http.front import read_body
 from market.http.schemas import DISCOVER, NEW_OFFER, OFFER_CHANGE
 from market.identity.keys import digest_request
 from market.listing.markets import describe_reference
 from market.listing.offers import (
     describe_offer,
     parse_change,
-    parse_json,
     parse_new_offer,
     read_api_key,
     read_base_url,
@@ -31,6 +29,9 @@ from market.listing.offers import (
 from market.pricing.units import find_price, get_base
 from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
 from market.services import Services
+from serving.http.bodies import read_body
+from serving.http.errors import RequestRejected, bad_request, unavailable
+from serving.http.strict_json import parse_exact_json
 from serving.process.ids import new_id
 
 router = APIRouter()
@@ -45,9 +46,10 @@ async def create_offer(
     """List an offer. With an Idempotency-Key the same request makes one offer only."""
     raw = await read_body(request.scope, request.receive, services)
     wish = parse_new_offer(
-        parse_json(raw), seller=seller.owner, allow_loopback=services.allow_loopback
+        parse_exact_json(raw), seller=seller.owner, allow_loopback=services.allow_loopback
     )
     idempotency_key = read_idempotency_key(request)
+    digests = () if idempotency_key is None else digest_request(services.secrets, raw)
     columns = wish.columns
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:
@@ -59,13 +61,15 @@ async def create_offer(
         offer_id=offer_id,
         seller=seller.owner,
         idempotency_key=idempotency_key,
-        request_digest=None if idempotency_key is None else digest_request(services.secret, raw),
+        request_digest=digests[0] if digests else None,
         **columns,
     )
     now_s = int(time.time())
     try:
         stored_id = await services.database.write(
-            lambda connection: save_offer(connection, offer, sealed, now_s=now_s)
+            lambda connection: save_offer(
+                connection, offer, sealed, now_s=now_s, same_digests=digests
+            )
         )
     except IdempotencyConflict:
         message = "The Idempotency-Key was used for another offer."
@@ -97,7 +101,7 @@ async def patch_offer(
 ) -> dict[str, Any]:
     """Change what is named; requests in flight keep their price."""
     raw = await read_body(request.scope, request.receive, services)
-    body = parse_json(raw)
+    body = parse_exact_json(raw)
     row = await services.database.read(
         lambda connection: load_seller_offer(connection, seller=seller.owner, offer_id=offer_id)
     )
@@ -154,7 +158,7 @@ async def remove_offer(
 async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
     """List what a provider key can serve, with reference prices. The key is not kept."""
     del seller  # only sellers may have us call an address
-    body = parse_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await read_body(request.scope, request.receive, services))
     unknown = sorted(body.keys() - {"api_key", "seller_base_url"})
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

@@ -18,15 +18,17 @@ from ledger.selling.own_providers import (
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.sealing import KmsUnavailable
-from market.errors import RequestRejected, bad_request, not_found, unavailable, wrong_type
+from market.errors import not_found
 from market.http.dependencies import SIGNED, BuyerDep, IdPath, ServicesDep, read_string
-from market.http.front import read_body
 from market.http.schemas import NEW_PROVIDER, PROVIDER_CHANGE
-from market.listing.offers import parse_json, read_api_key
+from market.listing.offers import keep_place, read_api_key
 from market.records.jobs import load_account_providers
 from market.routing.own_providers import FEE_USDC, Position
 from market.services import Services
 from market.text.dialects import MODEL_LENGTH_MAX
+from serving.http.bodies import read_body
+from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
+from serving.http.strict_json import parse_exact_json
 from serving.process.ids import new_id
 
 router = APIRouter()
@@ -41,7 +43,7 @@ async def create_provider(
     request: Request, services: ServicesDep, buyer: BuyerDep
 ) -> dict[str, Any]:
     """Add a provider of one's own, asked before the market or after it. Its use is not charged."""
-    body = parse_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await read_body(request.scope, request.receive, services))
     for name in ("base_url", "api_key", "models", "position"):
         if body.get(name) is None:
             raise wrong_type(name, "given")
@@ -76,13 +78,14 @@ async def patch_provider(
     request: Request, services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
 ) -> dict[str, Any]:
     """Change what is named. A key stays with its address: a new address needs the key again."""
-    body = parse_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await read_body(request.scope, request.receive, services))
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
     columns = _read_columns(body, _FIELDS | {"status"}, services)
+    if body.get("api_key") is None:
+        stored = await _find(services, buyer.owner, provider_id)
+        keep_place(columns, "base_url", stored["base_url"])
     if "base_url" in columns:
-        if body.get("api_key") is None:
-            raise wrong_type("api_key", "given with a new base_url")
         await _check_host(services, columns["base_url"])
     sealed = None
     if "api_key" in body:
@@ -194,10 +197,14 @@ async def _seal(services: Services, api_key: str, provider_id: str) -> SealedKey
 
 async def _load(services: Services, account_id: str, provider_id: str) -> dict[str, Any]:
     await services.serving.own_routes.refresh()
+    return _describe(services, await _find(services, account_id, provider_id))
+
+
+async def _find(services: Services, account_id: str, provider_id: str) -> RowMapping:
     rows = await services.database.read(lambda c: load_account_providers(c, account_id))
     for row in rows:
         if row["provider_id"] == provider_id:
-            return _describe(services, row)
+            return row
     raise not_found("provider")
 
 

@@ -6,14 +6,15 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from ledger.selling.accounts import set_seller_terms
-from market.errors import bad_request, not_found, wrong_type
+from market.errors import not_found
 from market.http.dependencies import SIGNED, SellerDep, ServicesDep
-from market.http.front import read_body
 from market.http.schemas import SELLER_CHANGE
-from market.listing.offers import parse_json
 from market.pricing.amounts import show_millionths
 from market.records.store import load_seller
 from market.services import Services
+from serving.http.bodies import read_body
+from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import parse_exact_json
 
 router = APIRouter()
 
@@ -31,7 +32,7 @@ async def patch_seller_account(
     request: Request, services: ServicesDep, seller: SellerDep
 ) -> dict[str, Any]:
     """Choose when to be paid: ``at_once``, or ``daily`` at 02:00 UTC."""
-    body = parse_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await read_body(request.scope, request.receive, services))
     unknown = sorted(body.keys() - {"payout_policy"})
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import RowMapping
 
 from ledger.selling.accounts import revoke_key
-from market.errors import not_found, wrong_type
+from market.errors import not_found
 from market.http.dependencies import (
     OPEN,
     SIGNED,
@@ -19,11 +19,12 @@ from market.http.dependencies import (
     get_seller,
     read_string,
 )
-from market.http.front import read_body
 from market.http.schemas import KEY_REQUEST, ChallengeView, KeyIssued
 from market.identity.keys import Role, is_address
-from market.listing.offers import parse_json
 from market.records.store import KeyHolder, load_keys
+from serving.http.bodies import read_body
+from serving.http.errors import wrong_type
+from serving.http.strict_json import parse_exact_json
 
 router = APIRouter()
 
@@ -41,9 +42,10 @@ def _add_sign_in(role: Role) -> None:
         name=f"{role}_challenge",
     )
     async def challenge(
-        services: ServicesDep, address: Annotated[str, Query(max_length=64)]
+        request: Request, services: ServicesDep, address: Annotated[str, Query(max_length=64)]
     ) -> ChallengeView:
         """Return a message by EIP-4361 for a wallet to sign within five minutes, once."""
+        services.limits.take_nonce(request.scope)
         if not is_address(address):
             raise wrong_type("address", "an Ethereum address")
         made = services.authenticator.build_challenge(role, address)
@@ -59,7 +61,8 @@ def _add_sign_in(role: Role) -> None:
     )
     async def issue(request: Request, services: ServicesDep) -> KeyIssued:
         """Trade a signed challenge for a key, which is shown this once."""
-        body = parse_json(await read_body(request.scope, request.receive, services))
+        services.limits.take_key(request.scope)
+        body = parse_exact_json(await read_body(request.scope, request.receive, services))
         label = read_string(body, "label", default="", length_max=LABEL_MAX)
         expires_at_s = _read_expiry(body)
         issued = await services.authenticator.issue_key(

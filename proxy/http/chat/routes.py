@@ -3,13 +3,13 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
-from proxy.chat.completions import StreamAnswer
 from proxy.http.chat.schemas import COMPLETION_HEADERS, COMPLETION_REQUEST, QuoteView
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
-from proxy.http.front import answer_completion, read_body
-from serving.process.ids import new_id
+from proxy.http.front import answer_completion
+from serving.http.answers import to_response
+from serving.http.bodies import read_body
+from serving.http.front import get_request_id
 
 router = APIRouter()
 
@@ -30,10 +30,9 @@ router = APIRouter()
 async def create_completion(request: Request, services: ServicesDep) -> Response:
     """Complete a chat, paid from the key's position. Amounts in headers are 1e-6 USDC."""
     # ``Front`` usually answers before this route is reached.
-    answer = await answer_completion(request.scope, request.receive, services, new_id())
-    if isinstance(answer, StreamAnswer):
-        return StreamingResponse(answer.stream.events(), headers=dict(answer.headers))
-    return Response(answer.body, answer.status, dict(answer.headers))
+    scope = request.scope
+    answer = await answer_completion(scope, request.receive, services, get_request_id(scope))
+    return to_response(answer)
 
 
 @router.post(
@@ -48,4 +47,4 @@ async def quote_completion(
 ) -> dict[str, Any]:
     """Say what a completion with the same body would reserve, and whether it would be admitted."""
     raw = await read_body(request.scope, request.receive, services)
-    return await services.completions.quote(claims, raw, new_id())
+    return await services.completions.quote(claims, raw, get_request_id(request.scope))

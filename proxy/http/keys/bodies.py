@@ -5,12 +5,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from proxy.errors import (
-    bad_request,
-)
-from proxy.http.front import read_body
-from proxy.http.strict_json import parse_json_object
 from proxy.services import Services
+from serving.http.bodies import read_body
+from serving.http.errors import bad_request
+from serving.http.strict_json import parse_json_object
 
 Body = TypeVar("Body", bound=BaseModel)
 

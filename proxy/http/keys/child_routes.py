@@ -19,11 +19,7 @@ from ledger.spending.keys import (
     revoke_child,
     rotate_child,
 )
-from proxy.errors import (
-    RequestRejected,
-    child_key_forbidden,
-    child_not_found,
-)
+from proxy.errors import child_key_forbidden, child_not_found
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
 from proxy.http.keys.bodies import body_of, read
 from proxy.http.keys.child_schemas import (
@@ -37,6 +33,7 @@ from proxy.http.keys.child_schemas import (
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import CHILD_ID_BYTES, GENERATION_MAX, KeyClaims
 from proxy.services import Services
+from serving.http.errors import RequestRejected
 
 log = structlog.get_logger("proxy")
 

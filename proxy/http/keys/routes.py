@@ -17,28 +17,22 @@ from ledger.spending.keys import (
     save_issued_key,
     use_nonce,
 )
-from proxy.errors import (
-    RequestRejected,
-    bad_request,
-    chain_state_stale,
-    position_not_found,
-    unavailable,
-)
+from proxy.errors import chain_state_stale, position_not_found
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
-from proxy.http.front import read_body
 from proxy.http.keys.bodies import body_of, parse
 from proxy.http.keys.child_schemas import (
     describe_child,
 )
 from proxy.http.keys.schemas import KeyIssued, KeyRequest, KeySelf, NonceView, SignInRequest
-from proxy.http.limits import get_address
-from proxy.http.strict_json import parse_json_object
 from proxy.http.token_ids import parse_token_id
 from proxy.keys.authentication import check_standing
 from proxy.keys.signatures import build_key_message, is_timestamp_current, parse_signature
 from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
 from proxy.store import Standing, load_standing
+from serving.http.bodies import read_body
+from serving.http.errors import RequestRejected, bad_request, unavailable
+from serving.http.strict_json import parse_json_object
 
 log = structlog.get_logger("proxy")
 
@@ -46,12 +40,15 @@ log = structlog.get_logger("proxy")
 router = APIRouter(prefix="/keys")
 
 
-@router.get("/nonce", response_model=NonceView, responses=errors_of(400))
-async def create_nonce(services: ServicesDep, tokenId: str | None = None) -> dict[str, Any]:
+@router.get("/nonce", response_model=NonceView, responses=errors_of(400, 429))
+async def create_nonce(
+    request: Request, services: ServicesDep, tokenId: str | None = None
+) -> dict[str, Any]:
     """Return a nonce for one sign-in by EIP-4361, and the message's other fields.
 
     With `tokenId` the template lacks only your address and the time.
     """
+    services.limits.take_nonce(request.scope)
     token_id = None
     if tokenId is not None:
         try:
@@ -73,7 +70,7 @@ async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
     Either `{message, signature}` by EIP-4361 with a nonce from `/keys/nonce`, or
     `{tokenId, signature, timestamp}` over the plain text.
     """
-    services.key_wishes.take(get_address(request.scope, services.trusted))
+    services.limits.take_key(request.scope)
     raw = await read_body(request.scope, request.receive, services)
     now_s = time.time()
     if "message" in parse_json_object(raw):

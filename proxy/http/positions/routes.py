@@ -5,11 +5,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from proxy.errors import bad_request, position_not_found
+from proxy.errors import position_not_found
 from proxy.http.dependencies import ServicesDep, errors_of
 from proxy.http.positions.schemas import PositionView
 from proxy.http.token_ids import parse_token_id
 from proxy.store import load_position_view
+from serving.http.errors import bad_request
 
 router = APIRouter()
 

@@ -32,7 +32,7 @@ from ledger.spending.batches import plan_batch
 from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
 from ledger.spending.receipts import Receipt
 from ledger.tables import ApiKey, UsedNonce, table_of
-from proxy.http.protocol import build_protocol
+from serving.http.protocol import build_protocol
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from market.errors import ApiError
 from market.http.mirrors import read_minimum
 from market.listing.markets import build_csv
 from market.pricing.amounts import parse_millionths
@@ -18,6 +17,7 @@ from market.text.dialects import (
 )
 from market.text.tally import Move, Tally
 from market.text.usage import Usage, count_output_bytes, count_tokens, is_answer, read_usage
+from serving.http.errors import ApiError
 from serving.models.prices import Tokens, get_discount_pct
 from serving.stream.sse import EventSplitter, EventTooLong, read_data
 

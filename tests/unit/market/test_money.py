@@ -11,12 +11,12 @@ from sqlalchemy import create_engine
 
 from ledger.selling.sale_records import Figures
 from ledger.selling.sales import post_sale
-from market.errors import ApiError
-from market.listing.offers import parse_json
 from market.pricing.amounts import parse_millionths
 from market.routing.ranking import Ask, Offer, OfferState, assess
 from market.routing.refusing import LAST_S, LAST_S_MAX, REFUSALS_BORNE, Refusing, refuse
 from market.routing.reservations import build_figures
+from serving.http.errors import ApiError
+from serving.http.strict_json import parse_exact_json
 from serving.models.prices import Price, Tokens
 
 
@@ -75,7 +75,7 @@ def test_figures__at_the_bound__are_the_ceiling() -> None:
 )
 def test_parse_json__what_another_reader_would_read_otherwise__is_refused(raw: bytes) -> None:
     with pytest.raises(ApiError) as refused:
-        parse_json(raw)
+        parse_exact_json(raw)
     assert refused.value.status == 400
     assert refused.value.body()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.chat.request import ChatRequest, parse_chat_request
 from proxy.chat.usage import count_usage, read_usage
-from proxy.errors import RequestRejected
+from serving.http.errors import RequestRejected
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

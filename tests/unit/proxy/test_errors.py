@@ -17,7 +17,9 @@ import pytest
 
 import proxy
 from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
-from proxy.errors import PRICE_CHANGED, ApiError, method_not_allowed, not_found, refused
+from proxy.errors import PRICE_CHANGED, refused
+from serving.http.errors import ApiError, method_not_allowed, path_not_found
+from serving.http.protocol import INVALID_HTTP
 
 ROOT: Final = Path(proxy.__file__).resolve().parents[1]
 NOW_S: Final = 1_800_000_000
@@ -120,7 +122,7 @@ def test_refused__any_reason__openai_shaped(reason: RefusalReason) -> None:
 
 
 def test_paths__wrong__say_what_is_right() -> None:
-    assert "'/nope'" in not_found("/nope").message
+    assert "'/nope'" in path_not_found("/nope").message
     error = method_not_allowed("GET", "POST")
     assert error.message == "GET is not possible here. Use POST."
     assert error.headers == {"allow": "POST"}
@@ -129,15 +131,17 @@ def test_paths__wrong__say_what_is_right() -> None:
 
 def test_document__names_every_code() -> None:
     built = re.compile(
-        r"(?:bad_request|unavailable|upstream_failed|_unauthorized|RequestRejected|TryLater)"
+        r"(?:bad_request|unavailable|upstream_failed|unauthorized|RequestRejected|TryLater)"
         r'\(\s*(?:\d+,\s*)?"([a-z_]+)"'
     )
-    sources = [path.read_text() for path in (ROOT / "proxy").rglob("*.py")]
+    rooms = (ROOT / "proxy", ROOT / "serving")
+    sources = [path.read_text() for room in rooms for path in room.rglob("*.py")]
     codes = {code for source in sources for code in built.findall(source)}
     codes |= set(RefusalReason) | {
         "minimum_discount_not_met",
         "upstream_rate_limited",
         PRICE_CHANGED,
+        INVALID_HTTP,
     }
     # Of streams whose client has gone, and of what no request comes to.
     codes -= {"client_gone", "http_error"}

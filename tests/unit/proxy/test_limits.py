@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
-from proxy.errors import RequestRejected
-from proxy.http.limits import Buckets, get_address, parse_networks
+from serving.http.errors import RequestRejected
+from serving.http.limits import Buckets, get_address, parse_networks
 
 
 class Clock:

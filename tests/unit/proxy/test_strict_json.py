@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.chat.request import parse_chat_request
-from proxy.errors import RequestRejected
-from proxy.http.strict_json import parse_and_write
+from serving.http.errors import RequestRejected
+from serving.http.strict_json import parse_and_write
 
 LARGEST: Final = 2**64 - 1
 SMALLEST: Final = -(2**63)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.errors import RequestRejected
 from proxy.keys.tokens import KeyClaims
 from proxy.usage import TIME_MAX_S, build_csv, build_cursor, parse_query
+from serving.http.errors import RequestRejected
 
 ENTRY = {
     "request_id": "01a1-b2",

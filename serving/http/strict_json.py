@@ -1,4 +1,4 @@
-"""JSON that means one thing only: what readers disagree about is refused. Pure.
+"""JSON that means one thing only: whatever parsers disagree about is refused. Pure.
 
 Refused are a name that an object has twice, numbers that are not finite or not 64-bit integers,
 lone surrogates, and nesting beyond what is written again.
@@ -6,11 +6,12 @@ lone surrogates, and nesting beyond what is written again.
 
 import json
 import math
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
-from proxy.errors import bad_request
+from serving.http.errors import bad_request
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
@@ -24,25 +25,39 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 def parse_and_write(raw: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the object, and the same as it is written again. Raises ``RequestRejected`` (400)."""
+    body = _load(raw)
+    written = write_json(body)
+    if written != raw:  # else nothing can have been lost or changed in reading
+        # The quick parser keeps the last of equal names and rounds what is too large.
+        _decode(_STRICT, raw)
+    return body, written
+
+
+def parse_exact_json(raw: bytes) -> dict[str, Any]:
+    """Return the object, its numbers with decimals as ``Decimal``. Raises ``RequestRejected``."""
+    _load(raw)  # it alone refuses lone surrogates
+    exact: dict[str, Any] = _decode(_EXACT, raw)
+    return exact
+
+
+def _load(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise bad_request("invalid_json", f"The body is not JSON: {error}.") from None
     if not isinstance(body, dict):
         raise bad_request("invalid_type", "The body must be a JSON object.")
-    written = write_json(body)
-    if written == raw:
-        # What was lost or changed in reading would not have been written again.
-        return body, written
+    return body
+
+
+def _decode(decoder: json.JSONDecoder, raw: bytes) -> Any:
     try:
-        # The quick parser keeps the last of equal names and rounds what is too large.
-        _STRICT.decode(raw.decode())
+        return decoder.decode(raw.decode())
     except ValueError as error:
         message = f"The body is not JSON that can be used: {error}."
         raise bad_request("invalid_json", message) from None
     except RecursionError:
         raise _too_deep() from None
-    return body, written
 
 
 def write_json(body: dict[str, Any]) -> bytes:
@@ -57,24 +72,36 @@ def _too_deep() -> Exception:
     return bad_request("invalid_json", "The body is nested too deeply.")
 
 
-def _check_names(pairs: list[tuple[str, Any]]) -> None:
-    # What it returns is nobody's: only the names are looked at.
-    if len(pairs) > 1 and len({name for name, _ in pairs}) != len(pairs):
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
                 raise ValueError(f"the name {name[:100]!r} is there twice")
             seen.add(name)
+    return built
 
 
-def _check_integer(text: str) -> None:
+def _read_integer(text: str) -> int:
     if len(text) > _DIGITS_MAX or not INTEGER_MIN <= int(text) <= INTEGER_MAX:
         raise ValueError("an integer is too large")
+    return int(text)
 
 
-def _check_float(text: str) -> None:
-    if not math.isfinite(float(text)):
+def _read_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
         raise ValueError("a number is too large")
+    return value
+
+
+def _read_decimal(text: str) -> Decimal:
+    _read_float(text)
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError("a number's exponent is too large") from None
 
 
 def _refuse_constant(text: str) -> None:
@@ -82,8 +109,14 @@ def _refuse_constant(text: str) -> None:
 
 
 _STRICT: Final = json.JSONDecoder(
-    object_pairs_hook=_check_names,
-    parse_int=_check_integer,
-    parse_float=_check_float,
+    object_pairs_hook=_build_object,
+    parse_int=_read_integer,
+    parse_float=_read_float,
+    parse_constant=_refuse_constant,
+)
+_EXACT: Final = json.JSONDecoder(
+    object_pairs_hook=_build_object,
+    parse_int=_read_integer,
+    parse_float=_read_decimal,
     parse_constant=_refuse_constant,
 )

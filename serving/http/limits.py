@@ -1,21 +1,22 @@
-"""How often somebody may come: token buckets, and whose address a request has.
+"""How often a client may come and how long its headers may be: token buckets, client addresses.
 
-Buckets are in this process only: several proxies let several times as much through. They protect
+Buckets are in this process only: several processes let several times as much through. They protect
 the process; money is protected by the ledger.
 """
 
 import ipaddress
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from starlette.types import Scope
 
-from proxy.errors import rate_limited
+from serving.http.errors import headers_too_large, rate_limited
 
 BUCKETS_MAX: Final = 100_000
-"""Those that were not used for longest are forgotten first: they are full again anyhow."""
+"""The buckets that were unused for longest are forgotten first: they are full again anyhow."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -53,6 +54,55 @@ class Buckets:
         self._full_at_s.move_to_end(key)
         if len(self._full_at_s) > BUCKETS_MAX:
             self._full_at_s.popitem(last=False)
+
+
+class Limits:
+    """What a server bounds before it looks at who asks. All rates are requests a minute; 0 limits
+    nothing."""
+
+    def __init__(
+        self,
+        *,
+        headers_bytes_max: int,
+        key_per_minute: int,
+        address_per_minute: int,
+        sign_in_per_minute: int,
+        trusted: Sequence[Network] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        def build(per_minute: int, what: str) -> Buckets:
+            return Buckets(per_minute, what=what, clock=clock)
+
+        self.headers_bytes_max = headers_bytes_max
+        self._trusted = tuple(trusted)
+        self._by_key = build(key_per_minute, "of this key")
+        self._by_address = build(address_per_minute, "from this address")
+        self._nonces = build(sign_in_per_minute, "for sign-ins from this address")
+        self._keys = build(sign_in_per_minute, "for keys from this address")
+
+    def check(self, scope: Scope) -> None:
+        """Raise 431 for headers that are too long, 429 for an address that comes too often."""
+        size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+        if size > self.headers_bytes_max:
+            raise headers_too_large(self.headers_bytes_max)
+        if self._by_address.is_limiting:
+            self._by_address.take(get_address(scope, self._trusted))
+
+    def take_request(self, key: Hashable) -> None:
+        """Count a request of this key. Raises 429 where it comes too often."""
+        self._by_key.take(key)
+
+    def take_nonce(self, scope: Scope) -> None:
+        """Count an address's wish for something to sign. Raises 429 where it comes too often."""
+        if self._nonces.is_limiting:
+            self._nonces.take(get_address(scope, self._trusted))
+
+    def take_key(self, scope: Scope) -> None:
+        """Count an address's wish for a key. Raises 429 where it comes too often."""
+        if self._keys.is_limiting:
+            self._keys.take(get_address(scope, self._trusted))
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

@@ -1,0 +1,115 @@
+"""HTTP as uvicorn speaks it, with bounds on what comes before a request's body.
+
+The application sees a request only when its head (request line and headers) is complete; a client
+that never completes a head would fill the memory, or hold its connection, without the application.
+"""
+
+import asyncio
+import http
+from asyncio import TimerHandle
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from serving.http.errors import (
+    ApiError,
+    bad_request,
+    headers_timeout,
+    headers_too_large,
+)
+
+INVALID_HTTP: Final = "invalid_http"
+
+
+def build_protocol(
+    headers_bytes_max: int, headers_timeout_s: float = 30.0
+) -> type[HttpToolsProtocol]:
+    """Return the protocol class for ``uvicorn.Config(http=…)``.
+
+    ``headers_timeout_s`` counts from the connection, and on a connection that is kept from the
+    first byte of the next head.
+    """
+
+    class BoundedProtocol(HttpToolsProtocol):
+        _head_bytes = 0
+        """Of the head that is not complete."""
+        _in_body = False
+        _deadline: TimerHandle | None = None
+        """When a head that has begun must be complete."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_clock()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if not self._in_body:
+                self._head_bytes += len(data)
+                # A packet may hold the beginning of the body too: that much is let pass.
+                if self._head_bytes - len(data) > headers_bytes_max:
+                    self._refuse(headers_too_large(headers_bytes_max))
+                    return
+            super().data_received(data)
+            if self._deadline is None and self._is_awaited():
+                self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
+
+        def on_headers_complete(self) -> None:
+            self._in_body, self._head_bytes = True, 0
+            self._stop_clock()
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._in_body = False
+            self._stop_clock()
+            super().on_message_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            # What the parser cannot read is answered as every other error is.
+            self._refuse(bad_request(INVALID_HTTP, msg))
+
+        def _unsupported_upgrade_warning(self) -> None:
+            pass  # whoever wishes may ask for an upgrade: that is no event
+
+        def _is_awaited(self) -> bool:
+            """Tell whether the client owes the rest of something that nobody else waits for: of a
+            head, or of the body of a request that is answered already."""
+            if self.transport.is_closing():
+                return False
+            return self.cycle.response_complete if self._in_body else self._head_bytes > 0
+
+        def _stop_clock(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _give_up(self) -> None:
+            self._deadline = None
+            if self._in_body or self._head_bytes == 0:
+                self.transport.close()  # answered already, or nothing was asked
+            else:
+                self._refuse(headers_timeout())
+
+        def _refuse(self, error: ApiError) -> None:
+            """Answer what never became a request, and close the connection."""
+            self._stop_clock()
+            if self.transport.is_closing():
+                return
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                # An earlier request is being answered: its answer must not be mixed with this one.
+                cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            body = error.body()
+            head = (
+                f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
+                "content-type: application/json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+            self.transport.close()
+
+    return BoundedProtocol

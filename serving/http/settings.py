@@ -1,0 +1,79 @@
+"""What every server's settings share: where it listens, and what it bounds."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from serving.http.limits import Limits, parse_networks
+from serving.process.settings import ProcessSettings
+
+
+def _check_networks(text: str) -> str:
+    parse_networks(text)
+    return text
+
+
+class ServerSettings(ProcessSettings):
+    """Where a server listens, how much and how often clients may ask, and how it stops."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(ge=0, le=65_535, description="port to listen on; 0 = any free")
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="least level that is logged",
+    )
+    headers_bytes_max: int = Field(
+        default=32 * 1024, ge=1_024, description="longest request line and headers, bytes"
+    )
+    headers_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest wait for a request's line and headers, seconds"
+    )
+    body_bytes_max: int = Field(
+        default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
+    )
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="longest wait for a body, seconds"
+    )
+    key_requests_per_minute_max: int = Field(
+        default=0, ge=0, description="requests of one key a minute, in this process; 0 = no limit"
+    )
+    address_requests_per_minute_max: int = Field(
+        default=0, ge=0, description="requests of one address a minute, likewise; 0 = no limit"
+    )
+    address_keys_per_minute_max: int = Field(
+        default=60,
+        ge=0,
+        description=(
+            "sign-ins for a key, and nonces for them, from one address a minute, likewise;"
+            " 0 = no limit"
+        ),
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = Field(
+        default="",
+        description="addresses or networks whose X-Forwarded-For is believed, with commas between",
+    )
+    requests_in_flight_max: int = Field(
+        default=1_000,
+        ge=1,
+        description="most inference requests at a time; more are told to come again",
+    )
+    ledger_timeout_s: float = Field(
+        default=15.0, gt=0, description="longest wait for one write, seconds"
+    )
+    drain_timeout_s: int = Field(
+        default=30, ge=1, description="how long SIGTERM lets open requests finish, seconds"
+    )
+    sweep_interval_s: float = Field(
+        default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
+    )
+
+    def build_limits(self) -> Limits:
+        """Return the limits of one process, all unused."""
+        return Limits(
+            headers_bytes_max=self.headers_bytes_max,
+            key_per_minute=self.key_requests_per_minute_max,
+            address_per_minute=self.address_requests_per_minute_max,
+            sign_in_per_minute=self.address_keys_per_minute_max,
+            trusted=parse_networks(self.trusted_proxies),
+        )
