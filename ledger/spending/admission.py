@@ -7,7 +7,7 @@ from typing import Any
 from ledger.chain.positions import build_state, get_allowance, next_utc_day_s
 from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
 from ledger.spending.books import Account
-from ledger.spending.reservation import Reservation
+from ledger.tables.usage import Reservation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,24 @@ from ledger.database.engine import is_postgres
 from ledger.database.locks import lock_positions
 from ledger.errors import LedgerContended
 from ledger.spending.book_statements import (
-    _LOAD_MIRROR,
-    _POSTGRES_COUNT,
-    _POSTGRES_FIND_TOKENS,
-    _POSTGRES_LOAD_CHILDREN,
-    _POSTGRES_LOAD_POSITIONS,
-    _POSTGRES_LOAD_USAGE,
-    _POSTGRES_PEEK_POSITIONS,
-    _POSTGRES_PLAN_BY_KEY,
-    _POSTGRES_WRITES,
-    _SQLITE_COUNT,
-    _SQLITE_LOAD_CHILD,
-    _SQLITE_LOAD_POSITION,
-    _SQLITE_LOAD_USAGE,
-    _SQLITE_WRITES,
+    LOAD_MIRROR,
+    POSTGRES_COUNT_CHILD,
+    POSTGRES_FIND_TOKENS,
+    POSTGRES_LOAD_CHILDREN,
+    POSTGRES_LOAD_USAGE,
+    POSTGRES_LOCK_POSITIONS,
+    POSTGRES_PEEK_POSITIONS,
+    POSTGRES_PLAN_BY_KEY,
+    POSTGRES_WRITES,
+    SQLITE_COUNT_CHILD,
+    SQLITE_LOAD_CHILD,
+    SQLITE_LOAD_POSITION,
+    SQLITE_LOAD_USAGE,
+    SQLITE_WRITES,
 )
-from ledger.spending.books import _TOKEN, RESERVATION_COLUMNS, Account, Books, Row, StoredUsage
+from ledger.spending.books import TOKEN, Account, Books, Row, StoredUsage
 from ledger.spending.children import Child, build_child, is_child_id
+from ledger.tables.usage import RESERVATION_COLUMNS
 
 
 def load_books(
@@ -55,7 +56,7 @@ def load_children(connection: Connection, key_ids: Iterable[str]) -> dict[str, C
         return {}
     if is_postgres(connection):
         rows: Iterable[Row] = _postgres_driver(connection).execute(
-            _POSTGRES_LOAD_CHILDREN, (wanted,)
+            POSTGRES_LOAD_CHILDREN, (wanted,)
         )
         return {row[0]: build_child(row) for row in rows}
     return _read_children(_sqlite_cursor(connection), wanted)
@@ -67,9 +68,9 @@ def save_children(connection: Connection, children: Iterable[Child]) -> None:
     if not rows:
         return
     if is_postgres(connection):
-        _postgres_driver(connection).execute(_POSTGRES_COUNT, _as_columns(rows))
+        _postgres_driver(connection).execute(POSTGRES_COUNT_CHILD, _as_columns(rows))
     else:
-        _sqlite_cursor(connection).executemany(_SQLITE_COUNT, rows)
+        _sqlite_cursor(connection).executemany(SQLITE_COUNT_CHILD, rows)
 
 
 def save_books(connection: Connection, books: Books) -> None:
@@ -92,7 +93,7 @@ def save_books(connection: Connection, books: Books) -> None:
         cursor = _sqlite_cursor(connection)
         counts = [
             cursor.executemany(text, rows).rowcount if rows else 0
-            for text, rows in zip(_SQLITE_WRITES, written, strict=True)
+            for text, rows in zip(SQLITE_WRITES, written, strict=True)
         ]
     if counts[0] != len(books.reserved):
         # Another position's request, or it would have been seen under the lock.
@@ -107,7 +108,7 @@ def _load_sqlite(
     cursor = _sqlite_cursor(connection)
     usage = {}
     for request_id in request_ids:
-        row = cursor.execute(_SQLITE_LOAD_USAGE, (request_id,)).fetchone()
+        row = cursor.execute(SQLITE_LOAD_USAGE, (request_id,)).fetchone()
         if row is not None:
             usage[request_id] = found = _usage_of(row)
             token_ids.add(found.token_id)
@@ -115,17 +116,17 @@ def _load_sqlite(
                 key_ids.add(found.key_id)
     accounts = {}
     for token_id in token_ids:
-        row = cursor.execute(_SQLITE_LOAD_POSITION, (token_id,)).fetchone()
+        row = cursor.execute(SQLITE_LOAD_POSITION, (token_id,)).fetchone()
         if row is not None:
             accounts[token_id] = Account(row)
-    mirror = cursor.execute(_LOAD_MIRROR).fetchone()
+    mirror = cursor.execute(LOAD_MIRROR).fetchone()
     return Books(accounts, usage, mirror, _read_children(cursor, key_ids))
 
 
 def _read_children(cursor: Any, key_ids: Iterable[str]) -> dict[str, Child]:
     children = {}
     for key_id in key_ids:
-        row = cursor.execute(_SQLITE_LOAD_CHILD, (key_id,)).fetchone()
+        row = cursor.execute(SQLITE_LOAD_CHILD, (key_id,)).fetchone()
         if row is not None:
             children[key_id] = build_child(row)
     return children
@@ -143,8 +144,8 @@ def _load_postgres(
     # lock; all else is read under it, by statements that see whatever was committed until then.
     driver = _postgres_driver(connection)
     with driver.pipeline():
-        driver.execute(_POSTGRES_PLAN_BY_KEY)
-        found_keys = driver.execute(_POSTGRES_FIND_TOKENS, (request_ids,))
+        driver.execute(POSTGRES_PLAN_BY_KEY)
+        found_keys = driver.execute(POSTGRES_FIND_TOKENS, (request_ids,))
     for token_id, key_id in found_keys:
         token_ids.add(token_id)
         if is_child_id(key_id):
@@ -169,13 +170,13 @@ def _read_locked(
 ) -> Books:
     # In one round trip; each statement begins when the one before it is done.
     with driver.pipeline():
-        load_positions = _POSTGRES_LOAD_POSITIONS if lock else _POSTGRES_PEEK_POSITIONS
+        load_positions = POSTGRES_LOCK_POSITIONS if lock else POSTGRES_PEEK_POSITIONS
         positions = driver.execute(load_positions, (sorted(token_ids),))
-        usages = driver.execute(_POSTGRES_LOAD_USAGE, (request_ids,))
-        mirrors = driver.execute(_LOAD_MIRROR)
-        children = driver.execute(_POSTGRES_LOAD_CHILDREN, (sorted(key_ids),)) if key_ids else ()
+        usages = driver.execute(POSTGRES_LOAD_USAGE, (request_ids,))
+        mirrors = driver.execute(LOAD_MIRROR)
+        children = driver.execute(POSTGRES_LOAD_CHILDREN, (sorted(key_ids),)) if key_ids else ()
     return Books(
-        accounts={row[_TOKEN]: Account(row) for row in positions},
+        accounts={row[TOKEN]: Account(row) for row in positions},
         usage={row[0]: _usage_of(row) for row in usages},
         mirror=mirrors.fetchone(),
         children={row[0]: build_child(row) for row in children},
@@ -186,7 +187,7 @@ def _save_postgres(connection: Connection, written: Sequence[Sequence[Row]]) -> 
     driver = _postgres_driver(connection)
     cursors: list[psycopg.Cursor[Any] | None] = []
     with driver.pipeline():
-        for text, rows in zip(_POSTGRES_WRITES, written, strict=True):
+        for text, rows in zip(POSTGRES_WRITES, written, strict=True):
             cursors.append(driver.execute(text, _as_columns(rows)) if rows else None)
     return [0 if cursor is None else cursor.rowcount for cursor in cursors]
 
@@ -197,9 +198,8 @@ def _as_columns(rows: Sequence[Row]) -> tuple[list[Any], ...]:
 
 def _usage_of(row: Row) -> StoredUsage:
     count = len(RESERVATION_COLUMNS)
-    reserved_at_s, state, cost_usdc, prompt_tokens, completion_tokens, cached_tokens = row[count:]
-    figures = (cost_usdc, prompt_tokens, completion_tokens, cached_tokens)
-    return StoredUsage(row[:count], reserved_at_s, state, figures)
+    reserved_at_s, state, *charge = row[count:]
+    return StoredUsage(row[:count], reserved_at_s, state, tuple(charge))
 
 
 def _postgres_driver(connection: Connection) -> psycopg.Connection[Any]:

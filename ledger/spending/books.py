@@ -1,8 +1,6 @@
-"""The rows that the meter works on, read and written for many requests at once.
+"""The books that the meter decides on: what a set of calls read, and what it is going to write.
 
-This is the request path: statements are built once, as text, and the driver gets them with bound
-parameters. On SQLite a statement a row costs nothing but itself; on PostgreSQL each is a round
-trip, so there one statement carries a whole set as arrays.
+In memory only; ``book_storage`` reads them and writes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +9,11 @@ from typing import Any, Final
 
 from ledger.spending.children import Child
 from ledger.tables import Position, table_of
+from ledger.tables.usage import CHARGE_COLUMNS, RESERVATION_COLUMNS
 
 POSITION_COLUMNS: Final = tuple(column.name for column in table_of(Position).columns)
 _POSITION_INDEX: Final = {name: index for index, name in enumerate(POSITION_COLUMNS)}
-_TOKEN: Final = _POSITION_INDEX["token_id"]
+TOKEN: Final = _POSITION_INDEX["token_id"]
 _EPOCH: Final = _POSITION_INDEX["key_epoch"]
 _RELEASE: Final = _POSITION_INDEX["release_requested_at_s"]
 _HOLD: Final = _POSITION_INDEX["hold_usdc"]
@@ -22,21 +21,11 @@ _UNCONFIRMED: Final = _POSITION_INDEX["hold_unconfirmed_usdc"]
 _EXPIRY: Final = _POSITION_INDEX["hold_confirmed_expires_at_s"]
 _DRAWN: Final = _POSITION_INDEX["drawn_usdc"]
 
-RESERVATION_COLUMNS: Final = (
-    "request_id",
-    "token_id",
-    "key_epoch",
-    "key_id",
-    "model",
-    "ceiling_usdc",
-    "input_usdc_per_mtok",
-    "output_usdc_per_mtok",
-    "cached_input_usdc_per_mtok",
-)
+_REQUEST: Final = RESERVATION_COLUMNS.index("request_id")
+_TOKEN_OF_USAGE: Final = RESERVATION_COLUMNS.index("token_id")
 _KEY: Final = RESERVATION_COLUMNS.index("key_id")
 _CEILING: Final = RESERVATION_COLUMNS.index("ceiling_usdc")
-FIGURES: Final = ("cost_usdc", "prompt_tokens", "completion_tokens", "cached_tokens")
-Figures = tuple[int | None, int | None, int | None, int | None]
+_UNCHARGED: Final = (None,) * len(CHARGE_COLUMNS)
 
 Row = Sequence[Any]
 
@@ -84,12 +73,12 @@ class StoredUsage:
     """In the order of ``RESERVATION_COLUMNS``."""
     reserved_at_s: int
     state: str
-    figures: Figures
-    """In the order of ``FIGURES``."""
+    charge: Row
+    """In the order of ``CHARGE_COLUMNS``; all None before it is posted."""
 
     @property
     def token_id(self) -> int:
-        return int(self.reservation[1])
+        return int(self.reservation[_TOKEN_OF_USAGE])
 
     @property
     def key_id(self) -> str:
@@ -105,12 +94,12 @@ class Books:
     """What some calls read, under lock, and what they have decided to write."""
 
     accounts: dict[int, Account]
-    """Without those that have no row."""
+    """The positions that have a row."""
     usage: dict[str, StoredUsage]
     mirror: tuple[int, int] | None
     """The newest mirrored block's time, and when the mirror last was at the head."""
     children: dict[str, Child] = field(default_factory=dict)
-    """The child keys that are concerned, without those that have no row."""
+    """The child keys that the calls name and that have a row."""
     reserved: list[Row] = field(default_factory=list)
     renewed: dict[str, int] = field(default_factory=dict)
     posted: list[Row] = field(default_factory=list)
@@ -121,8 +110,8 @@ class Books:
     def reserve(self, reservation: Row, *, reserved_at_s: int, lease_expires_at_s: int) -> None:
         """Note a new row; ``reservation`` is in the order of ``RESERVATION_COLUMNS``."""
         self.reserved.append((*reservation, reserved_at_s, lease_expires_at_s))
-        self.usage[reservation[0]] = StoredUsage(
-            reservation, reserved_at_s, "reserved", (None, None, None, None)
+        self.usage[reservation[_REQUEST]] = StoredUsage(
+            reservation, reserved_at_s, "reserved", _UNCHARGED
         )
 
     def take(self, child: Child, ceiling_usdc: int, *, now_s: int) -> int:
@@ -131,17 +120,17 @@ class Books:
         return child.take(ceiling_usdc, now_s=now_s)
 
     def resolve(self, usage: StoredUsage, freed_usdc: int) -> None:
-        """Give back to a child key, if it is one's, what a resolved reservation did not cost."""
+        """Give back to the usage's child key, if it has one, what it did not cost."""
         child = self.children.get(usage.key_id)
         if child is not None:
             self.counted.add(child.key_id)
             child.resolve(freed_usdc, reserved_at_s=usage.reserved_at_s)
 
-    def post(self, request_id: str, figures: tuple[int, int, int, int], *, now_s: int) -> None:
-        """Note that a reserved row is posted; ``figures`` as in ``StoredUsage``."""
-        self.posted.append((request_id, *figures, now_s))
+    def post(self, request_id: str, charge: Row, *, now_s: int) -> None:
+        """Note that a reserved row is posted; ``charge`` is in the order of ``CHARGE_COLUMNS``."""
+        self.posted.append((request_id, *charge, now_s))
         usage = self.usage[request_id]
-        usage.state, usage.figures = "posted", figures
+        usage.state, usage.charge = "posted", charge
 
     def void(self, request_id: str, reason: str, *, now_s: int) -> None:
         """Note that a reserved row is voided."""

@@ -12,14 +12,14 @@ where it raises: a caller may run many of them in one transaction (``ledger.data
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
 from ledger.database.writer import GroupRunner
 from ledger.errors import (
-    AllowanceFacts,
     LimitFacts,
     RefusalReason,
     RequestIdConflict,
@@ -28,11 +28,23 @@ from ledger.errors import (
 )
 from ledger.spending.admission import AdmissionRules, build_facts, explain_refusal, is_admitted
 from ledger.spending.book_storage import load_books, save_books
-from ledger.spending.books import Account, Books, StoredUsage
+from ledger.spending.books import Account, Books, Row, StoredUsage
 from ledger.spending.children import Child
-from ledger.spending.reservation import Reservation
+from ledger.tables.usage import CHARGE_COLUMNS, RESERVATION_COLUMNS, Charge, Reservation
 
 T = TypeVar("T")
+
+_reservation_row: Final = attrgetter(*RESERVATION_COLUMNS)
+_charge_row: Final = attrgetter(*CHARGE_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What a reservation settled on, in 1e-6 USDC."""
+
+    ceiling_usdc: int
+    hold_left_usdc: int
+    """The hold less everything drawn on it, this reservation included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +115,8 @@ def run_calls(
     return outcomes
 
 
-def preview(connection: Connection, call: "Reserve") -> int:
-    """Return what a reservation would leave of the hold (1e-6 USDC), or raise as it would.
+def preview(connection: Connection, call: "Reserve") -> Reserved:
+    """Return what a reservation would settle on, or raise what it would raise.
 
     Writes and locks nothing: a moment later it may be otherwise.
     """
@@ -119,22 +131,22 @@ def preview(connection: Connection, call: "Reserve") -> int:
 
 
 @dataclass(frozen=True)
-class Reserve(MeterCall[int]):
-    """Reserve a ceiling against a position's hold; returns what is left of the hold (1e-6 USDC).
+class Reserve(MeterCall[Reserved]):
+    """Reserve a ceiling against a position's hold.
 
-    ``now_s`` is the wall clock. Calling it again with the same reservation is harmless. Raises
-    ``ReserveRefused`` with the first reason that applies, ``RequestIdConflict`` where the request
-    id stands for another request, ``UsageResolved`` where that request already ended.
+    ``now_s`` is the wall clock. The same call again is harmless. Raises ``ReserveRefused`` with the
+    first reason that applies, ``RequestIdConflict`` where the request id stands for another
+    request, ``UsageResolved`` where that request already ended.
     """
 
     reservation: Reservation
     rules: AdmissionRules
     now_s: int
-    fit: Callable[[Reservation, AllowanceFacts | None], Reservation] | None = None
-    """Lowers the ceiling to what the position, and a child key's limits, afford just then: what
-    is held less what is drawn. It must be pure."""
+    fit: Callable[[int], int] | None = None
+    """Returns the ceiling to reserve, given what the position and a child key's limits afford just
+    then (both in 1e-6 USDC). Pure. None: the reservation's own ceiling."""
     generation: int | None = None
-    """Of a child key, which generation asks; None for a root key, which has no limits."""
+    """The generation of the child key that asks; None for a root key, which has no limits."""
 
     @property
     def request_id(self) -> str:  # type: ignore[override]
@@ -148,16 +160,17 @@ class Reserve(MeterCall[int]):
     def key_id(self) -> str:
         return self.reservation.key_id
 
-    def decide(self, books: Books) -> int:
+    def decide(self, books: Books) -> Reserved:
         account = books.accounts.get(self.token_id)
         child = None if self.generation is None else books.children.get(self.key_id)
         reservation = self.reservation
         if self.fit is not None:
-            reservation = self.fit(reservation, self._describe(account, child))
-        row = reservation.as_row()
+            ceiling_usdc = self.fit(self._get_affordable_usdc(account, child))
+            reservation = replace(reservation, ceiling_usdc=ceiling_usdc)
+        row = _reservation_row(reservation)
         stored = books.usage.get(self.request_id)
         if stored is not None:
-            return _repeat_reserve(row, stored, account)
+            return _repeat_reserve(reservation, row, stored, account)
         ceiling_usdc = reservation.ceiling_usdc
         problem = None
         if self.generation is not None:
@@ -176,17 +189,16 @@ class Reserve(MeterCall[int]):
             reserved_at_s = books.take(child, ceiling_usdc, now_s=self.now_s)
         expires_at_s = self.now_s + self.rules.lease_s
         books.reserve(row, reserved_at_s=reserved_at_s, lease_expires_at_s=expires_at_s)
-        return account.free_usdc
+        return Reserved(ceiling_usdc, account.free_usdc)
 
-    def _describe(self, account: Account | None, child: Child | None) -> AllowanceFacts | None:
-        """Return the position's facts, the hold no larger than what a child key may still use."""
+    def _get_affordable_usdc(self, account: Account | None, child: Child | None) -> int:
+        """Return what is held and not drawn, at most what a child key may still use."""
         if account is None:
-            return None
+            return 0
         facts = build_facts(account.describe(), required_usdc=0, now_s=self.now_s)
+        free_usdc = max(0, facts.held_usdc - facts.drawn_usdc)
         room_usdc = None if child is None else child.get_room_usdc(now_s=self.now_s)
-        if room_usdc is None:
-            return facts
-        return replace(facts, held_usdc=min(facts.held_usdc, facts.drawn_usdc + room_usdc))
+        return free_usdc if room_usdc is None else min(free_usdc, room_usdc)
 
     def _examine(
         self, child: Child | None, ceiling_usdc: int, *, generation: int
@@ -203,36 +215,32 @@ class Reserve(MeterCall[int]):
 
 @dataclass(frozen=True)
 class Post(MeterCall[Posted]):
-    """Turn a reservation into a charge of ``cost_usdc`` (1e-6 USDC), freeing the rest of it.
+    """Turn a reservation into a charge, freeing the rest of it.
 
     The same post again is harmless. Raises ``UnknownUsage``, ``UsageResolved`` where the
     reservation was voided or posted otherwise, ``ValueError`` for a cost above the ceiling.
     """
 
     request_id: str
-    cost_usdc: int
-    prompt_tokens: int
-    completion_tokens: int
+    charge: Charge
     now_s: int
-    cached_tokens: int = 0
-    """Those of ``prompt_tokens`` that are charged at the price of cached ones."""
 
     def decide(self, books: Books) -> Posted:
         usage = _get_usage(books, self.request_id)
-        figures = (self.cost_usdc, self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        row, cost_usdc = _charge_row(self.charge), self.charge.cost_usdc
         account = books.accounts.get(usage.token_id)
         if usage.state in ("posted", "settling", "settled"):
-            if usage.figures != figures:
+            if usage.charge != row:
                 raise UsageResolved(self.request_id, usage.state)
-            return Posted(self.cost_usdc, _get_left_usdc(account))
-        if not 0 <= self.cost_usdc <= usage.ceiling_usdc:
-            raise ValueError(f"cost {self.cost_usdc} is above the ceiling {usage.ceiling_usdc}")
+            return Posted(cost_usdc, _get_left_usdc(account))
+        if not 0 <= cost_usdc <= usage.ceiling_usdc:
+            raise ValueError(f"cost {cost_usdc} is not within the ceiling {usage.ceiling_usdc}")
         _check_reserved(self.request_id, usage)
-        books.post(self.request_id, figures, now_s=self.now_s)
-        freed_usdc = usage.ceiling_usdc - self.cost_usdc
+        books.post(self.request_id, row, now_s=self.now_s)
+        freed_usdc = usage.ceiling_usdc - cost_usdc
         _draw_less(account, freed_usdc)
         books.resolve(usage, freed_usdc)
-        return Posted(self.cost_usdc, _get_left_usdc(account))
+        return Posted(cost_usdc, _get_left_usdc(account))
 
 
 @dataclass(frozen=True)
@@ -268,12 +276,14 @@ class Renew(MeterCall[None]):
         books.renewed[self.request_id] = self.lease_expires_at_s
 
 
-def _repeat_reserve(row: tuple[Any, ...], stored: StoredUsage, account: Account | None) -> int:
-    request_id = row[0]
+def _repeat_reserve(
+    reservation: Reservation, row: Row, stored: StoredUsage, account: Account | None
+) -> Reserved:
+    request_id = reservation.request_id
     if tuple(stored.reservation) != row:
         raise RequestIdConflict(f"request {request_id} has another content")
     _check_reserved(request_id, stored)
-    return _get_left_usdc(account)
+    return Reserved(reservation.ceiling_usdc, _get_left_usdc(account))
 
 
 def _get_usage(books: Books, request_id: str) -> StoredUsage:
@@ -297,35 +307,3 @@ def _draw_less(account: Account | None, amount_usdc: int) -> None:
 
 def _get_left_usdc(account: Account | None) -> int:
     return 0 if account is None else max(0, account.free_usdc)
-
-
-def reserve(
-    connection: Connection, reservation: Reservation, rules: AdmissionRules, *, now_s: int
-) -> int:
-    """Run one ``Reserve``."""
-    return Reserve(reservation, rules, now_s)(connection)
-
-
-def post(
-    connection: Connection,
-    request_id: str,
-    *,
-    cost_usdc: int,
-    prompt_tokens: int,
-    completion_tokens: int,
-    now_s: int,
-    cached_tokens: int = 0,
-) -> Posted:
-    """Run one ``Post``."""
-    call = Post(request_id, cost_usdc, prompt_tokens, completion_tokens, now_s, cached_tokens)
-    return call(connection)
-
-
-def void(connection: Connection, request_id: str, *, reason: str, now_s: int) -> None:
-    """Run one ``Void``."""
-    Void(request_id, reason, now_s)(connection)
-
-
-def renew(connection: Connection, request_id: str, *, lease_expires_at_s: int) -> None:
-    """Run one ``Renew``."""
-    Renew(request_id, lease_expires_at_s)(connection)

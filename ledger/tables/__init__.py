@@ -8,6 +8,7 @@ validate: decode and check before constructing rows.
 from sqlalchemy import Table
 from sqlmodel import SQLModel
 
+from ledger.tables.batches import Batch, BatchItem, BatchStray, Demand
 from ledger.tables.buyers import (
     MarketAccount,
     MarketCredit,
@@ -25,9 +26,9 @@ from ledger.tables.predicates import (
     INTENT_OPEN,
     PAYOUT_BATCH_OPEN,
 )
-from ledger.tables.requests import Batch, BatchItem, BatchStray, Demand, Usage
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
+from ledger.tables.usage import Usage
 
 __all__ = [
     "BATCH_OPEN",

@@ -9,19 +9,20 @@ its client still waits.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable, ReserveRefused
-from ledger.spending.metering import Posted
+from ledger.spending.metering import Posted, Reserved
+from ledger.tables.usage import Reservation
 from proxy.catalogue import FRESH_S, Catalogue
-from proxy.chat.meter import Meter, Reserved, Want
+from proxy.chat.meter import Meter
 from proxy.chat.model_choice import Offer, list_offers
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
@@ -64,23 +65,36 @@ class _Admitted:
     claims: KeyClaims
     request: ChatRequest
     offer: Offer
-    reserved: Reserved
+    """As it was reserved: with ``fit``, its output limit may be lower than asked for."""
+    hold_left_usdc: int
 
     def build_body(self) -> bytes:
         """Return the JSON for upstream."""
-        return self.request.build_body(model=self.offer.model, max_tokens=self.reserved.max_tokens)
+        return self.request.build_body(model=self.offer.model, max_tokens=self.offer.max_tokens)
 
     def get_bounds(self) -> Bounds:
         """Return what a stream was reserved for."""
         return Bounds(
             price=self.offer.price,
-            ceiling_usdc=self.reserved.ceiling_usdc,
-            output_tokens=self.reserved.max_tokens * self.request.choices,
+            ceiling_usdc=self.offer.ceiling_usdc,
+            output_tokens=self.offer.max_tokens * self.request.choices,
             prompt_bytes=self.request.body_bytes,
             prompt_bound=self.offer.prompt_bound,
             image_tokens=self.offer.image_tokens,
             messages=self.request.messages,
         )
+
+
+class _ReserveStep(Protocol):
+    """``Meter.reserve``, or ``Meter.preview``."""
+
+    async def __call__(
+        self,
+        reservation: Reservation,
+        *,
+        fit: Callable[[int], int] | None,
+        generation: int | None,
+    ) -> Reserved: ...
 
 
 class Completions:
@@ -196,7 +210,7 @@ class Completions:
             rules=self._stream_rules,
         )
         self._keep(asyncio.create_task(self._run_stream(stream, started_s)))
-        headers = self._build_headers(admitted, left_usdc=admitted.reserved.hold_left_usdc)
+        headers = self._build_headers(admitted, left_usdc=admitted.hold_left_usdc)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         return StreamAnswer(headers, stream)
 
@@ -221,10 +235,11 @@ class Completions:
         await check_standing(claims, self._meter)
         request, offers = await self._read(claims, raw)
         offer = offers[0]
-        want = _build_want(request_id, claims, request, offer)
-        applied, refusal = Reserved(offer.ceiling_usdc, offer.max_tokens, 0), None
+        applied, left_usdc, refusal = offer, None, None
         try:
-            applied = await self._meter.preview(want)
+            applied, left_usdc = await _reserve(
+                self._meter.preview, request_id, claims, request, offer
+            )
         except ReserveRefused as refused_by_ledger:
             refusal = refused(refused_by_ledger, now_s=int(time.time()), fit=request.fit)
         return {
@@ -236,7 +251,7 @@ class Completions:
             "max_tokens_requested": request.requested_max_tokens,
             "choices": request.choices,
             "fit": request.fit,
-            "remaining_usdc": None if refusal is not None else applied.hold_left_usdc,
+            "remaining_usdc": left_usdc,
             "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
         }
 
@@ -259,13 +274,14 @@ class Completions:
             await check_standing(claims, self._meter)
             raise
         offer = offers[0]
-        want = _build_want(request_id, claims, request, offer)
         try:
             with self._span("reserve", request_id=request_id, model=offer.model):
-                reserved = await self._meter.reserve(want)
+                offer, left_usdc = await _reserve(
+                    self._meter.reserve, request_id, claims, request, offer
+                )
         except ReserveRefused as refusal:
             raise refused(refusal, now_s=int(time.time()), fit=request.fit) from refusal
-        return _Admitted(request_id, claims, request, offer, reserved)
+        return _Admitted(request_id, claims, request, offer, left_usdc)
 
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
@@ -299,7 +315,7 @@ class Completions:
             raise
 
     async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:
-        ceiling_usdc = admitted.reserved.ceiling_usdc
+        ceiling_usdc = admitted.offer.ceiling_usdc
         price = admitted.offer.price
         cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
         try:
@@ -328,28 +344,43 @@ class Completions:
 
     def _build_headers(self, admitted: _Admitted, *, left_usdc: int) -> dict[str, str]:
         return {
-            "x-current-reserved-usdc": str(admitted.reserved.ceiling_usdc),
+            "x-current-reserved-usdc": str(admitted.offer.ceiling_usdc),
             "x-current-remaining-usdc": str(left_usdc),
             "x-current-model": admitted.offer.model,
-            "x-current-max-tokens-applied": str(admitted.reserved.max_tokens),
+            "x-current-max-tokens-applied": str(admitted.offer.max_tokens),
             "x-current-served-by": self._upstream.name,
         }
 
 
-def _build_want(request_id: str, claims: KeyClaims, request: ChatRequest, offer: Offer) -> Want:
-    return Want(
+async def _reserve(
+    reserve: _ReserveStep, request_id: str, claims: KeyClaims, request: ChatRequest, offer: Offer
+) -> tuple[Offer, int]:
+    """Reserve an offer's ceiling; return the offer as reserved, and what is left of the hold."""
+
+    def fit(affordable_usdc: int) -> int:
+        return offer.fit(affordable_usdc, choices=request.choices).ceiling_usdc
+
+    reserved = await reserve(
+        _build_reservation(request_id, claims, offer),
+        fit=fit if request.fit else None,
+        generation=claims.generation,
+    )
+    if reserved.ceiling_usdc < offer.ceiling_usdc:
+        offer = offer.fit(reserved.ceiling_usdc, choices=request.choices)
+    return offer, reserved.hold_left_usdc
+
+
+def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Reservation:
+    return Reservation(
         request_id=request_id,
         token_id=claims.token_id,
         key_epoch=claims.key_epoch,
         key_id=claims.key_id,
         model=offer.model,
-        price=offer.price,
-        prompt_bound=offer.prompt_bound,
-        max_tokens=offer.max_tokens,
-        choices=request.choices,
-        fit=request.fit,
         ceiling_usdc=offer.ceiling_usdc,
-        generation=claims.generation,
+        input_usdc_per_mtok=offer.price.input_usdc_per_mtok,
+        output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.catalogue import Catalogue, Model
@@ -10,7 +10,13 @@ from proxy.chat.request import CHEAPEST, ChatRequest
 from proxy.errors import discount_not_met, model_not_found, model_not_priced
 from serving.http.errors import bad_request, unavailable
 from serving.models.bounds import get_prompt_bound
-from serving.models.prices import Price, get_ceiling_usdc, get_discount_pct, meets_discount
+from serving.models.prices import (
+    Price,
+    fit_max_tokens,
+    get_ceiling_usdc,
+    get_discount_pct,
+    meets_discount,
+)
 from serving.models.references import References
 from serving.models.terms import Terms
 
@@ -29,6 +35,26 @@ class Offer:
     source: str
     """Who states the price."""
     price_age_s: int | None
+
+    def fit(self, affordable_usdc: int, *, choices: int) -> "Offer":
+        """Return the offer with the largest output limit that an amount pays for (1e-6 USDC).
+
+        At least one token, which it may not pay for. What it returns fits its own ceiling.
+        """
+        max_tokens = fit_max_tokens(
+            affordable_usdc=affordable_usdc,
+            prompt_bound=self.prompt_bound,
+            max_tokens=self.max_tokens,
+            choices=choices,
+            price=self.price,
+        )
+        ceiling_usdc = get_ceiling_usdc(
+            prompt_bound=self.prompt_bound,
+            max_tokens=max_tokens,
+            choices=choices,
+            price=self.price,
+        )
+        return replace(self, max_tokens=max_tokens, ceiling_usdc=ceiling_usdc)
 
     def describe(self) -> dict[str, Any]:
         """Return the offer as a quote shows it. Prices in 1e-6 USDC per 1e6 tokens."""

@@ -33,8 +33,7 @@ from ledger.database.statements import insert_or_ignore
 from ledger.intents.record import IntentRecord, load_intent
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
-from ledger.spending.metering import post, reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve
 from ledger.tables import (
     Batch,
     Intent,
@@ -49,6 +48,7 @@ from ledger.tables import (
     Usage,
     table_of,
 )
+from ledger.tables.usage import Charge, Reservation
 from tests.support.deploy import USDC, World
 
 SYNC_RULES = SyncRules(
@@ -192,16 +192,9 @@ class Stage:
         )
         now_s = int(time.time())
         with write(self.engine) as connection:
-            reserve(connection, reservation, ADMISSION, now_s=now_s)
+            Reserve(reservation, ADMISSION, now_s)(connection)
         with write(self.engine) as connection:
-            post(
-                connection,
-                request_id,
-                cost_usdc=cost_usdc,
-                prompt_tokens=1,
-                completion_tokens=1,
-                now_s=now_s,
-            )
+            Post(request_id, Charge(cost_usdc, 1, 1), now_s)(connection)
 
     # ---------------------------------------------------------------------------------- what is so
 

@@ -30,8 +30,8 @@ from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
 from ledger.intents.record import IntentMoved
 from ledger.spending.admission import AdmissionRules
-from ledger.spending.metering import post, reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve
+from ledger.tables.usage import Charge, Reservation
 from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID, AnvilError
 from tests.support.keepers import Crash, Stage, crash_at
@@ -526,18 +526,11 @@ def test_mint__taken_back_by_a_reorg__reservations_end_and_nothing_else_is_held_
     with write(stage.engine) as connection:
         for name in ("lost", "posted"):
             wish = Reservation(name, token_id, 0, "key", "model", COST, 1, 1)
-            reserve(connection, wish, rules, now_s=now_s - 2)
+            Reserve(wish, rules, now_s - 2)(connection)
     reorg_from(stage, first)
     stage.sync()
     with write(stage.engine) as connection:
-        posted = post(
-            connection,
-            "posted",
-            cost_usdc=COST,
-            prompt_tokens=1,
-            completion_tokens=1,
-            now_s=now_s,
-        )
+        posted = Post("posted", Charge(COST, 1, 1), now_s)(connection)
     assert posted.hold_left_usdc == 0
     assert stage.keeper().tick().leases_voided == 1
     assert stage.usage_states() == {"lost": "voided", "posted": "posted"}

@@ -17,9 +17,9 @@ from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
-from ledger.spending.metering import post, reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve
 from ledger.tables import Position, table_of
+from ledger.tables.usage import Charge, Reservation
 from scripts.audit import audit
 from tests.support.deploy import USDC
 from tests.support.keepers import Stage
@@ -95,7 +95,7 @@ class Year:
             )
             try:
                 with write(self.stage.engine) as connection:
-                    reserve(connection, reservation, RULES, now_s=now_s)
+                    Reserve(reservation, RULES, now_s)(connection)
             except ReserveRefused:
                 self.refused += 1
                 with write(self.stage.engine) as connection:
@@ -105,14 +105,7 @@ class Year:
                 self.work()
                 continue
             with write(self.stage.engine) as connection:
-                post(
-                    connection,
-                    name,
-                    cost_usdc=cost_usdc,
-                    prompt_tokens=1,
-                    completion_tokens=1,
-                    now_s=now_s,
-                )
+                Post(name, Charge(cost_usdc, 1, 1), now_s)(connection)
             self.costs[token_id] += cost_usdc
 
     def _drawn(self, token_id: int) -> int:

@@ -56,9 +56,9 @@ from ledger.spending.batches import (
 )
 from ledger.spending.demand import drop_demand, note_demand
 from ledger.spending.leases import sweep_leases
-from ledger.spending.metering import MeterCall, Post, Renew, Reserve, Void
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import MeterCall, Post, Renew, Reserve, Reserved, Void
 from ledger.tables import Demand, Usage, table_of
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import (
     DEPLOYMENT,
     NOW_S,
@@ -153,7 +153,7 @@ def test_reserve__key_revoked_meanwhile__refused(engine: Engine) -> None:
 
 def test_reserve__the_same_request_twice_at_once__reserved_once(engine: Engine) -> None:
     call = Reserve(wish(), RULES, NOW_S)
-    assert meet(engine, call, call) == HOLD_USDC - 100_000
+    assert meet(engine, call, call) == Reserved(100_000, HOLD_USDC - 100_000)
     assert drawn_usdc(engine) == 100_000
 
 
@@ -183,15 +183,15 @@ def test_reserve__two_that_fit_only_one_at_a_time__one(engine: Engine) -> None:
 def test_post__voided_meanwhile__refused_and_drawn_once(engine: Engine) -> None:
     prepare(engine, Reserve(wish(), RULES, NOW_S))
     with pytest.raises(UsageResolved, match="voided"):
-        meet(engine, Void("r", "test", NOW_S), Post("r", 1, 1, 1, NOW_S))
+        meet(engine, Void("r", "test", NOW_S), Post("r", Charge(1, 1, 1), NOW_S))
     assert drawn_usdc(engine) == 0
     assert_sound(engine)
 
 
 def test_reserve__what_a_post_frees_meanwhile__admitted(engine: Engine) -> None:
     prepare(engine, Reserve(wish("big", HOLD_USDC), RULES, NOW_S))
-    left = meet(engine, Post("big", 1, 1, 1, NOW_S), Reserve(wish(), RULES, NOW_S))
-    assert left == HOLD_USDC - 1 - 100_000
+    reserved = meet(engine, Post("big", Charge(1, 1, 1), NOW_S), Reserve(wish(), RULES, NOW_S))
+    assert reserved == Reserved(100_000, HOLD_USDC - 1 - 100_000)
 
 
 def test_post__position_minted_again_meanwhile__drawn_is_what_usage_adds_up_to(
@@ -205,7 +205,7 @@ def test_post__position_minted_again_meanwhile__drawn_is_what_usage_adds_up_to(
         lock_positions(connection, [0])
         put_positions(connection, make_state())
 
-    posted = meet(engine, mint, Post("r", 10, 1, 1, NOW_S))
+    posted = meet(engine, mint, Post("r", Charge(10, 1, 1), NOW_S))
     assert posted.hold_left_usdc == HOLD_USDC - 10
     assert drawn_usdc(engine) == 10
     assert_sound(engine)
@@ -222,7 +222,7 @@ def test_mint__usage_of_the_lost_position_is_posted_meanwhile__drawn_is_its_cost
         lock_positions(connection, [0])
         put_positions(connection, make_state())
 
-    meet(engine, Post("r", 10, 1, 1, NOW_S), mint)
+    meet(engine, Post("r", Charge(10, 1, 1), NOW_S), mint)
     assert drawn_usdc(engine) == 10
 
 
@@ -240,7 +240,7 @@ def test_sweep__renewed_meanwhile__left_alone(engine: Engine) -> None:
 def test_sweep__posted_meanwhile__left_alone(engine: Engine) -> None:
     prepare(engine, Reserve(wish(), RULES, NOW_S))
     late_s = NOW_S + RULES.lease_s
-    swept = meet(engine, Post("r", 1, 1, 1, NOW_S), lambda c: sweep_leases(c, now_s=late_s))
+    swept = meet(engine, Post("r", Charge(1, 1, 1), NOW_S), lambda c: sweep_leases(c, now_s=late_s))
     assert swept == 0
     assert drawn_usdc(engine) == 1
 
@@ -276,7 +276,7 @@ def plan(connection: Connection) -> PlannedBatch | None:
 def prepare_posted(engine: Engine, count: int = 3) -> None:
     for number in range(count):
         reservation = wish(f"posted-{number}", 100, number % 2)
-        post_call = Post(reservation.request_id, 50, 1, 1, NOW_S)
+        post_call = Post(reservation.request_id, Charge(50, 1, 1), NOW_S)
         prepare(engine, Reserve(reservation, RULES, NOW_S), post_call)
 
 
@@ -326,7 +326,7 @@ def test_plan_batch__usage_is_posted_meanwhile__goes_into_the_next_batch(engine:
     with write(engine) as connection:
         planned = plan(connection)
         # Posting waits for no plan: requests go on while a batch is put together.
-        prepare(engine, Post("late", 7, 1, 1, NOW_S))
+        prepare(engine, Post("late", Charge(7, 1, 1), NOW_S))
     with write(engine) as connection:
         following = plan(connection)
     assert planned is not None
@@ -521,8 +521,8 @@ def play(engine: Engine, writer: GroupWriter, luck: random.Random, name: str) ->
         with suppress(CurrentError):
             call.result(20)
     ends: list[Future[Any]] = [
-        writer.submit(Post(requests[0], 1, 1, 1, NOW_S)),
-        writer.submit(Post(requests[1], 1, 1, 1, NOW_S)),
+        writer.submit(Post(requests[0], Charge(1, 1, 1), NOW_S)),
+        writer.submit(Post(requests[1], Charge(1, 1, 1), NOW_S)),
         writer.submit(Void(requests[1], "test", NOW_S)),
         writer.submit(Renew(requests[2], NOW_S + 600)),
         writer.submit(Void(requests[2], "test", NOW_S)),

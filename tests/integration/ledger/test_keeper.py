@@ -33,9 +33,9 @@ from ledger.selling.payouts import (
 )
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.debts import load_debts, load_posted, load_written_off, write_off
-from ledger.spending.metering import post, reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve
 from ledger.tables import MarketPayout, PayoutBatch, PayoutItem, table_of
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 PAYEE = "0x" + "aa" * 20
@@ -200,15 +200,8 @@ def test_write_off__part_of_the_credit_is_gone__keeps_what_it_pays(engine: Engin
         for number, cost_usdc in enumerate((300_000, 400_000, 200_000)):
             request_id = f"r{number}"
             reservation = Reservation(request_id, 0, 0, "key", "model", cost_usdc, 1, 1)
-            reserve(connection, reservation, rules, now_s=NOW_S)
-            post(
-                connection,
-                request_id,
-                cost_usdc=cost_usdc,
-                prompt_tokens=1,
-                completion_tokens=1,
-                now_s=NOW_S + number,
-            )
+            Reserve(reservation, rules, NOW_S)(connection)
+            Post(request_id, Charge(cost_usdc, 1, 1), NOW_S + number)(connection)
         assert (load_posted(connection).amount_usdc, load_posted(connection).since_s) == (
             900_000,
             NOW_S,

@@ -18,7 +18,6 @@ from ledger.database.engine import PostgresLimits, open_engine, read, write
 from ledger.database.schema import migrate
 from ledger.database.writer import GroupWriter
 from ledger.errors import (
-    AllowanceFacts,
     LedgerUnavailable,
     RefusalReason,
     RequestIdConflict,
@@ -29,18 +28,8 @@ from ledger.errors import (
 )
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.leases import sweep_leases
-from ledger.spending.metering import (
-    Post,
-    Posted,
-    Reserve,
-    Void,
-    post,
-    renew,
-    reserve,
-    run_calls,
-    void,
-)
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, run_calls
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
@@ -74,7 +63,7 @@ def wish(request_id: str = "r", ceiling_usdc: int = 100_000, token_id: int = 0) 
 
 def refusal(engine: Engine, reservation: Reservation, now_s: int = NOW_S) -> RefusalReason:
     with write(engine) as connection, pytest.raises(ReserveRefused) as caught:
-        reserve(connection, reservation, RULES, now_s=now_s)
+        Reserve(reservation, RULES, now_s)(connection)
     return caught.value.reason
 
 
@@ -115,9 +104,9 @@ def test_migrate__many_processes_at_once__each_finds_the_schema(databases: Datab
 def test_reserve__two_hundred_at_once_where_five_fit__five(engine: Engine) -> None:
     writer = GroupWriter(engine)
 
-    def ask(number: int) -> "Future[int]":
+    def ask(number: int) -> "Future[Reserved]":
         asked = wish(f"r{number}", 100_000)
-        return writer.submit(lambda connection: reserve(connection, asked, RULES, now_s=NOW_S))
+        return writer.submit(Reserve(asked, RULES, NOW_S))
 
     futures = [ask(number) for number in range(200)]
     admitted = [future for future in futures if future.exception() is None]
@@ -163,44 +152,37 @@ def test_reserve__no_such_position__not_found(engine: Engine) -> None:
 
 def test_reserve__mirror_too_old__stale(engine: Engine) -> None:
     with write(engine) as connection:
-        reserve(connection, wish(), RULES, now_s=NOW_S + RULES.max_staleness_s)
+        Reserve(wish(), RULES, NOW_S + RULES.max_staleness_s)(connection)
     late_s = NOW_S + RULES.max_staleness_s + 1
     assert refusal(engine, wish("late"), late_s) is RefusalReason.CHAIN_STATE_STALE
 
 
 def test_reserve__repeated__reserves_once_and_another_content_conflicts(engine: Engine) -> None:
     with write(engine) as connection:
-        left = [reserve(connection, wish(), RULES, now_s=NOW_S) for _ in range(3)]
-        assert left == [400_000] * 3
+        left = [Reserve(wish(), RULES, NOW_S)(connection) for _ in range(3)]
+        assert left == [Reserved(100_000, 400_000)] * 3
         with pytest.raises(RequestIdConflict):
-            reserve(connection, wish(ceiling_usdc=1), RULES, now_s=NOW_S)
-        void(connection, "r", reason="test", now_s=NOW_S)
+            Reserve(wish(ceiling_usdc=1), RULES, NOW_S)(connection)
+        Void("r", "test", NOW_S)(connection)
         with pytest.raises(UsageResolved):
-            reserve(connection, wish(), RULES, now_s=NOW_S)
+            Reserve(wish(), RULES, NOW_S)(connection)
 
 
 def post_cost(connection: Connection, cost_usdc: int, request_id: str = "r") -> None:
-    post(
-        connection,
-        request_id,
-        cost_usdc=cost_usdc,
-        prompt_tokens=1,
-        completion_tokens=1,
-        now_s=NOW_S,
-    )
+    Post(request_id, Charge(cost_usdc, 1, 1), NOW_S)(connection)
 
 
 def test_post__after_the_lease_was_swept__refused(engine: Engine) -> None:
     with write(engine) as connection:
-        reserve(connection, wish(), RULES, now_s=NOW_S)
+        Reserve(wish(), RULES, NOW_S)(connection)
         assert sweep_leases(connection, now_s=NOW_S + RULES.lease_s - 1) == 0
-        renew(connection, "r", lease_expires_at_s=NOW_S + 1_000)
+        Renew("r", NOW_S + 1_000)(connection)
         assert sweep_leases(connection, now_s=NOW_S + RULES.lease_s) == 0
         assert sweep_leases(connection, now_s=NOW_S + 1_000) == 1
         with pytest.raises(UsageResolved, match="voided"):
             post_cost(connection, 1)
         with pytest.raises(UsageResolved, match="voided"):
-            renew(connection, "r", lease_expires_at_s=NOW_S + 9_000)
+            Renew("r", NOW_S + 9_000)(connection)
         with pytest.raises(UnknownUsage):
             post_cost(connection, 1, "nobody")
     with read(engine) as connection:
@@ -209,14 +191,14 @@ def test_post__after_the_lease_was_swept__refused(engine: Engine) -> None:
 
 def test_usage__cost_above_ceiling__the_database_refuses_too(engine: Engine) -> None:
     with write(engine) as connection:
-        reserve(connection, wish(), RULES, now_s=NOW_S)
+        Reserve(wish(), RULES, NOW_S)(connection)
     with pytest.raises(IntegrityError, match="cost_fits"), write(engine) as connection:
         connection.execute(text("UPDATE usage SET state = 'posted', cost_usdc = 100001"))
 
 
 def test_audit__a_changed_row__is_named(engine: Engine) -> None:
     with write(engine) as connection:
-        reserve(connection, wish(), RULES, now_s=NOW_S)
+        Reserve(wish(), RULES, NOW_S)(connection)
         connection.execute(text("UPDATE position SET drawn_usdc = drawn_usdc + 1"))
     with read(engine) as connection:
         found = find_violations(connection)
@@ -231,17 +213,17 @@ def test_group_writer__one_call_fails__only_its_own_writes_go(engine: Engine) ->
     writer.submit(lambda _: gate.wait(5))  # so that the rest is one group
 
     def spoil(connection: Connection) -> None:
-        reserve(connection, wish("spoilt"), RULES, now_s=NOW_S)
+        Reserve(wish("spoilt"), RULES, NOW_S)(connection)
         raise KeyError("spoilt")
 
     bad = writer.submit(spoil)
-    good = writer.submit(lambda c: reserve(c, wish("good"), RULES, now_s=NOW_S))
+    good = writer.submit(lambda c: Reserve(wish("good"), RULES, NOW_S)(c))
     gate.set()
-    assert good.result(5) == 400_000
+    assert good.result(5) == Reserved(100_000, 400_000)
     with pytest.raises(KeyError):
         bad.result(5)
     with write(engine) as connection, pytest.raises(UnknownUsage):
-        void(connection, "spoilt", reason="test", now_s=NOW_S)
+        Void("spoilt", "test", NOW_S)(connection)
     writer.close()
     with pytest.raises(LedgerUnavailable):
         writer.submit(lambda _: None)
@@ -255,7 +237,7 @@ def test_group_writer__database_locked__everybody_is_told_and_it_goes_on(engine:
         with pytest.raises(LedgerUnavailable):
             lost.result(5)
     kept = writer.submit(Reserve(wish(), RULES, NOW_S))
-    assert kept.result(5) == 400_000
+    assert kept.result(5) == Reserved(100_000, 400_000)
     writer.close()
 
 
@@ -264,17 +246,17 @@ def test_group_writer__calls_of_one_request_in_one_group__in_their_order(engine:
     gate = threading.Event()
     writer.submit(lambda _: gate.wait(5))  # so that the rest is one group
     reserved = [writer.submit(Reserve(wish(), RULES, NOW_S)) for _ in range(2)]
-    posted = [writer.submit(Post("r", 30_000, 1, 2, NOW_S)) for _ in range(2)]
+    posted = [writer.submit(Post("r", Charge(30_000, 1, 2), NOW_S)) for _ in range(2)]
     voided = writer.submit(Void("r", "late", NOW_S))
     other = writer.submit(Reserve(wish("other", 470_001), RULES, NOW_S))
     fitting = writer.submit(Reserve(wish("fitting", 470_000), RULES, NOW_S))
     gate.set()
 
-    assert [future.result(5) for future in reserved] == [400_000] * 2
+    assert [future.result(5) for future in reserved] == [Reserved(100_000, 400_000)] * 2
     assert [future.result(5) for future in posted] == [Posted(30_000, 470_000)] * 2
     assert isinstance(voided.exception(5), UsageResolved)
     assert isinstance(other.exception(5), ReserveRefused)
-    assert fitting.result(5) == 0
+    assert fitting.result(5) == Reserved(470_000, 0)
     writer.close()
     with read(engine) as connection:
         assert find_violations(connection) == []
@@ -288,7 +270,7 @@ def test_group_writer__the_database_refuses_one_call__only_that_one_fails(engine
         writer.submit(Reserve(wish(f"r{number}", 10), RULES, NOW_S))
     too_large = 2**63
     figures = [1, 1, too_large, 1, 1]
-    posts = [writer.submit(Post(f"r{n}", 5, t, 1, NOW_S)) for n, t in enumerate(figures)]
+    posts = [writer.submit(Post(f"r{n}", Charge(5, t, 1), NOW_S)) for n, t in enumerate(figures)]
     gate.set()
 
     assert [type(post.exception(5)) is type(None) for post in posts] == [
@@ -308,13 +290,15 @@ def test_group_writer__the_database_refuses_one_call__only_that_one_fails(engine
 def test_reserve__fit__the_ceiling_is_what_the_hold_affords_after_the_calls_before(
     engine: Engine,
 ) -> None:
-    def fit(reservation: Reservation, facts: AllowanceFacts | None) -> Reservation:
-        assert facts is not None
-        return replace(reservation, ceiling_usdc=facts.held_usdc - facts.drawn_usdc)
-
-    calls = [Reserve(wish("a"), RULES, NOW_S), Reserve(wish("b"), RULES, NOW_S, fit)]
+    calls = [
+        Reserve(wish("a"), RULES, NOW_S),
+        Reserve(wish("b"), RULES, NOW_S, fit=lambda affordable_usdc: affordable_usdc - 1),
+    ]
     with write(engine) as connection:
-        assert run_calls(connection, calls) == [(400_000, None), (0, None)]
+        assert run_calls(connection, calls) == [
+            (Reserved(100_000, 400_000), None),
+            (Reserved(399_999, 1), None),
+        ]
     with read(engine) as connection:
         assert find_violations(connection) == []
 

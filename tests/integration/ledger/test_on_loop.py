@@ -16,7 +16,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, Final
@@ -38,8 +38,8 @@ from ledger.errors import (
     UsageResolved,
 )
 from ledger.spending.admission import AdmissionRules
-from ledger.spending.metering import Post, Posted, Reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Posted, Reserve, Reserved
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 
 RULES: Final = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
@@ -127,9 +127,11 @@ async def test_write__a_crowd_at_once__each_gets_its_own_result_in_order(
     ledger = open_ledger(engine, writer)
     wishes = [ledger.write(wish(f"r{number}")) for number in range(CROWD_OF_ALL)]
 
-    left_usdc = await asyncio.gather(*wishes)
+    reserved = await asyncio.gather(*wishes)
 
-    assert left_usdc == [HOLD_USDC - number - 1 for number in range(CROWD_OF_ALL)]
+    assert [found.hold_left_usdc for found in reserved] == [
+        HOLD_USDC - number - 1 for number in range(CROWD_OF_ALL)
+    ]
     with read(engine) as connection:
         assert find_violations(connection) == []
         drawn_usdc = connection.execute(text("SELECT drawn_usdc FROM position")).scalar_one()
@@ -166,7 +168,8 @@ async def test_write__different_calls_in_one_group__in_the_order_they_came(
     gate.open()
 
     left_usdc = [HOLD_USDC - number for number in (1, 2, 3)]
-    assert await told == [0, left_usdc[0], 1, left_usdc[1], left_usdc[2], 3]
+    reserved = [Reserved(1, left) for left in left_usdc]
+    assert await told == [0, reserved[0], 1, reserved[1], reserved[2], 3]
 
 
 def test_group__after_a_crowd__waits_for_the_next_one(
@@ -197,7 +200,7 @@ async def test_write__fails__takes_back_its_own_writes_only(
     engine: Engine, writer: GroupWriter, others: int
 ) -> None:
     ledger, gate = open_ledger(engine, writer), Gate(writer)
-    good = [ledger.write(note(number)) for number in range(others)]
+    good: list[Awaitable[Any]] = [ledger.write(note(number)) for number in range(others)]
     good += [ledger.write(wish(f"r{number}")) for number in range(others)]
     bad = ledger.write(spoil(7, KeyError("spoilt")))
     told = asyncio.gather(*good, bad, return_exceptions=True)
@@ -238,16 +241,16 @@ async def test_post__amounts_and_figures__what_does_not_fit_changes_nothing(
     ledger, gate = open_ledger(engine, writer), Gate(writer)
     calls: list[Callable[[Connection], Any]] = [
         wish("r", 10),
-        Post("r", 11, 1, 2, NOW_S),
-        Post("r", -1, 1, 2, NOW_S),
-        Post("r", 10, 1, 2, NOW_S),
-        Post("r", 10, 1, 2, NOW_S + 9),  # the same once more
-        Post("r", 10, 1, 3, NOW_S),
-        Post("r", 10, 1, 2, NOW_S, cached_tokens=1),
-        Post("r", 9, 1, 2, NOW_S),
-        Post("unknown", 0, 0, 0, NOW_S),
+        Post("r", Charge(11, 1, 2), NOW_S),
+        Post("r", Charge(-1, 1, 2), NOW_S),
+        Post("r", Charge(10, 1, 2), NOW_S),
+        Post("r", Charge(10, 1, 2), NOW_S + 9),  # the same once more
+        Post("r", Charge(10, 1, 3), NOW_S),
+        Post("r", Charge(10, 1, 2, cached_tokens=1), NOW_S),
+        Post("r", Charge(9, 1, 2), NOW_S),
+        Post("unknown", Charge(0, 0, 0), NOW_S),
         wish("s", 5),
-        Post("s", 0, 0, 0, NOW_S),
+        Post("s", Charge(0, 0, 0), NOW_S),
     ]
     told = asyncio.gather(*[ledger.write(call) for call in calls], return_exceptions=True)
     await asyncio.sleep(0)
@@ -282,7 +285,7 @@ async def test_reserve__hold_not_confirmed_yet__only_the_confirmed_part_is_given
     with pytest.raises(ReserveRefused) as refused:
         await ledger.write(wish("r", 11))
     assert refused.value.reason is RefusalReason.HOLD_PENDING
-    assert await ledger.write(wish("s", 10)) == 0
+    assert await ledger.write(wish("s", 10)) == Reserved(10, 0)
 
 
 async def test_write__one_cannot_be_told__the_others_are(

@@ -17,7 +17,7 @@ from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.metering import Reserve
-from ledger.spending.reservation import Reservation
+from ledger.tables.usage import Reservation
 from tests.support.ledgers import (
     NOW_S,
     Databases,
@@ -72,14 +72,14 @@ def test_writer__the_server_goes_and_comes_back__told_then_served(
 ) -> None:
     engine = fill(open_engine(server.create_copy(prepare_ledger), limits=LIMITS))
     writer = GroupWriter(engine)
-    assert writer.submit(reserve_one()).result(10) > 0
+    assert writer.submit(reserve_one()).result(10).hold_left_usdc > 0
     server.stop(how)
     for _ in range(2):
         assert isinstance(writer.submit(reserve_one()).exception(10), LedgerUnavailable)
     with pytest.raises(LedgerUnavailable), read(engine) as connection:
         connection.execute(text("SELECT 1"))
     server.start()
-    assert writer.submit(reserve_one()).result(10) > 0
+    assert writer.submit(reserve_one()).result(10).hold_left_usdc > 0
     writer.close()
     assert_works(engine)
     engine.dispose()
@@ -126,7 +126,7 @@ def test_write__disk_full__told_then_served(engine: Engine) -> None:
     assert isinstance(writer.submit(reserve_one()).exception(10), LedgerUnavailable)
     with write(engine) as connection:
         connection.execute(text("DROP TRIGGER full_disk ON usage"))
-    assert writer.submit(reserve_one()).result(10) > 0
+    assert writer.submit(reserve_one()).result(10).hold_left_usdc > 0
     writer.close()
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import Connection, Engine, event, text, update
 from ledger.database.engine import PostgresLimits, open_engine, write
 from ledger.errors import LedgerUnavailable
 from ledger.spending.books import Books
-from ledger.spending.metering import Reserve
+from ledger.spending.metering import Reserve, Reserved
 from ledger.tables import Position, table_of
 from tests.support.answers import PIECES
 from tests.support.endpoint import FakeEndpoint
@@ -225,10 +225,10 @@ async def test_reservation__written_after_nobody_waits__given_back_at_once(
 ) -> None:
     decide, proceed = Reserve.decide, threading.Event()
 
-    def decide_slowly(call: Reserve, books: Books) -> int:
-        left_usdc = decide(call, books)
+    def decide_slowly(call: Reserve, books: Books) -> Reserved:
+        reserved = decide(call, books)
         assert proceed.wait(20)
-        return left_usdc
+        return reserved
 
     monkeypatch.setattr(Reserve, "decide", decide_slowly)
     async with serving(engine, provider, tmp_path, ledger_timeout_s=0.1) as proxy:

@@ -447,13 +447,13 @@ async def test_sweep__dead_reservations__are_given_back(
     engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     from ledger.spending.admission import AdmissionRules
-    from ledger.spending.metering import reserve
-    from ledger.spending.reservation import Reservation
+    from ledger.spending.metering import Reserve
+    from ledger.tables.usage import Reservation
 
     rules = AdmissionRules(hold_margin_s=0, max_staleness_s=60, lease_s=0)
     with write(engine) as connection:
         left_over = Reservation("dead", 0, 0, "k", MODEL, 100, 1, 1)
-        reserve(connection, left_over, rules, now_s=now_s() - 1)
+        Reserve(left_over, rules, now_s() - 1)(connection)
     settings = make_settings(
         upstream_url=provider.url, sweep_interval_s=0.05, prices_file=write_prices(tmp_path)
     )

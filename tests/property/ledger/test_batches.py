@@ -21,10 +21,10 @@ from ledger.database.engine import read, write
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.batch_receipts import load_batch_receipts
 from ledger.spending.batches import abandon_batch, close_batch, plan_batch, reopen_batch
-from ledger.spending.metering import post, reserve
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve
 from ledger.spending.strays import is_spoiled, load_overcharges
 from ledger.tables import Batch, BatchItem, Usage, table_of
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import (
     NOW_S,
     POSTGRES,
@@ -70,15 +70,8 @@ class BatchMachine(RuleBasedStateMachine):
         name = f"request-{len(self.costs)}"
         wish = Reservation(name, token_id, 0, "key", "model", cost_usdc, 1, 1)
         with write(self.engine) as connection:
-            reserve(connection, wish, RULES, now_s=NOW_S)
-            post(
-                connection,
-                name,
-                cost_usdc=cost_usdc,
-                prompt_tokens=1,
-                completion_tokens=1,
-                now_s=NOW_S,
-            )
+            Reserve(wish, RULES, NOW_S)(connection)
+            Post(name, Charge(cost_usdc, 1, 1), NOW_S)(connection)
         self.costs[name] = (token_id, cost_usdc)
 
     @rule()

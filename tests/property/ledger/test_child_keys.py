@@ -31,8 +31,8 @@ from ledger.spending.keys import (
     rotate_child,
 )
 from ledger.spending.leases import sweep_leases
-from ledger.spending.metering import Reserve, post, run_calls, void
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve, Void, run_calls
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import (
     POSTGRES,
     SQLITE,
@@ -182,14 +182,7 @@ class History:
         entry.state = "posted"
         with write(self.engine) as connection:
             for _ in range(self.luck.randint(1, 2)):
-                post(
-                    connection,
-                    request_id,
-                    cost_usdc=entry.counted_usdc,
-                    prompt_tokens=1,
-                    completion_tokens=1,
-                    now_s=self.now_s,
-                )
+                Post(request_id, Charge(entry.counted_usdc, 1, 1), self.now_s)(connection)
 
     def void(self) -> None:
         if (found := self.pick()) is None:
@@ -198,7 +191,7 @@ class History:
         entry.state, entry.counted_usdc = "voided", 0
         with write(self.engine) as connection:
             for _ in range(self.luck.randint(1, 2)):
-                void(connection, request_id, reason="test", now_s=self.now_s)
+                Void(request_id, "test", self.now_s)(connection)
 
     def wait(self) -> None:
         # A minute, an hour, days; and another machine's clock may be behind.
@@ -291,7 +284,7 @@ def test_day__counted_where_it_was_reserved__when_posted_on_the_next(databases: 
         assert (limit.limit, limit.used, limit.resets_at_s) == ("day", 900, MIDNIGHT_S + 60)
         tomorrow_s = MIDNIGHT_S + 120
         Reserve(reservation("b", key_id, 1_000), RULES, tomorrow_s, generation=0)(connection)
-        void(connection, "a", reason="test", now_s=tomorrow_s)
+        Void("a", "test", tomorrow_s)(connection)
         row = load_child(connection, key_id, token_id=0)
         assert row is not None
         # What was reserved yesterday frees nothing of today.

@@ -24,9 +24,9 @@ from ledger.errors import RefusalReason, ReserveRefused, UsageResolved
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.batches import abandon_batch, plan_batch
 from ledger.spending.leases import sweep_leases
-from ledger.spending.metering import post, reserve, void
-from ledger.spending.reservation import Reservation
+from ledger.spending.metering import Post, Reserve, Void
 from ledger.tables import Position, Usage, table_of
+from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import NOW_S, OWNER, POSTGRES, SQLITE, Databases, put_cursor
 from tests.support.postgres import needs_postgres
 
@@ -87,7 +87,7 @@ class LedgerMachine(RuleBasedStateMachine):
         fits = self.drawn(token_id) + ceiling <= self.holds[token_id]
         with write(self.engine) as connection:
             try:
-                reserve(connection, reservation(request_id, token_id, ceiling), RULES, now_s=NOW_S)
+                Reserve(reservation(request_id, token_id, ceiling), RULES, NOW_S)(connection)
             except ReserveRefused as refusal:
                 # Nothing fits into no hold; a hold of nothing has no expiry either.
                 assert not fits or self.holds[token_id] == 0
@@ -135,7 +135,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         with write(self.engine) as connection:
             try:
-                void(connection, request_id, reason="test", now_s=NOW_S)
+                Void(request_id, "test", NOW_S)(connection)
             except UsageResolved:
                 assert entry.state not in ("reserved", "voided")
                 return
@@ -277,14 +277,7 @@ def reservation(request_id: str, token_id: int, ceiling_usdc: int) -> Reservatio
 
 
 def post_cost(connection: Connection, request_id: str, cost_usdc: int) -> None:
-    post(
-        connection,
-        request_id,
-        cost_usdc=cost_usdc,
-        prompt_tokens=1,
-        completion_tokens=1,
-        now_s=NOW_S,
-    )
+    Post(request_id, Charge(cost_usdc, 1, 1), NOW_S)(connection)
 
 
 def load_requests_of(connection: Connection, batch_id: str) -> list[str]:

@@ -1,54 +1,9 @@
-"""What requests took, and the batches that settle it on chain."""
+"""The batches that settle usage on chain, and what the keeper is asked to hold for."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 from ledger.tables.predicates import BATCH_OPEN, unqualified
-
-
-class Usage(SQLModel, table=True):
-    """One request: its reservation, its cost, its receipt. Proxy; batches by keeper and indexer."""
-
-    __tablename__ = "usage"
-    __table_args__ = (
-        CheckConstraint(
-            "state IN ('reserved','posted','settling','settled','voided','written_off')",
-            name="state_known",
-        ),
-        CheckConstraint("ceiling_usdc >= 0", name="ceiling_not_negative"),
-        CheckConstraint("cost_usdc >= 0 AND cost_usdc <= ceiling_usdc", name="cost_fits"),
-        CheckConstraint(
-            "(state IN ('reserved','voided')) = (cost_usdc IS NULL)", name="cost_when_posted"
-        ),
-        CheckConstraint(
-            "(state IN ('settling','settled')) = (batch_id IS NOT NULL)", name="batch_when_batched"
-        ),
-        Index("usage_open", "state", "token_id"),
-        Index("usage_batch", "batch_id"),
-        Index("usage_token", "token_id", "reserved_at_s"),
-    )
-
-    request_id: str = Field(primary_key=True)
-    token_id: int = Field(sa_type=BigInteger)
-    key_epoch: int = Field(sa_type=BigInteger)
-    key_id: str
-    model: str
-    state: str
-    ceiling_usdc: int = Field(sa_type=BigInteger)
-    cost_usdc: int | None = Field(default=None, sa_type=BigInteger)
-    input_usdc_per_mtok: int = Field(sa_type=BigInteger)
-    output_usdc_per_mtok: int = Field(sa_type=BigInteger)
-    prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
-    completion_tokens: int | None = Field(default=None, sa_type=BigInteger)
-    reserved_at_s: int = Field(sa_type=BigInteger)
-    lease_expires_at_s: int = Field(sa_type=BigInteger)
-    resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
-    batch_id: str | None = None
-    void_reason: str | None = None
-    cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
-    """The price of prompt tokens that the provider had cached; None = as any other."""
-    cached_tokens: int | None = Field(default=None, sa_type=BigInteger)
-    """Those of ``prompt_tokens`` that were charged at that price."""
 
 
 class Batch(SQLModel, table=True):
