@@ -16,7 +16,7 @@ from contracts.reader import ChainReader
 from contracts.signatures import SignatureChecker
 from ledger.database.writer import GroupWriter
 from market.background import gather_earnings, rewrap_all
-from market.endpoints.client import Provider
+from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
 from market.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
@@ -76,7 +76,7 @@ def create_app(
         writer = GroupWriter(engine)
         database = Database(engine, writer, timeout_s=settings.ledger_timeout_s)
         dialer = Dialer(settings.dial_rules(), resolve=resolve)
-        provider = Provider(dialer, settings.provider_rules())
+        provider = SellerClient(dialer, settings.seller_rules())
         book = Book(
             database,
             references,

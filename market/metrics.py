@@ -6,7 +6,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from market.endpoints.health import Cause, Standing
+from market.endpoints.health import Standing
+from serving.models.failures import Cause
 
 ANSWERED: Final = "ok"
 """The outcome of a request that was served; any other is an error's code."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ledger.selling.sealed_keys import SealedKey
-from market.endpoints.client import Provider
+from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer
 from market.endpoints.sealing import Sealer
 from market.identity.authentication import Authenticator
@@ -35,7 +35,7 @@ class Services:
     artifacts: Artifacts
     jobs: Jobs
     job_follower: JobFollower
-    provider: Provider
+    provider: SellerClient
     sealer: Sealer
     serving: Serving
     secrets: tuple[bytes, ...]

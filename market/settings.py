@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.authorizations import VALUE_USDC_MAX
 from contracts.units import USDC_MAX
-from market.endpoints.client import ProviderRules
+from market.endpoints.client import SellerRules
 from market.endpoints.dialing import DialRules
 from market.identity.keys import is_address
 from market.media.job_following import JobRules
@@ -210,9 +210,9 @@ class MarketSettings(ServerSettings):
             connections_max=self.seller_connections_max,
         )
 
-    def provider_rules(self) -> ProviderRules:
+    def seller_rules(self) -> SellerRules:
         """Return how much and how long an answer may be."""
-        return ProviderRules(
+        return SellerRules(
             whole_timeout_s=self.whole_timeout_s,
             body_bytes_max=self.answer_bytes_max,
             artifact_bytes_max=self.artifact_bytes_max,

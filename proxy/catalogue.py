@@ -11,7 +11,8 @@ from typing import Any, Final
 import structlog
 
 from proxy.chat.upstream import Upstream
-from serving.http.errors import ApiError
+from proxy.chat.upstream_errors import translate
+from serving.models.failures import UpstreamError
 from serving.models.references import References
 from serving.models.terms import Terms
 
@@ -91,9 +92,9 @@ class Catalogue:
             try:
                 entries = await self._upstream.fetch_models()
                 prices = await self._upstream.fetch_prices()
-            except ApiError as error:
+            except UpstreamError as error:
                 if not self.snapshot.fallback:
-                    log.warning("catalogue_lost", code=error.code)
+                    log.warning("catalogue_lost", code=translate(error).code)
                 fallback = True
             else:
                 self._entries, fallback = entries[:MODELS_MAX], False

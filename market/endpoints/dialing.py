@@ -15,20 +15,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.client import Client
 
 from contracts.errors import Rejected
+from serving.models.upstream import ClientRules, configure_client
 
 URL_MAX: Final = 2_000
 CLIENTS_MAX: Final = 1_000
 RESOLVED_FOR_S: Final = 60.0
-KEEPALIVE_S: Final = 4.0
-"""Below the five seconds after which common servers close: a closed connection loses a request."""
-
 Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -243,26 +240,15 @@ class Dialer:
 
     def _build(self, target: Target, pinned: str | None) -> Client:
         rules = self.rules
-        builder = (
-            ClientBuilder()
-            .default_headers({"accept": "application/json", "accept-encoding": "identity"})
-            .user_agent("current-market")
-            .http1_only()
-            .follow_redirects(False)
-            .referer(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .no_proxy()
-            .https_only(target.scheme == "https")
-            .connect_timeout(timedelta(seconds=rules.connect_timeout_s))
-            .read_timeout(timedelta(seconds=rules.read_timeout_s))
-            .max_connections(rules.connections_max)
-            .pool_timeout(timedelta(seconds=rules.connect_timeout_s))
-            .pool_idle_timeout(timedelta(seconds=KEEPALIVE_S))
-            .tcp_nodelay(True)
-        )
+        builder = configure_client(
+            ClientRules(
+                connect_timeout_s=rules.connect_timeout_s,
+                read_timeout_s=rules.read_timeout_s,
+                pool_timeout_s=rules.connect_timeout_s,
+                connections_max=rules.connections_max,
+            ),
+            user_agent="current-market",
+        ).https_only(target.scheme == "https")
         if pinned is not None:
             builder = builder.resolve(target.host, pinned, target.port)
         return builder.build()

@@ -14,19 +14,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from serving.models.failures import Cause
+
 REST_S_MAX: Final = 3_600.0
-
-
-class Cause(StrEnum):
-    """What a seller's endpoint did wrong."""
-
-    AUTH = "auth"
-    FUNDS = "funds"
-    RATE = "rate"
-    SERVER = "server"
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
-    BAD_FORMAT = "bad_format"
 
 
 _REST_S: Final = {
@@ -36,6 +26,7 @@ _REST_S: Final = {
     Cause.BAD_FORMAT: 300.0,
     # It may pass by itself.
     Cause.UNREACHABLE: 30.0,
+    Cause.DISCONNECTED: 30.0,
     Cause.TIMEOUT: 30.0,
     Cause.RATE: 10.0,
     Cause.SERVER: 10.0,

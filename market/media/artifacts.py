@@ -15,12 +15,14 @@ from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
 from ledger.selling.jobs import NewArtifact, save_artifacts
-from market.endpoints.client import Access, Download, Provider, SellerFailure, SellerRejected
+from market.endpoints.client import Download, SellerClient
 from market.errors import not_found
 from market.records.database import Database
 from market.records.jobs import load_artifact
 from market.routing.book import Book
 from serving.http.errors import TryLater
+from serving.models.failures import UpstreamFailure, UpstreamRejected
+from serving.models.upstream import Access
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _SHOWN: Final = re.compile(
@@ -36,7 +38,7 @@ class Artifacts:
         self,
         database: Database,
         book: Book,
-        provider: Provider,
+        provider: SellerClient,
         *,
         public_url: str,
         lifetime_s: int,
@@ -93,7 +95,7 @@ class Artifacts:
             download = await self._provider.open_download(
                 row["url"], await self._find_access(row["offer_id"])
             )
-        except (SellerFailure, SellerRejected):
+        except (UpstreamFailure, UpstreamRejected):
             message = "The seller does not hand out what it made just now."
             raise TryLater(502, "artifact_unavailable", message) from None
         is_shown = _SHOWN.fullmatch(download.content_type) is not None

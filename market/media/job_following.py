@@ -26,8 +26,7 @@ from ledger.selling.jobs import (
     sweep_jobs,
 )
 from ledger.selling.sale_records import SaleResolved
-from market.endpoints.client import Access, Provider, SellerFailure, SellerRejected
-from market.endpoints.health import Cause
+from market.endpoints.client import SellerClient
 from market.media.artifacts import Artifacts
 from market.media.results import JobNews, count_job, read_job
 from market.pricing.units import get_base
@@ -35,7 +34,9 @@ from market.records.database import Database
 from market.records.jobs import count_due_jobs, load_sale
 from market.routing.book import Book
 from market.routing.reservations import build_figures
+from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
+from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 
@@ -62,7 +63,7 @@ class JobFollower:
         self,
         database: Database,
         book: Book,
-        provider: Provider,
+        provider: SellerClient,
         artifacts: Artifacts,
         rules: JobRules,
     ) -> None:
@@ -110,7 +111,7 @@ class JobFollower:
             path = f"{row['endpoint']}/{row['upstream_id']}"
             answer = await self._provider.send(access, "GET", path, timeout_s=POLL_TIMEOUT_S)
             news = read_job(answer.parse())
-        except (SellerFailure, SellerRejected) as error:
+        except (UpstreamFailure, UpstreamRejected) as error:
             log.info("job_poll_failed", job_id=job_id, cause=str(error))
         if news is None or news.state in FOLLOWED:
             state = None if news is None else news.state
@@ -127,7 +128,7 @@ class JobFollower:
         try:
             for url in news.urls:
                 await self._provider.check_artifact(url)
-        except SellerFailure:
+        except UpstreamFailure:
             await self._end(row, _lost("artifact_refused"))
             return
         sale = await self._database.read(lambda c: load_sale(c, row["sale_id"]))
@@ -178,7 +179,7 @@ class JobFollower:
         try:
             path = f"{medium}/{upstream_id}"
             await self._provider.send(access, "DELETE", path, timeout_s=POLL_TIMEOUT_S)
-        except (SellerFailure, SellerRejected) as error:
+        except (UpstreamFailure, UpstreamRejected) as error:
             log.info("job_cancel_not_taken", upstream_id=upstream_id, cause=str(error))
 
     async def _find_access(self, offer_id: str) -> Access | None:

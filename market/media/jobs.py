@@ -32,8 +32,7 @@ from ledger.selling.jobs import (
     start_job,
 )
 from ledger.selling.sale_records import NewSale
-from market.endpoints.client import Access, Provider, SellerFailure
-from market.endpoints.health import Cause
+from market.endpoints.client import SellerClient
 from market.identity.keys import digest_request
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower, JobRules
@@ -48,6 +47,8 @@ from market.routing.ranking import Ask
 from market.text.serving import Serving
 from serving.http.answers import Answer
 from serving.http.errors import RequestRejected, settlement_failed
+from serving.models.failures import Cause, UpstreamFailure
+from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 
@@ -78,7 +79,7 @@ class Jobs:
     def __init__(
         self,
         database: Database,
-        provider: Provider,
+        provider: SellerClient,
         serving: Serving,
         artifacts: Artifacts,
         follower: JobFollower,
@@ -159,9 +160,9 @@ class Jobs:
             )
             news = read_job(answer.parse())
             if news is None or news.upstream_id is None:
-                raise SellerFailure(Cause.BAD_FORMAT)
+                raise UpstreamFailure(Cause.BAD_FORMAT)
             if news.state in (JobState.FAILED, JobState.CANCELLED):
-                raise SellerFailure(Cause.SERVER)
+                raise UpstreamFailure(Cause.SERVER)
             return news
 
         order = Order(submission.buyer, submission.medium, submission.asks, job_id, note)

@@ -13,8 +13,7 @@ from typing import Any, Final
 import orjson
 
 from ledger.selling.jobs import NewArtifact
-from market.endpoints.client import Access, Provider, RawAnswer, SellerFailure
-from market.endpoints.health import Cause
+from market.endpoints.client import SellerClient
 from market.media.artifacts import Artifacts
 from market.media.requests import MediaCall, Medium
 from market.media.results import count_images, count_transcript, read_images
@@ -27,7 +26,9 @@ from market.routing.ranking import Ask
 from market.text.serving import Serving, settle
 from serving.http.answers import Answer
 from serving.http.errors import bad_request
+from serving.models.failures import Cause, UpstreamFailure
 from serving.models.prices import Tokens
+from serving.models.upstream import Access, RawAnswer
 
 _AUDIO: Final = re.compile(r"audio/[a-z0-9.+-]{1,40}")
 _BINARY: Final = "application/octet-stream"
@@ -48,7 +49,7 @@ class MediaServing:
     """Serves what is answered at once; jobs are ``market.media.jobs``."""
 
     def __init__(
-        self, serving: Serving, book: Book, provider: Provider, artifacts: Artifacts
+        self, serving: Serving, book: Book, provider: SellerClient, artifacts: Artifacts
     ) -> None:
         self._serving = serving
         self._book = book
@@ -128,14 +129,14 @@ def _read_images(call: MediaCall, answer: RawAnswer) -> Made:
     parsed = answer.parse()
     images = read_images(call, parsed)
     if images is None:
-        raise SellerFailure(Cause.BAD_FORMAT)
+        raise UpstreamFailure(Cause.BAD_FORMAT)
     return Made(_JSON, orjson.dumps({**parsed, "data": images}), images, parsed)
 
 
 def _read_speech(_: MediaCall, answer: RawAnswer) -> Made:
     kind = answer.content_type
     if not answer.raw or (kind != _BINARY and _AUDIO.fullmatch(kind) is None):
-        raise SellerFailure(Cause.BAD_FORMAT)
+        raise UpstreamFailure(Cause.BAD_FORMAT)
     return Made(kind, answer.raw)
 
 
@@ -144,11 +145,11 @@ def _read_transcript(call: MediaCall, answer: RawAnswer) -> Made:
         try:
             answer.raw.decode()
         except UnicodeDecodeError:
-            raise SellerFailure(Cause.BAD_FORMAT) from None
+            raise UpstreamFailure(Cause.BAD_FORMAT) from None
         return Made("text/plain; charset=utf-8", answer.raw)
     parsed = answer.parse()
     if not isinstance(parsed.get("text"), str) or parsed.get("error"):
-        raise SellerFailure(Cause.BAD_FORMAT)
+        raise UpstreamFailure(Cause.BAD_FORMAT)
     return Made(_JSON, answer.raw, parsed=parsed)
 
 

@@ -16,8 +16,6 @@ from sqlalchemy import Connection
 
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
-from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
-from market.endpoints.health import Cause
 from market.endpoints.sealing import KmsUnavailable, SealBroken
 from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
 from market.metrics import Metrics
@@ -29,7 +27,9 @@ from market.routing.ranking import Ask, Drop, Ranking, Verdict, rank
 from market.routing.refusals import DENIALS, explain_none
 from market.routing.reservations import Reserved
 from serving.http.errors import ApiError, RequestRejected
+from serving.models.failures import KNOWN_CODES, Cause, NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.prices import get_discount_pct
+from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 
@@ -40,6 +40,8 @@ REFUSALS_MAX: Final = 20
 
 REJECTIONS_MAX: Final = 10
 """Sellers that may say that a request is wrong until it is believed."""
+
+SELLER_REJECTED: Final = "seller_rejected"
 
 SERVED: Final = "ok"
 """The cause of an attempt that went well."""
@@ -173,7 +175,7 @@ class Attempts:
         asks = order.priced_asks
         tried: set[str] = set()
         attempts = refusals = 0
-        rejections: list[SellerRejected] = []
+        rejections: list[UpstreamRejected] = []
         refused_by: list[str] = []
         denied: Drop | None = None
         while (
@@ -205,9 +207,9 @@ class Attempts:
             attempts += 1
             try:
                 result = await self._attempt(attempt, reserved, access, live.upstream_model)
-            except SellerFailure:
+            except UpstreamFailure:
                 continue
-            except SellerRejected as error:
+            except UpstreamRejected as error:
                 rejections.append(error)
                 refused_by.append(offer_id)
                 continue
@@ -284,14 +286,14 @@ class Attempts:
         offer_id = reserved.sale.offer_id
         try:
             result = await attempt(access, model)
-        except SellerFailure as failure:
+        except UpstreamFailure as failure:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
             raise
         except BaseException as error:
             self._book.end(offer_id, well=False)
-            reason = "rejected" if isinstance(error, SellerRejected) else type(error).__name__
+            reason = "rejected" if isinstance(error, UpstreamRejected) else type(error).__name__
             self._metrics.observe_attempt("rejected" if reason == "rejected" else "other")
             await asyncio.shield(reserved.void(reason, is_seller_failure=False))
             raise
@@ -307,15 +309,20 @@ class Attempts:
         return explain_none(ranking, asks[0], denied=denied)
 
 
-def find_telling(rejections: Sequence[SellerRejected]) -> SellerRejected:
+def find_telling(rejections: Sequence[UpstreamRejected]) -> UpstreamRejected:
     """Return the first that says what is wrong with the request, else the first."""
     told = (error for error in rejections if not isinstance(error, NotServed))
     return next(told, rejections[0])
 
 
-def build_rejection(error: SellerRejected) -> RequestRejected:
+def build_rejection(error: UpstreamRejected) -> RequestRejected:
     """Return what a buyer is told of a request that was refused as wrong."""
-    return RequestRejected(error.status, "seller_rejected", error.message, error.param)
+    if isinstance(error, NotServed):
+        message = "The sellers of this model do not serve this endpoint."
+        return RequestRejected(400, SELLER_REJECTED, message)
+    code = error.code if error.code in KNOWN_CODES else SELLER_REJECTED
+    facts = {} if error.code is None else {"upstream_code": error.code}
+    return RequestRejected(error.status, code, error.message, error.param, facts=facts)
 
 
 def _by_cost(verdict: Verdict) -> tuple[int, str]:

@@ -17,17 +17,18 @@ import structlog
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import Used
-from market.endpoints.client import Access
-from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
+from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import SealBroken, Sealer
 from market.pricing.units import Base, find_price, get_base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState, Shelf
 from market.routing.refusing import Refusing, refuse
+from serving.models.failures import Cause
 from serving.models.prices import Price, scale_price
 from serving.models.references import References
 from serving.models.terms import Terms
+from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 

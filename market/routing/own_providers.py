@@ -17,15 +17,16 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from market.endpoints.client import Access, SellerFailure, SellerRejected
-from market.endpoints.health import WELL, Cause, Health, Standing, begin, fail, give_up
+from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import KmsUnavailable, SealBroken, Sealer
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
 from market.routing.attempts import SERVED, Attempt, Order
 from serving.http.errors import ApiError
+from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
+from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 
@@ -196,10 +197,10 @@ class OwnRoutes:
 
     async def run(
         self, order: Order, position: Position, attempt: Attempt[T]
-    ) -> OwnWon[T] | SellerRejected | None:
+    ) -> OwnWon[T] | UpstreamRejected | None:
         """Return the first provider's answer, the first refusal where all refuse or fail, or None
         where there is no provider, or none that said anything."""
-        rejected: SellerRejected | None = None
+        rejected: UpstreamRejected | None = None
         model = order.asks[0].model
         for own in self.find(order.buyer.owner, model, position):
             if own.health.get_standing(self._clock()) in _NOT_ADMITTED:
@@ -207,10 +208,10 @@ class OwnRoutes:
             own.health = begin(own.health, now_s=self._clock())
             try:
                 result = await attempt(await self._open_access(own), own.models[model])
-            except SellerFailure as failure:
+            except UpstreamFailure as failure:
                 self._metrics.observe_own_route(failure.cause)
                 self.end(own, failure.cause, retry_after_s=failure.retry_after_s)
-            except SellerRejected as error:
+            except UpstreamRejected as error:
                 self._metrics.observe_own_route("rejected")
                 self.end(own, well=False)
                 rejected = rejected or error

@@ -17,12 +17,12 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
 from ledger.selling.sale_records import SaleResolved
-from market.endpoints.client import SellerFailure, SellerStream
-from market.endpoints.health import Cause
 from market.errors import broken_off
 from market.text.tally import Move, Tally
 from serving.http.errors import ApiError, internal_error, settlement_failed
+from serving.models.failures import Cause, UpstreamFailure
 from serving.models.prices import Tokens
+from serving.models.upstream import UpstreamStream
 from serving.stream.sse import EventSplitter, EventTooLong, build_event
 
 log = structlog.get_logger("market")
@@ -81,7 +81,7 @@ class Ending:
 class Opening:
     """A seller's stream up to its first event: what is read here may still fail over."""
 
-    def __init__(self, source: SellerStream, tally: Tally) -> None:
+    def __init__(self, source: UpstreamStream, tally: Tally) -> None:
         self.source = source
         self.tally = tally
         self._splitter = EventSplitter(event_bytes_max=EVENT_BYTES_MAX)
@@ -89,27 +89,27 @@ class Opening:
         self._ready: list[tuple[bytes, Move]] = []
 
     async def begin(self, *, timeout_s: float) -> None:
-        """Read until the seller has said something. Raises ``SellerFailure``."""
+        """Read until the seller has said something. Raises ``UpstreamFailure``."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._read_first()
         except TimeoutError:
-            raise SellerFailure(Cause.TIMEOUT) from None
+            raise UpstreamFailure(Cause.TIMEOUT) from None
         except EventTooLong:
-            raise SellerFailure(Cause.BAD_FORMAT) from None
+            raise UpstreamFailure(Cause.BAD_FORMAT) from None
 
     async def _read_first(self) -> None:
         while True:
             if not await self._read_piece():
-                raise SellerFailure(Cause.BAD_FORMAT)
+                raise UpstreamFailure(Cause.BAD_FORMAT)
             moves = {move for _, move in self._ready} - {Move.COMMENT}
             if moves & {Move.FAILED, Move.OVER} or moves == {Move.DONE}:
-                raise SellerFailure(Cause.BAD_FORMAT)
+                raise UpstreamFailure(Cause.BAD_FORMAT)
             if moves:
                 return
 
     async def moves(self) -> AsyncIterator[tuple[bytes, Move]]:
-        """Yield the events in turn. Raises ``SellerFailure`` and ``EventTooLong``."""
+        """Yield the events in turn. Raises ``UpstreamFailure`` and ``EventTooLong``."""
         while True:
             for pair in self._ready:
                 yield pair
@@ -218,7 +218,7 @@ class LiveStream:
                         message = "The seller sent more than was asked for."
                         error = broken_off("ceiling_reached", message)
                         return Ending("ceiling_reached", error, Cause.BAD_FORMAT)
-        except SellerFailure as failure:
+        except UpstreamFailure as failure:
             return None if tally.finished else _seller_broke(failure.cause)
         except EventTooLong:
             return _seller_broke(Cause.BAD_FORMAT)

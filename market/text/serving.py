@@ -16,9 +16,7 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
 from ledger.selling.sales import sweep_sales
-from market.endpoints.client import Access, Provider, SellerFailure
-from market.endpoints.client import Answer as SellerAnswer
-from market.endpoints.health import Cause
+from market.endpoints.client import SellerClient
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.store import KeyHolder
@@ -40,6 +38,9 @@ from serving.http.errors import (
     settlement_failed,
     unavailable,
 )
+from serving.models.failures import Cause, UpstreamFailure
+from serving.models.upstream import Access
+from serving.models.upstream import Answer as SellerAnswer
 
 log = structlog.get_logger("market")
 
@@ -63,7 +64,7 @@ class Serving:
         self,
         database: Database,
         book: Book,
-        provider: Provider,
+        provider: SellerClient,
         metrics: Metrics,
         own_routes: OwnRoutes,
         rules: ServingRules,
@@ -199,7 +200,7 @@ class Serving:
     async def _call(self, call: Call, access: Access, model: str) -> SellerAnswer:
         answer = await self._provider.call(access, call.endpoint, call.build_body(model))
         if not is_answer(call.endpoint, answer.parsed):
-            raise SellerFailure(Cause.BAD_FORMAT)
+            raise UpstreamFailure(Cause.BAD_FORMAT)
         return answer
 
     async def _charge(

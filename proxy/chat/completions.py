@@ -27,7 +27,8 @@ from proxy.chat.model_choice import Offer, list_offers
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
 from proxy.chat.tally import Bounds, Tally
-from proxy.chat.upstream import Completion, Upstream
+from proxy.chat.upstream import Upstream
+from proxy.chat.upstream_errors import translated
 from proxy.chat.usage import count_usage, is_completion, read_usage
 from proxy.errors import PRICE_CHANGED, refused, upstream_failed
 from proxy.keys.authentication import check_standing, load_revoked
@@ -45,6 +46,7 @@ from serving.http.errors import (
 )
 from serving.models.prices import Tokens, get_charge_usdc, get_cost_usdc
 from serving.models.references import References
+from serving.models.upstream import Answer as UpstreamAnswer
 
 log = structlog.get_logger("proxy")
 
@@ -194,7 +196,7 @@ class Completions:
     async def _open_stream(self, admitted: _Admitted, started_s: float) -> StreamAnswer:
         """Begin a stream; give the reservation back where upstream does not."""
         async with self._voided_on_failure(admitted):
-            with self._span("upstream", request_id=admitted.request_id, stream=True):
+            with self._span("upstream", request_id=admitted.request_id, stream=True), translated():
                 source = await self._upstream.open_stream(
                     admitted.build_body(), admitted.offer.price
                 )
@@ -286,7 +288,7 @@ class Completions:
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
         async with self._voided_on_failure(admitted):
-            with self._span("upstream", request_id=admitted.request_id, stream=False):
+            with self._span("upstream", request_id=admitted.request_id, stream=False), translated():
                 completion = await self._upstream.complete(
                     admitted.build_body(), admitted.offer.price
                 )
@@ -384,7 +386,7 @@ def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Rese
     )
 
 
-def _count_tokens(completion: Completion, admitted: _Admitted) -> tuple[Tokens, bool]:
+def _count_tokens(completion: UpstreamAnswer, admitted: _Admitted) -> tuple[Tokens, bool]:
     """Return the tokens to charge for, and whether they are our own count."""
     reported = read_usage(completion.parsed)
     if reported is not None:

@@ -19,7 +19,8 @@ from ledger.errors import LedgerUnavailable, UsageResolved
 from ledger.spending.metering import Posted
 from proxy.chat.meter import Meter
 from proxy.chat.tally import Move, Tally
-from proxy.chat.upstream import Upstream, UpstreamStream
+from proxy.chat.upstream import Upstream
+from proxy.chat.upstream_errors import describe_said, translate
 from proxy.errors import (
     ceiling_reached,
     charged_so_far,
@@ -30,7 +31,9 @@ from proxy.errors import (
 )
 from proxy.keys.tokens import KeyClaims
 from serving.http.errors import ApiError, internal_error, settlement_failed
+from serving.models.failures import UpstreamError
 from serving.models.prices import Tokens
+from serving.models.upstream import UpstreamStream
 from serving.stream.sse import DONE, EventSplitter, EventTooLong, build_event
 
 log = structlog.get_logger("proxy")
@@ -162,8 +165,8 @@ class LiveStream:
                             return self._describe_failure()
                         case Move.OVER:
                             return ceiling_reached()
-        except ApiError as error:
-            return None if self._tally.finished else error
+        except UpstreamError as error:
+            return None if self._tally.finished else translate(error)
         except EventTooLong:
             return _broken_off()
         except Exception:
@@ -175,7 +178,11 @@ class LiveStream:
 
     def _describe_failure(self) -> ApiError:
         failure = self._tally.failure
-        return _broken_off() if failure is None else self._upstream.describe_failure(failure)
+        return (
+            _broken_off()
+            if failure is None
+            else describe_said(failure, secrets=self._upstream.secrets)
+        )
 
     async def _send(self, event: bytes) -> None:
         if not self._left:

@@ -10,7 +10,6 @@ from contracts.units import utc_day
 from ledger.errors import IdempotencyConflict, TooMany
 from ledger.selling.offers import NewOffer, change_offer, delete_offer, save_offer
 from ledger.selling.sealed_keys import SealedKey
-from market.endpoints.client import Access, NotServed, SellerFailure, SellerRejected
 from market.endpoints.dialing import UrlRefused
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
@@ -32,6 +31,8 @@ from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.errors import RequestRejected, bad_request, unavailable
 from serving.http.strict_json import parse_exact_json
+from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
+from serving.models.upstream import Access
 from serving.process.ids import new_id
 
 router = APIRouter()
@@ -167,13 +168,13 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
     await _check_host(services, base_url)
     try:
         models = await services.provider.fetch_models(access)
-    except SellerFailure as failure:
+    except UpstreamFailure as failure:
         message = f"The provider did not list its models ({failure.cause})."
         raise RequestRejected(400, "discovery_failed", message) from None
     except NotServed:
         message = "There is no list of models below this base URL."
         raise RequestRejected(400, "discovery_failed", message) from None
-    except SellerRejected as error:
+    except UpstreamRejected as error:
         raise RequestRejected(400, "discovery_failed", error.message) from None
     find_reference = services.book.find_reference
     return {"models": [describe_reference(name, find_reference(name)) for name in models]}

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from market.endpoints.client import Access, Provider
+from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer
+from serving.models.upstream import Access
 from tests.support.endpoint import FakeEndpoint
 from tests.support.hostile import (
     CHUNK,
@@ -113,7 +114,7 @@ async def test_stream__that_does_not_begin__the_next_seller_serves(tmp_path: Pat
 
 async def test_stream__cancelled_at_any_moment__ends(tmp_path: Path) -> None:
     rules = make_settings(tmp_path)
-    provider = Provider(Dialer(rules.dial_rules()), rules.provider_rules())
+    provider = SellerClient(Dialer(rules.dial_rules()), rules.seller_rules())
     ended = 0
     async with FakeEndpoint(play=repeat(stream(), b": here\n\n", pause_s=0.0005)) as seller:
         for number in range(100):

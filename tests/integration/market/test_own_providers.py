@@ -173,7 +173,7 @@ async def test_rejected__by_the_own_provider_alone__its_words_are_told(
 
     answer = await market.chat(key)
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "seller_rejected")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert own.url not in answer.text
     own.behaviour = "normal"
     assert get_text(await market.chat(key)) == own.text, "being refused is no failure"

@@ -174,7 +174,7 @@ async def test_chat__seller_rejects__is_told_the_cleaned_reason_and_the_seller_s
 
     assert answer.status_code == 400
     error = answer.json()["error"]
-    assert error["code"] == "seller_rejected"
+    assert error["code"] == "context_length_exceeded"
     assert "boom at" in error["message"]
     assert PROVIDER_KEY not in answer.text
     assert str(seller.port) not in answer.text

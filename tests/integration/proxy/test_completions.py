@@ -114,11 +114,13 @@ async def test_completion__unknown_fields__reach_upstream(
         "future_field": {"deep": [1, 2.5, None]},
     }
 
-    response = await proxy.chat(**extra, fit=True, min_discount_pct=0)
+    response = await proxy.chat(**extra, fit=True, min_discount_pct=1)
 
-    # No reference price for this model, so no discount can be proven.
-    assert error_of(response)["code"] == "minimum_discount_not_met"
-    assert (await proxy.chat(**extra, fit=True)).status_code == 200
+    # The operator's file states the price, and nobody another reference: it is no discount.
+    error = error_of(response)
+    assert error["code"] == "minimum_discount_not_met"
+    assert error["best_available_discount_pct"] == 0.0
+    assert (await proxy.chat(**extra, fit=True, min_discount_pct=0)).status_code == 200
     [sent] = provider.requests
     assert sent == {**make_body(), **extra}
 
@@ -404,7 +406,7 @@ async def test_completion__stale_mirror__503(proxy: RunningProxy, engine: Engine
         ("status_500", 502, "upstream_error"),
         ("status_401", 502, "upstream_error"),
         ("status_429", 503, "upstream_rate_limited"),
-        ("status_400", 400, "upstream_rejected"),
+        ("status_400", 400, "context_length_exceeded"),
         ("too_cheap", 503, "price_changed"),
         ("bad_json", 502, "upstream_invalid_response"),
         ("not_a_completion", 502, "upstream_invalid_response"),

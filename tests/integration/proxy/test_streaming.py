@@ -180,7 +180,7 @@ async def test_stream__unusual_usage__charged_all_the_same(
     [
         ("status_500", 502, "upstream_error"),
         ("status_429", 503, "upstream_rate_limited"),
-        ("status_400", 400, "upstream_rejected"),
+        ("status_400", 400, "context_length_exceeded"),
         ("too_cheap", 503, "price_changed"),
         ("not_a_completion", 502, "upstream_invalid_response"),
         ("redirect", 502, "upstream_error"),

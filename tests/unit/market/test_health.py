@@ -2,7 +2,8 @@
 
 import pytest
 
-from market.endpoints.health import REST_S_MAX, WELL, Cause, Standing, begin, fail, give_up
+from market.endpoints.health import REST_S_MAX, WELL, Standing, begin, fail, give_up
+from serving.models.failures import Cause
 
 
 def test_health__failure_rest_trial_success__goes_round() -> None:

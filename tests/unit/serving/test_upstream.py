@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.chat.upstream import _heed_cancel
+from serving.models.upstream import heed_cancel
 
 
 async def test_heed_cancel__client_forgets_that_it_was_cancelled__is_cancelled() -> None:
@@ -15,7 +15,7 @@ async def test_heed_cancel__client_forgets_that_it_was_cancelled__is_cancelled()
             return b"arrived at the same time"
         raise AssertionError("was not cancelled")
 
-    reading = asyncio.create_task(_heed_cancel(forget()))
+    reading = asyncio.create_task(heed_cancel(forget()))
     await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -26,4 +26,4 @@ async def test_heed_cancel__nobody_cancelled__passes_on_what_arrives() -> None:
     async def arrive() -> bytes:
         return b"piece"
 
-    assert await _heed_cancel(arrive()) == b"piece"
+    assert await heed_cancel(arrive()) == b"piece"
