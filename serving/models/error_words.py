@@ -168,9 +168,10 @@ def clean(text: str, secrets: Iterable[str]) -> str:
     trace = _TRACE.search(text)
     if trace is not None:
         text = text[: trace.start()]
+    text = _URLS.sub("…", text)
     for secret in filter(None, secrets):
         text = text.replace(secret, "…")
-    text = _ADDRESSES.sub("…", _SECRETS.sub("…", _URLS.sub("…", text)))
+    text = _ADDRESSES.sub("…", _SECRETS.sub("…", text))
     text = _CHARGED.sub("", text)
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable[:MESSAGE_MAX].strip()
