@@ -2,9 +2,9 @@
 
 ::
 
-    healthy ──failure──► backing off ──time──► one trial ──success──► healthy
-                              ▲                    │
-                              └──────failure───────┘
+    healthy ──failure──► backing off ──time, or nobody else──► one trial ──success──► healthy
+                              ▲                                    │
+                              └──────────────failure───────────────┘
 
 Nothing asks a seller how it is: its quota is its own. How long an offer rests depends on the cause
 and doubles with each failure in a row. Times are seconds on any one clock.
@@ -57,18 +57,21 @@ class Health:
         """Return what may be sent at ``now_s``."""
         if self.failures == 0:
             return Standing.HEALTHY
-        if now_s < self.rests_until_s:
-            return Standing.BACKING_OFF
-        return Standing.TRIAL_TAKEN if self.in_trial else Standing.ON_TRIAL
+        if self.in_trial:
+            return Standing.TRIAL_TAKEN
+        return Standing.BACKING_OFF if now_s < self.rests_until_s else Standing.ON_TRIAL
 
 
 WELL: Final = Health()
 
 
 def begin(health: Health, *, now_s: float) -> Health:
-    """Return the health once a request is on its way: a trial is taken by the first one."""
-    is_trial = health.get_standing(now_s) is Standing.ON_TRIAL
-    return replace(health, in_trial=True) if is_trial else health
+    """Return the health once a request is on its way: the first one takes the trial.
+
+    An offer that still rests is asked only where nobody else is left; that request is its trial.
+    """
+    is_well = health.get_standing(now_s) is Standing.HEALTHY
+    return health if is_well else replace(health, in_trial=True)
 
 
 def give_up(health: Health) -> Health:

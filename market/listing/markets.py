@@ -204,9 +204,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
         "provider": verdict.offer.provider,
         "estimated_cost_usdc": verdict.cost_usdc,
         "ceiling_usdc": verdict.ceiling_usdc,
-        "estimated_discount_pct": get_discount_pct(
-            cost=verdict.cost_usdc, direct=verdict.direct_usdc
-        ),
+        "estimated_discount_pct": verdict.discount_pct,
     }
     return described if verdict.drop is None else {**described, "reason": verdict.drop}
 

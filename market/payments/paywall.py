@@ -176,6 +176,8 @@ class Paywall:
         """Return what a request may cost at most with the best seller. Raises 404, 503."""
         verdict = self._attempts.select(asks, frozenset())
         if verdict is None:
+            verdict = self._attempts.select_resting(asks, frozenset())
+        if verdict is None:
             raise self._attempts.explain(asks, None)
         return min(max(1, verdict.ceiling_usdc), VALUE_USDC_MAX)
 

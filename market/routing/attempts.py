@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
+from market.endpoints.health import Standing
 from market.endpoints.sealing import KmsUnavailable, SealBroken
 from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
 from market.metrics import Metrics
@@ -23,12 +24,11 @@ from market.pricing.units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live
-from market.routing.ranking import Ask, Drop, Ranking, Verdict, rank
+from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
 from market.routing.refusals import DENIALS, explain_none
 from market.routing.reservations import Reserved
 from serving.http.errors import ApiError, RequestRejected
 from serving.models.failures import KNOWN_CODES, Cause, NotServed, UpstreamFailure, UpstreamRejected
-from serving.models.prices import get_discount_pct
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -100,7 +100,7 @@ class Won(Generic[T]):
     def build_headers(self) -> dict[str, str]:
         """Return what the buyer is told of it."""
         verdict = self.charge.verdict
-        discount = get_discount_pct(cost=verdict.cost_usdc, direct=verdict.direct_usdc)
+        discount = verdict.discount_pct
         headers = {
             "x-market-offer": verdict.offer.offer_id,
             "x-market-reserved-usdc": str(verdict.ceiling_usdc),
@@ -152,11 +152,29 @@ class Attempts:
     def select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
         """Return the best offer that was not tried, or None.
 
-        Those that refuse what others serve come last: see ``market.routing.refusing``.
+        Offers that refuse what others serve come last: see ``market.routing.refusing``.
         """
         last = self._book.get_last(asks[0].model, asks[0].endpoint)
         found = self._select(asks, excluded | last) if last else None
         return self._select(asks, excluded) if found is None else found
+
+    def select_resting(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
+        """Return the offer whose rest ends first, of those that would serve if they did not rest.
+
+        A buyer with nobody else to ask is better off with it than with a refusal.
+        """
+        found: list[tuple[float, tuple[int, str], Verdict]] = []
+        for ask in asks:
+            wanted = replace(ask, excluded=excluded)
+            for offer in self._book.get_shelf(ask.model, ask.base) or ():
+                state = self._book.get_state(offer)
+                if state.standing is not Standing.BACKING_OFF:
+                    continue
+                verdict = assess(offer, replace(state, standing=Standing.ON_TRIAL), wanted)
+                if verdict.drop is None:
+                    rests_until_s = self._book.get_live(offer.offer_id).health.rests_until_s
+                    found.append((rests_until_s, _by_cost(verdict), verdict))
+        return min(found, key=lambda one: one[:2])[2] if found else None
 
     def _select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
         best: Verdict | None = None
@@ -175,6 +193,7 @@ class Attempts:
         asks = order.priced_asks
         tried: set[str] = set()
         attempts = refusals = 0
+        asks_resting = False
         rejections: list[UpstreamRejected] = []
         refused_by: list[str] = []
         denied: Drop | None = None
@@ -184,6 +203,9 @@ class Attempts:
             and refusals < REFUSALS_MAX
         ):
             verdict = self.select(asks, frozenset(tried))
+            if verdict is None and not asks_resting:
+                asks_resting = True
+                verdict = self.select_resting(asks, frozenset(tried))
             if verdict is None:
                 break
             offer_id = verdict.offer.offer_id

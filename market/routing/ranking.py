@@ -17,9 +17,17 @@ from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final
 
+from contracts.units import TOKENS_PER_MTOK
 from market.endpoints.health import Standing
 from market.pricing.units import Base, get_base
-from serving.models.prices import Price, Tokens, get_cost_usdc, get_worth, meets_discount
+from serving.models.prices import (
+    Price,
+    Tokens,
+    get_cost_usdc,
+    get_discount_pct,
+    get_worth,
+    meets_discount,
+)
 
 
 class Drop(StrEnum):
@@ -104,8 +112,17 @@ class Ask:
 
     @property
     def direct_usdc(self) -> int:
-        """The estimated cost at the reference price; 0 where there is none."""
+        """The estimated cost at the reference price, rounded up; 0 where there is none."""
         return 0 if self.direct is None else get_cost_usdc(self.estimate, self.direct)
+
+    @property
+    def direct_worth(self) -> int:
+        """The exact worth of the estimate at the reference price (1e-12 USDC); 0 without one."""
+        return 0 if self.direct is None else get_worth(self.estimate, self.direct)
+
+    def get_worth(self, price: Price) -> int:
+        """Return what the estimate exactly costs the buyer at a price, in 1e-12 USDC."""
+        return get_worth(self.estimate, price) + self.flat_fee_usdc * TOKENS_PER_MTOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,15 @@ class Verdict:
     ceiling_usdc: int
     direct_usdc: int
     drop: Drop | None
+    worth: int = 0
+    """What the estimate exactly costs the buyer, in 1e-12 USDC."""
+    direct_worth: int = 0
+    """The same at the reference price; 0 without one."""
+
+    @property
+    def discount_pct(self) -> float | None:
+        """The estimated discount, to be shown; None without a reference."""
+        return get_discount_pct(cost=self.worth, direct=self.direct_worth)
 
     def get_rank(self, ask: Ask) -> tuple[int, int, int, str]:
         """Return the place in the order: a total one, as offer ids differ."""
@@ -149,14 +175,14 @@ def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
     """Return whether an offer may serve a request, or the first reason why not."""
     cost_usdc = get_cost_usdc(ask.estimate, offer.price) + ask.flat_fee_usdc
     ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, offer.price) + ask.flat_fee_usdc)
-    direct_usdc = ask.direct_usdc
+    worth, direct_worth = ask.get_worth(offer.price), ask.direct_worth
     drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
     if drop is None and ask.minimum_discount_pct is not None:
         is_met = meets_discount(
-            cost=cost_usdc, direct=direct_usdc, minimum_pct=ask.minimum_discount_pct
+            cost=worth, direct=direct_worth, minimum_pct=ask.minimum_discount_pct
         )
         drop = None if is_met else Drop.MINIMUM_DISCOUNT
-    return Verdict(offer, cost_usdc, ceiling_usdc, direct_usdc, drop)
+    return Verdict(offer, cost_usdc, ceiling_usdc, ask.direct_usdc, drop, worth, direct_worth)
 
 
 def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) -> Drop | None:

@@ -7,7 +7,6 @@ from ledger.selling.sale_records import SaleDenial
 from market.errors import discount_not_met, model_not_found
 from market.routing.ranking import Ask, Drop, Ranking
 from serving.http.errors import ApiError, unavailable
-from serving.models.prices import get_discount_pct
 
 
 def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> ApiError:
@@ -18,7 +17,7 @@ def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> A
     if ranking.is_blocked_by_discount:
         assert ask.minimum_discount_pct is not None
         eligible = [v for v in ranking.dropped if v.drop is Drop.MINIMUM_DISCOUNT]
-        discounts = [get_discount_pct(cost=v.cost_usdc, direct=v.direct_usdc) for v in eligible]
+        discounts = [verdict.discount_pct for verdict in eligible]
         return discount_not_met(
             model=ask.model,
             minimum_pct=ask.minimum_discount_pct,

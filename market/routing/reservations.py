@@ -118,5 +118,5 @@ def build_figures(sale: Terms, tokens: Tokens) -> Figures:
         cost_usdc=split.cost_usdc + sale.flat_fee_usdc,
         earning_usdc=split.earning_usdc,
         fee_usdc=split.fee_usdc,
-        margin_usdc=split.margin_usdc + sale.flat_fee_usdc,
+        margin_usdc=sale.flat_fee_usdc,
     )

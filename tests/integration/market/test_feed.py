@@ -124,10 +124,17 @@ async def test_prices__as_the_requests_ceilings__are_never_passed_by_a_failover(
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_header")
         seller.behaviour = "status_500"
         failed = await ask()
-        later = await ask(stream=True)
+        later = await ask(stream=True)  # nobody else is there, so it is asked though it rests
+        await market.client.patch(
+            f"/v1/seller/offers/{cheap['id']}",
+            json={"status": "paused"},
+            headers=bearer(seller_key),
+        )
+        without = await ask()
         assert served.headers["x-market-cost-usdc"] == "300"
         assert (failed.status_code, failed.json()["error"]["code"]) == (502, "sellers_failed")
-        assert later.json()["dropped"] == {"filtered": 1, "price_ceiling": 1, "backing_off": 1}
+        assert (later.status_code, later.json()["error"]["code"]) == (502, "sellers_failed")
+        assert without.json()["dropped"] == {"inactive": 1, "filtered": 1, "price_ceiling": 1}
         assert other.requests == []
         assert "routing" not in seller.requests[0]
 

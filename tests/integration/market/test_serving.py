@@ -157,9 +157,47 @@ async def test_chat__every_seller_fails__is_told_so_and_not_charged(
     second = await market.chat(key)
 
     assert (first.status_code, first.json()["error"]["code"]) == (502, "sellers_failed")
-    assert (second.status_code, second.json()["error"]["code"]) == (503, "sellers_backing_off")
+    # It rests, but nobody else is there: it is asked again rather than nobody.
+    assert (second.status_code, second.json()["error"]["code"]) == (502, "sellers_failed")
+    assert len(seller.requests) == 2
     assert PROVIDER_KEY not in first.text
     assert (await market.account(key))["available_usdc"] == 1_000_000_000
+
+
+@pytest.mark.parametrize("behaviour", ["status_500", "disconnect", "status_401", "bad_json"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_chat__lone_seller_is_back__serves_at_once(
+    market: RunningMarket, seller: FakeEndpoint, behaviour: str, stream: bool
+) -> None:
+    await market.list_offer(await market.get_key(), seller.url)
+    key = await market.get_buyer_key()
+    seller.behaviour = behaviour
+    for _ in range(3):
+        assert (await market.chat(key)).status_code == 502
+    seller.behaviour = "normal"
+
+    answer = await market.chat(key, stream=stream)
+
+    assert answer.status_code == 200
+    assert answer.headers["x-market-attempts"] == "1"
+
+
+async def test_chat__several_rest__only_the_one_whose_rest_ends_first_is_asked(
+    market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
+) -> None:
+    seller_key = await market.get_key()
+    await market.list_offer(seller_key, seller.url)
+    dear = await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
+    key = await market.get_buyer_key()
+    # Ten minutes' rest for the cheaper one, ten seconds' for the other.
+    seller.behaviour, dear_seller.behaviour = "status_401", "status_500"
+    assert (await market.chat(key)).status_code == 502
+    seller.behaviour = dear_seller.behaviour = "normal"
+
+    answer = await market.chat(key)
+
+    assert (answer.status_code, answer.headers["x-market-offer"]) == (200, dear["id"])
+    assert len(seller.requests) == 1
 
 
 async def test_chat__seller_rejects__is_told_the_cleaned_reason_and_the_seller_stays_well(

@@ -156,12 +156,7 @@ class MarketLedger(RuleBasedStateMachine):
             Tokens(prompt, completion), PRICE, ceiling_usdc=ceiling_usdc, fee_bps=333
         )
         figures = Figures(
-            prompt,
-            completion,
-            split.cost_usdc,
-            split.earning_usdc,
-            split.fee_usdc,
-            split.margin_usdc,
+            prompt, completion, split.cost_usdc, split.earning_usdc, split.fee_usdc, 0
         )
         try:
             with write(self.engine) as connection:

@@ -2,13 +2,14 @@
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.endpoints.health import Standing
 from market.pricing.split import split_cost
 from market.routing.ranking import Ask, Drop, Offer, OfferState, Shelf, assess, rank
-from serving.models.prices import Price, Tokens, get_cost_usdc, meets_discount
+from serving.models.prices import Price, Tokens, get_cost_usdc, meets_discount, scale_price
 
 PRICES = st.builds(Price, st.integers(0, 6), st.integers(0, 6)) | st.builds(
     Price, st.integers(0, 10**12), st.integers(0, 10**12)
@@ -173,11 +174,45 @@ def test_split_cost__any_request__adds_up_and_rounds_against_the_right_one(
         ),
         Fraction(ceiling),
     )
-    assert split.cost_usdc == split.earning_usdc + split.fee_usdc + split.margin_usdc
+    assert split.cost_usdc == split.earning_usdc + split.fee_usdc
     assert exact <= split.cost_usdc < exact + 1
-    assert split.earning_usdc <= exact * (10_000 - fee_bps) / 10_000 < split.earning_usdc + 1
-    assert split.fee_usdc <= exact * fee_bps / 10_000 < split.fee_usdc + 1
-    assert 0 <= split.margin_usdc < 3
+    # The operator never keeps more than was agreed, and the fee is never less by a whole unit.
+    agreed = Fraction(split.cost_usdc * fee_bps, 10_000)
+    assert split.fee_usdc <= agreed < split.fee_usdc + 1
+
+
+@pytest.mark.parametrize("cost_usdc", range(1, 60))
+@pytest.mark.parametrize("fee_bps", [0, 1, 100, 500, 1_000, 3_333, 10_000])
+def test_split_cost__sale_of_a_few_units__the_fee_is_no_more_than_agreed(
+    cost_usdc: int, fee_bps: int
+) -> None:
+    # A hair more than one unit less: the charge rounds up to ``cost_usdc``.
+    tokens, price = Tokens(1, 0), Price((cost_usdc - 1) * 1_000_000 + 1, 0)
+
+    split = split_cost(tokens, price, ceiling_usdc=10**6, fee_bps=fee_bps)
+
+    assert split.cost_usdc == cost_usdc
+    assert (split.cost_usdc - split.earning_usdc) * 10_000 <= cost_usdc * fee_bps
+    smallest_with_fee = -(-10_000 // fee_bps) if fee_bps else 60
+    assert (split.fee_usdc > 0) == (cost_usdc >= smallest_with_fee)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TOKENS, PRICES, st.integers(0, 100))
+def test_assess__multiple_of_the_reference__is_that_discount_exactly(
+    tokens: Tokens, direct: Price, minimum: int
+) -> None:
+    offer = Offer("o", "m", "s", scale_price(direct, (100 - minimum) * 10_000))
+    ask = Ask("m", tokens, tokens, direct=direct, minimum_discount_pct=minimum)
+
+    verdict = assess(offer, OfferState(), ask)
+
+    if ask.direct_worth == 0:
+        assert verdict.drop is Drop.MINIMUM_DISCOUNT
+    else:
+        assert verdict.drop is None
+        assert verdict.discount_pct is not None
+        assert verdict.discount_pct >= minimum
 
 
 def test_assess__tried_offer__is_dropped_as_backing_off() -> None:

@@ -21,6 +21,16 @@ def test_health__failure_rest_trial_success__goes_round() -> None:
     assert WELL.get_standing(0.0) is Standing.HEALTHY
 
 
+def test_begin__still_resting__the_request_is_the_trial() -> None:
+    failed = fail(WELL, Cause.SERVER, now_s=100.0, jitter=1.0)
+
+    tried = begin(failed, now_s=101.0)
+
+    assert tried.get_standing(101.0) is Standing.TRIAL_TAKEN
+    assert give_up(tried).get_standing(101.0) is Standing.BACKING_OFF
+    assert fail(tried, Cause.SERVER, now_s=102.0, jitter=1.0).rests_until_s == 122.0
+
+
 def test_begin__healthy__takes_no_trial() -> None:
     assert begin(WELL, now_s=0.0) == WELL
 
