@@ -15,7 +15,8 @@
     │   └── IdempotencyConflict    one idempotency key with two different contents
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
-        └── SchemaUnknown          the database has a schema that this version does not know
+        ├── SchemaUnknown          the database has a schema that this version does not know
+        └── SessionsShared         a pooler hands the database's sessions to others
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class WrongDeployment(Fatal):
 
 class SchemaUnknown(Fatal):
     """The database's schema revision is not one of this version's."""
+
+
+class SessionsShared(Fatal):
+    """A pooler between us and the database hands its sessions to others between transactions."""
 
 
 class RequestIdConflict(Rejected):

@@ -1,9 +1,10 @@
 """Opening the database, and the two kinds of transaction."""
 
 import random
+import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -22,7 +23,7 @@ CONTENTION_TRIES: Final = 5
 """How often a transaction is run that others' locks keep taking back."""
 CONTENTION_PAUSE_S: Final = 0.01
 
-# PostgreSQL's codes. What is not among them is a mistake in here, and raised as it is.
+# PostgreSQL's codes. An error with any other code is a bug in this package and propagates.
 _CONTENTION: Final = ("40001", "40P01")
 _OUT_OF_SERVICE: Final = (
     "08",  # the connection
@@ -33,6 +34,10 @@ _OUT_OF_SERVICE: Final = (
     "57",  # shut down, starting, or the statement took too long
     "58",  # the operating system
 )
+
+
+_SILENT_PROBES: Final = 3
+"""After so many intervals without a word a peer is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,31 @@ class PostgresLimits:
     idle_in_transaction_timeout_ms: int = 60_000
     """After this the server ends a transaction whose process hangs, and frees its locks."""
     keepalive_s: int = 5
-    """A peer that has vanished without a word is noticed after about three times this."""
+    """How long a connection is idle before the peer is asked whether it lives, and how often."""
+
+    @property
+    def silence_s(self) -> int:
+        """After this a peer that vanished in silence is noticed, whether or not we wait for it."""
+        return _SILENT_PROBES * self.keepalive_s
+
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """What the server is told on each new connection; times in ms, of keepalives in s.
+
+        Told once connected and not in the startup packet, which poolers refuse or drop.
+        """
+        return {
+            "statement_timeout": str(self.statement_timeout_ms),
+            "lock_timeout": str(self.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self.idle_in_transaction_timeout_ms),
+            # Compiling a query takes longer than any of ours runs.
+            "jit": "off",
+            # So that the server frees the locks of a machine that is gone.
+            "tcp_keepalives_idle": str(self.keepalive_s),
+            "tcp_keepalives_interval": str(self.keepalive_s),
+            "tcp_keepalives_count": str(_SILENT_PROBES - 1),
+            "tcp_user_timeout": str(1_000 * self.silence_s),
+        }
 
 
 def open_engine(url: str, *, limits: PostgresLimits | None = None) -> Engine:
@@ -69,19 +98,6 @@ def open_engine(url: str, *, limits: PostgresLimits | None = None) -> Engine:
 
 
 def _open_postgres(url: URL, limits: PostgresLimits) -> Engine:
-    options: dict[str, int | str] = {
-        "statement_timeout": limits.statement_timeout_ms,
-        "lock_timeout": limits.lock_timeout_ms,
-        "idle_in_transaction_session_timeout": limits.idle_in_transaction_timeout_ms,
-        # Compiling a query takes longer than any of ours runs.
-        "jit": "off",
-        # So that the server frees the locks of a machine that is gone.
-        "tcp_keepalives_idle": limits.keepalive_s,
-        "tcp_keepalives_interval": limits.keepalive_s,
-        "tcp_keepalives_count": 2,
-    }
-    told = url.query.get("options", "")
-    settings = [f"-c {name}={value}" for name, value in options.items()]
     engine = create_engine(
         url,
         pool_size=limits.connections_max,
@@ -90,22 +106,36 @@ def _open_postgres(url: URL, limits: PostgresLimits) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": limits.connect_timeout_s,
+            # Keepalives notice a silent peer while we wait for it, the user timeout while it has
+            # not acknowledged what we sent.
             "keepalives_idle": limits.keepalive_s,
             "keepalives_interval": limits.keepalive_s,
-            "keepalives_count": 2,
-            # What the URL says comes last, and wins.
-            "options": " ".join([*settings, *([told] if isinstance(told, str) else told)]),
+            "keepalives_count": _SILENT_PROBES - 1,
+            "tcp_user_timeout": 1_000 * limits.silence_s,
         },
     )
-    event.listen(engine, "connect", _prepare_postgres)
+    told = url.query.get("options", "")
+    of_url = re.findall(r"(?:-c\s*|--)([\w.]+)=", told if isinstance(told, str) else " ".join(told))
+    # A setting that the URL names stays as the URL has it.
+    settings = {k: v for k, v in limits.session_settings.items() if k not in of_url}
+
+    def prepare(dbapi_connection: Any, _record: object) -> None:
+        _prepare_postgres(dbapi_connection, settings)
+
+    event.listen(engine, "connect", prepare)
     return engine
 
 
-def _prepare_postgres(dbapi_connection: Any, _record: object) -> None:
-    # A server may be set up to answer before a commit is on disk; stricter settings stay.
+def _prepare_postgres(dbapi_connection: Any, settings: Mapping[str, str]) -> None:
+    """Tell the server the session's settings, in one round trip."""
+    names = list(settings)
     dbapi_connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false)"
-        " WHERE current_setting('synchronous_commit') = 'off'"
+        "SELECT set_config(name, value, false)"
+        " FROM unnest(%s::text[], %s::text[]) AS told (name, value)"
+        # A server may be set up to answer before a commit is on disk; stricter settings stay.
+        " UNION ALL SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'",
+        (names, [settings[name] for name in names]),
     )
     dbapi_connection.commit()
 

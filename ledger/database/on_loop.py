@@ -7,7 +7,7 @@ most of what is delivered.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -23,13 +23,18 @@ T = TypeVar("T")
 
 RETRY_DELAYS_S: Final = (0.1, 0.5, 2.0)
 """Pauses between the tries to write what can be repeated without harm."""
+PROBE_TIMEOUT_S: Final = 2.0
+"""A ledger that takes longer is not ready: whoever asks must hear so while a database hangs."""
+READERS_MAX: Final = 10
+"""How many queries run at a time. Threads of their own: a database that hangs stops nothing else.
+"""
 
 
 class LoopLedger:
     """Runs ledger functions and queries for one event loop, in which it must be made.
 
-    Whoever waits longer than ``timeout_s`` gets ``LedgerUnavailable``; what was begun by then may
-    be written all the same.
+    A caller that waits longer than ``timeout_s`` gets ``LedgerUnavailable``; what was begun by then
+    may be written all the same.
     """
 
     def __init__(self, engine: Engine, writer: GroupWriter, *, timeout_s: float) -> None:
@@ -37,22 +42,34 @@ class LoopLedger:
         self._writer = writer
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        # One timer for all who wait: they began in this order, so they run out in it.
+        self._readers = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="ledger-reader")
+        # One timer for all callers: they began in this order, so they run out in it.
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run ``query`` on a read-only snapshot in a thread. Raises ``LedgerUnavailable``."""
+    async def read(self, query: Callable[[Connection], T], *, timeout_s: float | None = None) -> T:
+        """Run ``query`` on a read-only snapshot in a thread. Raises ``LedgerUnavailable``.
+
+        ``timeout_s`` replaces the ledger's own for this query.
+        """
+        patience_s = self._timeout_s if timeout_s is None else timeout_s
 
         def run() -> T:
             with read(self._engine) as connection:
                 return query(connection)
 
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asyncio.to_thread(run)
+            async with asyncio.timeout(patience_s):
+                return await self._loop.run_in_executor(self._readers, run)
         except TimeoutError:
-            raise self._too_late() from None
+            raise _too_late(patience_s) from None
+
+    async def probe(self) -> None:
+        """Raise ``LedgerUnavailable`` unless the database answers within ``PROBE_TIMEOUT_S``."""
+        await self.read(
+            lambda connection: connection.exec_driver_sql("SELECT 1").close(),
+            timeout_s=PROBE_TIMEOUT_S,
+        )
 
     async def write(
         self,
@@ -108,16 +125,17 @@ class LoopLedger:
         while waiting and (waiting[0][0] <= now_s or waiting[0][1].done()):
             _, future = waiting.popleft()
             if not future.done():
-                future.set_exception(self._too_late())
+                future.set_exception(_too_late(self._timeout_s))
         if waiting:
             self._alarm = self._loop.call_at(waiting[0][0], self._expire)
 
-    def _too_late(self) -> LedgerUnavailable:
-        return LedgerUnavailable(f"no answer within {self._timeout_s} s")
+
+def _too_late(timeout_s: float) -> LedgerUnavailable:
+    return LedgerUnavailable(f"no answer within {timeout_s} s")
 
 
 class _Pending:
-    """Who waits for a call, and what is done where nobody does."""
+    """The future of a call's caller, and what is done where the caller has gone."""
 
     __slots__ = ("future", "on_abandoned")
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, RowMapping, insert, inspect, select, 
 from contracts.deployment import Deployment as DeploymentRecord
 from ledger.database.engine import write
 from ledger.database.locks import lock_schema
+from ledger.database.pooling import check_sessions
 from ledger.errors import WrongDeployment
 from ledger.tables import Deployment, table_of
 
@@ -22,8 +23,10 @@ def migrate(engine: Engine) -> str:
     """Bring the schema to this version's revision, and return it. Again is harmless.
 
     One transaction; of several processes that start at once, one migrates and the others wait.
-    Raises ``SchemaUnknown`` for a database that a newer version has migrated.
+    Raises ``SchemaUnknown`` for a database that a newer version has migrated, ``SessionsShared``
+    for one behind a pooler in transaction mode.
     """
+    check_sessions(engine)
     head = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
     with write(engine) as connection:
         lock_schema(connection)

@@ -185,6 +185,13 @@ class Postgres:
         self._guard.wait()
         self._guard = None
 
+    def freeze(self, how: signal.Signals = signal.SIGSTOP) -> None:
+        """Stop the server and all its sessions where they are; ``SIGCONT`` lets them go on."""
+        pid = int((self._folder / "guarded.pid").read_text())
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, sessions)):
+            os.kill(process, how)
+
     def close(self) -> None:
         """End the server and delete its data. Again is harmless."""
         self.stop(signal.SIGQUIT)

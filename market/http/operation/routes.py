@@ -34,5 +34,5 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses=errors_of())
 async def readyz(services: ServicesDep) -> Response:
     """Tell whether the ledger answers."""
-    await services.book.refresh()
+    await services.database.probe()
     return JSONResponse({"status": "ok", "models": len(services.book.shelves)})

@@ -8,6 +8,7 @@ from fastapi.responses import PlainTextResponse
 
 from contracts.errors import CurrentError
 from ledger.chain.mirror import MirrorState, load_mirror
+from ledger.database.on_loop import PROBE_TIMEOUT_S
 from proxy.http.dependencies import ServicesDep
 from proxy.services import Services
 
@@ -60,6 +61,6 @@ async def show_metrics(services: ServicesDep) -> str:
 async def _load_mirror(services: Services) -> MirrorState | None:
     """Return where the mirror is; None where the ledger or the mirror is not there."""
     try:
-        return await services.meter.read(load_mirror)
+        return await services.meter.read(load_mirror, timeout_s=PROBE_TIMEOUT_S)
     except CurrentError:
         return None
