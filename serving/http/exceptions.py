@@ -35,6 +35,8 @@ Translations = Mapping[type[Exception], Callable[[], ApiError]]
 CLIENT_GONE: Final = "client_gone"
 """The outcome of a request whose client has left."""
 
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_FULL: Final = Match.FULL
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -118,8 +120,12 @@ def _describe_http_error(request: Request, error: HTTPException) -> ApiError:
 
 def _find_methods(request: Request) -> str | None:
     """Return all methods that the path takes, as an Allow header has them."""
-    methods: set[str] = set()
-    for route in request.app.router.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return ", ".join(sorted(methods)) or None
+    routes = request.app.router.routes
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is _FULL for route in routes)
+    ]
+    if "GET" in found:
+        found.append("HEAD")  # the front serves it as GET
+    return ", ".join(sorted(found)) or None

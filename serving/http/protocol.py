@@ -92,14 +92,19 @@ def build_protocol(
             else:
                 self._refuse(headers_timeout())
 
+        def _may_answer(self, cycle: RequestResponseCycle) -> bool:
+            """Tell whether a refusal cannot be mixed with the answer to an earlier request: there
+            is none any more, or it is this very request, whose body is wrong."""
+            is_own_body = self._in_body and not cycle.response_started and not self.pipeline
+            return cycle.response_complete or is_own_body
+
         def _refuse(self, error: ApiError) -> None:
             """Answer what never became a request, and close the connection."""
             self._stop_clock()
             if self.transport.is_closing():
                 return
             cycle: RequestResponseCycle | None = self.cycle
-            if cycle is not None and not cycle.response_complete:
-                # An earlier request is being answered: its answer must not be mixed with this one.
+            if cycle is not None and not self._may_answer(cycle):
                 cycle.keep_alive = False
                 self.flow.pause_reading()
                 return

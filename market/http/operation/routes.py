@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 
-from market.http.dependencies import ServicesDep, errors_of
+from contracts.errors import CurrentError
+from market.http.dependencies import ServicesDep
 
 router = APIRouter()
 
@@ -31,8 +32,13 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses=errors_of())
-async def readyz(services: ServicesDep) -> Response:
-    """Tell whether the ledger answers."""
-    await services.database.probe()
-    return JSONResponse({"status": "ok", "models": len(services.book.shelves)})
+@router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
+async def readyz(response: Response, services: ServicesDep) -> dict[str, Any]:
+    """Tell whether requests would be let through: whether the ledger answers."""
+    try:
+        await services.database.probe()
+        ready = True
+    except CurrentError:
+        ready = False
+    response.status_code = 200 if ready else 503
+    return {"ready": ready, "ledger": ready, "models": len(services.book.shelves)}

@@ -24,10 +24,10 @@ async def tell_alive() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
 async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any]:
     """Tell whether requests would be let through: mirror, ledger and upstream."""
-    mirror = await _load_mirror(services)
+    mirror, ledger_ready = await _load_mirror(services)
     now_s = int(time.time())
     age_s = None if mirror is None else mirror.age_s(now_s=now_s)
-    # Also where it was seen in the future: one of the clocks is wrong.
+    # A mirror that was seen in the future is stale too: one of the clocks is wrong.
     mirror_ready = (
         mirror is not None and abs(now_s - mirror.observed_at_s) <= services.meter.max_staleness_s
     )
@@ -36,6 +36,7 @@ async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any
     response.status_code = 200 if ready else 503
     return {
         "ready": ready,
+        "ledger": ledger_ready,
         "mirror": mirror_ready,
         "mirror_block_number": None if mirror is None else mirror.block_number,
         "mirror_lag_blocks": (
@@ -50,7 +51,7 @@ async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any
 @router.get("/metrics", response_class=PlainTextResponse)
 async def show_metrics(services: ServicesDep) -> str:
     """Show the counters in Prometheus' text format."""
-    mirror = await _load_mirror(services)
+    mirror, _ = await _load_mirror(services)
     return services.metrics.render(
         in_flight=services.completions.in_flight,
         mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
@@ -58,9 +59,9 @@ async def show_metrics(services: ServicesDep) -> str:
     )
 
 
-async def _load_mirror(services: Services) -> MirrorState | None:
-    """Return where the mirror is; None where the ledger or the mirror is not there."""
+async def _load_mirror(services: Services) -> tuple[MirrorState | None, bool]:
+    """Return where the mirror is (None: nothing is mirrored), and whether the ledger answers."""
     try:
-        return await services.meter.read(load_mirror, timeout_s=PROBE_TIMEOUT_S)
+        return await services.meter.read(load_mirror, timeout_s=PROBE_TIMEOUT_S), True
     except CurrentError:
-        return None
+        return None, False

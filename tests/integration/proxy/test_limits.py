@@ -6,7 +6,7 @@
     ├── a message as GET /keys/nonce says: a key; the same again: 401; ten at once: one key
     └── another's signature, another address: 401; the plain text turned off: 403
     rates: a key, an address, wishes for keys: 429 with Retry-After; monitors are let through
-    headers beyond the bound: 431, also where they never end
+    headers beyond the bound: 431 (endless ones: tests/integration/serving)
     prices: upstream's own first, with their age; cached tokens at their price, in receipt and leaf
     pending yield: the adapter's view; null while the node is down
 """
@@ -22,7 +22,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import uvicorn
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from sqlalchemy import Engine, select
@@ -32,7 +31,6 @@ from ledger.spending.batches import plan_batch
 from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
 from ledger.spending.receipts import Receipt
 from ledger.tables import ApiKey, UsedNonce, table_of
-from serving.http.protocol import build_protocol
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
@@ -171,55 +169,6 @@ async def test_headers__too_long__431(proxy: RunningProxy) -> None:
         assert code_of(answer) == (431, "headers_too_large")
     chat = await proxy.client.post("/api/current/v1/chat/completions", headers=headers, json={})
     assert code_of(chat) == (431, "headers_too_large")
-
-
-async def test_headers__never_complete__cut_off() -> None:
-    async def app(_: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=build_protocol(10_000),
-        lifespan="off",
-        log_level="critical",
-        access_log=False,
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        # Two requests on one connection: the bound is of each, and a body may be longer.
-        for _ in range(2):
-            writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n")
-            writer.write(b"x" * 50_000)
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
-        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n")
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            for _ in range(200):
-                writer.write(b"x-filler: " + b"x" * 1_000 + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 431")
-            await reader.readexactly(100_000)
-        writer.close()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"this is no request\r\n\r\n")
-        answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 400")
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
-        writer.close()
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def test_cached_tokens__cost_less__in_receipt_and_leaf(
