@@ -1,10 +1,20 @@
 """What holds for all tests: the folder gives the marker, and Ape is there only for `contract`."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.support.folders import find_root
 from tests.support.postgres import close_shared_server
+
+# `tmp_path` is made below it; each worker of a run gets a folder of the run's own.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(find_root()))
+
+# A busy machine only makes an example slower: how long one takes is never what a property is about.
+settings.register_profile("current", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("current")
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")

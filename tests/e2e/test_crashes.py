@@ -26,6 +26,7 @@ from scripts.stack.devnet import ROOT
 from scripts.stack.model import MODEL_ID
 from scripts.stack.run_directory import ROOT as RUNS
 from scripts.stack.up import StackRecord, load_stack_record
+from tests.support.waiting import LIMIT_S, wait_until
 
 CURRENT = str(Path(sys.executable).with_name("current"))
 PROCESSES = ("anvil", "indexer", "keeper", "proxy", "model")
@@ -86,7 +87,7 @@ def running_stack(name: str, tmp_path: Path, *, fresh: bool) -> Iterator[Running
             arguments, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
     try:
-        deadline_s = time.monotonic() + 120
+        deadline_s = time.monotonic() + 3 * LIMIT_S
         while "Ctrl-C stops everything" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline_s, log.read_text()
@@ -97,7 +98,7 @@ def running_stack(name: str, tmp_path: Path, *, fresh: bool) -> Iterator[Running
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            process.wait(timeout=LIMIT_S)
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Load:
 
     def run(self, seed: int) -> None:
         luck = random.Random(seed)
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=LIMIT_S) as client:
             while not self.stopping.is_set():
                 try:
                     answer = self.stack.ask(client, luck.choice((1, 4, 16)))
@@ -144,21 +145,20 @@ def audit(stack: RunningStack) -> tuple[int, str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
-def wait_until_settled(stack: RunningStack, timeout_s: float = 60) -> None:
+def wait_until_settled(stack: RunningStack) -> None:
     """Wait until the keeper has settled everything that was posted."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        states = {row[0] for row in read_usage(stack)}
-        if not states & {"posted", "settling"}:
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"not settled: {stack.log.read_text()[-2000:]}")
+    wait_until(
+        lambda: not {state for state, _, _ in read_usage(stack)} & {"posted", "settling"},
+        f"all is settled; see {stack.log}",
+        limit_s=3 * LIMIT_S,
+        poll_s=0.5,
+    )
 
 
 def read_usage(stack: RunningStack) -> list[tuple[str, str, int | None]]:
@@ -201,7 +201,7 @@ def test_crashes__short_campaign__money_adds_up(name: str, tmp_path: Path) -> No
 def test_up__the_printed_curl_line__is_answered_when_pasted(name: str, tmp_path: Path) -> None:
     with running_stack(name, tmp_path, fresh=True) as stack:
         line = next(line for line in stack.log.read_text().splitlines() if line.startswith("curl"))
-        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=True)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=LIMIT_S, check=True)
     answer = json.loads(done.stdout)
     assert answer["choices"][0]["message"]["content"]
     assert answer["usage"]["completion_tokens"] > 0
@@ -211,10 +211,7 @@ def test_crashes__whole_stack_killed_and_started_again__goes_on(name: str, tmp_p
     with running_stack(name, tmp_path, fresh=True) as stack:
         load = Load(stack)
         with load.in_background(clients=4):
-            deadline_s = time.monotonic() + 60
-            while not load.answered and time.monotonic() < deadline_s:
-                time.sleep(0.1)
-            time.sleep(2)
+            wait_until(lambda: len(load.answered) > 4, "the proxy answers", poll_s=0.1)
             os.kill(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
     assert load.answered
@@ -231,11 +228,9 @@ def test_reorgs__deep_with_requests_in_flight__mirror_is_chain(name: str, tmp_pa
             for depth in (1, 66, 20):
                 time.sleep(2)
                 body = {"jsonrpc": "2.0", "id": 1, "method": "anvil_reorg", "params": [depth, []]}
-                answer = httpx.post(stack.record.rpc_url, json=body, timeout=30).json()
+                answer = httpx.post(stack.record.rpc_url, json=body, timeout=LIMIT_S).json()
                 assert "error" not in answer
-        deadline_s = time.monotonic() + 30
-        while audit(stack)[0] != 0 and time.monotonic() < deadline_s:
-            time.sleep(0.5)
+        wait_until(lambda: audit(stack)[0] == 0, "the mirror is the chain", poll_s=0.5)
         wait_until_settled(stack)
         assert_money_adds_up(stack, load)
         assert load.answered

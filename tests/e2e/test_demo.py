@@ -21,7 +21,7 @@ def test_demo__two_side_by_side__every_step_holds_in_both() -> None:
         )
         for _ in range(2)
     ]
-    outputs = [demo.communicate(timeout=240)[0] for demo in demos]
+    outputs = [demo.communicate(timeout=1_200)[0] for demo in demos]
     for demo, said in zip(demos, outputs, strict=True):
         assert demo.returncode == 0, said
         assert "1000.000000 USDC: the whole principal" in said

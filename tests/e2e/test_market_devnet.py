@@ -19,7 +19,7 @@ ASK = {"model": MODEL_ID, "max_tokens": 8, "messages": [{"role": "user", "conten
 
 
 async def pay(devnet: Devnet, client: x402Client) -> httpx.Response:
-    async with wrapHttpxWithPayment(client, base_url=devnet.market_url, timeout=60) as http:
+    async with wrapHttpxWithPayment(client, base_url=devnet.market_url, timeout=120) as http:
         answer: httpx.Response = await http.post("/v1/chat/completions", json=ASK)
     return answer
 

@@ -19,6 +19,7 @@ from tests.support.ledgers import make_ledger
 from tests.support.market import PRICES, RunningMarket, make_settings, run_market
 from tests.support.media import IMAGE_MODEL, MEDIA_PRICES, SPEECH_MODEL, TRANSCRIPT_MODEL
 from tests.support.recordings import make_wav
+from tests.support.waiting import LIMIT_S
 
 TEXT: Final = "Hello! I am glad to help."
 MESSAGES: Final[Any] = [{"role": "user", "content": "Say hello."}]
@@ -142,7 +143,7 @@ async def ask_javascript(url: str, key: str, recording: Path, sdk: Path) -> dict
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    said, complained = await asyncio.wait_for(process.communicate(), 60)
+    said, complained = await asyncio.wait_for(process.communicate(), LIMIT_S)
     assert process.returncode == 0, complained.decode()
     told: dict[str, Any] = json.loads(said)
     return told

@@ -38,6 +38,7 @@ from tests.support.proxy import (
     write_prices,
 )
 from tests.support.sdk import SDK
+from tests.support.waiting import LIMIT_S
 
 COST_USDC: Final = 12  # 20 x 0.20 + 10 x 0.80 USD a million tokens
 RICH, POOR, FRESH = range(3)
@@ -187,7 +188,7 @@ async def ask_litellm(
     line = json.dumps({"url": url, "key": key, "what": what, "request": request})
     process.stdin.write(line + "\n")
     process.stdin.flush()
-    said = await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60)
+    said = await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), LIMIT_S)
     answer: dict[str, Any] = json.loads(said)
     return answer
 
@@ -196,7 +197,7 @@ async def run(command: list[str]) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    said, complained = await asyncio.wait_for(process.communicate(), 60)
+    said, complained = await asyncio.wait_for(process.communicate(), LIMIT_S)
     assert process.returncode == 0, complained.decode()
     return said.decode()
 

@@ -16,6 +16,7 @@ from ledger.payments.records import NewPayment, PaymentRecord
 from ledger.tables import MarketAccount, MarketCredit, table_of
 from serving.process.ids import new_id
 from tests.support.deploy import World, compile_contracts
+from tests.support.waiting import LIMIT_S
 
 PAYER: Final[LocalAccount] = Account.from_key("0x" + "51" * 32)
 BURNING_CODE: Final = "0x5b600056"
@@ -159,7 +160,7 @@ def deploy_wallet(world: World, key: LocalAccount = PAYER) -> str:
     }
     signed = sender.sign_transaction(transaction)
     tx_hash = web3.eth.send_raw_transaction(signed.raw_transaction)
-    receipt = web3.eth.wait_for_transaction_receipt(tx_hash, timeout=10, poll_latency=0.01)
+    receipt = web3.eth.wait_for_transaction_receipt(tx_hash, timeout=LIMIT_S, poll_latency=0.01)
     address = receipt["contractAddress"]
     assert address is not None
     return str(address)

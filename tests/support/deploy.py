@@ -25,6 +25,7 @@ from contracts.bindings import Contracts, bind_contracts, load_abi
 from contracts.deployment import Deployment
 from scripts.stack.anvil_path import ROOT
 from tests.support.anvil import CHAIN_ID, Anvil
+from tests.support.waiting import LIMIT_S
 
 SOURCES: Final = (
     "mocks/MockUSDC.vy",
@@ -183,7 +184,9 @@ def _send(anvil: Anvil, sender: LocalAccount, built: Any) -> TxReceipt:
     }
     signed = sender.sign_transaction(transaction)
     tx_hash = anvil.web3.eth.send_raw_transaction(signed.raw_transaction)
-    receipt = anvil.web3.eth.wait_for_transaction_receipt(tx_hash, timeout=10, poll_latency=0.01)
+    receipt = anvil.web3.eth.wait_for_transaction_receipt(
+        tx_hash, timeout=LIMIT_S, poll_latency=0.01
+    )
     assert receipt["status"] == 1, f"reverted: {_find_reason(anvil, sender, transaction, receipt)}"
     return receipt
 

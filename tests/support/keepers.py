@@ -27,8 +27,8 @@ from keeper.wiring import House, build_keeper, build_rehearsal
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.chain.position_rows import load_state
 from ledger.chain.positions import PositionState
-from ledger.database.engine import is_postgres, open_engine, read, write
-from ledger.database.schema import bind_deployment, migrate
+from ledger.database.engine import is_postgres, read, write
+from ledger.database.schema import bind_deployment
 from ledger.database.statements import insert_or_ignore
 from ledger.intents.record import IntentRecord, load_intent
 from ledger.spending.admission import AdmissionRules
@@ -50,6 +50,7 @@ from ledger.tables import (
 )
 from ledger.tables.usage import Charge, Reservation
 from tests.support.deploy import USDC, World
+from tests.support.ledgers import make_unbound_ledger
 
 SYNC_RULES = SyncRules(
     confirmations=0, window_blocks=100, range_blocks_max=50, blocks_per_step_max=64
@@ -376,12 +377,11 @@ def write_record(deployment: Deployment, folder: Path) -> Path:
 
 def make_stage(world: World, path: Path) -> Stage:
     """Return a stage with a fresh ledger in ``path``."""
-    return make_stage_on(world, open_engine(f"sqlite:///{path / 'ledger.sqlite3'}"))
+    return make_stage_on(world, make_unbound_ledger(path / "ledger.sqlite3"))
 
 
 def make_stage_on(world: World, engine: Engine) -> Stage:
-    """Return a stage on an empty database."""
-    migrate(engine)
+    """Return a stage on a migrated database that no deployment has claimed."""
     with write(engine) as connection:
         bind_deployment(connection, world.deployment)
     stage = Stage(world, engine)

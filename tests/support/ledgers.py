@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +18,7 @@ from ledger.chain.position_rows import save_states
 from ledger.chain.positions import PositionState
 from ledger.database.engine import PostgresLimits, open_engine, write
 from ledger.database.schema import bind_deployment, migrate
+from tests.support.folders import temporary_folder
 from tests.support.postgres import needs_postgres, shared_server
 
 NOW_S = 1_800_000_000
@@ -64,7 +65,10 @@ class Databases:
         """Return the URL of an empty database."""
         if self.kind == POSTGRES:
             return shared_server().create_database()
-        return f"sqlite:///{self._folder / f'ledger-{next(self._numbers)}.sqlite3'}"
+        return f"sqlite:///{self._next_path()}"
+
+    def _next_path(self) -> Path:
+        return self._folder / f"ledger-{next(self._numbers)}.sqlite3"
 
     def open(self, url: str, *, limits: PostgresLimits | None = None) -> Engine:
         """Open a database until the end of the test."""
@@ -76,16 +80,30 @@ class Databases:
         """Open a migrated ledger of its own, bound to ``DEPLOYMENT``."""
         if self.kind == POSTGRES:
             return self.open(shared_server().create_copy(prepare_ledger), limits=limits)
-        path = self._folder / f"ledger-{next(self._numbers)}.sqlite3"
-        path.write_bytes(_empty_sqlite_ledger())
-        return self.open(f"sqlite:///{path}", limits=limits)
+        return self.open(make_url(self._next_path()), limits=limits)
+
+    def open_unbound(self) -> Engine:
+        """Open a migrated database of its own that no deployment has claimed."""
+        if self.kind == POSTGRES:
+            return self.open(shared_server().create_copy(prepare_unbound))
+        return self.open(make_url(self._next_path(), _migrated))
 
 
 @functools.cache
-def _empty_sqlite_ledger() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
+def _bound() -> bytes:
+    return _record(prepare_ledger)
+
+
+@functools.cache
+def _migrated() -> bytes:
+    return _record(prepare_unbound)
+
+
+def _record(prepare: Callable[[str], None]) -> bytes:
+    """Return the file that ``prepare`` makes: to copy it costs a hundredth of the migrations."""
+    with temporary_folder() as folder:
         path = Path(folder) / "ledger.sqlite3"
-        prepare_ledger(f"sqlite:///{path}")
+        prepare(f"sqlite:///{path}")
         return path.read_bytes()
 
 
@@ -98,13 +116,27 @@ def prepare_ledger(url: str) -> None:
     engine.dispose()
 
 
+def prepare_unbound(url: str) -> None:
+    """Give an empty database the schema, without a deployment."""
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+
+
+def make_url(path: Path, content: Callable[[], bytes] = _bound) -> str:
+    """Return the URL of a fresh file with a migrated ledger, bound to ``DEPLOYMENT``."""
+    path.write_bytes(content())
+    return f"sqlite:///{path}"
+
+
 def make_ledger(path: Path) -> Engine:
     """Return a migrated ledger in a fresh file, bound to ``DEPLOYMENT``."""
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    with write(engine) as connection:
-        bind_deployment(connection, DEPLOYMENT)
-    return engine
+    return open_engine(make_url(path))
+
+
+def make_unbound_ledger(path: Path) -> Engine:
+    """Return a migrated ledger in a fresh file, which no deployment has claimed."""
+    return open_engine(make_url(path, _migrated))
 
 
 def make_state(

@@ -3,8 +3,7 @@
 import json
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,13 @@ from ledger.chain.mirror import load_mirror
 from ledger.database.engine import read
 from ledger.tables import Event, table_of
 from tests.support.deploy import USDC, World
+from tests.support.waiting import LIMIT_S
 
 _event = table_of(Event)
 
 HOUR_S = 3_600
 
 Row = tuple[Any, ...]
-
-
-def eventually(check: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
-    """Wait until ``check`` holds; fails the test where it never does."""
-    deadline_s = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline_s, f"never: {check}"
-        time.sleep(0.01)
 
 
 def make_environment(world: World, folder: Path, **changes: str) -> dict[str, str]:
@@ -75,7 +67,7 @@ def running(settings: IndexerSettings) -> Iterator[Health]:
         yield health
     finally:
         stop.set()
-        thread.join(timeout=30)
+        thread.join(timeout=LIMIT_S)
     assert not thread.is_alive()
     if raised:
         raise raised[0]

@@ -29,6 +29,7 @@ from ledger.tables import MarketPayment, table_of
 from tests.support.endpoint import FakeEndpoint
 from tests.support.keepers import Stage
 from tests.support.market import BUYER, RunningMarket, make_body, make_settings, run_market
+from tests.support.waiting import LIMIT_S, until_it
 
 CHAT: Final = "/v1/chat/completions"
 TOPUP: Final = "/v1/buyer/credit/topup"
@@ -67,7 +68,7 @@ class Shop:
     def payer(self, account: LocalAccount = BUYER) -> httpx.AsyncClient:
         """Return an HTTP client of the package that pays what it is asked for."""
         transport = x402AsyncTransport(make_client(account))
-        return httpx.AsyncClient(transport=transport, base_url=self.url, timeout=30)
+        return httpx.AsyncClient(transport=transport, base_url=self.url, timeout=LIMIT_S)
 
     # ----------------------------------------------------------------------- payments, step by step
 
@@ -117,13 +118,15 @@ class Shop:
 
     async def until(self, check: Callable[[], object], *, rounds: bool = False) -> None:
         """Wait until something is so; ``rounds`` makes the keeper's rounds meanwhile."""
-        for _ in range(400):
+
+        async def is_so() -> bool:
             if check():
-                return
+                return True
             if rounds:
                 await asyncio.to_thread(self.round)
-            await asyncio.sleep(0.02)
-        raise AssertionError("it does not happen")
+            return False
+
+        await until_it(is_so)
 
 
 def header_of(payload: PaymentPayload | PaymentPayloadV1) -> dict[str, str]:

@@ -31,7 +31,6 @@ _DEBIAN: Final = Path("/usr/lib/postgresql")
 _GUARD: Final = Path(__file__).resolve().parents[2] / "scripts" / "stack" / "process_guard.py"
 _START_TIMEOUT_S: Final = 60.0
 _ABANDONED_AFTER_S: Final = 3_600.0
-_TEMPLATE: Final = "current_template"
 _SETTINGS: Final = {
     "listen_addresses": "",
     "max_connections": "60",
@@ -98,7 +97,7 @@ class Postgres:
         self._data = self._folder / "data"
         self._settings = {**_SETTINGS, "fsync": "on" if durable else "off"}
         self._numbers = itertools.count()
-        self._has_template = False
+        self._templates: dict[Callable[[str], None], str] = {}
         self._guard: subprocess.Popen[bytes] | None = None
         self._life_fd = -1
         if self._user is not None:
@@ -128,10 +127,11 @@ class Postgres:
 
     def create_copy(self, prepare: Callable[[str], None]) -> str:
         """Return the URL of a copy of what ``prepare`` makes, once, of an empty database's URL."""
-        if not self._has_template:
-            prepare(self._create_database("template0", name=_TEMPLATE))
-            self._has_template = True
-        return self._create_database(_TEMPLATE)
+        if prepare not in self._templates:
+            name = f"template_{prepare.__name__}"
+            prepare(self._create_database("template0", name=name))
+            self._templates[prepare] = name
+        return self._create_database(self._templates[prepare])
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement as the superuser, outside any transaction."""

@@ -27,13 +27,13 @@ from tests.support.ledgers import POSTGRES, SQLITE, Databases
 from tests.support.mirroring import (
     Row,
     Traffic,
-    eventually,
     fetch_chain_rows,
     is_right,
     load_mirrored_rows,
     make_environment,
 )
 from tests.support.postgres import needs_postgres
+from tests.support.waiting import wait_until
 
 REORG_MAX = 8
 WINDOW_BLOCKS = 40
@@ -181,7 +181,7 @@ def test_campaign__faults_reorgs_and_kills__both_mirrors_are_the_chain(
             anvil.mine()
             rows = fetch_chain_rows(world)
             for indexer, engine in zip(indexers, engines, strict=True):
-                eventually(partial(comes_right, indexer, engine, world, rows), timeout_s=30)
+                wait_until(partial(comes_right, indexer, engine, world, rows))
         record_property("done", str(campaign.done))
         for indexer, engine in zip(indexers, engines, strict=True):
             # Another chain at the only endpoint is for a person, or a supervisor, to look at.

@@ -15,7 +15,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,25 +27,19 @@ from websockets.sync.server import Server, ServerConnection, serve
 from contracts.blocks import Header
 from contracts.errors import Fatal
 from contracts.node_errors import Failure
-from indexer.heads import SILENCE_S, HeadsListener
+from indexer.heads import HeadsListener
 from indexer.health import Health
 from indexer.main import name_endpoints, run
 from indexer.settings import IndexerSettings
 from serving.process.settings import SettingsInvalid
 from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import World
+from tests.support.waiting import LIMIT_S, wait_until
 
 Handler = Callable[[ServerConnection], None]
 
 BLOCK = {"number": "0x9", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32}
 NEWS = json.dumps({"params": {"result": {**BLOCK, "timestamp": "0x1"}}})
-
-
-def eventually(check: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
 
 
 @contextmanager
@@ -81,7 +74,7 @@ def test_listener__new_block__hint_and_awake() -> None:
             hints.extend(filter(None, [listener.take_hint()]))
             return bool(hints)
 
-        eventually(has_heard)
+        wait_until(has_heard)
         assert wake.is_set()
         mined = anvil.reader.fetch_header(hints[0].number)
         assert mined is not None
@@ -109,7 +102,7 @@ def test_listener__bad_answer__named_and_connects_again(answer: str, failure: Fa
             pass
 
     with serving(handle) as server, listening(url_of(server)) as (listener, _, health):
-        eventually(lambda: listener.take_hint() is not None)
+        wait_until(lambda: listener.take_hint() is not None)
         assert health.report().failures == {("heads", failure): 1}
 
 
@@ -125,7 +118,7 @@ def test_listener__connection_lost__connects_again() -> None:
                 pass
 
     with serving(handle) as server, listening(url_of(server)) as (listener, _, health):
-        eventually(lambda: listener.take_hint() is not None)
+        wait_until(lambda: listener.take_hint() is not None)
         assert health.report().failures == {("heads", Failure.HEADS_LOST): 2}
 
 
@@ -138,7 +131,7 @@ def test_listener__silent_while_the_chain_goes_on__named_and_connects_again() ->
             pass
 
     with serving(handle) as server, listening(url_of(server)) as (listener, _, health):
-        eventually(lambda: bool(connected))
+        wait_until(lambda: bool(connected))
         number = 0
 
         def is_found_out() -> bool:
@@ -147,7 +140,7 @@ def test_listener__silent_while_the_chain_goes_on__named_and_connects_again() ->
             listener.note_polled(number)
             return len(connected) > 1
 
-        eventually(is_found_out, timeout_s=SILENCE_S + 15)
+        wait_until(is_found_out)
         assert ("heads", Failure.HEADS_SILENT) in health.report().failures
 
 
@@ -185,7 +178,7 @@ def running(settings: IndexerSettings) -> Iterator[Health]:
         yield health
     finally:
         stop.set()
-        thread.join(timeout=20)
+        thread.join(timeout=LIMIT_S)
     assert not thread.is_alive()
 
 
@@ -206,10 +199,10 @@ def test_run__heads_and_rare_polling__blocks_are_mirrored_at_once(
         POLL_INTERVAL_S="60",
     )
     with running(settings) as health:
-        eventually(lambda: health.report().observed_at_s > 0)
+        wait_until(lambda: health.report().observed_at_s > 0)
         for _ in range(3):
             head = world.anvil.mine()
-            eventually(partial(is_mirrored, health, head.number))
+            wait_until(partial(is_mirrored, health, head.number))
     assert health.report().lag_blocks == 0
     named = {failure for _, failure in health.report().failures}
     assert named == ({Failure.UNREACHABLE} if dead else set())
@@ -219,7 +212,7 @@ def test_run__heads_that_lead_nowhere__polling_mirrors(world: World, tmp_path: P
     settings = settings_for(world, tmp_path, HEADS_URL="ws://127.0.0.1:9", POLL_INTERVAL_S="0.05")
     with running(settings) as health:
         head = world.anvil.mine()
-        eventually(lambda: health.report().mirrored_number == head.number)
+        wait_until(lambda: health.report().mirrored_number == head.number)
     assert health.report().failures.keys() == {("ws://127.0.0.1:9", Failure.HEADS_LOST)}
 
 

@@ -22,12 +22,12 @@ from indexer.sync import (
 from ledger.chain.mirror import load_mirror
 from ledger.chain.position_rows import load_state
 from ledger.chain.positions import PositionState
-from ledger.database.engine import open_engine, read, write
-from ledger.database.schema import bind_deployment, migrate
+from ledger.database.engine import read, write
+from ledger.database.schema import bind_deployment
 from ledger.errors import WrongDeployment
 from scripts.audit import audit
 from tests.support.deploy import USDC, World
-from tests.support.ledgers import DEPLOYMENT
+from tests.support.ledgers import DEPLOYMENT, make_unbound_ledger
 
 RULES = SyncRules(confirmations=0, window_blocks=100, range_blocks_max=50, blocks_per_step_max=64)
 HOUR_S = 3_600
@@ -35,8 +35,7 @@ HOUR_S = 3_600
 
 @pytest.fixture
 def engine(world: World, tmp_path: Path) -> Iterator[Engine]:
-    ledger = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    migrate(ledger)
+    ledger = make_unbound_ledger(tmp_path / "ledger.sqlite3")
     with write(ledger) as connection:
         bind_deployment(connection, world.deployment)
     yield ledger

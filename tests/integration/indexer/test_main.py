@@ -31,30 +31,29 @@ from indexer.main import rebuild, run, verify
 from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import ReorgTooDeep
-from ledger.database.engine import open_engine, write
+from ledger.database.engine import write
 from ledger.database.schema import migrate
 from ledger.tables import Position, table_of
 from scripts.audit import audit
 from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
 from tests.support.deploy import World
-from tests.support.ledgers import Databases
+from tests.support.ledgers import Databases, make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
-    eventually,
     fetch_chain_rows,
     is_right,
     make_environment,
     running,
 )
+from tests.support.waiting import wait_until
 
 _position = table_of(Position)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    ledger = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    migrate(ledger)
+    ledger = make_unbound_ledger(tmp_path / "ledger.sqlite3")
     yield ledger
     ledger.dispose()
 
@@ -95,18 +94,18 @@ def test_standby__leader_killed__takes_over(
     traffic.begin()
     first_log, second_log = tmp_path / "first.log", tmp_path / "second.log"
     with started(environment, first_log) as first:
-        eventually(lambda: b'"leading"' in first_log.read_bytes())
+        wait_until(lambda: b'"leading"' in first_log.read_bytes())
         with started(environment, second_log) as second:
-            eventually(lambda: b'"started"' in second_log.read_bytes())
+            wait_until(lambda: b'"started"' in second_log.read_bytes())
             traffic.play(2)
             rows = fetch_chain_rows(world)
-            eventually(lambda: is_right(engine, world, rows))
+            wait_until(lambda: is_right(engine, world, rows))
             assert b'"leading"' not in second_log.read_bytes()
             os.kill(first.pid, signal.SIGKILL)
             killed_s = time.monotonic()
             traffic.play(2)
             rows = fetch_chain_rows(world)
-            eventually(lambda: is_right(engine, world, rows))
+            wait_until(lambda: is_right(engine, world, rows))
             record_property("taken_over_after_s", round(time.monotonic() - killed_s, 3))
             assert b'"leading"' in second_log.read_bytes()
             assert second.poll() is None
@@ -123,7 +122,7 @@ def test_rebuild__after_a_reorg_deeper_than_the_window__mirror_is_chain(
     traffic.play(12)
     rows = fetch_chain_rows(world)
     with running(settings):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
     world.anvil.reorg(10)
     with pytest.raises(ReorgTooDeep, match="current indexer rebuild"):
         run(settings, threading.Event())
@@ -131,7 +130,7 @@ def test_rebuild__after_a_reorg_deeper_than_the_window__mirror_is_chain(
     traffic.play(3)
     rows = fetch_chain_rows(world)
     with running(settings):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
     assert audit(engine, world.anvil.web3, world.deployment) == []
 
 
@@ -144,7 +143,7 @@ def test_verify__values_that_are_wrong__each_is_named(
     traffic.begin()
     rows = fetch_chain_rows(world)
     with running(settings):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
     assert list(verify(settings)) == []
     wrong = {"key_epoch": 7, "shares": 1, "owner": "0x" + "11" * 20}
     with write(engine) as connection:
@@ -162,11 +161,11 @@ def test_start__position_row_is_wrong__made_again_from_its_events(
     traffic.begin()
     rows = fetch_chain_rows(world)
     with running(settings):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
     with write(engine) as connection:
         connection.execute(update(_position).values(key_epoch=7))
     with running(settings) as health:
-        eventually(lambda: health.report().observed_at_s > 0 and not list(verify(settings)))
+        wait_until(lambda: health.report().observed_at_s > 0 and not list(verify(settings)))
         named = {failure for _, failure in health.report().failures}
     assert named == {Failure.PARTIAL_LOGS}
     assert audit(engine, world.anvil.web3, world.deployment) == []
@@ -219,7 +218,7 @@ def test_run__with_a_metrics_port__serves_them(
     port = free_port()
     rows = fetch_chain_rows(world)
     with running(settings_for(world, tmp_path, METRICS_PORT=str(port))):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
         shown = read_metrics(port)
     assert shown["current_indexer_mirrored_block"] == world.anvil.head().number
     assert shown["current_indexer_is_leader"] == 1

@@ -51,11 +51,13 @@ from indexer.main import HistoryPruned, check_history
 from indexer.sync import Follower, Outcome, SyncRules
 from ledger.chain.event_rows import load_oldest_event
 from ledger.chain.mirror import load_mirror
-from ledger.database.engine import open_engine, read, write
-from ledger.database.schema import bind_deployment, migrate
+from ledger.database.engine import read, write
+from ledger.database.schema import bind_deployment
 from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import USDC, World, deploy
+from tests.support.ledgers import make_unbound_ledger
+from tests.support.waiting import wait_until
 
 RULES = SyncRules(confirmations=0, window_blocks=40, range_blocks_max=50, blocks_per_step_max=16)
 ZERO = "0x" + "00" * 32
@@ -369,8 +371,7 @@ class Scene:
             quorum=quorum,
             listener=self.health.note_failure,
         )
-        self.engine = open_engine(f"sqlite:///{path / 'ledger.sqlite3'}")
-        migrate(self.engine)
+        self.engine = make_unbound_ledger(path / "ledger.sqlite3")
         with write(self.engine) as connection:
             bind_deployment(connection, world.deployment)
         self.follower = Follower(
@@ -384,20 +385,21 @@ class Scene:
             transport.close()
         self.engine.dispose()
 
-    def sync(self, *, tries: int = 300) -> None:
+    def sync(self) -> None:
         """Converge until there is nothing new three times in a row, through whatever fails."""
         quiet = 0
-        for _ in range(tries):
+
+        def is_at_rest() -> bool:
+            nonlocal quiet
             try:
                 outcome = self.follower.converge()
             except Retryable:
                 quiet = 0
-                time.sleep(0.005)
-                continue
+                return False
             quiet = quiet + 1 if outcome is Outcome.NOTHING_NEW else 0
-            if quiet == 3:
-                return
-        raise AssertionError("does not come to rest")
+            return quiet == 3
+
+        wait_until(is_at_rest, poll_s=0.0)
 
     def live(self) -> None:
         """Let a position be opened, earn and be held; three blocks of several events, some none."""
@@ -654,8 +656,7 @@ def test_observed_at__node_behind_the_mirror__does_not_look_fresh(
 
 
 def _open_ledger(world: World, path: Path) -> Engine:
-    engine = open_engine(f"sqlite:///{path / 'ledger.sqlite3'}")
-    migrate(engine)
+    engine = make_unbound_ledger(path / "ledger.sqlite3")
     with write(engine) as connection:
         bind_deployment(connection, world.deployment)
     return engine

@@ -23,20 +23,19 @@ from sqlalchemy import Engine
 from contracts.errors import Fatal
 from contracts.node_errors import Failure
 from indexer.settings import IndexerSettings
-from ledger.database.engine import open_engine
-from ledger.database.schema import migrate
 from scripts.audit import audit
 from tests.support.deploy import World
 from tests.support.faults import FAULTS, FaultProxy
+from tests.support.ledgers import make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
-    eventually,
     fetch_chain_rows,
     is_right,
     load_mirrored_rows,
     make_environment,
     running,
 )
+from tests.support.waiting import wait_until
 
 WINDOW_BLOCKS = 12
 STATES = ("backfill", "hand_over", "live")
@@ -68,8 +67,7 @@ def proxy(world: World) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    ledger = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    migrate(ledger)
+    ledger = make_unbound_ledger(tmp_path / "ledger.sqlite3")
     yield ledger
     ledger.dispose()
 
@@ -119,15 +117,15 @@ def test_failure__then_good_again__no_row_missing_stale_or_double(
         injection = proxy.inject(fault, from_block=first_followed)
     with structlog.testing.capture_logs() as lines, running(settings) as health:
         if state == "live":
-            eventually(lambda: health.report().observed_at_s > 0)
+            wait_until(lambda: health.report().observed_at_s > 0)
             injection = proxy.inject(fault)
-        eventually(lambda: injection.used > 0 or fault == "heads_silent")
+        wait_until(lambda: injection.used > 0 or fault == "heads_silent")
         for _ in range(4):
             traffic.play(1)
             time.sleep(0.05)  # as blocks do; what a failing node makes of them is no matter of time
         proxy.heal()
         rows = fetch_chain_rows(world)
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
         good_s = time.monotonic() if proxy.first_good_s is None else proxy.first_good_s
         record_property("right_after_s", round(time.monotonic() - good_s, 3))
         named = {failure for _, failure in health.report().failures}
@@ -146,10 +144,10 @@ def test_failure__another_chain_at_the_only_endpoint__stops_and_writes_nothing(
     Traffic(world, seed=1).begin()
     rows = fetch_chain_rows(world)
     with running(settings):
-        eventually(lambda: is_right(engine, world, rows))
+        wait_until(lambda: is_right(engine, world, rows))
     proxy.inject("wrong_chain")
     with pytest.raises(Fatal, match="chain"), running(settings) as health:
-        eventually(lambda: bool(health.report().failures))
+        wait_until(lambda: bool(health.report().failures))
     proxy.heal()
     assert load_mirrored_rows(engine) == rows
 
@@ -173,8 +171,8 @@ def test_liar__one_of_three_with_a_quorum_of_two__found_out(
         with running(settings) as health:
             traffic.play(4)
             rows = fetch_chain_rows(world)
-            eventually(lambda: is_right(engine, world, rows))
-            eventually(lambda: (liar.url, Failure.OUTVOTED) in health.report().failures)
+            wait_until(lambda: is_right(engine, world, rows))
+            wait_until(lambda: (liar.url, Failure.OUTVOTED) in health.report().failures)
             named = {name for name, failure in health.report().failures if failure != "no_quorum"}
         assert named <= {liar.url}
     assert load_mirrored_rows(engine) == rows
@@ -191,10 +189,10 @@ def test_backfill__logs_missing_that_no_total_misses__not_fresh_before_they_are_
     # With none of its events at all a position is not even missed by another event.
     proxy.inject("pruned_history", from_block=world.deployment.block_number + 2)
     with running(settings) as health:
-        eventually(lambda: Failure.PARTIAL_LOGS in {name for _, name in health.report().failures})
+        wait_until(lambda: Failure.PARTIAL_LOGS in {name for _, name in health.report().failures})
         assert health.report().mirrored_number == world.anvil.head().number
         assert health.report().observed_at_s == 0
         proxy.heal()
-        eventually(lambda: is_right(engine, world, rows))
-        eventually(lambda: health.report().observed_at_s > 0)
+        wait_until(lambda: is_right(engine, world, rows))
+        wait_until(lambda: health.report().observed_at_s > 0)
     assert audit(engine, world.anvil.web3, world.deployment) == []

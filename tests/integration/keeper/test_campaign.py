@@ -259,7 +259,7 @@ class Campaign:
 def stage(world: World, kind: str, tmp_path: Path) -> Iterator[Stage]:
     """Return a ledger of a kind beside the chain, with keeper and indexer at hand."""
     with Databases(kind, tmp_path) as databases:
-        yield make_stage_on(world, databases.open(databases.create()))
+        yield make_stage_on(world, databases.open_unbound())
 
 
 def runs() -> Iterator[object]:

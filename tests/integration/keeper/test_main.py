@@ -25,6 +25,7 @@ from eth_typing import HexStr
 
 from keeper.lock import hold_lock
 from tests.support.keepers import Stage, write_record
+from tests.support.waiting import LIMIT_S
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     # Cron mails whatever a job says there.
@@ -191,7 +192,7 @@ def test_daemon__another_keeper_at_work__stands_by_and_takes_over(
         assert stands_by
         assert any('"event": "leading"' in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
-        rest = process.communicate(timeout=20)[0]
+        rest = process.communicate(timeout=LIMIT_S)[0]
     finally:
         process.kill()
         process.wait()
@@ -211,7 +212,7 @@ def test_daemon__sigterm__stops_cleanly_with_its_work_done(
             if '"event": "intent_mined"' in line:
                 break
         process.send_signal(signal.SIGTERM)
-        rest = process.communicate(timeout=20)[0]
+        rest = process.communicate(timeout=LIMIT_S)[0]
     finally:
         process.kill()
         process.wait()

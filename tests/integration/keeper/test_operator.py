@@ -35,6 +35,7 @@ from scripts.stack.ports import free_port
 from tests.integration.keeper.test_jobs import REVERTS_EXITS, open_hostile
 from tests.support.deploy import USDC
 from tests.support.keepers import Stage, write_record
+from tests.support.waiting import LIMIT_S
 
 Said = tuple[int, str]
 
@@ -61,7 +62,7 @@ def keeper(stage: Stage, tmp_path: Path) -> Callable[..., Said]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LIMIT_S,
             check=False,
         )
         return done.returncode, done.stdout
@@ -270,7 +271,7 @@ def test_watch__bad_debt_and_a_stopped_kind__are_alarms_in_log_and_metrics(stage
     assert set(alarms) == {"bad_debt", "kind_stopped"}
     assert alarms["bad_debt"]["token_ids"] == [token_id]
     assert alarms["kind_stopped"]["kinds"] == ["hold"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT_S) as answer:
         shown = answer.read().decode()
     assert 'current_keeper_alarm{alarm="bad_debt"} 1.0' in shown
     assert 'current_keeper_kind_stopped{kind="hold"} 1.0' in shown

@@ -41,7 +41,7 @@ REFUSED_PAYEE = "0x" + "cc" * 20
 def open_paying(kind: str, world: World, folder: Path) -> Iterator[Stage]:
     """Open a stage whose keeper may pay from a treasury of 10 USDC."""
     with Databases(kind, folder) as databases:
-        stage = make_stage_on(world, databases.open(databases.create()))
+        stage = make_stage_on(world, databases.open_unbound())
         refused = world.anvil.web3.to_checksum_address(REFUSED_PAYEE)
         world.send("admin", world.contracts.usdc.functions.blacklist(refused, True))
         stage.allow_paying()

@@ -33,7 +33,7 @@ SMALL_INDEXES = ("batch_open", "payout_batch_open", "intent_open", "position_rel
 @pytest.fixture(params=BOTH)
 def stage(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Iterator[Stage]:
     with Databases(request.param, tmp_path) as databases:
-        yield make_stage_on(world, databases.open(databases.create()))
+        yield make_stage_on(world, databases.open_unbound())
 
 
 def fill(engine: Engine) -> None:

@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +36,7 @@ from scripts.audit import audit
 from tests.support.deploy import World
 from tests.support.keepers import Stage, make_stage_on, write_record
 from tests.support.ledgers import Databases
+from tests.support.waiting import wait_until
 
 COST = 300_000
 CUT_THE_LOCK = text(
@@ -47,7 +47,7 @@ CUT_THE_LOCK = text(
 
 @pytest.fixture
 def stage(world: World, postgres: Databases) -> Stage:
-    return make_stage_on(world, postgres.open(postgres.create()))
+    return make_stage_on(world, postgres.open_unbound())
 
 
 @pytest.fixture
@@ -114,12 +114,13 @@ def start(stage: Stage, tmp_path: Path) -> Iterator[Callable[[], Daemon]]:
 
 def wait_for(condition: Callable[[], bool], stage: Stage | None = None) -> None:
     """Wait until something is so, with an indexer at work on ``stage``."""
-    deadline_s = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come"
+
+    def is_so() -> bool:
         if stage is not None:
             stage.sync()
-        time.sleep(0.05)
+        return condition()
+
+    wait_until(is_so, poll_s=0.05)
 
 
 def open_intents(engine: Engine) -> list[IntentRecord]:

@@ -23,6 +23,7 @@ from scripts.stack.ports import free_port
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases
 from tests.support.market import KMS_LINE, SECRET, bearer, make_body, make_settings, run_market
+from tests.support.waiting import LIMIT_S
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 CREDIT_USDC: Final = 300_000
@@ -71,7 +72,7 @@ class Process:
     def kill(self) -> None:
         assert self._running is not None
         self._running.send_signal(signal.SIGKILL)
-        self._running.wait(10)
+        self._running.wait()
 
     def close(self) -> None:
         """Kill it for good."""
@@ -80,7 +81,7 @@ class Process:
 
     async def serves(self) -> None:
         assert self._running is not None
-        async with httpx.AsyncClient(base_url=self.url, timeout=2) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=LIMIT_S) as client:
             while True:
                 assert self._running.poll() is None, "it did not start"
                 try:
@@ -114,7 +115,7 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
     async def buy(key: str, seed: int) -> None:
         """Ask one process or the other, in turn, for completions and streams."""
         mine = random.Random(seed)
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client:
             while not stop.is_set():
                 url = mine.choice(markets).url
                 body = make_body(stream=mine.random() < 0.5, max_tokens=mine.randint(1, 60))

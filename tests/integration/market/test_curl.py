@@ -16,6 +16,7 @@ from eth_account.messages import encode_defunct
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import PRICES, SELLER, make_settings, run_market
+from tests.support.waiting import LIMIT_S
 
 CHALLENGE = "curl https://api.surplusintelligence.ai/v1/seller/auth/challenge?address=0xYourWallet"
 KEYS = """curl -X POST https://api.surplusintelligence.ai/v1/seller/auth/keys \\
@@ -80,7 +81,7 @@ async def test_curl__every_line_of_the_guides__does_what_it_says(tmp_path: Path)
             process = await asyncio.create_subprocess_exec(
                 "sh", "-c", line, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
             )
-            out, _ = await asyncio.wait_for(process.communicate(), 20)
+            out, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
             assert process.returncode == 0
             return out.decode()
 

@@ -35,6 +35,7 @@ from tests.support.market import (
     run_market,
 )
 from tests.support.media import CLIP, MEDIA_PRICES, MUSIC_MODEL, VIDEO_MODEL, complete
+from tests.support.waiting import until, until_it
 
 SUBMISSION = {"model": VIDEO_MODEL, "prompt": "a cat that walks", "seconds": "8"}
 SUBMIT = "/v1/video/generations"
@@ -87,14 +88,14 @@ async def list_video(market: RunningMarket, studio: FakeEndpoint, **changes: Any
 
 async def wait_for(market: RunningMarket, path: str, headers: Any, *states: str) -> dict[str, Any]:
     """Poll as a buyer does until the job is in one of the states."""
-    for _ in range(400):
+
+    async def look() -> dict[str, Any] | None:
         answer = await market.client.get(path, headers=headers)
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()
-        if job["status"] in states:
-            return job
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"the job stays {job['status']}")
+        return job if job["status"] in states else None
+
+    return await until_it(look, f"the job is {' or '.join(states)}") or {}
 
 
 def make_due(market: RunningMarket, **changes: Any) -> None:
@@ -193,15 +194,14 @@ async def test_job__seller_fails_or_talks_nonsense__is_not_charged(
     job = (await market.client.post(SUBMIT, json=SUBMISSION, headers=bearer(key))).json()
     studio.news = news
     path = f"{SUBMIT}/{job['id']}"
-    ended: dict[str, Any] = {"status": "queued"}
-    for _ in range(60):
+
+    async def look_again() -> dict[str, Any] | None:
         with contextlib.suppress(AssertionError):
             make_due(market)
-        await asyncio.sleep(0.06)
-        ended = (await market.client.get(path, headers=bearer(key))).json()
-        if ended["status"] == "failed":
-            break
+        ended: dict[str, Any] = (await market.client.get(path, headers=bearer(key))).json()
+        return ended if ended["status"] == "failed" else None
 
+    ended = await until_it(look_again, "the job failed") or {}
     assert ended["error"]["code"] == code
     assert "secret" not in str(ended)
     assert ended["cost_usdc"] is None
@@ -366,8 +366,7 @@ async def test_killed__while_submitting__the_job_is_lost_and_the_money_given_bac
         pending = asyncio.create_task(
             market.client.post(SUBMIT, json=SUBMISSION, headers=bearer(key))
         )
-        while not studio.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: studio.requests)
         # What a process killed now would leave: the row of a job that is being submitted.
         with read(engine) as connection:
             left = connection.execute(select(_job)).mappings().one()

@@ -16,6 +16,7 @@ import pytest
 from scripts.stack.ports import free_port
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.market import KMS_LINE, SECRET, bearer
+from tests.support.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[3]
 WALLET = "0x" + "Ab" * 20
@@ -49,7 +50,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -73,7 +74,7 @@ def test_process__started__serves_the_operators_key_and_stops_on_sigterm(
     )
     try:
         url = f"http://127.0.0.1:{environment['MARKET_PORT']}"
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + LIMIT_S
         while True:
             try:
                 ready = httpx.get(f"{url}/readyz")
@@ -86,7 +87,7 @@ def test_process__started__serves_the_operators_key_and_stops_on_sigterm(
         account = httpx.get(f"{url}/v1/buyer/account", headers=bearer(key)).json()
     finally:
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=LIMIT_S)
 
     assert account["available_usdc"] == 12_500_000
     assert process.returncode == 0, output

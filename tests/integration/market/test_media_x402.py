@@ -1,6 +1,5 @@
 """Media paid request by request, by the x402 package's own client on a real chain."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tests.support.keepers import Stage
 from tests.support.market import PRICES
 from tests.support.media import IMAGE_MODEL, MEDIA_PRICES, VIDEO_MODEL, complete
 from tests.support.payments import FEE_USDC, run_shop
+from tests.support.waiting import until_it
 
 IMAGES = "/min30/v1/images/generations"
 VIDEO = "/min30/v1/video/generations"
@@ -53,10 +53,7 @@ async def test_media__paid_by_the_packages_client__is_served_and_the_rest_is_cre
             job.update(answer.json())
             return bool(job["status"] == "completed")
 
-        for _ in range(400):
-            if await is_done():
-                break
-            await asyncio.sleep(0.02)
+        await until_it(is_done)
         # Four of the eight seconds were made; the fee for paying by request is due all the same.
         assert job["cost_usdc"] == 200_000 + FEE_USDC
         sales = await shop.market.settled_sales()

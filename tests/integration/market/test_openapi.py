@@ -26,6 +26,7 @@ from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import make_settings, run_market
 from tests.support.media import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL
+from tests.support.waiting import LIMIT_S
 
 MEDIA: Final = (
     (IMAGE_MODEL, "image"),
@@ -119,5 +120,5 @@ def test_operations__whatever_is_sent__answer_as_documented(
 ) -> None:
     for key in keys:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        response = case.call(headers=headers, timeout=20)
+        response = case.call(headers=headers, timeout=LIMIT_S)
         case.validate_response(response, checks=CHECKS)

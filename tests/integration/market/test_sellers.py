@@ -46,6 +46,7 @@ from tests.support.market import (
     make_settings,
     run_market,
 )
+from tests.support.waiting import until
 
 VENICE = "https://api.venice.ai/api/v1"
 
@@ -467,14 +468,13 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
     (tmp_path / "kms").write_text("k2 " + "a7" * 32 + "\n" + KMS_LINE + "\n")
 
     async with run_market(settings, engine) as market:
-        for _ in range(500):
-            with read(engine) as connection:
-                stale = load_stale_keys(connection, kms_key_id="k2", limit=10)
-            if not stale:
-                break
-            await asyncio.sleep(0.01)
 
-    assert stale == []
+        def is_wrapped() -> bool:
+            with read(engine) as connection:
+                return load_stale_keys(connection, kms_key_id="k2", limit=10) == []
+
+        await until(is_wrapped, "every key is wrapped by the new one")
+
     (tmp_path / "kms").write_text("k2 " + "a7" * 32 + "\n")
     with read(engine) as connection:
         sealed = load_sealed_key(connection, offer["id"])

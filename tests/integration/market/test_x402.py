@@ -53,6 +53,7 @@ from tests.support.payments import (
     read_answer,
     run_shop,
 )
+from tests.support.waiting import LIMIT_S
 
 COST_USDC = 300 + FEE_USDC
 """What the seller's usual answer costs with the fee: 20 tokens at 5, 10 at 20 USDC a million."""
@@ -140,7 +141,9 @@ async def test_chat__paid_by_version_1__is_served(
     client = make_client().register_v1(network, ExactEvmSchemeV1(EthAccountSigner(BUYER)))
     async with run_shop(stage, tmp_path) as shop:
         transport = x402AsyncTransport(client, WithoutHeader())
-        async with httpx.AsyncClient(transport=transport, base_url=shop.url, timeout=30) as payer:
+        async with httpx.AsyncClient(
+            transport=transport, base_url=shop.url, timeout=LIMIT_S
+        ) as payer:
             answer = await payer.post(CHAT, json=make_body())
 
         assert_paid(shop, answer, version=1)

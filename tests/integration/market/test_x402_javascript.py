@@ -9,6 +9,7 @@ from tests.support.keepers import Stage
 from tests.support.market import BUYER, make_body
 from tests.support.payments import CHAT, FEE_USDC, TOPUP, run_shop
 from tests.support.sdk import install_sdk
+from tests.support.waiting import LIMIT_S
 
 
 async def test_client__request_stream_and_topup__paid_served_and_credited(
@@ -25,7 +26,7 @@ async def test_client__request_stream_and_topup__paid_served_and_credited(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        said, complained = await asyncio.wait_for(process.communicate(), 60)
+        said, complained = await asyncio.wait_for(process.communicate(), LIMIT_S)
         assert process.returncode == 0, complained.decode()
         answers: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
         sales = await shop.market.settled_sales()

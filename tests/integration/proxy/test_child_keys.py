@@ -42,6 +42,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
+from tests.support.waiting import until
 
 CHILDREN: Final = "/api/current/keys/children"
 COST_USDC: Final = 12
@@ -199,8 +200,7 @@ async def test_limits__of_requests__refused_and_given_back(
     issued = await make_child(proxy, concurrency_max=1)
     provider.behaviour = "slow"
     first = asyncio.create_task(proxy.chat(issued["apiKey"]))
-    while not provider.requests:
-        await asyncio.sleep(0.01)
+    await until(lambda: provider.requests)
     refused = await proxy.chat(issued["apiKey"])
     error = error_of(refused, 429, "key_limit_reached")
     assert (error["limit"], error["limit_value"], error["limit_used"]) == ("concurrency", 1, 1)
@@ -338,9 +338,7 @@ async def test_burst__two_proxies_one_ledger__cap_is_exact(
         provider.behaviour = "slow"
         issued = await make_child(proxies[0], day_usdc_max=5 * ceiling + ceiling // 2)
         asked = [asyncio.create_task(proxies[n % 2].chat(issued["apiKey"])) for n in range(24)]
-        await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
-        while sum(task.done() for task in asked) < 19:
-            await asyncio.sleep(0.02)
+        await until(lambda: sum(task.done() for task in asked) == 19)
         provider.release.set()
         answers = [await task for task in asked]
         statuses = sorted(answer.status_code for answer in answers)

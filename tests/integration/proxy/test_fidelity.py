@@ -34,6 +34,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
+from tests.support.waiting import until
 
 PRICES: Final = """
 [models."SmolLM2-135M-Instruct"]
@@ -592,9 +593,7 @@ async def test_stream__client_never_reads__ended_and_charged(
         )
         writer.write(head(f"content-length: {len(body)}") + body)
         completions = proxy.front.app.state.services.completions
-        async with asyncio.timeout(15):
-            while not provider.bodies or completions.in_flight:
-                await asyncio.sleep(0.02)
+        await until(lambda: provider.bodies and not completions.in_flight)
         [usage] = proxy.usage()
         assert (usage["state"], usage["completion_tokens"]) == ("posted", 2)
         assert proxy.drawn_usdc() == usage["cost_usdc"]

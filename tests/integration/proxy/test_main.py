@@ -18,6 +18,7 @@ from scripts.stack.ports import free_port
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
 from tests.support.proxy import KEY_SECRET
+from tests.support.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -62,7 +63,7 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
     process = start(environment)
     try:
         url = f"http://127.0.0.1:{environment['PROXY_PORT']}/api/current"
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + LIMIT_S
         while True:
             try:
                 alive = httpx.get(f"{url}/healthz")
@@ -75,7 +76,7 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
         assert httpx.get(f"{url}/readyz").status_code == 503  # nothing is mirrored yet
     finally:
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=LIMIT_S)
 
     assert process.returncode == 0, output
     records = [json.loads(line) for line in output.splitlines()]
@@ -96,7 +97,7 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
 def test_process__cannot_start__one_clear_record(
     environment: dict[str, str], changes: dict[str, str], said: str
 ) -> None:
-    output, _ = (process := start({**environment, **changes})).communicate(timeout=20)
+    output, _ = (process := start({**environment, **changes})).communicate(timeout=LIMIT_S)
 
     assert process.returncode == 2
     assert said in output

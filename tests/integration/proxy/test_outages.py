@@ -116,8 +116,7 @@ async def ask_slowly(
     provider.behaviour = "slow"
     asked = len(provider.requests)
     asking = asyncio.create_task(ask(proxy))
-    while len(provider.requests) == asked:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(provider.requests) > asked)
     return asking
 
 
@@ -227,16 +226,14 @@ async def test_reservation__written_after_nobody_waits__given_back_at_once(
 
     def decide_slowly(call: Reserve, books: Books) -> Reserved:
         reserved = decide(call, books)
-        assert proceed.wait(20)
+        assert proceed.wait(LIMIT_S)
         return reserved
 
     monkeypatch.setattr(Reserve, "decide", decide_slowly)
     async with serving(engine, provider, tmp_path, ledger_timeout_s=0.1) as proxy:
         assert await ask(proxy) == UNAVAILABLE
         proceed.set()
-        async with asyncio.timeout(10):
-            while [row["void_reason"] for row in proxy.usage()] != ["abandoned"]:
-                await asyncio.sleep(0.02)
+        await until(lambda: [row["void_reason"] for row in proxy.usage()] == ["abandoned"])
         assert proxy.drawn_usdc() == 0
         assert provider.requests == []
 

@@ -46,6 +46,7 @@ from scripts.stack.ports import free_port
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import CHAT, KEY_SECRET, make_body, make_key, now_s, write_prices
+from tests.support.waiting import LIMIT_S
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PROCESSES: Final = 3
@@ -129,7 +130,7 @@ class Server:
         self.process.wait()
 
     async def wait_until_ready(self) -> None:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + LIMIT_S
         async with httpx.AsyncClient() as client:
             while True:
                 with suppress(httpx.TransportError):

@@ -10,7 +10,6 @@
     GET /healthz, /readyz, /metrics, /openapi.json
 """
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -45,6 +44,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
+from tests.support.waiting import until
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
 OUTSIDER: Final = Account.from_key("0x" + "22" * 32)
@@ -458,9 +458,7 @@ async def test_sweep__dead_reservations__are_given_back(
         upstream_url=provider.url, sweep_interval_s=0.05, prices_file=write_prices(tmp_path)
     )
     async with run_proxy(settings, engine) as proxy:
-        async with asyncio.timeout(5):
-            while proxy.drawn_usdc() != 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: proxy.drawn_usdc() == 0)
 
         assert [usage["void_reason"] for usage in proxy.usage()] == ["lease_expired"]
 

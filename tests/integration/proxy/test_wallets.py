@@ -42,6 +42,7 @@ from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import World, deploy
 from tests.support.ledgers import DEPLOYMENT, make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import RunningProxy, make_settings, now_s, run_proxy, write_prices
+from tests.support.waiting import LIMIT_S
 
 KEYS: Final = "/api/current/keys"
 SAFES: Final = ("Safe 1.3.0", "Safe 1.4.1", "Safe 1.5.0")
@@ -128,7 +129,7 @@ def send(world: World, call: dict[str, Any]) -> TxReceipt:
         }
     )
     tx_hash = web3.eth.send_raw_transaction(signed.raw_transaction)
-    receipt = web3.eth.wait_for_transaction_receipt(tx_hash, timeout=10, poll_latency=0.01)
+    receipt = web3.eth.wait_for_transaction_receipt(tx_hash, timeout=LIMIT_S, poll_latency=0.01)
     assert receipt["status"] == 1
     return receipt
 

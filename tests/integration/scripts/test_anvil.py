@@ -13,6 +13,7 @@ import pytest
 from scripts.stack.anvil import Anvil, SavedState, newest_state, start_anvil
 from scripts.stack.processes import Stack
 from scripts.stack.run_directory import claim_run_directory
+from tests.support.waiting import wait_until
 
 # Deploys a contract that logs one topic whenever it is called.
 LOGGER_INIT_CODE = "0x600c600c600039600c6000f3602a60005260aa60206000a100"
@@ -37,13 +38,7 @@ class Chain:
     def send(self, **transaction: str) -> Any:
         sender = self.ask("eth_accounts")[0]
         tx_hash = self.ask("eth_sendTransaction", {"from": sender, **transaction})
-        deadline_s = time.monotonic() + 10
-        while time.monotonic() < deadline_s:
-            receipt = self.ask("eth_getTransactionReceipt", tx_hash)
-            if receipt is not None:
-                return receipt
-            time.sleep(0.02)
-        raise AssertionError(f"{tx_hash} was not mined")
+        return wait_until(lambda: self.ask("eth_getTransactionReceipt", tx_hash), "it is mined")
 
 
 @pytest.fixture
@@ -59,21 +54,12 @@ def kill_and_wait(stack: Stack) -> None:
     pid = stack.child("anvil").pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    deadline_s = time.monotonic() + 15
-    while time.monotonic() < deadline_s:
-        if stack.child("anvil").pid not in (None, pid) and stack.child("anvil").match is not None:
-            return
-        time.sleep(0.02)
-    raise AssertionError("anvil did not come back")
+    child = stack.child("anvil")
+    wait_until(lambda: child.pid not in (None, pid) and child.match is not None, "anvil is back")
 
 
 def wait_for_checkpoint(path: Path, *, after_s: float) -> None:
-    deadline_s = time.monotonic() + 15
-    while time.monotonic() < deadline_s:
-        if path.exists() and path.stat().st_mtime > after_s:
-            return
-        time.sleep(0.05)
-    raise AssertionError("no checkpoint was written")
+    wait_until(lambda: path.exists() and path.stat().st_mtime > after_s, "a checkpoint is written")
 
 
 def test_anvil__killed__goes_on_from_its_checkpoint(stack: Stack) -> None:

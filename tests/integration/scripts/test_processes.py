@@ -25,8 +25,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,7 @@ from scripts.stack.run_directory import (
     claim_run_directory,
     temporary_run_directory,
 )
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)"]
@@ -48,15 +48,6 @@ STUBBORN = [
     "print('awake', flush=True); time.sleep(600)",
 ]
 AWAKE = re.compile("awake")
-
-
-def eventually(check: Callable[[], bool], *, timeout_s: float = 15.0) -> bool:
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if check():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def is_alive(pid: int) -> bool:
@@ -72,7 +63,7 @@ def is_alive(pid: int) -> bool:
 
 
 def running_pid(stack: Stack, name: str) -> int:
-    assert eventually(lambda: stack.child(name).pid is not None)
+    assert wait_until(lambda: stack.child(name).pid is not None)
     pid = stack.child(name).pid
     assert pid is not None
     return pid
@@ -214,7 +205,7 @@ def test_parent__asked_to_stop__leaves_no_child(
     parent, pids = start_parent(tmp_path, SLEEPER)
 
     parent.send_signal(signal_number)
-    parent.communicate(timeout=15)
+    parent.communicate(timeout=120)
 
     assert parent.returncode == returncode
     assert not any(is_alive(pid) for pid in pids)
@@ -227,7 +218,7 @@ def test_parent__killed__leaves_no_child_and_frees_its_directory(
     parent, pids = start_parent(tmp_path, child)
 
     parent.kill()
-    parent.communicate(timeout=15)
+    parent.communicate(timeout=120)
     lines: list[str] = []
     with claim_run_directory("stack", root=tmp_path, say=lines.append) as directory:
         # The lock is the guards' too: whoever gets it finds nobody at work in the directory.
@@ -243,7 +234,7 @@ def test_child_killed__restart__comes_back(stack: Stack, lines: list[str]) -> No
 
         os.kill(pid, signal.SIGKILL)
 
-        assert eventually(lambda: bool(lines))
+        assert wait_until(lambda: bool(lines))
         assert lines[0].startswith("sleeper was killed (SIGKILL); it is back after")
         assert running_pid(stack, "sleeper") != pid
     stack.check()
@@ -257,7 +248,7 @@ def test_guard_killed__restart__no_second_copy(stack: Stack, lines: list[str]) -
 
     os.kill(child.guard.pid, signal.SIGKILL)
 
-    assert eventually(lambda: bool(lines))
+    assert wait_until(lambda: bool(lines))
     assert not is_alive(pid)
     assert is_alive(running_pid(stack, "sleeper"))
 
@@ -272,7 +263,7 @@ def test_child_killed__command_is_a_callable__is_built_anew(stack: Stack) -> Non
     stack.start("sleeper", build_command, ready=AWAKE, restart=True)
     os.kill(running_pid(stack, "sleeper"), signal.SIGKILL)
 
-    assert eventually(lambda: len(starts) == 2)
+    assert wait_until(lambda: len(starts) == 2)
 
 
 def test_child_cannot_come_back__after_some_tries__has_failed(

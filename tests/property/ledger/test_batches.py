@@ -5,7 +5,6 @@ two that name the same usage, and take any of it back. The model knows which usa
 when it was planned, and which batches are settled now; everything else follows from that.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ from ledger.spending.metering import Post, Reserve
 from ledger.spending.strays import is_spoiled, load_overcharges
 from ledger.tables import Batch, BatchItem, Usage, table_of
 from ledger.tables.usage import Charge, Reservation
+from tests.support.folders import temporary_folder
 from tests.support.ledgers import (
     NOW_S,
     POSTGRES,
@@ -47,7 +47,7 @@ class BatchMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = temporary_folder()
         self.databases = Databases(self.kind, Path(self.directory.name))
         self.engine = self.databases.open_ledger()
         self.costs: dict[str, tuple[int, int]] = {}

@@ -5,7 +5,6 @@ limits, rotations, and a clock that also goes back a little, against a model tha
 """
 
 import random
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from ledger.spending.keys import (
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Reserve, Void, run_calls
 from ledger.tables.usage import Charge, Reservation
+from tests.support.folders import temporary_folder
 from tests.support.ledgers import (
     POSTGRES,
     SQLITE,
@@ -62,7 +62,7 @@ class Entry:
 @pytest.fixture(scope="module", params=[SQLITE, pytest.param(POSTGRES, marks=needs_postgres)])
 def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
     with (
-        tempfile.TemporaryDirectory() as folder,
+        temporary_folder() as folder,
         Databases(request.param, Path(folder)) as databases,
     ):
         yield databases

@@ -3,7 +3,6 @@
 The model knows only what the specification says: what is promised, and what may be promised.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Reserve, Void
 from ledger.tables import Position, Usage, table_of
 from ledger.tables.usage import Charge, Reservation
+from tests.support.folders import temporary_folder
 from tests.support.ledgers import NOW_S, OWNER, POSTGRES, SQLITE, Databases, put_cursor
 from tests.support.postgres import needs_postgres
 
@@ -54,7 +54,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = temporary_folder()
         self.databases = Databases(self.kind, Path(self.directory.name))
         self.engine = self.databases.open_ledger()
         self.entries: dict[str, Entry] = {}

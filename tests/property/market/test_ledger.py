@@ -1,6 +1,5 @@
 """The market's ledger under any order of calls: L7, caps, credit, each sale resolved once."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
 from market.pricing.split import split_cost
 from serving.models.prices import Price, Tokens
+from tests.support.folders import temporary_folder
 from tests.support.ledgers import NOW_S, Databases
 
 _account = table_of(MarketAccount)
@@ -47,7 +47,7 @@ class MarketLedger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = temporary_folder()
         self.databases = Databases("sqlite", Path(self.folder.name))
         self.engine = self.databases.open_ledger()
         self.now_s = NOW_S

@@ -17,7 +17,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,7 @@ from contracts.node_errors import (
 )
 from contracts.pool import SCOUT_S, SET_ASIDE_S, STRIKES_MAX, WRONG_CHAIN_REST_S, ChainPool
 from contracts.transport import Call
+from tests.support.waiting import LIMIT_S, wait_until
 
 OURS = "0x" + "aa" * 20
 
@@ -58,7 +59,7 @@ class FakeNode:
     def request(self, method: str, params: list[Any]) -> Any:
         self.asked += 1
         if self.gate is not None:
-            self.gate.wait(timeout=10)
+            self.gate.wait(timeout=LIMIT_S)
         if self.error is not None:
             raise self.error
         if method == "eth_chainId":
@@ -121,17 +122,7 @@ def scene(count: int, *, quorum: int = 1) -> Iterator[Scene]:
 
 
 def eventually(scene: Scene, heard: tuple[str, Failure], *, times: int = 1) -> None:
-    deadline_s = time.monotonic() + 10
-    while scene.heard.count(heard) < times:
-        assert time.monotonic() < deadline_s, scene.heard
-        time.sleep(0.005)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
+    wait_until(lambda: scene.heard.count(heard) >= times)
 
 
 def test_read__first_fails__second_answers_and_stays() -> None:
@@ -185,7 +176,7 @@ def test_fetch_head__other_is_far_ahead__stuck_one_is_left() -> None:
     with scene(2) as one:
         assert one.pool.fetch_head().number == 10
         one.nodes[1].height = 20
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + LIMIT_S
         while one.pool.fetch_head().number == 10:
             one.now_s += SCOUT_S
             assert time.monotonic() < deadline_s
