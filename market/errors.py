@@ -92,8 +92,3 @@ def sellers_failed(attempts: int) -> TryLater:
     """502: every seller that was tried failed."""
     message = f"{attempts} of the sellers of this model failed. You are not charged."
     return TryLater(502, "sellers_failed", message)
-
-
-def broken_off(code: str, message: str) -> TryLater:
-    """An error inside a stream that has begun; what was delivered is charged."""
-    return TryLater(502, code, f"{message} You are charged for what you received.")

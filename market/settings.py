@@ -14,10 +14,10 @@ from market.endpoints.dialing import DialRules
 from market.identity.keys import is_address
 from market.media.job_following import JobRules
 from market.payments.paywall import PaymentRules
-from market.text.relay import RelayRules
 from market.text.serving import ServingRules
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
+from serving.stream.live import StreamRules
 
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after a seller's last byte, before the lease may lapse."""
@@ -233,5 +233,6 @@ class MarketSettings(ServerSettings):
             attempts_max=self.attempts_max,
             lease_s=self.lease_s,
             in_flight_max=self.requests_in_flight_max,
-            relay=RelayRules(self.stream_timeout_s, self.stream_drain_s, self.whole_timeout_s),
+            stream=StreamRules(self.stream_timeout_s, self.stream_drain_s),
+            opening_s=self.whole_timeout_s,
         )

@@ -19,7 +19,6 @@ from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
 from proxy.chat.revocations import RevocationListener
-from proxy.chat.streaming import StreamRules
 from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from proxy.http.routes import router
@@ -35,6 +34,7 @@ from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
+from serving.stream.live import StreamRules
 
 log = structlog.get_logger("proxy")
 

@@ -68,7 +68,7 @@ class Metrics:
         self._completion_tokens = self._counter("completion_tokens", "Output tokens charged")
         self._charged_usdc = self._counter("charged_micro_usdc", "What was charged, 1e-6 USDC")
         self._estimated = self._counter("usage_estimated", "Charges by our own count of tokens")
-        self._overruns = self._counter("ceiling_overruns", "Charges that the ceiling cut")
+        self._overruns = self._counter("ceiling_overruns", "Charges below what was reported")
         self.swept = self._counter("leases_swept", "Reservations of dead processes")
         self.keys_issued = self._counter("keys_issued", "Root keys that were issued")
         self._in_flight = self._gauge("requests_in_flight", "Completions that are open")

@@ -109,6 +109,8 @@ class Call:
     """The field of that name, as it came: see ``market.routing.filters``."""
     stream: bool
     asks_for_usage: bool
+    asks_for_running_usage: bool
+    """Whether the buyer expects usage in each chunk of a stream as well."""
     text_bytes: int
     """Length of the JSON without images' data."""
     messages: int
@@ -181,6 +183,7 @@ def parse_call(endpoint: Endpoint, raw: bytes) -> Call:
         routing=routing,
         stream=stream,
         asks_for_usage=stream and _asks_for_usage(body),
+        asks_for_running_usage=stream and _asks_for_running_usage(body),
         text_bytes=_count_json(body) - image_bytes,
         messages=messages,
         has_tools=bool(body.get("tools") or body.get("functions")),
@@ -319,6 +322,11 @@ def _asks_for_usage(body: Mapping[str, Any]) -> bool:
     if asked is not None and not isinstance(asked, bool):
         raise wrong_type("stream_options.include_usage", "true or false")
     return bool(asked)
+
+
+def _asks_for_running_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("continuous_usage_stats") is True
 
 
 def _read_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int:

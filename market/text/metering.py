@@ -1,15 +1,35 @@
-"""What a request for text is charged for, and to whom: an offer's sale, or nobody."""
+"""What a request for text is charged for, and to whom: an offer's sale, or nobody.
+
+A sale is also what a live stream is charged to (``serving.stream.live.Booking``), and here are the
+market's words for every way in which a stream can end early.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
 
+from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
-from market.text.dialects import Call
-from market.text.tally import Tally
-from market.text.usage import count_output_bytes, count_tokens, read_usage
+from market.text.dialects import Call, Endpoint
+from serving.http.errors import ApiError, TryLater, internal_error, settlement_failed
+from serving.models.answers import Holder, weigh_answer
+from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
+from serving.models.failures import Cause, UpstreamFailure
 from serving.models.prices import Tokens
+from serving.models.usage import find_usage, read_report
+from serving.stream.live import Ending, Why
+from serving.stream.tally import ChatTally, ResponseTally, Tally
+
+CHARGE_NAME: Final = "cost_usdc"
+"""What the usage of a stream calls the cost, in 1e-6 USDC."""
+
+HOLDERS: Final[Mapping[Endpoint, Holder]] = {
+    Endpoint.CHAT: Holder.CHOICES,
+    Endpoint.COMPLETIONS: Holder.CHOICES,
+    Endpoint.RESPONSES: Holder.OUTPUT,
+    Endpoint.EMBEDDINGS: Holder.DATA,
+}
 
 
 class Charge(Protocol):
@@ -33,45 +53,113 @@ class Charge(Protocol):
         ...
 
 
-class Metered:
-    """A charge together with the request that says what to count."""
+class Won(Protocol):
+    """The attempt that served, whose seller learns how it ended."""
 
-    def __init__(self, charge: Charge, call: Call, ask: Ask) -> None:
-        self.sale_id = charge.sale_id
+    def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
+        """Give the offer's place back."""
+        ...
+
+
+class SaleBooking:
+    """A stream's reservation."""
+
+    def __init__(self, charge: Charge, won: Won) -> None:
+        self.booking_id = charge.sale_id
         self.lease_s = charge.lease_s
         self._charge = charge
-        self._call = call
-        self._ask = ask
+        self._won = won
 
-    def count(self, tally: Tally) -> tuple[Tokens, bool]:
-        """Return the tokens to charge for a stream, and whether they are our own count."""
-        return count_tokens(
-            self._call,
-            tally.reported,
-            output_bytes=tally.output_bytes,
-            bytes_since=tally.bytes_since_report,
-            bound=self._ask.bound,
-            estimate=self._ask.estimate,
-        )
-
-    def count_answer(self, parsed: Mapping[str, Any]) -> tuple[Tokens, bool]:
-        """Return the tokens to charge for a whole answer, and whether they are our own count."""
-        return count_tokens(
-            self._call,
-            read_usage(parsed),
-            output_bytes=count_output_bytes(self._call.endpoint, parsed),
-            bound=self._ask.bound,
-            estimate=self._ask.estimate,
-        )
-
-    async def post(self, tokens: Tokens) -> int:
+    async def post(self, counted: Counted) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
-        return await self._charge.post(tokens)
+        return await self._charge.post(counted.tokens)
 
-    async def void(self, reason: str, *, is_seller_failure: bool) -> None:
-        """Give the reservation back."""
-        await self._charge.void(reason, is_seller_failure=is_seller_failure)
+    async def void(self, ending: Ending) -> None:
+        """Give the reservation back. Where that cannot be written, its lease runs out."""
+        reason = ending.code if ending.cause is None else ending.cause
+        await self._charge.void(reason, is_seller_failure=ending.cause is not None)
 
-    async def renew(self) -> None:
-        """Keep the reservation. Raises ``SaleResolved`` or ``LedgerUnavailable``."""
-        await self._charge.renew()
+    async def renew(self) -> bool:
+        """Keep the reservation; tell whether it still stands. Raises ``LedgerUnavailable``."""
+        try:
+            await self._charge.renew()
+        except SaleResolved:
+            return False
+        return True
+
+    def note_end(self, ending: Ending | None) -> None:
+        """Note how the seller did, before anything is charged."""
+        cause = None if ending is None or ending.cause is None else Cause(ending.cause)
+        self._won.end(cause, well=ending is None)
+
+
+class SaleEndings:
+    """The market's errors for streams that end early."""
+
+    def explain(self, why: Why, detail: Any = None) -> Ending:
+        """Return the ending."""
+        match why:
+            case Why.INTERNAL:
+                return _end_with(internal_error())
+            case Why.UNSETTLED:
+                return _end_with(settlement_failed())
+            case Why.DIED if isinstance(detail, UpstreamFailure):
+                return _end("seller_disconnected", "The seller broke off its answer.", detail.cause)
+            case _:
+                return _end(*_ENDINGS[why])
+
+
+_ENDINGS: Final[Mapping[Why, tuple[str, str, Cause | None]]] = {
+    Why.DIED: ("seller_disconnected", "The seller broke off its answer.", Cause.UNREACHABLE),
+    Why.BROKE_OFF: ("seller_disconnected", "The seller broke off its answer.", Cause.UNREACHABLE),
+    Why.MALFORMED: ("seller_disconnected", "The seller broke off its answer.", Cause.BAD_FORMAT),
+    Why.FAILED: ("seller_disconnected", "The seller broke off its answer.", Cause.SERVER),
+    Why.EMPTY: ("seller_disconnected", "The seller sent no answer.", Cause.BAD_FORMAT),
+    Why.OVER: ("ceiling_reached", "The seller sent more than was asked for.", Cause.BAD_FORMAT),
+    Why.TOO_LONG: ("stream_timeout", "The stream took too long.", None),
+    Why.LEFT: ("client_gone", "The client left.", None),
+    Why.STOPPED: ("shutting_down", "The market is shutting down.", None),
+    Why.LOST: ("reservation_lost", "The reservation is gone.", None),
+}
+
+
+def _end(code: str, message: str, cause: Cause | None) -> Ending:
+    def describe(cost_usdc: int | None) -> bytes:
+        if cost_usdc is None:
+            return TryLater(502, code, f"{message} You are not charged.").body()
+        charged = f"{message} You are charged for what you received."
+        return TryLater(502, code, charged, facts={CHARGE_NAME: cost_usdc}).body()
+
+    return Ending(code, describe, cause)
+
+
+def _end_with(error: ApiError) -> Ending:
+    return Ending(error.code, lambda _: error.body())
+
+
+def build_sent(call: Call, ask: Ask) -> Sent:
+    """Return what a seller is sent, as far as it bounds what is charged."""
+    return Sent(
+        prompt_estimate=ask.estimate.prompt,
+        prompt_bound=ask.bound.prompt,
+        output_bound=ask.bound.completion,
+        choices=call.choices,
+    )
+
+
+def build_tally(call: Call, ask: Ask) -> Tally:
+    """Return the tally of a streamed request."""
+    sent = build_sent(call, ask)
+    if call.endpoint is Endpoint.RESPONSES:
+        return ResponseTally(sent)
+    return ChatTally(
+        sent,
+        is_chat=call.endpoint is Endpoint.CHAT,
+        passes_usage=call.asks_for_running_usage,
+    )
+
+
+def count_answer(call: Call, ask: Ask, parsed: Mapping[str, Any]) -> Counted:
+    """Return the tokens to charge for a whole answer."""
+    delivered = deliver_whole(weigh_answer(parsed, HOLDERS[call.endpoint]))
+    return count_tokens(build_sent(call, ask), delivered, read_report(find_usage(parsed)))

@@ -26,10 +26,14 @@ from market.routing.filters import ANY_PRICE, Ceilings, parse_filters
 from market.routing.own_providers import OwnRoutes, OwnWon, Position, is_market_failure
 from market.routing.ranking import Ask, Ranking
 from market.text.dialects import Call, Endpoint, parse_call
-from market.text.metering import Metered
-from market.text.relay import LiveStream, Opening, RelayRules
-from market.text.tally import Tally
-from market.text.usage import is_answer
+from market.text.metering import (
+    CHARGE_NAME,
+    HOLDERS,
+    SaleBooking,
+    SaleEndings,
+    build_tally,
+    count_answer,
+)
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -38,9 +42,13 @@ from serving.http.errors import (
     settlement_failed,
     unavailable,
 )
+from serving.models.answers import is_answer
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.upstream import Access
 from serving.models.upstream import Answer as SellerAnswer
+from serving.stream.live import LiveStream, StreamRules
+from serving.stream.reading import NoAnswer, Reading
+from serving.stream.sse import EventTooLong
 
 log = structlog.get_logger("market")
 
@@ -54,7 +62,9 @@ class ServingRules:
     attempts_max: int
     lease_s: int
     in_flight_max: int
-    relay: RelayRules
+    stream: StreamRules
+    opening_s: float
+    """How long a seller of a stream may say nothing but comments, in seconds."""
 
 
 class Serving:
@@ -174,7 +184,7 @@ class Serving:
     async def _serve(self, order: Order, call: Call) -> Answer | StreamAnswer:
         if call.stream:
             opened = await self.route(order, lambda a, name: self._open(order, call, a, name))
-            return self._start_stream(opened, call, order.asks[0])
+            return self._start_stream(opened, call)
         answered = await self.route(order, lambda access, name: self._call(call, access, name))
         return await self._charge(answered, call, order.asks[0])
 
@@ -199,7 +209,7 @@ class Serving:
 
     async def _call(self, call: Call, access: Access, model: str) -> SellerAnswer:
         answer = await self._provider.call(access, call.endpoint, call.build_body(model))
-        if not is_answer(call.endpoint, answer.parsed):
+        if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
             raise UpstreamFailure(Cause.BAD_FORMAT)
         return answer
 
@@ -207,35 +217,40 @@ class Serving:
         self, won: Won[SellerAnswer] | OwnWon[SellerAnswer], call: Call, ask: Ask
     ) -> Answer:
         won.end()
-        metered = Metered(won.charge, call, ask)
-        tokens, _ = metered.count_answer(won.result.parsed)
-        cost_usdc = await settle(metered.post(tokens), metered.sale_id)
+        counted = count_answer(call, ask, won.result.parsed)
+        cost_usdc = await settle(won.charge.post(counted.tokens), won.charge.sale_id)
         headers = won.build_headers() | {
             "content-type": "application/json",
             "x-market-cost-usdc": str(cost_usdc),
         }
         return Answer(200, headers, won.result.raw)
 
-    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opening:
+    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Reading:
+        """Begin a stream; until the seller has said something, the next seller may serve."""
         body = call.build_body(model)
         source = await self._provider.open_stream(access, call.endpoint, body)
-        opening = Opening(source, Tally(call.endpoint, order.asks[0].bound))
+        reading = Reading(source, build_tally(call, order.asks[0]))
         try:
-            await opening.begin(timeout_s=self._rules.relay.opening_s)
+            await reading.begin(timeout_s=self._rules.opening_s)
+        except TimeoutError:
+            await source.close()
+            raise UpstreamFailure(Cause.TIMEOUT) from None
+        except (NoAnswer, EventTooLong):
+            await source.close()
+            raise UpstreamFailure(Cause.BAD_FORMAT) from None
         except BaseException:
             await source.close()
             raise
-        return opening
+        return reading
 
-    def _start_stream(
-        self, won: Won[Opening] | OwnWon[Opening], call: Call, ask: Ask
-    ) -> StreamAnswer:
+    def _start_stream(self, won: Won[Reading] | OwnWon[Reading], call: Call) -> StreamAnswer:
         stream = LiveStream(
-            opening=won.result,
-            sale=Metered(won.charge, call, ask),
-            asked_for_usage=call.asks_for_usage,
-            rules=self._rules.relay,
-            on_end=lambda cause, well: won.end(cause, well=well),
+            reading=won.result,
+            booking=SaleBooking(won.charge, won),
+            endings=SaleEndings(),
+            charge_name=CHARGE_NAME,
+            asks_for_usage=call.asks_for_usage,
+            rules=self._rules.stream,
         )
         self._keep(asyncio.create_task(stream.run()))
         headers = won.build_headers()

@@ -25,11 +25,10 @@ from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import Offer, list_offers
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
-from proxy.chat.streaming import LiveStream, RevocationWatch, StreamRules
-from proxy.chat.tally import Bounds, Tally
+from proxy.chat.revocations import RevocationWatch
+from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import translated
-from proxy.chat.usage import count_usage, is_completion, read_usage
 from proxy.errors import PRICE_CHANGED, refused, upstream_failed
 from proxy.keys.authentication import check_standing, load_revoked
 from proxy.keys.tokens import KeyClaims
@@ -44,9 +43,15 @@ from serving.http.errors import (
     overloaded,
     settlement_failed,
 )
-from serving.models.prices import Tokens, get_charge_usdc, get_cost_usdc
+from serving.models.answers import Holder, is_answer, weigh_answer
+from serving.models.bounds import estimate_prompt_tokens
+from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
+from serving.models.prices import get_charge_usdc
 from serving.models.references import References
-from serving.models.upstream import Answer as UpstreamAnswer
+from serving.models.usage import TOKENS_MAX, find_usage, read_report
+from serving.stream.live import LiveStream, StreamRules
+from serving.stream.reading import Reading
+from serving.stream.tally import ChatTally
 
 log = structlog.get_logger("proxy")
 
@@ -74,16 +79,17 @@ class _Admitted:
         """Return the JSON for upstream."""
         return self.request.build_body(model=self.offer.model, max_tokens=self.offer.max_tokens)
 
-    def get_bounds(self) -> Bounds:
-        """Return what a stream was reserved for."""
-        return Bounds(
-            price=self.offer.price,
-            ceiling_usdc=self.offer.ceiling_usdc,
-            output_tokens=self.offer.max_tokens * self.request.choices,
-            prompt_bytes=self.request.body_bytes,
-            prompt_bound=self.offer.prompt_bound,
-            image_tokens=self.offer.image_tokens,
-            messages=self.request.messages,
+    def get_sent(self) -> Sent:
+        """Return what upstream is sent, as far as it bounds what is charged."""
+        offer, request = self.offer, self.request
+        estimate = estimate_prompt_tokens(body_bytes=request.body_bytes, messages=request.messages)
+        return Sent(
+            prompt_estimate=estimate + offer.image_tokens,
+            prompt_bound=offer.prompt_bound,
+            output_bound=self.offer.max_tokens * request.choices,
+            choices=request.choices,
+            # The operator's provider is believed what it read from its cache, up to the ceiling.
+            cached_bound=TOKENS_MAX,
         )
 
 
@@ -200,25 +206,23 @@ class Completions:
                 source = await self._upstream.open_stream(
                     admitted.build_body(), admitted.offer.price
                 )
+        tally = ChatTally(admitted.get_sent(), passes_usage=admitted.request.asks_for_running_usage)
         stream = LiveStream(
-            request_id=admitted.request_id,
-            claims=admitted.claims,
-            source=source,
-            upstream=self._upstream,
-            tally=Tally(admitted.get_bounds()),
-            asked_for_usage=admitted.request.asks_for_usage,
-            post=partial(self._post, admitted),
-            meter=self._meter,
+            reading=Reading(source, tally),
+            booking=ChatBooking(admitted.request_id, self._meter, partial(self._charge, admitted)),
+            endings=ChatEndings(self._upstream),
+            charge_name=CHARGE_NAME,
+            asks_for_usage=admitted.request.asks_for_usage,
             rules=self._stream_rules,
         )
-        self._keep(asyncio.create_task(self._run_stream(stream, started_s)))
+        self._keep(asyncio.create_task(self._run_stream(stream, admitted.claims, started_s)))
         headers = self._build_headers(admitted, left_usdc=admitted.hold_left_usdc)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         return StreamAnswer(headers, stream)
 
-    async def _run_stream(self, stream: LiveStream, started_s: float) -> None:
+    async def _run_stream(self, stream: LiveStream, claims: KeyClaims, started_s: float) -> None:
         outcome = INTERNAL
-        self.watch.add(stream)
+        self.watch.add(stream, claims)
         try:
             outcome = await stream.run()
         finally:
@@ -292,11 +296,17 @@ class Completions:
                 completion = await self._upstream.complete(
                     admitted.build_body(), admitted.offer.price
                 )
-            if not is_completion(completion.parsed):
+            if not is_answer(completion.parsed, Holder.CHOICES):
                 message = "The model's provider sent an answer that is not a completion."
                 raise upstream_failed("upstream_invalid_response", message)
-            tokens, is_estimated = _count_tokens(completion, admitted)
-        posted = await self._post(admitted, tokens, is_estimated=is_estimated)
+            delivered = deliver_whole(weigh_answer(completion.parsed, Holder.CHOICES))
+            report = read_report(find_usage(completion.parsed))
+            counted = count_tokens(admitted.get_sent(), delivered, report)
+        try:
+            posted = await self._post(admitted, counted)
+        except CurrentError as error:
+            log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
+            raise settlement_failed() from error
         headers = self._build_headers(admitted, left_usdc=posted.hold_left_usdc)
         headers |= {
             "content-type": "application/json",
@@ -316,19 +326,20 @@ class Completions:
                 self._keep(asyncio.create_task(self._catalogue.refresh(older_than_s=FRESH_S)))
             raise
 
-    async def _post(self, admitted: _Admitted, tokens: Tokens, *, is_estimated: bool) -> Posted:
-        ceiling_usdc = admitted.offer.ceiling_usdc
-        price = admitted.offer.price
-        cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
-        try:
-            with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
-                posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
-        except CurrentError as error:
-            log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
-            raise settlement_failed() from error
-        is_overrun = cost_usdc == ceiling_usdc and get_cost_usdc(tokens, price) > ceiling_usdc
+    async def _charge(self, admitted: _Admitted, counted: Counted) -> int:
+        return (await self._post(admitted, counted)).cost_usdc
+
+    async def _post(self, admitted: _Admitted, counted: Counted) -> Posted:
+        """Charge what was counted. Raises ``CurrentError``."""
+        ceiling_usdc, tokens = admitted.offer.ceiling_usdc, counted.tokens
+        cost_usdc = get_charge_usdc(tokens, admitted.offer.price, ceiling_usdc=ceiling_usdc)
+        with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
+            posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
         self._metrics.observe_charge(
-            tokens, cost_usdc=cost_usdc, is_estimated=is_estimated, is_overrun=is_overrun
+            tokens,
+            cost_usdc=cost_usdc,
+            is_estimated=counted.is_estimated,
+            is_overrun=counted.is_cut,
         )
         log.info(
             "request_posted",
@@ -339,8 +350,8 @@ class Completions:
             completion_tokens=tokens.completion,
             cost_usdc=cost_usdc,
             ceiling_usdc=ceiling_usdc,
-            is_estimated=is_estimated,
-            is_overrun=is_overrun,
+            is_estimated=counted.is_estimated,
+            is_overrun=counted.is_cut,
         )
         return posted
 
@@ -384,18 +395,3 @@ def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Rese
         output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
     )
-
-
-def _count_tokens(completion: UpstreamAnswer, admitted: _Admitted) -> tuple[Tokens, bool]:
-    """Return the tokens to charge for, and whether they are our own count."""
-    reported = read_usage(completion.parsed)
-    if reported is not None:
-        return reported, False
-    counted = count_usage(
-        completion.parsed,
-        body_bytes=admitted.request.body_bytes,
-        image_tokens=admitted.offer.image_tokens,
-        messages=admitted.request.messages,
-        prompt_bound=admitted.offer.prompt_bound,
-    )
-    return counted, True

@@ -83,6 +83,8 @@ class ChatRequest:
     stream: bool
     asks_for_usage: bool
     """Whether the client expects a stream to end with a chunk that has usage and no choices."""
+    asks_for_running_usage: bool
+    """Whether the client expects usage in each chunk of a stream as well."""
     min_discount_pct: int | None
     images: int
     body_bytes: int
@@ -149,6 +151,7 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         fit=fit,
         stream=stream,
         asks_for_usage=stream and _asks_for_usage(body),
+        asks_for_running_usage=stream and _asks_for_running_usage(body),
         min_discount_pct=min_discount_pct,
         images=images,
         body_bytes=len(written) - image_bytes,
@@ -391,6 +394,11 @@ def _asks_for_usage(body: dict[str, Any]) -> bool:
     if asked is not None and not isinstance(asked, bool):
         raise _wrong_type("stream_options.include_usage", "true or false")
     return bool(asked)
+
+
+def _asks_for_running_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("continuous_usage_stats") is True
 
 
 def _read_min_discount(body: dict[str, Any]) -> int | None:

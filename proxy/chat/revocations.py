@@ -1,7 +1,8 @@
-"""Hears of revocations at once, where the ledger announces them (PostgreSQL)."""
+"""Ends live streams whose key is revoked, at once where the ledger announces it (PostgreSQL)."""
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 import structlog
@@ -10,7 +11,10 @@ from sqlalchemy import Engine
 from contracts.errors import Retryable
 from ledger.database.engine import is_postgres
 from ledger.database.notify import Listener
-from proxy.chat.streaming import RevocationWatch
+from proxy.chat.streams import end_with
+from proxy.keys.tokens import KeyClaims
+from serving.http.errors import ApiError
+from serving.stream.live import LiveStream
 
 log = structlog.get_logger("proxy")
 
@@ -18,10 +22,46 @@ WAIT_S: Final = 0.5
 """How long one wait lasts, and so how long stopping may take."""
 
 
+class RevocationWatch:
+    """Ends live streams whose key is revoked: looks at their keys again and again.
+
+    A look is one read for all streams, and none while there are none.
+    """
+
+    def __init__(
+        self,
+        find_revoked: Callable[[set[KeyClaims]], Awaitable[Mapping[KeyClaims, ApiError]]],
+    ) -> None:
+        self._find_revoked = find_revoked
+        self._streams: dict[LiveStream, KeyClaims] = {}
+
+    def add(self, stream: LiveStream, claims: KeyClaims) -> None:
+        """Watch a stream until ``remove``."""
+        self._streams[stream] = claims
+
+    def remove(self, stream: LiveStream) -> None:
+        """Watch a stream no longer."""
+        self._streams.pop(stream, None)
+
+    async def look(self) -> None:
+        """Cut the streams whose key is invalid by now. Raises ``LedgerUnavailable``."""
+        if not self._streams:
+            return
+        revoked = await self._find_revoked(set(self._streams.values()))
+        for stream, claims in list(self._streams.items()):
+            problem = revoked.get(claims)
+            if problem is not None:
+                stream.cut(end_with(problem))
+
+    def concerns(self, token_ids: Collection[int]) -> bool:
+        """Tell whether a live stream is paid by one of these positions."""
+        return any(claims.token_id in token_ids for claims in self._streams.values())
+
+
 class RevocationListener:
     """A thread that has the watch look as soon as a position with a live stream is announced.
 
-    It only makes the watch quicker: that one looks by itself, too, whatever is heard here.
+    The listener only makes the watch quicker: the watch also looks by itself.
     """
 
     def __init__(self, engine: Engine, watch: RevocationWatch) -> None:

@@ -10,13 +10,13 @@ def read_provider_json(raw: bytes) -> Any:
     """Return the value of a provider's JSON. Raises ``ValueError``.
 
     Lone surrogates, NaN, infinities, integers beyond 64 bits (as floats), raw control characters
-    and bytes that are no UTF-8 are read: the clients that the bytes are passed on to read them too.
+    and a byte order mark are read: the clients that the bytes are passed on to read them too.
     """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(raw.decode("utf-8", "replace"), strict=False)
+            return json.loads(raw.decode("utf-8-sig", "surrogatepass"), strict=False)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 

@@ -217,16 +217,21 @@ async def test_completion__no_usage__is_counted_by_us(
     assert proxy.drawn_usdc() == usage["cost_usdc"]
 
 
-async def test_completion__usage_above_ceiling__costs_the_ceiling(
+async def test_completion__usage_above_what_can_be_true__costs_what_can_be(
     proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
     provider.behaviour = "huge_usage"
 
     response = await proxy.chat()
 
-    cost, reserved = (response.headers[f"x-current-{name}-usdc"] for name in ("cost", "reserved"))
-    assert cost == reserved
-    assert proxy.drawn_usdc() == int(cost)
+    cost, reserved = (
+        int(response.headers[f"x-current-{name}-usdc"]) for name in ("cost", "reserved")
+    )
+    [usage] = proxy.usage()
+    assert usage["completion_tokens"] == len("Hello!") + 64  # no byte shows the markers
+    assert usage["prompt_tokens"] < 400, "no more than what was sent"
+    assert cost == usage["cost_usdc"] < reserved
+    assert proxy.drawn_usdc() == cost
 
 
 # ------------------------------------------------------------------------------------- refused

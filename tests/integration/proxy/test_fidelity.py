@@ -172,13 +172,13 @@ async def test_request__byte_order_mark__refused(proxy: RunningProxy) -> None:
     "answer",
     [
         json.dumps(make_completion(), indent=3).encode() + b"\n\n",
-        b'{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":10},"x":1.0,"x":1e-7}',
+        b'{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10},"x":1.0,"x":1e-7}',
         b'{"choices":[{"message":{"content":"\\ud83d\\u00e9"}}],'
         b'"usage":{"prompt_tokens":20,"completion_tokens":10}}',
         b'{"choices":[{"logprobs":{"content":[{"logprob":-Infinity,"t":NaN}]}}],'
         b'"usage":{"prompt_tokens":20,"completion_tokens":10},'
         b'"big":123456789012345678901234567890}',
-        b'\xef\xbb\xbf{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":10}}',
+        b'\xef\xbb\xbf{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10}}',
     ],
     ids=["spaced", "twice", "half a surrogate pair", "no numbers", "byte order mark"],
 )

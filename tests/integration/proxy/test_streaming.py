@@ -364,7 +364,7 @@ async def test_stream__ledger_gone_at_the_end__told_and_charged_later(
         return await post(*arguments, **named)
 
     monkeypatch.setattr(meter, "post", fail)
-    monkeypatch.setattr("proxy.chat.streaming.POST_RETRY_S", 0.05)
+    monkeypatch.setattr("serving.stream.live.POST_RETRY_S", 0.05)
     received = await receive(proxy)
     assert received.error["code"] == "settlement_failed"
     usage = await wait_for_end(proxy)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.chat.request import ChatRequest, parse_chat_request
-from proxy.chat.usage import count_usage, read_usage
 from serving.http.errors import RequestRejected
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -267,41 +266,3 @@ def test_parse__any_bytes__only_400(raw: bytes) -> None:
         parse_chat_request(raw)
     except RequestRejected as error:
         assert error.status == 400
-
-
-@pytest.mark.parametrize(
-    ("usage", "expected"),
-    [
-        ({"prompt_tokens": 3, "completion_tokens": 4}, (3, 4)),
-        ({"prompt_tokens": 0, "completion_tokens": 0}, (0, 0)),
-        # Reasoning tokens that only the total has.
-        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 20}, (3, 17)),
-        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 5}, (3, 4)),
-        ({"prompt_tokens": 3}, None),
-        ({"prompt_tokens": True, "completion_tokens": 4}, None),
-        ({"prompt_tokens": -1, "completion_tokens": 4}, None),
-        ({"prompt_tokens": 1.0, "completion_tokens": 4}, None),
-        ({"prompt_tokens": 10**30, "completion_tokens": 4}, None),
-        ([], None),
-        (None, None),
-    ],
-)
-def test_read_usage__reports(usage: Any, expected: tuple[int, int] | None) -> None:
-    tokens = read_usage({"usage": usage})
-
-    assert expected == (None if tokens is None else (tokens.prompt, tokens.completion))
-
-
-def test_count_usage__text_reasoning_and_tools__a_token_for_three_bytes() -> None:
-    completion = {
-        "choices": [
-            {"message": {"role": "assistant", "content": "abc", "reasoning_content": "def"}},
-            {"message": {"content": None, "tool_calls": [{"id": "1"}]}},
-            {"message": "odd"},
-            "odder",
-        ]
-    }
-
-    tokens = count_usage(completion, body_bytes=10, image_tokens=0, messages=1, prompt_bound=100)
-
-    assert (tokens.prompt, tokens.completion) == (4 + 4, (6 + len('[{"id":"1"}]')) // 3)

@@ -1,0 +1,352 @@
+"""What a stream has delivered so far, and what of it goes to the client. Pure.
+
+A tally reads every event that a provider sends. At any moment it knows what the delivered part
+holds and what the provider has reported, so a stream can end anywhere, by anybody's doing, and be
+charged for what was delivered (``serving.models.counting``). Usage is said to the client once, in
+the stream's last chunk: clients add up every usage that they are told.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final, Protocol
+
+from serving.models.answers import is_failed_choice, is_failure
+from serving.models.counting import Counted, Delivered, Sent, count_tokens
+from serving.models.provider_json import read_provider_json, write_provider_json
+from serving.models.usage import Report, find_usage, merge, read_report
+from serving.models.weight import NOTHING, Weight, count_bytes, weigh_choice
+from serving.stream.sse import DONE, build_event, read_data, read_field
+
+BYTES_PER_TOKEN_MAX: Final = 64
+"""Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
+
+_OTHER_USAGES: Final = frozenset({"x_groq", "usage_metadata", "usageMetadata"})
+"""Fields of a chunk other than ``usage`` that may hold usage."""
+
+_UNFINISHED: Final = (None, "", "null")
+"""What providers send as ``finish_reason`` while a choice goes on."""
+
+
+class Move(Enum):
+    """What to do with an event."""
+
+    PASS = auto()
+    """Give the event to the client."""
+    COMMENT = auto()
+    """Give the event to the client; it says nothing, and keeps the connection alive."""
+    DROP = auto()
+    """The event has nothing for the client, or is kept until the charge is written."""
+    DONE = auto()
+    """The provider has said all."""
+    FAILED = auto()
+    """The provider reports a failure, or sent a damaged chunk."""
+    OVER = auto()
+    """With this event, the output is more than what was reserved for."""
+
+
+class Tally(Protocol):
+    """Reads a stream's events one by one."""
+
+    @property
+    def failure(self) -> Any:
+        """The provider's error object, once it has sent one."""
+        ...
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the provider has said why every part of its output ended."""
+        ...
+
+    @property
+    def weight(self) -> Weight:
+        """What was delivered so far."""
+        ...
+
+    def read(self, event: bytes) -> tuple[Move, bytes]:
+        """Take an event into account; return what to do with it, and its bytes for the client."""
+        ...
+
+    def count(self) -> Counted:
+        """Return the tokens to charge for what was delivered so far."""
+        ...
+
+    def build_end(
+        self, counted: Counted, *, charge: dict[str, int], asks_for_usage: bool, is_whole: bool
+    ) -> bytes:
+        """Return the events that say the usage, with ``charge`` in it, and end the stream.
+
+        Where the stream is not ``is_whole``, the error that follows them ends it.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Shown:
+    """What every kind of stream keeps account of."""
+
+    sent: Sent
+    weight: Weight = NOTHING
+    reported: Weight = NOTHING
+    """What had been delivered when the provider last reported: some report only at the start."""
+    report: Report | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    """The provider's own usage object, as it came last."""
+    failure: Any = None
+
+    def note_usage(self, usage: Any) -> None:
+        """Take a report into account, which covers what has been delivered by now."""
+        later = read_report(usage)
+        if later is None:
+            return
+        known = self.report
+        self.report = merge(known, later)
+        said = -1 if known is None or known.completion is None else known.completion
+        if later.completion is not None and later.completion >= said:
+            self.reported = self.weight
+        if self.report != known:
+            self.usage = {**self.usage, **usage}
+
+    def is_over(self, *, is_finished: bool) -> bool:
+        """Tell whether this much cannot have been made within the output limit."""
+        if self.weight.text > BYTES_PER_TOKEN_MAX * self.sent.output_bound:
+            return True
+        said = None if self.report is None else self.report.completion
+        return said is not None and not is_finished and said > self.sent.output_bound
+
+    def count(self) -> Counted:
+        """Return the tokens to charge for what was delivered so far."""
+        return count_tokens(self.sent, Delivered(self.weight, self.reported), self.report)
+
+    def state_usage(self, counted: Counted, names: tuple[str, str]) -> dict[str, Any]:
+        """Return the usage object, in the provider's own words as far as they hold."""
+        prompt, output = names
+        tokens = counted.tokens
+        stated = {
+            prompt: tokens.prompt,
+            output: tokens.completion,
+            "total_tokens": tokens.prompt + tokens.completion,
+        }
+        return {**stated, **self.usage} if counted.is_reported else {**self.usage, **stated}
+
+
+class ChatTally:
+    """Reads the streams of chat completions, and of completions."""
+
+    def __init__(self, sent: Sent, *, is_chat: bool = True, passes_usage: bool = False) -> None:
+        self._shown = Shown(sent)
+        self._is_chat = is_chat
+        self._passes_usage = passes_usage
+        """Whether the client has asked for running usage."""
+        self._last: dict[str, Any] = {}
+        self._seen: set[Any] = set()
+        self._finished: set[Any] = set()
+
+    @property
+    def failure(self) -> Any:
+        return self._shown.failure
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self._finished) >= max(self._shown.sent.choices, len(self._seen))
+
+    @property
+    def weight(self) -> Weight:
+        return self._shown.weight
+
+    def count(self) -> Counted:
+        return self._shown.count()
+
+    def read(self, event: bytes) -> tuple[Move, bytes]:
+        data = read_data(event)
+        if data is None:
+            failure = read_field(event, b"error")
+            if failure is None:
+                return Move.COMMENT, event
+            self._shown.failure = _read_or_none(failure)
+            return Move.FAILED, event
+        if data.startswith(DONE):
+            return Move.DONE, event
+        try:
+            chunk = read_provider_json(data)
+        except ValueError:
+            # A damaged chunk takes a part of the answer with it; a word such as "ping" does not.
+            return (Move.FAILED if data.lstrip().startswith(b"{") else Move.DROP), event
+        if not isinstance(chunk, dict):
+            return Move.DROP, event
+        if is_failure(chunk):
+            self._shown.failure = chunk.get("error") or chunk
+            return Move.FAILED, event
+        return self._read_chunk(chunk, event)
+
+    def _read_chunk(self, chunk: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
+        shown = self._shown
+        before = shown.weight
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            choices = []
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            if is_failed_choice(choice):
+                shown.failure, shown.weight = choice.get("error"), before
+                return Move.FAILED, event
+            self._read_choice(choice)
+        usage = find_usage(chunk) if _may_hold_usage(chunk) else None
+        if usage is not None:
+            shown.note_usage(usage)
+        if shown.is_over(is_finished=self.is_finished):
+            shown.weight = before  # the event is not delivered
+            return Move.OVER, event
+        if not choices:
+            if "id" in chunk and not self._last:
+                self._last = chunk
+            return Move.DROP, event
+        self._last = chunk
+        if usage is None or self._passes_usage:
+            return Move.PASS, event
+        return Move.PASS, build_event(write_provider_json(_without_usage(chunk, choices)))
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        text, extent = weigh_choice(choice, field="delta")
+        if extent:
+            weight = self._shown.weight
+            self._shown.weight = Weight(weight.text + text, weight.extent + extent)
+        index = choice.get("index", 0)
+        if type(index) is not int:
+            index = 0
+        self._seen.add(index)
+        if choice.get("finish_reason") not in _UNFINISHED:
+            self._finished.add(index)
+
+    def build_end(
+        self, counted: Counted, *, charge: dict[str, int], asks_for_usage: bool, is_whole: bool
+    ) -> bytes:
+        """Return the chunk that says the usage, and what ends the stream.
+
+        Clients that did not ask for usage are not prepared for a chunk without choices: their last
+        chunk has a choice that says nothing.
+        """
+        says_nothing: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
+        empty = {"index": 0, **says_nothing, "finish_reason": None}
+        names = ("prompt_tokens", "completion_tokens")
+        chunk = {
+            **_without_usage(self._last, []),
+            "choices": [] if asks_for_usage else [empty],
+            "usage": {**self._shown.state_usage(counted, names), **charge},
+        }
+        last = build_event(write_provider_json(chunk))
+        return last + build_event(DONE) if is_whole else last
+
+
+_ENDED: Final = frozenset({"response.completed", "response.incomplete"})
+_FAILED: Final = frozenset({"response.failed", "error"})
+
+
+class ResponseTally:
+    """Reads the streams of responses, whose events have a type each."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._shown = Shown(sent)
+        self._last: dict[str, Any] | None = None
+        self._last_event = b""
+
+    @property
+    def failure(self) -> Any:
+        return self._shown.failure
+
+    @property
+    def is_finished(self) -> bool:
+        return self._last is not None
+
+    @property
+    def weight(self) -> Weight:
+        return self._shown.weight
+
+    def count(self) -> Counted:
+        return self._shown.count()
+
+    def read(self, event: bytes) -> tuple[Move, bytes]:
+        data = read_data(event)
+        if data is None:
+            return Move.COMMENT, event
+        if data.startswith(DONE):
+            return Move.DONE, event
+        try:
+            parsed = read_provider_json(data)
+        except ValueError:
+            return (Move.FAILED if data.lstrip().startswith(b"{") else Move.DROP), event
+        if not isinstance(parsed, dict):
+            return Move.DROP, event
+        kind = parsed.get("type")
+        if kind in _FAILED or (kind is None and is_failure(parsed)):
+            response = parsed.get("response")
+            holder = response if isinstance(response, dict) else parsed
+            self._shown.failure = holder.get("error") or holder
+            return Move.FAILED, event
+        if not isinstance(kind, str):
+            return Move.DROP, event
+        return self._read_typed(kind, parsed, event)
+
+    def _read_typed(self, kind: str, parsed: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
+        shown = self._shown
+        before = shown.weight
+        delta = parsed.get("delta")
+        if isinstance(delta, str):
+            size = count_bytes(delta)
+            shown.weight = Weight(before.text + size, before.extent + size)
+        if kind in _ENDED:
+            response = parsed.get("response")
+            if isinstance(response, dict):
+                shown.note_usage(response.get("usage"))
+            self._last, self._last_event = parsed, event
+        if shown.is_over(is_finished=self.is_finished):
+            shown.weight = before  # the event is not delivered
+            return Move.OVER, event
+        return (Move.DROP if kind in _ENDED else Move.PASS), event
+
+    def build_end(
+        self,
+        counted: Counted,
+        *,
+        charge: dict[str, int],
+        asks_for_usage: bool,  # noqa: ARG002 - the last event of a response always says it
+        is_whole: bool,
+    ) -> bytes:
+        """Return the event that completes the response, with the usage that is charged in it."""
+        if self._last is None or not is_whole:
+            return b""
+        response = self._last.get("response")
+        if not isinstance(response, dict):
+            return self._last_event
+        names = ("input_tokens", "output_tokens")
+        usage = {**self._shown.state_usage(counted, names), **charge}
+        last = {**self._last, "response": {**response, "usage": usage}}
+        kind = str(last["type"]).encode()
+        return b"event: " + kind + b"\n" + build_event(write_provider_json(last))
+
+
+def _may_hold_usage(chunk: dict[str, Any]) -> bool:
+    if chunk.get("usage") or not _OTHER_USAGES.isdisjoint(chunk):
+        return True
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and "usage" in choice for choice in choices
+    )
+
+
+def _without_usage(chunk: dict[str, Any], choices: list[Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in chunk.items() if name not in ("usage", "x_groq")}
+    kept["choices"] = [
+        {name: value for name, value in choice.items() if name != "usage"}
+        if isinstance(choice, dict)
+        else choice
+        for choice in choices
+    ]
+    return kept
+
+
+def _read_or_none(raw: bytes) -> Any:
+    try:
+        return read_provider_json(raw)
+    except ValueError:
+        return None
