@@ -20,7 +20,7 @@ from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
 from market.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
-from market.http.routes import router
+from market.http.routes import TAGS, router
 from market.identity.authentication import Authenticator
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower
@@ -37,6 +37,7 @@ from market.routing.own_providers import OwnRoutes
 from market.services import Services
 from market.settings import MarketSettings
 from market.text.serving import Serving
+from serving.http.document.app import DocumentedApp
 from serving.http.exceptions import handle_exceptions
 from serving.http.front import Front
 from serving.models.references import load_references
@@ -155,13 +156,12 @@ def create_app(
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
 
-    app = FastAPI(
+    app = DocumentedApp(
         title="Current market",
         description=DESCRIPTION,
-        version="1",
+        tags=TAGS,
+        examples="market.http",
         lifespan=lifespan,
-        # It would send a key on to http:// where something in front of us speaks https.
-        redirect_slashes=False,
     )
     app.include_router(router)
     handle_exceptions(app, TRANSLATIONS)

@@ -21,7 +21,7 @@ from proxy.chat.meter import Meter
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
-from proxy.http.routes import router
+from proxy.http.routes import TAGS, router
 from proxy.keys.sign_in import SignIn
 from proxy.keys.signatures import SignatureChecker
 from proxy.keys.tokens import KeyRing, KnownKeys
@@ -29,6 +29,7 @@ from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.tracing import Span, open_spans
+from serving.http.document.app import DocumentedApp
 from serving.http.exceptions import handle_exceptions
 from serving.http.front import Front
 from serving.http.limits import Limits
@@ -96,13 +97,12 @@ def create_app(
             await asyncio.to_thread(stop_spans)
             node.close()
 
-    app = FastAPI(
+    app = DocumentedApp(
         title="Current",
         description=DESCRIPTION,
-        version="1",
+        tags=TAGS,
+        examples="proxy.http",
         lifespan=lifespan,
-        # It would send a key on to http:// where something in front of us speaks https.
-        redirect_slashes=False,
     )
     app.include_router(router)
     handle_exceptions(app, TRANSLATIONS)

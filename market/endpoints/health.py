@@ -44,6 +44,19 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HealthReport:
+    """How an offer is doing, for its seller."""
+
+    standing: Standing
+    failures: int
+    """In a row."""
+    cause: Cause | None
+    """Of the newest failure."""
+    rests_s: float
+    """How long nothing will be sent to it yet, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What is known of an offer."""
 

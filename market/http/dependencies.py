@@ -5,27 +5,28 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
 
-from market.http.schemas import ErrorBody, PaymentRequiredBody
+from market.http.buyers.schemas import PaidErrorBody, PaymentRequired
 from market.identity.keys import Role
 from market.records.store import KeyHolder
 from market.services import Services
+from serving.http.document.schemas import errors_of, security_of
+from serving.http.document.writing import one_of
 from serving.http.errors import wrong_type
 
 PAGE_MAX: Final = 1_000
 TIME_MAX_S: Final = 2**40
 
 
-def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how the document states errors with these statuses, and those that all have."""
-    models: dict[int, Any] = {402: ErrorBody | PaymentRequiredBody}
-    return {
-        status: {"model": models.get(status, ErrorBody)} for status in (*statuses, 429, 500, 503)
-    }
-
-
 SIGNED: Final = errors_of(400, 401, 404, 405, 408, 409, 413, 415)
-CSV: Final = {**SIGNED, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 OPEN: Final = errors_of(400, 404, 405)
+CALL: Final = errors_of(400, 401, 402, 404, 405, 408, 409, 413, 415, 422, 502, body=PaidErrorBody)
+CALL[402]["content"] = one_of(PaidErrorBody, PaymentRequired)
+"""The errors of what buyers pay for. Without a key, a 402 says how to pay by x402."""
+
+SELLER_KEY: Final = security_of(
+    "sellerKey", "a seller's key from `POST /v1/seller/auth/keys`", "si_seller_…"
+)
+BUYER_KEY: Final = security_of("buyerKey", "a buyer's key from `POST /v1/buyer/auth/keys`", "inf_…")
 
 
 def _get_services(request: Request) -> Services:

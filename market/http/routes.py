@@ -15,6 +15,20 @@ from market.http.own_providers.routes import router as own_providers
 from market.http.sellers.routes import router as sellers
 from market.http.sign_in.routes import router as sign_in
 
+TAGS: Final = {
+    "keys": "Signing in with a wallet, as a seller or as a buyer, and the keys that it gives.",
+    "sellers": "What was agreed with a seller.",
+    "offers": "What a seller sells, and what a provider's key can serve.",
+    "earnings": "What a seller earned and failed.",
+    "buyers": "Prepaid credit and its top-ups by x402.",
+    "own providers": "A buyer's own providers, asked before the market or after it, for nothing.",
+    "markets": "What everybody may see: models, prices, books, routes, events.",
+    "inference": "Text, by OpenAI's API.",
+    "media": "Images, speech, transcriptions; videos and music as jobs.",
+    "operation": "What watches the process.",
+}
+"""The parts of the document, in its order."""
+
 router: Final = APIRouter()
 for _part in (
     sign_in,

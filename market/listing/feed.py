@@ -6,14 +6,11 @@ begin with the time. Of a buyer nothing is told, of a sale's seller what its off
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, or_, select
 
 from ledger.tables import MarketOffer, MarketSale, table_of
-from market.pricing.amounts import show_millionths
-from market.pricing.units import UNITS
-from serving.models.prices import Price
 
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)
@@ -45,10 +42,11 @@ def parse_cursor(text: str) -> FeedCursor | None:
 
 def load_feed(
     connection: Connection, *, after: FeedCursor | None, limit: int, now_s: int
-) -> list[tuple[FeedCursor, dict[str, Any]]]:
-    """Return at most ``limit`` events, newest first, each with the cursor that follows it.
+) -> list[tuple[FeedCursor, RowMapping]]:
+    """Return at most ``limit`` events, newest first: each a row with the cursor that follows it.
 
-    At one second sales come before offers, each from the greatest id down.
+    The cursor tells whether the row is a sale or an offer. At one second sales come before offers,
+    each from the greatest id down.
     """
     oldest_s = now_s - FEED_DEPTH_S
     sales = select(_sale).where(_sale.c.state == "posted", _sale.c.sale_id >= _first_id(oldest_s))
@@ -65,11 +63,11 @@ def load_feed(
     sales = sales.order_by(_sale.c.sale_id.desc()).limit(limit)
     offers = offers.order_by(_offer.c.changed_at_s.desc(), _offer.c.offer_id.desc()).limit(limit)
     found = [
-        (FeedCursor(_get_time_s(row["sale_id"]), True, row["sale_id"]), _describe_sale(row))
+        (FeedCursor(_get_time_s(row["sale_id"]), True, row["sale_id"]), row)
         for row in connection.execute(sales).mappings()
     ]
     found += [
-        (FeedCursor(int(row["changed_at_s"]), False, row["offer_id"]), _describe_offer(row))
+        (FeedCursor(int(row["changed_at_s"]), False, row["offer_id"]), row)
         for row in connection.execute(offers).mappings()
     ]
     found.sort(key=lambda event: (event[0].at_s, event[0].is_sale, event[0].subject), reverse=True)
@@ -84,51 +82,3 @@ def _first_id(at_s: int) -> str:
 
 def _get_time_s(sale_id: str) -> int:
     return int(sale_id[:8] + sale_id[9:13], 16) // 1_000
-
-
-def _describe_sale(row: RowMapping) -> dict[str, Any]:
-    sold: dict[str, Any] = {
-        "prompt_tokens": row["prompt_tokens"],
-        "completion_tokens": row["completion_tokens"],
-    }
-    if row["unit"] is not None:
-        sold = {"base": UNITS[row["unit"]].base, "quantity": row["prompt_tokens"]}
-    return {
-        "event": "sale",
-        "at": _get_time_s(row["sale_id"]),
-        "model": row["model"],
-        "endpoint": row["endpoint"],
-        "offer_id": row["offer_id"],
-        **sold,
-        "cost_usdc": int(row["cost_usdc"]),
-    }
-
-
-def _describe_offer(row: RowMapping) -> dict[str, Any]:
-    is_new = row["version"] == 0 and row["changed_at_s"] == row["created_at_s"]
-    deleted = row["status"] == "deleted"
-    return {
-        "event": "offer_deleted" if deleted else "offer_listed" if is_new else "offer_changed",
-        "at": int(row["changed_at_s"]),
-        "model": row["model"],
-        "offer_id": row["offer_id"],
-        "provider": row["provider"],
-        "status": row["status"],
-        **_describe_price(row),
-    }
-
-
-def _describe_price(row: RowMapping) -> dict[str, Any]:
-    if row["cost_multiplier_ppm"] is not None:
-        return {"unit": row["unit"], "cost_multiplier": show_millionths(row["cost_multiplier_ppm"])}
-    input_usdc, output_usdc = (
-        int(row[f"price_{side}_usdc_per_mtok"]) for side in ("input", "output")
-    )
-    if row["unit"] is not None:
-        per_unit_usdc = UNITS[row["unit"]].to_per_unit_usdc(Price(input_usdc, 0))
-        return {"unit": row["unit"], "price_per_unit": show_millionths(per_unit_usdc)}
-    return {
-        "unit": None,
-        "price_input_per_1m": show_millionths(input_usdc),
-        "price_output_per_1m": show_millionths(output_usdc),
-    }

@@ -256,6 +256,9 @@ class Jobs:
             "job_token": self.get_token(row["job_id"]),
             "reserved_usdc": int(row["ceiling_usdc"]) if row["state"] in FOLLOWED else 0,
             "cost_usdc": None if row["cost_usdc"] is None else int(row["cost_usdc"]),
+            "data": None,
+            "usage": None,
+            "error": None,
         }
         if row["result"] is not None:
             result = orjson.loads(row["result"])

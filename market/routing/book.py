@@ -17,7 +17,15 @@ import structlog
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import Used
-from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
+from market.endpoints.health import (
+    WELL,
+    Health,
+    HealthReport,
+    Standing,
+    begin,
+    fail,
+    give_up,
+)
 from market.endpoints.sealing import SealBroken, Sealer
 from market.pricing.units import Base, find_price, get_base
 from market.records.database import Database
@@ -258,19 +266,19 @@ class Book:
             total_used_usdc=live.total_used_usdc,
         )
 
-    def find_health(self, offer_id: str) -> dict[str, Any] | None:
+    def find_health(self, offer_id: str) -> HealthReport | None:
         """Return how an offer is doing, as its seller sees it; None where it is not listed."""
         live = self._live.get(offer_id)
         if live is None:
             return None
         now = self._clock()
         rests_s = max(0.0, live.health.rests_until_s - now) if live.health.failures else 0.0
-        return {
-            "standing": live.health.get_standing(now),
-            "failures": live.health.failures,
-            "cause": live.health.cause,
-            "rests_s": round(rests_s, 1),
-        }
+        return HealthReport(
+            live.health.get_standing(now),
+            live.health.failures,
+            live.health.cause,
+            round(rests_s, 1),
+        )
 
     # -------------------------------------------------------------------- what requests teach
 

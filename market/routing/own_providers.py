@@ -176,19 +176,9 @@ class OwnRoutes:
             and position in (None, account[provider_id].position)
         ]
 
-    def describe(self, account_id: str, model: str) -> list[dict[str, Any]]:
-        """Return an account's providers of a model as a route shows them."""
-        now = self._clock()
-        return [
-            {
-                "provider_id": own.provider_id,
-                "label": own.label,
-                "position": own.position,
-                "health": own.health.get_standing(now),
-                "estimated_cost_usdc": FEE_USDC,
-            }
-            for own in self.find(account_id, model)
-        ]
+    def look_at(self, own: OwnProvider) -> Standing:
+        """Return what may be sent to a provider now."""
+        return own.health.get_standing(self._clock())
 
     def get_standing(self, account_id: str, provider_id: str) -> Standing | None:
         """Return how a provider stands, None where it is not known."""

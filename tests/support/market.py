@@ -28,6 +28,7 @@ from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.ledgers import DEPLOYMENT
+from tests.support.openapi import CheckedClient, get_market_document
 from tests.support.waiting import LIMIT_S, until
 
 SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -196,8 +197,11 @@ async def run_market(
     port = server.servers[0].sockets[0].getsockname()[1]
     limits = httpx.Limits(max_connections=None)
     try:
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S, limits=limits
+        async with CheckedClient(
+            get_market_document(),
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=LIMIT_S,
+            limits=limits,
         ) as client:
             yield RunningMarket(front, client, engine)
     finally:

@@ -2,26 +2,26 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
-from sqlalchemy import Connection
+from fastapi import APIRouter, Depends, Request, Response
 
 from contracts.units import format_usdc
 from ledger.payments.claims import load_account_payments
+from ledger.payments.records import PaymentRecord
 from market.errors import not_found
-from market.http.dependencies import SIGNED, BuyerDep, ServicesDep, errors_of
+from market.http.buyers.schemas import BuyerAccount, PaymentView, ToppedUp, TopUpWish
+from market.http.dependencies import BUYER_KEY, CALL, SIGNED, BuyerDep, ServicesDep
 from market.http.front import find_payment
-from market.http.schemas import TOPUP
 from market.identity.keys import Role
 from market.payments.terms import CREDIT_HEADER, describe_payment
 from market.pricing.amounts import parse_millionths
 from market.records.store import KeyHolder, load_account
 from market.services import Services
 from serving.http.bodies import read_body
+from serving.http.document.writing import body_of
 from serving.http.errors import bad_request
 from serving.http.strict_json import parse_exact_json
 
-router = APIRouter()
+router = APIRouter(tags=["buyers"])
 
 PAYMENTS_SHOWN: Final = 100
 POLICIES: Final = ("at_once", "daily")
@@ -38,8 +38,8 @@ async def _get_payee(request: Request, services: ServicesDep) -> KeyHolder | Non
 PayeeDep = Annotated[KeyHolder | None, Depends(_get_payee)]
 
 
-@router.get("/v1/buyer/account", responses=SIGNED)
-async def get_account(services: ServicesDep, buyer: BuyerDep) -> dict[str, Any]:
+@router.get("/v1/buyer/account", responses=SIGNED, dependencies=BUYER_KEY)
+async def get_account(services: ServicesDep, buyer: BuyerDep) -> BuyerAccount:
     """Return the buyer's credit, in 1e-6 USDC."""
     row = await services.database.read(lambda connection: load_account(connection, buyer.owner))
     if row is None:
@@ -47,27 +47,30 @@ async def get_account(services: ServicesDep, buyer: BuyerDep) -> dict[str, Any]:
     credited, spent, reserved = (
         int(row[name]) for name in ("credited_usdc", "spent_usdc", "reserved_usdc")
     )
-    return {
-        "account_id": row["account_id"],
-        "credited_usdc": credited,
-        "spent_usdc": spent,
-        "reserved_usdc": reserved,
-        "available_usdc": credited - spent - reserved,
-        "payments": await load_topups(services, buyer.owner),
-    }
+    return BuyerAccount(
+        account_id=row["account_id"],
+        credited_usdc=credited,
+        spent_usdc=spent,
+        reserved_usdc=reserved,
+        available_usdc=credited - spent - reserved,
+        payments=await _load_payments(services, buyer.owner),
+    )
 
 
 @router.post(
     "/v1/buyer/credit/topup",
-    responses=errors_of(400, 401, 402, 404, 405, 408, 413, 415),
-    openapi_extra=TOPUP,
+    responses=CALL,
+    dependencies=BUYER_KEY,
+    openapi_extra=body_of(TopUpWish),
 )
-async def top_up(request: Request, services: ServicesDep, payee: PayeeDep) -> JSONResponse:
+async def top_up(
+    request: Request, response: Response, services: ServicesDep, payee: PayeeDep
+) -> ToppedUp:
     """Buy credit by x402: for the account of the key that comes along, else of the payer."""
     if services.paywall is None:
         raise not_found("payment method")
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
-    unknown = sorted(body.keys() - {"amount_usd"})
+    unknown = sorted(body.keys() - TopUpWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
     amount_usdc = _read_amount(body.get("amount_usd"), services.paywall.rules.topup_usdc_max)
@@ -77,12 +80,12 @@ async def top_up(request: Request, services: ServicesDep, payee: PayeeDep) -> JS
         amount_usdc=amount_usdc,
         account_id=None if payee is None else payee.owner,
     )
-    answer = {
-        "account_id": payment.account_id,
-        "payment": describe_payment(payment),
-        "available_usdc": credit_usdc,
-    }
-    return JSONResponse(answer, headers={**headers, CREDIT_HEADER: str(credit_usdc)})
+    response.headers.update({**headers, CREDIT_HEADER: str(credit_usdc)})
+    return ToppedUp(
+        account_id=payment.account_id,
+        payment=_view(payment),
+        available_usdc=credit_usdc,
+    )
 
 
 def _read_amount(value: Any, usdc_max: int) -> int:
@@ -96,11 +99,13 @@ def _read_amount(value: Any, usdc_max: int) -> int:
     return amount_usdc
 
 
-async def load_topups(services: Services, account_id: str) -> list[dict[str, object]]:
+async def _load_payments(services: Services, account_id: str) -> list[PaymentView]:
     """Return the newest payments to an account, as its holder is told of them."""
+    records = await services.database.read(
+        lambda connection: load_account_payments(connection, account_id, limit=PAYMENTS_SHOWN)
+    )
+    return [_view(record) for record in records]
 
-    def query(connection: Connection) -> list[dict[str, object]]:
-        found = load_account_payments(connection, account_id, limit=PAYMENTS_SHOWN)
-        return [describe_payment(record) for record in found]
 
-    return await services.database.read(query)
+def _view(record: PaymentRecord) -> PaymentView:
+    return PaymentView.model_validate(describe_payment(record))

@@ -1,15 +1,14 @@
 """What a seller earned and failed, as JSON and CSV."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
 from sqlalchemy import Connection, RowMapping
 
 from market.http.dependencies import (
-    CSV,
     PAGE_MAX,
+    SELLER_KEY,
     SIGNED,
     TIME_MAX_S,
     Cursor,
@@ -18,7 +17,14 @@ from market.http.dependencies import (
     ServicesDep,
     TimeQuery,
 )
-from market.listing.markets import build_csv
+from market.http.earnings.schemas import (
+    Earning,
+    EarningPage,
+    EarningTotals,
+    Failure,
+    FailurePage,
+    OfferHealth,
+)
 from market.records.store import (
     EARNING_COLUMNS,
     KeyHolder,
@@ -28,9 +34,12 @@ from market.records.store import (
     load_seller_offers,
 )
 from market.services import Services
+from serving.http.document.writing import table_of_lines
+from serving.http.tables import write_csv
 
-router = APIRouter()
+router = APIRouter(tags=["earnings"])
 
+_EARNING_COLUMNS: Final = (*EARNING_COLUMNS, "payout_state")
 _FAILURE_COLUMNS: Final = ("sale_id", "resolved_at_s", "offer_id", "model", "endpoint", "cause")
 Load = Callable[..., Sequence[RowMapping]]
 
@@ -58,7 +67,7 @@ async def _load_page(
     return await services.database.read(query)
 
 
-@router.get("/v1/seller/earnings", responses=SIGNED)
+@router.get("/v1/seller/earnings", responses=SIGNED, dependencies=SELLER_KEY)
 async def get_earnings(
     services: ServicesDep,
     seller: SellerDep,
@@ -66,7 +75,7 @@ async def get_earnings(
     until_s: TimeQuery = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> EarningPage:
     """Return what the seller earned, sale by sale, with the fee of each; amounts in 1e-6 USDC."""
     rows = await _load_page(
         services, seller, load_earnings, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
@@ -75,10 +84,19 @@ async def get_earnings(
         lambda connection: load_earning_totals(connection, seller=seller.owner)
     )
     next_cursor = rows[-1]["sale_id"] if len(rows) == limit else None
-    return {"totals": totals, "earnings": [dict(row) for row in rows], "next_cursor": next_cursor}
+    return EarningPage(
+        totals=EarningTotals(**totals),
+        earnings=[Earning.model_validate(dict(row)) for row in rows],
+        next_cursor=next_cursor,
+    )
 
 
-@router.get("/v1/seller/earnings.csv", responses=CSV)
+@router.get(
+    "/v1/seller/earnings.csv",
+    response_class=Response,
+    responses={**SIGNED, 200: table_of_lines(_EARNING_COLUMNS)},
+    dependencies=SELLER_KEY,
+)
 async def get_earnings_csv(
     services: ServicesDep,
     seller: SellerDep,
@@ -87,14 +105,14 @@ async def get_earnings_csv(
     cursor: Cursor = None,
     limit: Limit = PAGE_MAX,
 ) -> Response:
-    """Return the same as CSV."""
+    """Return what the seller earned, sale by sale, as CSV; amounts in 1e-6 USDC."""
     rows = await _load_page(
         services, seller, load_earnings, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
-    return _csv(rows, (*EARNING_COLUMNS, "payout_state"))
+    return _csv(rows, _EARNING_COLUMNS)
 
 
-@router.get("/v1/seller/health-log", responses=SIGNED)
+@router.get("/v1/seller/health-log", responses=SIGNED, dependencies=SELLER_KEY)
 async def get_health_log(
     services: ServicesDep,
     seller: SellerDep,
@@ -102,7 +120,7 @@ async def get_health_log(
     until_s: TimeQuery = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> dict[str, Any]:
+) -> FailurePage:
     """Return the requests that the seller's offers failed, by cause, and how they stand now."""
     rows = await _load_page(
         services, seller, load_failures, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
@@ -111,17 +129,25 @@ async def get_health_log(
         lambda connection: load_seller_offers(connection, seller=seller.owner)
     )
     next_cursor = rows[-1]["sale_id"] if len(rows) == limit else None
-    return {
-        "offers": [
-            {"id": row["offer_id"], "health": services.book.find_health(row["offer_id"])}
+    return FailurePage(
+        offers=[
+            OfferHealth.model_validate(
+                {"id": row["offer_id"], "health": services.book.find_health(row["offer_id"])},
+                from_attributes=True,
+            )
             for row in offers
         ],
-        "failures": [dict(row) for row in rows],
-        "next_cursor": next_cursor,
-    }
+        failures=[Failure.model_validate(dict(row)) for row in rows],
+        next_cursor=next_cursor,
+    )
 
 
-@router.get("/v1/seller/health-log.csv", responses=CSV)
+@router.get(
+    "/v1/seller/health-log.csv",
+    response_class=Response,
+    responses={**SIGNED, 200: table_of_lines(_FAILURE_COLUMNS)},
+    dependencies=SELLER_KEY,
+)
 async def get_health_log_csv(
     services: ServicesDep,
     seller: SellerDep,
@@ -138,5 +164,4 @@ async def get_health_log_csv(
 
 
 def _csv(rows: Sequence[RowMapping], columns: Sequence[str]) -> Response:
-    text = build_csv([dict(row) for row in rows], columns)
-    return PlainTextResponse(text, media_type="text/csv")
+    return Response(write_csv([dict(row) for row in rows], columns), media_type="text/csv")

@@ -1,30 +1,41 @@
 """The buyers' calls, for the document and for where the front did not serve."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Any
 
-from market.http.dependencies import ServicesDep, errors_of
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from market.http.dependencies import BUYER_KEY, CALL, ServicesDep
 from market.http.front import answer_call
-from market.http.schemas import ANY_CALL, CHAT
+from market.http.inference.schemas import ANSWERS, BODIES, EVENTS, HEADERS
 from market.text.dialects import Endpoint
 from serving.http.answers import to_response
+from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
 
-router = APIRouter()
+router = APIRouter(tags=["inference"])
 
 
 def _add_inference(endpoint: Endpoint) -> None:
     """Document an endpoint, and serve it where the front did not."""
-    extra = CHAT if endpoint is Endpoint.CHAT else ANY_CALL
+    answer: dict[str, Any] = {"model": ANSWERS[endpoint], "headers": HEADERS}
+    if endpoint in EVENTS:
+        answer["content"] = events_of(EVENTS[endpoint])
 
     @router.post(
         f"/v1/{endpoint}",
-        responses=errors_of(400, 401, 402, 404, 405, 408, 409, 413, 415, 422, 502),
-        openapi_extra=extra,
-        name=endpoint.replace("/", "_"),
+        response_class=JSONResponse,
+        responses={**CALL, 200: answer},
+        dependencies=BUYER_KEY,
+        openapi_extra=body_of(BODIES[endpoint]),
+        name=f"create_{endpoint}",
     )
     async def infer(request: Request, services: ServicesDep) -> Response:
-        """Serve a request from the cheapest seller who may serve it. Also below /min{N}, but for
-        embeddings: then only from sellers N % or more below the reference price."""
+        """Serve a request from the cheapest seller who may serve it.
+
+        Also below /min{N}, but for embeddings: then only from sellers N % or more below the
+        reference price.
+        """
         answer = await answer_call(
             request.scope,
             request.receive,

@@ -2,32 +2,46 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
 from market.errors import model_not_found
-from market.http.dependencies import OPEN, ServicesDep, errors_of
-from market.identity.keys import Role
-from market.listing.feed import FEED_MAX, load_feed, parse_cursor
-from market.listing.markets import (
+from market.http.dependencies import BUYER_KEY, OPEN, ServicesDep
+from market.http.markets.describing import (
     describe_book,
     describe_market,
     describe_model,
     describe_prices,
     describe_ranking,
 )
+from market.http.markets.feed import describe_event
+from market.http.markets.schemas import (
+    FeedPage,
+    MarketList,
+    ModelBook,
+    ModelList,
+    OwnProviderEstimate,
+    PriceList,
+    RouteExplained,
+)
+from market.http.prices import UnitName
+from market.identity.keys import Role
+from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.units import UNITS, find_price, get_base
+from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Ranking
+from market.services import Services
 from market.text.dialects import MAX_TOKENS_CAP
-from serving.http.errors import ApiError, bad_request, wrong_type
+from serving.http.document.schemas import errors_of
+from serving.http.errors import ApiError, bad_request
 from serving.models.prices import Tokens
 
-router = APIRouter()
+router = APIRouter(tags=["markets"])
 
 
 @router.get("/v1/models", responses=OPEN)
-async def list_models(services: ServicesDep) -> dict[str, Any]:
+async def list_models(services: ServicesDep) -> ModelList:
     """List the models that somebody sells, as OpenAI does."""
     find_reference = services.book.find_reference
     names = sorted(
@@ -35,44 +49,41 @@ async def list_models(services: ServicesDep) -> dict[str, Any]:
         for model, shelves in services.book.shelves.items()
         if any(offer.is_active for shelf in shelves.values() for offer in shelf)
     )
-    return {
-        "object": "list",
-        "data": [describe_model(name, find_reference(name)) for name in names],
-    }
+    return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
 
 
 @router.get("/v1/prices", responses=OPEN)
-async def list_prices(services: ServicesDep) -> dict[str, Any]:
+async def list_prices(services: ServicesDep) -> PriceList:
     """Return the reference price of each model, and the best price that it is sold at now.
 
     A client that prices by this list finds ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``
     beside the id, and when that was, ``updated_at``.
     """
     book, now = services.book, datetime.now(UTC)
-    return {
-        "data": [
+    return PriceList(
+        data=[
             describe_prices(model, shelves, book.find_reference(model), book.get_state, now=now)
             for model, shelves in sorted(book.shelves.items())
         ]
-    }
+    )
 
 
 @router.get("/api/markets", responses=OPEN)
-async def list_markets(services: ServicesDep) -> dict[str, Any]:
+async def list_markets(services: ServicesDep) -> MarketList:
     """Return each model's market in short."""
     book = services.book
-    return {
-        "markets": [
+    return MarketList(
+        markets=[
             describe_market(model, shelves, book.find_reference(model), book.get_state)
             for model, shelves in sorted(book.shelves.items())
         ]
-    }
+    )
 
 
 @router.get("/api/markets/{model:path}", responses=OPEN)
 async def get_market(
     services: ServicesDep, model: Annotated[str, Path(max_length=200)]
-) -> dict[str, Any]:
+) -> ModelBook:
     """Return the book of one model: its offers, and what they can still sell."""
     book = services.book
     shelves = book.shelves.get(model)
@@ -81,31 +92,29 @@ async def get_market(
     return describe_book(model, shelves, book.find_reference(model), book.get_state)
 
 
-@router.get("/v1/route/explain", responses={**OPEN, **errors_of(401)})
+@router.get("/v1/route/explain", responses={**OPEN, **errors_of(401)}, dependencies=BUYER_KEY)
 async def explain_route(
     request: Request,
     services: ServicesDep,
     model: Annotated[str, Query(min_length=1, max_length=200)],
     prompt_tokens: Annotated[int, Query(ge=0, le=10_000_000)] = 1_000,
     max_tokens: Annotated[int, Query(ge=0, le=MAX_TOKENS_CAP)] = 1_000,
-    unit: Annotated[str | None, Query(description="of a medium, in place of tokens")] = None,
+    unit: Annotated[UnitName | None, Query(description="of a medium, in place of tokens")] = None,
     quantity: Annotated[int, Query(ge=1, le=1_000_000, description="of the unit")] = 1,
     min_discount_pct: Annotated[int | None, Query(ge=0, le=100)] = None,
-) -> dict[str, Any]:
+) -> RouteExplained:
     """Return the offers in the order in which they would be tried, and why others would not.
 
     With a buyer's key also the buyer's own providers, which are asked before or after them.
     """
-    if unit is not None and unit not in UNITS:
-        raise wrong_type("unit", f"one of {', '.join(UNITS)}")
     tokens = Tokens(prompt_tokens, max_tokens)
     if unit is not None:
         tokens = Tokens(quantity * UNITS[unit].quantity, 0)
-    own: list[dict[str, Any]] | None = None
+    own: list[OwnProviderEstimate] | None = None
     header = request.headers.get("authorization")
     if header is not None:
         buyer = await services.identify(header, Role.BUYER)
-        own = services.serving.own_routes.describe(buyer.owner, model)
+        own = _describe_own(services, buyer.owner, model)
     base = get_base(unit)
     ask = Ask(
         model=model,
@@ -116,12 +125,26 @@ async def explain_route(
         base=base,
     )
     try:
-        explained = describe_ranking(services.serving.rank(ask), ask)
+        ranking = services.serving.rank(ask)
     except ApiError:
         if not own:
             raise
-        explained = describe_ranking(Ranking((), ()), ask)
-    return explained if own is None else {**explained, "own_providers": own}
+        ranking = Ranking((), ())
+    return describe_ranking(ranking, ask, own)
+
+
+def _describe_own(services: Services, account_id: str, model: str) -> list[OwnProviderEstimate]:
+    own_routes = services.serving.own_routes
+    return [
+        OwnProviderEstimate(
+            provider_id=own.provider_id,
+            label=own.label,
+            position=own.position,
+            health=own_routes.look_at(own),
+            estimated_cost_usdc=FEE_USDC,
+        )
+        for own in own_routes.find(account_id, model)
+    ]
 
 
 @router.get("/feed", responses=OPEN)
@@ -129,7 +152,7 @@ async def get_feed(
     services: ServicesDep,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=FEED_MAX)] = 50,
-) -> dict[str, Any]:
+) -> FeedPage:
     """Return what happened lately: sales without names, and offers as they change. Newest first."""
     after = None if cursor is None else parse_cursor(cursor)
     if cursor is not None and after is None:
@@ -138,7 +161,7 @@ async def get_feed(
     events = await services.database.read(
         lambda connection: load_feed(connection, after=after, limit=limit, now_s=now_s)
     )
-    return {
-        "events": [described for _, described in events],
-        "next_cursor": str(events[-1][0]) if len(events) == limit else None,
-    }
+    return FeedPage(
+        events=[describe_event(at, row) for at, row in events],
+        next_cursor=str(events[-1][0]) if len(events) == limit else None,
+    )

@@ -3,15 +3,16 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import RowMapping
 
 from market.errors import invalid_key, not_found
-from market.http.dependencies import IdPath, ServicesDep, errors_of
+from market.http.dependencies import BUYER_KEY, CALL, IdPath, ServicesDep
 from market.http.front import answer_by, find_payment
+from market.http.idempotency import IDEMPOTENCY, read_idempotency_key
+from market.http.inference.schemas import HEADERS
+from market.http.media.schemas import ANSWERS, BODIES, CONTENTS, Job
 from market.http.mirrors import get_minimum, get_path, get_segment
-from market.http.offers.routes import read_idempotency_key
-from market.http.schemas import MEDIA
 from market.identity.keys import Role
 from market.media.artifacts import PATH
 from market.media.jobs import Submission
@@ -21,35 +22,41 @@ from market.records.store import KeyHolder
 from market.services import Services
 from serving.http.answers import Answer, to_response
 from serving.http.bodies import find_header, read_body
+from serving.http.document.schemas import errors_of, security_of
+from serving.http.document.writing import JSON, body_of, bytes_of
 from serving.http.front import get_request_id
 
-router = APIRouter()
+router = APIRouter(tags=["media"])
 
-_CALL: Final = errors_of(400, 401, 402, 404, 405, 408, 409, 413, 415, 422, 502)
 _JOB: Final = errors_of(400, 401, 404, 405)
 _JOB_TOKEN: Final = "job_"
-_BINARY: Final = {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
-_ANSWERS: Final[dict[Medium, dict[int | str, dict[str, Any]]]] = {
-    Medium.SPEECH: {200: {"content": {"audio/*": {"schema": {"type": "string"}}}}},
-    Medium.TRANSCRIPTIONS: {200: {"content": {"application/json": {}, "text/plain": {}}}},
-}
+_JOB_KEY: Final = [*BUYER_KEY, *security_of("jobToken", "the token of one job", "job_…")]
 JobToken = Annotated[str | None, Header(alias="x-job-token", max_length=100)]
 
 
 def _add_call(medium: Medium) -> None:
-    status = 202 if medium in ASYNCHRONOUS else 200
+    is_job = medium in ASYNCHRONOUS
+    status = 202 if is_job else 200
+    answer: dict[str, Any] = {"headers": HEADERS, "content": CONTENTS.get(medium, {})}
+    if medium in ANSWERS:
+        answer["model"] = ANSWERS[medium]
+    form = "multipart/form-data" if medium is Medium.TRANSCRIPTIONS else JSON
 
     @router.post(
         f"/v1/{medium}",
         status_code=status,
-        responses={**_CALL, **_ANSWERS.get(medium, {})},
-        openapi_extra=MEDIA[medium],
-        name=medium.replace("/", "_"),
+        response_class=JSONResponse if medium in ANSWERS else Response,
+        responses={**CALL, status: answer},
+        dependencies=BUYER_KEY,
+        openapi_extra=body_of(BODIES[medium], media_type=form) | (IDEMPOTENCY if is_job else {}),
+        name=f"create_{medium}",
     )
     async def call(request: Request, services: ServicesDep) -> Response:
-        """Serve a request for media from the cheapest seller who may serve it. Also below /min{N}:
-        then only from sellers N % or more below the reference price. Videos and music are jobs:
-        the answer says where to ask for them, and holds a token to do so."""
+        """Serve a request for media from the cheapest seller who may serve it.
+
+        Also below /min{N}: then only from sellers N % or more below the reference price. Videos
+        and music are jobs: the answer says where to ask for them, and holds a token to do so.
+        """
         request_id = get_request_id(request.scope)
         answer = await answer_by(
             lambda: _answer_call(request, services, medium, request_id),
@@ -97,7 +104,13 @@ for _medium in Medium:
 
 
 def _add_job(medium: Medium) -> None:
-    @router.get(f"/v1/{medium}/{{job_id}}", responses=_JOB, name=f"{medium.name.lower()}_poll")
+    @router.get(
+        f"/v1/{medium}/{{job_id}}",
+        response_class=JSONResponse,
+        responses={**_JOB, 200: {"model": Job}},
+        dependencies=_JOB_KEY,
+        name=f"get_{medium.name.lower()}_job",
+    )
     async def poll(
         request: Request, services: ServicesDep, job_id: IdPath, x_job_token: JobToken = None
     ) -> Response:
@@ -105,7 +118,13 @@ def _add_job(medium: Medium) -> None:
         row = await _find_job(request, services, medium, job_id, x_job_token)
         return to_response(services.jobs.answer(row, get_segment(request.scope)))
 
-    @router.delete(f"/v1/{medium}/{{job_id}}", responses=_JOB, name=f"{medium.name.lower()}_cancel")
+    @router.delete(
+        f"/v1/{medium}/{{job_id}}",
+        response_class=JSONResponse,
+        responses={**_JOB, 200: {"model": Job}},
+        dependencies=_JOB_KEY,
+        name=f"cancel_{medium.name.lower()}_job",
+    )
     async def cancel(
         request: Request, services: ServicesDep, job_id: IdPath, x_job_token: JobToken = None
     ) -> Response:
@@ -142,7 +161,10 @@ async def _find_job(
 
 @router.get(
     PATH + "{artifact_id}",
-    responses={**errors_of(400, 404, 405, 502), 200: _BINARY},
+    responses={
+        **errors_of(400, 404, 405, 502),
+        200: {"description": "the file", "content": bytes_of("*/*")},
+    },
     response_class=Response,
 )
 async def get_artifact(

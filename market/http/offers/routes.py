@@ -1,24 +1,33 @@
 """A seller's offers: list, change, take down; and what a provider key can serve."""
 
 import time
-from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from sqlalchemy import RowMapping
 
 from contracts.units import utc_day
 from ledger.errors import IdempotencyConflict, TooMany
-from ledger.selling.offers import NewOffer, change_offer, delete_offer, save_offer
+from ledger.selling.offers import NewOffer as StoredOffer
+from ledger.selling.offers import change_offer, delete_offer, save_offer
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
-from market.http.dependencies import SIGNED, IdPath, SellerDep, ServicesDep
-from market.http.schemas import DISCOVER, NEW_OFFER, OFFER_CHANGE
+from market.http.dependencies import SELLER_KEY, SIGNED, IdPath, SellerDep, ServicesDep
+from market.http.idempotency import IDEMPOTENCY, read_idempotency_key
+from market.http.markets.describing import describe_reference
+from market.http.offers.describing import describe_offer
+from market.http.offers.schemas import (
+    Deleted,
+    Discovery,
+    DiscoveryWish,
+    NewOffer,
+    OfferChange,
+    OfferList,
+    OfferView,
+)
 from market.identity.keys import digest_request
-from market.listing.markets import describe_reference
 from market.listing.offers import (
-    describe_offer,
     parse_change,
     parse_new_offer,
     read_api_key,
@@ -29,21 +38,24 @@ from market.pricing.units import find_price, get_base
 from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
 from market.services import Services
 from serving.http.bodies import read_body
+from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable
 from serving.http.strict_json import parse_exact_json
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
 from serving.process.ids import new_id
 
-router = APIRouter()
-
-IDEMPOTENCY_KEY_MAX: Final = 200
+router = APIRouter(tags=["offers"])
 
 
-@router.post("/v1/seller/offers", status_code=201, responses=SIGNED, openapi_extra=NEW_OFFER)
-async def create_offer(
-    request: Request, services: ServicesDep, seller: SellerDep
-) -> dict[str, Any]:
+@router.post(
+    "/v1/seller/offers",
+    status_code=201,
+    responses=SIGNED,
+    dependencies=SELLER_KEY,
+    openapi_extra=body_of(NewOffer) | IDEMPOTENCY,
+)
+async def create_offer(request: Request, services: ServicesDep, seller: SellerDep) -> OfferView:
     """List an offer. With an Idempotency-Key the same request makes one offer only."""
     raw = await read_body(request.scope, request.receive, services)
     wish = parse_new_offer(
@@ -58,7 +70,7 @@ async def create_offer(
     assert wish.api_key is not None
     offer_id = new_id()
     sealed = await _seal(services, wish.api_key, offer_id)
-    offer = NewOffer(
+    offer = StoredOffer(
         offer_id=offer_id,
         seller=seller.owner,
         idempotency_key=idempotency_key,
@@ -81,25 +93,30 @@ async def create_offer(
     return await _load_offer(services, seller, stored_id)
 
 
-@router.get("/v1/seller/offers", responses=SIGNED)
-async def list_offers(services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
+@router.get("/v1/seller/offers", responses=SIGNED, dependencies=SELLER_KEY)
+async def list_offers(services: ServicesDep, seller: SellerDep) -> OfferList:
     """List the seller's offers."""
     rows = await services.database.read(
         lambda connection: load_seller_offers(connection, seller=seller.owner)
     )
-    return {"offers": [_describe_offer(services, row) for row in rows]}
+    return OfferList(offers=[_describe_offer(services, row) for row in rows])
 
 
-@router.get("/v1/seller/offers/{offer_id}", responses=SIGNED)
-async def get_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> dict[str, Any]:
+@router.get("/v1/seller/offers/{offer_id}", responses=SIGNED, dependencies=SELLER_KEY)
+async def get_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> OfferView:
     """Return one of the seller's offers."""
     return await _load_offer(services, seller, offer_id)
 
 
-@router.patch("/v1/seller/offers/{offer_id}", responses=SIGNED, openapi_extra=OFFER_CHANGE)
+@router.patch(
+    "/v1/seller/offers/{offer_id}",
+    responses=SIGNED,
+    dependencies=SELLER_KEY,
+    openapi_extra=body_of(OfferChange),
+)
 async def patch_offer(
     request: Request, services: ServicesDep, seller: SellerDep, offer_id: IdPath
-) -> dict[str, Any]:
+) -> OfferView:
     """Change what is named; requests in flight keep their price."""
     raw = await read_body(request.scope, request.receive, services)
     body = parse_exact_json(raw)
@@ -136,10 +153,8 @@ async def patch_offer(
     return await _load_offer(services, seller, offer_id)
 
 
-@router.delete("/v1/seller/offers/{offer_id}", responses=SIGNED)
-async def remove_offer(
-    services: ServicesDep, seller: SellerDep, offer_id: IdPath
-) -> dict[str, Any]:
+@router.delete("/v1/seller/offers/{offer_id}", responses=SIGNED, dependencies=SELLER_KEY)
+async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> Deleted:
     """Take an offer down and erase its key. Again is harmless."""
     now_s = int(time.time())
     found = await services.database.write(
@@ -152,15 +167,20 @@ async def remove_offer(
     services.book.forget_access(offer_id)
     await services.book.refresh_offers([offer_id])
     await services.database.scrub()
-    return {"id": offer_id, "deleted": True}
+    return Deleted(id=offer_id)
 
 
-@router.post("/v1/seller/discover", responses=SIGNED, openapi_extra=DISCOVER)
-async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> dict[str, Any]:
+@router.post(
+    "/v1/seller/discover",
+    responses=SIGNED,
+    dependencies=SELLER_KEY,
+    openapi_extra=body_of(DiscoveryWish),
+)
+async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> Discovery:
     """List what a provider key can serve, with reference prices. The key is not kept."""
     del seller  # only sellers may have us call an address
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
-    unknown = sorted(body.keys() - {"api_key", "seller_base_url"})
+    unknown = sorted(body.keys() - DiscoveryWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
     base_url = read_base_url(body.get("seller_base_url"), allow_loopback=services.allow_loopback)
@@ -177,16 +197,7 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
     except UpstreamRejected as error:
         raise RequestRejected(400, "discovery_failed", error.message) from None
     find_reference = services.book.find_reference
-    return {"models": [describe_reference(name, find_reference(name)) for name in models]}
-
-
-def read_idempotency_key(request: Request) -> str | None:
-    """Return the header, None where there is none. Raises 400."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_MAX and key.isprintable()):
-        message = f"Idempotency-Key is 1 to {IDEMPOTENCY_KEY_MAX} printable characters."
-        raise bad_request("invalid_idempotency_key", message)
-    return key
+    return Discovery(models=[describe_reference(name, find_reference(name)) for name in models])
 
 
 async def _check_host(services: Services, base_url: str) -> None:
@@ -211,7 +222,7 @@ async def _seal(services: Services, api_key: str, offer_id: str) -> SealedKey:
         raise unavailable("kms_unavailable", message) from error
 
 
-async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> dict[str, Any]:
+async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> OfferView:
     row = await services.database.read(
         lambda connection: load_seller_offer(connection, seller=seller.owner, offer_id=offer_id)
     )
@@ -220,6 +231,6 @@ async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> d
     return _describe_offer(services, row)
 
 
-def _describe_offer(services: Services, row: RowMapping) -> dict[str, Any]:
+def _describe_offer(services: Services, row: RowMapping) -> OfferView:
     health = services.book.find_health(row["offer_id"])
-    return {**describe_offer(row, day=utc_day(int(time.time()))), "health": health}
+    return describe_offer(row, health, day=utc_day(int(time.time())))

@@ -1,21 +1,22 @@
-"""What watches the market: the public feed, metrics, liveness."""
-
-from typing import Any, Final
+"""What watches the market: metrics, liveness, readiness."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from contracts.errors import CurrentError
 from market.http.dependencies import ServicesDep
+from market.http.operation.schemas import Readiness
+from serving.http.document.schemas import Alive
+from serving.http.document.writing import one_of, text_of
 
-router = APIRouter()
-
-_TEXT: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
-}
+router = APIRouter(tags=["operation"])
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=_TEXT)
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": text_of("text/plain")}},
+)
 async def get_metrics(services: ServicesDep) -> PlainTextResponse:
     """Return what this process counts, for Prometheus."""
     text = services.metrics.render(
@@ -26,14 +27,18 @@ async def get_metrics(services: ServicesDep) -> PlainTextResponse:
     return PlainTextResponse(text)
 
 
-@router.get("/healthz")
-async def healthz() -> dict[str, str]:
+@router.get("/healthz", name="tell_alive")
+async def healthz() -> Alive:
     """Tell that the process lives."""
-    return {"status": "ok"}
+    return Alive(status="ok")
 
 
-@router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
-async def readyz(response: Response, services: ServicesDep) -> dict[str, Any]:
+@router.get(
+    "/readyz",
+    responses={503: {"description": "not ready: see what is false", "content": one_of(Readiness)}},
+    name="tell_ready",
+)
+async def readyz(response: Response, services: ServicesDep) -> Readiness:
     """Tell whether requests would be let through: whether the ledger answers."""
     try:
         await services.database.probe()
@@ -41,4 +46,4 @@ async def readyz(response: Response, services: ServicesDep) -> dict[str, Any]:
     except CurrentError:
         ready = False
     response.status_code = 200 if ready else 503
-    return {"ready": ready, "ledger": ready, "models": len(services.book.shelves)}
+    return Readiness(ready=ready, ledger=ready, models=len(services.book.shelves))

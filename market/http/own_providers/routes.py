@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from sqlalchemy import RowMapping
 
 from ledger.errors import TooMany
+from ledger.selling.own_providers import NewProvider as StoredProvider
 from ledger.selling.own_providers import (
-    NewProvider,
     change_provider,
     delete_provider,
     save_provider,
@@ -19,38 +19,50 @@ from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
-from market.http.dependencies import SIGNED, BuyerDep, IdPath, ServicesDep, read_string
-from market.http.schemas import NEW_PROVIDER, PROVIDER_CHANGE
+from market.http.dependencies import BUYER_KEY, SIGNED, BuyerDep, IdPath, ServicesDep, read_string
+from market.http.offers.schemas import Deleted
+from market.http.own_providers.schemas import (
+    LABEL_MAX,
+    MODELS_MAX,
+    NewProvider,
+    ProviderChange,
+    ProviderList,
+    ProviderView,
+)
 from market.listing.offers import keep_place, read_api_key
 from market.records.jobs import load_account_providers
 from market.routing.own_providers import FEE_USDC, Position
 from market.services import Services
 from market.text.dialects import MODEL_LENGTH_MAX
 from serving.http.bodies import read_body
+from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
 from serving.http.strict_json import parse_exact_json
 from serving.process.ids import new_id
 
-router = APIRouter()
+router = APIRouter(tags=["own providers"])
 
-LABEL_MAX: Final = 100
-MODELS_MAX: Final = 200
-_FIELDS: Final = frozenset({"label", "base_url", "api_key", "models", "position"})
+_NEW_FIELDS: Final = frozenset(NewProvider.model_fields)
+_CHANGED_FIELDS: Final = frozenset(ProviderChange.model_fields)
 
 
-@router.post("/v1/buyer/providers", status_code=201, responses=SIGNED, openapi_extra=NEW_PROVIDER)
-async def create_provider(
-    request: Request, services: ServicesDep, buyer: BuyerDep
-) -> dict[str, Any]:
+@router.post(
+    "/v1/buyer/providers",
+    status_code=201,
+    responses=SIGNED,
+    dependencies=BUYER_KEY,
+    openapi_extra=body_of(NewProvider),
+)
+async def create_provider(request: Request, services: ServicesDep, buyer: BuyerDep) -> ProviderView:
     """Add a provider of one's own, asked before the market or after it. Its use is not charged."""
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
     for name in ("base_url", "api_key", "models", "position"):
         if body.get(name) is None:
             raise wrong_type(name, "given")
-    columns = _read_columns(body, _FIELDS, services)
+    columns = _read_columns(body, _NEW_FIELDS, services)
     await _check_host(services, columns["base_url"])
     provider_id, now_s = new_id(), int(time.time())
-    provider = NewProvider(
+    provider = StoredProvider(
         provider_id=provider_id, account_id=buyer.owner, **{"label": "", **columns}
     )
     sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
@@ -63,25 +75,29 @@ async def create_provider(
     return await _load(services, buyer.owner, provider_id)
 
 
-@router.get("/v1/buyer/providers", responses=SIGNED)
-async def list_providers(services: ServicesDep, buyer: BuyerDep) -> dict[str, Any]:
+@router.get("/v1/buyer/providers", responses=SIGNED, dependencies=BUYER_KEY)
+async def list_providers(services: ServicesDep, buyer: BuyerDep) -> ProviderList:
     """List the account's own providers."""
     rows = await services.database.read(lambda c: load_account_providers(c, buyer.owner))
-    return {
-        "providers": [_describe(services, row) for row in rows],
-        "fee_usdc_per_request": FEE_USDC,
-    }
+    return ProviderList(
+        providers=[_describe(services, row) for row in rows], fee_usdc_per_request=FEE_USDC
+    )
 
 
-@router.patch("/v1/buyer/providers/{provider_id}", responses=SIGNED, openapi_extra=PROVIDER_CHANGE)
+@router.patch(
+    "/v1/buyer/providers/{provider_id}",
+    responses=SIGNED,
+    dependencies=BUYER_KEY,
+    openapi_extra=body_of(ProviderChange),
+)
 async def patch_provider(
     request: Request, services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
-) -> dict[str, Any]:
+) -> ProviderView:
     """Change what is named. A key stays with its address: a new address needs the key again."""
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
-    columns = _read_columns(body, _FIELDS | {"status"}, services)
+    columns = _read_columns(body, _CHANGED_FIELDS, services)
     if body.get("api_key") is None:
         stored = await _find(services, buyer.owner, provider_id)
         keep_place(columns, "base_url", stored["base_url"])
@@ -108,10 +124,8 @@ async def patch_provider(
     return await _load(services, buyer.owner, provider_id)
 
 
-@router.delete("/v1/buyer/providers/{provider_id}", responses=SIGNED)
-async def remove_provider(
-    services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
-) -> dict[str, Any]:
+@router.delete("/v1/buyer/providers/{provider_id}", responses=SIGNED, dependencies=BUYER_KEY)
+async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: IdPath) -> Deleted:
     """Take a provider down and erase its key. Again is harmless."""
     now_s = int(time.time())
     found = await services.database.write(
@@ -123,7 +137,7 @@ async def remove_provider(
         raise not_found("provider")
     await services.serving.own_routes.refresh()
     await services.database.scrub()
-    return {"id": provider_id, "deleted": True}
+    return Deleted(id=provider_id)
 
 
 def _read_columns(
@@ -195,7 +209,7 @@ async def _seal(services: Services, api_key: str, provider_id: str) -> SealedKey
         raise unavailable("kms_unavailable", message) from error
 
 
-async def _load(services: Services, account_id: str, provider_id: str) -> dict[str, Any]:
+async def _load(services: Services, account_id: str, provider_id: str) -> ProviderView:
     await services.serving.own_routes.refresh()
     return _describe(services, await _find(services, account_id, provider_id))
 
@@ -208,16 +222,16 @@ async def _find(services: Services, account_id: str, provider_id: str) -> RowMap
     raise not_found("provider")
 
 
-def _describe(services: Services, row: RowMapping) -> dict[str, Any]:
+def _describe(services: Services, row: RowMapping) -> ProviderView:
     own_routes = services.serving.own_routes
-    return {
-        "id": row["provider_id"],
-        "label": row["label"],
-        "base_url": row["base_url"],
-        "models": orjson.loads(row["models"]),
-        "position": row["position"],
-        "status": row["status"],
-        "health": own_routes.get_standing(row["account_id"], row["provider_id"]),
-        "created_at": int(row["created_at_s"]),
-        "updated_at": int(row["changed_at_s"]),
-    }
+    return ProviderView(
+        id=row["provider_id"],
+        label=row["label"],
+        base_url=row["base_url"],
+        models=orjson.loads(row["models"]),
+        position=row["position"],
+        status=row["status"],
+        health=own_routes.get_standing(row["account_id"], row["provider_id"]),
+        created_at=int(row["created_at_s"]),
+        updated_at=int(row["changed_at_s"]),
+    )

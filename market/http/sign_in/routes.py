@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import RowMapping
@@ -10,7 +10,9 @@ from sqlalchemy import RowMapping
 from ledger.selling.accounts import revoke_key
 from market.errors import not_found
 from market.http.dependencies import (
+    BUYER_KEY,
     OPEN,
+    SELLER_KEY,
     SIGNED,
     TIME_MAX_S,
     IdPath,
@@ -19,27 +21,35 @@ from market.http.dependencies import (
     get_seller,
     read_string,
 )
-from market.http.schemas import KEY_REQUEST, ChallengeView, KeyIssued
+from market.http.sign_in.schemas import (
+    LABEL_MAX,
+    ChallengeView,
+    KeyIssued,
+    KeyList,
+    KeyRevoked,
+    KeyView,
+    KeyWish,
+)
 from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
 from serving.http.bodies import read_body
+from serving.http.document.writing import body_of
 from serving.http.errors import wrong_type
 from serving.http.strict_json import parse_exact_json
 
-router = APIRouter()
-
-LABEL_MAX: Final = 100
+router = APIRouter(tags=["keys"])
 
 
 def _add_sign_in(role: Role) -> None:
     prefix = f"/v1/{role}/auth"
-    holder_dep = get_seller if role is Role.SELLER else get_buyer
+    is_seller = role is Role.SELLER
+    holder_dep = get_seller if is_seller else get_buyer
+    key = SELLER_KEY if is_seller else BUYER_KEY
 
     @router.get(
         f"{prefix}/challenge",
-        response_model=ChallengeView,
         responses=OPEN,
-        name=f"{role}_challenge",
+        name=f"challenge_{role}",
     )
     async def challenge(
         request: Request, services: ServicesDep, address: Annotated[str, Query(max_length=64)]
@@ -53,11 +63,10 @@ def _add_sign_in(role: Role) -> None:
 
     @router.post(
         f"{prefix}/keys",
-        response_model=KeyIssued,
         status_code=201,
         responses=SIGNED,
-        openapi_extra=KEY_REQUEST,
-        name=f"{role}_issue_key",
+        openapi_extra=body_of(KeyWish),
+        name=f"issue_{role}_key",
     )
     async def issue(request: Request, services: ServicesDep) -> KeyIssued:
         """Trade a signed challenge for a key, which is shown this once."""
@@ -76,22 +85,27 @@ def _add_sign_in(role: Role) -> None:
             key_id=issued.key_id, api_key=issued.text, label=label, expires_at=expires_at_s
         )
 
-    @router.get(f"{prefix}/keys", responses=SIGNED, name=f"{role}_list_keys")
+    @router.get(f"{prefix}/keys", responses=SIGNED, dependencies=key, name=f"list_{role}_keys")
     async def list_keys(
         services: ServicesDep, holder: Annotated[KeyHolder, Depends(holder_dep)]
-    ) -> dict[str, Any]:
+    ) -> KeyList:
         """List the keys of the wallet; none of them can be shown again."""
         rows = await services.database.read(
             lambda connection: load_keys(connection, kind=role, owner=holder.owner)
         )
-        return {"keys": [_describe_key(row) for row in rows]}
+        return KeyList(keys=[_describe_key(row) for row in rows])
 
-    @router.delete(f"{prefix}/keys/{{key_id}}", responses=SIGNED, name=f"{role}_revoke_key")
+    @router.delete(
+        f"{prefix}/keys/{{key_id}}",
+        responses=SIGNED,
+        dependencies=key,
+        name=f"revoke_{role}_key",
+    )
     async def revoke(
         services: ServicesDep,
         holder: Annotated[KeyHolder, Depends(holder_dep)],
         key_id: IdPath,
-    ) -> dict[str, Any]:
+    ) -> KeyRevoked:
         """Revoke a key of the wallet, at once and for good."""
         now_s = int(time.time())
         found = await services.database.write(
@@ -102,7 +116,7 @@ def _add_sign_in(role: Role) -> None:
         services.authenticator.forget()
         if not found:
             raise not_found("key")
-        return {"key_id": key_id, "revoked": True}
+        return KeyRevoked(key_id=key_id)
 
 
 _add_sign_in(Role.SELLER)
@@ -118,11 +132,11 @@ def _read_expiry(body: Mapping[str, Any]) -> int | None:
     return int(value)
 
 
-def _describe_key(row: RowMapping) -> dict[str, Any]:
-    return {
-        "key_id": row["key_id"],
-        "label": row["label"],
-        "created_at": row["created_at_s"],
-        "expires_at": row["expires_at_s"],
-        "revoked_at": row["revoked_at_s"],
-    }
+def _describe_key(row: RowMapping) -> KeyView:
+    return KeyView(
+        key_id=row["key_id"],
+        label=row["label"],
+        created_at=row["created_at_s"],
+        expires_at=row["expires_at_s"],
+        revoked_at=row["revoked_at_s"],
+    )

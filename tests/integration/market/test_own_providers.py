@@ -202,7 +202,7 @@ async def test_explain__with_a_key__shows_ones_own_providers_and_no_others(
         }
     ]
     assert theirs["own_providers"] == []
-    assert "own_providers" not in public
+    assert public["own_providers"] is None
     assert len(mine["ranked"]) == len(public["ranked"]) == 1
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from market.http.mirrors import read_minimum
-from market.listing.markets import build_csv
 from market.pricing.amounts import parse_millionths
 from market.routing.filters import parse_filters
 from market.text.dialects import (
@@ -137,9 +136,3 @@ def test_get_discount_pct__is_rounded_down_to_a_tenth() -> None:
     assert get_discount_pct(cost=8_161, direct=10_000) == 18.3
     assert get_discount_pct(cost=15, direct=10) == -50.0
     assert get_discount_pct(cost=1, direct=0) is None
-
-
-def test_build_csv__cells__begin_as_no_formula() -> None:
-    text = build_csv([{"a": "=1+1", "b": 'x,"y"', "c": -3, "d": None}], ["a", "b", "c", "d"])
-
-    assert text == 'a,b,c,d\r\n\'=1+1,"x,""y""",-3,\r\n'

@@ -1,0 +1,73 @@
+"""What a seller earned and failed, as answers state it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from market.http.health import HealthView
+from market.media.requests import Medium
+from market.text.dialects import Endpoint
+
+
+class Earning(BaseModel):
+    """One sale. ``cost = earning + fee`` up to the rounding, which is the operator's."""
+
+    sale_id: str
+    resolved_at_s: int
+    offer_id: str
+    model: str
+    endpoint: Endpoint | Medium
+    prompt_tokens: int = Field(description="of a medium: how much of its base, in place of tokens")
+    completion_tokens: int
+    cost_usdc: int = Field(description="what the buyer paid, rounded up")
+    fee_bps: int
+    fee_usdc: int = Field(description="rounded down")
+    earning_usdc: int = Field(description="rounded down")
+    payout_address: str
+    payout_id: str | None = Field(description="null: in no payout yet")
+    payout_state: Literal["accrued", "planned", "sent", "paid", "credited"] = Field(
+        description="accrued: in no payout yet; credited: for the payee to claim on chain"
+    )
+
+
+class EarningTotals(BaseModel):
+    """All sales of a seller together."""
+
+    requests: int
+    earning_usdc: int
+    fee_usdc: int
+    unpaid_usdc: int = Field(description="earned, and in no payout yet")
+
+
+class EarningPage(BaseModel):
+    """A page of sales, oldest first."""
+
+    totals: EarningTotals
+    earnings: list[Earning]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
+
+
+class OfferHealth(BaseModel):
+    """How an offer stands now."""
+
+    id: str
+    health: HealthView | None = Field(description="null: not in the book yet")
+
+
+class Failure(BaseModel):
+    """A request that an offer failed."""
+
+    sale_id: str
+    resolved_at_s: int
+    offer_id: str
+    model: str
+    endpoint: Endpoint | Medium
+    cause: str = Field(description="what the endpoint did wrong")
+
+
+class FailurePage(BaseModel):
+    """A page of failures, oldest first, and how the offers stand now."""
+
+    offers: list[OfferHealth]
+    failures: list[Failure]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")

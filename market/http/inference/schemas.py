@@ -1,0 +1,93 @@
+"""The buyers' calls for text: OpenAI's shapes, and what is ours in them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from market.http.prices import Amount
+from market.text.dialects import FILTERS_MAX, Endpoint
+from serving.dialects.shapes import (
+    ChatChunk,
+    ChatCompletion,
+    ChatRequest,
+    Completion,
+    CompletionRequest,
+    EmbeddingList,
+    EmbeddingRequest,
+    ModelResponse,
+    ResponseEvent,
+    ResponseRequest,
+)
+
+
+class Routing(BaseModel):
+    """Which sellers a request may go to. Ours alone: it does not reach the seller."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    only: list[str] | None = Field(
+        default=None, max_length=FILTERS_MAX, description="providers or offers' ids"
+    )
+    ignore: list[str] | None = Field(
+        default=None, max_length=FILTERS_MAX, description="providers or offers' ids"
+    )
+    trusted_only: bool = False
+    max_price_input_per_1m: Amount | None = None
+    max_price_output_per_1m: Amount | None = None
+
+
+class RoutedChatRequest(ChatRequest):
+    """A chat to complete."""
+
+    routing: Routing | None = None
+
+
+class RoutedCompletionRequest(CompletionRequest):
+    """A text to complete."""
+
+    routing: Routing | None = None
+
+
+class RoutedResponseRequest(ResponseRequest):
+    """What a response is to answer. Nothing is stored: `store` is always false."""
+
+    routing: Routing | None = None
+
+
+class RoutedEmbeddingRequest(EmbeddingRequest):
+    """Texts to embed."""
+
+    routing: Routing | None = None
+
+
+BODIES: Final[Mapping[Endpoint, type[BaseModel]]] = {
+    Endpoint.CHAT: RoutedChatRequest,
+    Endpoint.COMPLETIONS: RoutedCompletionRequest,
+    Endpoint.RESPONSES: RoutedResponseRequest,
+    Endpoint.EMBEDDINGS: RoutedEmbeddingRequest,
+}
+ANSWERS: Final[Mapping[Endpoint, type[BaseModel]]] = {
+    Endpoint.CHAT: ChatCompletion,
+    Endpoint.COMPLETIONS: Completion,
+    Endpoint.RESPONSES: ModelResponse,
+    Endpoint.EMBEDDINGS: EmbeddingList,
+}
+EVENTS: Final[Mapping[Endpoint, type[BaseModel]]] = {
+    Endpoint.CHAT: ChatChunk,
+    Endpoint.COMPLETIONS: Completion,
+    Endpoint.RESPONSES: ResponseEvent,
+}
+
+HEADERS: Final[dict[str, Any]] = {
+    name: {"description": description, "schema": {"type": kind}}
+    for name, kind, description in (
+        ("x-market-cost-usdc", "integer", "what was charged, in 1e-6 USDC; not on a stream"),
+        ("x-market-reserved-usdc", "integer", "the ceiling that was reserved, in 1e-6 USDC"),
+        ("x-market-offer", "string", "the offer that served"),
+        ("x-market-own-provider", "string", "the buyer's own provider that served, in its place"),
+        ("x-market-attempts", "integer", "how many sellers were tried"),
+        ("x-market-estimated-discount-pct", "number", "below the reference price, per cent"),
+    )
+}
+"""What an answer says of its price."""

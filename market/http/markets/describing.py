@@ -1,0 +1,212 @@
+"""The market as answers show it: models, prices, the book of a model, a ranking. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from contracts.units import USDC_ONE
+from market.http.markets.schemas import (
+    BookOffer,
+    DroppedOffer,
+    EstimatedQuantity,
+    EstimatedTokens,
+    MarketSummary,
+    ModelBook,
+    ModelEntry,
+    OwnProviderEstimate,
+    PriceEntry,
+    RankedOffer,
+    RouteExplained,
+)
+from market.http.prices import (
+    ModelReference,
+    OfferPrice,
+    ReferencePrice,
+    TokenPrice,
+    UnitPrice,
+)
+from market.listing.depth import (
+    GetState,
+    blend,
+    find_best,
+    get_blended_discount_pct,
+    get_left_usdc,
+    is_serviceable,
+)
+from market.pricing.amounts import show_millionths
+from market.pricing.units import UNITS, Base, get_media_prices
+from market.routing.ranking import Ask, Offer, Ranking, Shelf, Verdict
+from serving.models.prices import Price
+from serving.models.terms import Terms
+
+
+def describe_price(price: Price) -> TokenPrice:
+    """Return a price of tokens."""
+    return TokenPrice(
+        price_input_per_1m=show_millionths(price.input_usdc_per_mtok),
+        price_output_per_1m=show_millionths(price.output_usdc_per_mtok),
+        input_usdc_per_mtok=price.input_usdc_per_mtok,
+        output_usdc_per_mtok=price.output_usdc_per_mtok,
+    )
+
+
+def describe_unit_price(unit: str, price: Price) -> UnitPrice:
+    """Return the price of a medium as its unit has it."""
+    per_unit_usdc = UNITS[unit].to_per_unit_usdc(price)
+    return UnitPrice.model_validate(
+        {"unit": unit, "price_per_unit": show_millionths(per_unit_usdc)}
+    )
+
+
+def describe_offer_price(offer: Offer) -> OfferPrice:
+    """Return an offer's price; the fields of the kind that it is not sold by are None."""
+    tokens = None if offer.unit is not None else describe_price(offer.price)
+    unit = None if offer.unit is None else describe_unit_price(offer.unit, offer.price)
+    return OfferPrice(
+        price_input_per_1m=None if tokens is None else tokens.price_input_per_1m,
+        price_output_per_1m=None if tokens is None else tokens.price_output_per_1m,
+        input_usdc_per_mtok=None if tokens is None else tokens.input_usdc_per_mtok,
+        output_usdc_per_mtok=None if tokens is None else tokens.output_usdc_per_mtok,
+        unit=None if unit is None else unit.unit,
+        price_per_unit=None if unit is None else unit.price_per_unit,
+    )
+
+
+def describe_reference(model: str, reference: Terms | None) -> ModelReference:
+    """Return a model's reference price with its source and date; media by the base they count."""
+    if reference is None:
+        return ModelReference(model=model, reference=None)
+    stated = None if reference.price is None else describe_price(reference.price)
+    price = ReferencePrice(
+        price_input_per_1m=None if stated is None else stated.price_input_per_1m,
+        price_output_per_1m=None if stated is None else stated.price_output_per_1m,
+        input_usdc_per_mtok=None if stated is None else stated.input_usdc_per_mtok,
+        output_usdc_per_mtok=None if stated is None else stated.output_usdc_per_mtok,
+        usdc_per_million={
+            base: one.input_usdc_per_mtok for base, one in get_media_prices(reference).items()
+        },
+        source=reference.source,
+        date=reference.date,
+    )
+    return ModelReference(model=model, reference=price)
+
+
+def describe_model(model: str, reference: Terms | None) -> ModelEntry:
+    """Return a model as OpenAI lists it."""
+    context = None if reference is None else reference.context_tokens
+    return ModelEntry(id=model, context_length=context)
+
+
+def describe_prices(
+    model: str,
+    shelves: Mapping[Base, Shelf],
+    reference: Terms | None,
+    get_state: GetState,
+    *,
+    now: datetime,
+) -> PriceEntry:
+    """Return what a buyer's price list needs of a model: the best offer's prices, as of ``now``."""
+    summary = describe_market(model, shelves, reference, get_state)
+    best = summary.best
+    return PriceEntry(
+        **dict(summary),
+        id=model,
+        updated_at=now.isoformat(timespec="seconds"),
+        input_usdc_per_mtok=None if best is None else best.input_usdc_per_mtok,
+        output_usdc_per_mtok=None if best is None else best.output_usdc_per_mtok,
+        context_tokens=None if reference is None else reference.context_tokens,
+        image_tokens=None if reference is None else reference.image_tokens,
+    )
+
+
+def describe_market(
+    model: str,
+    shelves: Mapping[Base, Shelf],
+    reference: Terms | None,
+    get_state: GetState,
+) -> MarketSummary:
+    """Return one model's market in short: how many sell, and the best price of each kind."""
+    active = [offer for shelf in shelves.values() for offer in shelf if offer.is_active]
+    best = find_best(shelves.get(Base.TOKEN, ()), get_state)
+    media = {
+        base: describe_unit_price(found.unit, found.price)
+        for base, shelf in shelves.items()
+        if base is not Base.TOKEN
+        and (found := find_best(shelf, get_state)) is not None
+        and found.unit is not None
+    }
+    return MarketSummary(
+        **dict(describe_reference(model, reference)),
+        offers=len(active),
+        serviceable_offers=sum(is_serviceable(offer, get_state(offer)) for offer in active),
+        best=None if best is None else describe_price(best.price),
+        best_discount_pct=get_blended_discount_pct(best, reference),
+        media=media,
+    )
+
+
+def describe_book(
+    model: str,
+    shelves: Mapping[Base, Shelf],
+    reference: Terms | None,
+    get_state: GetState,
+) -> ModelBook:
+    """Return one model's offers, the cheapest blend first, and how much they can still sell."""
+    rows, depth_usdc, is_bounded = [], 0, True
+    offers = [offer for shelf in shelves.values() for offer in shelf]
+    for offer in sorted(offers, key=lambda one: (one.base, blend(one.price), one.offer_id)):
+        state = get_state(offer)
+        left_usdc = get_left_usdc(offer, state)
+        serviceable = is_serviceable(offer, state)
+        if serviceable:
+            is_bounded = is_bounded and left_usdc is not None
+            depth_usdc += left_usdc or 0
+        rows.append(
+            BookOffer(
+                **dict(describe_offer_price(offer)),
+                offer_id=offer.offer_id,
+                provider=offer.provider,
+                trusted=offer.is_trusted,
+                discount_pct=get_blended_discount_pct(offer, reference),
+                health=state.standing,
+                serviceable=serviceable,
+                left_today_usd=None if left_usdc is None else left_usdc / USDC_ONE,
+            )
+        )
+    return ModelBook(
+        **dict(describe_reference(model, reference)),
+        offers=rows,
+        serviceable_depth_usd=depth_usdc / USDC_ONE if is_bounded else None,
+    )
+
+
+def describe_ranking(
+    ranking: Ranking, ask: Ask, own_providers: list[OwnProviderEstimate] | None
+) -> RouteExplained:
+    """Return the list that a request would be served from, and why each other was dropped."""
+    estimate, by_tokens = ask.estimate, ask.base is Base.TOKEN
+    tokens = EstimatedTokens(prompt=estimate.prompt, completion=estimate.completion)
+    quantity = EstimatedQuantity(base=ask.base, quantity=estimate.prompt)
+    return RouteExplained(
+        model=ask.model,
+        minimum_discount_pct=ask.minimum_discount_pct,
+        estimated_tokens=tokens if by_tokens else None,
+        estimated_quantity=None if by_tokens else quantity,
+        direct_cost_usdc=ask.direct_usdc or None,
+        ranked=[_describe_verdict(verdict) for verdict in ranking.ranked],
+        dropped=[
+            DroppedOffer(**dict(_describe_verdict(verdict)), reason=verdict.drop)
+            for verdict in ranking.dropped
+            if verdict.drop is not None
+        ],
+        own_providers=own_providers,
+    )
+
+
+def _describe_verdict(verdict: Verdict) -> RankedOffer:
+    return RankedOffer(
+        offer_id=verdict.offer.offer_id,
+        provider=verdict.offer.provider,
+        estimated_cost_usdc=verdict.cost_usdc,
+        ceiling_usdc=verdict.ceiling_usdc,
+        estimated_discount_pct=verdict.discount_pct,
+    )

@@ -1,0 +1,67 @@
+"""The market's events as answers show them. Pure."""
+
+from typing import Any, Final
+
+from sqlalchemy import RowMapping
+
+from market.http.markets.schemas import Event, OfferEvent, SaleEvent
+from market.listing.feed import FeedCursor
+from market.pricing.amounts import show_millionths
+from market.pricing.units import UNITS
+from serving.models.prices import Price
+
+_TOKEN_PRICES: Final = ("input", "output")
+
+
+def describe_event(cursor: FeedCursor, row: RowMapping) -> Event:
+    """Return one event of the feed."""
+    return _describe_sale(cursor, row) if cursor.is_sale else _describe_offer(row)
+
+
+def _describe_sale(cursor: FeedCursor, row: RowMapping) -> SaleEvent:
+    unit = row["unit"]
+    return SaleEvent(
+        at=cursor.at_s,
+        model=row["model"],
+        endpoint=row["endpoint"],
+        offer_id=row["offer_id"],
+        prompt_tokens=row["prompt_tokens"] if unit is None else None,
+        completion_tokens=row["completion_tokens"] if unit is None else None,
+        base=None if unit is None else UNITS[unit].base,
+        quantity=None if unit is None else row["prompt_tokens"],
+        cost_usdc=int(row["cost_usdc"]),
+    )
+
+
+def _describe_offer(row: RowMapping) -> OfferEvent:
+    is_new = row["version"] == 0 and row["changed_at_s"] == row["created_at_s"]
+    deleted = row["status"] == "deleted"
+    return OfferEvent(
+        event="offer_deleted" if deleted else "offer_listed" if is_new else "offer_changed",
+        at=int(row["changed_at_s"]),
+        model=row["model"],
+        offer_id=row["offer_id"],
+        provider=row["provider"],
+        status=row["status"],
+        **_describe_price(row),
+    )
+
+
+def _describe_price(row: RowMapping) -> dict[str, Any]:
+    unit, multiplier_ppm = row["unit"], row["cost_multiplier_ppm"]
+    shown: dict[str, Any] = {
+        "price_input_per_1m": None,
+        "price_output_per_1m": None,
+        "unit": unit,
+        "price_per_unit": None,
+        "cost_multiplier": None,
+    }
+    if multiplier_ppm is not None:
+        return shown | {"cost_multiplier": show_millionths(multiplier_ppm)}
+    if unit is not None:
+        price = Price(int(row["price_input_usdc_per_mtok"]), 0)
+        return shown | {"price_per_unit": show_millionths(UNITS[unit].to_per_unit_usdc(price))}
+    return shown | {
+        f"price_{side}_per_1m": show_millionths(int(row[f"price_{side}_usdc_per_mtok"]))
+        for side in _TOKEN_PRICES
+    }

@@ -1,0 +1,178 @@
+"""What everybody may see of the market, as answers state it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from market.endpoints.health import Standing
+from market.http.prices import ModelReference, OfferPrice, TokenPrice, UnitName, UnitPrice
+from market.media.requests import Medium
+from market.pricing.units import Base
+from market.routing.own_providers import Position
+from market.routing.ranking import Drop
+from market.text.dialects import Endpoint
+
+
+class ModelEntry(BaseModel):
+    """A model as OpenAI lists it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(default=0, description="always 0: nobody says when it was made")
+    owned_by: Literal["market"] = "market"
+    context_length: int | None = Field(description="tokens; null: nobody states it")
+
+
+class ModelList(BaseModel):
+    """The models that somebody sells, by name."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+class MarketSummary(ModelReference):
+    """One model's market in short: how many sell, and the best price of each kind."""
+
+    offers: int = Field(description="active ones")
+    serviceable_offers: int = Field(description="those that a request could go to now")
+    best: TokenPrice | None = Field(description="null: nobody sells it by tokens")
+    best_discount_pct: float | None = Field(description="null: no reference price proves any")
+    media: dict[Base, UnitPrice] = Field(description="the best price of each base of media")
+
+
+class MarketList(BaseModel):
+    """Each model's market, by name."""
+
+    markets: list[MarketSummary]
+
+
+class PriceEntry(MarketSummary):
+    """What a buyer's price list needs of a model. Prices of tokens are of the best offer."""
+
+    id: str
+    updated_at: str = Field(description="when this was so")
+    input_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
+    output_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
+    context_tokens: int | None
+    image_tokens: int | None = Field(description="the most that one image takes")
+
+
+class PriceList(BaseModel):
+    """The price of each model, by name."""
+
+    data: list[PriceEntry]
+
+
+class BookOffer(OfferPrice):
+    """One offer of a model."""
+
+    offer_id: str
+    provider: str
+    trusted: bool
+    discount_pct: float | None = Field(description="null: no reference price proves any")
+    health: Standing
+    serviceable: bool
+    left_today_usd: float | None = Field(description="what it can still sell; null: no cap")
+
+
+class ModelBook(ModelReference):
+    """One model's offers, the cheapest first, and how much they can still sell."""
+
+    offers: list[BookOffer]
+    serviceable_depth_usd: float | None = Field(description="null: an offer has no cap")
+
+
+class EstimatedTokens(BaseModel):
+    """The tokens that a request is ranked for."""
+
+    prompt: int
+    completion: int
+
+
+class EstimatedQuantity(BaseModel):
+    """How much of a medium a request is ranked for."""
+
+    base: Base
+    quantity: int
+
+
+class RankedOffer(BaseModel):
+    """An offer that would be tried, at its place in the order."""
+
+    offer_id: str
+    provider: str
+    estimated_cost_usdc: int
+    ceiling_usdc: int = Field(description="what would be reserved")
+    estimated_discount_pct: float | None = Field(description="null: no reference price")
+
+
+class DroppedOffer(RankedOffer):
+    """An offer that would not be tried."""
+
+    reason: Drop
+
+
+class OwnProviderEstimate(BaseModel):
+    """A provider of the buyer's own that would be asked."""
+
+    provider_id: str
+    label: str
+    position: Position
+    health: Standing
+    estimated_cost_usdc: int
+
+
+class RouteExplained(BaseModel):
+    """The order in which a request would be served, and why other offers would not."""
+
+    model: str
+    minimum_discount_pct: int | None
+    estimated_tokens: EstimatedTokens | None = Field(description="null: media")
+    estimated_quantity: EstimatedQuantity | None = Field(description="null: text")
+    direct_cost_usdc: int | None = Field(description="at the reference price; null: there is none")
+    ranked: list[RankedOffer]
+    dropped: list[DroppedOffer]
+    own_providers: list[OwnProviderEstimate] | None = Field(
+        description="null: no buyer's key came along"
+    )
+
+
+class SaleEvent(BaseModel):
+    """A request was served. Nothing tells of the buyer."""
+
+    event: Literal["sale"] = "sale"
+    at: int = Field(description="Unix seconds")
+    model: str
+    endpoint: Endpoint | Medium
+    offer_id: str
+    prompt_tokens: int | None = Field(description="null: media")
+    completion_tokens: int | None = Field(description="null: media")
+    base: Base | None = Field(description="null: text")
+    quantity: int | None = Field(description="of the base; null: text")
+    cost_usdc: int
+
+
+class OfferEvent(BaseModel):
+    """An offer was listed, changed or taken down. The price is as it is now."""
+
+    event: Literal["offer_listed", "offer_changed", "offer_deleted"]
+    at: int = Field(description="Unix seconds")
+    model: str
+    offer_id: str
+    provider: str
+    status: Literal["active", "paused", "deleted"]
+    price_input_per_1m: float | None
+    price_output_per_1m: float | None
+    unit: UnitName | None = Field(description="null: sold by tokens")
+    price_per_unit: float | None
+    cost_multiplier: float | None = Field(description="of the reference price, in place of prices")
+
+
+Event = Annotated[SaleEvent | OfferEvent, Field(discriminator="event")]
+
+
+class FeedPage(BaseModel):
+    """What happened, newest first."""
+
+    events: list[Event]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")

@@ -1,0 +1,105 @@
+"""A seller's offers, as requests and answers state them."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from market.http.health import HealthView
+from market.http.prices import Amount, ModelReference, UnitName
+
+STATUS = Literal["active", "paused"]
+
+
+class _OfferFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    upstream_model: str | None = Field(
+        default=None, max_length=200, description="the endpoint's own name of the model"
+    )
+    provider: str | None = Field(default=None, description="whose endpoint it is, for people")
+    price_input_per_1m: Amount | None = None
+    price_output_per_1m: Amount | None = None
+    cost_multiplier: Amount | None = Field(
+        default=None, description="of the reference price, in place of prices; 0.5 is half of it"
+    )
+    price_per_unit: Amount | None = Field(default=None, description="where there is a `unit`")
+    cap_daily_usd: Amount | None = Field(default=None, description="most to sell in a UTC day")
+    quota_total_usd: Amount | None = Field(default=None, description="most to sell in all")
+    rate_limit_rpm: int | None = Field(default=None, ge=1, le=1_000_000)
+    payout_address: str | None = Field(
+        default=None, description="an Ethereum address with its checksum; else the seller's own"
+    )
+
+
+class NewOffer(_OfferFields):
+    """An offer to list: prices of tokens, a price of a unit, or a multiplier alone."""
+
+    model: str = Field(max_length=200)
+    api_key: str = Field(max_length=4_096, description="sealed on arrival, never shown again")
+    seller_base_url: str = Field(description="https, up to and with /v1")
+    unit: UnitName | None = Field(default=None, description="of media, in place of tokens")
+
+
+class OfferChange(_OfferFields):
+    """What to change of an offer; what is left out stays. Null lifts a cap."""
+
+    api_key: str | None = Field(
+        default=None, max_length=4_096, description="sealed on arrival, never shown again"
+    )
+    seller_base_url: str | None = Field(
+        default=None, description="https, up to and with /v1; needs `api_key` again"
+    )
+    status: STATUS | None = None
+
+
+class DiscoveryWish(BaseModel):
+    """An endpoint and a key to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key: str = Field(max_length=4_096, description="not kept")
+    seller_base_url: str = Field(description="https, up to and with /v1")
+
+
+class OfferView(BaseModel):
+    """An offer as its seller sees it. The provider's key is not in it."""
+
+    id: str
+    model: str
+    upstream_model: str
+    provider: str
+    seller_base_url: str
+    price_input_per_1m: float | None
+    price_output_per_1m: float | None
+    unit: UnitName | None
+    price_per_unit: float | None
+    cost_multiplier: float | None = Field(description="of the reference price")
+    cap_daily_usd: float | None = Field(description="null: no cap")
+    quota_total_usd: float | None = Field(description="null: no cap")
+    rate_limit_rpm: int | None = Field(description="null: no limit")
+    payout_address: str
+    status: STATUS
+    used_today_usd: float
+    used_total_usd: float
+    created_at: int
+    updated_at: int
+    health: HealthView | None = Field(description="null: not in the book yet")
+
+
+class OfferList(BaseModel):
+    """A seller's offers, oldest first."""
+
+    offers: list[OfferView]
+
+
+class Deleted(BaseModel):
+    """What is no more; its key is erased."""
+
+    id: str
+    deleted: Literal[True] = True
+
+
+class Discovery(BaseModel):
+    """What a provider's key can serve."""
+
+    models: list[ModelReference]

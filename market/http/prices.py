@@ -1,0 +1,72 @@
+"""Prices as answers state them, and amounts as requests do."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, Field, WithJsonSchema
+
+from market.pricing.units import UNITS, Base
+from serving.models.terms import Source
+
+Amount = Annotated[
+    float | str,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^[0-9]{1,20}(\.[0-9]{1,6})?$"},
+            ]
+        }
+    ),
+]
+"""A number or a decimal string, read exactly; more than six decimals are refused."""
+
+UnitName = Literal["image", "megapixel", "1k_characters", "second", "minute", "video", "track"]
+assert set(UNITS) == set(get_args(UnitName))
+
+
+class TokenPrice(BaseModel):
+    """What tokens cost, in dollars and in the ledger's unit."""
+
+    price_input_per_1m: float
+    price_output_per_1m: float
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+
+
+class UnitPrice(BaseModel):
+    """What one unit of a medium costs."""
+
+    unit: UnitName
+    price_per_unit: float
+
+
+class OfferPrice(BaseModel):
+    """An offer's price: of tokens, or of a unit. The other kind's fields are null."""
+
+    price_input_per_1m: float | None
+    price_output_per_1m: float | None
+    input_usdc_per_mtok: int | None
+    output_usdc_per_mtok: int | None
+    unit: UnitName | None = Field(description="null: sold by tokens")
+    price_per_unit: float | None
+
+
+class ReferencePrice(BaseModel):
+    """What a model costs at its own provider, who says so, and since when."""
+
+    price_input_per_1m: float | None = Field(description="null: not sold by tokens")
+    price_output_per_1m: float | None
+    input_usdc_per_mtok: int | None
+    output_usdc_per_mtok: int | None
+    usdc_per_million: dict[Base, int] = Field(
+        description="1e-6 USDC for a million of each base that media are counted in"
+    )
+    source: Source
+    date: str = Field(description="the day of the operator's file, or the data set's release")
+
+
+class ModelReference(BaseModel):
+    """A model with its reference price."""
+
+    model: str
+    reference: ReferencePrice | None = Field(description="null: nobody states one")

@@ -1,0 +1,26 @@
+"""A seller's account, as requests and answers state it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PayoutPolicy = Literal["at_once", "daily"]
+
+
+class SellerChange(BaseModel):
+    """What to change of the account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    payout_policy: PayoutPolicy = Field(description="`daily` is at 02:00 UTC")
+
+
+class SellerAccount(BaseModel):
+    """What was agreed with a seller."""
+
+    address: str
+    payout_policy: PayoutPolicy
+    fee_bps: int = Field(description="of each sale")
+    fee_pct: float
+    is_trusted: bool
+    created_at: int
