@@ -34,6 +34,7 @@ from keeper.duties.positions import (
     keep_free,
     keep_most_urgent,
 )
+from ledger.chain.placing import note_placements
 from ledger.chain.positions import Allowance, get_allowance
 from ledger.intents.record import IntentRecord
 from ledger.spending.demand import answer_demand
@@ -251,7 +252,8 @@ class Hold(PlainDuty[Facts, HoldItem, HoldRules]):
         intent_id: str,
         now_s: int,
     ) -> None:
-        """Answer the demand of the positions that are held."""
+        """Count the new holds where they are smaller, and answer the demand of the positions."""
+        note_placements(connection, intent_id, {item.token_id: item.amount_usdc for item in items})
         held = {item.token_id for item in items}
         for position in facts:
             if position.token_id in held and position.wanted_at_s is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, select, update
 
 from ledger.chain.drawn import promised_usdc
+from ledger.chain.placing import least_placing_usdc
 from ledger.chain.positions import STATE_FIELDS, PositionState, build_state
 from ledger.database.locks import lock_positions
 from ledger.database.statements import LOOKUP_SIZE, chunks
@@ -66,7 +67,8 @@ def save_states(
     """Write the chain's columns of positions; ``drawn_usdc`` is left alone.
 
     With ``confirmed`` their holds count at once, without ``confirm_holds``. A row that is new gets
-    the ``drawn_usdc`` that its usage adds up to (L1): rows are rebuilt while usage stands.
+    the ``drawn_usdc`` that its usage adds up to (L1), and the placements that are on their way:
+    rows are rebuilt while usage and intents stand.
     """
     rows = [{name: getattr(state, name) for name in STATE_FIELDS} for state in states]
     lock_positions(connection, [row["token_id"] for row in rows])
@@ -94,6 +96,7 @@ def save_states(
             _usage.c.token_id == bindparam("of_token")
         )
         values["drawn_usdc"] = drawn_usdc.scalar_subquery()
+        values["hold_placing_usdc"] = least_placing_usdc()
         connection.execute(insert(_position).values(values), minted)
 
 

@@ -30,6 +30,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ledger.chain.placing import refresh_placing
 from ledger.database.statements import insert_or_ignore
 from ledger.intents.record import (
     FILL,
@@ -336,6 +337,7 @@ def _move(
         .values(values)
     ).rowcount
     if moved == 1:
+        refresh_placing(connection, intent_id)
         return
     stored = get_intent(connection, intent_id)
     repeated = all(

@@ -18,6 +18,7 @@ _EPOCH: Final = _POSITION_INDEX["key_epoch"]
 _RELEASE: Final = _POSITION_INDEX["release_requested_at_s"]
 _HOLD: Final = _POSITION_INDEX["hold_usdc"]
 _UNCONFIRMED: Final = _POSITION_INDEX["hold_unconfirmed_usdc"]
+_PLACING: Final = _POSITION_INDEX["hold_placing_usdc"]
 _EXPIRY: Final = _POSITION_INDEX["hold_confirmed_expires_at_s"]
 _DRAWN: Final = _POSITION_INDEX["drawn_usdc"]
 
@@ -44,7 +45,11 @@ class Account:
 
     def __init__(self, row: Row) -> None:
         self._row = row
-        self._room_usdc: int = row[_HOLD] - row[_UNCONFIRMED] - row[_DRAWN]
+        counted_usdc: int = row[_HOLD] - row[_UNCONFIRMED]
+        placing_usdc: int | None = row[_PLACING]
+        if placing_usdc is not None and placing_usdc < counted_usdc:
+            counted_usdc = placing_usdc
+        self._room_usdc = counted_usdc - int(row[_DRAWN])
         self.key_epoch: int = row[_EPOCH]
         self.hold_expires_at_s: int = row[_EXPIRY]
         """When the confirmed hold lapses."""
@@ -54,7 +59,8 @@ class Account:
 
     @property
     def free_usdc(self) -> int:
-        """What is left of the confirmed hold; below zero where the hold has shrunk since."""
+        """What is left of the confirmed hold, or of a smaller one that is being placed; below zero
+        where the hold has shrunk since."""
         return self._room_usdc - self.change_usdc
 
     def describe(self) -> Mapping[str, Any]:

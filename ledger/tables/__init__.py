@@ -1,8 +1,8 @@
 """The tables. Each says which process causes its writes; all writes go through ``ledger``.
 
 Chain-derived tables (``event``, ``block``, ``mirror``, and every column of ``position`` but
-``drawn_usdc``) are written only from events and can be rebuilt from them. Table classes do not
-validate: decode and check before constructing rows.
+``drawn_usdc`` and ``hold_placing_usdc``) are written only from events and can be rebuilt from them.
+Table classes do not validate: decode and check before constructing rows.
 """
 
 from sqlalchemy import Table
@@ -17,7 +17,7 @@ from ledger.tables.buyers import (
     MarketProviderKey,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
-from ledger.tables.keeper import Intent, KeeperRest, PayoutBatch, PayoutItem
+from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
 from ledger.tables.predicates import (
     BATCH_OPEN,
@@ -45,6 +45,7 @@ __all__ = [
     "Demand",
     "Deployment",
     "Event",
+    "HoldPlacement",
     "HoldRaise",
     "Intent",
     "KeeperRest",

@@ -53,6 +53,17 @@ class Intent(SQLModel, table=True):
     updated_at_s: int = Field(sa_type=BigInteger)
 
 
+class HoldPlacement(SQLModel, table=True):
+    """What one intent asks to hold of one position (1e-6 USDC; 0 frees the hold). Keeper."""
+
+    __tablename__ = "hold_placement"
+    __table_args__ = (Index("hold_placement_token", "token_id"),)
+
+    intent_id: str = Field(primary_key=True)
+    token_id: int = Field(primary_key=True, sa_type=BigInteger)
+    amount_usdc: int = Field(sa_type=BigInteger)
+
+
 class PayoutBatch(SQLModel, table=True):
     """A payment to sellers: one ``pay`` of the payouts contract. Keeper."""
 
