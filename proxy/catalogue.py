@@ -35,20 +35,6 @@ class Model:
     terms: Terms | None
     context_tokens: int | None
 
-    def describe(self) -> dict[str, Any]:
-        """Return the model as the catalogue shows it. Prices in 1e-6 USDC per 1e6 tokens."""
-        price = None if self.terms is None else self.terms.price
-        return {
-            "id": self.model_id,
-            "owned_by": self.owned_by,
-            "input_usdc_per_mtok": None if price is None else price.input_usdc_per_mtok,
-            "output_usdc_per_mtok": None if price is None else price.output_usdc_per_mtok,
-            "cached_input_usdc_per_mtok": None if price is None else price.cached_usdc_per_mtok,
-            "price_source": None if self.terms is None else self.terms.source,
-            "price_age_s": None if self.terms is None else self.terms.get_age_s(int(time.time())),
-            "context_tokens": self.context_tokens,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -1,15 +1,13 @@
-"""The list of a caller's requests: what is asked for, and the pages and lines it comes in. Pure."""
+"""The list of a caller's requests: what is asked for, and the pages it comes in. Pure."""
 
 import base64
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.keys.tokens import KeyClaims
-from proxy.store import USAGE_FIELDS, UsageQuery
+from proxy.store import UsageQuery
 from serving.http.errors import bad_request
 
 PAGE_MAX: Final = 1_000
@@ -81,21 +79,3 @@ def _parse_cursor(cursor: str) -> tuple[int, str]:
     if match is None:
         raise bad_request("invalid_cursor", "'cursor' is not one of ours.", param="cursor")
     return int(match[1]), match[2]
-
-
-def build_csv(entries: Sequence[Mapping[str, Any]], *, with_head: bool) -> bytes:
-    """Return the entries as lines of CSV; amounts in 1e-6 USDC, an empty cell for null."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    if with_head:
-        writer.writerow(USAGE_FIELDS)
-    for entry in entries:
-        writer.writerow([_escape(entry[name]) for name in USAGE_FIELDS])
-    return text.getvalue().encode()
-
-
-def _escape(value: Any) -> Any:
-    # A model's name comes from elsewhere; a spreadsheet would run it as a formula.
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    return "" if value is None else value

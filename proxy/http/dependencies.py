@@ -1,31 +1,17 @@
 """What routes ask the framework for."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
 
-from proxy.http.schemas import ErrorBody
 from proxy.keys.authentication import authenticate
 from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
+from serving.http.document.schemas import security_of
 
-BEARER: Final = [
-    Depends(
-        HTTPBearer(
-            scheme_name="apiKey",
-            bearerFormat="current_<tokenId>_<epoch>_<sig>",
-            description="an API key from `POST /keys`, or a child of it",
-            auto_error=False,
-        )
-    )
-]
-"""For the document only: the key is read by ``ClaimsDep``."""
-
-
-def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how the document states errors with these statuses."""
-    return {status: {"model": ErrorBody} for status in statuses}
+BEARER: Final = security_of(
+    "apiKey", "an API key from `POST /keys`, or a child of it", "current_<tokenId>_<epoch>_<sig>"
+)
 
 
 def _get_services(request: Request) -> Services:

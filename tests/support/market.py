@@ -77,7 +77,7 @@ class RunningMarket:
     """A market that serves, and what a test looks at from outside and from below."""
 
     front: Front
-    client: httpx.AsyncClient
+    client: CheckedClient
     engine: Engine
 
     async def issue_key(

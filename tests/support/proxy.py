@@ -22,6 +22,7 @@ from proxy.settings import ProxySettings
 from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.ledgers import DEPLOYMENT
+from tests.support.openapi import CheckedClient, get_proxy_document
 from tests.support.waiting import LIMIT_S
 
 KEY_SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -70,7 +71,7 @@ class RunningProxy:
     """A proxy that serves, and what a test looks at from outside and from below."""
 
     front: Front
-    client: httpx.AsyncClient
+    client: CheckedClient
     engine: Engine
 
     async def chat(self, key: str | None = None, **changes: Any) -> httpx.Response:
@@ -124,7 +125,9 @@ async def run_proxy(
     url = f"http://127.0.0.1:{port}"
     limits = httpx.Limits(max_connections=None)
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=LIMIT_S, limits=limits) as client:
+        async with CheckedClient(
+            get_proxy_document(), base_url=url, timeout=LIMIT_S, limits=limits
+        ) as client:
             yield RunningProxy(front, client, engine)
     finally:
         server.should_exit = True

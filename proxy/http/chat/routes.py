@@ -1,30 +1,34 @@
 """Chat completions, for the document and for where the front did not serve; quotes."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
-from proxy.http.chat.schemas import COMPLETION_HEADERS, COMPLETION_REQUEST, QuoteView
-from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
+from proxy.http.chat.schemas import COMPLETION_HEADERS, CompletionRequest, QuoteView
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.http.front import answer_completion
+from serving.dialects.shapes import ChatChunk, ChatCompletion
 from serving.http.answers import to_response
 from serving.http.bodies import read_body
+from serving.http.document.schemas import errors_of
+from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
 
-router = APIRouter()
+router = APIRouter(tags=["chat"])
 
 
 @router.post(
     "/v1/chat/completions",
     dependencies=BEARER,
-    openapi_extra={"requestBody": COMPLETION_REQUEST},
+    response_class=JSONResponse,
+    openapi_extra=body_of(CompletionRequest),
     responses={
         200: {
             "description": "upstream's completion, unchanged; events where `stream` is true",
             "headers": COMPLETION_HEADERS,
-            "content": {"text/event-stream": {}},
+            "model": ChatCompletion,
+            "content": events_of(ChatChunk),
         },
-        **errors_of(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
+        **errors_of(400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 504),
     },
 )
 async def create_completion(request: Request, services: ServicesDep) -> Response:
@@ -37,14 +41,12 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
 
 @router.post(
     "/v1/quote",
-    response_model=QuoteView,
-    responses=errors_of(400, 401, 404, 408, 413, 415, 429, 503),
+    responses=errors_of(400, 401, 403, 404, 408, 413, 415),
     dependencies=BEARER,
-    openapi_extra={"requestBody": COMPLETION_REQUEST},
+    openapi_extra=body_of(CompletionRequest),
 )
-async def quote_completion(
-    request: Request, claims: ClaimsDep, services: ServicesDep
-) -> dict[str, Any]:
+async def quote_completion(request: Request, claims: ClaimsDep, services: ServicesDep) -> QuoteView:
     """Say what a completion with the same body would reserve, and whether it would be admitted."""
     raw = await read_body(request.scope, request.receive, services)
-    return await services.completions.quote(claims, raw, get_request_id(request.scope))
+    quote = await services.completions.quote(claims, raw, get_request_id(request.scope))
+    return QuoteView.model_validate(quote)

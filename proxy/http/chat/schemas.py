@@ -4,15 +4,19 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from serving.dialects.shapes import ChatRequest
+from serving.http.document.schemas import ErrorDetail
+from serving.models.terms import Source
 
-class OfferView(BaseModel):
+
+class QuotedOffer(BaseModel):
     """One model that could serve a request. Prices in 1e-6 USDC per 1e6 tokens."""
 
     model: str
     input_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int
     output_usdc_per_mtok: int
-    price_source: str
+    price_source: Source
     price_age_s: int | None
     prompt_tokens_bound: int
     max_tokens: int
@@ -23,7 +27,7 @@ class QuoteView(BaseModel):
     """What a completion would reserve. A moment later it may be otherwise."""
 
     admitted: bool
-    refusal: dict[str, Any] | None = Field(description="the error that it would get, with facts")
+    refusal: ErrorDetail | None = Field(description="the error that it would get")
     model: str
     required_usdc: int = Field(description="the ceiling that would be reserved")
     max_tokens_applied: int
@@ -31,56 +35,20 @@ class QuoteView(BaseModel):
     choices: int
     fit: bool
     remaining_usdc: int | None = Field(description="what it would leave of the hold")
-    offers: list[OfferView] = Field(description="the candidates, cheapest first")
+    offers: list[QuotedOffer] = Field(description="the candidates, cheapest first")
 
 
-_MESSAGE: Final = {"role": "user", "content": "Say hello."}
+class CompletionRequest(ChatRequest):
+    """A chat to complete. What is ours in it does not reach the provider."""
 
-
-COMPLETION_REQUEST: Final[dict[str, Any]] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["model", "messages"],
-                "additionalProperties": True,
-                "properties": {
-                    "model": {"type": "string", "description": 'a model id, or "cheapest"'},
-                    "messages": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {
-                            "type": "object",
-                            "required": ["role"],
-                            "properties": {"role": {"type": "string"}},
-                        },
-                    },
-                    "max_tokens": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "description": "capped at 4096; `max_completion_tokens` is the same",
-                    },
-                    "n": {"type": "integer", "minimum": 1, "maximum": 128},
-                    "fit": {
-                        "type": "boolean",
-                        "description": "lower max_tokens to what is held instead of refusing",
-                    },
-                    "min_discount_pct": {"type": "integer", "minimum": 0, "maximum": 100},
-                    "stream": {"type": "boolean"},
-                    "stream_options": {
-                        "type": "object",
-                        "properties": {"include_usage": {"type": "boolean"}},
-                    },
-                },
-            },
-            "examples": {
-                name: {"value": {"model": "cheapest", "messages": [_MESSAGE], "stream": stream}}
-                for name, stream in (("whole", False), ("stream", True))
-            },
-        }
-    },
-}
+    model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
+    max_tokens: int | None = Field(default=None, ge=1, description="capped at 4096")
+    fit: bool | None = Field(
+        default=None, description="lower max_tokens to what is held instead of refusing"
+    )
+    min_discount_pct: int | None = Field(
+        default=None, ge=0, le=100, description="below the reference price, at least"
+    )
 
 
 COMPLETION_HEADERS: Final[dict[str, Any]] = {

@@ -20,8 +20,8 @@ from ledger.spending.keys import (
     rotate_child,
 )
 from proxy.errors import child_key_forbidden, child_not_found
-from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
-from proxy.http.keys.bodies import body_of, read
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
+from proxy.http.keys.bodies import read
 from proxy.http.keys.child_schemas import (
     ChildIssued,
     ChildList,
@@ -33,15 +33,17 @@ from proxy.http.keys.child_schemas import (
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import CHILD_ID_BYTES, GENERATION_MAX, KeyClaims
 from proxy.services import Services
+from serving.http.document.schemas import errors_of
+from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected
 
 log = structlog.get_logger("proxy")
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/keys/children")
+router = APIRouter(prefix="/keys/children", tags=["keys"])
 
-_CHILD_ERRORS: Final = errors_of(400, 401, 403, 404, 408, 413, 415, 429, 503)
+_CHILD_ERRORS: Final = errors_of(400, 401, 403, 404, 408, 413, 415)
 
 
 async def _check_root(claims: KeyClaims, services: Services) -> None:
@@ -60,22 +62,22 @@ async def _write(services: Services, call: Callable[[Connection], T]) -> T:
         raise RequestRejected(403, "too_many_keys", message) from None
 
 
-def _build_issued(services: Services, row: Any, *, now_s: int) -> dict[str, Any]:
+def _build_issued(services: Services, row: Any, *, now_s: int) -> ChildIssued:
     claims = KeyClaims(row["token_id"], row["key_epoch"], row["key_id"], row["generation"])
-    return {**describe_child(row, now_s=now_s), "apiKey": services.ring.build_key(claims)}
+    shown = describe_child(row, now_s=now_s)
+    return ChildIssued(**dict(shown), apiKey=services.ring.build_key(claims))
 
 
 @router.post(
     "",
     status_code=201,
-    response_model=ChildIssued,
     responses=_CHILD_ERRORS,
     dependencies=BEARER,
     openapi_extra=body_of(ChildTermsBody, required=False),
 )
 async def create_child_key(
     request: Request, claims: ClaimsDep, services: ServicesDep
-) -> dict[str, Any]:
+) -> ChildIssued:
     """Make a child key under the root key that asks. It can do no more than its limits say."""
     await _check_root(claims, services)
     terms = (await read(request, services, ChildTermsBody)).build_terms()
@@ -98,26 +100,25 @@ async def create_child_key(
     return _build_issued(services, row, now_s=now_s)
 
 
-@router.get("", response_model=ChildList, responses=_CHILD_ERRORS, dependencies=BEARER)
-async def list_child_keys(claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+@router.get("", responses=_CHILD_ERRORS, dependencies=BEARER)
+async def list_child_keys(claims: ClaimsDep, services: ServicesDep) -> ChildList:
     """List the child keys of the current key epoch, with what is used of their limits."""
     await _check_root(claims, services)
     rows = await services.meter.read(
         lambda c: load_children_of(c, token_id=claims.token_id, key_epoch=claims.key_epoch)
     )
-    return {"data": [describe_child(row, now_s=int(time.time())) for row in rows]}
+    return ChildList(data=[describe_child(row, now_s=int(time.time())) for row in rows])
 
 
 @router.patch(
     "/{keyId}",
-    response_model=ChildView,
     responses=_CHILD_ERRORS,
     dependencies=BEARER,
     openapi_extra=body_of(ChildTermsBody),
 )
 async def change_child_key(
     keyId: str, request: Request, claims: ClaimsDep, services: ServicesDep
-) -> dict[str, Any]:
+) -> ChildView:
     """Change the named limits of a child key; the key itself stays. Null lifts a limit."""
     await _check_root(claims, services)
     changes = (await read(request, services, ChildTermsBody)).build_changes()
@@ -133,14 +134,13 @@ async def change_child_key(
 
 @router.post(
     "/{keyId}/rotate",
-    response_model=ChildIssued,
     responses={**_CHILD_ERRORS, **errors_of(409)},
     dependencies=BEARER,
     openapi_extra=body_of(RotationBody, required=False),
 )
 async def rotate_child_key(
     keyId: str, request: Request, claims: ClaimsDep, services: ServicesDep
-) -> dict[str, Any]:
+) -> ChildIssued:
     """Replace a child key by a new one with the same limits and the same use of them.
 
     The one before stays good for `grace_s` seconds, an older one not at all.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -91,15 +91,15 @@ class ChildView(BaseModel):
     keyId: str
     tokenId: str
     keyEpoch: int
-    state: str = Field(description="active, expired or revoked")
+    state: Literal["active", "expired", "revoked"]
     label: str
-    models: list[str] | None
+    models: list[str] | None = Field(description="the only models it may use; null: any")
     request_usdc_max: int | None
     day_usdc_max: int | None
     month_usdc_max: int | None
     lifetime_usdc_max: int | None
     requests_per_minute_max: int | None
-    concurrency_max: int | None
+    concurrency_max: int | None = Field(description="requests at a time")
     expires_at: str | None
     created_at: str
     revoked_at: str | None
@@ -120,10 +120,10 @@ class ChildList(BaseModel):
     data: list[ChildView]
 
 
-def describe_child(row: Mapping[Any, Any], *, now_s: int) -> dict[str, Any]:
+def describe_child(row: Mapping[Any, Any], *, now_s: int) -> ChildView:
     """Return a child key as ``ChildView`` states it; what is used, as of ``now_s``."""
     expires_at_s, revoked_at_s = row["expires_at_s"], row["revoked_at_s"]
-    state = "active"
+    state: Literal["active", "expired", "revoked"] = "active"
     if revoked_at_s is not None:
         state = "revoked"
     elif expires_at_s is not None and now_s >= expires_at_s:
@@ -132,22 +132,22 @@ def describe_child(row: Mapping[Any, Any], *, now_s: int) -> dict[str, Any]:
     is_today = row["day"] >= today
     is_this_month = get_month(row["day"]) >= get_month(today)
     in_grace = row["grace_until_s"] > now_s
-    return {
-        "keyId": row["key_id"],
-        "tokenId": str(row["token_id"]),
-        "keyEpoch": row["key_epoch"],
-        "state": state,
+    return ChildView(
+        keyId=row["key_id"],
+        tokenId=str(row["token_id"]),
+        keyEpoch=row["key_epoch"],
+        state=state,
         **{name: row[name] for name in TERMS if name not in ("models", "expires_at_s")},
-        "models": None if row["models"] is None else orjson.loads(row["models"]),
-        "expires_at": None if expires_at_s is None else format_time(expires_at_s),
-        "created_at": format_time(row["created_at_s"]),
-        "revoked_at": None if revoked_at_s is None else format_time(revoked_at_s),
-        "rotations": row["generation"],
-        "grace_until": format_time(row["grace_until_s"]) if in_grace else None,
-        "used": {
-            "day_usdc": row["day_used_usdc"] if is_today else 0,
-            "month_usdc": row["month_used_usdc"] if is_this_month else 0,
-            "lifetime_usdc": row["used_usdc"],
-            "open_requests": row["open_requests"],
-        },
-    }
+        models=None if row["models"] is None else orjson.loads(row["models"]),
+        expires_at=None if expires_at_s is None else format_time(expires_at_s),
+        created_at=format_time(row["created_at_s"]),
+        revoked_at=None if revoked_at_s is None else format_time(revoked_at_s),
+        rotations=row["generation"],
+        grace_until=format_time(row["grace_until_s"]) if in_grace else None,
+        used=ChildUsed(
+            day_usdc=row["day_used_usdc"] if is_today else 0,
+            month_usdc=row["month_used_usdc"] if is_this_month else 0,
+            lifetime_usdc=row["used_usdc"],
+            open_requests=row["open_requests"],
+        ),
+    )

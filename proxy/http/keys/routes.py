@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request
@@ -18,8 +17,8 @@ from ledger.spending.keys import (
     use_nonce,
 )
 from proxy.errors import chain_state_stale, position_not_found
-from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
-from proxy.http.keys.bodies import body_of, parse
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
+from proxy.http.keys.bodies import parse
 from proxy.http.keys.child_schemas import (
     describe_child,
 )
@@ -31,19 +30,21 @@ from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
 from proxy.store import Standing, load_standing
 from serving.http.bodies import read_body
+from serving.http.document.schemas import errors_of
+from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable
 from serving.http.strict_json import parse_json_object
 
 log = structlog.get_logger("proxy")
 
 
-router = APIRouter(prefix="/keys")
+router = APIRouter(prefix="/keys", tags=["keys"])
 
 
-@router.get("/nonce", response_model=NonceView, responses=errors_of(400, 429))
+@router.get("/nonce", responses=errors_of(400))
 async def create_nonce(
     request: Request, services: ServicesDep, tokenId: str | None = None
-) -> dict[str, Any]:
+) -> NonceView:
     """Return a nonce for one sign-in by EIP-4361, and the message's other fields.
 
     With `tokenId` the template lacks only your address and the time.
@@ -55,13 +56,12 @@ async def create_nonce(
             token_id = parse_token_id(tokenId)
         except ValueError as error:
             raise bad_request("invalid_token_id", f"'tokenId' {error}.", param="tokenId") from None
-    return services.sign_in.describe(token_id, now_s=int(time.time()))
+    return NonceView.model_validate(services.sign_in.describe(token_id, now_s=int(time.time())))
 
 
 @router.post(
     "",
-    response_model=KeyIssued,
-    responses=errors_of(400, 401, 403, 404, 408, 413, 415, 429, 503),
+    responses=errors_of(400, 401, 403, 404, 408, 413, 415),
     openapi_extra=body_of(SignInRequest, KeyRequest),
 )
 async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
@@ -170,23 +170,21 @@ async def _issue(
     )
 
 
-@router.get(
-    "/self", response_model=KeySelf, responses=errors_of(401, 404, 429, 503), dependencies=BEARER
-)
-async def show_own_key(claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+@router.get("/self", responses=errors_of(401, 404), dependencies=BEARER)
+async def show_own_key(claims: ClaimsDep, services: ServicesDep) -> KeySelf:
     """Show the key that asks: its kind, and a child key's limits and what is used of them."""
     await check_standing(claims, services.meter)
-    shown: dict[str, Any] = {
-        "keyId": claims.key_id,
-        "tokenId": str(claims.token_id),
-        "keyEpoch": claims.key_epoch,
-        "kind": "child" if claims.is_child else "root",
-        "child": None,
-    }
+    child = None
     if claims.is_child:
         row = await services.meter.read(
             lambda c: load_child(c, claims.key_id, token_id=claims.token_id)
         )
         assert row is not None
-        shown["child"] = describe_child(row, now_s=int(time.time()))
-    return shown
+        child = describe_child(row, now_s=int(time.time()))
+    return KeySelf(
+        keyId=claims.key_id,
+        tokenId=str(claims.token_id),
+        keyEpoch=claims.key_epoch,
+        kind="child" if claims.is_child else "root",
+        child=child,
+    )

@@ -1,31 +1,56 @@
 """The models, live from upstream."""
 
+import time
 from typing import Any
 
 from fastapi import APIRouter
 
-from proxy.catalogue import FRESH_S
+from proxy.catalogue import FRESH_S, Model
 from proxy.http.dependencies import ServicesDep
-from proxy.http.models.schemas import ModelCatalogue, OpenAiModelList
+from proxy.http.models.schemas import (
+    ModelCatalogue,
+    ModelEntry,
+    OpenAiModel,
+    OpenAiModelList,
+)
+from serving.http.document.schemas import errors_of
 
-router = APIRouter()
+router = APIRouter(tags=["models"])
 host_router = APIRouter()
 """What some clients ask at the host's root, whatever their base URL is: LiteLLM lists models so."""
 
 
-@router.get("/models", response_model=ModelCatalogue, response_model_exclude_unset=True)
-async def list_models(services: ServicesDep) -> dict[str, Any]:
+@router.get("/models", response_model_exclude_unset=True, responses=errors_of())
+async def list_models(services: ServicesDep) -> ModelCatalogue:
     """List the models, live from upstream. `fallback` is true while upstream is down."""
     snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    listed: dict[str, Any] = {"models": [model.describe() for model in snapshot.models.values()]}
+    models = [ModelEntry(**describe_model(model)) for model in snapshot.models.values()]
     if snapshot.fallback:
-        listed["fallback"] = True
-    return listed
+        return ModelCatalogue(models=models, fallback=True)
+    return ModelCatalogue(models=models)
 
 
-@host_router.get("/v1/models", response_model=OpenAiModelList, include_in_schema=False)
-@router.get("/v1/models", response_model=OpenAiModelList)
-async def list_openai_models(services: ServicesDep) -> dict[str, Any]:
+@host_router.get("/v1/models", include_in_schema=False)
+@router.get("/v1/models", responses=errors_of())
+async def list_openai_models(services: ServicesDep) -> OpenAiModelList:
     """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK."""
     snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    return {"data": [model.describe() for model in snapshot.models.values()]}
+    return OpenAiModelList(
+        data=[OpenAiModel(**describe_model(model)) for model in snapshot.models.values()]
+    )
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Return a model as both lists show it."""
+    terms = model.terms
+    price = None if terms is None else terms.price
+    return {
+        "id": model.model_id,
+        "owned_by": model.owned_by,
+        "input_usdc_per_mtok": None if price is None else price.input_usdc_per_mtok,
+        "output_usdc_per_mtok": None if price is None else price.output_usdc_per_mtok,
+        "cached_input_usdc_per_mtok": None if price is None else price.cached_usdc_per_mtok,
+        "price_source": None if terms is None else terms.source,
+        "price_age_s": None if terms is None else terms.get_age_s(int(time.time())),
+        "context_tokens": model.context_tokens,
+    }

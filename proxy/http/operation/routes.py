@@ -1,7 +1,6 @@
 """Liveness, readiness, metrics."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -10,19 +9,25 @@ from contracts.errors import CurrentError
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.database.on_loop import PROBE_TIMEOUT_S
 from proxy.http.dependencies import ServicesDep
+from proxy.http.operation.schemas import Readiness
 from proxy.services import Services
+from serving.http.document.schemas import Alive
+from serving.http.document.writing import one_of, text_of
 
-router = APIRouter()
+router = APIRouter(tags=["operation"])
 
 
 @router.get("/healthz")
-async def tell_alive() -> dict[str, str]:
+async def tell_alive() -> Alive:
     """Tell that the process runs. Says nothing of what it depends on."""
-    return {"status": "ok"}
+    return Alive(status="ok")
 
 
-@router.get("/readyz", responses={503: {"description": "not ready; the body says what lacks"}})
-async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any]:
+@router.get(
+    "/readyz",
+    responses={503: {"description": "not ready: see what is false", "content": one_of(Readiness)}},
+)
+async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
     """Tell whether requests would be let through: mirror, ledger and upstream."""
     mirror, ledger_ready = await _load_mirror(services)
     now_s = int(time.time())
@@ -34,22 +39,26 @@ async def tell_ready(response: Response, services: ServicesDep) -> dict[str, Any
     upstream_ready = not services.catalogue.snapshot.fallback
     ready = mirror_ready and upstream_ready
     response.status_code = 200 if ready else 503
-    return {
-        "ready": ready,
-        "ledger": ledger_ready,
-        "mirror": mirror_ready,
-        "mirror_block_number": None if mirror is None else mirror.block_number,
-        "mirror_lag_blocks": (
+    return Readiness(
+        ready=ready,
+        ledger=ledger_ready,
+        mirror=mirror_ready,
+        mirror_block_number=None if mirror is None else mirror.block_number,
+        mirror_lag_blocks=(
             None if mirror is None else max(0, mirror.head_number - mirror.block_number)
         ),
-        "mirror_age_s": age_s,
-        "mirror_age_s_max": services.meter.max_staleness_s,
-        "upstream": upstream_ready,
-    }
+        mirror_age_s=age_s,
+        mirror_age_s_max=services.meter.max_staleness_s,
+        upstream=upstream_ready,
+    )
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
-async def show_metrics(services: ServicesDep) -> str:
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": text_of("text/plain")}},
+)
+async def get_metrics(services: ServicesDep) -> str:
     """Show the counters in Prometheus' text format."""
     mirror, _ = await _load_mirror(services)
     return services.metrics.render(

@@ -1,22 +1,22 @@
 """A position's allowance, harvests and mirror."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter
 
 from proxy.errors import position_not_found
-from proxy.http.dependencies import ServicesDep, errors_of
+from proxy.http.dependencies import ServicesDep
 from proxy.http.positions.schemas import PositionView
 from proxy.http.token_ids import parse_token_id
 from proxy.store import load_position_view
+from serving.http.document.schemas import errors_of
 from serving.http.errors import bad_request
 
-router = APIRouter()
+router = APIRouter(tags=["positions"])
 
 
-@router.get("/positions/{tokenId}", response_model=PositionView, responses=errors_of(400, 404, 503))
-async def show_position(tokenId: str, services: ServicesDep) -> dict[str, Any]:
+@router.get("/positions/{tokenId}", responses=errors_of(400, 404))
+async def show_position(tokenId: str, services: ServicesDep) -> PositionView:
     """Show a position's allowance, harvests and how recent that is."""
     try:
         token_id = parse_token_id(tokenId)
@@ -29,4 +29,4 @@ async def show_position(tokenId: str, services: ServicesDep) -> dict[str, Any]:
     if view is None:
         raise position_not_found()
     view["pending_yield_usdc"] = await services.chain_view.fetch_pending_yield(token_id)
-    return view
+    return PositionView.model_validate(view)

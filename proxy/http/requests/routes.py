@@ -5,32 +5,34 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from proxy.errors import receipt_not_found
-from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep, errors_of
-from proxy.http.requests.schemas import USAGE_PARAMETERS, ReceiptView, UsagePage
+from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
+from proxy.http.requests.schemas import USAGE_PARAMETERS, ReceiptView, UsageEntry, UsagePage
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
-from proxy.store import UsageQuery, load_receipt_view, load_usage
-from proxy.usage import PAGE_MAX, build_csv, build_cursor, parse_query
+from proxy.store import USAGE_FIELDS, UsageQuery, load_receipt_view, load_usage
+from proxy.usage import PAGE_MAX, build_cursor, parse_query
+from serving.http.document.schemas import errors_of
+from serving.http.document.writing import table_of_lines
+from serving.http.tables import write_csv
 
-router = APIRouter()
+router = APIRouter(tags=["requests"])
 
 
 @router.get(
     "/receipts/{requestId}",
-    response_model=ReceiptView,
-    responses=errors_of(401, 404, 503),
+    responses=errors_of(401, 404),
     dependencies=BEARER,
 )
 async def show_receipt(
     requestId: str,
     claims: ClaimsDep,
     services: ServicesDep,
-) -> dict[str, Any]:
+) -> ReceiptView:
     """Show one request's receipt, and once it is batched the proof that its batch contains it."""
     await check_standing(claims, services.meter)
     view = await services.meter.read(
@@ -40,7 +42,7 @@ async def show_receipt(
     )
     if view is None:
         raise receipt_not_found()
-    return view
+    return ReceiptView.model_validate(view)
 
 
 def _own_key_id(claims: KeyClaims) -> str | None:
@@ -50,26 +52,28 @@ def _own_key_id(claims: KeyClaims) -> str | None:
 
 @router.get(
     "/usage",
-    response_model=UsagePage,
-    responses=errors_of(400, 401, 404, 503),
+    responses=errors_of(400, 401, 404),
     dependencies=BEARER,
     openapi_extra={"parameters": USAGE_PARAMETERS},
 )
-async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> dict[str, Any]:
+async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> UsagePage:
     """List the requests of the key's position, newest first."""
     query = parse_query(claims, request.query_params)
     await check_standing(claims, services.meter)
     entries = await services.meter.read(lambda connection: load_usage(connection, query))
     is_last = len(entries) < query.limit
-    return {"data": entries, "next_cursor": None if is_last else build_cursor(entries[-1])}
+    return UsagePage(
+        data=[UsageEntry.model_validate(entry) for entry in entries],
+        next_cursor=None if is_last else build_cursor(entries[-1]),
+    )
 
 
 @router.get(
     "/usage.csv",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
-        200: {"description": "one line for each request", "content": {"text/csv": {}}},
-        **errors_of(400, 401, 404, 503),
+        200: table_of_lines(USAGE_FIELDS),
+        **errors_of(400, 401, 404),
     },
     dependencies=BEARER,
     openapi_extra={"parameters": USAGE_PARAMETERS},
@@ -89,9 +93,9 @@ async def download_usage(
 async def _stream_csv(
     services: Services, query: UsageQuery, entries: list[dict[str, Any]]
 ) -> AsyncIterator[bytes]:
-    yield build_csv(entries, with_head=True)
+    yield write_csv(entries, USAGE_FIELDS)
     while len(entries) == query.limit:
         last = entries[-1]
         query = replace(query, before=(last["reserved_at_s"], last["request_id"]))
         entries = await services.meter.read(partial(load_usage, query=query))
-        yield build_csv(entries, with_head=False)
+        yield write_csv(entries, USAGE_FIELDS, with_head=False)

@@ -240,6 +240,7 @@ async def test_chat__lying_seller__is_believed_no_further_than_the_answer_bears(
     async with FakeEndpoint(usage=usage, text=text) as seller:
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
+        market.client.is_checking = False  # the seller's words are passed on
 
         answer = await market.chat(key, stream=stream)
 

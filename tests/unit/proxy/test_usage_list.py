@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.keys.tokens import KeyClaims
-from proxy.usage import TIME_MAX_S, build_csv, build_cursor, parse_query
+from proxy.usage import TIME_MAX_S, build_cursor, parse_query
 from serving.http.errors import RequestRejected
 
 ENTRY = {
@@ -79,9 +79,3 @@ def test_parse__nonsense__names_the_field(parameters: dict[str, str], param: str
     with pytest.raises(RequestRejected) as caught:
         parse_query(KeyClaims(0, 0, "00" * 8), parameters)
     assert caught.value.param == param
-
-
-def test_build_csv__names_from_elsewhere__are_no_formulas() -> None:
-    head, line, _ = build_csv([ENTRY], with_head=True).decode().split("\r\n")
-    assert head.startswith("request_id,reserved_at_s,state")
-    assert line == "01a1-b2,1800000000,posted,00,'=cmd(),1,0,2,3,4,5,,"

@@ -22,12 +22,12 @@ import pytest
 
 from serving.dialects.shapes import PASS_THROUGH
 from serving.http.document.writing import JSON
-from tests.support.openapi import Document, get_market_document, walk
+from tests.support.openapi import Document, get_market_document, get_proxy_document, walk
 
 _TYPED: Final = ("$ref", "type", "enum", "const", "anyOf", "oneOf", "allOf")
 
 
-@pytest.fixture(params=[get_market_document], ids=["market"])
+@pytest.fixture(params=[get_proxy_document, get_market_document], ids=["proxy", "market"])
 def document(request: pytest.FixtureRequest) -> Document:
     made: Document = request.param()
     return made

@@ -1,0 +1,16 @@
+"""What watches the proxy, as answers state it."""
+
+from pydantic import BaseModel, Field
+
+
+class Readiness(BaseModel):
+    """Whether requests would be let through, and what lacks."""
+
+    ready: bool
+    ledger: bool = Field(description="the ledger answers")
+    mirror: bool = Field(description="the mirror of the chain is recent enough")
+    mirror_block_number: int | None = Field(description="null: nothing is mirrored")
+    mirror_lag_blocks: int | None = Field(description="how far the node was ahead")
+    mirror_age_s: int | None = Field(description="since the mirror was at the head")
+    mirror_age_s_max: int
+    upstream: bool = Field(description="upstream lists its models")
