@@ -14,8 +14,7 @@ from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
 from web3.types import RPCEndpoint, RPCResponse
 
 from contracts.errors import Reverted
-from contracts.node_errors import NodeRefused, NodeUnavailable, NotYet, build_refusal
-from contracts.reader import find_revert
+from contracts.node_errors import NodeRefused, NodeUnavailable, NotYet, read_error
 from contracts.transport import Call
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -53,13 +52,11 @@ def translated() -> Iterator[None]:
 
 def _translate_rpc_error(error: Web3RPCError) -> Exception:
     response: Any = error.rpc_response if error.rpc_response is not None else {}
-    details: Any = response.get("error", {}) if isinstance(response, dict) else {}
-    code = details.get("code", 0) if isinstance(details, dict) else 0
-    message = str(details.get("message", error)) if isinstance(details, dict) else str(error)
-    reason = find_revert(int(code), message)
-    if reason is not None:
-        return Reverted(reason)
-    return NodeRefused(int(code), message[:300])
+    details: Any = response.get("error") if isinstance(response, dict) else None
+    refusal = read_error("a call", details if isinstance(details, dict) else str(error))
+    if isinstance(refusal, NodeRefused) and refusal.revert_reason is not None:
+        return Reverted(refusal.revert_reason)
+    return refusal
 
 
 def revert_reason(error: ContractLogicError) -> str:
@@ -84,10 +81,8 @@ class Web3Transport:
         with translated():
             response: RPCResponse = self._provider.make_request(RPCEndpoint(method), params)
         error = response.get("error")
-        if isinstance(error, str):
-            raise build_refusal(method, 0, error)
         if error is not None:
-            raise build_refusal(method, int(error.get("code", 0)), str(error.get("message", "")))
+            raise read_error(method, error)
         if "result" not in response:
             raise NodeUnavailable(f"{method}: the answer has neither a result nor an error")
         return response["result"]

@@ -15,9 +15,10 @@ apart by a node's own words. Pure.
 
 import re
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from contracts.errors import Fatal, Retryable
+from contracts.reverts import find_revert_data, find_revert_reason
 
 
 class Failure(StrEnum):
@@ -96,14 +97,19 @@ class BodyTooLarge(NodeUnavailable):
 
 
 class NodeRefused(Retryable):
-    """The node answered with an error of its own. ``code`` and ``message`` are the node's."""
+    """The node answered with an error. ``code`` and ``message`` are the node's.
+
+    ``revert_reason`` tells a contract's revert, which every node would answer, from the node's own
+    trouble: None for the latter. ``data`` is what the contract reverted with, where the node says.
+    """
 
     failure = Failure.REFUSED
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, data: bytes | None = None) -> None:
         super().__init__(f"{message} (code {code})")
         self.code = code
         self.message = message
+        self.revert_reason = find_revert_reason(code, message, data)
 
 
 class RangeRefused(NodeRefused):
@@ -125,8 +131,9 @@ class WrongChain(Fatal):
 
 
 _MISSING_METHOD_CODE: Final = -32601
+_TOO_MANY_REQUESTS: Final = 429
 _READS: Final = ("eth_getLogs", "eth_getBlock", "eth_chainId", "eth_getCode", "a batch")
-_RATE_CODES: Final = frozenset({429, -32005, -32029, -32097})
+_RATE_CODES: Final = frozenset({_TOO_MANY_REQUESTS, -32005, -32029, -32097})
 _UNKNOWN_BLOCK: Final = re.compile(
     r"unknown block|(?:block|header)(?: \S+)? (?:was |is )?not found|beyond (?:the )?"
     r"(?:current )?(?:head|latest)|block .{0,80}(?:does not exist|not available yet)"
@@ -149,7 +156,19 @@ _RANGE: Final = re.compile(
 )
 
 
-def build_refusal(method: str, code: int, message: str) -> NodeUnavailable | NodeRefused:
+def read_error(method: str, error: Any) -> NodeUnavailable | NodeRefused:
+    """Return the exception for the ``error`` of a JSON-RPC answer, whatever shape it has."""
+    if not isinstance(error, dict):
+        return build_refusal(method, 0, str(error))
+    code = error.get("code", 0)
+    data = find_revert_data(error.get("data"))
+    message = str(error.get("message", ""))
+    return build_refusal(method, code if isinstance(code, int) else 0, message, data)
+
+
+def build_refusal(
+    method: str, code: int, message: str, data: bytes | None = None
+) -> NodeUnavailable | NodeRefused:
     """Return the exception for a node's error. Providers agree on no code, so the words decide.
 
     A rate limit is not a range limit: splitting a request would only make more of them.
@@ -157,7 +176,10 @@ def build_refusal(method: str, code: int, message: str) -> NodeUnavailable | Nod
     text = message[:300]
     if not method.startswith(_READS):
         # What a transaction or a call is refused for has words of its own, of gas limits and more.
-        return NodeRefused(code, text)
+        refusal = NodeRefused(code, text, data)
+        if code == _TOO_MANY_REQUESTS and refusal.revert_reason is None:
+            return RateLimited(f"{method}: {text}")
+        return refusal
     if method == "eth_getLogs" or method.startswith("eth_getBlock"):
         if _UNKNOWN_BLOCK.search(text):
             return NotYet(f"{method}: {text}", failure=Failure.UNKNOWN_BLOCK)

@@ -34,7 +34,7 @@ from contracts.node_errors import (
     WrongChain,
 )
 from contracts.reader import ChainReader, RawLog
-from contracts.transport import Call, Transport
+from contracts.transport import Answer, Call, Transport
 
 T = TypeVar("T")
 Ask = Callable[[ChainReader], T]
@@ -220,17 +220,31 @@ class ChainPool(ChainReader):
         for endpoint in self._endpoints:
             endpoint.checked_connections = -1
 
-    def read_raw(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
-        """Return one endpoint's answers, all of one batch; with a quorum, as so many give them."""
-        answers = self._read(
-            lambda reader: reader.transport.request_batch(calls),
-            key=lambda answers: tuple(map(_raw_essence, answers)),
-            can_shrink=True,
-        )
-        for answer in answers:
-            if isinstance(answer, (NodeUnavailable, NodeRefused)):
-                self._listener(self._current.name, answer.failure, str(answer))
-        return answers
+    def read_raw(self, calls: Sequence[Call]) -> list[Answer]:
+        """Return one endpoint's answers, all of one batch; with a quorum, as so many give them.
+
+        An error among them is that endpoint's failure, so that the next one is asked; what every
+        endpoint would answer is no failure: a revert. Where each endpoint fails in one of the
+        calls, the answers of the last one are returned with its errors.
+        """
+        flawed: list[list[Answer]] = []
+
+        def ask(reader: ChainReader) -> list[Answer]:
+            answers = reader.transport.request_batch(calls)
+            failure = _find_failure(answers)
+            if failure is None:
+                return answers
+            flawed.append(answers)
+            raise failure
+
+        try:
+            return self._read(
+                ask, key=lambda answers: tuple(map(_raw_essence, answers)), can_shrink=True
+            )
+        except (NodeUnavailable, NodeRefused):
+            if not flawed:
+                raise
+            return flawed[-1]
 
     # ---------------------------------------------------------------------------- one after another
 
@@ -483,7 +497,7 @@ class _PoolTransport:
             raise answer
         return answer
 
-    def request_batch(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
+    def request_batch(self, calls: Sequence[Call]) -> list[Answer]:
         return self._pool.read_raw(calls)
 
 
@@ -493,6 +507,21 @@ def _essence(logs: Sequence[RawLog]) -> Hashable:
         (log.block_hash, log.log_index, log.address, log.topics, log.data, log.tx_hash)
         for log in logs
     )
+
+
+def _find_failure(answers: Sequence[Answer]) -> NodeUnavailable | NodeRefused | None:
+    """Return what failed of a batch's answers, None where every answer is the chain's own.
+
+    A range that is too long comes first: whoever asked would rather ask for less.
+    """
+    failures = [
+        answer
+        for answer in answers
+        if isinstance(answer, NodeUnavailable)
+        or (isinstance(answer, NodeRefused) and answer.revert_reason is None)
+    ]
+    failures.sort(key=lambda failure: not isinstance(failure, (RangeRefused, BodyTooLarge)))
+    return failures[0] if failures else None
 
 
 def _raw_essence(answer: Any) -> Hashable:

@@ -4,7 +4,6 @@ Every read names the block that it refers to; ``latest`` is for the head, calls,
 the nonce. ``ChainReader`` reads one node; ``contracts.pool`` reads several as if they were one.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from contracts.transport import Call, Transport
 CALL_GAS: Final = 5_000_000
 ZERO_HASH: Final = "0x" + "00" * 32
 _HASH_LENGTH: Final = 66
-_REVERTED_CODE: Final = 3
-_REVERT: Final = re.compile(r"revert(?:ed)?:?\s*(.*)")
 
 
 class NoCode(Fatal):
@@ -47,14 +44,6 @@ def mask_url(url: str) -> str:
     parts = urlsplit(url)
     port = "" if parts.port is None else f":{parts.port}"
     return f"{parts.scheme}://{parts.hostname or ''}{port}"
-
-
-def find_revert(code: int, message: str) -> str | None:
-    """Return the contract's reason where a node's error means a revert, else None."""
-    match = _REVERT.search(message)
-    if match is not None:
-        return match[1].strip("' ,")
-    return "" if code == _REVERTED_CODE else None
 
 
 def _ignore(_failure: Failure, _detail: str) -> None:
@@ -208,10 +197,9 @@ class ChainReader:
         try:
             answer = self._request("eth_call", [call, "latest"])
         except NodeRefused as error:
-            reason = find_revert(error.code, error.message)
-            if reason is None:
+            if error.revert_reason is None:
                 raise
-            raise Reverted(reason) from error
+            raise Reverted(error.revert_reason) from error
         with _malformed("the answer of a call"):
             return bytes.fromhex(answer.removeprefix("0x"))
 

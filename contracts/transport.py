@@ -6,6 +6,7 @@ a node on the same machine takes 0.1 ms, a fifth of what a ``requests`` session 
 
 import base64
 import http.client
+import re
 import ssl
 import time
 from collections.abc import Sequence
@@ -15,29 +16,34 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from contracts.batches import BatchSize
 from contracts.node_errors import (
     BodyTooLarge,
     Failure,
+    MethodMissing,
     NodeRefused,
     NodeUnavailable,
+    RangeRefused,
     RateLimited,
-    build_refusal,
+    read_error,
 )
 
 TIMEOUT_S: Final = 2.0
 """How long one exchange may take at first; each time-out in a row doubles it."""
 TIMEOUT_MAX_S: Final = 30.0
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
-BATCH_MAX: Final = 100
-"""Requests in one batch; fewer after a node refused a batch."""
 RETRY_AFTER_MAX_S: Final = 30.0
 _CHUNK_BYTES: Final = 256 * 1024
 _TOO_MANY_REQUESTS: Final = 429
 _OVERLOADED: Final = 503
 _TOO_LARGE: Final = 413
+_BATCH_WORD: Final = re.compile(r"\bbatch", re.IGNORECASE)
 
 Call = tuple[str, list[Any]]
 """A method and its parameters."""
+
+Answer = Any | NodeUnavailable | NodeRefused
+"""The result of a call, or what was raised for it."""
 
 
 class Transport(Protocol):
@@ -46,7 +52,7 @@ class Transport(Protocol):
     def request(self, method: str, params: list[Any]) -> Any:
         """Return the result. Raises ``NodeUnavailable`` or ``NodeRefused``."""
 
-    def request_batch(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
+    def request_batch(self, calls: Sequence[Call]) -> list[Answer]:
         """Return each call's result or error, in order. Raises where nothing was answered."""
 
 
@@ -82,7 +88,7 @@ class HttpTransport:
         self._timeout_s = timeout_s
         self._timeouts = 0
         self._body_bytes_max = body_bytes_max
-        self._batch_max = BATCH_MAX
+        self._batches = BatchSize()
         self._idle: list[http.client.HTTPConnection] = []
         self.connections_opened = 0
         """Rises with every new connection: another node may be behind it."""
@@ -100,53 +106,54 @@ class HttpTransport:
             raise result
         return result
 
-    def request_batch(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
+    def request_batch(self, calls: Sequence[Call]) -> list[Answer]:
         """Return each call's result or error, in order.
 
-        Sends as few batches as the node takes; one that takes none is asked one by one.
+        Sends as few batches as the node takes; a node that takes none is asked one by one.
         """
-        results: list[Any | NodeUnavailable | NodeRefused] = []
+        results: list[Answer] = []
         while len(results) < len(calls):
-            part = calls[len(results) : len(results) + self._batch_max]
-            if len(part) == 1:
-                results.append(self._request_alone(*part[0]))
-                continue
-            answered = self._request_part(part)
-            if answered is None:
-                self._batch_max = max(1, len(part) // 4)
-            else:
-                results.extend(answered)
+            part = calls[len(results) : len(results) + self._batches.size]
+            answered = self._request_part(part) if len(part) > 1 else [self._request_alone(part[0])]
+            results.extend(answered)
         return results
 
-    def _request_alone(self, method: str, params: list[Any]) -> Any | NodeUnavailable | NodeRefused:
+    def _request_alone(self, call: Call) -> Answer:
         try:
-            return self.request(method, params)
+            result = self.request(*call)
         except NodeRefused as error:
+            if _may_be_a_limit(error):
+                self._batches.fail(1)
             return error
+        except NodeUnavailable:
+            self._batches.fail(1)
+            raise
+        self._batches.accept(1)
+        return result
 
-    def _request_part(
-        self, calls: Sequence[Call]
-    ) -> list[Any | NodeUnavailable | NodeRefused] | None:
-        """Return a batch's results, or None where the node does not take it as one."""
-        batch = [
-            {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
-            for place, (method, params) in enumerate(calls)
-        ]
-        body = self._exchange("a batch", batch)
-        if isinstance(body, dict):
-            # One error for all: too many, or none at all allowed. A rate limit is neither.
-            refusal = _read_item("a batch", body)
-            if isinstance(refusal, NodeUnavailable):
-                raise refusal
-            return None
-        if not isinstance(body, list):
-            raise NodeUnavailable("a batch was answered with no list", failure=Failure.NOT_JSON)
-        by_id = {item.get("id"): item for item in body if isinstance(item, dict)}
-        missing = NodeUnavailable("the batch's answer lacks this request", failure=Failure.NOT_JSON)
-        return [
-            _read_item(method, by_id[place]) if place in by_id else missing
-            for place, (method, _) in enumerate(calls)
-        ]
+    def _request_part(self, calls: Sequence[Call]) -> list[Answer]:
+        """Return the results of the first requests of a batch: of all that the node answered.
+
+        None of them where the node does not take so many. Raises ``NodeUnavailable`` where the
+        cause may be another.
+        """
+        try:
+            body = self._exchange("a batch", build_batch(calls))
+            answers = read_batch(calls, body)
+        except NodeUnavailable as error:
+            is_slow = error.failure is Failure.TIMED_OUT
+            if is_slow or not self._batches.fail(len(calls)):
+                raise
+            return []
+        taken, is_sure = find_limit(answers)
+        if taken == len(calls):
+            self._batches.accept(taken)
+            return answers
+        if is_sure:
+            self._batches.refuse(len(calls))
+        elif not self._batches.fail(len(calls)):
+            return answers
+        return answers[:taken]
 
     def _exchange(self, what: str, payload: Any) -> Any:
         """Post one body and return the JSON of the answer, whatever it says."""
@@ -239,22 +246,78 @@ class HttpTransport:
         return b"".join(chunks)
 
 
+def build_batch(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Return calls as a JSON-RPC batch, each with its place as its id."""
+    return [
+        {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
+        for place, (method, params) in enumerate(calls)
+    ]
+
+
+def read_batch(calls: Sequence[Call], body: Any) -> list[Answer]:
+    """Return the results and errors of the calls; none where the node refuses the batch as such.
+
+    Raises ``NodeUnavailable`` for an answer that says nothing about the batch's length.
+    """
+    if isinstance(body, dict):
+        # One error for all: too many, or none at all allowed. A rate limit is neither.
+        refusal = _read_item("a batch", body)
+        if isinstance(refusal, NodeUnavailable):
+            raise refusal
+        return []
+    if not isinstance(body, list):
+        raise NodeUnavailable("a batch was answered with no list", failure=Failure.NOT_JSON)
+    by_id = {item.get("id"): item for item in body if isinstance(item, dict)}
+    if set(by_id) == {None}:
+        # A list of one error that belongs to no request: the same as one error for all.
+        return read_batch(calls, by_id[None])
+    missing = NodeUnavailable("the answer lacks this request", failure=Failure.NOT_JSON)
+    return [
+        _read_item(method, by_id[place]) if place in by_id else missing
+        for place, (method, _) in enumerate(calls)
+    ]
+
+
+def find_limit(answers: Sequence[Answer]) -> tuple[int, bool]:
+    """Return how many answers come before those that a limit of the batch may have refused.
+
+    Such a limit refuses each request beyond it with one code, whatever the request asks for. The
+    second value says whether it can be nothing else, as far as one answer tells.
+    """
+    if not answers or not _may_be_a_limit(answers[-1]):
+        return len(answers), not answers
+    taken = len(answers)
+    while taken > 0 and _is_alike(answers[taken - 1], answers[-1]):
+        taken -= 1
+    is_sure = len(answers) - taken > 1 or _BATCH_WORD.search(str(answers[-1])) is not None
+    return taken, is_sure
+
+
+def _may_be_a_limit(answer: Answer) -> bool:
+    if isinstance(answer, NodeRefused):
+        is_of_one_request = isinstance(answer, (RangeRefused, MethodMissing))
+        return answer.revert_reason is None and not is_of_one_request
+    may_be = (Failure.RATE_LIMITED, Failure.NOT_JSON)
+    return isinstance(answer, NodeUnavailable) and answer.failure in may_be
+
+
+def _is_alike(answer: Answer, other: Answer) -> bool:
+    if type(answer) is not type(other):
+        return False
+    return getattr(answer, "code", None) == getattr(other, "code", None)
+
+
 def _is_rpc(body: Any) -> bool:
     return isinstance(body, list) or (isinstance(body, dict) and "error" in body)
 
 
-def _read_item(method: str, item: Any) -> Any | NodeUnavailable | NodeRefused:
+def _read_item(method: str, item: Any) -> Answer:
     """Return one JSON-RPC answer's result, or the exception for its error."""
     if not isinstance(item, dict):
         return NodeUnavailable(f"{method}: the answer is no object", failure=Failure.NOT_JSON)
     error = item.get("error")
     if error is not None:
-        if not isinstance(error, dict):
-            return build_refusal(method, 0, str(error))
-        code = error.get("code", 0)
-        return build_refusal(
-            method, code if isinstance(code, int) else 0, str(error.get("message", ""))
-        )
+        return read_error(method, error)
     if "result" not in item:
         return NodeUnavailable(f"{method}: neither a result nor an error", failure=Failure.NOT_JSON)
     return item["result"]

@@ -7,8 +7,9 @@ each must begin at the block where the one before it ended, by hash.
 Threads only wait for the node and parse its JSON. Decoding is left to the step: threads that
 compute would take the interpreter from SQLite's inserts, which hand it back after every row.
 
-Ranges grow while answers are quick and small, and are halved where a node refuses or takes too
-long. What is in memory depends on the ranges read ahead, not on how many events there are.
+Ranges grow while answers are quick and small, and are halved where a node refuses them, takes too
+long, or fails twice in any other way (``indexer.range_size``). What is in memory depends on the
+ranges read ahead, not on how many events there are.
 """
 
 import gc
@@ -27,16 +28,15 @@ from contracts.blocks import BlockRange, BlockRef
 from contracts.deployment import Deployment
 from contracts.events import CONTRACTS, ChainEvent, ContractName, cut_log
 from contracts.node_errors import (
-    BodyTooLarge,
     Failure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
-    RangeRefused,
 )
 from contracts.transport import Call
 from indexer.progress import BackfillProgress
 from indexer.project import project_range
+from indexer.range_size import RangeSize, is_too_long
 from ledger.chain import event_rows, holds, mirror, position_rows
 from ledger.chain.event_rows import EventRow, build_event_row
 from ledger.database.engine import write
@@ -46,15 +46,9 @@ from ledger.spending.batches import close_batch
 REQUESTS_IN_FLIGHT: Final = 4
 RANGES_AHEAD: Final = 12
 """Ranges that are read, or being read, while others are written."""
-FIRST_RANGE_BLOCKS: Final = 16
-RANGE_EVENTS_AIM: Final = 1_000
-"""A range should bring about so many events: more make answers slower to read, by the event."""
-RANGE_TIME_AIM_S: Final = 1.0
 STEP_EVENTS_AIM: Final = 10_000
 STEP_TIME_AIM_S: Final = 1.0
 """One transaction takes about so many events, or what came in so much time."""
-GROWTH_MAX: Final = 2.0
-GROWTH_AFTER_REFUSAL_MAX: Final = 1.1
 _NO_HASH: Final = "0x" + "00" * 32
 
 
@@ -89,31 +83,6 @@ class RangeAnswer:
     elapsed_s: float
     was_split: bool
     """A longer range was refused, or timed out, before this one was asked for."""
-
-
-class RangeSize:
-    """How many blocks to ask for at once, from 1 to ``blocks_max``."""
-
-    def __init__(self, blocks_max: int) -> None:
-        self._blocks_max = blocks_max
-        self._growth_max = GROWTH_MAX
-        self.blocks = min(FIRST_RANGE_BLOCKS, blocks_max)
-
-    def learn(self, answer: RangeAnswer) -> None:
-        """Grow after a quick, small answer; shrink after a slow, large or refused one."""
-        if answer.was_split:
-            # The limit is about here; what it is may change with the density of the events.
-            self._growth_max = GROWTH_AFTER_REFUSAL_MAX
-            self.blocks = min(self.blocks, answer.blocks.count)
-            return
-        by_events = RANGE_EVENTS_AIM / max(1, len(answer.logs))
-        by_time = RANGE_TIME_AIM_S / max(0.001, answer.elapsed_s)
-        fitting = int(answer.blocks.count * min(by_events, by_time, self._growth_max))
-        if fitting > answer.blocks.count:
-            # From a range that is shorter than those asked for now, nothing follows for them.
-            self.blocks = min(self._blocks_max, max(self.blocks, fitting))
-        else:
-            self.blocks = max(1, min(self.blocks, fitting))
 
 
 class Backfill:
@@ -192,9 +161,19 @@ class Backfill:
         ends_s = time.monotonic() + STEP_TIME_AIM_S
         while not answers or (count < STEP_EVENTS_AIM and self._comes_next(ends_s)):
             self._read_ahead(first, last_number)
-            _, future = self._ahead.popleft()
-            for answer in future.result():
-                self._size.learn(answer)
+            blocks, future = self._ahead.popleft()
+            try:
+                found = future.result()
+            except (NodeUnavailable, NodeRefused) as error:
+                self._size.fail(blocks.count, error)
+                raise
+            for answer in found:
+                self._size.learn(
+                    answer.blocks.count,
+                    logs=len(answer.logs),
+                    elapsed_s=answer.elapsed_s,
+                    was_split=answer.was_split,
+                )
                 answers.append(answer)
                 count += len(answer.logs)
             first = answers[-1].blocks.last + 1
@@ -225,8 +204,8 @@ class Backfill:
         try:
             addresses = list(self._contract_by_address)
             return [read_range(self._transport, addresses, blocks, was_split=was_split)]
-        except (RangeRefused, NodeUnavailable) as error:
-            if blocks.count == 1 or not _is_too_long(error):
+        except (NodeRefused, NodeUnavailable) as error:
+            if blocks.count == 1 or not is_too_long(error):
                 raise
         halves = blocks.chunks((blocks.count + 1) // 2)
         return [answer for half in halves for answer in self._fetch(half, was_split=True)]
@@ -444,8 +423,3 @@ def _check_links(answers: Sequence[RangeAnswer]) -> None:
     for earlier, later in pairwise(answers):
         if later.parent_hash != earlier.last.block_hash:
             raise NotYet("the chain moved under a backfill", failure=Failure.CHAIN_MOVED)
-
-
-def _is_too_long(error: RangeRefused | NodeUnavailable) -> bool:
-    """Tell whether fewer blocks may help. A rate limit is no reason: halves are more requests."""
-    return isinstance(error, (RangeRefused, BodyTooLarge)) or error.failure is Failure.TIMED_OUT

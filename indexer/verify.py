@@ -31,7 +31,6 @@ MULTICALL_CALLS: Final = 60
 """Calls in one ``aggregate3``: what the project's own stand-in for Multicall3 takes."""
 _AGGREGATE: Final = "0x" + keccak(text="aggregate3((address,bool,bytes)[])")[:4].hex()
 _NO_ADDRESS: Final = "0x" + "00" * 20
-_REVERTED: Final = 3
 
 ViewCall = tuple[str, str]
 """An address and calldata, 0x hex."""
@@ -192,7 +191,7 @@ def _fetch_each(
 ) -> list[bytes | None]:
     found: list[bytes | None] = []
     for answer in reader.transport.request_batch([_call(*call, cursor) for call in calls]):
-        if isinstance(answer, NodeRefused) and _is_revert(answer):
+        if isinstance(answer, NodeRefused) and answer.revert_reason is not None:
             found.append(None)
         elif isinstance(answer, Exception):
             raise answer
@@ -229,10 +228,6 @@ def _read_words(view: _View, answer: bytes | None) -> Iterable[tuple[str, int | 
         (name, _read_address(answer, place) if name in _ADDRESSES else _parse_word(answer, place))
         for place, name in enumerate(view.words)
     ]
-
-
-def _is_revert(error: NodeRefused) -> bool:
-    return error.code == _REVERTED or "revert" in error.message
 
 
 def _read_address(answer: bytes, place: int) -> str:

@@ -29,8 +29,6 @@ from keeper.node_values import (
     Answer,
     Receipt,
     as_failure,
-    find_reason,
-    is_revert,
     keep_sound,
     parse_base_fee,
     parse_bytes,
@@ -111,9 +109,9 @@ class Node(ChainReader):
         try:
             return self._get("eth_call", [dict(call), block], parse_bytes)
         except NodeRefused as error:
-            if not is_revert(error):
+            if error.revert_reason is None:
                 raise
-            raise Reverted(find_reason(error)) from error
+            raise Reverted(error.revert_reason) from error
 
     def try_call(self, call: Mapping[str, str], *, block: str) -> bytes:
         """Like ``call``; a refusal in a node's own words is a revert too, if only of this call.
@@ -134,7 +132,7 @@ class Node(ChainReader):
         try:
             return self._read("eth_call", [dict(call), block], parse_word)
         except NodeRefused as error:
-            if not is_revert(error):
+            if error.revert_reason is None:
                 raise
             raise as_failure("eth_call", error) from error
 
@@ -148,8 +146,8 @@ class Node(ChainReader):
         found: list[int] = []
         failure: Exception = NodeUnavailable("no endpoint estimates gas")
         for answer in self._ask_all("eth_estimateGas", [dict(call), PENDING]):
-            if isinstance(answer, NodeRefused) and is_revert(answer):
-                failure = Reverted(find_reason(answer))
+            if isinstance(answer, NodeRefused) and answer.revert_reason is not None:
+                failure = Reverted(answer.revert_reason)
             elif isinstance(answer, (NodeUnavailable, NodeRefused)):
                 failure = failure if isinstance(failure, Reverted) else answer
             else:
@@ -258,7 +256,7 @@ class Node(ChainReader):
         for answer in self._ask_all("eth_call", [dict(call), PENDING]):
             if isinstance(answer, str):
                 passed += 1
-            elif isinstance(answer, NodeRefused) and is_revert(answer):
+            elif isinstance(answer, NodeRefused) and answer.revert_reason is not None:
                 refused += 1
         return refused > passed
 

@@ -1,7 +1,6 @@
 """A node's answers as values: what cannot be one is told from what is. Pure."""
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,16 +14,6 @@ T = TypeVar("T")
 WORD_BYTES: Final = 32
 NONCE_MAX: Final = 2**32
 """No key of ours has sent so many transactions."""
-
-_REVERT_CODE: Final = 3
-_REVERTED: Final = re.compile(r"revert(?:ed)?(?: with reason string)?:?\s*(.*)")
-_HALTED: Final = re.compile(
-    r"out of ?gas|gas required exceeds|gas uint64 overflow|invalid ?(?:fe ?)?opcode"
-    r"|opcode ?not ?found|bad instruction|invalid ?jump|stack ?(?:underflow|overflow|limit)"
-    r"|write protection|^evm error|vm execution error",
-    re.IGNORECASE,
-)
-"""What nodes say where the contract burnt its gas, or broke a rule of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +129,3 @@ def parse_receipt(answer: Any, tx_hash: str) -> Receipt | None:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NodeUnavailable(f"the node sent a malformed receipt: {error!r}") from error
-
-
-def is_revert(error: NodeRefused) -> bool:
-    """Tell whether a node's error is the contract's: it refused, or did not come to an end."""
-    if error.code == _REVERT_CODE or _REVERTED.search(error.message) is not None:
-        return True
-    return _HALTED.search(error.message) is not None
-
-
-def find_reason(error: NodeRefused) -> str:
-    """Return the contract's own reason, or what the node calls its end."""
-    match = _REVERTED.search(error.message)
-    if match is not None:
-        return match.group(1).strip("' ,")
-    return "" if error.code == _REVERT_CODE else error.message

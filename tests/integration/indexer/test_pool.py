@@ -6,7 +6,7 @@
     ├── truncated JSON, HTML, an empty body, 502, no answer in time, a body without an end
     ├── 429 with and without Retry-After; an error of JSON-RPC with status 400
     ├── a kept-alive connection that was closed meanwhile
-    └── batches: whole, refused, with one answer missing
+    └── batches: whole, refused, with one answer missing; a limit in any shape is learnt and kept
     Follower, through a pool over anvil behind an injector of faults
     ├── each fault for a while, then no longer: mirror = chain
     ├── all faults mixed, with reorgs, at one, two and three endpoints: mirror = chain
@@ -264,6 +264,111 @@ def test_request_batch__rate_limited_as_a_whole__is_not_split() -> None:
     ):
         transport.request_batch([("eth_call", []), ("eth_call", [])])
     assert len(server.bodies) == 1
+
+
+LIMIT = 10
+TOO_MANY = {"code": -32000, "message": "cannot serve this"}
+
+
+def limited(refuse: Reply) -> Reply:
+    """Return a node that answers at most ``LIMIT`` requests at once, and ``refuse`` for more."""
+
+    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        calls = json.loads(body)
+        is_too_long = isinstance(calls, list) and len(calls) > LIMIT
+        (refuse if is_too_long else batch_result)(handler, body)
+
+    return reply
+
+
+def refuse_the_rest(error: dict[str, Any] | None) -> Reply:
+    """Return what answers the first requests of a batch, and each beyond with ``error``."""
+
+    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        calls = json.loads(body)
+        answers = [{"id": call["id"], "result": call["params"]} for call in calls[:LIMIT]]
+        if error is not None:
+            answers += [{"id": call["id"], "error": error} for call in calls[LIMIT:]]
+        text(json.dumps(answers))(handler, body)
+
+    return reply
+
+
+def drop(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    handler.close_connection = True
+
+
+SHAPES: dict[str, Reply] = {
+    "429": text("too many", status=429),
+    "405 text": text("method not allowed", status=405),
+    "400 text": text("bad request", status=400),
+    "413": text("", status=413),
+    "500 html": text("<html>no</html>", status=500),
+    "one error": text(json.dumps({"id": None, "error": TOO_MANY})),
+    "one rate limit": text(json.dumps({"error": {"code": 429, "message": "too many requests"}})),
+    "a list of one error": text(json.dumps([{"id": None, "error": TOO_MANY}])),
+    "an error in each beyond": refuse_the_rest(TOO_MANY),
+    "a rate limit in each beyond": refuse_the_rest({"code": -32005, "message": "rate limit"}),
+    "none for those beyond": refuse_the_rest(None),
+    "an empty list": text("[]"),
+    "not JSON": text("no"),
+    "dropped": drop,
+}
+
+
+@pytest.mark.parametrize("count", [LIMIT + 1, 40, 250])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_request_batch__a_limit_in_any_shape__is_learnt_and_kept(shape: str, count: int) -> None:
+    calls: list[Call] = [("eth_call", [place]) for place in range(count)]
+    expected = [[place] for place in range(count)]
+    with (
+        Server(limited(SHAPES[shape])) as server,
+        closing(HttpTransport(server.url)) as transport,
+    ):
+        answers: list[Any] = []
+        for _ in range(3):
+            with suppress(NodeUnavailable):
+                answers = transport.request_batch(calls)
+            if answers == expected:
+                break
+        assert answers == expected
+        server.bodies.clear()
+        for _ in range(3):
+            assert transport.request_batch(calls) == expected
+        lengths = [len(body) if isinstance(body, list) else 1 for body in server.bodies]
+        assert max(lengths) <= LIMIT, "remembered"
+        assert max(lengths) > 1, "not one by one where more are taken"
+
+
+def test_request_batch__a_node_in_trouble__is_asked_for_whole_batches_afterwards() -> None:
+    calls: list[Call] = [("eth_call", [place]) for place in range(40)]
+    away = text("<html>bad gateway</html>", status=502)
+    with (
+        Server(*[away] * 20, batch_result) as server,
+        closing(HttpTransport(server.url)) as transport,
+    ):
+        for _ in range(20):
+            with suppress(NodeUnavailable):
+                transport.request_batch(calls)
+        server.bodies.clear()
+        transport.request_batch(calls)
+        assert [len(body) for body in server.bodies] == [40]
+
+
+def test_request_batch__one_bad_item_at_its_end__is_asked_for_alone_and_told() -> None:
+    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        calls = json.loads(body)
+        broken = {"error": {"code": -32603, "message": "Internal error"}}
+        one = {"jsonrpc": "2.0", "id": 1, **broken}
+        both = [{"id": 0, "result": 7}, {"id": 1, **broken}]
+        text(json.dumps(both if isinstance(calls, list) else one))(handler, body)
+
+    with Server(reply) as server, closing(HttpTransport(server.url)) as transport:
+        for _ in range(6):
+            head, logs = transport.request_batch([("eth_call", []), ("eth_getLogs", [])])
+            assert head == 7
+            assert isinstance(logs, NodeRefused)
+        assert any(len(body) == 2 for body in server.bodies[-2:]), "still in batches"
 
 
 # ---------------------------------------------------------------------------------------- follower

@@ -7,7 +7,10 @@
     ├── one asks for a pause: it gets it
     ├── one is stuck behind another: left
     ├── one is on another chain: set aside, also if it gets there later; all are: WrongChain
-    └── a range is refused: no reason to ask another
+    ├── a range is refused: no reason to ask another
+    ├── an error among the answers of a batch: that endpoint's failure, the next one is asked
+    ├── a revert: an answer, nobody's failure
+    └── every endpoint fails: the last one's answers with their errors, or its error
     quorum 2 of 3
     ├── a forged block, forged or missing logs: outvoted, named, set aside, tried again later
     ├── one lags: the newest block that two have
@@ -25,6 +28,7 @@ import pytest
 
 from contracts.node_errors import (
     Failure,
+    NodeRefused,
     NodeUnavailable,
     NotYet,
     RangeRefused,
@@ -52,6 +56,8 @@ class FakeNode:
         self.log_data = "0x01"
         self.has_logs = True
         self.error: Exception | None = None
+        self.item_errors: dict[str, Exception] = {}
+        """Errors inside an answer of a batch, by method."""
         self.gate: threading.Event | None = None
         self.connections_opened = 1
         self.asked = 0
@@ -71,7 +77,9 @@ class FakeNode:
         return [self._log(params[0]["blockHash"])] if self.has_logs else []
 
     def request_batch(self, calls: Sequence[Call]) -> list[Any]:
-        return [self.request(method, params) for method, params in calls]
+        return [
+            self.item_errors.get(method) or self.request(method, params) for method, params in calls
+        ]
 
     def _block(self, number: int) -> dict[str, Any]:
         return {
@@ -300,3 +308,67 @@ def test_transport__raw_answers_under_quorum__agreed() -> None:
         [logs] = one.pool.transport.request_batch([("eth_getLogs", [query])])
         assert logs[0]["data"] == "0x01"
         eventually(one, ("node2", Failure.OUTVOTED))
+
+
+ITEM_ERRORS = [
+    NodeRefused(-32603, "Internal error"),
+    NodeRefused(-32000, "context deadline exceeded"),
+    RateLimited("exceeded its compute units"),
+    NodeUnavailable("the answer lacks this request", failure=Failure.NOT_JSON),
+]
+RANGE: Call = ("eth_getLogs", [{"blockHash": hash_of(7)}])
+HEADER: Call = ("eth_getBlockByNumber", ["0x7", False])
+CALL: Call = ("eth_call", [{}, "latest"])
+
+
+@pytest.mark.parametrize("error", ITEM_ERRORS, ids=str)
+def test_batch__an_error_among_its_answers__the_next_endpoint_is_asked(error: Exception) -> None:
+    with scene(2) as s:
+        s.nodes[0].item_errors = {"eth_getLogs": error}
+        answers = s.pool.transport.request_batch([HEADER, RANGE])
+        assert answers == [s.nodes[1]._block(7), [s.nodes[1]._log(hash_of(7))]]
+        assert s.heard == [("node0", getattr(error, "failure", None))]
+
+        before = s.nodes[0].asked
+        s.pool.transport.request_batch([HEADER, RANGE])
+        assert s.nodes[0].asked == before, "the good one stays the first to be asked"
+
+
+@pytest.mark.parametrize("error", ITEM_ERRORS, ids=str)
+def test_batch__every_endpoint_fails__answers_with_their_errors(error: Exception) -> None:
+    with scene(2) as s:
+        for node in s.nodes:
+            node.item_errors = {"eth_getLogs": error}
+        assert s.pool.transport.request_batch([HEADER, RANGE])[1] is error
+        s.now_s += 60
+        with pytest.raises(type(error)):
+            s.pool.transport.request(*RANGE)
+
+
+def test_call__reverts__is_an_answer_and_nobody_s_failure() -> None:
+    revert = NodeRefused(-32603, "Internal error", b"")
+    with scene(2) as s:
+        s.nodes[0].item_errors = {"eth_call": revert}
+        with pytest.raises(NodeRefused) as caught:
+            s.pool.transport.request(*CALL)
+        assert caught.value is revert
+        assert s.nodes[1].asked == 0
+        assert s.heard == []
+
+
+def test_call__refused_by_one__the_next_one_s_revert_is_the_answer() -> None:
+    revert = NodeRefused(3, "execution reverted: no")
+    with scene(2) as s:
+        s.nodes[0].item_errors = {"eth_call": NodeRefused(-32603, "Internal error")}
+        s.nodes[1].item_errors = {"eth_call": revert}
+        with pytest.raises(NodeRefused) as caught:
+            s.pool.transport.request(*CALL)
+        assert caught.value is revert
+
+
+def test_batch__a_range_is_refused_in_it__nobody_else_is_asked() -> None:
+    refused = RangeRefused(-32005, "block range too large")
+    with scene(2) as s:
+        s.nodes[0].item_errors = {"eth_getLogs": refused}
+        assert s.pool.transport.request_batch([HEADER, RANGE])[1] is refused
+        assert s.nodes[1].asked == 0

@@ -1,12 +1,7 @@
-"""``indexer.backfill``: how long a range is asked for, and what of a node's answer is believed.
+"""``indexer.backfill``: what of a node's answer is believed.
 
 ::
 
-    RangeSize.learn
-    ├── a quick, small answer            longer, never above the maximum
-    ├── many events, or a slow answer    shorter
-    ├── an answer that had to be split   shorter, and careful from then on
-    └── always                           at least one block
     read_range, decode_range
     ├── the node lacks the range's end   NotYet: it would answer with half a range
     ├── logs in any order                in chain order
@@ -19,78 +14,17 @@ from typing import Any
 
 import pytest
 
-from contracts.blocks import BlockRange, BlockRef
+from contracts.blocks import BlockRange
 from contracts.events import EVENTS, ChainEvent, ContractName
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
 from contracts.transport import Call
-from indexer.backfill import (
-    RANGE_EVENTS_AIM,
-    RANGE_TIME_AIM_S,
-    RangeAnswer,
-    RangeSize,
-    decode_range,
-    read_range,
-)
+from indexer.backfill import RangeAnswer, decode_range, read_range
 from ledger.chain.event_rows import EventRow
 
 ADDRESS = "0x" + "a1" * 20
 CONTRACTS: dict[str, ContractName] = {ADDRESS: "position"}
 LOCKED = next(spec for spec in EVENTS if spec.name == "Locked")
 BLOCKS = BlockRange(5, 9)
-
-
-def make_answer(
-    blocks: int, *, events: int = 0, elapsed_s: float = 0.001, was_split: bool = False
-) -> RangeAnswer:
-    last = BlockRef(blocks, "0x01", "0x00", 0)
-    return RangeAnswer(
-        blocks=BlockRange(1, blocks),
-        parent_hash="0x00",
-        last=last,
-        logs=[{}] * events,
-        log_blocks={},
-        elapsed_s=elapsed_s,
-        was_split=was_split,
-    )
-
-
-def test_range_size__quick_and_empty__doubles_up_to_the_maximum() -> None:
-    size = RangeSize(50)
-    assert size.blocks == 16
-    asked = []
-    for _ in range(4):
-        size.learn(make_answer(size.blocks))
-        asked.append(size.blocks)
-    assert asked == [32, 50, 50, 50]
-
-
-def test_range_size__dense_or_slow__shrinks_to_fit() -> None:
-    size = RangeSize(100)
-    size.learn(make_answer(16, events=2 * RANGE_EVENTS_AIM))
-    assert size.blocks == 8
-    size.learn(make_answer(8, elapsed_s=4 * RANGE_TIME_AIM_S))
-    assert size.blocks == 2
-    for _ in range(3):
-        size.learn(make_answer(1, elapsed_s=100 * RANGE_TIME_AIM_S))
-    assert size.blocks == 1
-
-
-def test_range_size__after_a_refusal__grows_slowly() -> None:
-    size = RangeSize(1_000)
-    size.learn(make_answer(16))
-    size.learn(make_answer(16, was_split=True))
-    assert size.blocks == 16
-    size.learn(make_answer(16))
-    assert size.blocks == 17
-
-
-def test_range_size__last_short_range__says_nothing_about_longer_ones() -> None:
-    size = RangeSize(1_000)
-    for _ in range(4):
-        size.learn(make_answer(size.blocks))
-    before = size.blocks
-    size.learn(make_answer(3))
-    assert size.blocks == before
 
 
 def block_hash(number: int) -> str:

@@ -1,14 +1,11 @@
-"""What nodes say: a contract's end is told from the node's own trouble, and nonsense from both."""
+"""What nodes say: nonsense is told from values."""
 
 from typing import Any
 
 import pytest
 
-from contracts.node_errors import NodeRefused
 from keeper.node_values import (
     NONSENSE,
-    find_reason,
-    is_revert,
     keep_sound,
     parse_base_fee,
     parse_bytes,
@@ -27,49 +24,6 @@ LOG: dict[str, Any] = {
     "blockNumber": "0x1",
     "logIndex": "0x0",
 }
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "reason"),
-    [
-        (3, "execution reverted: position: not settler", "position: not settler"),
-        (-32000, "execution reverted", ""),
-        (-32015, "VM execution error.", "VM execution error."),
-        (3, "", ""),
-        (-32603, "EVM error OutOfGas", "EVM error OutOfGas"),
-        (-32603, "EVM error InvalidFEOpcode", "EVM error InvalidFEOpcode"),
-        (-32000, "out of gas", "out of gas"),
-        (-32000, "invalid opcode: INVALID", "invalid opcode: INVALID"),
-        (-32000, "stack underflow (0 <=> 1)", "stack underflow (0 <=> 1)"),
-        (-32000, "invalid jump destination", "invalid jump destination"),
-        (-32003, "Out of gas: gas required exceeds allowance: 400000", None),
-        (-32000, "gas required exceeds allowance (30000000)", None),
-    ],
-)
-def test_is_revert__the_contract_s_end__with_its_reason(
-    code: int, message: str, reason: str | None
-) -> None:
-    error = NodeRefused(code, message)
-
-    assert is_revert(error)
-    assert find_reason(error) == (message if reason is None else reason)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "header not found",
-        "missing trie node",
-        "too many requests",
-        "nonce too low",
-        "insufficient funds for gas * price + value",
-        "intrinsic gas too low",
-        "exceeds block gas limit",
-        "execution aborted (timeout = 5s)",
-    ],
-)
-def test_is_revert__the_node_s_own_trouble__is_none(message: str) -> None:
-    assert not is_revert(NodeRefused(-32000, message))
 
 
 NOTHING: list[Any] = [
