@@ -244,7 +244,10 @@ class EventSource:
             return reader.fetch_block_logs(window[0].block_hash, self._addresses)
         try:
             header, logs = reader.fetch_range(window[0].number, window[-1].number, self._addresses)
-        except (RangeRefused, BodyTooLarge):
+        except (NodeUnavailable, NodeRefused) as error:
+            # Whatever its words, fewer blocks may help; a node that is away ends at one block.
+            if isinstance(error, NotYet) or getattr(error, "retry_after_s", None) is not None:
+                raise
             half = len(window) // 2
             return self._fetch_again(reader, window[:half]) + self._fetch_again(
                 reader, window[half:]

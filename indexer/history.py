@@ -10,6 +10,7 @@ Nodes lose logs, they do not make them up. So the events of a range are those of
 together: what the second look adds is added, and what it lacks is no reason to delete anything.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,16 +21,15 @@ from contracts.blocks import BlockRange, BlockRef
 from contracts.deployment import Deployment
 from contracts.events import ChainEvent
 from contracts.node_errors import (
-    BodyTooLarge,
     Failure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
-    RangeRefused,
 )
 from indexer.fetch import EventSource
 from indexer.health import Health
 from indexer.project import project_all
+from indexer.range_size import RangeSize, is_too_long
 from ledger.chain import event_rows, holds, mirror, position_rows
 from ledger.database.engine import read, write
 from ledger.database.notify import notify_positions
@@ -63,8 +63,7 @@ class HistoryReviewer:
         self._source = source
         self._first = deployment.block_number
         self._health = health
-        self._range_blocks_max = range_blocks_max
-        self._blocks = range_blocks_max
+        self._size = RangeSize(range_blocks_max, first=range_blocks_max)
         self._pending: BlockRange | None = None
         self._touched: set[int] = set()
         self._failures = 0
@@ -99,25 +98,30 @@ class HistoryReviewer:
             last = event_rows.find_range_end(
                 connection,
                 first=first,
-                last=min(self._pending.last, first + self._blocks - 1),
+                last=min(self._pending.last, first + self._size.blocks - 1),
                 events=RANGE_EVENTS,
             )
             known = event_rows.load_range_events(connection, first=first, last=last)
-        end = self._pending.last
+        end, count = self._pending.last, last - first + 1
+        began_s = time.monotonic()
         try:
             fresh = self._source.fetch_range_events(first, last)
             self._check_nothing_lacks(first, last, known, fresh)
+            elapsed_s = time.monotonic() - began_s
+            self._size.learn(count, logs=len(fresh), elapsed_s=elapsed_s, was_split=False)
         except (NodeUnavailable, NodeRefused) as error:
-            if last > first and _is_too_long(error):
-                self._blocks = (last - first + 1) // 2
-                return
+            self._size.fail(count, error)
+            if self._size.blocks < count:
+                self._failures = 0
+                if is_too_long(error):
+                    return
+                raise
             self._failures += 1
             if self._failures < FAILURES_MAX:
                 raise
             log.warning("history_unread", first=first, last=last, error=str(error))
             fresh = known
         self._failures = 0
-        self._blocks = min(self._range_blocks_max, 2 * self._blocks)
         self._add(window, first, last, known, fresh)
         self._pending = BlockRange(last + 1, end) if last < end else None
 
@@ -193,7 +197,3 @@ def _close_batches(connection: Connection, events: Sequence[ChainEvent]) -> None
 
 def _place(event: ChainEvent) -> tuple[int, int, str]:
     return event.block_number, event.log_index, event.block_hash
-
-
-def _is_too_long(error: NodeUnavailable | NodeRefused) -> bool:
-    return isinstance(error, (RangeRefused, BodyTooLarge)) or error.failure is Failure.TIMED_OUT

@@ -1,4 +1,4 @@
-"""How many blocks a backfill asks for at once, learnt from a node's answers and failures. Pure.
+"""How many blocks a indexer asks for at once, learnt from a node's answers and failures. Pure.
 
 Providers limit ranges by blocks, by logs or by time, and say so in words of their own, or not at
 all: the request times out, the connection drops, a gateway answers 504. So a range that fails twice
@@ -34,13 +34,13 @@ Error = NodeRefused | NodeUnavailable
 class RangeSize:
     """How many blocks to ask for at once, from 1 to ``blocks_max``."""
 
-    def __init__(self, blocks_max: int) -> None:
+    def __init__(self, blocks_max: int, *, first: int = FIRST_RANGE_BLOCKS) -> None:
         self._blocks_max = blocks_max
         self._limit: int | None = None
         """The shortest range that failed for its length, None where none did."""
         self._failures = 0
         self._answers = 0
-        self.blocks = min(FIRST_RANGE_BLOCKS, blocks_max)
+        self.blocks = min(first, blocks_max)
 
     def learn(self, count: int, *, logs: int, elapsed_s: float, was_split: bool) -> None:
         """Grow after a quick, small answer for ``count`` blocks; shrink after a slow, large one.

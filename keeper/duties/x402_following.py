@@ -25,6 +25,7 @@ from contracts.authorizations import (
 )
 from contracts.bindings import Contracts
 from contracts.errors import Retryable, Reverted
+from contracts.node_errors import NodeRefused, NodeUnavailable
 from keeper.in_flight import load_in_flight
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState
@@ -48,7 +49,8 @@ FOLLOWED_MAX: Final = 4 * AGGREGATE_CALLS_MAX
 """Payments that are looked at in one round."""
 
 LOG_BLOCKS: Final = 2_000
-"""Blocks that are searched with one request."""
+"""Blocks that are searched with one request at first; a quarter after each failure."""
+SHRINK: Final = 4
 
 REORG_BLOCKS: Final = 64
 """As deep as this below what was seen, a use is looked for: it may have moved."""
@@ -105,6 +107,7 @@ class PaymentFollower:
         self._multicall3 = contracts.multicall3.address
         self._confirmations = confirmations
         self._final_blocks = final_blocks
+        self._log_blocks = LOG_BLOCKS
 
     def follow(self, mirror: MirrorState, *, now_s: int) -> None:
         """Look at what is open, as of the mirrored block. A node's failure is for the next round.
@@ -188,15 +191,34 @@ class PaymentFollower:
             query = {
                 "address": self._usdc,
                 "topics": [[USED_TOPIC, CANCELED_TOPIC], payers, sorted({n for _, n in left})],
-                "fromBlock": hex(max(first, last - LOG_BLOCKS + 1)),
+                "fromBlock": hex(max(first, last - self._log_blocks + 1)),
                 "toBlock": hex(last),
             }
-            for pair, mark in find_marks(self._node.search_logs(query), token=self._usdc).items():
+            searched = self._log_blocks
+            logs = self._search(query)
+            if logs is None:
+                continue
+            for pair, mark in find_marks(logs, token=self._usdc).items():
                 payment = left.pop(pair, None)
                 if payment is not None:
                     found[payment.payment_id] = self._judge(payment, mark, receipts)
-            last -= LOG_BLOCKS
+            last -= searched
         return found
+
+    def _search(self, query: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Return the logs of a range; None where a shorter one is to be tried, from then on.
+
+        Nodes limit ranges in words of their own or in none, so any failure is a reason. Raises what
+        the node raises for a single block.
+        """
+        try:
+            return self._node.search_logs(query)
+        except (NodeUnavailable, NodeRefused):
+            if self._log_blocks == 1:
+                self._log_blocks = LOG_BLOCKS
+                raise
+            self._log_blocks = max(1, self._log_blocks // SHRINK)
+            return None
 
     def _judge(
         self,

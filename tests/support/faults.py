@@ -1,7 +1,8 @@
 """A JSON-RPC proxy that fails as real nodes do: HTTP and WebSocket, between an indexer and anvil.
 
 Each fault has the name by which tests ask for it; ``FAULTS`` has them all, in the order of the
-failures that nodes were seen to have, and two more: another chain, and a socket that says nothing.
+failures that nodes were seen to have, and some more: another chain, a socket that says nothing,
+errors inside a good answer, and limits that are not called so.
 Several may hold at once. A fault may hold until ``heal``, for some requests, at random, and from
 the first request on that names a block at or above a given one.
 """
@@ -36,6 +37,14 @@ _RANGE_WORDS: Final = (
     "eth_getLogs is limited to a 3 blocks range",
     "block range is too large, max is 3",
     "Log response size exceeded. this block range should work: [{first}, {last}]",
+)
+_STRANGE_WORDS: Final = ("context deadline exceeded", "request timed out", "internal error")
+BATCH_REQUESTS: Final = 2
+"""The most requests in one batch of a node that limits them."""
+_INNER_ERRORS: Final = (
+    (-32603, "Internal error"),
+    (429, "exceeded its compute units per second capacity"),
+    (-32000, "execution of the request failed"),
 )
 _UNKNOWN_WORDS: Final = ("unknown block", "header not found", "block not found: {block}")
 
@@ -208,6 +217,13 @@ def _wrong_chain(_: Exchange, method: str, __: list[Any], item: Item) -> Item:
     return {"result": []} if method == "eth_getLogs" else item
 
 
+def _errors_inside(x: Exchange, method: str, _: list[Any], item: Item) -> Item:
+    if method != "eth_getLogs":
+        return item
+    code, words = _INNER_ERRORS[next(x.injection.counter) % len(_INNER_ERRORS)]
+    return _error(words, code)
+
+
 def _unchanged(_: Exchange, __: str, ___: list[Any], item: Item) -> Item:
     return item
 
@@ -227,7 +243,12 @@ FAULTS: Final[Mapping[str, Spoil]] = {
     "spoilt_blocks": _spoilt_blocks,
     "wrong_chain": _wrong_chain,
     "silent_socket": _unchanged,
+    "errors_inside": _errors_inside,
+    "range_in_strange_words": _unchanged,
+    "batch_limit": _unchanged,
 }
+LIMITS: Final = ("range_limit", "range_in_strange_words", "batch_limit")
+"""What a node is like for ever, and is to be lived with."""
 OVERLOADS: Final = ("429", "429 later", "429 rpc", "truncated", "html", "502", "huge", "no answer")
 
 
@@ -393,6 +414,10 @@ class FaultProxy:
                     return
                 if one.name == "overloaded" and self._overload(handler, one, request):
                     return
+                if one.name == "range_in_strange_words" and self._limit_range(handler, one, calls):
+                    return
+                if one.name == "batch_limit" and self._limit_batch(handler, one, request):
+                    return
             lags = self._random.random() < 0.5
             items = [
                 {"jsonrpc": "2.0", "id": call.get("id"), **self._answer(drawn, lags, call)}
@@ -450,6 +475,45 @@ class FaultProxy:
                 handler.close_connection = True
         return True
 
+    def _limit_range(
+        self, handler: BaseHTTPRequestHandler, injection: Injection, calls: list[Any]
+    ) -> bool:
+        """Fail for a range that is too long, without a word about its length."""
+        if all(_length_of(call) <= RANGE_BLOCKS for call in calls):
+            return False
+        injection.spoilt += 1
+        kind = next(injection.counter) % (len(_STRANGE_WORDS) + 2)
+        if kind < len(_STRANGE_WORDS):
+            error = _error(_STRANGE_WORDS[kind])
+            items = [{"jsonrpc": "2.0", "id": call.get("id"), **error} for call in calls]
+            _reply(handler, json.dumps(items if len(items) > 1 else items[0]).encode())
+        elif kind == len(_STRANGE_WORDS):
+            _reply(handler, b"<html>gateway time-out</html>", status=504)
+        else:
+            handler.close_connection = True
+        return True
+
+    def _limit_batch(
+        self, handler: BaseHTTPRequestHandler, injection: Injection, request: Any
+    ) -> bool:
+        """Refuse a batch that is too long, in another shape each time."""
+        if not isinstance(request, list) or len(request) <= BATCH_REQUESTS:
+            return False
+        injection.spoilt += 1
+        error = {"id": None, **_error("cannot serve this")}
+        match next(injection.counter) % 4:
+            case 0:
+                _reply(handler, b"slow down", status=429)
+            case 1:
+                _reply(handler, json.dumps([error]).encode())
+            case 2:
+                _reply(handler, b"method not allowed", status=405)
+            case _:
+                taken = json.loads(self._forward(request[:BATCH_REQUESTS]))
+                rest = [{**error, "id": call["id"]} for call in request[BATCH_REQUESTS:]]
+                _reply(handler, json.dumps([*taken, *rest]).encode())
+        return True
+
     # ------------------------------------------------------------------------------------ WebSocket
 
     def _relay(self, client: ServerConnection) -> None:
@@ -477,6 +541,14 @@ def _block_of(call: Any) -> int:
         first = first.get("toBlock")
     is_number = isinstance(first, str) and first.startswith("0x") and len(first) < 20
     return int(first, 16) if is_number else -1
+
+
+def _length_of(call: Any) -> int:
+    """Return how many blocks a request asks logs of; 0 for any other request."""
+    params = call.get("params") or [None]
+    if call["method"] != "eth_getLogs" or "fromBlock" not in params[0]:
+        return 0
+    return int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1
 
 
 def _reply(

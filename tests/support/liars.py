@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, RateLimited
 from contracts.transport import Call, Transport
 
 Lie = Callable[[str, Any], Any]
@@ -32,7 +32,7 @@ class Liar:
         for method, params in calls:
             try:
                 answers.append(self.request(method, params))
-            except NodeRefused as error:
+            except (NodeRefused, RateLimited) as error:
                 answers.append(error)
         return answers
 
@@ -84,6 +84,18 @@ def refuse_to_send(words: str) -> Lie:
     return change
 
 
+def fail_with(error: Exception, *methods: str) -> Lie:
+    """Return what fails inside an answer of status 200, for some methods or all."""
+
+    def change(method: str, answer: Any) -> Any:
+        if not methods or method in methods:
+            raise error
+        return answer
+
+    return change
+
+
+CALLS = ("eth_call", "eth_estimateGas", "eth_getLogs")
 ESTIMATE, NONCE = "eth_estimateGas", "eth_getTransactionCount"
 LIES: Final[dict[str, Lie | None]] = {
     "silent": None,
@@ -109,6 +121,8 @@ LIES: Final[dict[str, Lie | None]] = {
     "nonce_too_high": refuse_to_send("nonce too high"),
     "underpriced": refuse_to_send("replacement transaction underpriced"),
     "other_chain": answer_with("0x1", "eth_chainId"),
+    "internal_error": fail_with(NodeRefused(-32603, "Internal error"), *CALLS),
+    "compute_units": fail_with(RateLimited("exceeded its compute units"), *CALLS),
     "garbled": answer_with("0xzz"),
     "empty": answer_with("0x"),
     "zero": answer_with("0x" + "00" * 32),

@@ -7,6 +7,7 @@
     ├── hand-over: from the first block on that is followed, not backfilled
     └── live: at the head, with blocks coming and going
     then good again: no row missing, stale or double, L1 to L6 hold, and a line names the failure
+    what a node is like for ever: lived with by one endpoint, left for another where there is one
     one liar among three, with a quorum of two: found out; the two others are not
     a lone endpoint that serves another chain: stops, and writes nothing
 """
@@ -25,7 +26,7 @@ from contracts.node_errors import Failure
 from indexer.settings import IndexerSettings
 from scripts.audit import audit
 from tests.support.deploy import World
-from tests.support.faults import FAULTS, FaultProxy
+from tests.support.faults import FAULTS, LIMITS, FaultProxy
 from tests.support.ledgers import make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
@@ -56,6 +57,9 @@ NAMED_AS: dict[str, set[Failure]] = {
     "spoilt_blocks": {Failure.WRONG_BLOOM, Failure.DUPLICATE_LOG, Failure.MALFORMED},
     "wrong_chain": {Failure.WRONG_CHAIN},
     "silent_socket": {Failure.TIMED_OUT},
+    "errors_inside": {Failure.REFUSED, Failure.RATE_LIMITED},
+    "range_in_strange_words": {Failure.REFUSED, Failure.UNREACHABLE},
+    "batch_limit": {Failure.RATE_LIMITED, Failure.UNREACHABLE},
 }
 
 
@@ -135,6 +139,38 @@ def test_failure__then_good_again__no_row_missing_stale_or_double(
     assert audit(engine, world.anvil.web3, world.deployment) == []
     assert injection.spoilt == 0 or not NAMED_AS[fault] or named & NAMED_AS[fault]
     assert named == {line["failure"] for line in lines if line["event"] == "node_failed"}
+
+
+FOR_EVER = [
+    *((name, count) for name in LIMITS for count in (1, 2)),
+    ("errors_inside", 2),
+]
+
+
+@pytest.mark.parametrize(("fault", "endpoints"), FOR_EVER)
+def test_failure__for_ever_at_the_first_endpoint__the_mirror_is_right_all_the_same(
+    world: World, engine: Engine, tmp_path: Path, fault: str, endpoints: int
+) -> None:
+    with ExitStack() as opened:
+        proxies = [opened.enter_context(FaultProxy(world.anvil.url)) for _ in range(endpoints)]
+        settings = settings_for(world, tmp_path, RPC_URL=" ".join(one.url for one in proxies))
+        traffic = Traffic(world, seed=1)
+        traffic.begin()
+        traffic.play(10)
+        world.anvil.mine(3 * WINDOW_BLOCKS)
+        injection = proxies[0].inject(fault)
+        with running(settings) as health:
+            traffic.play(4)
+            rows = fetch_chain_rows(world)
+            wait_until(lambda: is_right(engine, world, rows))
+            assert injection.used > 0
+            traffic.play(4)
+            rows = fetch_chain_rows(world)
+            wait_until(lambda: is_right(engine, world, rows))
+            named = {failure for _, failure in health.report().failures}
+    assert injection.spoilt == 0 or named & NAMED_AS[fault]
+    assert load_mirrored_rows(engine) == rows
+    assert audit(engine, world.anvil.web3, world.deployment) == []
 
 
 def test_failure__another_chain_at_the_only_endpoint__stops_and_writes_nothing(

@@ -21,8 +21,19 @@ from tests.integration.keeper.test_transactor import COST, assert_clean, go_on
 from tests.support.keepers import Stage
 from tests.support.liars import DELAYING, LIES, Liar
 
-USUAL: Final = ("refuses", "swallows", "no_receipts", "nonces_absurd", "gas_absurd", "garbled")
+USUAL: Final = (
+    "refuses",
+    "swallows",
+    "no_receipts",
+    "nonces_absurd",
+    "gas_absurd",
+    "garbled",
+    "internal_error",
+    "compute_units",
+)
 """One of each sort, for every run."""
+FAILING: Final = ("internal_error", "compute_units", "silent")
+"""An endpoint that answers nothing of use, and says so."""
 
 
 def some_always(lies: Iterable[str]) -> list[object]:
@@ -106,6 +117,18 @@ def test_settle__lied_to_from_the_start__once_it_ends_it_is_settled(
     assert stage.chain_spent(token_id) == COST
     assert len(stage.settlements()) == 1
     assert_clean(stage)
+
+
+@pytest.mark.parametrize("lie", FAILING)
+def test_settle__one_of_two_fails_for_ever__settles_in_the_first_round(
+    stage: Stage, token_id: int, open_endpoint: Callable[[], Transport], lie: str
+) -> None:
+    bad = Liar(open_endpoint())
+    bad.lie = lie
+    stage.endpoints = [bad, open_endpoint()]
+
+    assert stage.keeper().tick().acted == {"settle": 1}
+    assert stage.chain_spent(token_id) == COST
 
 
 class Hoarder(Liar):
