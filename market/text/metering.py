@@ -15,7 +15,7 @@ from market.text.dialects import Call, Endpoint
 from serving.http.errors import ApiError, TryLater, internal_error, settlement_failed
 from serving.models.answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
-from serving.models.failures import Cause, UpstreamFailure
+from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
 from serving.models.prices import Tokens
 from serving.models.usage import find_usage, read_report
 from serving.stream.live import Ending, Why
@@ -94,7 +94,13 @@ class SaleBooking:
 
 
 class SaleEndings:
-    """The market's errors for streams that end early."""
+    """The market's errors for streams that end early.
+
+    ``secrets`` are never told: they are removed from the seller's own words.
+    """
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
 
     def explain(self, why: Why, detail: Any = None) -> Ending:
         """Return the ending."""
@@ -105,6 +111,8 @@ class SaleEndings:
                 return _end_with(settlement_failed())
             case Why.DIED if isinstance(detail, UpstreamFailure):
                 return _end("seller_disconnected", "The seller broke off its answer.", detail.cause)
+            case Why.FAILED if detail is not None:
+                return _end_as_told(classify_said(detail, secrets=self._secrets))
             case _:
                 return _end(*_ENDINGS[why])
 
@@ -131,6 +139,18 @@ def _end(code: str, message: str, cause: Cause | None) -> Ending:
         return TryLater(502, code, charged, facts={CHARGE_NAME: cost_usdc}).body()
 
     return Ending(code, describe, cause)
+
+
+def _end_as_told(error: UpstreamFailure | UpstreamRejected) -> Ending:
+    """Return the ending for a seller that said why it broke off.
+
+    A seller that says that the request is at fault, as by moderation, has done nothing wrong.
+    """
+    message = "The seller broke off its answer."
+    if error.message is not None:
+        message += f" It said: {error.message.removesuffix('.')}."
+    cause = error.cause if isinstance(error, UpstreamFailure) else None
+    return _end("seller_disconnected", message, cause)
 
 
 def _end_with(error: ApiError) -> Ending:

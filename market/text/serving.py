@@ -42,8 +42,8 @@ from serving.http.errors import (
     settlement_failed,
     unavailable,
 )
-from serving.models.answers import is_answer
-from serving.models.failures import Cause, UpstreamFailure
+from serving.models.answers import find_failure, is_answer
+from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
 from serving.models.upstream import Access
 from serving.models.upstream import Answer as SellerAnswer
 from serving.stream.live import LiveStream, StreamRules
@@ -65,6 +65,17 @@ class ServingRules:
     stream: StreamRules
     opening_s: float
     """How long a seller of a stream may say nothing but comments, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A seller's stream that has begun, and what no buyer is told of the seller."""
+
+    reading: Reading
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Opened(…)"
 
 
 class Serving:
@@ -210,7 +221,7 @@ class Serving:
     async def _call(self, call: Call, access: Access, model: str) -> SellerAnswer:
         answer = await self._provider.call(access, call.endpoint, call.build_body(model))
         if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
-            raise UpstreamFailure(Cause.BAD_FORMAT)
+            raise explain_no_answer(find_failure(answer.parsed), access)
         return answer
 
     async def _charge(
@@ -225,7 +236,7 @@ class Serving:
         }
         return Answer(200, headers, won.result.raw)
 
-    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Reading:
+    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
         """Begin a stream; until the seller has said something, the next seller may serve."""
         body = call.build_body(model)
         source = await self._provider.open_stream(access, call.endpoint, body)
@@ -237,17 +248,17 @@ class Serving:
             raise UpstreamFailure(Cause.TIMEOUT) from None
         except (NoAnswer, EventTooLong):
             await source.close()
-            raise UpstreamFailure(Cause.BAD_FORMAT) from None
+            raise explain_no_answer(reading.tally.failure, access) from None
         except BaseException:
             await source.close()
             raise
-        return reading
+        return Opened(reading, access.secrets)
 
-    def _start_stream(self, won: Won[Reading] | OwnWon[Reading], call: Call) -> StreamAnswer:
+    def _start_stream(self, won: Won[Opened] | OwnWon[Opened], call: Call) -> StreamAnswer:
         stream = LiveStream(
-            reading=won.result,
+            reading=won.result.reading,
             booking=SaleBooking(won.charge, won),
-            endings=SaleEndings(),
+            endings=SaleEndings(won.result.secrets),
             charge_name=CHARGE_NAME,
             asks_for_usage=call.asks_for_usage,
             rules=self._rules.stream,
@@ -256,6 +267,13 @@ class Serving:
         headers = won.build_headers()
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         return StreamAnswer(headers, stream)
+
+
+def explain_no_answer(failure: Any, access: Access) -> UpstreamError:
+    """Return what a seller's success without an answer says of it: its own error, if it has one."""
+    if failure is None:
+        return UpstreamFailure(Cause.BAD_FORMAT)
+    return classify_said(failure, secrets=access.secrets)
 
 
 async def settle(post: Coroutine[Any, Any, int], sale_id: str) -> int:

@@ -28,8 +28,8 @@ from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
-from proxy.chat.upstream_errors import translated
-from proxy.errors import PRICE_CHANGED, refused, upstream_failed
+from proxy.chat.upstream_errors import explain_no_answer, translated
+from proxy.errors import PRICE_CHANGED, refused
 from proxy.keys.authentication import check_standing, load_revoked
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import ANSWERED, Metrics
@@ -43,7 +43,7 @@ from serving.http.errors import (
     overloaded,
     settlement_failed,
 )
-from serving.models.answers import Holder, is_answer, weigh_answer
+from serving.models.answers import Holder, find_failure, is_answer, weigh_answer
 from serving.models.bounds import estimate_prompt_tokens
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.prices import get_charge_usdc
@@ -297,8 +297,9 @@ class Completions:
                     admitted.build_body(), admitted.offer.price
                 )
             if not is_answer(completion.parsed, Holder.CHOICES):
-                message = "The model's provider sent an answer that is not a completion."
-                raise upstream_failed("upstream_invalid_response", message)
+                raise explain_no_answer(
+                    find_failure(completion.parsed), secrets=self._upstream.secrets
+                )
             delivered = deliver_whole(weigh_answer(completion.parsed, Holder.CHOICES))
             report = read_report(find_usage(completion.parsed))
             counted = count_tokens(admitted.get_sent(), delivered, report)

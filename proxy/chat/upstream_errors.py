@@ -48,6 +48,13 @@ def describe_said(said: object, *, secrets: tuple[str, ...]) -> ApiError:
     return upstream_failed("upstream_error", f"The model's provider failed: {_end(error.message)}")
 
 
+def explain_no_answer(failure: object, *, secrets: tuple[str, ...]) -> ApiError:
+    """Return what a client is told of a success without an answer: upstream's own error, if any."""
+    if failure is None:
+        return translate(UpstreamFailure(Cause.BAD_FORMAT))
+    return translate(classify_said(failure, secrets=secrets))
+
+
 def translate(error: UpstreamError) -> ApiError:
     """Return what a client is told where upstream did not serve a request."""
     if isinstance(error, UpstreamRejected):

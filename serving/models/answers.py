@@ -18,24 +18,31 @@ class Holder(StrEnum):
     """Of embeddings, which generate no text."""
 
 
-def is_failure(parsed: Mapping[str, Any]) -> bool:
-    """Tell whether a provider's JSON is an error, in one of the shapes that errors have."""
-    return bool(parsed.get("error")) or "error" in (parsed.get("object"), parsed.get("type"))
+def find_failure(parsed: Mapping[str, Any]) -> Any:
+    """Return the error in a provider's JSON, in whichever shape errors have; None without one.
 
-
-def is_failed_choice(choice: Mapping[str, Any]) -> bool:
-    """Tell whether a choice ended in an error of the provider."""
-    return bool(choice.get("error")) or choice.get("finish_reason") == "error"
+    An error stands in a field, is the whole object, or ends a choice.
+    """
+    error = parsed.get("error")
+    if error:
+        return error
+    if "error" in (parsed.get("object"), parsed.get("type")):
+        return dict(parsed)
+    choices = parsed.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (
+            choice.get("error") or choice.get("finish_reason") == "error"
+        ):
+            return choice.get("error") or {"message": None}
+    return None
 
 
 def is_answer(parsed: Mapping[str, Any], holder: Holder) -> bool:
     """Tell whether a provider's JSON is a whole answer."""
-    if is_failure(parsed):
-        return False
     parts = parsed.get(holder)
-    if not isinstance(parts, list) or not parts:
+    if not isinstance(parts, list) or not parts or find_failure(parsed) is not None:
         return False
-    return all(isinstance(part, dict) and not is_failed_choice(part) for part in parts)
+    return all(isinstance(part, dict) for part in parts)
 
 
 def weigh_answer(parsed: Mapping[str, Any], holder: Holder) -> Weight:

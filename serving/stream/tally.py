@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
-from serving.models.answers import is_failed_choice, is_failure
+from serving.models.answers import find_failure
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
 from serving.models.provider_json import read_provider_json, write_provider_json
 from serving.models.usage import Report, find_usage, merge, read_report
@@ -173,8 +173,9 @@ class ChatTally:
             return (Move.FAILED if data.lstrip().startswith(b"{") else Move.DROP), event
         if not isinstance(chunk, dict):
             return Move.DROP, event
-        if is_failure(chunk):
-            self._shown.failure = chunk.get("error") or chunk
+        failure = find_failure(chunk)
+        if failure is not None:
+            self._shown.failure = failure
             return Move.FAILED, event
         return self._read_chunk(chunk, event)
 
@@ -185,12 +186,8 @@ class ChatTally:
         if not isinstance(choices, list):
             choices = []
         for choice in choices:
-            if not isinstance(choice, dict):
-                continue
-            if is_failed_choice(choice):
-                shown.failure, shown.weight = choice.get("error"), before
-                return Move.FAILED, event
-            self._read_choice(choice)
+            if isinstance(choice, dict):
+                self._read_choice(choice)
         usage = find_usage(chunk) if _may_hold_usage(chunk) else None
         if usage is not None:
             shown.note_usage(usage)
@@ -239,7 +236,6 @@ class ChatTally:
 
 
 _ENDED: Final = frozenset({"response.completed", "response.incomplete"})
-_FAILED: Final = frozenset({"response.failed", "error"})
 
 
 class ResponseTally:
@@ -278,7 +274,7 @@ class ResponseTally:
         if not isinstance(parsed, dict):
             return Move.DROP, event
         kind = parsed.get("type")
-        if kind in _FAILED or (kind is None and is_failure(parsed)):
+        if kind == "response.failed" or find_failure(parsed) is not None:
             response = parsed.get("response")
             holder = response if isinstance(response, dict) else parsed
             self._shown.failure = holder.get("error") or holder

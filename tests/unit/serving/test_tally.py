@@ -187,7 +187,10 @@ def test_read__chunk_with_an_odd_choice__passed(choices: list[Any]) -> None:
         (b'event: error\ndata: {"type": "error", "code": 1}\n\n', {"type": "error", "code": 1}),
         (b'error: {"code": 500}\n\n', {"code": 500}),
         (b'data: {"choices": [{"error": {"code": 502}}]}\n\n', {"code": 502}),
-        (b'data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "error"}]}\n\n', None),
+        (
+            b'data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "error"}]}\n\n',
+            {"message": None},
+        ),
         (b"data: {not json\n\n", None),
     ],
 )
