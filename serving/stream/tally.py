@@ -182,12 +182,10 @@ class ChatTally:
     def _read_chunk(self, chunk: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
         shown = self._shown
         before = shown.weight
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            choices = []
+        said = chunk.get("choices")
+        choices = [c for c in said if isinstance(c, dict)] if isinstance(said, list) else []
         for choice in choices:
-            if isinstance(choice, dict):
-                self._read_choice(choice)
+            self._read_choice(choice)
         usage = find_usage(chunk) if _may_hold_usage(chunk) else None
         if usage is not None:
             shown.note_usage(usage)

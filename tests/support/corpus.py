@@ -5,7 +5,8 @@ Adding a case is adding a line::
     name                what is odd about it
     request             max_tokens (100) and n (1), where they differ
     whole               the whole answer; or
-    stream              its events in turn: an object is the JSON of one, a text is sent as it is
+    stream              its events in turn: an object is the JSON of an event, a text is sent as it
+                        is, and {"times": 9, "event": …} is an event nine times
     then                how the connection ends: it ``closes`` (the default) or ``dies``
     ends                ``ok`` (the default), ``broken`` (what came is charged, an error ends it),
                         or ``refused`` (nothing is charged, the client gets an error)
@@ -49,10 +50,13 @@ class Case:
     @property
     def events(self) -> list[bytes]:
         """The events of the stream, as bytes."""
-        return [
-            event.encode() if isinstance(event, str) else b"data: " + _write(event) + b"\n\n"
-            for event in self.stream
-        ]
+        events: list[bytes] = []
+        for item in self.stream:
+            is_repeated = isinstance(item, dict) and "times" in item
+            event, times = (item["event"], item["times"]) if is_repeated else (item, 1)
+            is_raw = isinstance(event, str)
+            events += [event.encode() if is_raw else b"data: " + _write(event) + b"\n\n"] * times
+        return events
 
     @property
     def request(self) -> dict[str, Any]:

@@ -82,12 +82,15 @@ async def test_stream__cut_anywhere__counted_as_worked_out_by_hand(
     case: Case, piece_bytes: int
 ) -> None:
     whole = b"".join(case.events)
+    piece_bytes = max(piece_bytes, len(whole) // 20_000)
     pieces = [whole[at : at + piece_bytes] for at in range(0, len(whole), piece_bytes)]
     reading = Reading(Pieces(pieces, dies=case.dies), ChatTally(make_sent(case)))
     verdict, passed = await read_all(reading)
     is_whole = verdict is Verdict.DONE or (verdict is Verdict.CLOSED and reading.tally.is_finished)
     assert (is_whole and reading.has_answer) == (case.ends == "ok")
-    assert (reading.tally.weight.extent == 0) == (case.ends == "refused")
+    if case.ends == "refused":
+        assert reading.tally.weight.extent == 0, "nothing was delivered"
+        return
     assert b'"usage":{' not in passed, "usage is said once, at the end"
     check(case, reading.tally.count())
 

@@ -157,6 +157,7 @@ def test_count__running_reports__the_last_one_covers_its_own_piece() -> None:
         b'{"choices": null}',
         b'{"choices": 3}',
         b'{"choices": []}',
+        b'{"choices": [null, "x"]}',
         b'{"type": "ping"}',
         b'{"choices": null, "usage": null}',
         b'{"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 2}}',
@@ -172,7 +173,7 @@ def test_read__no_chunk__dropped_and_never_fatal(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", [[None], ["x"], [{}], [{"delta": None}], [{"delta": {"content": None}}]]
+    "choices", [[{}, None], [{}], [{"delta": None}], [{"delta": {"content": None}}]]
 )
 def test_read__chunk_with_an_odd_choice__passed(choices: list[Any]) -> None:
     assert read(make_tally(), make_event(choices=choices)) == [Move.PASS]
