@@ -51,7 +51,8 @@ def build_result(
 def write_result(name: str, result: Mapping[str, Any], *, picture: str | None = None) -> None:
     """Write ``bench/results/<name>.json`` and ``docs/img/bench-<name>.svg``; say where they are.
 
-    ``name`` is the bench's, ``picture`` an SVG document. A file is replaced whole or not at all.
+    ``name`` is the bench's, ``picture`` an SVG document, or None to leave the documented one:
+    a bench that ran in small only shows that it works. A file is replaced whole or not at all.
     """
     files = {RESULTS / f"{name}.json": json.dumps(result, indent=2) + "\n"}
     if picture is not None:

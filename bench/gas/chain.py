@@ -1,8 +1,9 @@
-"""The gas bench's chain: our contracts on an anvil that takes a gas price of 0."""
+"""The gas bench's chain: our contracts on an anvil without fees, over either USDC."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,7 +16,7 @@ from web3.contract import Contract
 from web3.contract.contract import ContractFunction
 from web3.types import RPCEndpoint
 
-from bench.peers import Code
+from bench.peers import Code, Peer
 from bench.report import BenchError
 from scripts.stack.anvil_path import ROOT
 from tests.support.anvil import Anvil
@@ -40,15 +41,17 @@ def run_anvil() -> Iterator[Web3]:
 class Chain:
     """A fresh deployment of ours on the shared anvil, and the verbs of a measurement."""
 
-    def __init__(self, web3: Web3) -> None:
+    def __init__(self, web3: Web3, circle: Peer | None = None) -> None:
         self.web3 = web3
         # In one second, a time would be stored over the same time, which costs less.
         self.request("anvil_setBlockTimestampInterval", BLOCK_TIME_S)
         accounts = list(web3.eth.accounts)
         self.admin, self.settler, self.saver = accounts[0], accounts[1], accounts[2]
         self.owner, self.second_owner, self.outsider = accounts[3], accounts[4], accounts[5]
+        self.proxy_admin = accounts[6]
         self._compiled = json.loads(COMPILED.read_text())["contractTypes"]
-        usdc = self.deploy_ours("MockUSDC")
+        self._is_mocked = circle is None
+        usdc = self.deploy_ours("MockUSDC") if circle is None else self._deploy_circle(circle)
         payouts = self.deploy_ours("Payouts", usdc.address, self.admin)
         # The adapter's address is known before: position and adapter name each other.
         position_at = self.request("eth_getTransactionCount", self.admin, "latest")
@@ -59,6 +62,27 @@ class Chain:
         self.usdc = usdc
         self.send(self.position.functions.setSettler(self.settler, True), self.admin)
         self._deployed = self.request("evm_snapshot")
+
+    def _deploy_circle(self, peer: Peer) -> Contract:
+        """Deploy FiatTokenV2_2 behind its proxy and initialise it step by step, as Circle did."""
+        library = self.deploy(peer.codes["SignatureChecker"])
+        code = peer.codes["FiatTokenV2_2"]
+        linked = re.sub(r"__\$[0-9a-f]{34}\$__", library.address[2:].lower(), code.bytecode)
+        implementation = self.deploy(Code(code.abi, linked))
+        proxy = self.deploy(peer.codes["FiatTokenProxy"], implementation.address)
+        # The proxy's admin can only upgrade; every other call of that address reverts.
+        self.send(proxy.functions.changeAdmin(self.proxy_admin), self.admin)
+        usdc: Contract = self.web3.eth.contract(address=proxy.address, abi=code.abi)
+        roles = [self.admin] * 4  # master minter, pauser, blacklister, owner
+        for step in (
+            usdc.functions.initialize("USDC", "USDC", "USD", 6, *roles),
+            usdc.functions.initializeV2("USD Coin"),
+            usdc.functions.initializeV2_1(self.admin),
+            usdc.functions.initializeV2_2([], "USDC"),
+            usdc.functions.configureMinter(self.admin, 2**255),
+        ):
+            self.send(step, self.admin)
+        return usdc
 
     def reset(self) -> None:
         """Put the chain back to where everything of ours was just deployed."""
@@ -91,7 +115,8 @@ class Chain:
 
     def fund(self, to: str, amount_usdc: int) -> None:
         """Mint USDC."""
-        self.send(self.usdc.functions.faucet(to, amount_usdc), self.admin)
+        mint = self.usdc.functions["faucet" if self._is_mocked else "mint"]
+        self.send(mint(to, amount_usdc), self.admin)
 
     def now_s(self) -> int:
         """Return the newest block's time."""

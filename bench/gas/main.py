@@ -1,8 +1,8 @@
 """Measure our gas beside OpenZeppelin, solady and solmate: ``python -m bench.gas.main``.
 
-Whole transactions, as a wallet pays them, all on one anvil in one run. The references come from npm
-(``bench/peers.py``); ours are the contracts that ``make setup`` compiled. Prints two tables and
-writes ``bench/results/gas.json``.
+Whole transactions, as a wallet pays them, all in one run, over Circle's own USDC and beside it over
+the mock. The references come from npm (``bench/peers.py``); ours are the contracts that
+``make setup`` compiled. Prints two tables and writes ``bench/results/gas.json``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from bench.report import BenchError, build_result, build_row, write_result
 
 REFERENCES: Final[tuple[str, ...]] = ("OpenZeppelin", "solady", "solmate")
 
-DEPOSIT_FACTOR: Final = 1.6
+CIRCLE: Final = "USDC"
+
+DEPOSIT_FACTOR: Final = 1.68
 
 AIMS: Final = {
     "createVault": 150_000,
     "harvest": 120_548,
     "hold": 37_947,
-    "settle": 42_774,
+    "settle": 45_700,
     "hold_of_100": 16_000,
     "settle_of_100": 16_000,
     "bumpKeyEpoch": 30_647,
@@ -48,12 +50,13 @@ LABELS: Final = {
 
 def load_references() -> tuple[dict[str, Any], dict[str, Peer], dict[str, str]]:
     """Return the compiler's settings, the peers, and the ones that are missing with the reason."""
+    names = (*REFERENCES, CIRCLE)
     try:
         peers = load_peers()
     except BenchError as error:
-        return {}, {}, dict.fromkeys(REFERENCES, str(error))
-    found = {name: peers.found[name] for name in REFERENCES if name in peers.found}
-    skipped = {name: peers.failures[name] for name in REFERENCES if name in peers.failures}
+        return {}, {}, dict.fromkeys(names, str(error))
+    found = {name: peers.found[name] for name in names if name in peers.found}
+    skipped = {name: peers.failures[name] for name in names if name in peers.failures}
     return peers.settings, found, skipped
 
 
@@ -72,6 +75,7 @@ def build_report(
     for name in LABELS:
         aim = {"aim": aims[name]} if name in aims else {}
         rows.append(build_row(name, measured.ours[name], "gas", by="current", **aim))
+        rows.append(build_row(name, measured.mocked[name], "gas", by="current over the mock"))
     rows += [build_row("mint", gas, "gas", by=peer) for peer, gas in measured.mint.items()]
     for how, figures in (("direct", measured.direct), ("adapter", measured.through)):
         rows += [
@@ -88,9 +92,10 @@ def build_report(
 def print_tables(measured: Measured) -> None:
     """Print ours beside the aims, then the references."""
     aims = build_aims(measured)
-    print(f"\n{f'ours, on the {measured.vault} vault':36}{'gas':>10}{'aim':>10}{'ours ÷ aim':>13}")
+    heads = f"{'gas':>10}{'mocked':>10}{'aim':>10}{'ours ÷ aim':>13}"
+    print(f"\n{f'ours, on the {measured.vault} vault':36}{heads}")
     for name, label in LABELS.items():
-        line = f"{label:36}{measured.ours[name]:>10,}"
+        line = f"{label:36}{measured.ours[name]:>10,}{measured.mocked[name]:>10,}"
         if name in aims:
             ratio = measured.ours[name] / aims[name]
             line += f"{aims[name]:>10,}{ratio:>13.3f}{'' if ratio <= 1 else '  above its aim'}"
@@ -126,11 +131,16 @@ def main() -> int:
         versions = ", ".join(f"{name} {peer.version}" for name, peer in peers.items())
         if peers:
             print(f"bench: {versions}; solc {settings['solc']}, {settings['optimizer_runs']} runs")
-        measured = measure(peers)
+        circle = peers.pop(CIRCLE, None)
+        measured = measure(peers, circle)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    settings = {**settings, "peers": {name: peer.version for name, peer in peers.items()}}
+    settings = {
+        **settings,
+        "peers": {name: peer.version for name, peer in peers.items()},
+        "usdc": "the mock" if circle is None else f"Circle's, {circle.version}",
+    }
     report = build_report(measured, settings=settings, skipped=skipped)
     print_tables(measured)
     write_result("gas", report)

@@ -6,6 +6,7 @@ a name says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,36 +109,53 @@ def _batch_id(number: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All figures of one run."""
+    """All figures of one run, over Circle's USDC where it is there."""
 
     mint: Gas  # by peer
     direct: dict[str, Gas]  # by vault, then by function
     through: dict[str, Gas]
     ours: Gas
+    mocked: Gas  # the same as ours, over the mock of USDC
     vault: str  # the one that ours was measured on
 
 
-def measure(peers: dict[str, Peer]) -> Measured:
-    """Measure everything, each part on a chain put back to a fresh deployment."""
+def measure(peers: dict[str, Peer], circle: Peer | None) -> Measured:
+    """Measure everything, each part on a chain put back to a fresh deployment.
+
+    ``circle`` is Circle's USDC; without it, all is over the mock.
+    """
     with run_anvil() as web3:
-        chain = Chain(web3)
+        chain = Chain(web3, circle)
         mint: Gas = {}
-        direct: dict[str, Gas] = {}
-        through: dict[str, Gas] = {}
         for name, peer in peers.items():
             chain.reset()
             mint[name] = measure_mint(chain, chain.deploy(peer.codes["Token"]))
-        names = [*peers, "snekmate"]
-        for name in names:
-            for measure_vault, figures in ((measure_direct, direct), (measure_adapter, through)):
-                chain.reset()
-                if name in peers:
-                    vault = chain.deploy(peers[name].codes["Vault"], chain.usdc.address)
-                else:
-                    vault = chain.deploy_ours("PlainVault", chain.usdc.address)
-                figures[name] = measure_vault(chain, vault)
-        ours = dict(through[names[0]])
-        for measure_part in (measure_position, measure_batch):
-            chain.reset()
-            ours.update(measure_part(chain))
-    return Measured(mint=mint, direct=direct, through=through, ours=ours, vault=names[0])
+        vaults: dict[str, Peer | None] = {**peers, "snekmate": None}
+        direct = {name: _measure_on(chain, measure_direct, peer) for name, peer in vaults.items()}
+        through = {name: _measure_on(chain, measure_adapter, peer) for name, peer in vaults.items()}
+        name = next(iter(vaults))
+        ours = through[name] | _measure_parts(chain)
+    mocked = ours
+    if circle is not None:
+        with run_anvil() as web3:
+            chain = Chain(web3)
+            mocked = _measure_on(chain, measure_adapter, vaults[name]) | _measure_parts(chain)
+    return Measured(mint, direct, through, ours, mocked, vault=name)
+
+
+def _measure_on(
+    chain: Chain, measure_vault: Callable[[Chain, Contract], Gas], peer: Peer | None
+) -> Gas:
+    """Measure on a fresh vault of a peer, or of snekmate's kind."""
+    chain.reset()
+    if peer is None:
+        return measure_vault(chain, chain.deploy_ours("PlainVault", chain.usdc.address))
+    return measure_vault(chain, chain.deploy(peer.codes["Vault"], chain.usdc.address))
+
+
+def _measure_parts(chain: Chain) -> Gas:
+    gas: Gas = {}
+    for measure_part in (measure_position, measure_batch):
+        chain.reset()
+        gas |= measure_part(chain)
+    return gas

@@ -161,7 +161,8 @@ def main(positions: int, only: int | None) -> None:
     sizes = [*(size for size in SIZES if size < positions), positions]
     result = run(sizes)
     gas = {row["name"]: row["value"] for row in result["rows"] if row["unit"] == "gas"}
-    write_result("keeper", result, picture=draw_gas(gas))
+    is_whole = positions >= SIZES[-1]
+    write_result("keeper", result, picture=draw_gas(gas) if is_whole else None)
 
 
 def draw_gas(gas: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.gas import main
-from bench.gas.main import AIMS, LABELS, REFERENCES, build_report, load_references
+from bench.gas.main import AIMS, CIRCLE, LABELS, REFERENCES, build_report, load_references
 from bench.gas.measure import Measured
 from bench.peers import Code, Peer, Peers, parse_peers
 from bench.report import BenchError
@@ -16,6 +16,7 @@ def measured() -> Measured:
         direct={"snekmate": {"deposit": 20_000, "withdraw": 10_000}},
         through={"snekmate": gas},
         ours=gas,
+        mocked=gas,
         vault="snekmate",
     )
 
@@ -23,7 +24,7 @@ def measured() -> Measured:
 def test_report__aims__are_the_tables_and_for_a_deposit_the_direct_one() -> None:
     ratios = build_report(measured(), settings={}, skipped={})["ratios"]
 
-    assert ratios["deposit"] == round(30_000 / 32_000, 4)
+    assert ratios["deposit"] == round(30_000 / 33_600, 4)
     assert ratios["createVault"] == 0.2
     assert set(ratios) == {*AIMS, "deposit"}
 
@@ -44,7 +45,7 @@ def test_references__npm_fails__all_skipped_with_the_reason(
 
     monkeypatch.setattr(main, "load_peers", fail)
 
-    assert load_references() == ({}, {}, dict.fromkeys(REFERENCES, "no network"))
+    assert load_references() == ({}, {}, dict.fromkeys((*REFERENCES, CIRCLE), "no network"))
 
 
 def test_references__one_does_not_compile__others_are_found(
