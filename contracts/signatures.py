@@ -1,6 +1,6 @@
 """Whether a wallet signed a text: EIP-191, by ecrecover, ERC-1271 or ERC-6492.
 
-Contract wallets are asked by one ``eth_call`` against the newest block: a signer that was removed
+Contract wallets are asked by ``eth_call`` against the newest block: a signer that was removed
 counts as removed at once. Nothing is ever executed.
 """
 
@@ -79,34 +79,43 @@ class SignatureChecker:
     def is_signed_by(self, owner: str, text: str, signature: bytes) -> bool:
         """Tell whether ``owner`` signed ``text``: ERC-6492 suffix, ecrecover, then ERC-1271.
 
-        Raises ``Retryable`` where the node cannot be asked.
+        Of an ERC-6492 signature a wallet that is deployed judges the inner one by itself; the
+        factory is called only for a wallet without code. Raises ``Retryable`` where the node
+        cannot be asked.
         """
         message = encode_defunct(text=text)
         digest = bytes(defunct_hash_message(text=text))
         if signature.endswith(ERC6492_SUFFIX):
             unwrapped = unwrap_counterfactual(signature)
-            return unwrapped is not None and self._ask_undeployed(owner, digest, unwrapped)
-        if recover_signer(message, signature) == owner.lower():
+            if unwrapped is None:
+                return False
+            if self._reader.fetch_code_size(to_checksum_address(owner)) == 0:
+                return self._ask_undeployed(owner, digest, unwrapped)
+            signature = unwrapped.signature
+        elif recover_signer(message, signature) == owner.lower():
             return True
         answer = self._call(owner, _encode_question(digest, signature))
         return _is_magic(answer)
 
     def _ask_undeployed(self, owner: str, digest: bytes, wrapped: Counterfactual) -> bool:
-        """Ask a wallet before and after its deployment, within one call that changes nothing.
+        """Ask a wallet without code after its deployment, within one call that changes nothing.
 
         Multicall3 is the caller of the factory and of the wallet; what the factory does lasts only
-        until the call ends.
+        until the call ends. A deployment that fails, because the wallet was deployed meanwhile,
+        does not matter.
         """
         question = (to_checksum_address(owner), True, _encode_question(digest, wrapped.signature))
         deployment = (to_checksum_address(wrapped.factory), True, wrapped.factory_data)
-        calls = encode(["(address,bool,bytes)[]"], [[question, deployment, question]])
+        calls = encode(["(address,bool,bytes)[]"], [[deployment, question]])
         answer = self._call(self._multicall3, _AGGREGATE3 + calls)
         try:
             (results,) = decode(["(bool,bytes)[]"], answer)
         except (DecodingError, ValueError, OverflowError):
             return False
-        asked = [results[index] for index in (0, 2) if index < len(results)]
-        return any(success and _is_magic(data) for success, data in asked)
+        if len(results) != 2:
+            return False
+        success, data = results[1]
+        return bool(success) and _is_magic(data)
 
     def _call(self, to: str, data: bytes) -> bytes:
         # A wallet that answers with a URL of its choice (EIP-3668) has reverted, and no more.

@@ -8,7 +8,7 @@
     └── ERC-6492: before or after deployment; malformed
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -42,21 +42,26 @@ MAGIC = ERC1271_MAGIC + bytes(28)
 
 
 class FakeNode:
-    """Answers ``eth_call`` from a function of (to, data); counts the calls."""
+    """Answers ``eth_call`` from a function of (to, data); counts the calls. Knows who has code."""
 
-    def __init__(self, answer: Callable[[str, bytes], bytes]) -> None:
+    def __init__(self, answer: Callable[[str, bytes], bytes], deployed: Sequence[str]) -> None:
         self.calls = 0
         self._answer = answer
+        self._deployed = deployed
 
     def request(self, method: str, params: list[Any]) -> str:
         call, block = params
+        if method == "eth_getCode":
+            return "0x60" if call.lower() in self._deployed else "0x"
         assert (method, block) == ("eth_call", "latest")
         self.calls += 1
         return "0x" + self._answer(call["to"].lower(), bytes.fromhex(call["data"][2:])).hex()
 
 
-def make_checker(answer: Callable[[str, bytes], bytes] = lambda *_: b"") -> Any:
-    node: Any = FakeNode(answer)
+def make_checker(
+    answer: Callable[[str, bytes], bytes] = lambda *_: b"", *, deployed: Sequence[str] = ()
+) -> Any:
+    node: Any = FakeNode(answer, deployed)
     return SignatureChecker(ChainReader(node), multicall3=MULTICALL3), node
 
 
@@ -145,14 +150,15 @@ def wrap(inner: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("results", "valid"),
     [
-        ([(True, b""), (True, b""), (True, MAGIC)], True),
-        ([(True, MAGIC), (False, b""), (True, MAGIC)], True),
-        ([(True, b""), (True, b""), (True, b"")], False),
-        ([(True, b""), (True, MAGIC), (True, b"")], False),
-        ([(False, MAGIC), (True, b""), (False, MAGIC)], False),
+        ([(True, b""), (True, MAGIC)], True),
+        ([(False, b""), (True, MAGIC)], True),
+        ([(True, b""), (True, b"")], False),
+        ([(True, MAGIC), (True, b"")], False),
+        ([(True, b""), (False, MAGIC)], False),
+        ([(True, MAGIC)], False),
     ],
 )
-def test_erc6492__asked_before_and_after_deployment(
+def test_erc6492__no_code__asked_after_its_deployment(
     results: list[tuple[bool, bytes]], valid: bool
 ) -> None:
     answer = encode(["(bool,bytes)[]"], [results])
@@ -160,6 +166,22 @@ def test_erc6492__asked_before_and_after_deployment(
 
     assert checker.is_signed_by(WALLET, TEXT, wrap(b"inner")) is valid
     assert node.calls == 1
+
+
+@pytest.mark.parametrize(("inner", "valid"), [(b"inner", True), (b"other", False)])
+def test_erc6492__deployed__judges_the_inner_one_and_no_factory_is_called(
+    inner: bytes, valid: bool
+) -> None:
+    asked: list[str] = []
+
+    def answer(to: str, data: bytes) -> bytes:
+        asked.append(to)
+        return MAGIC if b"inner" in data else b""
+
+    checker, _ = make_checker(answer, deployed=[WALLET])
+
+    assert checker.is_signed_by(WALLET, TEXT, wrap(inner)) is valid
+    assert asked == [WALLET]
 
 
 @pytest.mark.parametrize("body", [b"", b"x", bytes(96), b"\xff" * 96, wrap(b"")[:-33]])
