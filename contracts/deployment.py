@@ -28,6 +28,11 @@ class Deployment:
     vault: str
     """The vault that the operator recommends; positions may use others."""
 
+    @property
+    def own_contracts(self) -> frozenset[str]:
+        """The addresses that no payment may go to: what arrives there, nobody could take out."""
+        return frozenset((self.position, self.adapter, self.payouts, self.usdc))
+
 
 def load_deployment(path: Path) -> Deployment:
     """Read ``deployments/<chain id>.json``. Raises ``DeploymentUnknown`` with what is wrong."""

@@ -129,6 +129,7 @@ def create_app(
             paywall=open_paywall(settings, deployment, web3, database, book, serving),
             secrets=secrets,
             allow_loopback=settings.allow_loopback,
+            unpayable=deployment.own_contracts,
             body_bytes_max=settings.body_bytes_max,
             body_timeout_s=settings.body_timeout_s,
             upload_bytes_max=settings.upload_bytes_max,

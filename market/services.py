@@ -41,6 +41,8 @@ class Services:
     secrets: tuple[bytes, ...]
     """Every live secret, the one that signs first."""
     allow_loopback: bool
+    unpayable: frozenset[str]
+    """Addresses (lower case) that no seller can be paid at."""
     body_bytes_max: int
     body_timeout_s: float
     upload_bytes_max: int

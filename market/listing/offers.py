@@ -8,7 +8,7 @@ for one of it or a multiplier.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -239,3 +239,12 @@ def read_payout_address(value: str) -> str:
     if int(value, 16) == 0:
         raise wrong_type("payout_address", "an address that somebody has a key to")
     return value.lower()
+
+
+def check_payable(payout_address: str, unpayable: Collection[str]) -> None:
+    """Refuse a payout address that is one of the operator's contracts. Raises ``RequestRejected``.
+
+    USDC and the treasury refuse to be paid, position and adapter could never pay out again.
+    """
+    if payout_address in unpayable:
+        raise wrong_type("payout_address", "a wallet, not one of the contracts that pay it")

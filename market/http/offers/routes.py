@@ -28,6 +28,7 @@ from market.http.offers.schemas import (
 )
 from market.identity.keys import digest_request
 from market.listing.offers import (
+    check_payable,
     parse_change,
     parse_new_offer,
     read_api_key,
@@ -64,6 +65,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
     idempotency_key = read_idempotency_key(request)
     digests = () if idempotency_key is None else digest_request(services.secrets, raw)
     columns = wish.columns
+    check_payable(columns["payout_address"], services.unpayable)
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:
         _check_reference(services, columns["model"], columns["unit"])
@@ -126,6 +128,8 @@ async def patch_offer(
     if row is None:
         raise not_found("offer")
     wish = parse_change(body, row, allow_loopback=services.allow_loopback)
+    if "payout_address" in wish.columns:
+        check_payable(wish.columns["payout_address"], services.unpayable)
     if "seller_base_url" in wish.columns:
         await _check_host(services, wish.columns["seller_base_url"])
     if wish.columns.get("cost_multiplier_ppm") is not None:

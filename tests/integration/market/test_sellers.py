@@ -247,6 +247,10 @@ async def test_offers__decimals__are_stored_exactly(
         ({"api_key": ...}, "api_key"),
         ({"payout_address": "0x" + "0" * 40}, "payout_address"),
         ({"payout_address": SELLER.address.swapcase().replace("X", "x")}, "payout_address"),
+        *(
+            ({"payout_address": address}, "payout_address")
+            for address in sorted(DEPLOYMENT.own_contracts)
+        ),
         ({"rate_limit_rpm": 0}, "rate_limit_rpm"),
         ({"model": "a b"}, "model"),
         ({"surprise": 1}, "surprise"),
@@ -274,6 +278,24 @@ async def test_offers__bad_field__is_400_and_names_it(
 
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
+
+
+async def test_offers__payout_address_changed_to_our_own_contract__is_400(
+    market: RunningMarket,
+) -> None:
+    key = await market.get_key()
+    offer = await market.list_offer(key, VENICE)
+    path = f"/v1/seller/offers/{offer['id']}"
+
+    for address in (DEPLOYMENT.usdc.upper().replace("0X", "0x"), DEPLOYMENT.position):
+        answer = await market.client.patch(
+            path, json={"payout_address": address}, headers=bearer(key)
+        )
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"] == "payout_address"
+
+    shown = (await market.client.get(path, headers=bearer(key))).json()
+    assert shown["payout_address"] == offer["payout_address"]
 
 
 async def test_offers__multiplier__follows_the_reference_price(market: RunningMarket) -> None:
