@@ -14,7 +14,8 @@
     seconds, intervals minutes.
 
     PRINCIPAL is the USDC cost basis, never a conversion of shares. YIELD is what the position's shares
-    exceed `previewWithdraw(principal)` by, so fees and rounding stay with the principal.
+    exceed `previewWithdraw(principal + 2)` by, so fees and rounding stay with the principal, and a vault that
+    loses a unit on an exit still covers the principal after a harvest.
 
     ROUNDING. Whatever a vault rounds away is taken from the yield first, and shown as a loss otherwise.
 
@@ -36,7 +37,8 @@
       A1  for an honest vault, the sum of shares booked <= vault.balanceOf(self)
       A2  no call leaves USDC here (what somebody sends here by mistake stays, and counts for nobody)
       A3  a harvest leaves previewWithdraw(principal) <= shares, and no principal without shares
-      A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation
+      A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation; the 2
+          units that a harvest leaves above the principal come with later yield, or in kind
       A5  nobody loses by any sequence of calls of others
 """
 
@@ -109,6 +111,8 @@ MAX_INTERVAL_MINUTES: constant(uint16) = 360
 SECONDS_A_MINUTE: constant(uint256) = 60
 
 MIN_HARVEST: constant(uint256) = 10_000  # one cent
+# USDC (1e-6) that a harvest leaves on top of the principal: vaults over scaled balances lose a unit on an exit.
+HARVEST_SLACK: constant(uint256) = 2
 MAX_SHORTFALL_BPS: constant(uint256) = 50
 BPS: constant(uint256) = 10_000
 
@@ -658,7 +662,7 @@ def _collect(vault: address, stake: Stake, wanted: uint256) -> (uint256, uint256
     else:
         asked = vault_calls._ask_redeem(vault, redeemable)
     if not asked:
-        self._collect_available(vault, wanted if covered else 0, redeemable)
+        self._collect_available(vault, wanted, redeemable)
     paid: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
     burned: uint256 = self._gain(vault_calls._balance_in(vault), shares_before)
     assert paid != 0, "adapter: vault paid nothing"
@@ -670,7 +674,9 @@ def _collect(vault: address, stake: Stake, wanted: uint256) -> (uint256, uint256
 def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
     """
     @notice Ask for what the vault says it can pay, or has, after it refused the whole.
-    @param wanted At most this much by `withdraw`; 0 to redeem only.
+    @dev `wanted` may need more shares than the position owns, by rounding or after a loss: what a vault short
+        of USDC pays is worth less than that, and `_collect` refuses the outcome where it is not.
+    @param wanted At most this much by `withdraw`.
     @param redeemable At most this many shares by `redeem`.
     """
     ok: bool = False
@@ -685,7 +691,7 @@ def _collect_available(vault: address, wanted: uint256, redeemable: uint256):
         return
     # Morpho Vault V2 answers 0 to both, and pays what lies in it idle all the same.
     limit = min(staticcall IUSDC(usdc).balanceOf(vault), wanted)
-    assert limit != 0 and vault_calls._ask_withdraw(vault, limit), "adapter: vault refused"
+    assert limit != 0 and vault_calls._ask_withdraw(vault, limit), "adapter: refused, name less"
 
 
 @internal
@@ -712,11 +718,12 @@ def _pay(to: address, amount: uint256):
 @view
 def _surplus_shares(vault: address, stake: Stake) -> uint256:
     """
-    @notice The shares that the principal does not need. Reverts when the vault does not say.
+    @notice The shares that the principal and the slack above it do not need. Reverts when the vault does not
+        say.
     """
     needed: uint256 = 0
     if stake.principal != 0 and stake.shares != 0:
-        needed = vault_calls._preview_withdraw(vault, stake.principal)
+        needed = vault_calls._preview_withdraw(vault, stake.principal + HARVEST_SLACK)
     return self._gain(needed, stake.shares)
 
 

@@ -12,8 +12,9 @@
 
     UNITS. Amounts are USDC (1e-6).
 
-    TOKEN ASSUMPTIONS. USDC takes no fee and does not rebase. It may pause, or blacklist a payee: the
-    amount is then credited to that payee, and everybody else is paid.
+    TOKEN ASSUMPTIONS. USDC takes no fee and does not rebase. It may blacklist a payee: the amount is then
+    credited to that payee, and everybody else is paid. While USDC is paused, no batch is paid: a pause is
+    nobody's own, so nobody shall have to claim for it.
 
     LIVENESS. Claiming needs neither payer nor admin.
 
@@ -97,8 +98,8 @@ def __init__(usdc_: address, owner_: address):
 def pay(batchId: bytes32, payees: DynArray[address, MAX_PAYEES], amounts: DynArray[uint256, MAX_PAYEES]):
     """
     @notice Pay a batch, once. Payer only.
-    @dev A payee whom USDC refuses is credited and may `claim`. The whole batch must be covered first, so
-        a refusal never means that the money was missing.
+    @dev A payee whom USDC refuses is credited and may `claim`. The whole batch must be covered and USDC not
+        paused, so a refusal is always about the payee.
     @param batchId Pays once, for ever. Ids that follow each other are cheapest, see `batch_ids`.
     @param payees Whom to pay.
     @param amounts USDC (1e-6) for each of them.
@@ -110,6 +111,7 @@ def pay(batchId: bytes32, payees: DynArray[address, MAX_PAYEES], amounts: DynArr
     for amount: uint256 in amounts:
         total += amount
     assert total <= self._available(), "payouts: insufficient funds"
+    assert not self._is_paused(), "payouts: usdc paused"
 
     for i: uint256 in range(len(payees), bound=MAX_PAYEES):
         self._pay_or_credit(batchId, payees[i], amounts[i])
@@ -185,6 +187,20 @@ def _pay_or_credit(batchId: bytes32, payee: address, amount: uint256):
     self.credited[payee] += amount
     self.totalCredited += amount
     log PayoutCredited(batchId=batchId, payee=payee, amount=amount)
+
+
+@internal
+@view
+def _is_paused() -> bool:
+    """
+    @notice Whether USDC says that it is paused. A token without such a view is not.
+    """
+    ok: bool = False
+    answer: Bytes[32] = b""
+    ok, answer = raw_call(
+        usdc, method_id("paused()"), max_outsize=32, is_static_call=True, revert_on_failure=False
+    )
+    return ok and len(answer) == 32 and convert(answer, uint256) != 0
 
 
 @internal

@@ -17,8 +17,11 @@
 
     ROUNDING. The daily cap rounds down, in favour of the owner's later days. Nothing else divides.
 
-    HOLD. A position carries at most one hold: an amount promised to the settler until an expiry.
-    A new one replaces it. From its expiry on it counts as zero everywhere, without a transaction, so an
+    HOLD. A position carries at most one hold: an amount promised to the settler until an expiry. A live hold is
+    taken back by its expiry, its settlement and the settler, and by nothing else: neither a midnight nor a
+    revocation of keys makes it smaller. A placement under the current key epoch grants what the day allows,
+    or the live hold where that is more; a placement under another epoch grants no more than the live hold,
+    for no longer. From its expiry on a hold counts as zero everywhere, without a transaction, so an
     operator who disappears locks nothing for more than 25 hours.
 
     DAY. See `account.vy`. The first touch of a UTC day writes the day's opening; views compute it.
@@ -264,9 +267,11 @@ def creditYield(tokenId: uint256, amount: uint256):
 def hold(holds: DynArray[Hold, MAX_ITEMS]):
     """
     @notice Place, replace or free holds. Settler only.
-    @dev Each is absolute: the position's hold becomes min(amount, what is available), so repeating a call
-        is harmless. An amount of 0 frees. A request that names another key epoch than the current one
-        was authorised before a revocation: it grants 0.
+    @dev Each is absolute, so repeating a call is harmless: the position's hold becomes
+        min(amount, max(live hold, what the day allows)). An amount of 0 frees. A request that names
+        another key epoch than the current one was authorised before a revocation. It opens no new
+        spending and takes back no promise: it grants min(amount, live hold), until the earlier of
+        both expiries.
     @param holds Position, USDC (1e-6), expiry (unix seconds, exclusive, at most 25 hours ahead) and the key
         epoch the spending was authorised under.
     """
@@ -347,7 +352,8 @@ def withdrawUnspentYield(tokenId: uint256) -> uint256:
     hot: account.Hot = self._load_hot(tokenId)
     cold: account.Cold = account._cold_today(hot, self._cold[tokenId])
     hot.day = account._today()
-    assets: uint256 = account._unspent(hot, cold) - hot.held
+    assets: uint256 = account._withdrawable(hot, cold)
+    assert assets != 0 or hot.held == 0, "position: held, request release"
     assert assets != 0, "position: nothing to withdraw"
 
     cold.withdrawn += assets
@@ -366,7 +372,7 @@ def bumpKeyEpoch(tokenId: uint256) -> uint256:
     """
     @notice Revoke every API key ever issued for this position. Owner only.
     @dev A live hold stays, to pay for requests that are already running; no request authorised under the
-        old epoch can open a new one.
+        old epoch can open a new one, nor make it larger or longer.
     @param tokenId The position.
     @return The new epoch; the first is 0.
     """
@@ -581,12 +587,24 @@ def dailySmoothingBps(tokenId: uint256) -> uint16:
 @view
 def remainingAllowance(tokenId: uint256) -> uint256:
     """
-    @notice USDC (1e-6) that could be held or spent today on top of the live hold.
+    @notice USDC (1e-6) that may still be spent today, the live hold included.
     """
     hot: account.Hot = empty(account.Hot)
     cold: account.Cold = empty(account.Cold)
     hot, cold = self._account_now(tokenId)
     return account._remaining(hot, cold)
+
+
+@external
+@view
+def withdrawableYield(tokenId: uint256) -> uint256:
+    """
+    @notice USDC (1e-6) that `withdrawUnspentYield` would pay now: unspent credit beyond the live hold.
+    """
+    hot: account.Hot = empty(account.Hot)
+    cold: account.Cold = empty(account.Cold)
+    hot, cold = self._account_now(tokenId)
+    return account._withdrawable(hot, cold)
 
 
 @external
@@ -621,15 +639,19 @@ def accountOf(
 def _place_hold(request: Hold):
     hot: account.Hot = self._load_hot(request.tokenId)
     granted: uint256 = 0
+    expires_at: uint256 = request.expiresAt
     if request.amount != 0:
         assert block.timestamp < request.expiresAt, "position: hold already expired"
         assert request.expiresAt <= block.timestamp + MAX_HOLD_SECONDS, "position: hold too long"
         if request.keyEpoch == hot.keyEpoch:
             cold: account.Cold = self._open_day(request.tokenId, hot)
             hot.day = account._today()
-            granted = min(request.amount, account._grantable(hot, cold))
+            granted = min(request.amount, max(hot.held, account._grantable(hot, cold)))
+        else:
+            granted = min(request.amount, hot.held)
+            expires_at = min(expires_at, hot.holdExpiresAt)
     hot.held = granted
-    hot.holdExpiresAt = request.expiresAt if granted != 0 else 0
+    hot.holdExpiresAt = expires_at if granted != 0 else 0
     self._hot[request.tokenId] = account._pack_hot(hot)
     log HoldPlaced(
         tokenId=request.tokenId,
@@ -648,8 +670,9 @@ def _consume_hold(batchId: bytes32, item: SettleItem):
     if hot.day != account._today():
         self._open_day(item.tokenId, hot)
         hot.day = account._today()
-    hot.held -= item.cost
-    hot.spent += item.cost
+    # Checked above, and P2: what is held is not spent yet, so both stay in their 64 bits.
+    hot.held = unsafe_sub(hot.held, item.cost)
+    hot.spent = unsafe_add(hot.spent, item.cost)
     self._hot[item.tokenId] = account._pack_hot(hot)
     log Settled(tokenId=item.tokenId, batchId=batchId, cost=item.cost, spentAfter=hot.spent)
 

@@ -152,7 +152,8 @@ def _formula_cap(dayBase: uint256, dailySmoothingBps: uint256) -> uint256:
 @pure
 def _grantable(hot: Hot, cold: Cold) -> uint256:
     """
-    @notice The largest hold the account can carry now, any present hold being replaced.
+    @notice The largest hold that can be opened now, any present hold being replaced. A live hold may be larger,
+        after a midnight, and may then be placed again: see `YieldFundedPosition.hold`.
     @dev The day must be open.
     """
     cap: uint256 = self._formula_cap(cold.dayBase, hot.dailySmoothingBps)
@@ -177,11 +178,18 @@ def _day_cap(hot: Hot, cold: Cold) -> uint256:
 @pure
 def _remaining(hot: Hot, cold: Cold) -> uint256:
     """
-    @notice What can be spent today on top of the live hold.
-    @dev The day must be open, a hold past its expiry lapsed. Neither difference can be negative:
-        P2 and the definition of the cap.
+    @notice What may still be spent today, the live hold included.
+    @dev The day must be open, a hold past its expiry lapsed. The difference cannot be negative, by the
+        definition of the cap.
     """
-    return min(
-        self._unspent(hot, cold) - hot.held,
-        self._day_cap(hot, cold) - self._day_spent(hot, cold) - hot.held,
-    )
+    return min(self._unspent(hot, cold), self._day_cap(hot, cold) - self._day_spent(hot, cold))
+
+
+@internal
+@pure
+def _withdrawable(hot: Hot, cold: Cold) -> uint256:
+    """
+    @notice What the owner can take out now: unspent credit beyond the live hold.
+    @dev A hold past its expiry must be lapsed. The difference cannot be negative: P2.
+    """
+    return self._unspent(hot, cold) - hot.held

@@ -112,6 +112,7 @@ def _mirrored_figures(state: PositionState, *, now_s: int) -> dict[str, Any]:
         "daySpent": allowance.day_spent_usdc,
         "keyEpoch": state.key_epoch,
         "remaining": allowance.remaining_usdc,
+        "withdrawable": allowance.withdrawable_usdc,
         "owner": state.owner,
         "vault": state.vault,
         "principal": state.principal_usdc,
@@ -126,6 +127,7 @@ def _chain_figures(contracts: Contracts, token_id: int, cursor: MirrorState) -> 
     account = _call(position.accountOf(token_id), cursor)
     figures = dict(zip(ACCOUNT_FIELDS, account, strict=True))
     figures["remaining"] = _call(position.remainingAllowance(token_id), cursor)
+    figures["withdrawable"] = _call(position.withdrawableYield(token_id), cursor)
     figures["owner"] = _call(position.ownerOf(token_id), cursor).lower()
     vault, principal, shares, interval, last = _call(adapter.positionOf(token_id), cursor)
     figures["vault"] = vault.lower()

@@ -23,6 +23,8 @@ flag Habit:
     LOSS_ON_EXIT  # redeem pays less by `lossBps`, withdraw refuses instead (Yearn V3, TokenizedStrategy)
     NO_PREVIEW_WITHDRAW  # previewWithdraw reverts
     PAYS_WHAT_IT_HAS  # withdraw and redeem burn all that was asked, and pay what USDC lies here if that is less
+    LOSES_A_UNIT  # each exit costs those who stay a unit of USDC: rounding of scaled balances (Aave and its like)
+    REFUSES_REDEMPTIONS  # withdraw pays, redeem does not
 
 
 ONE: constant(uint256) = 10**18
@@ -114,6 +116,7 @@ def redeem(shares: uint256, receiver: address, owner: address) -> uint256:
     """
     @notice ERC-4626.
     """
+    assert Habit.REFUSES_REDEMPTIONS not in self.habits, "vault: no redemptions"
     assets: uint256 = self._preview_redeem(shares)
     if Habit.LOSS_ON_EXIT in self.habits:
         assets = assets * (BPS - self.lossBps) // BPS
@@ -185,6 +188,8 @@ def _exit(assets: uint256, shares: uint256, receiver: address, owner: address):
     paid: uint256 = assets
     if Habit.PAYS_WHAT_IT_HAS in self.habits:
         paid = min(assets, staticcall MockUSDC(asset).balanceOf(self))
+    if Habit.LOSES_A_UNIT in self.habits and self.balanceOf[owner] != 0:
+        self.price -= ONE // self.balanceOf[owner]
     self._send(receiver, paid)
 
 

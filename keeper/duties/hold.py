@@ -2,14 +2,14 @@
 
 A hold's life, with the rules that act on it::
 
-    placed ───────────── settle_before_expiry ── renew_before ── margin ── shrink_before ── expiry
-          topped up      unwanted: its usage     in use: a hold  the proxy  may become
-          when half free is settled              that lives      reserves   smaller
-                                                 longer          no more
+    placed ───────────── settle_before_expiry ── renew_before ── margin ── in_use_before ── expiry
+          topped up      unwanted: its usage     in use: a hold  the proxy  in use, and not
+          when half free is settled              that lives      reserves   renewed: its usage
+                                                 longer          no more    is settled
 
 The proxy reserves against the mirrored hold at any moment, so a live hold is never replaced by a
-smaller one while a reservation could still be admitted: only on the owner's request, which stops
-admission first, or in the last minutes, when its remaining life stops it.
+smaller one. The contract keeps that promise too: whatever a day or a revocation allows, it grants
+the live hold again. Only the owner's request, which stops admission first, frees a hold.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from ledger.chain.positions import Allowance, get_allowance
 from ledger.intents.record import IntentRecord
 from ledger.spending.demand import answer_demand
 
-_URGENCY: Final = ("cover", "renew", "open", "release", "top_up", "shrink")
+_URGENCY: Final = ("cover", "renew", "open", "release", "top_up")
 _TYPES: Final = ("(uint256,uint256,uint256,uint256)[]",)
 _SELECTOR: Final = select("hold", _TYPES)
 
@@ -59,8 +59,8 @@ class HoldRules(PositionRules):
 
     @model_validator(mode="after")
     def _hold_times_fit(self) -> Self:
-        if not self.hold_shrink_before_s < self.hold_renew_before_s < self.hold_lifetime_s:
-            raise ValueError("hold_shrink_before_s < hold_renew_before_s < hold_lifetime_s")
+        if not self.settle_in_use_before_s < self.hold_renew_before_s < self.hold_lifetime_s:
+            raise ValueError("settle_in_use_before_s < hold_renew_before_s < hold_lifetime_s")
         return self
 
 
@@ -106,7 +106,6 @@ def decide_hold(facts: PositionFacts, rules: HoldRules, *, now_s: int) -> HoldIt
     open     wanted, and there is no hold
     renew    in use, and near its expiry
     top_up   wanted, and less than half of the target, or than was asked for, is free
-    shrink   in use, about to expire, and no longer affordable in full
     ======== ==================================================================================
     """
     allowance = get_allowance(facts.state, now_s=now_s)
@@ -183,19 +182,12 @@ def _replace(
     *,
     now_s: int,
 ) -> HoldItem | None:
-    """Place ``amount_usdc`` unless that breaks what the live hold promises.
+    """Place ``amount_usdc`` unless that would change nothing. It is never below the live hold.
 
-    A smaller one than the live hold waits until nothing new can be reserved against it, and never
-    goes below what is drawn. Without a live hold even a part of what is drawn is worth securing.
+    Without a live hold even a part of what is drawn is worth securing.
     """
-    if amount_usdc == 0:
-        return None
-    if amount_usdc < held_usdc:
-        left_s = facts.state.hold_expires_at_s - now_s
-        if left_s > rules.hold_shrink_before_s or amount_usdc < facts.drawn_usdc:
-            return None
-        reason = "shrink"
-    elif reason == "cover" and amount_usdc == held_usdc:
+    assert amount_usdc >= held_usdc
+    if amount_usdc == 0 or (reason == "cover" and amount_usdc == held_usdc):
         return None
     return _place(facts, rules, amount_usdc, reason, now_s=now_s)
 

@@ -34,10 +34,10 @@ class PositionRules(DutyRules):
     hold_lifetime_s: int = Field(
         default=7_200, ge=60, le=24 * 3_600, description="how long a hold lives, seconds"
     )
-    hold_shrink_before_s: int = Field(
+    settle_in_use_before_s: int = Field(
         default=600,
         ge=1,
-        description="a live hold is lowered only when less is left; below the proxy's margin",
+        description="usage on a hold in use is settled when less is left: its renewal failed",
     )
     active_window_s: int = Field(
         default=3_600, ge=1, description="how long a position counts as in use after a request"

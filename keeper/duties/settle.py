@@ -53,8 +53,8 @@ class SettleRules(PositionRules):
     def _settle_times_fit(self) -> Self:
         if not self.settle_landing_s < self.settle_before_expiry_s < self.hold_lifetime_s:
             raise ValueError("settle_landing_s < settle_before_expiry_s < hold_lifetime_s")
-        if self.settle_landing_s >= self.hold_shrink_before_s:
-            raise ValueError("settle_landing_s < hold_shrink_before_s")
+        if self.settle_landing_s >= self.settle_in_use_before_s:
+            raise ValueError("settle_landing_s < settle_in_use_before_s")
         return self
 
 
@@ -105,7 +105,7 @@ def decide_settle(facts: PositionFacts, rules: SettleRules, *, now_s: int) -> Se
 def _is_expiring(facts: PositionFacts, rules: SettleRules, *, left_s: int, now_s: int) -> bool:
     """Tell whether the hold is about to end: a hold in use is renewed long before, if it can be."""
     if is_wanted(facts, rules, now_s=now_s):
-        return left_s < rules.hold_shrink_before_s
+        return left_s < rules.settle_in_use_before_s
     return left_s < rules.settle_before_expiry_s
 
 

@@ -65,9 +65,12 @@ class Allowance:
     day_cap_usdc: int
     day_spent_usdc: int
     remaining_usdc: int
-    """What a new hold could take beyond the live one."""
+    """What may still be spent today, the live hold included: ``remainingAllowance``."""
+    withdrawable_usdc: int
+    """What the owner could take out now: ``withdrawableYield``."""
     grantable_usdc: int
-    """The largest hold that the contract would grant now, in absolute terms."""
+    """The largest hold that the contract would grant now, in absolute terms: what the day allows,
+    or the live hold where that is more."""
 
 
 def get_allowance(state: PositionState, *, now_s: int) -> Allowance:
@@ -88,8 +91,9 @@ def get_allowance(state: PositionState, *, now_s: int) -> Allowance:
         held_usdc=held_usdc,
         day_cap_usdc=cap_usdc,
         day_spent_usdc=day_spent_usdc,
-        remaining_usdc=min(state.unspent_usdc - held_usdc, cap_usdc - day_spent_usdc - held_usdc),
-        grantable_usdc=min(state.unspent_usdc, max(0, formula_usdc - day_spent_usdc)),
+        remaining_usdc=min(state.unspent_usdc, cap_usdc - day_spent_usdc),
+        withdrawable_usdc=state.unspent_usdc - held_usdc,
+        grantable_usdc=max(held_usdc, min(state.unspent_usdc, formula_usdc - day_spent_usdc)),
     )
 
 

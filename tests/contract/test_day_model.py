@@ -57,8 +57,8 @@ class Diary:
         return sum(amount for at, amount in self.spendings if at >= now - now % DAY)
 
     def grant(self, asked: int, now: int) -> int:
-        room = max(0, self.formula_cap(now) - self.day_spent(now))
-        return min(asked, self.unspent(), room)
+        room = min(self.unspent(), self.formula_cap(now) - self.day_spent(now))
+        return min(asked, max(self.held(now), room))
 
     def account(self, now: int) -> Account:
         held = self.held(now)
@@ -141,8 +141,8 @@ def test_account__any_steps__as_in_the_diary(
             assert account == diary.account(world.now)
             remaining = world.position.remainingAllowance(token_id)
             unspent = account.credited - account.spent - account.withdrawn
-            today = account.day_cap - account.day_spent - account.held
-            assert remaining == min(unspent - account.held, today)
+            assert remaining == min(unspent, account.day_cap - account.day_spent)
+            assert world.position.withdrawableYield(token_id) == unspent - account.held
             check_invariants(world, account)
             assert account[:3] >= before[:3]  # P4
             before = account

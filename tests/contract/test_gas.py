@@ -21,7 +21,7 @@ LIMITS = {
     "harvest again": 120_548,
     "withdrawPrincipal": 95_800,
     "hold": 37_947,
-    "settle": 46_300,  # 42,774 was aimed at; three words are written
+    "settle": 45_700,
     "settle, new word of batch ids": 63_400,
     "bumpKeyEpoch": 30_647,
     "withdrawUnspentYield": 63_100,

@@ -8,10 +8,14 @@
     ├── amount > 0
     │   ├── expiry now or before ..................... reverts
     │   ├── expiry more than 25 hours ahead .......... reverts
-    │   ├── another key epoch ........................ grants 0, an earlier hold is gone
-    │   ├── up to what is available .................. grants the amount
-    │   └── more than that ........................... grants what is available
-    ├── amount 0 ..................................... frees
+    │   ├── current key epoch
+    │   │   ├── up to what is available .............. grants the amount
+    │   │   ├── more than that ....................... grants what is available
+    │   │   └── live hold above what is available .... grants up to the live hold
+    │   └── another key epoch
+    │       ├── no live hold ......................... grants 0
+    │       └── live hold ............................ grants no more than it, for no longer
+    ├── amount 0 ..................................... frees, under any key epoch
     └── placed again ................................. replaces
 """
 
@@ -36,14 +40,16 @@ def test_hold__available__grants_amount(world: World) -> None:
     assert account.held == 4 * USDC
     assert account.day_cap == 10 * USDC
     assert account.day_spent == 0
-    assert world.position.remainingAllowance(token_id) == 6 * USDC
+    assert world.position.remainingAllowance(token_id) == 10 * USDC
+    assert world.position.withdrawableYield(token_id) == 6 * USDC
 
 
 def test_hold__more_than_available__grants_available(world: World) -> None:
     token_id = world.create_with_credit(10 * USDC, bps=2_500)
     world.hold(token_id, 10 * USDC)
     assert world.account(token_id).held == 2_500_000
-    assert world.position.remainingAllowance(token_id) == 0
+    assert world.position.remainingAllowance(token_id) == 2_500_000
+    assert world.position.withdrawableYield(token_id) == 7_500_000
 
 
 def test_hold__again__replaces(world: World) -> None:
@@ -86,6 +92,65 @@ def test_hold__stale_key_epoch__grants_nothing(world: World) -> None:
     assert world.account(token_id).held == 0
     world.hold(token_id, 1 * USDC, key_epoch=1)
     assert world.account(token_id).held == 1 * USDC
+
+
+@pytest.mark.parametrize("key_epoch", [0, 2])
+@pytest.mark.parametrize(
+    ("asked", "asked_hours", "granted", "hours"),
+    [(9, 1, 4, 1), (4, 20, 4, 2), (9, 20, 4, 2), (3, 1, 3, 1), (3, 20, 3, 2)],
+)
+def test_hold__another_epoch_over_a_live_hold__no_more_than_it_and_no_longer(
+    world: World, key_epoch: int, asked: int, asked_hours: int, granted: int, hours: int
+) -> None:
+    """What a revocation overtakes opens nothing, and takes back nothing that was promised."""
+    token_id = world.create_with_credit(10 * USDC)
+    placed_at = world.now
+    world.position.hold([(token_id, 4 * USDC, placed_at + 2 * HOUR, 0)], sender=world.settler)
+    world.position.bumpKeyEpoch(token_id, sender=world.owner)
+    request = (token_id, asked * USDC, placed_at + asked_hours * HOUR, key_epoch)
+    receipt = world.position.hold([request], sender=world.settler)
+    (event,) = receipt.decode_logs(world.position.HoldPlaced)
+    assert (event.requested, event.granted) == (asked * USDC, granted * USDC)
+    account = world.account(token_id)
+    assert account.held == granted * USDC
+    assert account.hold_expires_at == event.expiresAt == placed_at + hours * HOUR
+
+
+def test_hold__another_epoch_and_zero__frees(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC)
+    world.hold(token_id, 4 * USDC)
+    world.position.bumpKeyEpoch(token_id, sender=world.owner)
+    world.position.hold([(token_id, 0, 0, 0)], sender=world.settler)
+    assert world.account(token_id).held == 0
+
+
+def test_hold__another_epoch_after_the_expiry__grants_nothing(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC)
+    world.hold(token_id, 4 * USDC, expires_in=HOUR)
+    world.position.bumpKeyEpoch(token_id, sender=world.owner)
+    world.warp(world.account(token_id).hold_expires_at)
+    world.hold(token_id, 4 * USDC, key_epoch=0)
+    account = world.account(token_id)
+    assert (account.held, account.hold_expires_at) == (0, 0)
+
+
+def test_hold__owner_revokes_before_each_placement__what_was_served_is_settled(
+    world: World,
+) -> None:
+    """Five rounds of an owner who bumps just before the keeper's placement lands, and withdraws."""
+    token_id = world.create_with_credit(25 * USDC)
+    served = 0
+    for epoch in range(5):
+        world.hold(token_id, 5 * USDC, key_epoch=epoch)
+        held = world.account(token_id).held
+        world.position.bumpKeyEpoch(token_id, sender=world.owner)
+        world.hold(token_id, 5 * USDC, key_epoch=epoch)  # decided before the bump
+        if world.position.withdrawableYield(token_id) != 0:
+            world.position.withdrawUnspentYield(token_id, sender=world.owner)
+        world.settle((token_id, held))
+        served += held
+    account = world.account(token_id)
+    assert served == account.spent > 0
 
 
 def test_hold__longest_expiry__accepted_one_more_refused(world: World) -> None:
@@ -170,8 +235,9 @@ def test_hold__over_midnight__keeps_its_promise(world: World) -> None:
     world.settle((token_id, 3 * USDC))
     account = world.account(token_id)
     assert (account.held, account.day_spent, account.day_cap) == (2 * USDC, 3 * USDC, 5 * USDC)
-    world.hold(token_id, 2 * USDC)
-    assert world.account(token_id).held == 0
+    for asked, granted in ((10, 2), (1, 1), (2, 1)):
+        world.hold(token_id, asked * USDC)
+        assert world.account(token_id).held == granted * USDC
 
 
 def test_hold__key_epoch_to_come__grants_nothing(world: World) -> None:

@@ -243,9 +243,9 @@ def test_harvest__hostile_vault__reverts_whole(
     [
         ("PAYS_NOTHING", "adapter: vault paid nothing"),
         ("BURNS_ALL", "adapter: burned too many shares"),
-        ("BURNS_DOUBLE", "adapter: vault refused"),
-        ("REVERTS_EXITS", "adapter: vault refused"),
-        ("REVERTS_AT_LENGTH", "adapter: vault refused"),
+        ("BURNS_DOUBLE", "adapter: refused, name less"),
+        ("REVERTS_EXITS", "adapter: refused, name less"),
+        ("REVERTS_AT_LENGTH", "adapter: refused, name less"),
         ("REVERTS_BALANCES", "adapter: vault does not answer"),
     ],
 )

@@ -75,6 +75,20 @@ def test_pay__one_blacklisted__credited_and_claimed_elsewhere(world: World) -> N
     assert world.payouts.totalCredited() == 0
 
 
+def test_pay__usdc_paused__waits_and_then_pays_everybody(world: World) -> None:
+    world.usdc.pause(sender=world.admin)
+    with ape.reverts("payouts: usdc paused"):
+        pay(world, 30 * USDC, 20 * USDC)
+    assert world.payouts.totalCredited() == 0
+    assert not world.payouts.batchPaid(batch_bytes(1))
+
+    world.usdc.unpause(sender=world.admin)
+    pay(world, 30 * USDC, 20 * USDC)
+    assert world.balance(world.payee) == 30 * USDC
+    assert world.balance(world.second_payee) == 20 * USDC
+    assert world.payouts.totalCredited() == 0
+
+
 def test_pay__refused_twice__both_credited_and_claimed_once(world: World) -> None:
     world.usdc.blacklist(world.payee, True, sender=world.admin)
     pay(world, 30 * USDC)

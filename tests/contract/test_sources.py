@@ -32,7 +32,7 @@ def test_reasons__all_mapped_none_dead() -> None:
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_reasons__form__module_colon_lower_case(reason: str) -> None:
-    assert re.fullmatch(r"(position|adapter|payouts|owner): [a-z0-9 ]+", reason)
+    assert re.fullmatch(r"(position|adapter|payouts|owner): [a-z0-9, ]+", reason)
     assert len(reason.encode()) <= 32
     assert REASONS[reason]
 

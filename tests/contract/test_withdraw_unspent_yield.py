@@ -32,11 +32,19 @@ def test_withdraw_unspent_yield__live_hold__leaves_it(world: World) -> None:
     token_id = world.create_with_credit(10 * USDC)
     world.hold(token_id, 4 * USDC, expires_in=HOUR)
     assert returned(world.position.withdrawUnspentYield(token_id, sender=world.owner)) == 6 * USDC
-    with ape.reverts("position: nothing to withdraw"):
+    with ape.reverts("position: held, request release"):
         world.position.withdrawUnspentYield(token_id, sender=world.owner)
     world.settle((token_id, USDC))
     world.wait(HOUR)
     assert returned(world.position.withdrawUnspentYield(token_id, sender=world.owner)) == 3 * USDC
+
+
+def test_withdraw_unspent_yield__all_of_it_held__says_so(world: World) -> None:
+    token_id = world.create_with_credit(10 * USDC)
+    world.hold(token_id, 10 * USDC)
+    assert world.position.withdrawableYield(token_id) == 0
+    with ape.reverts("position: held, request release"):
+        world.position.withdrawUnspentYield(token_id, sender=world.owner)
 
 
 def test_withdraw_unspent_yield__never_credited__reverts(world: World) -> None:

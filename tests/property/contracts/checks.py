@@ -20,8 +20,8 @@ def check_position(view: View) -> None:
         account = token.account
         assert account.held <= account.unspent, "P2"
         assert account.day_spent + account.held <= account.day_cap, "P3"
-        room = account.day_cap - account.day_spent - account.held
-        assert token.remaining == min(account.unspent - account.held, room)
+        assert token.remaining == min(account.unspent, account.day_cap - account.day_spent)
+        assert token.withdrawable == account.unspent - account.held
 
 
 def check_adapter(view: View, donated: int) -> None:
@@ -74,6 +74,7 @@ def compare(view: View, model: Model) -> None:
         assert token.owner == stake.owner
         assert token.account == diary.account(model.now)
         assert token.remaining == diary.remaining(model.now)
+        assert token.withdrawable == diary.free(model.now)
         assert token.booked == (
             stake.vault.name,
             stake.principal,

@@ -19,6 +19,7 @@ YEAR: Final = 365 * DAY
 BPS: Final = 10_000
 LONGEST_HOLD_S: Final = 25 * HOUR
 MIN_HARVEST: Final = 10_000
+SLACK: Final = 2
 MOST_USDC: Final = 2**63 - 1
 MOST_SHARES: Final = 2**192 - 1
 EVERYTHING: Final = 2**256 - 1
@@ -235,8 +236,17 @@ class Diary:
         return sum(amount for at, amount in self.spendings if at >= now - now % DAY)
 
     def grantable(self, now: int) -> int:
-        """Return the largest hold, which takes the place of the one there is."""
-        return max(0, min(self.unspent(), self.fair_cap(now) - self.day_spent(now)))
+        """Return the largest hold: what the day allows, or what is promised where that is more."""
+        fair = min(self.unspent(), self.fair_cap(now) - self.day_spent(now))
+        return max(self.held(now), fair)
+
+    def promise(self, amount: int, until: int, key_epoch: int, *, at: int) -> None:
+        """Take in a placement: one for another epoch neither opens anything nor takes it back."""
+        if key_epoch == self.key_epoch:
+            granted = min(amount, self.grantable(at))
+        else:
+            granted, until = min(amount, self.held(at)), min(until, self.promised_until)
+        self.promised, self.promised_until = granted, until if granted > 0 else 0
 
     def free(self, now: int) -> int:
         """Return what the owner can take out."""
@@ -256,9 +266,9 @@ class Diary:
         )
 
     def remaining(self, now: int) -> int:
+        """Return what may still be spent today, what is promised included."""
         account = self.account(now)
-        today = account.day_cap - account.day_spent - account.held
-        return min(account.unspent - account.held, today)
+        return min(account.unspent, account.day_cap - account.day_spent)
 
 
 @dataclass
@@ -273,10 +283,10 @@ class Stake:
     shares: int = 0
 
     def surplus(self, now: int) -> int:
-        """Return the shares that the principal does not need."""
+        """Return the shares that neither the principal nor the two units above it need."""
         if self.principal == 0 or self.shares == 0:
             return self.shares
-        return max(0, self.shares - self.vault.preview_withdraw(self.principal, now))
+        return max(0, self.shares - self.vault.preview_withdraw(self.principal + SLACK, now))
 
     def pending_yield(self, now: int) -> int:
         return self.vault.preview_redeem(self.surplus(now), now)
@@ -446,9 +456,7 @@ class Model:
                 refuse_unless(at < hold.expires_at <= at + LONGEST_HOLD_S, "expiry")
         for hold in holds:
             diary = self.diaries[hold.token_id]
-            current = hold.key_epoch == diary.key_epoch
-            diary.promised = min(hold.amount, diary.grantable(at)) if current else 0
-            diary.promised_until = hold.expires_at if diary.promised > 0 else 0
+            diary.promise(hold.amount, hold.expires_at, hold.key_epoch, at=at)
 
     def settle(self, sender: str, batch: int, items: Sequence[tuple[int, int]], *, at: int) -> None:
         refuse_unless(sender in self.settlers, "not settler")
@@ -498,6 +506,7 @@ class Model:
         refuse_unless(sender in self.payers, "not payer")
         refuse_unless(batch not in self.paid_batches, "paid before")
         refuse_unless(sum(amount for _, amount in items) <= self.available, "not covered")
+        refuse_unless(not self.usdc.paused, "paused")
         for payee, amount in items:
             if self.usdc.can_move(TREASURY, payee):
                 self.usdc.move(TREASURY, payee, amount)

@@ -84,6 +84,7 @@ class TokenView:
     owner: str
     account: Account
     remaining: int
+    withdrawable: int
     booked: tuple[str, int, int, int, int]
     pending_yield: int | None
     principal_value: int | None
@@ -304,12 +305,13 @@ class Stage:
     def _token(self, words: Iterator[int], is_asked: bool) -> TokenView:
         owner = self.name_of[f"0x{next(words):040x}"]
         account = Account(*(next(words) for _ in range(8)))
-        remaining = next(words)
+        remaining, withdrawable = next(words), next(words)
         vault = self.name_of[f"0x{next(words):040x}"]
         return TokenView(
             owner=owner,
             account=account,
             remaining=remaining,
+            withdrawable=withdrawable,
             booked=(vault, next(words), next(words), next(words), next(words)),
             pending_yield=next(words) if is_asked else None,
             principal_value=next(words) if is_asked else None,
@@ -405,7 +407,7 @@ class HostileStage(Stage):
         hostile.shares[ADAPTER] = hostile.shares.get(ADAPTER, 0) + assets
 
 
-_POSITION_VIEWS: Final = ("ownerOf", "accountOf", "remainingAllowance")
+_POSITION_VIEWS: Final = ("ownerOf", "accountOf", "remainingAllowance", "withdrawableYield")
 _ANSWER_WORDS: Final = {"accountOf": 8, "positionOf": 5}
 _ADAPTER_VIEWS: Final = ("positionOf", "pendingYield", "principalValue")
 

@@ -89,7 +89,8 @@ def test_project__credit_hold_settle__same_day() -> None:
     assert (state.credited_usdc, state.spent_usdc, state.hold_usdc) == (1_000, 150, 250)
     assert (state.day_base_usdc, state.day_spent_usdc) == (1_000, 150)
     allowance = get_allowance(state, now_s=NOON_S + 20)
-    assert (allowance.held_usdc, allowance.remaining_usdc) == (250, 600)
+    assert (allowance.held_usdc, allowance.remaining_usdc) == (250, 850)
+    assert allowance.withdrawable_usdc == 600
 
 
 def test_project__new_day__opening_is_the_unspent_credit() -> None:
@@ -125,7 +126,11 @@ def test_allowance__hold_over_midnight_above_the_new_cap__is_not_cut() -> None:
         bps=1_000,
     )
     allowance = get_allowance(state, now_s=late_s + 120)
-    assert (allowance.day_cap_usdc, allowance.held_usdc, allowance.grantable_usdc) == (100, 100, 10)
+    assert (allowance.day_cap_usdc, allowance.held_usdc, allowance.grantable_usdc) == (
+        100,
+        100,
+        100,
+    )
 
 
 def test_project__release__cleared_by_a_hold_of_nothing_only() -> None:

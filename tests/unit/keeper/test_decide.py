@@ -17,7 +17,7 @@
     ├── wanted
     │   ├── no hold → open (cover where something is drawn)
     │   ├── drawn above the hold → cover
-    │   ├── near expiry → renew, or shrink in its last minutes
+    │   ├── near expiry → renew, also above what the day allows
     │   ├── little is free → top_up, unless the gain is too small
     │   └── else → None
     └── not wanted
@@ -142,7 +142,7 @@ def test_decide_settle__hold_in_use_ends_soon__waits_for_its_renewal() -> None:
 
 
 def test_decide_settle__hold_in_use_was_not_renewed__settles() -> None:
-    facts = make_posted(1, lives_s=RULES.hold_shrink_before_s - 1)
+    facts = make_posted(1, lives_s=RULES.settle_in_use_before_s - 1)
 
     assert settle(facts) == SettleItem(0, TARGET, "expiry")
 
@@ -276,16 +276,16 @@ def test_decide_hold__in_use_and_near_expiry__renews(left_s: int, acts: bool) ->
     assert (placed(item) if item else None) == ((TARGET, "renew") if acts else None)
 
 
-def test_decide_hold__renewal_is_affordable_only_in_part__waits_for_the_margin() -> None:
-    # Yesterday's hold is larger than what today's cap lets be granted.
+@pytest.mark.parametrize("left_s", [2_000, 600, 1])
+@pytest.mark.parametrize("drawn_usdc", [0, 2 * USDC_ONE])
+def test_decide_hold__yesterdays_hold_is_above_todays_cap__renewed_whole(
+    left_s: int, drawn_usdc: int
+) -> None:
+    # Today's cap alone would grant 1 USDC.
     state = make_state(credited_usdc=CREDIT, hold_usdc=TARGET, daily_smoothing_bps=100)
-    for left_s, expected in [(2_000, None), (600, (USDC_ONE, "shrink"))]:
-        facts = make_facts(replace(state, hold_expires_at_s=NOW_S + left_s))
-        item = hold(facts)
-        assert (placed(item) if item else None) == expected
+    facts = make_facts(replace(state, hold_expires_at_s=NOW_S + left_s), drawn_usdc=drawn_usdc)
 
-    drawn = make_facts(replace(state, hold_expires_at_s=NOW_S + 100), drawn_usdc=2 * USDC_ONE)
-    assert hold(drawn) is None, "never below what is drawn"
+    assert placed(hold(facts)) == (TARGET, "renew")
 
 
 def test_decide_hold__idle_and_nothing_drawn__lets_it_lapse() -> None:

@@ -110,7 +110,7 @@ def test_from_environment__no_endpoints__is_refused(rpc_url: str) -> None:
     [
         {"give_up_blocks": "1"},
         {"hold_renew_before_s": "7200"},
-        {"hold_shrink_before_s": "2700"},
+        {"settle_in_use_before_s": "2700"},
         {"settle_before_expiry_s": "7200"},
         {"settle_landing_s": "600"},
         {"tip_wei": "3000000000"},
