@@ -15,7 +15,7 @@ from sqlmodel import AutoString
 from ledger.spending.books import POSITION_COLUMNS
 from ledger.spending.children import CHILD_COLUMNS, COUNTERS
 from ledger.tables import ChildKey, Position, Usage, table_of
-from ledger.tables.usage import CHARGE_COLUMNS, RESERVATION_COLUMNS
+from ledger.tables.usage import CHARGE_COLUMNS, PRICE_COLUMNS, RESERVATION_COLUMNS
 
 _child_key = table_of(ChildKey)
 _position = table_of(Position)
@@ -116,6 +116,7 @@ INSERT_USAGE: Final = RowInsert(
     _usage, (*RESERVATION_COLUMNS, "reserved_at_s", "lease_expires_at_s"), RESERVED
 )
 RENEW_USAGE: Final = RowUpdate(_usage, "request_id", ("lease_expires_at_s",), only=RESERVED)
+REPRICE_USAGE: Final = RowUpdate(_usage, "request_id", PRICE_COLUMNS, only=RESERVED)
 POST_USAGE: Final = RowUpdate(
     _usage,
     "request_id",
@@ -133,7 +134,15 @@ VOID_USAGE: Final = RowUpdate(
 DRAW: Final = RowUpdate(_position, "token_id", ("drawn_usdc",), adds=True)
 COUNT_CHILD: Final = RowUpdate(_child_key, "key_id", COUNTERS)
 
-_WRITES: Final = (INSERT_USAGE, RENEW_USAGE, POST_USAGE, VOID_USAGE, DRAW, COUNT_CHILD)
+_WRITES: Final = (
+    INSERT_USAGE,
+    RENEW_USAGE,
+    REPRICE_USAGE,
+    POST_USAGE,
+    VOID_USAGE,
+    DRAW,
+    COUNT_CHILD,
+)
 """In the order in which they can follow each other for one row."""
 SQLITE_WRITES: Final = tuple(write.for_sqlite() for write in _WRITES)
 POSTGRES_WRITES: Final = tuple(write.for_postgres() for write in _WRITES)

@@ -82,6 +82,7 @@ def save_books(connection: Connection, books: Books) -> None:
     written: list[Sequence[Row]] = [
         books.reserved,
         renewed,
+        books.repriced,
         books.posted,
         books.voided,
         changes,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ledger.spending.children import Child
 from ledger.tables import Position, table_of
-from ledger.tables.usage import CHARGE_COLUMNS, RESERVATION_COLUMNS
+from ledger.tables.usage import CHARGE_COLUMNS, PRICE_COLUMNS, RESERVATION_COLUMNS
 
 POSITION_COLUMNS: Final = tuple(column.name for column in table_of(Position).columns)
 _POSITION_INDEX: Final = {name: index for index, name in enumerate(POSITION_COLUMNS)}
@@ -26,6 +26,7 @@ _REQUEST: Final = RESERVATION_COLUMNS.index("request_id")
 _TOKEN_OF_USAGE: Final = RESERVATION_COLUMNS.index("token_id")
 _KEY: Final = RESERVATION_COLUMNS.index("key_id")
 _CEILING: Final = RESERVATION_COLUMNS.index("ceiling_usdc")
+_PRICES: Final = tuple(map(RESERVATION_COLUMNS.index, PRICE_COLUMNS))
 _UNCHARGED: Final = (None,) * len(CHARGE_COLUMNS)
 
 Row = Sequence[Any]
@@ -108,6 +109,7 @@ class Books:
     """The child keys that the calls name and that have a row."""
     reserved: list[Row] = field(default_factory=list)
     renewed: dict[str, int] = field(default_factory=dict)
+    repriced: list[Row] = field(default_factory=list)
     posted: list[Row] = field(default_factory=list)
     voided: list[Row] = field(default_factory=list)
     counted: set[str] = field(default_factory=set)
@@ -131,6 +133,18 @@ class Books:
         if child is not None:
             self.counted.add(child.key_id)
             child.resolve(freed_usdc, reserved_at_s=usage.reserved_at_s)
+
+    def reprice(self, request_id: str, price: Row) -> None:
+        """Note that a reserved row is charged at ``price``, in the order of ``PRICE_COLUMNS``."""
+        usage = self.usage[request_id]
+        before = tuple(usage.reservation[place] for place in _PRICES)
+        if price == before:
+            return
+        self.repriced.append((request_id, *price))
+        changed = dict(zip(_PRICES, price, strict=True))
+        usage.reservation = tuple(
+            changed.get(place, value) for place, value in enumerate(usage.reservation)
+        )
 
     def post(self, request_id: str, charge: Row, *, now_s: int) -> None:
         """Note that a reserved row is posted; ``charge`` is in the order of ``CHARGE_COLUMNS``."""

@@ -30,12 +30,20 @@ from ledger.spending.admission import AdmissionRules, build_facts, explain_refus
 from ledger.spending.book_storage import load_books, save_books
 from ledger.spending.books import Account, Books, Row, StoredUsage
 from ledger.spending.children import Child
-from ledger.tables.usage import CHARGE_COLUMNS, RESERVATION_COLUMNS, Charge, Reservation
+from ledger.tables.usage import (
+    CHARGE_COLUMNS,
+    PRICE_COLUMNS,
+    RESERVATION_COLUMNS,
+    Charge,
+    PriceUsed,
+    Reservation,
+)
 
 T = TypeVar("T")
 
 _reservation_row: Final = attrgetter(*RESERVATION_COLUMNS)
 _charge_row: Final = attrgetter(*CHARGE_COLUMNS)
+_price_row: Final = attrgetter(*PRICE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +232,8 @@ class Post(MeterCall[Posted]):
     request_id: str
     charge: Charge
     now_s: int
+    price: PriceUsed | None = None
+    """The price of the tokens that were used; None = as reserved."""
 
     def decide(self, books: Books) -> Posted:
         usage = _get_usage(books, self.request_id)
@@ -236,6 +246,8 @@ class Post(MeterCall[Posted]):
         if not 0 <= cost_usdc <= usage.ceiling_usdc:
             raise ValueError(f"cost {cost_usdc} is not within the ceiling {usage.ceiling_usdc}")
         _check_reserved(self.request_id, usage)
+        if self.price is not None:
+            books.reprice(self.request_id, _price_row(self.price))
         books.post(self.request_id, row, now_s=self.now_s)
         freed_usdc = usage.ceiling_usdc - cost_usdc
         _draw_less(account, freed_usdc)

@@ -40,8 +40,22 @@ class Charge:
     """How many of ``prompt_tokens`` are charged at the price of cached ones."""
 
 
+@dataclass(frozen=True, slots=True)
+class PriceUsed:
+    """The price of the tokens that were used, in 1e-6 USDC per 1e6 tokens.
+
+    A ceiling is reserved at a price that no prompt within the bound exceeds; the real prompt may be
+    in a cheaper tier. The columns are the reservation's: a receipt states the price that was used.
+    """
+
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = None
+
+
 RESERVATION_COLUMNS: Final = tuple(field.name for field in fields(Reservation))
 CHARGE_COLUMNS: Final = tuple(field.name for field in fields(Charge))
+PRICE_COLUMNS: Final = tuple(field.name for field in fields(PriceUsed))
 
 
 def _build_columns(declared: type[Any], *, key: str | None = None) -> list[Column[Any]]:

@@ -18,7 +18,8 @@ from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
 from market.routing.filters import INPUT_CEILING, OUTPUT_CEILING, Ceilings, parse_ceilings
 from market.services import Services
-from market.text.dialects import MINIMUM_DISCOUNT_ENDPOINTS, Endpoint, parse_call
+from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
+from serving.dialects.endpoints import Endpoint
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.bodies import find_header, read_body
 from serving.http.errors import (
@@ -109,7 +110,7 @@ async def answer_call(
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
             raw = await read_body(scope, receive, services)
-            ask = services.serving.build_ask(parse_call(endpoint, raw), minimum_pct, ceilings)
+            ask = services.serving.build_ask(parse_request(endpoint, raw), minimum_pct, ceilings)
             call = PaidCall(scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings))
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER)

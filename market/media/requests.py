@@ -17,8 +17,9 @@ import orjson
 from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
 from market.pricing.units import Base, find_price
+from market.routing.filters import ROUTING_FIELD, Filters
 from market.routing.ranking import Ask
-from market.text.dialects import MODEL_LENGTH_MAX, ROUTING_FIELD, Filters
+from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import Tokens
 from serving.models.terms import Terms

@@ -11,9 +11,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from market.pricing.amounts import parse_millionths
-from market.text.dialects import FILTERS_MAX, ROUTING_FIELD, Filters
 from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX
+
+ROUTING_FIELD: Final = "routing"
+FILTERS_MAX: Final = 100
+"""Names in ``only`` or ``ignore``."""
 
 _KNOWN: Final = frozenset(
     {"only", "ignore", "trusted_only", "max_price_input_per_1m", "max_price_output_per_1m"}
@@ -23,6 +26,17 @@ _KNOWN: Final = frozenset(
 INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which sellers a buyer wants. Prices in 1e-6 USDC per 1e6 tokens."""
+
+    only: frozenset[str] = frozenset()
+    ignore: frozenset[str] = frozenset()
+    trusted_only: bool = False
+    input_usdc_per_mtok_max: int | None = None
+    output_usdc_per_mtok_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
-from market.text.dialects import Call, Endpoint
+from serving.dialects.call import Call
+from serving.dialects.endpoints import Endpoint
 from serving.http.errors import ApiError, TryLater, internal_error, settlement_failed
 from serving.models.answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole

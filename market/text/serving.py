@@ -22,10 +22,9 @@ from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.attempts import Attempt, Attempts, Order, Won, build_rejection
 from market.routing.book import Book
-from market.routing.filters import ANY_PRICE, Ceilings, parse_filters
+from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, parse_filters
 from market.routing.own_providers import OwnRoutes, OwnWon, Position, is_market_failure
 from market.routing.ranking import Ask, Ranking
-from market.text.dialects import Call, Endpoint, parse_call
 from market.text.metering import (
     CHARGE_NAME,
     HOLDERS,
@@ -34,6 +33,9 @@ from market.text.metering import (
     build_tally,
     count_answer,
 )
+from market.text.requests import parse_request
+from serving.dialects.call import Call
+from serving.dialects.endpoints import Endpoint
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -42,6 +44,7 @@ from serving.http.errors import (
     settlement_failed,
     unavailable,
 )
+from serving.models.additions import Additions
 from serving.models.answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
 from serving.models.upstream import Access
@@ -99,6 +102,7 @@ class Serving:
         self._provider = provider
         self._metrics = metrics
         self._rules = rules
+        self._additions = Additions()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -108,8 +112,9 @@ class Serving:
 
     def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
         """Return what a request asks of the market. Raises ``RequestRejected``."""
-        filters = ceilings.lower(parse_filters(call.routing))
+        filters = ceilings.lower(parse_filters(call.own.get(ROUTING_FIELD)))
         reference = self._book.find_reference(call.model)
+        context_tokens = None if reference is None else reference.context_tokens
         image_tokens = None if reference is None else reference.image_tokens
         if call.images and image_tokens is None:
             message = f"{call.model!r} does not state what an image takes, so none can be sent."
@@ -117,11 +122,8 @@ class Serving:
         return Ask(
             model=call.model,
             endpoint=call.endpoint,
-            estimate=call.get_estimate(image_tokens=image_tokens),
-            bound=call.get_bound(
-                context_tokens=None if reference is None else reference.context_tokens,
-                image_tokens=image_tokens,
-            ),
+            estimate=call.get_estimate(context_tokens=context_tokens, image_tokens=image_tokens),
+            bound=call.get_bound(context_tokens=context_tokens, image_tokens=image_tokens),
             direct=None if reference is None else reference.price,
             minimum_discount_pct=minimum_pct,
             input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
@@ -149,7 +151,7 @@ class Serving:
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
-        call = parse_call(endpoint, raw)
+        call = parse_request(endpoint, raw)
         ask = self.build_ask(call, minimum_pct, ceilings)
         order = Order(buyer, endpoint, [ask], request_id)
         return await self.run(lambda: self._serve(order, call), request_id)
@@ -196,7 +198,7 @@ class Serving:
         if call.stream:
             opened = await self.route(order, lambda a, name: self._open(order, call, a, name))
             return self._start_stream(opened, call)
-        answered = await self.route(order, lambda access, name: self._call(call, access, name))
+        answered = await self.route(order, lambda a, name: self._call(order, call, a, name))
         return await self._charge(answered, call, order.asks[0])
 
     async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
@@ -218,8 +220,32 @@ class Serving:
                 raise build_rejection(rejected) from error
             raise
 
-    async def _call(self, call: Call, access: Access, model: str) -> SellerAnswer:
-        answer = await self._provider.call(access, call.endpoint, call.build_body(model))
+    async def _send(
+        self,
+        order: Order,
+        call: Call,
+        access: Access,
+        model: str,
+        post: Callable[[bytes], Awaitable[T]],
+    ) -> T:
+        """Return what ``post`` makes of the body for a seller, without what its model refuses."""
+        max_tokens = order.asks[0].bound.completion // call.choices
+        return await self._additions.send(
+            (access.base_url, model),
+            call.additions,
+            lambda without: post(
+                call.build_body(model=model, max_tokens=max_tokens, without=without)
+            ),
+        )
+
+    async def _call(self, order: Order, call: Call, access: Access, model: str) -> SellerAnswer:
+        answer = await self._send(
+            order,
+            call,
+            access,
+            model,
+            lambda body: self._provider.call(access, call.endpoint, body),
+        )
         if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
             raise explain_no_answer(find_failure(answer.parsed), access)
         return answer
@@ -238,8 +264,13 @@ class Serving:
 
     async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
         """Begin a stream; until the seller has said something, the next seller may serve."""
-        body = call.build_body(model)
-        source = await self._provider.open_stream(access, call.endpoint, body)
+        source = await self._send(
+            order,
+            call,
+            access,
+            model,
+            lambda body: self._provider.open_stream(access, call.endpoint, body),
+        )
         reading = Reading(source, build_tally(call, order.asks[0]))
         try:
             await reading.begin(timeout_s=self._rules.opening_s)

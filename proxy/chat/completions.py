@@ -9,11 +9,11 @@ its client still waits.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -35,6 +35,7 @@ from proxy.keys.tokens import KeyClaims
 from proxy.metrics import ANSWERED, Metrics
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
+from serving.dialects.call import Call
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -43,10 +44,10 @@ from serving.http.errors import (
     overloaded,
     settlement_failed,
 )
+from serving.models.additions import Additions
 from serving.models.answers import Holder, find_failure, is_answer, weigh_answer
-from serving.models.bounds import estimate_prompt_tokens
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
-from serving.models.prices import get_charge_usdc
+from serving.models.prices import Price, get_charge_usdc
 from serving.models.references import References
 from serving.models.usage import TOKENS_MAX, find_usage, read_report
 from serving.stream.live import LiveStream, StreamRules
@@ -54,6 +55,8 @@ from serving.stream.reading import Reading
 from serving.stream.tally import ChatTally
 
 log = structlog.get_logger("proxy")
+
+T = TypeVar("T")
 
 _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 """Failures after which upstream may have other models and prices: who asks again should meet them.
@@ -75,19 +78,25 @@ class _Admitted:
     """As it was reserved: with ``fit``, its output limit may be lower than asked for."""
     hold_left_usdc: int
 
-    def build_body(self) -> bytes:
-        """Return the JSON for upstream."""
-        return self.request.build_body(model=self.offer.model, max_tokens=self.offer.max_tokens)
+    @property
+    def call(self) -> Call:
+        """What is sent to upstream."""
+        return self.request.call
+
+    def build_body(self, without: frozenset[str]) -> bytes:
+        """Return the JSON for upstream, without additions that the model refuses."""
+        return self.call.build_body(
+            model=self.offer.model, max_tokens=self.offer.max_tokens, without=without
+        )
 
     def get_sent(self) -> Sent:
         """Return what upstream is sent, as far as it bounds what is charged."""
-        offer, request = self.offer, self.request
-        estimate = estimate_prompt_tokens(body_bytes=request.body_bytes, messages=request.messages)
+        offer, call = self.offer, self.call
         return Sent(
-            prompt_estimate=estimate + offer.image_tokens,
+            prompt_estimate=offer.estimate.prompt,
             prompt_bound=offer.prompt_bound,
-            output_bound=self.offer.max_tokens * request.choices,
-            choices=request.choices,
+            output_bound=offer.max_tokens * call.choices,
+            choices=call.choices,
             # The operator's provider is believed what it read from its cache, up to the ceiling.
             cached_bound=TOKENS_MAX,
         )
@@ -128,6 +137,7 @@ class Completions:
         self._in_flight_max = in_flight_max
         self._stream_rules = stream_rules
         self._span = span
+        self._additions = Additions()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.watch = RevocationWatch(self._find_revoked)
 
@@ -177,7 +187,7 @@ class Completions:
         outcome: str | None = INTERNAL
         try:
             admitted = await self._admit(claims, raw, request_id)
-            if admitted.request.stream:
+            if admitted.call.stream:
                 streamed = await self._open_stream(admitted, started_s)
                 outcome = None  # known when the stream has ended
                 return streamed
@@ -203,16 +213,15 @@ class Completions:
         """Begin a stream; give the reservation back where upstream does not."""
         async with self._voided_on_failure(admitted):
             with self._span("upstream", request_id=admitted.request_id, stream=True), translated():
-                source = await self._upstream.open_stream(
-                    admitted.build_body(), admitted.offer.price
-                )
-        tally = ChatTally(admitted.get_sent(), passes_usage=admitted.request.asks_for_running_usage)
+                source = await self._send(admitted, self._upstream.open_stream)
+        call = admitted.call
+        tally = ChatTally(admitted.get_sent(), passes_usage=call.asks_for_running_usage)
         stream = LiveStream(
             reading=Reading(source, tally),
             booking=ChatBooking(admitted.request_id, self._meter, partial(self._charge, admitted)),
             endings=ChatEndings(self._upstream),
             charge_name=CHARGE_NAME,
-            asks_for_usage=admitted.request.asks_for_usage,
+            asks_for_usage=call.asks_for_usage,
             rules=self._stream_rules,
         )
         self._keep(asyncio.create_task(self._run_stream(stream, admitted.claims, started_s)))
@@ -254,8 +263,8 @@ class Completions:
             "model": offer.model,
             "required_usdc": applied.ceiling_usdc,
             "max_tokens_applied": applied.max_tokens,
-            "max_tokens_requested": request.requested_max_tokens,
-            "choices": request.choices,
+            "max_tokens_requested": request.call.requested_max_tokens,
+            "choices": request.call.choices,
             "fit": request.fit,
             "remaining_usdc": left_usdc,
             "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
@@ -265,7 +274,7 @@ class Completions:
         """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
         request = parse_chat_request(raw)
         models = None
-        if claims.is_child and request.model == CHEAPEST:
+        if claims.is_child and request.call.model == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
             models = await self._meter.read(lambda connection: load_models(connection, claims))
         offers = await list_offers(request, self._catalogue, self._prices, models=models)
@@ -289,13 +298,20 @@ class Completions:
             raise refused(refusal, now_s=int(time.time()), fit=request.fit) from refusal
         return _Admitted(request_id, claims, request, offer, left_usdc)
 
+    async def _send(self, admitted: _Admitted, post: Callable[[bytes, Price], Awaitable[T]]) -> T:
+        """Return what ``post`` makes of the body for upstream, without what the model refuses."""
+        offer = admitted.offer
+        return await self._additions.send(
+            (self._upstream.name, offer.model),
+            admitted.call.additions,
+            lambda without: post(admitted.build_body(without), offer.list_price),
+        )
+
     async def _serve(self, admitted: _Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
         async with self._voided_on_failure(admitted):
             with self._span("upstream", request_id=admitted.request_id, stream=False), translated():
-                completion = await self._upstream.complete(
-                    admitted.build_body(), admitted.offer.price
-                )
+                completion = await self._send(admitted, self._upstream.complete)
             if not is_answer(completion.parsed, Holder.CHOICES):
                 raise explain_no_answer(
                     find_failure(completion.parsed), secrets=self._upstream.secrets
@@ -333,9 +349,12 @@ class Completions:
     async def _post(self, admitted: _Admitted, counted: Counted) -> Posted:
         """Charge what was counted. Raises ``CurrentError``."""
         ceiling_usdc, tokens = admitted.offer.ceiling_usdc, counted.tokens
-        cost_usdc = get_charge_usdc(tokens, admitted.offer.price, ceiling_usdc=ceiling_usdc)
+        price = admitted.offer.get_price(tokens)
+        cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
         with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
-            posted = await self._meter.post(admitted.request_id, tokens, cost_usdc=cost_usdc)
+            posted = await self._meter.post(
+                admitted.request_id, tokens, price=price, cost_usdc=cost_usdc
+            )
         self._metrics.observe_charge(
             tokens,
             cost_usdc=cost_usdc,
@@ -372,7 +391,7 @@ async def _reserve(
     """Reserve an offer's ceiling; return the offer as reserved, and what is left of the hold."""
 
     def fit(affordable_usdc: int) -> int:
-        return offer.fit(affordable_usdc, choices=request.choices).ceiling_usdc
+        return offer.fit(affordable_usdc, choices=request.call.choices).ceiling_usdc
 
     reserved = await reserve(
         _build_reservation(request_id, claims, offer),
@@ -380,7 +399,7 @@ async def _reserve(
         generation=claims.generation,
     )
     if reserved.ceiling_usdc < offer.ceiling_usdc:
-        offer = offer.fit(reserved.ceiling_usdc, choices=request.choices)
+        offer = offer.fit(reserved.ceiling_usdc, choices=request.call.choices)
     return offer, reserved.hold_left_usdc
 
 

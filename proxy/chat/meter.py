@@ -17,8 +17,8 @@ from ledger.spending.demand import note_demand
 from ledger.spending.keys import forget_nonces
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, preview
-from ledger.tables.usage import Charge, Reservation
-from serving.models.prices import Tokens
+from ledger.tables.usage import Charge, PriceUsed, Reservation
+from serving.models.prices import Price, Tokens
 
 log = structlog.get_logger("proxy")
 
@@ -79,10 +79,18 @@ class Meter:
     def _void_abandoned(self, request_id: str) -> None:
         self._ledger.submit_and_forget(Void(request_id, "abandoned", int(time.time())))
 
-    async def post(self, request_id: str, tokens: Tokens, *, cost_usdc: int) -> Posted:
-        """Charge a reservation. Tried several times; raises ``CurrentError`` where it failed."""
+    async def post(
+        self, request_id: str, tokens: Tokens, *, price: Price, cost_usdc: int
+    ) -> Posted:
+        """Charge a reservation at ``price``. Tried several times; raises ``CurrentError`` where it
+        failed."""
         charge = Charge(cost_usdc, tokens.prompt, tokens.completion, tokens.cached)
-        return await self._ledger.persist(Post(request_id, charge, int(time.time())))
+        used = PriceUsed(
+            price.input_usdc_per_mtok,
+            price.output_usdc_per_mtok,
+            price.cached_input_usdc_per_mtok,
+        )
+        return await self._ledger.persist(Post(request_id, charge, int(time.time()), used))
 
     async def void(self, request_id: str, reason: str) -> bool:
         """Give a reservation back; tell whether it was written. If not, its lease runs out."""

@@ -8,13 +8,15 @@ from typing import Any
 from proxy.catalogue import Catalogue, Model
 from proxy.chat.request import CHEAPEST, ChatRequest
 from proxy.errors import discount_not_met, model_not_found, model_not_priced
+from serving.dialects.call import Call
 from serving.http.errors import bad_request, unavailable
-from serving.models.bounds import get_prompt_bound
 from serving.models.prices import (
     Price,
+    Tokens,
     fit_max_tokens,
     get_ceiling_usdc,
     get_discount_pct,
+    get_worth,
     meets_discount,
 )
 from serving.models.references import References
@@ -26,15 +28,32 @@ class Offer:
     """One model that could serve a request. ``ceiling_usdc`` in 1e-6 USDC."""
 
     model: str
+    terms: Terms
+    """What is charged, by the length of the prompt."""
     price: Price
+    """The price that the ceiling is reserved at: no prompt within the bound has a dearer one."""
+    estimate: Tokens
+    """The tokens that discounts are compared by: all of the output that may come."""
     prompt_bound: int
     image_tokens: int
     """The bound for all images; part of ``prompt_bound``."""
     max_tokens: int
     ceiling_usdc: int
-    source: str
-    """Who states the price."""
     price_age_s: int | None
+
+    @property
+    def list_price(self) -> Price:
+        """The price of a short prompt, which lists show and sellers are held to."""
+        assert self.terms.price is not None
+        return self.terms.price
+
+    def get_price(self, tokens: Tokens) -> Price:
+        """Return the price of the tokens that were used."""
+        return self.terms.get_price(tokens.prompt)
+
+    def get_worth(self) -> int:
+        """Return what the request is estimated to cost, exactly, in 1e-12 USDC."""
+        return get_worth(self.estimate, self.get_price(self.estimate))
 
     def fit(self, affordable_usdc: int, *, choices: int) -> "Offer":
         """Return the offer with the largest output limit that an amount pays for (1e-6 USDC).
@@ -58,12 +77,13 @@ class Offer:
 
     def describe(self) -> dict[str, Any]:
         """Return the offer as a quote shows it. Prices in 1e-6 USDC per 1e6 tokens."""
+        price = self.get_price(self.estimate)
         return {
             "model": self.model,
-            "input_usdc_per_mtok": self.price.input_usdc_per_mtok,
-            "cached_input_usdc_per_mtok": self.price.cached_usdc_per_mtok,
-            "output_usdc_per_mtok": self.price.output_usdc_per_mtok,
-            "price_source": self.source,
+            "input_usdc_per_mtok": price.input_usdc_per_mtok,
+            "cached_input_usdc_per_mtok": price.cached_usdc_per_mtok,
+            "output_usdc_per_mtok": price.output_usdc_per_mtok,
+            "price_source": self.terms.source,
             "price_age_s": self.price_age_s,
             "prompt_tokens_bound": self.prompt_bound,
             "max_tokens": self.max_tokens,
@@ -84,13 +104,13 @@ async def list_offers(
     price, 404 for an unknown one, 503 where no offer is cheap enough or upstream's list is not
     known.
     """
-    if request.model == CHEAPEST:
+    if request.call.model == CHEAPEST:
         known = catalogue.snapshot.models.values()
         offers = _build_offers(
             request, [model for model in known if models is None or model.model_id in models]
         )
     else:
-        model = await _find_model(request.model, catalogue)
+        model = await _find_model(request.call.model, catalogue)
         offers = [_build_named_offer(request, model)]
     if request.min_discount_pct is not None:
         offers = _select_discounted(request, offers, prices, request.min_discount_pct)
@@ -116,40 +136,37 @@ async def _find_model(name: str, catalogue: Catalogue) -> Model:
 def _build_named_offer(request: ChatRequest, model: Model) -> Offer:
     if model.terms is None:
         raise model_not_priced(model.model_id)
-    if request.images and model.terms.image_tokens is None:
+    if request.call.images and model.terms.image_tokens is None:
         message = f"{model.model_id!r} does not state what an image takes, so none can be sent."
         raise bad_request("unsupported_content", message, param="messages")
-    return _build_offer(request, model, model.terms)
+    return _build_offer(request.call, model, model.terms)
 
 
 def _build_offers(request: ChatRequest, models: Iterable[Model]) -> list[Offer]:
+    has_images = request.call.images > 0
     return [
-        _build_offer(request, model, model.terms)
+        _build_offer(request.call, model, model.terms)
         for model in models
-        if model.terms is not None and not (request.images and model.terms.image_tokens is None)
+        if model.terms is not None and not (has_images and model.terms.image_tokens is None)
     ]
 
 
-def _build_offer(request: ChatRequest, model: Model, terms: Terms) -> Offer:
-    image_tokens = request.images * (terms.image_tokens or 0)
-    prompt_bound = get_prompt_bound(
-        body_bytes=request.body_bytes + image_tokens,
-        messages=request.messages,
-        has_tools=request.has_tools,
-        context_tokens=model.context_tokens,
-    )
-    max_tokens = request.get_max_tokens(model.context_tokens)
-    price = terms.get_price(prompt_bound)
+def _build_offer(call: Call, model: Model, terms: Terms) -> Offer:
+    limits = {"context_tokens": model.context_tokens, "image_tokens": terms.image_tokens}
+    prompt_bound = call.get_prompt_bound(**limits)
+    max_tokens = call.get_max_tokens(**limits)
+    price = terms.get_bound_price(prompt_bound)
     return Offer(
         model=model.model_id,
+        terms=terms,
         price=price,
+        estimate=call.get_estimate(**limits),
         prompt_bound=prompt_bound,
-        image_tokens=image_tokens,
+        image_tokens=call.images * (terms.image_tokens or 0),
         max_tokens=max_tokens,
         ceiling_usdc=get_ceiling_usdc(
-            prompt_bound=prompt_bound, max_tokens=max_tokens, choices=request.choices, price=price
+            prompt_bound=prompt_bound, max_tokens=max_tokens, choices=call.choices, price=price
         ),
-        source=terms.source,
         price_age_s=terms.get_age_s(int(time.time())),
     )
 
@@ -157,31 +174,29 @@ def _build_offer(request: ChatRequest, model: Model, terms: Terms) -> Offer:
 def _select_discounted(
     request: ChatRequest, offers: list[Offer], prices: References, minimum_pct: int
 ) -> list[Offer]:
-    """Keep the offers that are provably cheap enough. Raises 503 with the best discount if none."""
-    pairs = [(offer, _get_direct_usdc(request, offer, prices)) for offer in offers]
+    """Keep the offers that are provably cheap enough. Raises 503 with the best discount if none.
+
+    As at a market: what the request is estimated to cost, against the same at the reference price.
+    """
+    now_s = int(time.time())
+    worths = [
+        (offer, offer.get_worth(), _get_direct_worth(offer, prices, now_s)) for offer in offers
+    ]
     kept = [
         offer
-        for offer, direct_usdc in pairs
-        if meets_discount(cost=offer.ceiling_usdc, direct=direct_usdc, minimum_pct=minimum_pct)
+        for offer, cost, direct in worths
+        if meets_discount(cost=cost, direct=direct, minimum_pct=minimum_pct)
     ]
     if offers and not kept:
-        discounts = [
-            get_discount_pct(cost=offer.ceiling_usdc, direct=direct_usdc)
-            for offer, direct_usdc in pairs
-        ]
+        discounts = [get_discount_pct(cost=cost, direct=direct) for _, cost, direct in worths]
         best_pct = max((pct for pct in discounts if pct is not None), default=None)
-        raise discount_not_met(model=request.model, minimum_pct=minimum_pct, best_pct=best_pct)
+        raise discount_not_met(model=request.call.model, minimum_pct=minimum_pct, best_pct=best_pct)
     return kept
 
 
-def _get_direct_usdc(request: ChatRequest, offer: Offer, prices: References) -> int:
-    """Return the same ceiling at the reference price; 0 where there is none."""
-    direct = prices.find_discount_base(offer.model, now_s=int(time.time()))
+def _get_direct_worth(offer: Offer, prices: References, now_s: int) -> int:
+    """Return the exact worth of the same request at the reference price; 0 without one."""
+    direct = prices.find_discount_base(offer.model, now_s=now_s)
     if direct is None or not direct.tiers:
         return 0
-    return get_ceiling_usdc(
-        prompt_bound=offer.prompt_bound,
-        max_tokens=offer.max_tokens,
-        choices=request.choices,
-        price=direct.get_price(offer.prompt_bound),
-    )
+    return get_worth(offer.estimate, direct.get_price(offer.estimate.prompt))

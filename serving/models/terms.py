@@ -53,11 +53,13 @@ class Terms:
     def get_bound_price(self, prompt_bound: int) -> Price:
         """Return a price that no prompt of up to ``prompt_bound`` tokens exceeds.
 
-        A longer prompt may fall into a cheaper tier, so the dearest tier within reach counts. The
-        cached price is not part of it: a ceiling does not count on a cache.
+        A longer prompt may fall into a cheaper tier, so the dearest tier within reach counts. Of
+        several tiers the cached price is not part of it: a ceiling does not count on a cache.
         """
         assert self.tiers
         reached = [price for above, price in self.tiers if above == 0 or prompt_bound > above]
+        if len(reached) == 1:
+            return reached[0]
         return Price(
             max(price.input_usdc_per_mtok for price in reached),
             max(price.output_usdc_per_mtok for price in reached),

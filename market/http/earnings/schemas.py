@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from market.http.health import HealthView
 from market.media.requests import Medium
-from market.text.dialects import Endpoint
+from serving.dialects.endpoints import Endpoint
 
 
 class Earning(BaseModel):

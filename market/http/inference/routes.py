@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from market.http.dependencies import BUYER_KEY, CALL, ServicesDep
 from market.http.front import answer_call
 from market.http.inference.schemas import ANSWERS, BODIES, EVENTS, HEADERS
-from market.text.dialects import Endpoint
+from serving.dialects.endpoints import Endpoint
 from serving.http.answers import to_response
 from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id

@@ -6,7 +6,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.http.prices import Amount
-from market.text.dialects import FILTERS_MAX, Endpoint
+from market.routing.filters import FILTERS_MAX
+from serving.dialects.endpoints import Endpoint
 from serving.dialects.shapes import (
     ChatChunk,
     ChatCompletion,

@@ -32,7 +32,7 @@ from market.pricing.units import UNITS, find_price, get_base
 from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Ranking
 from market.services import Services
-from market.text.dialects import MAX_TOKENS_CAP
+from market.text.requests import LIMITS
 from serving.http.document.schemas import errors_of
 from serving.http.errors import ApiError, bad_request
 from serving.models.prices import Tokens
@@ -98,7 +98,7 @@ async def explain_route(
     services: ServicesDep,
     model: Annotated[str, Query(min_length=1, max_length=200)],
     prompt_tokens: Annotated[int, Query(ge=0, le=10_000_000)] = 1_000,
-    max_tokens: Annotated[int, Query(ge=0, le=MAX_TOKENS_CAP)] = 1_000,
+    max_tokens: Annotated[int, Query(ge=0, le=LIMITS.cap)] = 1_000,
     unit: Annotated[UnitName | None, Query(description="of a medium, in place of tokens")] = None,
     quantity: Annotated[int, Query(ge=1, le=1_000_000, description="of the unit")] = 1,
     min_discount_pct: Annotated[int | None, Query(ge=0, le=100)] = None,

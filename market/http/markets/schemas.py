@@ -10,7 +10,7 @@ from market.media.requests import Medium
 from market.pricing.units import Base
 from market.routing.own_providers import Position
 from market.routing.ranking import Drop
-from market.text.dialects import Endpoint
+from serving.dialects.endpoints import Endpoint
 
 
 class ModelEntry(BaseModel):

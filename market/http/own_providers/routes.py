@@ -33,7 +33,7 @@ from market.listing.offers import keep_place, read_api_key
 from market.records.jobs import load_account_providers
 from market.routing.own_providers import FEE_USDC, Position
 from market.services import Services
-from market.text.dialects import MODEL_LENGTH_MAX
+from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type

@@ -35,7 +35,7 @@ from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
 from contracts.authorizations import Authorization
 from contracts.signatures import ERC6492_SUFFIX
 from market.operator import CommandInvalid, run_command
-from market.text.dialects import Endpoint
+from serving.dialects.endpoints import Endpoint
 from tests.support.answers import MODEL
 from tests.support.authorizations import authorize, deploy_wallet, submit
 from tests.support.keepers import Stage

@@ -5,7 +5,6 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.chat.request import MAX_TOKENS_CAP, get_max_tokens
 from serving.models.bounds import get_prompt_bound
 from serving.models.prices import (
     Price,
@@ -79,14 +78,6 @@ def test_fit__is_the_largest_that_is_affordable(
     assume(ceiling_usdc(1) <= affordable_usdc)
     assert ceiling_usdc(fitted) <= affordable_usdc
     assert fitted == max_tokens or ceiling_usdc(fitted + 1) > affordable_usdc
-
-
-@given(st.none() | st.integers(1, 10**9), st.none() | st.integers(1, 10**7))
-def test_max_tokens__within_every_limit(requested: int | None, context: int | None) -> None:
-    applied = get_max_tokens(requested=requested, context_tokens=context)
-
-    limits = [MAX_TOKENS_CAP, *(limit for limit in (requested, context) if limit is not None)]
-    assert applied == min(limits)
 
 
 @given(counts, st.integers(1, 1_000), st.booleans(), st.none() | st.integers(1, 10**7))

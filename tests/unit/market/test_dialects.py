@@ -8,12 +8,8 @@ import pytest
 from market.http.mirrors import read_minimum
 from market.pricing.amounts import parse_millionths
 from market.routing.filters import parse_filters
-from market.text.dialects import (
-    MAX_TOKENS_CAP,
-    MAX_TOKENS_DEFAULT,
-    Endpoint,
-    parse_call,
-)
+from market.text.requests import LIMITS, parse_request
+from serving.dialects.endpoints import Endpoint
 from serving.http.errors import ApiError
 from serving.models.prices import get_discount_pct
 
@@ -22,16 +18,16 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 def parse(endpoint: Endpoint = Endpoint.CHAT, **body: Any) -> Any:
     base = CHAT if endpoint is Endpoint.CHAT else {"model": "m"}
-    return parse_call(endpoint, json.dumps({**base, **body}).encode())
+    return parse_request(endpoint, json.dumps({**base, **body}).encode())
 
 
 @pytest.mark.parametrize(
     ("endpoint", "body", "tokens"),
     [
-        (Endpoint.CHAT, {}, MAX_TOKENS_DEFAULT),
+        (Endpoint.CHAT, {}, LIMITS.default),
         (Endpoint.CHAT, {"max_tokens": 7}, 7),
         (Endpoint.CHAT, {"max_completion_tokens": 9, "max_tokens": 7}, 7),
-        (Endpoint.CHAT, {"max_tokens": 10**9}, MAX_TOKENS_CAP),
+        (Endpoint.CHAT, {"max_tokens": 10**9}, LIMITS.cap),
         (Endpoint.CHAT, {"max_tokens": 7, "n": 3}, 21),
         (Endpoint.COMPLETIONS, {"prompt": "x", "max_tokens": 7}, 7),
         (Endpoint.COMPLETIONS, {"prompt": ["x", "y"], "max_tokens": 7, "n": 2}, 28),
@@ -82,7 +78,9 @@ def test_parse_call__unbounded_or_wrong__names_the_field(
 
 
 def test_build_body__stream__asks_for_usage_and_names_the_sellers_model() -> None:
-    sent = json.loads(parse(stream=True, max_completion_tokens=5).build_body("theirs"))
+    sent = json.loads(
+        parse(stream=True, max_completion_tokens=5).build_body(model="theirs", max_tokens=5)
+    )
 
     assert sent["model"] == "theirs"
     assert sent["max_completion_tokens"] == 5

@@ -27,8 +27,8 @@ def refused(**changes: Any) -> RequestRejected:
 def test_parse__own_fields__are_read_and_not_sent() -> None:
     request = parse(fit=True, min_discount_pct=0, n=2, max_tokens=7)
 
-    assert (request.fit, request.min_discount_pct, request.choices) == (True, 0, 2)
-    sent = json.loads(request.build_body(model="other", max_tokens=5))
+    assert (request.fit, request.min_discount_pct, request.call.choices) == (True, 0, 2)
+    sent = json.loads(request.call.build_body(model="other", max_tokens=5))
     assert sent == {"model": "other", "messages": MESSAGES, "n": 2, "max_tokens": 5}
 
 
@@ -46,7 +46,7 @@ def test_parse__own_fields__are_read_and_not_sent() -> None:
 def test_build_body__limit__under_the_name_it_came(
     given: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    body = json.loads(parse(**given).build_body(model="m", max_tokens=5))
+    body = json.loads(parse(**given).call.build_body(model="m", max_tokens=5))
 
     assert {name: body[name] for name in body if name.startswith("max_")} == sent
 
@@ -174,8 +174,8 @@ def test_parse__tools_as_they_should_be__pass_unchanged() -> None:
     }
     request = parse(**fields)
 
-    assert {name: request.body[name] for name in fields} == fields
-    assert request.has_tools
+    assert {name: request.call.body[name] for name in fields} == fields
+    assert request.call.has_tools
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_parse__images__are_counted_without_their_data() -> None:
         return parse(messages=[{"role": "user", "content": content}])
 
     small, large = with_image("data:,a"), with_image("data:," + "a" * 10_000)
-    assert small.images == large.images == 1
-    assert small.body_bytes == large.body_bytes
+    assert small.call.images == large.call.images == 1
+    assert small.call.text_bytes == large.call.text_bytes
 
 
 @given(st.text(), st.text())
@@ -257,7 +257,7 @@ def test_parse__prompt_bytes__cover_the_text(content: str, name: str) -> None:
     except RequestRejected:
         return  # lone surrogates are no text
 
-    assert request.body_bytes >= len(content.encode()) + len(name.encode())
+    assert request.call.text_bytes >= len(content.encode()) + len(name.encode())
 
 
 @given(st.binary(max_size=200))

@@ -295,7 +295,7 @@ def test_bound_price__is_the_dearest_tier_within_reach() -> None:
     assert terms.get_price(100) == Price(5, 7, 1)
     assert terms.get_price(101) == Price(9, 6)
     assert terms.get_price(201) == Price(2, 8)
-    assert terms.get_bound_price(100) == Price(5, 7)
+    assert terms.get_bound_price(100) == Price(5, 7, 1)
     assert terms.get_bound_price(200) == Price(9, 7)
     assert terms.get_bound_price(201) == Price(9, 8)
 

@@ -258,7 +258,7 @@ def test_build_body__anything__only_model_and_limit_differ(
     # None: exactly what was asked for, where nothing needs to be changed.
     max_tokens = applied or min([*asked, 4_096])
 
-    sent = read_again(request.build_body(model="m", max_tokens=max_tokens))
+    sent = read_again(request.call.build_body(model="m", max_tokens=max_tokens))
 
     expected = {**read_again(raw)}
     names = [name for name in limits if limits[name] is not None] or ["max_tokens"]
@@ -266,7 +266,7 @@ def test_build_body__anything__only_model_and_limit_differ(
     if stream:
         expected["stream_options"] = {"include_usage": True}
     assert describe(sent) == describe(expected)
-    assert request.requested_max_tokens == min(asked, default=None)
+    assert request.call.requested_max_tokens == min(asked, default=None)
 
 
 def orjson_text(value: Any) -> str:
@@ -280,6 +280,6 @@ def test_build_body__own_fields__are_not_sent_and_nothing_else_changes() -> None
     told = {"model": "m", "messages": MESSAGES, **KNOWN, "max_tokens": 9}
     own = {"fit": True, "min_discount_pct": 5}
     request = parse_chat_request(orjson.dumps({**own, **told}))
-    assert request.build_body(model="m", max_tokens=9) == orjson.dumps(told)
-    other = read_again(request.build_body(model="other", max_tokens=8))
+    assert request.call.build_body(model="m", max_tokens=9) == orjson.dumps(told)
+    other = read_again(request.call.build_body(model="other", max_tokens=8))
     assert describe(other) == describe({**told, "model": "other", "max_tokens": 8})
