@@ -1,7 +1,7 @@
 """Integer quantities: their names, their bounds and the only arithmetic that rounds.
 
 Every amount in the system is an ``int`` of the smallest unit; these aliases and helpers say which.
-Standard library only, so that every pure module may import it.
+Pure. Standard library only, so that every pure module may import it.
 """
 
 import re

@@ -13,7 +13,7 @@ from web3 import Web3
 from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
-from contracts.signatures import SignatureChecker
+from contracts.signature_checker import SignatureChecker
 from ledger.database.writer import GroupWriter
 from market.background import gather_earnings, rewrap_all
 from market.endpoints.client import SellerClient
@@ -30,7 +30,7 @@ from market.metrics import Metrics
 from market.payments.chain_checks import PaymentChain
 from market.payments.paywall import Paywall
 from market.payments.settlement_watch import SettlementWatch
-from market.pricing.units import check_unit_prices
+from market.pricing.media_units import check_unit_prices
 from market.records.database import Database
 from market.routing.book import Book
 from market.routing.own_providers import OwnRoutes

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
+from contracts.signature_checker import SignatureChecker
 from contracts.transport import HttpTransport
 from ledger.database.on_loop import LoopLedger
 from ledger.database.writer import GroupWriter
@@ -23,7 +24,6 @@ from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from proxy.http.routes import TAGS, router
 from proxy.keys.sign_in import SignIn
-from proxy.keys.signatures import SignatureChecker
 from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.metrics import Metrics
 from proxy.services import Services

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from contracts.signature_checker import SignatureChecker
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
 from proxy.keys.sign_in import SignIn
-from proxy.keys.signatures import SignatureChecker
 from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.metrics import Metrics
 from serving.http.limits import Limits

@@ -1,4 +1,4 @@
-"""The list of a caller's requests: what is asked for, and the pages it comes in. Pure."""
+"""The list of a caller's requests: what is asked for, and the pages it comes in."""
 
 import base64
 import re

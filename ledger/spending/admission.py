@@ -1,4 +1,4 @@
-"""Whether a reservation fits a position, and why it does not. Pure."""
+"""Whether a reservation fits a position, and why it does not."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

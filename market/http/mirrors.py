@@ -1,4 +1,4 @@
-"""Paths below ``/min{N}``: the grammar, and which paths are mirrored. Pure."""
+"""Paths below ``/min{N}``: the grammar, and which paths are mirrored."""
 
 import re
 from typing import Any, Final

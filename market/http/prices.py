@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from market.pricing.units import UNITS, Base
+from market.pricing.media_units import UNITS, Base
 from serving.models.terms import Source
 
 Amount = Annotated[

@@ -11,7 +11,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from contracts.errors import Retryable
-from contracts.signatures import SignatureChecker, parse_signature
+from contracts.signature_checker import SignatureChecker
+from contracts.signatures import parse_signature
 from contracts.siwe import SiweInvalid, SiweMessage, build_siwe, parse_siwe
 from ledger.errors import TooMany
 from ledger.selling.accounts import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce

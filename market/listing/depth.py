@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from market.endpoints.health import Standing
-from market.pricing.units import Base, find_price
+from market.pricing.media_units import Base, find_price
 from market.routing.ranking import Offer, OfferState
 from serving.models.prices import Price, Tokens, get_cost_usdc, get_discount_pct
 from serving.models.terms import Terms

@@ -1,4 +1,4 @@
-"""Offers as sellers write and read them. Pure.
+"""Offers as sellers write and read them.
 
 Amounts in a request are US dollars as JSON numbers or decimal strings; a dollar is a USDC. They are
 read exactly, and what has more than six decimals is refused, so nothing is rounded. A multiplier
@@ -18,7 +18,7 @@ from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.places import is_same_place
 from market.identity.keys import is_address
 from market.pricing.amounts import parse_millionths
-from market.pricing.units import UNITS, USD_PER_UNIT_MAX
+from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
 from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX
 

@@ -29,7 +29,7 @@ from ledger.selling.sale_records import SaleResolved
 from market.endpoints.client import SellerClient
 from market.media.artifacts import Artifacts
 from market.media.results import JobNews, count_job, read_job
-from market.pricing.units import get_base
+from market.pricing.media_units import get_base
 from market.records.database import Database
 from market.records.jobs import count_due_jobs, load_sale
 from market.routing.book import Book

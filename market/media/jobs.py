@@ -38,7 +38,7 @@ from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower, JobRules
 from market.media.requests import MediaCall, Medium
 from market.media.results import JobNews, read_job
-from market.pricing.units import get_base
+from market.pricing.media_units import get_base
 from market.records.database import Database
 from market.records.jobs import load_job, load_job_by_key
 from market.records.store import KeyHolder

@@ -1,9 +1,9 @@
 """What requests for media say about money, and their answers. Pure.
 
 A request is priced by what it asks for: images, images times their pixels, characters to speak,
-seconds of a recording or of what is to be made. Each is a *base* (``market.pricing.units``); an
-offer that counts in a base whose quantity the request does not say is passed over. What is charged
-is what was delivered, never more than was asked for.
+seconds of a recording or of the clip to be made. Each is a *base*
+(``market.pricing.media_units``); an offer that counts in a base whose quantity the request does not
+say is passed over. What is charged is what was delivered, never more than was asked for.
 """
 
 import re
@@ -16,7 +16,7 @@ import orjson
 
 from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
-from market.pricing.units import Base, find_price
+from market.pricing.media_units import Base, find_price
 from market.routing.filters import ROUTING_FIELD, Filters
 from market.routing.ranking import Ask
 from serving.dialects.call import MODEL_LENGTH_MAX

@@ -1,4 +1,4 @@
-"""What sellers' answers to requests for media come to. Pure."""
+"""What sellers' answers to requests for media come to."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ledger.selling.jobs import JobState
 from market.media.requests import MediaCall, read_seconds
-from market.pricing.units import Base
+from market.pricing.media_units import Base
 
 OUTPUTS_MAX: Final = 20
 URL_MAX: Final = 4_000

@@ -17,7 +17,7 @@ from market.endpoints.client import SellerClient
 from market.media.artifacts import Artifacts
 from market.media.requests import MediaCall, Medium
 from market.media.results import count_images, count_transcript, read_images
-from market.pricing.units import Base
+from market.pricing.media_units import Base
 from market.records.store import KeyHolder
 from market.routing.attempts import Order
 from market.routing.book import Book

@@ -32,8 +32,7 @@ from ledger.payments.records import (
 )
 from ledger.selling.sale_statements import PAID_KEY_ID
 from market.payments.chain_checks import PaymentChain
-from market.payments.settlement_watch import SettlementWatch
-from market.payments.terms import (
+from market.payments.payment_terms import (
     CREDIT_HEADER,
     DESCRIPTION,
     NEVER,
@@ -46,6 +45,7 @@ from market.payments.terms import (
     explain_invalid,
     read_payment,
 )
+from market.payments.settlement_watch import SettlementWatch
 from market.payments.x402 import (
     INSUFFICIENT_FUNDS,
     NONCE_USED,

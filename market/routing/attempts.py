@@ -20,7 +20,7 @@ from market.endpoints.health import Standing
 from market.endpoints.sealing import KmsUnavailable, SealBroken
 from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
 from market.metrics import Metrics
-from market.pricing.units import Base
+from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live

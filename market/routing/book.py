@@ -27,7 +27,7 @@ from market.endpoints.health import (
     give_up,
 )
 from market.endpoints.sealing import SealBroken, Sealer
-from market.pricing.units import Base, find_price, get_base
+from market.pricing.media_units import Base, find_price, get_base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState, Shelf

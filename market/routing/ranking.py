@@ -19,7 +19,7 @@ from typing import Final
 
 from contracts.units import TOKENS_PER_MTOK
 from market.endpoints.health import Standing
-from market.pricing.units import Base, get_base
+from market.pricing.media_units import Base, get_base
 from serving.models.prices import (
     Price,
     Tokens,
@@ -66,7 +66,7 @@ class Offer:
     rate_limit_rpm: int | None = None
     concurrency_max: int = 32
     unit: str | None = None
-    """What the price is stated for, of ``market.pricing.units``; None for tokens."""
+    """What the price is stated for, of ``market.pricing.media_units``; None for tokens."""
 
     @property
     def base(self) -> Base:

@@ -15,7 +15,7 @@ Prices are decimal strings in US dollars, and a dollar is a USDC::
     output_usd_per_mtok = "1.20"
 
     [models."a-model-of-images"]
-    usd_per = {image = "0.04", megapixel = "0.03"}   # by the units of market/pricing/units.py
+    usd_per = {image = "0.04", megapixel = "0.03"}   # by the units of market/pricing/media_units.py
 
 A proxy and a market can share one file: the proxy takes no notice of media.
 """

@@ -31,7 +31,9 @@ from web3.exceptions import ContractLogicError
 from bench.peers import Peers, load_peers
 from contracts.chain import Web3Transport
 from contracts.reader import ChainReader
-from proxy.keys.signatures import ERC6492_SUFFIX, SignatureChecker, build_key_message
+from contracts.signature_checker import SignatureChecker
+from contracts.signatures import ERC6492_SUFFIX
+from proxy.keys.key_message import build_key_message
 from tests.contract.third_party import (
     SAFES,
     Call,

@@ -1,6 +1,6 @@
 """Third parties' contracts as they are deployed: USDC, ERC-4626 vaults, Safe, Permit2, Multicall3.
 
-``scripts/peers.py`` gets them from npm.
+``bench/peers.py`` gets them from npm.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from market.http.buyers.schemas import BuyerAccount, PaymentView, ToppedUp, TopU
 from market.http.dependencies import BUYER_KEY, CALL, SIGNED, BuyerDep, ServicesDep
 from market.http.front import find_payment
 from market.identity.keys import Role
-from market.payments.terms import CREDIT_HEADER, describe_payment
+from market.payments.payment_terms import CREDIT_HEADER, describe_payment
 from market.pricing.amounts import parse_millionths
 from market.records.store import KeyHolder, load_account
 from market.services import Services

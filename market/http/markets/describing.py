@@ -1,4 +1,4 @@
-"""The market as answers show it: models, prices, the book of a model, a ranking. Pure."""
+"""The market as answers show it: models, prices, the book of a model, a ranking."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ from market.listing.depth import (
     is_serviceable,
 )
 from market.pricing.amounts import show_millionths
-from market.pricing.units import UNITS, Base, get_media_prices
+from market.pricing.media_units import UNITS, Base, get_media_prices
 from market.routing.ranking import Ask, Offer, Ranking, Shelf, Verdict
 from serving.models.prices import Price
 from serving.models.terms import Terms

@@ -1,4 +1,4 @@
-"""The market's events as answers show them. Pure."""
+"""The market's events as answers show them."""
 
 from typing import Any, Final
 
@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping
 from market.http.markets.schemas import Event, OfferEvent, SaleEvent
 from market.listing.feed import FeedCursor
 from market.pricing.amounts import show_millionths
-from market.pricing.units import UNITS
+from market.pricing.media_units import UNITS
 from serving.models.prices import Price
 
 _TOKEN_PRICES: Final = ("input", "output")

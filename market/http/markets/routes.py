@@ -28,7 +28,7 @@ from market.http.markets.schemas import (
 from market.http.prices import UnitName
 from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
-from market.pricing.units import UNITS, find_price, get_base
+from market.pricing.media_units import UNITS, find_price, get_base
 from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Ranking
 from market.services import Services

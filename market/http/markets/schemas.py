@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from market.endpoints.health import Standing
 from market.http.prices import ModelReference, OfferPrice, TokenPrice, UnitName, UnitPrice
 from market.media.requests import Medium
-from market.pricing.units import Base
+from market.pricing.media_units import Base
 from market.routing.own_providers import Position
 from market.routing.ranking import Drop
 from serving.dialects.endpoints import Endpoint

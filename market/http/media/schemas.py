@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from ledger.selling.jobs import JobState
 from market.http.inference.schemas import Routing
 from market.media.requests import IMAGES_MAX, INPUT_MAX, Medium
-from market.pricing.units import Base
+from market.pricing.media_units import Base
 from serving.dialects.shapes import PassThrough
 
 Seconds = Annotated[

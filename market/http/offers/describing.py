@@ -7,7 +7,7 @@ from contracts.units import USDC_ONE
 from market.endpoints.health import HealthReport
 from market.http.offers.schemas import OfferView
 from market.pricing.amounts import show_millionths
-from market.pricing.units import UNITS
+from market.pricing.media_units import UNITS
 from serving.models.prices import Price
 
 

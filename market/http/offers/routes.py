@@ -35,7 +35,7 @@ from market.listing.offers import (
     read_base_url,
     refused_url,
 )
-from market.pricing.units import find_price, get_base
+from market.pricing.media_units import find_price, get_base
 from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
 from market.services import Services
 from serving.http.bodies import read_body

@@ -1,4 +1,4 @@
-"""The child keys as requests and answers state them. Pure."""
+"""The child keys as requests and answers state them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 
 from contracts.errors import Retryable
+from contracts.signatures import parse_signature
 from contracts.siwe import SiweInvalid
 from ledger.spending.keys import (
     NonceUsed,
@@ -25,7 +26,7 @@ from proxy.http.keys.child_schemas import (
 from proxy.http.keys.schemas import KeyIssued, KeyRequest, KeySelf, NonceView, SignInRequest
 from proxy.http.token_ids import parse_token_id
 from proxy.keys.authentication import check_standing
-from proxy.keys.signatures import build_key_message, is_timestamp_current, parse_signature
+from proxy.keys.key_message import build_key_message, is_timestamp_current
 from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
 from proxy.store import Standing, load_standing

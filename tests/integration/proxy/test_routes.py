@@ -26,11 +26,12 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from sqlalchemy import Engine, select
 
+from contracts.signatures import ERC6492_SUFFIX
 from ledger.database.engine import read, write
 from ledger.spending.batches import close_batch, plan_batch
 from ledger.spending.receipts import is_proof_valid
 from ledger.tables import ApiKey, table_of
-from proxy.keys.signatures import ERC6492_SUFFIX, build_key_message
+from proxy.keys.key_message import build_key_message
 from tests.support.answers import MODEL
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy

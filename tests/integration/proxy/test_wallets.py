@@ -36,8 +36,9 @@ from web3.types import TxReceipt
 
 from bench.peers import Peers, load_peers
 from bench.report import BenchError
+from contracts.signatures import ERC6492_SUFFIX
 from ledger.database.engine import write
-from proxy.keys.signatures import ERC6492_SUFFIX, build_key_message
+from proxy.keys.key_message import build_key_message
 from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import World, deploy
 from tests.support.ledgers import DEPLOYMENT, make_ledger, make_state, put_cursor, put_positions

@@ -1,10 +1,10 @@
 """Every order of events in a small world: nothing that was served stays unpaid.
 
 A position with four units of credit, its owner, three requests of one unit each, the keeper's real
-decisions (``keeper.decide``) on a view that may be a block old, blocks that hold any of the waiting
-transactions in any order, and one reorganisation of one block. The search visits every state that
-these can reach. From each of them the keeper is then left alone; in the end, every request that was
-answered must be settled.
+decisions (``keeper.planning``) on a view that may be a block old, blocks that hold any of the
+waiting transactions in any order, and one reorganisation of one block. The search visits every
+state that these can reach. From each of them the keeper is then left alone; in the end, every
+request that was answered must be settled.
 
 The contract's rule for holds is written here as ``contracts.md`` states it; that the contract keeps
 that rule for all values is proved in ``tests/property/contracts/test_account_proof.py``. The search

@@ -1,4 +1,4 @@
-"""``contracts.chain.ChainReader``: what it makes of a node's answers.
+"""``contracts.reader.ChainReader``: what it makes of a node's answers.
 
 ::
 

@@ -25,7 +25,7 @@ from market.media.audio import measure
 from market.media.multipart import Part, build_form, parse_form
 from market.media.requests import Medium, parse_media
 from market.media.results import count_job, count_transcript, read_images, read_job
-from market.pricing.units import UNITS, Base, check_unit_prices, get_media_prices
+from market.pricing.media_units import UNITS, Base, check_unit_prices, get_media_prices
 from serving.http.errors import ApiError
 from serving.models.price_file import PricesInvalid
 from serving.models.prices import Tokens, get_cost_usdc

@@ -21,16 +21,14 @@ from hypothesis import strategies as st
 from contracts.errors import Retryable
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
-from proxy.keys.signatures import (
+from contracts.signature_checker import SignatureChecker
+from contracts.signatures import (
     ERC1271_MAGIC,
     ERC6492_SUFFIX,
-    TIMESTAMP_TOLERANCE_MS,
-    SignatureChecker,
-    build_key_message,
-    is_timestamp_current,
     parse_signature,
     unwrap_counterfactual,
 )
+from proxy.keys.key_message import TIMESTAMP_TOLERANCE_MS, build_key_message, is_timestamp_current
 
 OWNER = Account.from_key("0x" + "11" * 32)
 OUTSIDER = Account.from_key("0x" + "22" * 32)

@@ -1,34 +1,9 @@
 """What an owner signs for a key by the reference: an EIP-191 text and its time.
 
-Whether the wallet signed it: ``contracts.signatures``.
+Whether the wallet signed the text: ``contracts.signature_checker``.
 """
 
 from typing import Final
-
-from contracts.signatures import (
-    ERC1271_MAGIC,
-    ERC6492_SUFFIX,
-    SIGNATURE_BYTES_MAX,
-    Counterfactual,
-    SignatureChecker,
-    parse_signature,
-    recover_signer,
-    unwrap_counterfactual,
-)
-
-__all__ = [
-    "ERC1271_MAGIC",
-    "ERC6492_SUFFIX",
-    "SIGNATURE_BYTES_MAX",
-    "TIMESTAMP_TOLERANCE_MS",
-    "Counterfactual",
-    "SignatureChecker",
-    "build_key_message",
-    "is_timestamp_current",
-    "parse_signature",
-    "recover_signer",
-    "unwrap_counterfactual",
-]
 
 TIMESTAMP_TOLERANCE_MS: Final = 5 * 60 * 1_000
 
