@@ -12,14 +12,14 @@ from ledger.chain.event_rows import load_batch_events, load_settled_batches
 from ledger.intents.record import OPEN
 from ledger.market_audit import find_market_mismatches
 from ledger.selling.payouts import find_payout_mismatches
+from ledger.spending.batch_receipts import select_named
 from ledger.spending.keys import load_child_mismatches
-from ledger.tables import Batch, BatchItem, BatchStray, Intent, Position, Usage, table_of
+from ledger.tables import Batch, BatchItem, Intent, Position, Usage, table_of
 
 _batch = table_of(Batch)
 _batch_item = table_of(BatchItem)
 _intent = table_of(Intent)
 _position = table_of(Position)
-_stray = table_of(BatchStray)
 _usage = table_of(Usage)
 
 
@@ -164,15 +164,9 @@ def _compare_batch(
     ).all()
     planned = {int(token_id): int(cost_usdc) for token_id, cost_usdc, _ in items}
     # What it names and another batch settled is charged here too; the offset is not.
-    strays = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
-    used = {
-        int(token_id): int(cost_usdc)
-        for token_id, cost_usdc in connection.execute(
-            select(_usage.c.token_id, func.sum(_usage.c.cost_usdc))
-            .where((_usage.c.batch_id == batch_id) | _usage.c.request_id.in_(strays))
-            .group_by(_usage.c.token_id)
-        )
-    }
+    named = select_named(_usage.c.token_id, _usage.c.cost_usdc, batch_id=batch_id).subquery()
+    sums = select(named.c.token_id, func.sum(named.c.cost_usdc)).group_by(named.c.token_id)
+    used = {int(token_id): int(cost_usdc) for token_id, cost_usdc in connection.execute(sums)}
     for token_id, _, offset_usdc in items:
         used[int(token_id)] = used.get(int(token_id), 0) - int(offset_usdc)
     sources = {"its usage": used}

@@ -28,7 +28,7 @@ from contracts.errors import Retryable, Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from keeper.in_flight import load_in_flight
 from keeper.node import Node
-from ledger.chain.mirror import MirrorState
+from ledger.chain.mirror import MirrorState, find_mirrored
 from ledger.database.engine import read, write
 from ledger.payments.outcomes import (
     end_payment,
@@ -136,6 +136,9 @@ class PaymentFollower:
         is_used = self._fetch_states(payments, mirror)
         used = [payment for payment in payments if is_used[payment.payment_id]]
         uses = self._find_uses(used, mirror) if used else {}
+        seen = [(use.block_number, use.block_hash) for use in uses.values()]
+        with read(self._engine) as connection:
+            mirrored = find_mirrored(connection, seen, mirrored_block=mirror.block_number)
         findings = Findings()
         for payment in payments:
             id_ = payment.payment_id
@@ -155,6 +158,8 @@ class PaymentFollower:
                     findings.failed[id_] = use.error
                 else:
                     findings.stuck[payment.state][id_] = use.error
+            elif (use.block_number, use.block_hash) not in mirrored:
+                continue  # on a branch of the node's that is not the mirror's
             elif use.block_number <= mirror.block_number - self._confirmations:
                 findings.settled[id_] = use
         return findings

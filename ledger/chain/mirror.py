@@ -5,7 +5,7 @@ writes through these modules. Every function works inside the caller's write tra
 so that events, projections and cursor move together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -106,6 +106,27 @@ def load_window(connection: Connection) -> list[BlockRef]:
     """Return the unfinalised window, oldest first."""
     rows = connection.execute(select(_block).order_by(_block.c.number)).mappings()
     return [BlockRef(**row) for row in rows]
+
+
+def find_mirrored(
+    connection: Connection, blocks: Iterable[tuple[int, str]], *, mirrored_block: int
+) -> frozenset[tuple[int, str]]:
+    """Return those of ``blocks``, as (number, hash), that the mirrored chain has.
+
+    A block is judged by its hash: after a reorg another one has its number. Below the window no
+    reorg is followed, and the number says enough.
+    """
+    wanted = {block for block in blocks if block[0] <= mirrored_block}
+    if not wanted:
+        return frozenset()
+    rows = connection.execute(select(_block.c.number, _block.c.block_hash)).all()
+    window = {int(number): str(block_hash) for number, block_hash in rows}
+    oldest = min(window, default=mirrored_block + 1)
+    return frozenset(
+        (number, block_hash)
+        for number, block_hash in wanted
+        if number < oldest or window.get(number) == block_hash
+    )
 
 
 def save_blocks(connection: Connection, blocks: Sequence[BlockRef], *, keep: int) -> None:

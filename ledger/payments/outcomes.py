@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, select, text, update
 
 from ledger.intents.record import IntentState
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
-from ledger.tables import Block, Intent, MarketPayment, table_of
+from ledger.tables import PAYMENT_OPEN, PAYMENT_YOUNG, Block, Intent, MarketPayment, table_of
 
 _block = table_of(Block)
 _intent = table_of(Intent)
@@ -25,7 +25,7 @@ def load_due_payments(connection: Connection, *, now_s: int, limit: int) -> list
     """Return open payments that are to be looked at, those that rested longest first."""
     rows = connection.execute(
         select(_payment)
-        .where(_payment.c.state.in_(OPEN), _payment.c.look_at_s <= now_s)
+        .where(text(PAYMENT_OPEN), _payment.c.look_at_s <= now_s)
         .order_by(_payment.c.look_at_s, _payment.c.payment_id)
         .limit(limit)
     ).mappings()
@@ -78,15 +78,18 @@ def free_unsent(connection: Connection, payment_ids: Iterable[str], *, now_s: in
     The others were in a block, and failed there.
     """
     wanted = sorted(payment_ids)
-    given_up = select(_intent.c.intent_id).where(
-        _intent.c.state.in_([IntentState.ABANDONED.value, IntentState.REPLACED.value])
+    if not wanted:
+        return []
+    is_given_up = exists().where(
+        _intent.c.intent_id == _payment.c.intent_id,
+        _intent.c.state.in_([IntentState.ABANDONED.value, IntentState.REPLACED.value]),
     )
     freed = connection.execute(
         update(_payment)
         .where(
             _payment.c.payment_id.in_(wanted),
             _payment.c.state == "sent",
-            _payment.c.intent_id.in_(given_up),
+            is_given_up,
         )
         .values(state="verified", look_at_s=now_s, updated_at_s=now_s)
         .returning(_payment.c.payment_id)
@@ -154,7 +157,7 @@ def reopen_reorged(connection: Connection, *, now_s: int) -> list[str]:
     )
     reopened = connection.execute(
         update(_payment)
-        .where(_payment.c.state == "settled", _payment.c.is_final.is_(False), is_gone)
+        .where(text(PAYMENT_YOUNG), is_gone)
         .values(
             state="sent",
             tx_hash=None,
@@ -173,8 +176,7 @@ def mark_payments_final(connection: Connection, *, until_block: int) -> None:
     connection.execute(
         update(_payment)
         .where(
-            _payment.c.state == "settled",
-            _payment.c.is_final.is_(False),
+            text(PAYMENT_YOUNG),
             _payment.c.settled_block <= until_block,
         )
         .values(is_final=True)
@@ -197,7 +199,7 @@ def load_waiting_payments(connection: Connection) -> WaitingPayments:
             func.count(),
             func.coalesce(func.sum(_payment.c.value_usdc), 0),
             func.min(_payment.c.created_at_s),
-        ).where(_payment.c.state.in_(OPEN), _payment.c.error.is_(None))
+        ).where(text(PAYMENT_OPEN), _payment.c.error.is_(None))
     ).one()
     since_s = None if row[2] is None else int(row[2])
     return WaitingPayments(int(row[0]), int(row[1]), since_s)

@@ -22,9 +22,10 @@ takes the connection of an open transaction.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from contracts.authorizations import Authorization
 from contracts.errors import Rejected
@@ -37,6 +38,7 @@ _payment = table_of(MarketPayment)
 
 OPEN: Final = ("verified", "sent")
 SOURCE: Final = "x402"
+_NUMBERS_AT_ONCE: Final = 8
 
 
 class Claim(StrEnum):
@@ -117,13 +119,9 @@ def set_credit(
         return
     if credited_usdc + delta_usdc > USDC_MAX:
         raise ValueError(f"account {payment.account_id} cannot hold so much")
-    prefix = f"{SOURCE}:{payment.payment_id}:"
-    number = connection.execute(
-        select(func.count()).where(_credit.c.credit_id.like(prefix + "%"))
-    ).scalar_one()
     connection.execute(
         insert(_credit).values(
-            credit_id=f"{prefix}{number}",
+            credit_id=_find_credit_id(connection, payment.payment_id),
             account_id=payment.account_id,
             amount_usdc=delta_usdc,
             source=SOURCE,
@@ -140,6 +138,21 @@ def set_credit(
         .where(_payment.c.payment_id == payment.payment_id)
         .values(credited_usdc=payment.credited_usdc + delta_usdc)
     )
+
+
+def _find_credit_id(connection: Connection, payment_id: str) -> str:
+    """Return the id of a payment's next change of credit: the first number that is not taken.
+
+    Asked by whole ids: a search for what begins alike reads all credits on some databases.
+    """
+    for first in count(0, _NUMBERS_AT_ONCE):
+        numbers = range(first, first + _NUMBERS_AT_ONCE)
+        ids = [f"{SOURCE}:{payment_id}:{number}" for number in numbers]
+        found = connection.execute(select(_credit.c.credit_id).where(_credit.c.credit_id.in_(ids)))
+        free = sorted(set(ids) - set(found.scalars()), key=ids.index)
+        if free:
+            return free[0]
+    raise AssertionError("unreachable")
 
 
 def get_payment(connection: Connection, payment_id: str) -> PaymentRecord:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, text, update
 
-from ledger.tables import MarketPayout, MarketSale, MarketSeller, table_of
+from ledger.tables import SALE_UNPAID, MarketPayout, MarketSale, MarketSeller, table_of
 
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
@@ -27,11 +27,10 @@ def plan_payouts(
     ``minimum_usdc`` waits. A sale is in one payout for good: it is named in the statement that
     finds it unpaid.
     """
-    is_due = (
-        (_sale.c.state == "posted")
-        & _sale.c.payout_id.is_(None)
-        & (_sale.c.earning_usdc > 0)
-        & (_sale.c.resolved_at_s <= until_s)
+    is_due = and_(
+        text(SALE_UNPAID),
+        _sale.c.earning_usdc > 0,
+        _sale.c.resolved_at_s <= until_s,
     )
     payees = connection.execute(
         select(_sale.c.seller, _sale.c.payout_address)

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, or_, select, text, update
 
 from contracts.errors import Rejected
 from ledger.database.statements import insert_or_ignore
 from ledger.selling.sale_records import Figures, NewSale, SaleResolved
 from ledger.selling.sales import post_sale, void_sale
-from ledger.tables import MarketArtifact, MarketJob, MarketSale, table_of
+from ledger.tables import JOB_OPEN, MarketArtifact, MarketJob, MarketSale, table_of
 
 _artifact = table_of(MarketArtifact)
 _job = table_of(MarketJob)
@@ -171,7 +171,9 @@ def claim_polls(
     limit: int = 100,
 ) -> list[RowMapping]:
     """Return jobs whose sellers are to be asked now, each to one caller in ``interval_s``."""
-    due = select(_job.c.job_id).where(_job.c.state.in_(FOLLOWED), _job.c.next_poll_at_s <= now_s)
+    due = select(_job.c.job_id).where(
+        text(JOB_OPEN), _job.c.state.in_(FOLLOWED), _job.c.next_poll_at_s <= now_s
+    )
     if job_id is not None:
         due = due.where(_job.c.job_id == job_id)
     found = (
@@ -288,12 +290,12 @@ def sweep_jobs(connection: Connection, *, now_s: int, limit: int = 100) -> list[
     is_late = _job.c.state.in_(FOLLOWED) & (_job.c.deadline_s <= now_s)
     rows = connection.execute(
         select(_job.c.job_id, _job.c.state)
-        .where(or_(is_lost, is_late))
-        .order_by(_job.c.job_id)
+        .where(text(JOB_OPEN), or_(is_lost, is_late))
+        .order_by(_job.c.next_poll_at_s)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
-    for job_id, state in rows:
+    for job_id, state in sorted((str(job_id), state) for job_id, state in rows):
         if state == JobState.SUBMITTING:
             outcome = Outcome(JobState.FAILED, error_code="submission_lost")
         else:

@@ -21,7 +21,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, select, text, update
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import (
@@ -46,7 +46,7 @@ from ledger.selling.sale_statements import (
     RESERVE_PAID,
     USE_OFFER,
 )
-from ledger.tables import MarketAccount, MarketSale, table_of
+from ledger.tables import SALE_RESERVED, MarketAccount, MarketSale, table_of
 
 _account = table_of(MarketAccount)
 _sale = table_of(MarketSale)
@@ -209,12 +209,13 @@ def renew_sale(connection: Connection, sale_id: str, *, lease_expires_at_s: int)
 
 def sweep_sales(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:
     """Void at most ``limit`` reservations whose process is dead; return how many were found."""
-    is_expired = (_sale.c.state == "reserved") & (_sale.c.lease_expires_at_s <= now_s)
+    is_expired = and_(text(SALE_RESERVED), _sale.c.lease_expires_at_s <= now_s)
     found = (
         connection.execute(
             select(_sale.c.sale_id)
             .where(is_expired)
-            .order_by(_sale.c.sale_id)
+            # As its index has them: by any other order a planner may read all sales.
+            .order_by(_sale.c.lease_expires_at_s)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )

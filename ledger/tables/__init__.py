@@ -24,7 +24,12 @@ from ledger.tables.predicates import (
     HAS_SHARES_POSTGRES,
     HAS_SHARES_SQLITE,
     INTENT_OPEN,
+    JOB_OPEN,
+    PAYMENT_OPEN,
+    PAYMENT_YOUNG,
     PAYOUT_BATCH_OPEN,
+    SALE_RESERVED,
+    SALE_UNPAID,
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
@@ -35,7 +40,12 @@ __all__ = [
     "HAS_SHARES_POSTGRES",
     "HAS_SHARES_SQLITE",
     "INTENT_OPEN",
+    "JOB_OPEN",
+    "PAYMENT_OPEN",
+    "PAYMENT_YOUNG",
     "PAYOUT_BATCH_OPEN",
+    "SALE_RESERVED",
+    "SALE_UNPAID",
     "ApiKey",
     "Batch",
     "BatchItem",

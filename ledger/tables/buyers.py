@@ -3,6 +3,8 @@
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from ledger.tables.predicates import PAYMENT_OPEN, PAYMENT_YOUNG, unqualified
+
 
 class MarketAccount(SQLModel, table=True):
     """A buyer of the market: what it paid in, what it spent. Market. The hot row of a sale."""
@@ -55,14 +57,14 @@ class MarketPayment(SQLModel, table=True):
         Index(
             "market_payment_open",
             "look_at_s",
-            sqlite_where=text("state IN ('verified','sent')"),
-            postgresql_where=text("state IN ('verified','sent')"),
+            sqlite_where=text(unqualified(PAYMENT_OPEN)),
+            postgresql_where=text(unqualified(PAYMENT_OPEN)),
         ),
         Index(
             "market_payment_young",
             "settled_block",
-            sqlite_where=text("state = 'settled' AND is_final = false"),
-            postgresql_where=text("state = 'settled' AND is_final = false"),
+            sqlite_where=text(unqualified(PAYMENT_YOUNG)),
+            postgresql_where=text(unqualified(PAYMENT_YOUNG)),
         ),
     )
 

@@ -6,10 +6,17 @@ HAS_SHARES_POSTGRES = "shares > 0"
 BATCH_OPEN = "batch.state = 'planned'"
 PAYOUT_BATCH_OPEN = "payout_batch.state IN ('planned', 'sent')"
 INTENT_OPEN = "intent.state IN ('planned', 'simulated', 'sent', 'mined')"
-"""What is looked for in every round, among what is over: written in queries as their indexes have
-it, or SQLite would not use them."""
+JOB_OPEN = "market_job.state IN ('submitting','queued','in_progress')"
+PAYMENT_OPEN = "market_payment.state IN ('verified','sent')"
+PAYMENT_YOUNG = "market_payment.state = 'settled' AND market_payment.is_final = false"
+"""Settled in a block that a reorg may still take."""
+SALE_RESERVED = "market_sale.state = 'reserved'"
+SALE_UNPAID = "market_sale.state = 'posted' AND market_sale.payout_id IS NULL"
+"""What is looked for again and again among what is over. Queries say it in the words of the index:
+SQLite does not know a value that is bound, and for PostgreSQL ``IS false`` is not ``= false``."""
 
 
 def unqualified(predicate: str) -> str:
     """Return a predicate as an index has it: without the table's name."""
-    return predicate.partition(".")[2]
+    table, _, _ = predicate.partition(".")
+    return predicate.replace(f"{table}.", "")

@@ -3,6 +3,8 @@
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from ledger.tables.predicates import JOB_OPEN, SALE_RESERVED, SALE_UNPAID, unqualified
+
 
 class MarketSale(SQLModel, table=True):
     """One attempt to serve one request by one offer: its reservation, its split. Market.
@@ -26,14 +28,14 @@ class MarketSale(SQLModel, table=True):
         Index(
             "market_sale_open",
             "lease_expires_at_s",
-            sqlite_where=text("state = 'reserved'"),
-            postgresql_where=text("state = 'reserved'"),
+            sqlite_where=text(unqualified(SALE_RESERVED)),
+            postgresql_where=text(unqualified(SALE_RESERVED)),
         ),
         Index(
             "market_sale_unpaid",
             "payout_address",
-            sqlite_where=text("state = 'posted' AND payout_id IS NULL"),
-            postgresql_where=text("state = 'posted' AND payout_id IS NULL"),
+            sqlite_where=text(unqualified(SALE_UNPAID)),
+            postgresql_where=text(unqualified(SALE_UNPAID)),
         ),
     )
 
@@ -116,8 +118,8 @@ class MarketJob(SQLModel, table=True):
         Index(
             "market_job_due",
             "next_poll_at_s",
-            sqlite_where=text("state IN ('submitting','queued','in_progress')"),
-            postgresql_where=text("state IN ('submitting','queued','in_progress')"),
+            sqlite_where=text(unqualified(JOB_OPEN)),
+            postgresql_where=text(unqualified(JOB_OPEN)),
         ),
     )
 

@@ -1,9 +1,10 @@
 """What the market reads of jobs, what they made, and buyers' own providers."""
 
-from sqlalchemy import Connection, RowMapping, func, or_, select
+from sqlalchemy import Connection, RowMapping, func, or_, select, text
 
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
+    JOB_OPEN,
     MarketArtifact,
     MarketJob,
     MarketProvider,
@@ -46,7 +47,7 @@ def count_due_jobs(connection: Connection, *, now_s: int) -> tuple[int, int]:
     """Return how many jobs are open, and how many of them are to be looked at now."""
     due = func.count().filter(or_(_job.c.next_poll_at_s <= now_s, _job.c.deadline_s <= now_s))
     row = connection.execute(
-        select(func.count(), due).where(_job.c.state.in_(("submitting", "queued", "in_progress")))
+        select(func.count(), due).select_from(_job).where(text(JOB_OPEN))
     ).one()
     return int(row[0]), int(row[1])
 

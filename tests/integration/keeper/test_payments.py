@@ -23,6 +23,7 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import update
 
 from contracts.transport import HttpTransport
+from keeper.duties.x402_following import EXPIRY_SLACK_S
 from keeper.rounds import Outcome
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
@@ -84,6 +85,13 @@ def assert_settled_once(stage: Stage, payment_id: str, value_usdc: int = PRICE) 
     assert load_credit(stage.engine) == [value_usdc]
     assert load_credit_rows(stage.engine) == [value_usdc]
     assert_sound(stage)
+
+
+def outlive(stage: Stage, payment_id: str) -> None:
+    """Let the chain's clock pass a payment's validity, however slow the machine is."""
+    over_at_s = load(stage.engine, payment_id).authorization.valid_before_s + EXPIRY_SLACK_S
+    stage.world.anvil.warp(over_at_s - stage.world.anvil.now_s())
+    stage.sync()
 
 
 def assert_sound(stage: Stage) -> None:
@@ -408,8 +416,7 @@ def test_payment__drained_in_its_block__is_tried_again_and_expires(shop: Stage) 
     assert (payment.state, payment.credited_usdc) == ("verified", 0)
     assert payment.error is not None
 
-    shop.world.anvil.warp(700)
-    shop.sync()
+    outlive(shop, payment_id)
     go_on(shop)
 
     payment = load(shop.engine, payment_id)
@@ -513,6 +520,28 @@ def test_payment__reorged__lands_again_and_is_credit_once(shop: Stage) -> None:
     assert_settled_once(shop, payment_id)
 
 
+def test_payment__reorged_before_it_is_settled__is_on_its_way_again_and_has_not_failed(
+    shop: Stage,
+) -> None:
+    shop.settings["PAYMENT_CONFIRMATIONS"] = "2"
+    payment_id = record(shop.engine, authorize(shop.world, PRICE))
+    shop.tick()
+    assert sent_kinds(shop) == ["mined"]
+
+    # Another block has the number of the one that its transaction was mined in.
+    shop.world.anvil.reorg(1)
+    shop.sync()
+    for _ in range(2):
+        shop.tick()
+        payment = load(shop.engine, payment_id)
+        assert (payment.state, payment.error, payment.failures) == ("sent", None, 0)
+
+    go_on(shop)
+
+    assert_settled_once(shop, payment_id)
+    assert load(shop.engine, payment_id).failures == 0
+
+
 @pytest.mark.parametrize("spent_usdc", [0, 100_000, PRICE])
 def test_payment__reorged_and_gone_for_good__credit_is_taken_back(
     shop: Stage, spent_usdc: int
@@ -523,8 +552,7 @@ def test_payment__reorged_and_gone_for_good__credit_is_taken_back(
         connection.execute(update(account).values(reserved_usdc=spent_usdc))
     shop.world.anvil.reorg(1)
     drain(shop)
-    shop.world.anvil.warp(700)
-    shop.sync()
+    outlive(shop, payment_id)
 
     go_on(shop)
 
@@ -550,8 +578,7 @@ def test_payment__credited_in_advance_and_never_settled__credit_is_taken_back(
 ) -> None:
     payment_id = record(shop.engine, authorize(shop.world, PRICE), credits_now=True)
     assert load_credit(shop.engine) == [PRICE]
-    shop.world.anvil.warp(700)
-    shop.sync()
+    outlive(shop, payment_id)
     go_on(shop, 1)
 
     assert load(shop.engine, payment_id).state == "expired"
