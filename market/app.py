@@ -1,9 +1,9 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
@@ -37,9 +37,10 @@ from market.routing.own_providers import OwnRoutes
 from market.services import Services
 from market.settings import MarketSettings
 from market.text.serving import Serving
+from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
-from serving.http.exceptions import handle_exceptions
 from serving.http.front import Front
+from serving.http.limits import Limits
 from serving.models.references import load_references
 from serving.process.background import repeat, running
 
@@ -67,17 +68,13 @@ def create_app(
     references = load_references(settings.prices_file)
     check_unit_prices(references.operator)
     web3 = open_web3(settings.rpc_url.get_secret_value())
-    checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
     sealer = Sealer(kms)
     limits = settings.build_limits()
-    secrets = settings.list_secrets()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         writer = GroupWriter(engine)
         database = Database(engine, writer, timeout_s=settings.ledger_timeout_s)
-        dialer = Dialer(settings.dial_rules(), resolve=resolve)
-        provider = SellerClient(dialer, settings.seller_rules())
         book = Book(
             database,
             references,
@@ -85,75 +82,21 @@ def create_app(
             fee_bps=settings.fee_bps,
             concurrency_max=settings.seller_concurrency_max,
         )
-        metrics = Metrics()
-        own_routes = OwnRoutes(database, sealer, metrics)
-        serving = Serving(database, book, provider, metrics, own_routes, settings.serving_rules())
-        artifacts = Artifacts(
-            database,
-            book,
-            provider,
-            public_url=settings.public_url,
-            lifetime_s=settings.artifact_lifetime_s,
-        )
-        job_rules = settings.job_rules()
-        follower = JobFollower(database, book, provider, artifacts, job_rules)
-        services = Services(
-            authenticator=Authenticator(
-                database,
-                checker,
-                secrets=secrets,
-                domain=settings.domain,
-                uri=settings.public_url,
-                chain_id=deployment.chain_id,
-            ),
-            book=book,
-            database=database,
-            dialer=dialer,
-            metrics=metrics,
-            media=MediaServing(serving, book, provider, artifacts),
-            artifacts=artifacts,
-            jobs=Jobs(
-                database,
-                provider,
-                serving,
-                artifacts,
-                follower,
-                job_rules,
-                secrets=secrets,
-                public_url=settings.public_url,
-            ),
-            job_follower=follower,
-            provider=provider,
-            sealer=sealer,
-            serving=serving,
-            paywall=open_paywall(settings, deployment, web3, database, book, serving),
-            secrets=secrets,
-            allow_loopback=settings.allow_loopback,
-            unpayable=deployment.own_contracts,
-            body_bytes_max=settings.body_bytes_max,
-            body_timeout_s=settings.body_timeout_s,
-            upload_bytes_max=settings.upload_bytes_max,
-            limits=limits,
+        dialer = Dialer(settings.dial_rules(), resolve=resolve)
+        services = _build_services(
+            settings, deployment, web3, database, book, dialer, sealer, limits
         )
         app.state.services = services
-        await book.refresh()
-        await own_routes.refresh()
+        await services.book.refresh()
+        await services.serving.own_routes.refresh()
         try:
-            async with running(
-                repeat(own_routes.refresh, settings.refresh_interval_s),
-                repeat(follower.follow, settings.job_look_interval_s),
-                repeat(book.refresh, settings.refresh_interval_s),
-                repeat(serving.sweep, settings.sweep_interval_s),
-                rewrap_all(database, sealer),
-                repeat(
-                    lambda: gather_earnings(database, settings.payout_minimum_usdc),
-                    settings.payout_interval_s,
-                ),
-            ):
-                yield
-                await serving.drain(ABANDONED_TIMEOUT_S)
+            async with running(*_list_loops(services, settings)):
+                try:
+                    yield
+                finally:
+                    await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
         finally:
-            await provider.close()
+            await services.provider.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
 
@@ -164,10 +107,94 @@ def create_app(
         examples="market.http",
         lifespan=lifespan,
     )
-    app.include_router(router)
-    handle_exceptions(app, TRANSLATIONS)
-    dispatch = build_dispatch(lambda: app.state.services)
-    return Front(app, dispatch=dispatch, limits=limits, watched=WATCHED_PATHS)
+    return build_front(
+        app,
+        router=router,
+        translations=TRANSLATIONS,
+        dispatch=build_dispatch(lambda: app.state.services),
+        limits=limits,
+        watched=WATCHED_PATHS,
+    )
+
+
+def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[Any, Any, None]]:
+    """Return what is done beside serving."""
+    database = services.database
+    return [
+        repeat(services.serving.own_routes.refresh, settings.refresh_interval_s),
+        repeat(services.job_follower.follow, settings.job_look_interval_s),
+        repeat(services.book.refresh, settings.refresh_interval_s),
+        repeat(services.serving.sweep, settings.sweep_interval_s),
+        rewrap_all(database, services.sealer),
+        repeat(
+            lambda: gather_earnings(database, settings.payout_minimum_usdc),
+            settings.payout_interval_s,
+        ),
+    ]
+
+
+def _build_services(
+    settings: MarketSettings,
+    deployment: Deployment,
+    web3: Web3,
+    database: Database,
+    book: Book,
+    dialer: Dialer,
+    sealer: Sealer,
+    limits: Limits,
+) -> Services:
+    metrics, secrets = Metrics(), settings.list_secrets()
+    checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
+    provider = SellerClient(dialer, settings.seller_rules())
+    own_routes = OwnRoutes(database, sealer, metrics)
+    serving = Serving(database, book, provider, metrics, own_routes, settings.serving_rules())
+    artifacts = Artifacts(
+        database,
+        book,
+        provider,
+        public_url=settings.public_url,
+        lifetime_s=settings.artifact_lifetime_s,
+    )
+    job_rules = settings.job_rules()
+    follower = JobFollower(database, book, provider, artifacts, job_rules)
+    return Services(
+        authenticator=Authenticator(
+            database,
+            checker,
+            secrets=secrets,
+            domain=settings.domain,
+            uri=settings.public_url,
+            chain_id=deployment.chain_id,
+        ),
+        book=book,
+        database=database,
+        dialer=dialer,
+        metrics=metrics,
+        media=MediaServing(serving, book, provider, artifacts),
+        artifacts=artifacts,
+        jobs=Jobs(
+            database,
+            provider,
+            serving,
+            artifacts,
+            follower,
+            job_rules,
+            secrets=secrets,
+            public_url=settings.public_url,
+        ),
+        job_follower=follower,
+        provider=provider,
+        sealer=sealer,
+        serving=serving,
+        paywall=open_paywall(settings, deployment, web3, database, book, serving),
+        secrets=secrets,
+        allow_loopback=settings.allow_loopback,
+        unpayable=deployment.own_contracts,
+        body_bytes_max=settings.body_bytes_max,
+        body_timeout_s=settings.body_timeout_s,
+        upload_bytes_max=settings.upload_bytes_max,
+        limits=limits,
+    )
 
 
 def open_paywall(

@@ -7,7 +7,7 @@ import structlog
 
 from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment, load_deployment
-from contracts.errors import CurrentError, Retryable
+from contracts.errors import Retryable
 from contracts.reader import ChainReader, check_chain, mask_url
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
@@ -15,9 +15,8 @@ from market.app import create_app
 from market.endpoints.sealing import open_kms
 from market.operator import run_command
 from market.settings import MarketSettings
+from serving.http import run
 from serving.http.front import Front
-from serving.http.run import serve
-from serving.process.logs import configure_logs
 
 log = structlog.get_logger("market")
 
@@ -69,16 +68,6 @@ def command(settings: MarketSettings, arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Serve until SIGTERM or SIGINT, or run a command. Return 0, or 2 where a person must act."""
-    configure_logs()
-    try:
-        settings = MarketSettings.from_environment()
-        configure_logs(level=settings.log_level)
-        if arguments:
-            command(settings, arguments)
-            return 0
-        app = build(settings)
-    except CurrentError as error:
-        log.error("stopped", error=str(error), kind=type(error).__name__)
-        return 2
-    serve(app, settings)
-    return 0
+    if not arguments:
+        return run.main(MarketSettings, build)
+    return run.attempt(MarketSettings, lambda settings: command(settings, arguments))

@@ -29,8 +29,8 @@ from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.tracing import Span, open_spans
+from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
-from serving.http.exceptions import handle_exceptions
 from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.models.references import References, load_references
@@ -87,8 +87,10 @@ def create_app(
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
             ):
-                yield
-                await services.completions.drain(ABANDONED_TIMEOUT_S)
+                try:
+                    yield
+                finally:
+                    await services.completions.in_flight.drain(ABANDONED_TIMEOUT_S)
         finally:
             await asyncio.to_thread(listener.close)
             await upstream.close()
@@ -104,10 +106,14 @@ def create_app(
         examples="proxy.http",
         lifespan=lifespan,
     )
-    app.include_router(router)
-    handle_exceptions(app, TRANSLATIONS)
-    dispatch = build_dispatch(lambda: app.state.services)
-    return Front(app, dispatch=dispatch, limits=limits, watched=WATCHED_PATHS)
+    return build_front(
+        app,
+        router=router,
+        translations=TRANSLATIONS,
+        dispatch=build_dispatch(lambda: app.state.services),
+        limits=limits,
+        watched=WATCHED_PATHS,
+    )
 
 
 def _build_services(

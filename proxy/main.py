@@ -5,16 +5,15 @@ from contextlib import closing
 import structlog
 
 from contracts.deployment import Deployment, load_deployment
-from contracts.errors import CurrentError, Retryable
+from contracts.errors import Retryable
 from contracts.reader import ChainReader, check_chain, mask_url
 from contracts.transport import HttpTransport
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 from proxy.app import create_app
 from proxy.settings import ProxySettings
+from serving.http import run
 from serving.http.front import Front
-from serving.http.run import serve
-from serving.process.logs import configure_logs
 
 log = structlog.get_logger("proxy")
 
@@ -57,13 +56,4 @@ def _check_chain(settings: ProxySettings, deployment: Deployment) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Return 0, or 2 where a person must act."""
-    configure_logs()
-    try:
-        settings = ProxySettings.from_environment()
-        configure_logs(level=settings.log_level)
-        app = build(settings)
-    except CurrentError as error:
-        log.error("stopped", error=str(error), kind=type(error).__name__)
-        return 2
-    serve(app, settings)
-    return 0
+    return run.main(ProxySettings, build)

@@ -13,7 +13,7 @@ from ledger.errors import LedgerUnavailable
 from market.errors import invalid_minimum_discount
 from market.http.mirrors import MIRRORED, is_medium, mirror, read_minimum
 from market.identity.keys import Role
-from market.metrics import ANSWERED, Metrics
+from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
 from market.routing.filters import INPUT_CEILING, OUTPUT_CEILING, Ceilings, parse_ceilings
@@ -30,6 +30,7 @@ from serving.http.errors import (
 )
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
+from serving.http.metrics import ANSWERED
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from market.routing.filters import ROUTING_FIELD, Filters
 from market.routing.ranking import Ask
 from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import parse_json_object
 from serving.models.prices import Tokens
 from serving.models.terms import Terms
 
@@ -133,12 +134,7 @@ def parse_media(medium: Medium, content_type: str, raw: bytes) -> MediaCall:
     """Read a request. Raises ``RequestRejected`` (400), naming the field."""
     if medium is Medium.TRANSCRIPTIONS:
         return _parse_transcription(content_type, raw)
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise bad_request("invalid_json", f"The body is not JSON: {error}.") from None
-    if not isinstance(body, dict):
-        raise bad_request("invalid_type", "The body must be a JSON object.")
+    body = parse_json_object(raw)
     _check_refused(body)
     model = _read_model(body.get("model"))
     routing = body.pop(ROUTING_FIELD, None)

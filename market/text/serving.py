@@ -42,8 +42,8 @@ from serving.http.errors import (
     bad_request,
     ledger_unavailable,
     settlement_failed,
-    unavailable,
 )
+from serving.http.in_flight import InFlight
 from serving.models.additions import Additions
 from serving.models.answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
@@ -103,12 +103,7 @@ class Serving:
         self._metrics = metrics
         self._rules = rules
         self._additions = Additions()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests are open."""
-        return len(self._tasks)
+        self.in_flight = InFlight(rules.in_flight_max)
 
     def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
         """Return what a request asks of the market. Raises ``RequestRejected``."""
@@ -159,22 +154,8 @@ class Serving:
     async def run(self, work: Callable[[], Awaitable[T]], request_id: str) -> T:
         """Do the work of a request to its end, whether or not its caller stays. Raises as it does,
         and 503 where too many requests are open."""
-        if len(self._tasks) >= self._rules.in_flight_max:
-            raise unavailable("overloaded", "Too many requests are open. Try again soon.")
-        task = asyncio.create_task(_report(work, request_id))
-        self._keep(task)
-        return await asyncio.shield(task)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Let open requests finish; cancel, and so void, what is still open after the timeout."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        if late:
-            log.warning("drain_cancelled", requests=len(late))
-            await asyncio.wait(late)
+        self.in_flight.check()
+        return await self.in_flight.run(_report(work, request_id))
 
     async def sweep(self) -> int:
         """Void what dead processes left; return how many."""
@@ -184,15 +165,6 @@ class Serving:
             self._metrics.swept.inc(swept)
             log.warning("leases_swept", reservations=swept)
         return swept
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also where its caller has gone
 
     async def _serve(self, order: Order, call: Call) -> Answer | StreamAnswer:
         if call.stream:
@@ -294,7 +266,7 @@ class Serving:
             asks_for_usage=call.asks_for_usage,
             rules=self._rules.stream,
         )
-        self._keep(asyncio.create_task(stream.run()))
+        self.in_flight.keep(stream.run())
         headers = won.build_headers()
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         return StreamAnswer(headers, stream)

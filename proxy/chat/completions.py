@@ -32,7 +32,7 @@ from proxy.chat.upstream_errors import explain_no_answer, translated
 from proxy.errors import PRICE_CHANGED, refused
 from proxy.keys.authentication import check_standing, load_revoked
 from proxy.keys.tokens import KeyClaims
-from proxy.metrics import ANSWERED, Metrics
+from proxy.metrics import Metrics
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call
@@ -41,9 +41,10 @@ from serving.http.errors import (
     ApiError,
     internal_error,
     ledger_unavailable,
-    overloaded,
     settlement_failed,
 )
+from serving.http.in_flight import InFlight
+from serving.http.metrics import ANSWERED
 from serving.models.additions import Additions
 from serving.models.answers import Holder, find_failure, is_answer, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
@@ -134,17 +135,11 @@ class Completions:
         self._catalogue = catalogue
         self._prices = prices
         self._metrics = metrics
-        self._in_flight_max = in_flight_max
         self._stream_rules = stream_rules
         self._span = span
         self._additions = Additions()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.in_flight = InFlight(in_flight_max)
         self.watch = RevocationWatch(self._find_revoked)
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests are open."""
-        return len(self._tasks)
 
     async def complete(
         self, claims: KeyClaims, raw: bytes, request_id: str
@@ -153,34 +148,12 @@ class Completions:
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
-        if len(self._tasks) >= self._in_flight_max:
-            error = overloaded()
+        try:
+            self.in_flight.check()
+        except ApiError as error:
             self._metrics.observe_request(error.code, 0.0)
-            raise error
-        task = asyncio.create_task(self._run(claims, raw, request_id))
-        self._keep(task)
-        return await asyncio.shield(task)
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also where its caller has gone
-
-    async def drain(self, timeout_s: float) -> None:
-        """Let open requests finish; cancel, and so void, what is still open after the timeout."""
-        if not self._tasks:
-            return
-        log.info("draining", requests=len(self._tasks), timeout_s=timeout_s)
-        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        if late:
-            log.warning("drain_cancelled", requests=len(late))
-            await asyncio.wait(late)
+            raise
+        return await self.in_flight.run(self._run(claims, raw, request_id))
 
     async def _run(self, claims: KeyClaims, raw: bytes, request_id: str) -> Answer | StreamAnswer:
         started_s = time.monotonic()
@@ -224,7 +197,7 @@ class Completions:
             asks_for_usage=call.asks_for_usage,
             rules=self._stream_rules,
         )
-        self._keep(asyncio.create_task(self._run_stream(stream, admitted.claims, started_s)))
+        self.in_flight.keep(self._run_stream(stream, admitted.claims, started_s))
         headers = self._build_headers(admitted, left_usdc=admitted.hold_left_usdc)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         return StreamAnswer(headers, stream)
@@ -340,7 +313,7 @@ class Completions:
             # Shielded: the second cancellation of an impatient shutdown must not stop it.
             await asyncio.shield(self._meter.void(admitted.request_id, reason))
             if reason in _OUTDATED_BY:
-                self._keep(asyncio.create_task(self._catalogue.refresh(older_than_s=FRESH_S)))
+                self.in_flight.keep(self._catalogue.refresh(older_than_s=FRESH_S))
             raise
 
     async def _charge(self, admitted: _Admitted, counted: Counted) -> int:

@@ -2,12 +2,20 @@
 
 import gc
 import signal
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
+import structlog
 import uvicorn
 
+from contracts.errors import CurrentError
 from serving.http.protocol import build_protocol
 from serving.http.settings import ServerSettings
+from serving.process.logs import configure_logs
+
+log = structlog.get_logger("serving")
+
+S = TypeVar("S", bound=ServerSettings)
 
 STARTUP_FAILED: Final = 3
 """Exit status where the application's own startup failed; the log says why."""
@@ -29,6 +37,31 @@ def build_config(app: Any, settings: ServerSettings, **changes: Any) -> uvicorn.
         "proxy_headers": False,
     }
     return uvicorn.Config(app, **{**options, **changes})
+
+
+def main(kind: type[S], build: Callable[[S], Any]) -> int:
+    """Serve what ``build`` makes of the environment's settings, until SIGTERM or SIGINT.
+
+    Return 0, or 2 where a person must act; the log says why.
+    """
+    built: list[tuple[Any, S]] = []
+    status = attempt(kind, lambda settings: built.append((build(settings), settings)))
+    for app, settings in built:
+        serve(app, settings)
+    return status
+
+
+def attempt(kind: type[S], act: Callable[[S], Any]) -> int:
+    """Do something by the environment's settings. Return 0, or 2 where a person must act."""
+    configure_logs()
+    try:
+        settings = kind.from_environment()
+        configure_logs(level=settings.log_level)
+        act(settings)
+    except CurrentError as error:
+        log.error("stopped", error=str(error), kind=type(error).__name__)
+        return 2
+    return 0
 
 
 def serve(app: Any, settings: ServerSettings) -> None:

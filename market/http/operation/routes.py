@@ -20,7 +20,7 @@ router = APIRouter(tags=["operation"])
 async def get_metrics(services: ServicesDep) -> PlainTextResponse:
     """Return what this process counts, for Prometheus."""
     text = services.metrics.render(
-        in_flight=services.serving.in_flight,
+        in_flight=services.serving.in_flight.count,
         open_jobs=services.job_follower.open_jobs,
         standings=services.book.standings(),
     )

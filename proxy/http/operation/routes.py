@@ -62,7 +62,7 @@ async def get_metrics(services: ServicesDep) -> str:
     """Show the counters in Prometheus' text format."""
     mirror, _ = await _load_mirror(services)
     return services.metrics.render(
-        in_flight=services.completions.in_flight,
+        in_flight=services.completions.in_flight.count,
         mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
         catalogue_fallback=services.catalogue.snapshot.fallback,
     )

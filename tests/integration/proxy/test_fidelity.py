@@ -595,7 +595,7 @@ async def test_stream__client_never_reads__ended_and_charged(
         )
         writer.write(head(f"content-length: {len(body)}") + body)
         completions = proxy.front.app.state.services.completions
-        await until(lambda: provider.bodies and not completions.in_flight)
+        await until(lambda: provider.bodies and not completions.in_flight.count)
         [usage] = proxy.usage()
         assert (usage["state"], usage["completion_tokens"]) == ("posted", 2)
         assert proxy.drawn_usdc() == usage["cost_usdc"]

@@ -108,7 +108,7 @@ async def receive(proxy: RunningProxy, **changes: Any) -> Received:
 
 async def wait_for_end(proxy: RunningProxy) -> dict[str, Any]:
     """Wait until the only request is no longer open; return its usage row."""
-    await until(lambda: proxy.front.app.state.services.completions.in_flight == 0)
+    await until(lambda: proxy.front.app.state.services.completions.in_flight.count == 0)
     [usage] = proxy.usage()
     return usage
 

@@ -1,0 +1,65 @@
+"""What every server counts of its requests, in a registry of its own."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+ANSWERED: Final = "ok"
+"""The outcome of a request that was served; any other is an error's code."""
+
+_CODES: Final = (
+    ANSWERED,
+    "client_gone",
+    "invalid_api_key",
+    "missing_api_key",
+    "rate_limited",
+    "overloaded",
+    "ledger_unavailable",
+    "settlement_failed",
+    "internal_error",
+)
+"""Outcomes that are there from the start, with 0; a server adds its own."""
+
+_BUCKETS_S: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
+)  # fmt: skip
+
+
+class ServerMetrics:
+    """Counts since the process started. Thread-safe, as the client library is.
+
+    Every name begins with ``current_<server>_``.
+    """
+
+    def __init__(self, server: str, *, codes: Iterable[str], seconds: str) -> None:
+        self.registry = CollectorRegistry()
+        self._prefix = f"current_{server}_"
+        self._requests = self.counter("requests", "Inference requests by outcome", "code")
+        # Made once: looking a label up costs more than counting.
+        self._by_code = {code: self._requests.labels(code) for code in (*_CODES, *codes)}
+        self._seconds = Histogram(
+            self._prefix + "request_seconds", seconds, buckets=_BUCKETS_S, registry=self.registry
+        )
+        self.in_flight = self.gauge("requests_in_flight", "Inference requests that are open")
+        self.swept = self.counter("leases_swept", "Reservations of dead processes")
+
+    def counter(self, name: str, what: str, *labels: str) -> Counter:
+        """Return a new counter."""
+        return Counter(self._prefix + name, what, labels, registry=self.registry)
+
+    def gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        """Return a new gauge."""
+        return Gauge(self._prefix + name, what, labels, registry=self.registry)
+
+    def observe_request(self, outcome: str, seconds: float) -> None:
+        """Count one request. ``outcome`` is one of our own codes, so it is bounded."""
+        counter = self._by_code.get(outcome)
+        if counter is None:
+            counter = self._by_code[outcome] = self._requests.labels(outcome)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+    def expose(self) -> str:
+        """Return the exposition."""
+        return generate_latest(self.registry).decode()
