@@ -43,7 +43,7 @@ from serving.http.errors import (
     ledger_unavailable,
     settlement_failed,
 )
-from serving.http.in_flight import InFlight
+from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
 from serving.models.answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said

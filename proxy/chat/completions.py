@@ -43,8 +43,8 @@ from serving.http.errors import (
     ledger_unavailable,
     settlement_failed,
 )
-from serving.http.in_flight import InFlight
 from serving.http.metrics import ANSWERED
+from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
 from serving.models.answers import Holder, find_failure, is_answer, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole

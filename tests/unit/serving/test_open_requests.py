@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serving.http.errors import TryLater
-from serving.http.in_flight import InFlight
+from serving.http.open_requests import InFlight
 
 
 async def test_run__caller_leaves__work_goes_on() -> None:
