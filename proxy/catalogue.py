@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +22,20 @@ FRESH_S: Final = 2.0
 """A list younger than this is shown as it is; an older one is fetched again first."""
 
 MODELS_MAX: Final = 20_000
+KNOWN_GOOD: Final = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "claude-sonnet-4-5",
+    "claude-haiku-4-5",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "deepseek-chat",
+    "mistral-large-latest",
+)
+"""What is listed before upstream has ever said what it has, and the operator names no models."""
+
 _MODEL_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "context_tokens")
 
@@ -59,6 +73,17 @@ class Catalogue:
         self._snapshot = self._build(fallback=True, fetched_at=float("-inf"))
 
     @property
+    def listed(self) -> Collection[Model]:
+        """The models to show. Before upstream's first word they are a small list of known ones.
+
+        Requests go by ``snapshot``: a model that upstream has never listed is not asked for.
+        """
+        known = self.snapshot
+        if known.models or not known.fallback:
+            return known.models.values()
+        return self._build_models([{"id": name} for name in KNOWN_GOOD]).values()
+
+    @property
     def snapshot(self) -> Snapshot:
         """The newest list, at the prices of this moment: some change by the hour and the date."""
         until_s = self._snapshot.valid_until_s
@@ -93,8 +118,14 @@ class Catalogue:
             return self._snapshot
 
     def _build(self, *, fallback: bool, fetched_at: float) -> Snapshot:
+        models = self._build_models(self._entries)
+        ends = (model.terms.valid_until_s for model in models.values() if model.terms is not None)
+        valid_until_s = min((end for end in ends if end is not None), default=None)
+        return Snapshot(MappingProxyType(models), fallback, fetched_at, valid_until_s)
+
+    def _build_models(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Model]:
         models, now_s = {}, int(time.time())
-        for entry in self._entries:
+        for entry in entries:
             model_id = entry["id"]
             if _MODEL_ID.fullmatch(model_id) is None:
                 continue  # it goes into a header
@@ -106,9 +137,7 @@ class Catalogue:
                 terms=terms,
                 context_tokens=_read_context(entry, terms),
             )
-        ends = (model.terms.valid_until_s for model in models.values() if model.terms is not None)
-        valid_until_s = min((end for end in ends if end is not None), default=None)
-        return Snapshot(MappingProxyType(models), fallback, fetched_at, valid_until_s)
+        return models
 
 
 def _read_context(entry: Mapping[str, Any], terms: Terms | None) -> int | None:

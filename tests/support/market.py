@@ -28,7 +28,7 @@ from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.ledgers import DEPLOYMENT
-from tests.support.openapi import CheckedClient, get_market_document
+from tests.support.openapi import CheckedClient, Document, get_market_document
 from tests.support.waiting import LIMIT_S, until
 
 SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -182,8 +182,12 @@ async def run_market(
     *,
     resolve: Resolve = resolve_by_system,
     deployment: Deployment = DEPLOYMENT,
+    document: Document | None = None,
 ) -> AsyncIterator[RunningMarket]:
-    """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would."""
+    """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would.
+
+    All answers are held against ``document``, by default the market's own.
+    """
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
     front = create_app(settings, deployment, engine, kms, resolve=resolve)
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
@@ -198,7 +202,7 @@ async def run_market(
     limits = httpx.Limits(max_connections=None)
     try:
         async with CheckedClient(
-            get_market_document(),
+            document or get_market_document(),
             base_url=f"http://127.0.0.1:{port}",
             timeout=LIMIT_S,
             limits=limits,

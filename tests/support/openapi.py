@@ -1,13 +1,15 @@
 """The servers' OpenAPI documents, and answers held against them."""
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 import jsonschema_rs
@@ -17,11 +19,13 @@ from market.app import create_app as create_market
 from market.endpoints.sealing import FileKms
 from proxy.app import create_app as create_proxy
 from serving.dialects.shapes import PASS_THROUGH
+from serving.http.document.app import DocumentedApp
 from serving.http.document.writing import CSV, EVENTS, JSON, operations_of
 from tests.support.ledgers import DEPLOYMENT
 
 Schema = dict[str, Any]
 
+TEXT_SHOWN_MAX: Final = 4_000
 _PART: Final = re.compile(r"\{[^}]*\}")
 _REF: Final = "#/components/schemas/"
 
@@ -35,7 +39,10 @@ class Document:
             operation["operationId"]: operation for operation in operations_of(dict(written))
         }
         self.answered: dict[str, dict[str, Any]] = defaultdict(dict)
-        """What was checked: operation id -> status -> a body, or None where it is no JSON."""
+        """The first body of each kind that was checked, as ``Examples`` has it.
+
+        A body that is neither JSON nor a short list or stream is None.
+        """
         self._closed = json.loads(json.dumps(written["components"]["schemas"]))
         for schema in self._closed.values():
             _close(schema)
@@ -83,7 +90,16 @@ class Document:
                 item = contents[found]["itemSchema"]
                 broken = isinstance(event, dict) and "error" in event
                 self.validate({"$ref": _REF + "ErrorBody"} if broken else item, event, what)
-        self.answered[name].setdefault(str(status), shown)
+        if kind in (CSV, EVENTS) and len(body) <= TEXT_SHOWN_MAX:
+            shown = body.decode()
+        key = str(status) if kind == JSON else f"{status} {found}"
+        self.answered[name].setdefault(key, shown)
+
+    def note_request(self, method: str, path: str, body: bytes) -> None:
+        """Remember the first good request with a body of JSON."""
+        operation = self.find(method, path)
+        if operation is not None and "requestBody" in operation and body[:1] == b"{":
+            self.answered[operation["operationId"]].setdefault("request", json.loads(body))
 
     def validate(self, schema: Schema, value: Any, what: str) -> None:
         """Raise ``AssertionError`` unless ``value`` has all fields of a schema, and no others."""
@@ -114,9 +130,8 @@ def walk(schema: Any, where: str = "") -> Iterator[tuple[str, Schema]]:
             yield from walk(inner, f"{where}|{index}")
 
 
-@cache
-def get_market_document() -> Document:
-    """Return the market's document."""
+def make_market_app() -> DocumentedApp:
+    """Return the market's application, which is not begun."""
     from tests.support.market import make_settings
 
     with TemporaryDirectory() as folder:
@@ -124,19 +139,30 @@ def get_market_document() -> Document:
         kms = FileKms(Path(settings.kms.removeprefix("file:")))
         engine = create_engine("sqlite://")
         front = create_market(settings, DEPLOYMENT, engine, kms)
-        engine.dispose()
-        return Document(front.app.openapi())
+    engine.dispose()
+    return cast(DocumentedApp, front.app)
 
 
-@cache
-def get_proxy_document() -> Document:
-    """Return the proxy's document."""
+def make_proxy_app() -> DocumentedApp:
+    """Return the proxy's application, which is not begun."""
     from tests.support.proxy import make_settings
 
     engine = create_engine("sqlite://")
     front = create_proxy(make_settings(), DEPLOYMENT, engine)
     engine.dispose()
-    return Document(front.app.openapi())
+    return cast(DocumentedApp, front.app)
+
+
+@cache
+def get_market_document() -> Document:
+    """Return the market's document."""
+    return Document(make_market_app().openapi())
+
+
+@cache
+def get_proxy_document() -> Document:
+    """Return the proxy's document."""
+    return Document(make_proxy_app().openapi())
 
 
 def _close(schema: Schema) -> None:
@@ -168,12 +194,43 @@ def _read_events(body: bytes) -> Iterator[Any]:
             yield json.loads(data)
 
 
+def hold_examples(document: Document, package: str, hide: Mapping[str, str]) -> None:
+    """Hold a document's examples against what a server has just answered.
+
+    They are recorded answers: ``RECORD_EXAMPLES=1`` records them again. ``hide`` maps what belongs
+    to this machine to what is shown in its place. Raises ``AssertionError`` where an answer has
+    other fields than its example, or none.
+    """
+    text = json.dumps(document.answered, indent=1, sort_keys=True, ensure_ascii=False)
+    for real, shown in hide.items():
+        text = text.replace(real, shown)
+    path = Path(str(files(package))) / "examples.json"
+    if os.environ.get("RECORD_EXAMPLES"):
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    recorded, answered = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
+    assert recorded.keys() == answered.keys()
+    for name, bodies in answered.items():
+        assert recorded[name].keys() == bodies.keys(), name
+        for status, body in bodies.items():
+            assert _outline(recorded[name][status]) == _outline(body), f"{name} {status}"
+
+
+def _outline(value: Any) -> Any:
+    """Return the names of a value's fields, and which of them are objects or lists."""
+    if isinstance(value, dict):
+        return {name: _outline(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_outline(inner) for inner in value[:1]]
+    return None
+
+
 class CheckedClient(httpx.AsyncClient):
     """A client that holds every whole answer against the server's document."""
 
     def __init__(self, document: Document, **options: Any) -> None:
         super().__init__(**options)
-        self._document = document
+        self.document = document
         self.is_checking = True
         """Switch it off where a provider lies: its words are passed on as they are."""
 
@@ -183,11 +240,14 @@ class CheckedClient(httpx.AsyncClient):
         """Send a request, and check what comes back unless it is still to be streamed."""
         response = await super().send(request, stream=stream, **options)
         if self.is_checking and not stream:
-            self._document.check(
+            self.document.check(
                 request.method,
                 request.url.path,
                 status=response.status_code,
                 content_type=response.headers.get("content-type", ""),
                 body=response.content,
             )
+            if response.is_success and isinstance(request.stream, httpx.ByteStream):
+                path = request.url.path
+                self.document.note_request(request.method, path, request.content)
         return response

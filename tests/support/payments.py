@@ -29,6 +29,7 @@ from ledger.tables import MarketPayment, table_of
 from tests.support.endpoint import FakeEndpoint
 from tests.support.keepers import Stage
 from tests.support.market import BUYER, RunningMarket, make_body, make_settings, run_market
+from tests.support.openapi import CheckedClient, Document
 from tests.support.waiting import LIMIT_S, until_it
 
 CHAT: Final = "/v1/chat/completions"
@@ -68,7 +69,9 @@ class Shop:
     def payer(self, account: LocalAccount = BUYER) -> httpx.AsyncClient:
         """Return an HTTP client of the package that pays what it is asked for."""
         transport = x402AsyncTransport(make_client(account))
-        return httpx.AsyncClient(transport=transport, base_url=self.url, timeout=LIMIT_S)
+        return CheckedClient(
+            self.market.client.document, transport=transport, base_url=self.url, timeout=LIMIT_S
+        )
 
     # ----------------------------------------------------------------------- payments, step by step
 
@@ -198,7 +201,12 @@ class RunningKeeper:
 
 @asynccontextmanager
 async def run_shop(
-    stage: Stage, folder: Path, *, is_kept: bool = True, **changes: Any
+    stage: Stage,
+    folder: Path,
+    *,
+    is_kept: bool = True,
+    document: Document | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Shop]:
     """Serve a market on a stage's chain and ledger; with a keeper beside it, or without one."""
     stage.settings.setdefault("PAYMENT_CONFIRMATIONS", "0")
@@ -206,7 +214,9 @@ async def run_shop(
     settings = make_settings(folder, **values)
     async with (
         FakeEndpoint() as seller,
-        run_market(settings, stage.engine, deployment=stage.world.deployment) as market,
+        run_market(
+            settings, stage.engine, deployment=stage.world.deployment, document=document
+        ) as market,
     ):
         seller_key = await market.get_key()
         offer = await market.list_offer(seller_key, seller.url)

@@ -22,7 +22,7 @@ from proxy.settings import ProxySettings
 from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.ledgers import DEPLOYMENT
-from tests.support.openapi import CheckedClient, get_proxy_document
+from tests.support.openapi import CheckedClient, Document, get_proxy_document
 from tests.support.waiting import LIMIT_S
 
 KEY_SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -109,9 +109,16 @@ class RunningProxy:
 
 @asynccontextmanager
 async def run_proxy(
-    settings: ProxySettings, engine: Engine, *, deployment: Deployment = DEPLOYMENT
+    settings: ProxySettings,
+    engine: Engine,
+    *,
+    deployment: Deployment = DEPLOYMENT,
+    document: Document | None = None,
 ) -> AsyncIterator[RunningProxy]:
-    """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would."""
+    """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would.
+
+    All answers are held against ``document``, by default the proxy's own.
+    """
     front = create_app(settings, deployment, engine)
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
@@ -126,7 +133,7 @@ async def run_proxy(
     limits = httpx.Limits(max_connections=None)
     try:
         async with CheckedClient(
-            get_proxy_document(), base_url=url, timeout=LIMIT_S, limits=limits
+            document or get_proxy_document(), base_url=url, timeout=LIMIT_S, limits=limits
         ) as client:
             yield RunningProxy(front, client, engine)
     finally:

@@ -1,6 +1,7 @@
 """What everybody may see: models, prices, markets, how a request would be routed."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from market.http.markets.schemas import (
     FeedPage,
     MarketList,
     ModelBook,
+    ModelEntry,
     ModelList,
     OwnProviderEstimate,
     PriceList,
@@ -28,9 +30,9 @@ from market.http.markets.schemas import (
 from market.http.prices import UnitName
 from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
-from market.pricing.media_units import UNITS, find_price, get_base
+from market.pricing.media_units import UNITS, Base, find_price, get_base
 from market.routing.own_providers import FEE_USDC
-from market.routing.ranking import Ask, Ranking
+from market.routing.ranking import Ask, Ranking, Shelf
 from market.services import Services
 from market.text.requests import LIMITS
 from serving.http.document.schemas import errors_of
@@ -44,12 +46,22 @@ router = APIRouter(tags=["markets"])
 async def list_models(services: ServicesDep) -> ModelList:
     """List the models that somebody sells, as OpenAI does."""
     find_reference = services.book.find_reference
-    names = sorted(
-        model
-        for model, shelves in services.book.shelves.items()
-        if any(offer.is_active for shelf in shelves.values() for offer in shelf)
-    )
+    names = sorted(model for model, shelves in services.book.shelves.items() if _is_sold(shelves))
     return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
+
+
+@router.get("/v1/models/{model:path}", responses=OPEN)
+async def get_model(
+    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
+) -> ModelEntry:
+    """Return one model that somebody sells, as OpenAI does."""
+    if not _is_sold(services.book.shelves.get(model, {})):
+        raise model_not_found(model)
+    return describe_model(model, services.book.find_reference(model))
+
+
+def _is_sold(shelves: Mapping[Base, Shelf]) -> bool:
+    return any(offer.is_active for shelf in shelves.values() for offer in shelf)
 
 
 @router.get("/v1/prices", responses=OPEN)

@@ -1,11 +1,12 @@
 """The models, live from upstream."""
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from proxy.catalogue import FRESH_S, Model
+from proxy.errors import model_not_found
 from proxy.http.dependencies import ServicesDep
 from proxy.http.models.schemas import (
     ModelCatalogue,
@@ -24,7 +25,7 @@ host_router = APIRouter()
 async def list_models(services: ServicesDep) -> ModelCatalogue:
     """List the models, live from upstream. `fallback` is true while upstream is down."""
     snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    models = [ModelEntry(**describe_model(model)) for model in snapshot.models.values()]
+    models = [ModelEntry(**describe_model(model)) for model in services.catalogue.listed]
     if snapshot.fallback:
         return ModelCatalogue(models=models, fallback=True)
     return ModelCatalogue(models=models)
@@ -34,10 +35,25 @@ async def list_models(services: ServicesDep) -> ModelCatalogue:
 @router.get("/v1/models", responses=errors_of())
 async def list_openai_models(services: ServicesDep) -> OpenAiModelList:
     """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK."""
-    snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    return OpenAiModelList(
-        data=[OpenAiModel(**describe_model(model)) for model in snapshot.models.values()]
-    )
+    await services.catalogue.refresh(older_than_s=FRESH_S)
+    return OpenAiModelList(data=[_describe_openai(model) for model in services.catalogue.listed])
+
+
+@host_router.get("/v1/models/{model:path}", include_in_schema=False)
+@router.get("/v1/models/{model:path}", responses=errors_of(404))
+async def get_openai_model(
+    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
+) -> OpenAiModel:
+    """Return one model as OpenAI does."""
+    await services.catalogue.refresh(older_than_s=FRESH_S)
+    for listed in services.catalogue.listed:
+        if listed.model_id == model:
+            return _describe_openai(listed)
+    raise model_not_found(model)
+
+
+def _describe_openai(model: Model) -> OpenAiModel:
+    return OpenAiModel(**describe_model(model))
 
 
 def describe_model(model: Model) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 Document = dict[str, Any]
 Examples = Mapping[str, Mapping[str, Any]]
-"""Recorded bodies: operation id -> "request" or the answer's status -> body."""
+"""Recorded bodies: operation id -> "request", an answer's status or, where its body is no JSON, its
+status and media type -> body."""
 
 EVENTS: Final = "text/event-stream"
 CSV: Final = "text/csv"
@@ -193,11 +194,8 @@ def _note_unit(name: str, schema: Document, described: Document) -> None:
 
 
 def _add_examples(operation: Document, recorded: Mapping[str, Any]) -> None:
-    for status, body in recorded.items():
-        if status == "request":
-            content = operation["requestBody"]["content"]
-        else:
-            content = operation["responses"][status]["content"]
-        media_type = next(iter(content)) if not isinstance(body, dict | list) else JSON
-        if media_type in content:
-            content[media_type]["example"] = body
+    for key, body in recorded.items():
+        status, _, media_type = key.partition(" ")
+        stated = operation["requestBody"] if key == "request" else operation["responses"][status]
+        if body is not None:
+            stated["content"][media_type or JSON]["example"] = body

@@ -20,7 +20,12 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CheckFunction
 from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
-from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
@@ -105,6 +110,8 @@ CHECKS: Final[list[CheckFunction]] = [
     is_an_error,
     status_code_conformance,
     content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
 ]
 
 
