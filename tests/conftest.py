@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.folders import find_root
+from tests.support.folders import own_folder
 from tests.support.postgres import close_shared_server
 
-# `tmp_path` is made below it; each worker of a run gets a folder of the run's own.
-os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(find_root()))
+# `tmp_path` is made below it. The workers of a run inherit the folder from the run's first process.
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(own_folder())
 
 # A busy machine only makes an example slower: how long one takes is never what a property is about.
 settings.register_profile("current", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,14 +4,19 @@ SQLite flushes each commit to the disk, as the product has it. On a busy disk a 
 memory none, and what a test proves is the same: nothing here is about a power cut.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 MEMORY: Final = Path("/dev/shm")
 FREE_BYTES_MIN: Final = 2 * 1024**3
+ABANDONED_AFTER_S: Final = 86_400.0
+_PREFIX: Final = "current-tests-"
 
 
 def find_root() -> Path:
@@ -20,6 +25,30 @@ def find_root() -> Path:
     if has_memory and shutil.disk_usage(MEMORY).free >= FREE_BYTES_MIN:
         return MEMORY
     return Path(tempfile.gettempdir())
+
+
+def own_folder() -> Path:
+    """Return a folder for ``tmp_path`` that no other run uses; it goes at the end of the process.
+
+    Runs must not share one. With the policy ``failed``, pytest gives a folder's number again once a
+    passed run has removed it, while that run is still ending: its last act is to delete the lock of
+    the folder of that number, which is another run's by then, and any third run may remove it. What
+    a failed test left is kept for a day.
+    """
+    root = find_root()
+    for old in root.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED_AFTER_S:
+                shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    # What is registered first runs last: after pytest has removed what is not to be kept.
+    atexit.register(_remove_unless_kept, folder)
+    return folder
+
+
+def _remove_unless_kept(folder: Path) -> None:
+    if not any(folder.glob("pytest-of-*/pytest-[0-9]*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
