@@ -8,6 +8,7 @@ settlement_late    posted usage is older than ``KEEPER_SETTLE_ALARM_AGE_S``
 payment_late       a buyer's payment waits for longer than ``KEEPER_PAYMENT_ALARM_AGE_S``
 bad_debt           posted usage that no credit pays: it was withdrawn, or its position is gone
 kind_stopped       a kind of transaction rests after repeated failures
+clock_behind       this host's clock is behind the indexer's
 node_away          the node did not answer
 ================== ================================================================================
 """
@@ -24,6 +25,7 @@ NAMES: Final = (
     "payment_late",
     "bad_debt",
     "kind_stopped",
+    "clock_behind",
     "node_away",
 )
 
@@ -45,6 +47,8 @@ class Vitals:
     oldest_payment_s: int | None = None
     """Age of the oldest payment that waits though nothing is wrong with it; None: none waits."""
     payments_usdc: int = 0
+    clock_behind_s: int = 0
+    """How far our clock is behind the indexer's; 0 also where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class AlarmRules:
     max_staleness_s: int
     settle_age_s_max: int
     payment_age_s_max: int = 120
+    clock_behind_s_max: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ def decide_alarms(vitals: Vitals, rules: AlarmRules) -> list[Alarm]:
         alarms.append(Alarm("bad_debt", {"debt_usdc": total_usdc, "token_ids": largest}))
     if vitals.stopped_kinds:
         alarms.append(Alarm("kind_stopped", {"kinds": list(vitals.stopped_kinds)}))
+    if vitals.clock_behind_s > rules.clock_behind_s_max:
+        alarms.append(Alarm("clock_behind", {"seconds": vitals.clock_behind_s}))
     if vitals.balance_wei is None:
         alarms.append(Alarm("node_away"))
     return alarms

@@ -83,7 +83,11 @@ class KeeperSettings(ProcessSettings, Rules):
         default=50_000_000_000, ge=1, description="most that is paid per gas, base fee and tip, wei"
     )
     tip_wei: int = Field(default=1_000_000, ge=0, description="tip per gas at first, wei")
-    tip_wei_max: int = Field(default=2_000_000_000, ge=0, description="highest tip per gas, wei")
+    tip_wei_max: int = Field(
+        default=2_000_000_000,
+        ge=0,
+        description="highest tip per gas, wei; 0: a stuck fee is never raised",
+    )
     gas_margin_bps: int = Field(
         default=2_500, ge=0, le=100_000, description="added to a gas estimate, 1/10000"
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from sqlalchemy import Engine
 
+from contracts.errors import Retryable
 from keeper.duties.moment import Moment, Subject
 from keeper.duties.registry import Duties
 from keeper.errors import MirrorStale
@@ -14,6 +16,11 @@ from keeper.in_flight import load_in_flight
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.database.engine import read
+
+log = structlog.get_logger("keeper")
+
+CLOCK_SLACK_S: Final = 5
+"""Clocks of two machines may differ by so much without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +53,37 @@ class SnapshotReader:
     def check_mirror(self, *, now_s: int) -> MirrorState:
         """Return how far the mirror is. Raises ``MirrorStale`` where it must not be acted on."""
         with read(self._engine) as connection:
-            mirror = load_mirror(connection)
-        return self._checked(mirror, now_s=now_s)
+            mirror = _require(load_mirror(connection))
+        self._check(mirror, now_s=now_s)
+        return mirror
 
-    def _checked(self, mirror: MirrorState | None, *, now_s: int) -> MirrorState:
-        if mirror is None:
-            raise MirrorStale("the ledger mirrors no block yet; is the indexer running?")
-        age_s = mirror.age_s(now_s=now_s)
-        if age_s > self._rules.max_staleness_s:
-            raise MirrorStale(f"the mirror was last at the head {age_s} s ago")
+    def _check(self, mirror: MirrorState, *, now_s: int) -> None:
+        """Check that the mirror is young, and of our node's chain.
+
+        The indexer's clock stamped it. Where our clock is behind that stamp it cannot tell the
+        mirror's age, so the chain does: by how much our node's newest block is newer.
+        """
+        age_s = now_s - mirror.observed_at_s
+        limit_s = self._rules.max_staleness_s
+        if age_s > limit_s:
+            raise MirrorStale(f"the mirror was last at the head {age_s} s ago{self._doubt(mirror)}")
+        if age_s < -CLOCK_SLACK_S:
+            log.warning("clock_behind", seconds=-age_s)
+            behind_s = self._node.fetch_head().timestamp_s - mirror.block_timestamp_s
+            if behind_s > limit_s:
+                raise MirrorStale(f"the mirror is {behind_s} s behind our node's newest block")
         if not self._node.has_block(mirror.block_number, mirror.block_hash):
             raise MirrorStale(f"our node does not know the mirror's block {mirror.block_number}")
-        return mirror
+
+    def _doubt(self, mirror: MirrorState) -> str:
+        """Return what else may be wrong with a mirror that seems old: our clock may be ahead."""
+        try:
+            is_at_head = self._node.fetch_head().number <= mirror.block_number
+        except Retryable:
+            return ""
+        if not is_at_head:
+            return ""
+        return ", yet it has our node's newest block: this clock is ahead, or the indexer stopped"
 
     def read(
         self, *, now_s: int, kinds: Collection[str], resting: frozenset[Subject] = frozenset()
@@ -68,9 +94,10 @@ class SnapshotReader:
         """
         duties = [duty for duty in self._duties if duty.kind in kinds]
         with read(self._engine) as connection:
-            mirror = load_mirror(connection)
-            if mirror is None:
-                raise MirrorStale("the ledger mirrors no block yet; is the indexer running?")
+            mirror = _require(load_mirror(connection))
+            # Proxies and the market stamp what they write; the indexer's stamp shows how late it
+            # is at least where our own clock is behind.
+            wall_s = max(now_s, mirror.observed_at_s)
             in_flight, kinds_in_flight = load_in_flight(
                 connection, mirrored_block=mirror.block_number
             )
@@ -78,15 +105,15 @@ class SnapshotReader:
                 block_number=mirror.block_number,
                 block_hash=mirror.block_hash,
                 # A hold dies by the chain's clock; where ours is ahead, the chain's soon will be.
-                now_s=max(now_s, mirror.block_timestamp_s),
+                now_s=max(wall_s, mirror.block_timestamp_s),
                 mirrored_at_s=mirror.block_timestamp_s,
-                wall_s=now_s,
+                wall_s=wall_s,
                 in_flight=in_flight,
                 kinds_in_flight=kinds_in_flight,
                 resting=resting,
             )
             loaded = {duty.kind: duty.load(connection, moment) for duty in duties}
-        self._checked(mirror, now_s=now_s)
+        self._check(mirror, now_s=now_s)
         moment = replace(moment, gas_price=self._fetch_gas_price())
         return Snapshot(
             moment, {duty.kind: duty.look(loaded[duty.kind], moment) for duty in duties}
@@ -95,3 +122,9 @@ class SnapshotReader:
     def _fetch_gas_price(self) -> GasPrice:
         fee_wei = self._node.fetch_base_fee_wei() + self._rules.tip_wei
         return GasPrice(fee_wei, self._rules.ether_price_usdc)
+
+
+def _require(mirror: MirrorState | None) -> MirrorState:
+    if mirror is None:
+        raise MirrorStale("the ledger mirrors no block yet; is the indexer running?")
+    return mirror

@@ -101,4 +101,5 @@ class Watch:
             fee_wei=fee_wei,
             oldest_payment_s=None if waiting.since_s is None else max(0, now_s - waiting.since_s),
             payments_usdc=waiting.value_usdc,
+            clock_behind_s=0 if mirror is None else max(0, mirror.observed_at_s - now_s),
         )

@@ -166,8 +166,11 @@ def load_positions(
     token_ids = set(demands) | set(usage) | {int(token_id) for token_id in asked}
     states = load_states(connection, token_ids)
     released = _load_releases(connection, demands, since_s=chain_s - rules.release_grace_s)
-    # Demand is noted by the wall clock; decisions count by the chain's, which may be ahead.
-    ahead_s = chain_s - now_s
+
+    def on_chain(moment_s: int | None) -> int | None:
+        """Return a wall clock's stamp by the chain's clock, which may be ahead; never later."""
+        return None if moment_s is None else min(moment_s + chain_s - now_s, chain_s)
+
     facts: list[PositionFacts] = []
     for token_id, state in states.items():
         required_usdc, wanted_at_s = demands.get(token_id, (0, None))
@@ -179,17 +182,13 @@ def load_positions(
                 drawn_usdc=sum(drawn.values()),
                 drawn_current_usdc=drawn.get(state.key_epoch, 0),
                 posted_usdc=found.posted_usdc,
-                posted_since_s=_shift(found.posted_since_s, ahead_s),
+                posted_since_s=on_chain(found.posted_since_s),
                 required_usdc=required_usdc,
-                wanted_at_s=_shift(wanted_at_s, ahead_s),
+                wanted_at_s=on_chain(wanted_at_s),
                 released_at_s=released.get(token_id),
             )
         )
     return tuple(facts)
-
-
-def _shift(moment_s: int | None, seconds: int) -> int | None:
-    return None if moment_s is None else moment_s + seconds
 
 
 def _load_open_usage(connection: Connection) -> dict[int, _OpenUsage]:

@@ -5,9 +5,11 @@ from typing import Final
 
 from contracts.units import BPS_ONE, mul_div_up
 
+LEAST_BUMP_BPS: Final = 1_000
 BUMP_BPS: Final = 1_250
 """Nodes take a transaction's place with another of the same nonce only for 10% more on both fees;
-an eighth leaves room for their rounding."""
+an eighth leaves room for their rounding. A fee of 0 rises too: some nodes ask for more, not for as
+much again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +56,6 @@ def decide_replacement(stuck: Fees, base_fee_wei: int, rules: FeeRules) -> Fees 
 
 
 def _bump(fee_wei: int) -> int:
-    return mul_div_up(fee_wei, BPS_ONE + BUMP_BPS, BPS_ONE)
+    """Return the least fee that takes the place of ``fee_wei``: at least 10% and 1 wei more."""
+    least_wei = mul_div_up(fee_wei, BPS_ONE + LEAST_BUMP_BPS, BPS_ONE) + 1
+    return max(least_wei, mul_div_up(fee_wei, BPS_ONE + BUMP_BPS, BPS_ONE))

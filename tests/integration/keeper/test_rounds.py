@@ -4,6 +4,8 @@
 
     tick
     ├── mirror old, empty or of another fork → STALE, nothing sent
+    ├── our clock behind the indexer's → acts; the chain tells whether the mirror stands still
+    ├── our clock ahead → STALE, and says that it may be the clock
     ├── nothing due → NOTHING_DUE, nothing sent
     ├── harvest, hold, settle, sweep → ACTED
     │   └── not mirrored yet → not decided again
@@ -211,6 +213,39 @@ def test_tick__mirror_is_old__stale_and_nothing_sent(stage: Stage) -> None:
 
     assert stage.keeper().tick().outcome is Outcome.STALE
     assert stage.intents() == []
+
+
+def test_tick__clock_is_behind__settles_all_the_same(stage: Stage) -> None:
+    token_id = stage.open_held()
+    stage.spend(token_id, 300_000)
+    stage.ahead_s = -90
+
+    assert stage.tick().acted == {"settle": 1}
+    assert stage.chain_spent(token_id) == 300_000
+
+
+def test_tick__clock_is_behind_and_the_mirror_stands_still__the_chain_tells(stage: Stage) -> None:
+    token_id = stage.open_held()
+    stage.spend(token_id, 300_000)
+    stage.ahead_s = -90
+    stage.world.anvil.warp(61)
+    report = stage.keeper().tick()
+
+    assert report.outcome is Outcome.STALE
+    assert "behind our node's newest block" in str(report.waits_for)
+    assert stage.intent_states("settle") == []
+
+
+def test_tick__clock_is_ahead__stale_and_says_what_else_it_may_be(stage: Stage) -> None:
+    stage.open_held()
+    stage.ahead_s = 90
+    report = stage.keeper().tick()
+
+    assert report.outcome is Outcome.STALE
+    assert "this clock is ahead, or the indexer stopped" in str(report.waits_for)
+
+    stage.world.anvil.mine()
+    assert "this clock" not in str(stage.keeper().tick().waits_for), "the mirror is behind"
 
 
 def test_tick__mirror_is_of_another_fork__stale_and_nothing_sent(stage: Stage) -> None:

@@ -4,6 +4,7 @@
 
     nonce     one that nobody has any more, below one that is sent → filled
     fees      over the bound → nothing is signed │ a spike after sending → raised, lands once
+              stuck six times, whatever the first tip → each replacement is taken
     batch     fails, and would again → kept until it is deeper than reorgs, then given up
     batch     fails, given up, and a reorg brings it back
               ├── before the next one lands → the next one is cancelled
@@ -17,6 +18,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import structlog
+from hexbytes import HexBytes
 
 from contracts.errors import Retryable
 from keeper.rounds import Outcome
@@ -281,6 +284,31 @@ def test_cancelled__its_fee_is_raised__is_no_settlement(stage: Stage, token_id: 
     assert (len(done.tx_hashes), done.cancel_tx_hashes) == (3, done.tx_hashes[:2])
     assert done.error == CANCELLED, "a receipt of success, and nothing was settled"
     assert stage.chain_spent(token_id) == 0
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
+    assert_clean(stage)
+
+
+@pytest.mark.parametrize("tip_wei", ["0", "1", "1000000"])
+def test_fees__stuck_again_and_again__each_replacement_is_taken(
+    stage: Stage, token_id: int, tip_wei: str
+) -> None:
+    anvil = stage.world.anvil
+    stage.settings.update(TIP_WEI=tip_wei, MAX_STALENESS_S="1000")
+    anvil.set_automine(False)
+    assert stage.tick().outcome is Outcome.WAITING
+    for _ in range(6):
+        stage.ahead_s += 61
+        with suppress(Retryable), structlog.testing.capture_logs() as lines:
+            stage.keeper().tick()
+        assert [line for line in lines if line["event"] == "send_refused"] == []
+    anvil.mine()
+    anvil.set_automine(True)
+
+    stuck = stage.intents()[-1]
+    assert len(stuck.tx_hashes) >= 4
+    assert anvil.web3.eth.get_transaction_receipt(HexBytes(str(stuck.tx_hash)))["status"] == 1
     stage.sync()
     go_on(stage)
     assert stage.chain_spent(token_id) == COST

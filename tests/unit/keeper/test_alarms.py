@@ -17,6 +17,7 @@ WELL = Vitals(
     debts_usdc={},
     balance_wei=100,
     fee_wei=50,
+    clock_behind_s=5,
 )
 
 
@@ -42,6 +43,7 @@ def test_decide_alarms__all_within_bounds__none() -> None:
             Alarm("bad_debt", {"debt_usdc": 6, "token_ids": [4, 3]}),
         ),
         ({"stopped_kinds": ["hold"]}, Alarm("kind_stopped", {"kinds": ["hold"]})),
+        ({"clock_behind_s": 6}, Alarm("clock_behind", {"seconds": 6})),
         ({"balance_wei": None, "fee_wei": None}, Alarm("node_away")),
     ],
 )

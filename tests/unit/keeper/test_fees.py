@@ -59,8 +59,12 @@ def test_decide_replacement__any__within_the_bounds_and_taken_by_a_node(
     if fees is not None:
         assert fees.max_fee_wei <= RULES.fee_wei_max
         assert fees.tip_wei <= min(RULES.tip_wei_max, fees.max_fee_wei)
-        assert 8 * fees.max_fee_wei >= 9 * stuck.max_fee_wei
-        assert 8 * fees.tip_wei >= 9 * stuck.tip_wei
+        for raised_wei, stuck_wei in (
+            (fees.max_fee_wei, stuck.max_fee_wei),
+            (fees.tip_wei, stuck.tip_wei),
+        ):
+            assert 8 * raised_wei >= 9 * stuck_wei
+            assert 10 * (raised_wei - 1) >= 11 * stuck_wei, "10 % and 1 wei more"
 
 
 @pytest.mark.parametrize("stuck", [Fees(90 * GWEI, 1 * GWEI), Fees(50 * GWEI, 9 * GWEI)])
@@ -68,10 +72,11 @@ def test_decide_replacement__bounds_reached__none(stuck: Fees) -> None:
     assert decide_replacement(stuck, 10 * GWEI, RULES) is None
 
 
-def test_decide_replacement__no_tip__stays_valid() -> None:
+def test_decide_replacement__no_tip__both_fees_rise_all_the_same() -> None:
     rules = FeeRules(fee_wei_max=100, tip_wei=0, tip_wei_max=10)
 
-    assert decide_replacement(Fees(8, 0), 0, rules) == Fees(9, 0)
+    assert decide_replacement(Fees(8, 0), 0, rules) == Fees(10, 1)
+    assert decide_replacement(Fees(0, 0), 0, rules) == Fees(1, 1)
 
 
 @pytest.mark.parametrize(
