@@ -321,8 +321,14 @@ class Interpreter:
                     yield z3.If(values[0] >= values[1], values[0], values[1]), after, None
                 case "convert":
                     yield values[0], after, None
-                case "unsafe_add":
+                case "unsafe_add" if isinstance(values[0], Word):
                     yield from self._add_to_word(values[0], values[1], after)
+                case "unsafe_add" | "unsafe_sub":
+                    # Nothing checks these on chain, so the proof has to.
+                    is_sum = callee.id == "unsafe_add"
+                    value = values[0] + values[1] if is_sum else values[0] - values[1]
+                    fits = z3.And(value >= 0, value <= UINT_MAX)
+                    yield value, after.owe(f"{callee.id} stays in range", fits), None
                 case other:
                     raise Unsupported(f"call of {other}")
 

@@ -385,7 +385,7 @@ async def test_discover__lists_models_with_reference_prices(market: RunningMarke
         models = {entry["model"]: entry["reference"] for entry in answer.json()["models"]}
         assert models[MODEL]["price_input_per_1m"] == 10
         assert models["gpt-4o"]["source"] == "genai-prices"
-        assert models["unknown"] is None
+        assert models["unpriced-model"] is None
         assert seller.keys == [f"Bearer {PROVIDER_KEY}"]
         assert PROVIDER_KEY not in answer.text
 

@@ -13,7 +13,7 @@ settlements, lapse.
     ├── every packed field fits its place
     └── keeps the account sound, now and later (P2, P4)
     hold
-    ├── grants what was asked, or the most that the rules allow
+    ├── grants what was asked, or the most that the rules allow: a live hold is a promise
     ├── promises today no more than the cap, or what was promised already (P3)
     └── expired or too long: reverts
     settle ── takes its cost out of the hold, and nothing else
@@ -296,6 +296,30 @@ def test_account__midnight__opens_with_the_unspent_credit_and_cuts_no_promise() 
     crossed = BEFORE.day < LATER_S / DAY_S
     prove(z3.And(later.base_today == BEFORE.unspent, later.spent_today == 0), crossed)
     prove(later.live == BEFORE.held, crossed, BEFORE.expires_s > LATER_S)
+
+
+def test_hold__any_request__grants_by_the_rule() -> None:
+    """With the current epoch what is asked, up to what is held or can be; else never more than is
+    held, for no longer: a live hold is a promise (ADR 4), which no midnight cuts (ADR 2)."""
+    cap, facts = compute_cap(BEFORE)
+    left = z3.If(cap > BEFORE.spent_today, cap - BEFORE.spent_today, 0)
+    grantable = smaller(BEFORE.unspent, left)
+    is_current = BEFORE.epoch == EPOCH
+    most = z3.If(is_current, larger(BEFORE.live, grantable), BEFORE.live)
+    granted = smaller(AMOUNT, most)
+    longest_s = z3.If(BEFORE.live > 0, BEFORE.expires_s, 0)
+    expires_s = z3.If(is_current, EXPIRES_S, smaller(EXPIRES_S, longest_s))
+    for outcome, after in successes("_place_hold"):
+        claim = z3.And(after.held == granted, after.expires_s == z3.If(granted == 0, 0, expires_s))
+        prove(claim, *facts, *outcome.state.condition)
+
+
+def smaller(a: Any, b: Any) -> Any:
+    return z3.If(a <= b, a, b)
+
+
+def larger(a: Any, b: Any) -> Any:
+    return z3.If(a >= b, a, b)
 
 
 def test_settle__any_cost__leaves_the_hold_and_becomes_spent() -> None:
