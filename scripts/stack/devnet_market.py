@@ -16,6 +16,7 @@ from market.operator import run_command
 from scripts.stack.model import MODEL_ID
 from scripts.stack.processes import Stack
 
+MODEL_API_KEY: Final = "the-local-model-asks-for-none"
 ROOT: Final = Path(__file__).resolve().parents[2]
 OPERATOR_CREDIT_USDC: Final = "1000000"
 COST_MULTIPLIER: Final = "0.5"
@@ -51,6 +52,8 @@ def start_market(
             "MARKET_KMS": f"file:{kms}",
             "MARKET_PRICES_FILE": str(prices),
             "MARKET_ALLOW_LOOPBACK": "true",
+            # The local model answers on a processor that others may be using too.
+            "MARKET_READ_TIMEOUT_S": "170",
             "MARKET_PAYOUT_INTERVAL_S": "2",
             "MARKET_PAYOUT_MINIMUM_USDC": "1",
         },
@@ -79,12 +82,13 @@ def _list_model(url: str, seller: LocalAccount, key_file: Path, model_url: str) 
         client.headers["authorization"] = f"Bearer {key}"
         offers = _read(client.get("/v1/seller/offers"))["offers"]
         if offers:
-            changes = {"seller_base_url": model_url}
+            # A new place is told the provider's key again: the market sends it nowhere else.
+            changes = {"seller_base_url": model_url, "api_key": MODEL_API_KEY}
             _read(client.patch(f"/v1/seller/offers/{offers[0]['id']}", json=changes))
             return
         offer = {
             "model": MODEL_ID,
-            "api_key": "the-local-model-asks-for-none",
+            "api_key": MODEL_API_KEY,
             "seller_base_url": model_url,
             "cost_multiplier": COST_MULTIPLIER,
             "provider": "local-model",

@@ -63,9 +63,17 @@ class RunningStack:
         )
 
     def position(self) -> dict[str, Any]:
-        """Return the proxy's view of position 0."""
-        view: dict[str, Any] = httpx.get(f"{self.record.api_url}/positions/0").json()
+        """Return the proxy's view of position 0, once the proxy answers: it may just have died."""
+        answer = wait_until(self._ask_position, "the proxy shows the position", poll_s=0.2)
+        view: dict[str, Any] = answer.json()
         return view
+
+    def _ask_position(self) -> httpx.Response | None:
+        try:
+            answer = httpx.get(f"{self.record.api_url}/positions/0", timeout=LIMIT_S)
+        except httpx.TransportError:
+            return None
+        return answer if answer.status_code == 200 else None
 
 
 @pytest.fixture

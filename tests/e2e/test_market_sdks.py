@@ -31,10 +31,10 @@ MEDIA: Final = (
 TOLD: Final[dict[str, Any]] = {
     "models": sorted([MODEL, IMAGE_MODEL, SPEECH_MODEL, TRANSCRIPT_MODEL]),
     "chat": [TEXT, 10],
-    "chat_stream": TEXT + " ",
+    "chat_stream": TEXT,
     "completion": TEXT,
     "response": TEXT,
-    "response_stream": TEXT + " ",
+    "response_stream": TEXT,
     "embedding": [0.5],
     "image": 2,
     "speech": "ID3 spoken",

@@ -316,7 +316,7 @@ SHAPES: dict[str, Reply] = {
 }
 
 
-@pytest.mark.parametrize("count", [LIMIT + 1, 40, 250])
+@pytest.mark.parametrize("count", [LIMIT + 1, 40, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_request_batch__a_limit_in_any_shape__is_learnt_and_kept(shape: str, count: int) -> None:
     calls: list[Call] = [("eth_call", [place]) for place in range(count)]

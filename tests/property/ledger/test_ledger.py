@@ -125,7 +125,10 @@ class LedgerMachine(RuleBasedStateMachine):
         entry = self.entries.get(request_id)
         if entry is None or entry.state != "reserved":
             return
-        with write(self.engine) as connection, pytest.raises(ValueError, match="above the ceiling"):
+        with (
+            write(self.engine) as connection,
+            pytest.raises(ValueError, match="not within the ceiling"),
+        ):
             post_cost(connection, request_id, entry.ceiling_usdc + 1)
 
     @rule(request_id=requests)
