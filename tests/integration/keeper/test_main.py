@@ -63,7 +63,7 @@ def test_once__due__acts_and_shows_no_secret(stage: Stage, environment: dict[str
     code, said = run(environment, "once")
 
     assert code == 0, said
-    assert '"acted": {"harvest": 1}' in said
+    assert '"acted":{"harvest":1}' in said
     assert "token-in-a-url" not in said
     assert environment["KEEPER_PRIVATE_KEY"].removeprefix("0x") not in said
     stage.sync()
@@ -101,7 +101,7 @@ def test_once__encrypted_keyfile__acts_and_shows_no_secret(
     code, said = run(environment, "once")
 
     assert code == 0, said
-    assert '"acted": {"harvest": 1}' in said
+    assert '"acted":{"harvest":1}' in said
     assert "correct horse" not in said
     assert key.removeprefix("0x") not in said
 
@@ -115,7 +115,7 @@ def test_once__without_a_key__only_says_what_it_would_do(
     code, said = run(environment, "once")
 
     assert code == 0, said
-    assert '"event": "would_send"' in said
+    assert '"event":"would_send"' in said
     assert stage.intents() == []
 
 
@@ -125,7 +125,7 @@ def test_once__dry_run__sends_nothing(stage: Stage, environment: dict[str, str])
     code, said = run(environment, "once", "--dry-run")
 
     assert code == 0, said
-    assert '"simulated": true' in said
+    assert '"simulated":true' in said
     assert stage.intents() == []
 
 
@@ -187,10 +187,10 @@ def test_daemon__another_keeper_at_work__stands_by_and_takes_over(
             [sys.executable, "-m", "keeper"], env=environment, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
-        stands_by = any('"event": "standing_by"' in line for line in process.stderr)
+        stands_by = any('"event":"standing_by"' in line for line in process.stderr)
     try:
         assert stands_by
-        assert any('"event": "leading"' in line for line in process.stderr)
+        assert any('"event":"leading"' in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=LIMIT_S)[0]
     finally:
@@ -209,7 +209,7 @@ def test_daemon__sigterm__stops_cleanly_with_its_work_done(
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            if '"event": "intent_mined"' in line:
+            if '"event":"intent_mined"' in line:
                 break
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=LIMIT_S)[0]
