@@ -650,7 +650,7 @@ async def test_topup__again_or_for_another_account__is_credit_once(
 
 
 async def test_topup__out_of_bounds__is_refused(stage: Stage, tmp_path: Path) -> None:
-    amounts = [0, "0", -1, "0.0000001", "1e3", "x", None, True, [], 1_000.000001, 10**30]
+    amounts = [0, "0", -1, "0.0000001", "1e3", "x", None, True, [], 1_000.000001, 10**15]
     async with run_shop(stage, tmp_path, is_kept=False) as shop:
         for amount in amounts:
             answer = await shop.market.client.post(TOPUP, json={"amount_usd": amount})

@@ -229,7 +229,9 @@ async def test_completion__usage_above_what_can_be_true__costs_what_can_be(
         int(response.headers[f"x-current-{name}-usdc"]) for name in ("cost", "reserved")
     )
     [usage] = proxy.usage()
-    assert usage["completion_tokens"] == len("Hello!") + 64  # no byte shows the markers
+    text = response.json()["choices"][0]["message"]["content"]
+    assert len(text) + 64 > 100, "the output limit is what bounds it here"
+    assert usage["completion_tokens"] == 100
     assert usage["prompt_tokens"] < 400, "no more than what was sent"
     assert cost == usage["cost_usdc"] < reserved
     assert proxy.drawn_usdc() == cost
