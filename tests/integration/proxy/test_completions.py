@@ -233,7 +233,7 @@ async def test_completion__usage_above_what_can_be_true__costs_what_can_be(
     assert len(text) + 64 > 100, "the output limit is what bounds it here"
     assert usage["completion_tokens"] == 100
     assert usage["prompt_tokens"] < 400, "no more than what was sent"
-    assert cost == usage["cost_usdc"] < reserved
+    assert cost == usage["cost_usdc"] <= reserved
     assert proxy.drawn_usdc() == cost
 
 
