@@ -24,9 +24,10 @@ def selector(signature: str) -> str:
     return keccak(text=signature)[:4].hex()
 
 
-def answer_false_to(signature: str) -> bytes:
-    """Return code that answers 0 to one function and 1 to every other."""
-    return bytes.fromhex("5f3560e01c63" + selector(signature) + "14155f5260205ff3")
+def answer_false_to(*signatures: str) -> bytes:
+    """Return code that answers 0 to some functions and 1 to every other."""
+    compared = "".join(f"8163{selector(signature)}1417" for signature in signatures)
+    return bytes.fromhex("5f3560e01c5f" + compared + "155f5260205ff3")
 
 
 def revert_on(signature: str, implementation: str) -> bytes:
@@ -74,7 +75,7 @@ def test_deposit__usdc_answers_false__reverts(world: World, function: str, reaso
 
 
 def test_pay__usdc_answers_false__credited(world: World) -> None:
-    set_code(world.usdc, answer_false_to("transfer(address,uint256)"))
+    set_code(world.usdc, answer_false_to("transfer(address,uint256)", "paused()"))
     world.payouts.pay(batch_bytes(1), [world.payee], [1], sender=world.payer)
     assert world.payouts.credited(world.payee) == world.payouts.totalCredited() == 1
     with ape.reverts("payouts: usdc refused"):
