@@ -449,10 +449,11 @@ def test_harvest__burns_nothing__shares_stay_booked(scene: Scene, start: State) 
 
 
 @pytest.mark.parametrize(
-    ("deposited", "harvested"), [(19_999, 0), (20_000, 0), (20_001, 10_000), (20_003, 10_000)]
+    ("deposited", "harvested"), [(20_003, 0), (20_004, 0), (20_005, 10_000), (20_006, 10_000)]
 )
 def test_harvest__exactly_a_cent__is_enough(scene: Scene, deposited: int, harvested: int) -> None:
-    """At a price of 1.5 a third of the shares is yield: 6_666 are worth 9_999, 6_667 10_000."""
+    """At a price of 1.5 a third of the shares is yield, less what two units of slack need:
+    6_666 shares are worth 9_999, 6_667 are worth 10_000."""
     world = scene.world
     scene.hostile.setPrice(ONE, sender=world.admin)
     token_id = world.create_with_deposit(deposited, vault=scene.hostile)
@@ -486,12 +487,13 @@ def test_harvest__shortfall__50_bps_accepted_51_refused(scene: Scene) -> None:
 def test_harvest__one_share_too_few_for_the_principal__reverts(scene: Scene) -> None:
     world = scene.world
     scene.hostile.setPrice(2 * ONE, sender=world.admin)
-    lower = 1_000 * USDC * ONE // (500 * USDC + 1) + 1
+    # Two units of slack keep one share more than the principal needs: one more is missing.
+    lower = 1_000 * USDC * ONE // (500 * USDC + 2) + 1
     set_price_in_redemption(scene, lower)
     with ape.reverts("adapter: principal not covered"):
         world.adapter.harvest(scene.own, sender=world.outsider)
     set_price_in_redemption(scene, 2 * ONE)
-    assert returned(world.adapter.harvest(scene.own, sender=world.outsider)) == 1_000 * USDC
+    assert returned(world.adapter.harvest(scene.own, sender=world.outsider)) == 1_000 * USDC - 2
 
 
 @pytest.mark.parametrize("ending", ["f3", "fd"], ids=["returned", "reverted"])
