@@ -65,6 +65,7 @@ class RunningStack:
     def position(self) -> dict[str, Any]:
         """Return the proxy's view of position 0, once the proxy answers: it may just have died."""
         answer = wait_until(self._ask_position, "the proxy shows the position", poll_s=0.2)
+        assert answer is not None
         view: dict[str, Any] = answer.json()
         return view
 
