@@ -99,6 +99,7 @@ def create_app(
             await services.provider.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(database.close)
 
     app = DocumentedApp(
         title="Current market",

@@ -74,8 +74,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
         writer = GroupWriter(engine)
+        ledger = LoopLedger(engine, writer, timeout_s=settings.ledger_timeout_s)
         services = _build_services(
-            settings, deployment, engine, writer, upstream, prices, ChainReader(node), span, limits
+            settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
         )
         app.state.services = services
         await services.catalogue.refresh()
@@ -96,6 +97,7 @@ def create_app(
             await upstream.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(ledger.close)
             await asyncio.to_thread(stop_spans)
             node.close()
 
@@ -119,8 +121,7 @@ def create_app(
 def _build_services(
     settings: ProxySettings,
     deployment: Deployment,
-    engine: Engine,
-    writer: GroupWriter,
+    ledger: LoopLedger,
     upstream: Upstream,
     prices: References,
     reader: ChainReader,
@@ -128,7 +129,6 @@ def _build_services(
     limits: Limits,
 ) -> Services:
     rules = settings.admission_rules()
-    ledger = LoopLedger(engine, writer, timeout_s=settings.ledger_timeout_s)
     meter = Meter(ledger, rules)
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices)

@@ -47,6 +47,13 @@ class LoopLedger:
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
+    def close(self) -> None:
+        """End reading. Blocks until the queries that are under way have ended.
+
+        A reader that outlives the engine's pool would leave its connection open.
+        """
+        self._readers.shutdown(cancel_futures=True)
+
     async def read(self, query: Callable[[Connection], T], *, timeout_s: float | None = None) -> T:
         """Run ``query`` on a read-only snapshot in a thread. Raises ``LedgerUnavailable``.
 

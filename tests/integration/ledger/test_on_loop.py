@@ -24,6 +24,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import QueuePool
 
 from ledger.audit import find_violations
 from ledger.database.engine import PostgresLimits, is_postgres, read, write
@@ -527,3 +528,24 @@ async def test_read__takes_too_long__told_so(engine: Engine, writer: GroupWriter
     with pytest.raises(LedgerUnavailable, match="no answer within"):
         await ledger.read(lambda _: proceed.wait(20))
     proceed.set()
+
+
+async def test_close__a_read_that_its_caller_gave_up__has_ended_and_its_connection_is_back(
+    engine: Engine, writer: GroupWriter
+) -> None:
+    ledger = open_ledger(engine, writer, timeout_s=0.05)
+    go_on, ended = threading.Event(), threading.Event()
+
+    def query(_: Connection) -> None:
+        go_on.wait()
+        ended.set()
+
+    with pytest.raises(LedgerUnavailable):
+        await ledger.read(query)
+    closing = asyncio.create_task(asyncio.to_thread(ledger.close))
+    go_on.set()
+    await closing
+
+    assert ended.is_set()
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedout() == 0
