@@ -158,11 +158,6 @@ class Node(ChainReader):
             raise failure
         return sorted(found)[len(found) // 2]
 
-    def fetch_transaction_count(self, address: str, *, block_number: int | None = None) -> int:
-        """Return how many transactions ``address`` has in blocks, as of a block or the newest."""
-        block = "latest" if block_number is None else hex(block_number)
-        return self._get("eth_getTransactionCount", [address, block], parse_nonce)
-
     def fetch_balance_wei(self, address: str) -> int:
         """Return an account's ether."""
         return self._get("eth_getBalance", [address, "latest"], parse_quantity)

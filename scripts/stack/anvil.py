@@ -50,10 +50,6 @@ class Anvil:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def websocket_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
 
 def start_anvil(
     stack: Stack,

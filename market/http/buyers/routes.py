@@ -24,7 +24,6 @@ from serving.http.strict_json import parse_exact_json
 router = APIRouter(tags=["buyers"])
 
 PAYMENTS_SHOWN: Final = 100
-POLICIES: Final = ("at_once", "daily")
 
 
 async def _get_payee(request: Request, services: ServicesDep) -> KeyHolder | None:
