@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.chain.event_rows import load_batch_events, load_settled_batches
+from ledger.chain.placing import find_misplaced
 from ledger.intents.record import OPEN
 from ledger.market_audit import find_market_mismatches
 from ledger.selling.payouts import find_payout_mismatches
@@ -36,6 +37,7 @@ def find_violations(connection: Connection) -> list[Violation]:
     """Return everything in the ledger that breaks L1, L3, L4, L7 or L8, in one snapshot."""
     return [
         *_find_l1(connection),
+        *_find_l2(connection),
         *_find_l3(connection),
         *_find_l4(connection),
         *_find_l7(connection),
@@ -90,6 +92,18 @@ def _find_l1(connection: Connection) -> list[Violation]:
     return [
         Violation("L1", f"position {token_id}", f"drawn is {drawn_usdc}, usage says {usage_usdc}")
         for token_id, drawn_usdc, usage_usdc in load_drawn_mismatches(connection)
+    ]
+
+
+def _find_l2(connection: Connection) -> list[Violation]:
+    """L2: while a hold is being reduced, what counts of it is what the keeper asks for."""
+    return [
+        Violation(
+            "L2",
+            f"position {token_id}",
+            f"hold_placing_usdc is {stored_usdc}, the placements on their way say {least_usdc}",
+        )
+        for token_id, stored_usdc, least_usdc in find_misplaced(connection)
     ]
 
 

@@ -46,6 +46,7 @@ _OWN_COLUMNS: Final = (
     "drawn_usdc",
     "hold_unconfirmed_usdc",
     "hold_confirmed_expires_at_s",
+    "hold_placing_usdc",
     "harvest_look_at_s",
     "harvest_failures",
     "harvest_sent_at_s",

@@ -245,7 +245,8 @@ class Hold(PlainDuty[Facts, HoldItem, HoldRules]):
         now_s: int,
     ) -> None:
         """Count the new holds where they are smaller, and answer the demand of the positions."""
-        note_placements(connection, intent_id, {item.token_id: item.amount_usdc for item in items})
+        amounts_usdc = {item.token_id: item.amount_usdc for item in items}
+        note_placements(connection, intent_id, amounts_usdc, now_s=now_s)
         held = {item.token_id for item in items}
         for position in facts:
             if position.token_id in held and position.wanted_at_s is not None:

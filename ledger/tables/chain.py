@@ -164,7 +164,7 @@ class Position(SQLModel, table=True):
     hold_confirmed_expires_at_s: int = Field(default=0, sa_type=BigInteger)
     """The earliest expiry that any still possible chain gives the hold."""
     hold_placing_usdc: int | None = Field(default=None, sa_type=BigInteger)
-    """The least that a placement on its way asks for; NULL where none is on its way. Keeper."""
+    """The least that a smaller placement on its way asks for; NULL where none is. Keeper."""
     drawn_usdc: int = Field(default=0, sa_type=BigInteger)
     """L1: sum of ceilings of reserved usage and costs of posted and settling usage."""
 

@@ -62,6 +62,8 @@ class HoldPlacement(SQLModel, table=True):
     intent_id: str = Field(primary_key=True)
     token_id: int = Field(primary_key=True, sa_type=BigInteger)
     amount_usdc: int = Field(sa_type=BigInteger)
+    is_reduction: bool
+    """It asks for less than was held, or was on its way, when it was written down."""
 
 
 class PayoutBatch(SQLModel, table=True):

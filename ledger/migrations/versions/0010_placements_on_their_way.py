@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("intent_id", sa.String(), nullable=False),
         sa.Column("token_id", sa.BigInteger(), nullable=False),
         sa.Column("amount_usdc", sa.BigInteger(), nullable=False),
+        sa.Column("is_reduction", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("intent_id", "token_id"),
     )
     op.create_index("hold_placement_token", "hold_placement", ["token_id"])

@@ -70,6 +70,7 @@ class Transaction:
     amount: int = 0
     expires_s: int = 0
     epoch: int = 0
+    is_reduction: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,12 +226,15 @@ def admit(world: World) -> bool:
     lapses_s = min(view.expires_s, view.expired_before_s or view.expires_s)
     if view.released or lapses_s <= world.now_s + MARGIN_S:
         return False
-    # A placement that may still land, or land again, counts where it is the smaller one.
-    placements = [t for t in (*world.pool, *world.block) if t.kind == "hold"]
-    if any(t.expires_s <= world.now_s + MARGIN_S for t in placements):
-        return False
-    counted = min([view.held - view.raised, *(t.amount for t in placements)])
+    # A reduction that may still land, or land again, counts already.
+    reductions = [t for t in find_placements(world) if t.is_reduction]
+    counted = min([view.held - view.raised, *(t.amount for t in reductions)])
     return count_drawn(world) + 1 <= counted
+
+
+def find_placements(world: World) -> list[Transaction]:
+    """Return the placements that may still land, or land again."""
+    return [t for t in (*world.pool, *world.block) if t.kind == "hold"]
 
 
 def admit_whatever_is_on_its_way(world: World) -> bool:
@@ -290,6 +294,7 @@ def decide(world: World) -> list[Transaction]:
         sent.append(Transaction("settle", first, ids=frozenset(ids)))
     hold = decide_hold(facts, HOLD_RULES, now_s=world.now_s)
     if hold is not None:
+        held = [world.view.live(world.now_s), *(t.amount for t in find_placements(world))]
         sent.append(
             Transaction(
                 "hold",
@@ -297,6 +302,7 @@ def decide(world: World) -> list[Transaction]:
                 amount=hold.amount_usdc,
                 expires_s=hold.expires_at_s,
                 epoch=hold.key_epoch,
+                is_reduction=hold.amount_usdc < max(held),
             )
         )
     return sent
