@@ -27,7 +27,7 @@ from serving.models.failures import (
     classify,
     classify_said,
 )
-from serving.models.provider_json import read_provider_json
+from serving.models.provider_json import read_for_clients
 
 T = TypeVar("T")
 
@@ -72,7 +72,8 @@ class ClientRules:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A provider's whole answer: the bytes as they came, and the same parsed."""
+    """A provider's whole answer: the bytes for its client, as they came where every client reads
+    them, and the same parsed."""
 
     raw: bytes
     parsed: dict[str, Any]
@@ -87,7 +88,7 @@ class RawAnswer:
 
     def parse(self) -> dict[str, Any]:
         """Return the JSON object that it is. Raises ``UpstreamFailure``."""
-        return parse_object(self.raw)
+        return _parse_object(self.raw).parsed
 
 
 def configure_client(rules: ClientRules, *, user_agent: str) -> ClientBuilder:
@@ -137,10 +138,10 @@ async def fetch(
     An error that comes as a success is raised as the error that it is.
     """
     raw = (await fetch_raw(request, access, timeout_s=timeout_s, bytes_max=bytes_max)).raw
-    parsed = parse_object(raw)
-    if parsed.get("error"):
-        raise classify_said(parsed["error"], secrets=access.secrets)
-    return Answer(raw, parsed)
+    answer = _parse_object(raw)
+    if answer.parsed.get("error"):
+        raise classify_said(answer.parsed["error"], secrets=access.secrets)
+    return answer
 
 
 async def fetch_raw(
@@ -184,7 +185,7 @@ async def _explain_no_stream(
 ) -> UpstreamFailure | UpstreamRejected:
     """Return what a success says that is no stream: some providers refuse in it."""
     try:
-        said = parse_object(await _read(response, access, bytes_max=ERROR_BYTES_MAX))
+        said = _parse_object(await _read(response, access, bytes_max=ERROR_BYTES_MAX)).parsed
     except UpstreamFailure as failure:
         return failure
     if said.get("error"):
@@ -243,15 +244,15 @@ async def _read(
     return raw
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
+def _parse_object(raw: bytes) -> Answer:
     """Return the JSON object that a provider sent. Raises ``UpstreamFailure``."""
     try:
-        parsed = read_provider_json(raw)
+        parsed, readable = read_for_clients(raw)
     except ValueError:
         raise UpstreamFailure(Cause.BAD_FORMAT) from None
     if not isinstance(parsed, dict):
         raise UpstreamFailure(Cause.BAD_FORMAT)
-    return parsed
+    return Answer(readable, parsed)
 
 
 def get_content_type(response: Response) -> str:

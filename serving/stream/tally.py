@@ -12,7 +12,11 @@ from typing import Any, Final, Protocol
 
 from serving.models.answers import find_failure
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
-from serving.models.provider_json import read_provider_json, write_provider_json
+from serving.models.provider_json import (
+    read_for_clients,
+    read_provider_json,
+    write_provider_json,
+)
 from serving.models.usage import Report, find_usage, merge, read_report
 from serving.models.weight import NOTHING, Weight, count_bytes, weigh_choice
 from serving.stream.sse import DONE, build_event, read_data, read_field
@@ -167,7 +171,7 @@ class ChatTally:
         if data.startswith(DONE):
             return Move.DONE, event
         try:
-            chunk = read_provider_json(data)
+            chunk, readable = read_for_clients(data)
         except ValueError:
             # A damaged chunk takes a part of the answer with it; a word such as "ping" does not.
             return (Move.FAILED if data.lstrip().startswith(b"{") else Move.DROP), event
@@ -177,7 +181,7 @@ class ChatTally:
         if failure is not None:
             self._shown.failure = failure
             return Move.FAILED, event
-        return self._read_chunk(chunk, event)
+        return self._read_chunk(chunk, event if readable is data else build_event(readable))
 
     def _read_chunk(self, chunk: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
         shown = self._shown
@@ -266,7 +270,7 @@ class ResponseTally:
         if data.startswith(DONE):
             return Move.DONE, event
         try:
-            parsed = read_provider_json(data)
+            parsed, readable = read_for_clients(data)
         except ValueError:
             return (Move.FAILED if data.lstrip().startswith(b"{") else Move.DROP), event
         if not isinstance(parsed, dict):
@@ -279,6 +283,8 @@ class ResponseTally:
             return Move.FAILED, event
         if not isinstance(kind, str):
             return Move.DROP, event
+        if readable is not data:
+            event = _build_typed(kind, readable)
         return self._read_typed(kind, parsed, event)
 
     def _read_typed(self, kind: str, parsed: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
@@ -315,8 +321,12 @@ class ResponseTally:
         names = ("input_tokens", "output_tokens")
         usage = {**self._shown.state_usage(counted, names), **charge}
         last = {**self._last, "response": {**response, "usage": usage}}
-        kind = str(last["type"]).encode()
-        return b"event: " + kind + b"\n" + build_event(write_provider_json(last))
+        return _build_typed(str(last["type"]), write_provider_json(last))
+
+
+def _build_typed(kind: str, data: bytes) -> bytes:
+    name = b" ".join(kind.encode("utf-8", "replace").split())  # a line break would end the field
+    return b"event: " + name + b"\n" + build_event(data)
 
 
 def _may_hold_usage(chunk: dict[str, Any]) -> bool:

@@ -104,8 +104,6 @@ NO_ANSWERS: Final[Mapping[str, Play]] = {
     "half a body": say(answer(_ANSWER)[:-10]),
     "a redirect inwards": say(answer(b"", "307 No", more="location: http://127.0.0.1:22/\r\n")),
     "other letters": say(answer(b'{"choices": [{"message": {"content": "\xff\xfe"}}]}')),
-    "half a pair": say(answer(b'{"choices": [{"message": {"content": "\\ud800"}}]}')),
-    "no number": say(answer(_ANSWER.replace(b"20", b"NaN"))),
     "deep": say(answer(b"[" * 100_000 + b"]" * 100_000)),
     "more after the end": say(answer(_ANSWER + b"trailing")),
     "a page": say(answer(b"<html></html>", kind="text/html")),
@@ -113,6 +111,14 @@ NO_ANSWERS: Final[Mapping[str, Play]] = {
     "an odd time to retry": say(answer(b"{}", "429 No", more="retry-after: 1e400\r\n")),
 }  # fmt: skip
 """By name, what is no answer to a request for a whole one."""
+
+ODD_ANSWERS: Final[Mapping[str, Play]] = {
+    "half a pair": say(answer(_ANSWER.replace(b"Hello!", b"Hel\\ud800"))),
+    "no number": say(answer(_ANSWER.replace(b'"total_tokens": 22', b'"total_tokens": NaN'))),
+    "a byte order mark": say(answer(b"\xef\xbb\xbf" + _ANSWER)),
+    "a raw line break": say(answer(_ANSWER.replace(b"Hello!", b"Hel\nlo"))),
+}  # fmt: skip
+"""By name, an answer in JSON that only lenient clients read."""
 
 NO_STREAMS: Final[Mapping[str, Play]] = {
     "comments for ever": repeat(stream(), b": still here\n\n", pause_s=0.05),

@@ -1,9 +1,9 @@
 """The models, live from upstream."""
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from proxy.catalogue import FRESH_S, Model
 from proxy.errors import model_not_found
@@ -41,9 +41,7 @@ async def list_openai_models(services: ServicesDep) -> OpenAiModelList:
 
 @host_router.get("/v1/models/{model:path}", include_in_schema=False)
 @router.get("/v1/models/{model:path}", responses=errors_of(404))
-async def get_openai_model(
-    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
-) -> OpenAiModel:
+async def get_openai_model(services: ServicesDep, model: str) -> OpenAiModel:
     """Return one model as OpenAI does."""
     await services.catalogue.refresh(older_than_s=FRESH_S)
     for listed in services.catalogue.listed:

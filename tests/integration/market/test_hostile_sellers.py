@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.support.hostile import (
     LAST,
     NO_ANSWERS,
     NO_STREAMS,
+    ODD_ANSWERS,
     USED,
     Play,
     answer,
@@ -91,6 +93,26 @@ async def test_answer__that_is_none__the_next_seller_serves(tmp_path: Path) -> N
         await market.settled_sales()
         check_served_by_the_next(market, NO_ANSWERS, answers)
         assert {name: seller.asked for name, seller in hostile.items()} == dict.fromkeys(hostile, 1)
+    engine.dispose()
+
+
+async def test_answer__that_only_lenient_clients_read__is_served_so_that_all_do(
+    tmp_path: Path,
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    async with (
+        FakeEndpoint() as honest,
+        run_market(make_settings(tmp_path, **LIMITS), engine) as market,
+        AsyncExitStack() as stack,
+    ):
+        await play_all(ODD_ANSWERS, stack, market, honest.url)
+        key = await market.get_buyer_key()
+        for name in ODD_ANSWERS:
+            served = await market.chat(key, model=name.replace(" ", "-"))
+            assert (served.status_code, served.headers["x-market-attempts"]) == (200, "1"), name
+            # As JavaScript reads it: half a surrogate pair is a text, NaN is no value.
+            read = json.loads(served.content.decode(), parse_constant=pytest.fail)
+            assert read["choices"][0]["message"]["role"] == "assistant"
     engine.dispose()
 
 

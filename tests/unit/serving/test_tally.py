@@ -15,9 +15,12 @@ from tests.support.answers import USAGE, make_chunk
 Tally = ChatTally | ResponseTally
 
 
+def make_sent(*, output_bound: int = 100, choices: int = 1) -> Sent:
+    return Sent(prompt_estimate=14, prompt_bound=200, output_bound=output_bound, choices=choices)
+
+
 def make_tally(*, output_bound: int = 100, choices: int = 1, **changes: Any) -> ChatTally:
-    sent = Sent(prompt_estimate=14, prompt_bound=200, output_bound=output_bound, choices=choices)
-    return ChatTally(sent, **changes)
+    return ChatTally(make_sent(output_bound=output_bound, choices=choices), **changes)
 
 
 def make_event(**fields: Any) -> bytes:
@@ -170,6 +173,20 @@ def test_read__no_chunk__dropped_and_never_fatal(data: bytes) -> None:
     assert read(tally, b"data: " + data + b"\n\n") == [Move.DROP]
     assert tally.weight.extent == 0
     assert (tally.count().tokens.completion > 0) == (b"20" in data)
+
+
+def test_read__chunk_that_only_lenient_clients_read__passed_so_that_all_do() -> None:
+    chunk = b'data: {"choices": [{"index": 0, "delta": {"content": "a\tb"}, "logprobs": NaN}]}\n\n'
+    move, event = make_tally().read(chunk)
+    assert move is Move.PASS
+    assert orjson.loads(event.removeprefix(b"data: "))["choices"][0]["logprobs"] is None
+
+    typed = b'data: {"type": "response.output_text.delta", "delta": "a\tb", "score": NaN}\n\n'
+    move, event = ResponseTally(make_sent()).read(typed)
+    assert move is Move.PASS
+    name, _, data = event.partition(b"\ndata: ")
+    assert name == b"event: response.output_text.delta"
+    assert orjson.loads(data) == {"type": name[7:].decode(), "delta": "a\tb", "score": None}
 
 
 @pytest.mark.parametrize(
