@@ -41,6 +41,8 @@ class NewOffer:
     idempotency_key: str | None
     request_digest: str | None
     unit: str | None = None
+    price_cached_input_usdc_per_mtok: int | None = None
+    """At most the input price; None: cached tokens cost what other prompt tokens do."""
 
 
 def save_offer(

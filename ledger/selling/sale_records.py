@@ -52,6 +52,8 @@ class NewSale:
     ceiling_usdc: int
     unit: str | None = None
     """Of media: then the input price is for a million of its base, and tokens count that."""
+    cached_input_usdc_per_mtok: int | None = None
+    """Of prompt tokens that the endpoint had cached; None: the input price."""
     flat_fee_usdc: int = 0
     """The operator's own part of the ceiling and of the cost, beside the seller's price."""
 
@@ -71,6 +73,8 @@ class Figures:
     earning_usdc: int
     fee_usdc: int
     margin_usdc: int
+    cached_tokens: int = 0
+    """The part of ``prompt_tokens`` that is charged at the cached price."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ INSERT_SALE: Final = insert(_sale)
 FIGURES: Final = (
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
     "cost_usdc",
     "earning_usdc",
     "fee_usdc",

@@ -76,6 +76,7 @@ def reserve_sale(
         "model": sale.model,
         "input_usdc_per_mtok": sale.input_usdc_per_mtok,
         "output_usdc_per_mtok": sale.output_usdc_per_mtok,
+        "cached_input_usdc_per_mtok": sale.cached_input_usdc_per_mtok,
         "unit": sale.unit,
         "fee_bps": sale.fee_bps,
         "ceiling_usdc": sale.ceiling_usdc,

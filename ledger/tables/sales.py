@@ -52,12 +52,16 @@ class MarketSale(SQLModel, table=True):
     state: str
     input_usdc_per_mtok: int = Field(sa_type=BigInteger)
     output_usdc_per_mtok: int = Field(sa_type=BigInteger)
+    cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    """Price of the prompt tokens that the endpoint had cached; None: the input price."""
     unit: str | None = None
     """As its offer's: what ``prompt_tokens`` counts, None for tokens."""
     fee_bps: int
     ceiling_usdc: int = Field(sa_type=BigInteger)
     prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
     completion_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    cached_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    """The part of ``prompt_tokens`` that was charged at the cached price."""
     cost_usdc: int | None = Field(default=None, sa_type=BigInteger)
     earning_usdc: int | None = Field(default=None, sa_type=BigInteger)
     fee_usdc: int | None = Field(default=None, sa_type=BigInteger)

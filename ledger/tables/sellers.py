@@ -81,6 +81,8 @@ class MarketOffer(SQLModel, table=True):
     seller_base_url: str = Field(sa_type=Text)
     price_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    price_cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
+    """Of prompt tokens that the endpoint had cached; None: the input price."""
     cost_multiplier_ppm: int | None = Field(default=None, sa_type=BigInteger)
     cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
     quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)

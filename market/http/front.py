@@ -5,6 +5,7 @@ Paths are ``/v1/<endpoint>`` and, where the reference mirrors them, ``/min{N}/v1
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 from starlette.types import Receive, Scope
@@ -16,7 +17,7 @@ from market.identity.keys import Role
 from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
-from market.routing.filters import INPUT_CEILING, OUTPUT_CEILING, Ceilings, parse_ceilings
+from market.routing.filters import Ceilings, parse_ceilings
 from market.services import Services
 from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
 from serving.dialects.endpoints import Endpoint
@@ -105,9 +106,7 @@ async def answer_call(
     async def serve() -> Answer | StreamAnswer:
         services.limits.check(scope)
         header, payment = find_header(scope, b"authorization"), find_payment(scope)
-        ceilings = parse_ceilings(
-            find_header(scope, INPUT_CEILING), find_header(scope, OUTPUT_CEILING)
-        )
+        ceilings = parse_ceilings(partial(find_header, scope))
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
             raw = await read_body(scope, receive, services)

@@ -29,8 +29,10 @@ class TokenPrice(BaseModel):
 
     price_input_per_1m: float
     price_output_per_1m: float
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
 
 
 class UnitPrice(BaseModel):
@@ -45,8 +47,10 @@ class OfferPrice(BaseModel):
 
     price_input_per_1m: float | None
     price_output_per_1m: float | None
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
 
@@ -56,8 +60,10 @@ class ReferencePrice(BaseModel):
 
     price_input_per_1m: float | None = Field(description="null: not sold by tokens")
     price_output_per_1m: float | None
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
     usdc_per_million: dict[Base, int] = Field(
         description="1e-6 USDC for a million of each base that media are counted in"
     )

@@ -31,16 +31,18 @@ _MODEL: Final = re.compile(r"[!-~]{1,200}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
+_CACHED_PRICE: Final = "price_cached_input_per_1m"
 _UNIT_PRICE: Final = "price_per_unit"
 _AMOUNTS: Final = {
     # field: (column, maximum in whole units)
     "price_input_per_1m": ("price_input_usdc_per_mtok", USD_PER_MTOK_MAX),
     "price_output_per_1m": ("price_output_usdc_per_mtok", USD_PER_MTOK_MAX),
+    "price_cached_input_per_1m": ("price_cached_input_usdc_per_mtok", USD_PER_MTOK_MAX),
     "cost_multiplier": ("cost_multiplier_ppm", MULTIPLIER_MAX),
     "cap_daily_usd": ("cap_daily_usdc", USD_MAX),
     "quota_total_usd": ("quota_total_usdc", USD_MAX),
 }
-_CLEARABLE: Final = frozenset({"cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
+_CLEARABLE: Final = frozenset({_CACHED_PRICE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
 _FIELDS: Final = frozenset(
     {
         *_AMOUNTS,
@@ -82,6 +84,7 @@ def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: boo
     columns.setdefault("payout_address", seller)
     for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm"):
         columns.setdefault(column, None)
+    _check_cached_price(columns)
     return OfferWish(columns, wish.api_key)
 
 
@@ -103,12 +106,17 @@ def parse_change(
     is_medium = stored["unit"] is not None
     if "cost_multiplier_ppm" in columns:
         _check_priced_one_way(body, is_medium=is_medium)
-        columns |= {"price_input_usdc_per_mtok": None, "price_output_usdc_per_mtok": None}
-    elif any(name in body for name in (*_PRICES, _UNIT_PRICE)):
+        columns |= {
+            "price_input_usdc_per_mtok": None,
+            "price_output_usdc_per_mtok": None,
+            "price_cached_input_usdc_per_mtok": None,
+        }
+    elif any(name in body for name in (*_PRICES, _CACHED_PRICE, _UNIT_PRICE)):
         if is_medium or _UNIT_PRICE in body or stored["cost_multiplier_ppm"] is not None:
             _check_priced_one_way(body, is_medium=is_medium)
         columns["cost_multiplier_ppm"] = None
         _set_unit_price(body, columns, stored["unit"])
+        _check_cached_price({**stored, **columns})
     return OfferWish(columns, wish.api_key)
 
 
@@ -136,7 +144,7 @@ def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
     has_unit_price = body.get(_UNIT_PRICE) is not None
     if is_medium:
         is_right = has_unit_price != (body.get("cost_multiplier") is not None)
-        if not is_right or any(body.get(name) is not None for name in _PRICES):
+        if not is_right or any(body.get(name) is not None for name in (*_PRICES, _CACHED_PRICE)):
             message = "What has a unit is priced by price_per_unit or by cost_multiplier alone."
             raise bad_request("invalid_price", message, param=_UNIT_PRICE)
         return
@@ -149,6 +157,17 @@ def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
             "Give either price_input_per_1m and price_output_per_1m, or cost_multiplier alone."
         )
         raise bad_request("invalid_price", message, param=_PRICES[0])
+    if body.get(_CACHED_PRICE) is not None and not all(prices):
+        message = f"{_CACHED_PRICE!r} needs prices: a multiplier has the reference's."
+        raise bad_request("invalid_price", message, param=_CACHED_PRICE)
+
+
+def _check_cached_price(columns: Mapping[Any, Any]) -> None:
+    """Refuse a price of cached tokens that is above that of all other prompt tokens."""
+    cached = columns["price_cached_input_usdc_per_mtok"]
+    if cached is not None and cached > columns["price_input_usdc_per_mtok"]:
+        message = f"{_CACHED_PRICE!r} is above 'price_input_per_1m'."
+        raise bad_request("invalid_price", message, param=_CACHED_PRICE)
 
 
 def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bool) -> OfferWish:

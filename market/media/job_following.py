@@ -200,4 +200,9 @@ def _lost(code: str) -> Outcome:
 def _read_terms(sale: RowMapping, job: RowMapping) -> Any:
     names = ("input_usdc_per_mtok", "output_usdc_per_mtok", "fee_bps", "ceiling_usdc")
     terms = {name: int(sale[name]) for name in names}
-    return SimpleNamespace(**terms, flat_fee_usdc=int(job["flat_fee_usdc"]))
+    return SimpleNamespace(
+        **terms,
+        # Media have no tokens that a seller could have cached.
+        cached_input_usdc_per_mtok=None,
+        flat_fee_usdc=int(job["flat_fee_usdc"]),
+    )

@@ -99,8 +99,7 @@ class MediaCall:
         self, reference: Terms | None, filters: Filters, minimum_pct: int | None
     ) -> list[Ask]:
         """Return what to ask the market for, in each base. Raises ``RequestRejected``."""
-        ceilings = (filters.input_usdc_per_mtok_max, filters.output_usdc_per_mtok_max)
-        if ceilings != (None, None):
+        if filters.has_ceilings:
             message = "Price ceilings are for tokens."
             raise bad_request("unsupported_parameter", message, param=ROUTING_FIELD)
         return [

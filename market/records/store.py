@@ -34,6 +34,7 @@ EARNING_COLUMNS: Final = (
     "endpoint",
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
     "cost_usdc",
     "fee_bps",
     "fee_usdc",

@@ -270,6 +270,7 @@ class Attempts:
             model=offer.model,
             input_usdc_per_mtok=offer.price.input_usdc_per_mtok,
             output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
+            cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
             fee_bps=live.fee_bps,
             ceiling_usdc=verdict.ceiling_usdc,
             unit=offer.unit,

@@ -28,6 +28,7 @@ from market.endpoints.health import (
 )
 from market.endpoints.sealing import SealBroken, Sealer
 from market.pricing.media_units import Base, find_price, get_base
+from market.pricing.offer_prices import read_price
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState, Shelf
@@ -166,7 +167,7 @@ class Book:
         known = self._live.get(offer_id)
         multiplier_ppm = row["cost_multiplier_ppm"]
         price = (
-            Price(row["price_input_usdc_per_mtok"], row["price_output_usdc_per_mtok"])
+            read_price(row)
             if multiplier_ppm is None
             else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
         )

@@ -5,7 +5,7 @@ they hold whatever the buyer wrote into the field, and other upstreams take no n
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -19,12 +19,19 @@ FILTERS_MAX: Final = 100
 """Names in ``only`` or ``ignore``."""
 
 _KNOWN: Final = frozenset(
-    {"only", "ignore", "trusted_only", "max_price_input_per_1m", "max_price_output_per_1m"}
+    {
+        "only",
+        "ignore",
+        "trusted_only",
+        "max_price_input_per_1m",
+        "max_price_output_per_1m",
+        "max_price_cached_input_per_1m",
+    }
 )
-
 
 INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
+CACHED_INPUT_CEILING: Final = b"x-market-max-cached-input-usdc-per-mtok"
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -37,6 +44,17 @@ class Filters:
     trusted_only: bool = False
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
+    cached_input_usdc_per_mtok_max: int | None = None
+    """An offer without a price of cached tokens has its input price held against it."""
+
+    @property
+    def has_ceilings(self) -> bool:
+        """Whether any price is bounded."""
+        return (
+            self.input_usdc_per_mtok_max is not None
+            or self.output_usdc_per_mtok_max is not None
+            or self.cached_input_usdc_per_mtok_max is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +63,40 @@ class Ceilings:
 
     input_usdc_per_mtok: int | None = None
     output_usdc_per_mtok: int | None = None
+    cached_input_usdc_per_mtok: int | None = None
 
     def lower(self, filters: Filters) -> Filters:
         """Return filters that let nothing dearer through than either allows."""
-        if self.input_usdc_per_mtok is None and self.output_usdc_per_mtok is None:
+        if self == ANY_PRICE:
             return filters
-        pairs = (
-            (self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max),
-            (self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max),
-        )
-        lowest = [min((one for one in pair if one is not None), default=None) for pair in pairs]
         return replace(
-            filters, input_usdc_per_mtok_max=lowest[0], output_usdc_per_mtok_max=lowest[1]
+            filters,
+            input_usdc_per_mtok_max=_get_lower(
+                self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max
+            ),
+            output_usdc_per_mtok_max=_get_lower(
+                self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max
+            ),
+            cached_input_usdc_per_mtok_max=_get_lower(
+                self.cached_input_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max
+            ),
         )
 
 
 ANY_PRICE: Final = Ceilings()
 
 
-def parse_ceilings(input_text: str | None, output_text: str | None) -> Ceilings:
-    """Read the headers' values. Raises ``RequestRejected`` (400)."""
-    return Ceilings(
-        _read_ceiling(input_text, INPUT_CEILING), _read_ceiling(output_text, OUTPUT_CEILING)
+def _get_lower(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
+
+
+def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
+    """Read the headers, by what returns one's value. Raises ``RequestRejected`` (400)."""
+    input_max, output_max, cached_input_max = (
+        _read_ceiling(find_header(name), name)
+        for name in (INPUT_CEILING, OUTPUT_CEILING, CACHED_INPUT_CEILING)
     )
+    return Ceilings(input_max, output_max, cached_input_max)
 
 
 def _read_ceiling(text: str | None, name: bytes) -> int | None:
@@ -98,6 +127,7 @@ def parse_filters(routing: Any) -> Filters:
         trusted_only=trusted_only,
         input_usdc_per_mtok_max=_read_price(routing, "max_price_input_per_1m"),
         output_usdc_per_mtok_max=_read_price(routing, "max_price_output_per_1m"),
+        cached_input_usdc_per_mtok_max=_read_price(routing, "max_price_cached_input_per_1m"),
     )
 
 

@@ -100,6 +100,7 @@ class Ask:
     minimum_discount_pct: int | None = None
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
+    cached_input_usdc_per_mtok_max: int | None = None
     trusted_only: bool = False
     only: frozenset[str] = frozenset()
     """Sellers, providers or offer ids; empty means all."""
@@ -192,9 +193,7 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.UNTRUSTED
     if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
         return Drop.FILTERED
-    if _is_above(offer.price.input_usdc_per_mtok, ask.input_usdc_per_mtok_max) or _is_above(
-        offer.price.output_usdc_per_mtok, ask.output_usdc_per_mtok_max
-    ):
+    if _is_too_dear(offer.price, ask):
         return Drop.PRICE_CEILING
     if offer.offer_id in ask.excluded or state.standing in _NOT_ADMITTED:
         return Drop.BACKING_OFF
@@ -212,6 +211,14 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
 def _is_chosen(offer: Offer, ask: Ask) -> bool:
     names = {offer.offer_id, offer.seller, offer.provider}
     return bool(not ask.only or names & ask.only) and not names & ask.ignore
+
+
+def _is_too_dear(price: Price, ask: Ask) -> bool:
+    return (
+        _is_above(price.input_usdc_per_mtok, ask.input_usdc_per_mtok_max)
+        or _is_above(price.output_usdc_per_mtok, ask.output_usdc_per_mtok_max)
+        or _is_above(price.cached_usdc_per_mtok, ask.cached_input_usdc_per_mtok_max)
+    )
 
 
 def _is_above(value: int, limit: int | None) -> bool:

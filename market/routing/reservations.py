@@ -55,6 +55,7 @@ class Reserved:
             offer_id=self.sale.offer_id,
             model=self.sale.model,
             prompt_tokens=figures.prompt_tokens,
+            cached_tokens=figures.cached_tokens,
             completion_tokens=figures.completion_tokens,
             cost_usdc=figures.cost_usdc,
             earning_usdc=figures.earning_usdc,
@@ -97,6 +98,8 @@ class Terms(Protocol):
     @property
     def output_usdc_per_mtok(self) -> int: ...
     @property
+    def cached_input_usdc_per_mtok(self) -> int | None: ...
+    @property
     def fee_bps(self) -> int: ...
     @property
     def ceiling_usdc(self) -> int: ...
@@ -108,7 +111,7 @@ def build_figures(sale: Terms, tokens: Tokens) -> Figures:
     """Return what a sale comes to, at the price and fee of its reservation. Pure."""
     split = split_cost(
         tokens,
-        Price(sale.input_usdc_per_mtok, sale.output_usdc_per_mtok),
+        Price(sale.input_usdc_per_mtok, sale.output_usdc_per_mtok, sale.cached_input_usdc_per_mtok),
         ceiling_usdc=sale.ceiling_usdc - sale.flat_fee_usdc,
         fee_bps=sale.fee_bps,
     )
@@ -119,4 +122,5 @@ def build_figures(sale: Terms, tokens: Tokens) -> Figures:
         earning_usdc=split.earning_usdc,
         fee_usdc=split.fee_usdc,
         margin_usdc=sale.flat_fee_usdc,
+        cached_tokens=tokens.cached,
     )

@@ -123,6 +123,7 @@ class Serving:
             minimum_discount_pct=minimum_pct,
             input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
             output_usdc_per_mtok_max=filters.output_usdc_per_mtok_max,
+            cached_input_usdc_per_mtok_max=filters.cached_input_usdc_per_mtok_max,
             trusted_only=filters.trusted_only,
             only=filters.only,
             ignore=filters.ignore,

@@ -26,6 +26,7 @@ from serving.models.upstream import (
 
 INPUT_CEILING: Final = "x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = "x-market-max-output-usdc-per-mtok"
+CACHED_INPUT_CEILING: Final = "x-market-max-cached-input-usdc-per-mtok"
 """Tell a market the prices that the buyer is charged, so that no dearer seller serves; others take
 no notice."""
 
@@ -132,6 +133,7 @@ class HttpUpstream:
         ceilings = {
             INPUT_CEILING: str(price.input_usdc_per_mtok),
             OUTPUT_CEILING: str(price.output_usdc_per_mtok),
+            CACHED_INPUT_CEILING: str(price.cached_usdc_per_mtok),
         }
         url = f"{self._access.base_url}/chat/completions"
         return build_post(self._client, url, self._access, body, ceilings)

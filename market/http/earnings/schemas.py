@@ -19,6 +19,9 @@ class Earning(BaseModel):
     endpoint: Endpoint | Medium
     prompt_tokens: int = Field(description="of a medium: how much of its base, in place of tokens")
     completion_tokens: int
+    cached_tokens: int | None = Field(
+        description="the part of the prompt that is charged at the cached price; null: not noted"
+    )
     cost_usdc: int = Field(description="what the buyer paid, rounded up")
     fee_bps: int
     fee_usdc: int = Field(description="rounded down")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from contracts.units import USDC_ONE
 from market.http.markets.schemas import (
@@ -41,12 +42,19 @@ from serving.models.terms import Terms
 
 def describe_price(price: Price) -> TokenPrice:
     """Return a price of tokens."""
+    cached = price.cached_input_usdc_per_mtok
     return TokenPrice(
         price_input_per_1m=show_millionths(price.input_usdc_per_mtok),
         price_output_per_1m=show_millionths(price.output_usdc_per_mtok),
+        price_cached_input_per_1m=None if cached is None else show_millionths(cached),
         input_usdc_per_mtok=price.input_usdc_per_mtok,
         output_usdc_per_mtok=price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=cached,
     )
+
+
+_NO_TOKEN_PRICE: Final = dict.fromkeys(TokenPrice.model_fields)
+"""What is shown of tokens where something else is sold."""
 
 
 def describe_unit_price(unit: str, price: Price) -> UnitPrice:
@@ -59,15 +67,10 @@ def describe_unit_price(unit: str, price: Price) -> UnitPrice:
 
 def describe_offer_price(offer: Offer) -> OfferPrice:
     """Return an offer's price; the fields of the kind that it is not sold by are None."""
-    tokens = None if offer.unit is not None else describe_price(offer.price)
-    unit = None if offer.unit is None else describe_unit_price(offer.unit, offer.price)
-    return OfferPrice(
-        price_input_per_1m=None if tokens is None else tokens.price_input_per_1m,
-        price_output_per_1m=None if tokens is None else tokens.price_output_per_1m,
-        input_usdc_per_mtok=None if tokens is None else tokens.input_usdc_per_mtok,
-        output_usdc_per_mtok=None if tokens is None else tokens.output_usdc_per_mtok,
-        unit=None if unit is None else unit.unit,
-        price_per_unit=None if unit is None else unit.price_per_unit,
+    if offer.unit is None:
+        return OfferPrice(**dict(describe_price(offer.price)), unit=None, price_per_unit=None)
+    return OfferPrice.model_validate(
+        _NO_TOKEN_PRICE | dict(describe_unit_price(offer.unit, offer.price))
     )
 
 
@@ -75,19 +78,16 @@ def describe_reference(model: str, reference: Terms | None) -> ModelReference:
     """Return a model's reference price with its source and date; media by the base they count."""
     if reference is None:
         return ModelReference(model=model, reference=None)
-    stated = None if reference.price is None else describe_price(reference.price)
-    price = ReferencePrice(
-        price_input_per_1m=None if stated is None else stated.price_input_per_1m,
-        price_output_per_1m=None if stated is None else stated.price_output_per_1m,
-        input_usdc_per_mtok=None if stated is None else stated.input_usdc_per_mtok,
-        output_usdc_per_mtok=None if stated is None else stated.output_usdc_per_mtok,
-        usdc_per_million={
+    stated = _NO_TOKEN_PRICE if reference.price is None else dict(describe_price(reference.price))
+    price = {
+        **stated,
+        "usdc_per_million": {
             base: one.input_usdc_per_mtok for base, one in get_media_prices(reference).items()
         },
-        source=reference.source,
-        date=reference.date,
-    )
-    return ModelReference(model=model, reference=price)
+        "source": reference.source,
+        "date": reference.date,
+    }
+    return ModelReference(model=model, reference=ReferencePrice.model_validate(price))
 
 
 def describe_model(model: str, reference: Terms | None) -> ModelEntry:
@@ -113,6 +113,7 @@ def describe_prices(
         updated_at=now.isoformat(timespec="seconds"),
         input_usdc_per_mtok=None if best is None else best.input_usdc_per_mtok,
         output_usdc_per_mtok=None if best is None else best.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=None if best is None else best.cached_input_usdc_per_mtok,
         context_tokens=None if reference is None else reference.context_tokens,
         image_tokens=None if reference is None else reference.image_tokens,
     )
@@ -209,4 +210,5 @@ def _describe_verdict(verdict: Verdict) -> RankedOffer:
         estimated_cost_usdc=verdict.cost_usdc,
         ceiling_usdc=verdict.ceiling_usdc,
         estimated_discount_pct=verdict.discount_pct,
+        cached_input_usdc_per_mtok=verdict.offer.price.cached_input_usdc_per_mtok,
     )

@@ -10,7 +10,7 @@ from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS
 from serving.models.prices import Price
 
-_TOKEN_PRICES: Final = ("input", "output")
+_TOKEN_PRICES: Final = ("input", "output", "cached_input")
 
 
 def describe_event(cursor: FeedCursor, row: RowMapping) -> Event:
@@ -27,6 +27,7 @@ def _describe_sale(cursor: FeedCursor, row: RowMapping) -> SaleEvent:
         offer_id=row["offer_id"],
         prompt_tokens=row["prompt_tokens"] if unit is None else None,
         completion_tokens=row["completion_tokens"] if unit is None else None,
+        cached_tokens=row["cached_tokens"] if unit is None else None,
         base=None if unit is None else UNITS[unit].base,
         quantity=None if unit is None else row["prompt_tokens"],
         cost_usdc=int(row["cost_usdc"]),
@@ -52,6 +53,7 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "price_input_per_1m": None,
         "price_output_per_1m": None,
+        "price_cached_input_per_1m": None,
         "unit": unit,
         "price_per_unit": None,
         "cost_multiplier": None,
@@ -62,6 +64,7 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
         price = Price(int(row["price_input_usdc_per_mtok"]), 0)
         return shown | {"price_per_unit": show_millionths(UNITS[unit].to_per_unit_usdc(price))}
     return shown | {
-        f"price_{side}_per_1m": show_millionths(int(row[f"price_{side}_usdc_per_mtok"]))
+        f"price_{side}_per_1m": None if units is None else show_millionths(int(units))
         for side in _TOKEN_PRICES
+        for units in (row[f"price_{side}_usdc_per_mtok"],)
     }

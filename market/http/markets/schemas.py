@@ -53,6 +53,7 @@ class PriceEntry(MarketSummary):
     updated_at: str = Field(description="when this was so")
     input_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
     output_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
     context_tokens: int | None
     image_tokens: int | None = Field(description="the most that one image takes")
 
@@ -104,6 +105,9 @@ class RankedOffer(BaseModel):
     estimated_cost_usdc: int
     ceiling_usdc: int = Field(description="what would be reserved")
     estimated_discount_pct: float | None = Field(description="null: no reference price")
+    cached_input_usdc_per_mtok: int | None = Field(
+        description="the estimate counts on no cache; null: the input price, or no tokens"
+    )
 
 
 class DroppedOffer(RankedOffer):
@@ -147,6 +151,7 @@ class SaleEvent(BaseModel):
     offer_id: str
     prompt_tokens: int | None = Field(description="null: media")
     completion_tokens: int | None = Field(description="null: media")
+    cached_tokens: int | None = Field(description="of the prompt; null: media, or not noted then")
     base: Base | None = Field(description="null: text")
     quantity: int | None = Field(description="of the base; null: text")
     cost_usdc: int
@@ -163,6 +168,7 @@ class OfferEvent(BaseModel):
     status: Literal["active", "paused", "deleted"]
     price_input_per_1m: float | None
     price_output_per_1m: float | None
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price, in place of prices")

@@ -19,6 +19,11 @@ class _OfferFields(BaseModel):
     provider: str | None = Field(default=None, description="whose endpoint it is, for people")
     price_input_per_1m: Amount | None = None
     price_output_per_1m: Amount | None = None
+    price_cached_input_per_1m: Amount | None = Field(
+        default=None,
+        description="of prompt tokens that the endpoint had cached, at most `price_input_per_1m`;"
+        " left out: they cost what other prompt tokens do",
+    )
     cost_multiplier: Amount | None = Field(
         default=None, description="of the reference price, in place of prices; 0.5 is half of it"
     )
@@ -41,7 +46,8 @@ class NewOffer(_OfferFields):
 
 
 class OfferChange(_OfferFields):
-    """What to change of an offer; what is left out stays. Null lifts a cap."""
+    """What to change of an offer; what is left out stays. Null lifts a cap, and makes cached
+    tokens cost what other prompt tokens do."""
 
     api_key: str | None = Field(
         default=None, max_length=4_096, description="sealed on arrival, never shown again"
@@ -71,6 +77,7 @@ class OfferView(BaseModel):
     seller_base_url: str
     price_input_per_1m: float | None
     price_output_per_1m: float | None
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     unit: UnitName | None
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price")

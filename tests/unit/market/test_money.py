@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from ledger.selling.sale_records import Figures
 from ledger.selling.sales import post_sale
 from market.pricing.amounts import parse_millionths
+from market.pricing.offer_prices import read_price
 from market.routing.ranking import Ask, Offer, OfferState, assess
 from market.routing.refusing import LAST_S, LAST_S_MAX, REFUSALS_BORNE, Refusing, refuse
 from market.routing.reservations import build_figures
@@ -24,6 +25,7 @@ def make_terms(**changes: Any) -> Any:
     terms = {
         "input_usdc_per_mtok": 5_000_000,
         "output_usdc_per_mtok": 20_000_000,
+        "cached_input_usdc_per_mtok": None,
         "fee_bps": 500,
         "ceiling_usdc": 3_000,
         "flat_fee_usdc": 1_000,
@@ -54,6 +56,21 @@ def test_figures__at_the_bound__are_the_ceiling() -> None:
     figures = build_figures(make_terms(), Tokens(10**6, 10**6))
     assert (figures.cost_usdc, figures.margin_usdc) == (3_000, 1_000)
     assert figures.earning_usdc == 1_900
+
+
+def test_figures__cached_tokens__are_charged_at_their_price_and_written_down() -> None:
+    terms = make_terms(cached_input_usdc_per_mtok=500_000)
+    figures = build_figures(terms, Tokens(20, 10, cached=16))
+    # 4 x 5 + 16 x 0.5 + 10 x 20 USD a million tokens, and the fee of 1,000.
+    assert (figures.cost_usdc, figures.earning_usdc, figures.fee_usdc) == (1_228, 217, 11)
+    assert figures.cached_tokens == 16
+
+
+def test_read_price__cached_above_input__is_the_input_price() -> None:
+    row = {"price_input_usdc_per_mtok": 5, "price_output_usdc_per_mtok": 7}
+    assert read_price({**row, "price_cached_input_usdc_per_mtok": 6}) == Price(5, 7, 5)
+    assert read_price({**row, "price_cached_input_usdc_per_mtok": 0}) == Price(5, 7, 0)
+    assert read_price({**row, "price_cached_input_usdc_per_mtok": None}) == Price(5, 7)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,285 @@
+"""What text costs at the market beside input and output.
+
+::
+
+    cached input    its own price, or the input price; of the reference by a multiplier
+                    charged, written down, listed; never counted on before
+    both servers    a proxy charges by the market's list what the market charges it
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ledger.database.engine import write
+from tests.support import proxy as proxies
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
+from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
+from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
+
+CACHED: Final = {
+    "prompt_tokens": 20,
+    "completion_tokens": 10,
+    "total_tokens": 30,
+    "prompt_tokens_details": {"cached_tokens": 16},
+}
+PRICES: Final = """
+[models."SmolLM2-135M-Instruct"]
+input_usd_per_mtok = "10"
+output_usd_per_mtok = "40"
+cached_input_usd_per_mtok = "1"
+context_tokens = 2048
+"""
+
+
+@pytest.fixture
+async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
+    """A market of its own, whose reference has a price of cached input."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    (tmp_path / "prices.toml").write_text(PRICES)
+    async with run_market(make_settings(tmp_path), engine) as running:
+        yield running
+    engine.dispose()
+
+
+@pytest.fixture
+async def seller() -> AsyncIterator[FakeEndpoint]:
+    """A seller's endpoint that has 16 of 20 prompt tokens in its cache."""
+    async with FakeEndpoint(usage=CACHED) as seller:
+        yield seller
+
+
+def at_multiplier(multiplier: str) -> dict[str, Any]:
+    """Return the fields of an offer that is priced by a multiplier."""
+    return {
+        "price_input_per_1m": ...,
+        "price_output_per_1m": ...,
+        "cost_multiplier": multiplier,
+    }
+
+
+# ---------------------------------------------------------------------------------- cached input
+
+
+@pytest.mark.parametrize(
+    ("changes", "cost_usdc"),
+    [
+        ({}, 20 * 5 + 10 * 20),
+        ({"price_cached_input_per_1m": "0.5"}, 4 * 5 + 8 + 10 * 20),
+        ({"price_cached_input_per_1m": 0}, 4 * 5 + 10 * 20),
+        ({"price_cached_input_per_1m": 5}, 20 * 5 + 10 * 20),
+        # Half of 10, 40 and 1.
+        (at_multiplier("0.5"), 4 * 5 + 8 + 10 * 20),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_cached_input__by_each_price__is_what_the_buyer_pays(
+    market: RunningMarket,
+    seller: FakeEndpoint,
+    stream: bool,
+    changes: dict[str, Any],
+    cost_usdc: int,
+) -> None:
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    await market.list_offer(seller_key, seller.url, **changes)
+
+    answer = await market.chat(key, stream=stream)
+
+    [sale] = await market.settled_sales()
+    assert (sale["cost_usdc"], sale["prompt_tokens"], sale["cached_tokens"]) == (cost_usdc, 20, 16)
+    # What is set aside counts on no cache: body and chat template, and 100 tokens of output.
+    without = await market.client.get(
+        "/v1/route/explain", params={"model": MODEL, "prompt_tokens": 20, "max_tokens": 10}
+    )
+    [ranked] = without.json()["ranked"]
+    assert ranked["estimated_cost_usdc"] == ranked["ceiling_usdc"] == 20 * 5 + 10 * 20
+    assert int(answer.headers["x-market-reserved-usdc"]) == sale["ceiling_usdc"] > 100 * 20 + 128
+    earnings = await market.client.get("/v1/seller/earnings", headers=bearer(seller_key))
+    [line] = earnings.json()["earnings"]
+    assert (line["cached_tokens"], line["cost_usdc"]) == (16, cost_usdc)
+
+
+async def test_cached_input__price_changed_in_flight__is_that_of_the_reservation(
+    market: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    offer = await market.list_offer(seller_key, seller.url, price_cached_input_per_1m="0.5")
+    path = f"/v1/seller/offers/{offer['id']}"
+    await market.chat(key)
+    lifted = await market.client.patch(
+        path, json={"price_cached_input_per_1m": None}, headers=bearer(seller_key)
+    )
+    assert lifted.json()["price_cached_input_per_1m"] is None
+    await market.chat(key)
+
+    sales = await market.settled_sales()
+    assert [sale["cost_usdc"] for sale in sales] == [228, 300]
+    assert [sale["cached_input_usdc_per_mtok"] for sale in sales] == [500_000, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"price_cached_input_per_1m": "5.000001"}, "price_cached_input_per_1m"),
+        ({"price_cached_input_per_1m": -1}, "price_cached_input_per_1m"),
+        (
+            {**at_multiplier("0.5"), "price_cached_input_per_1m": 1},
+            "price_cached_input_per_1m",
+        ),
+        (
+            {
+                "price_input_per_1m": ...,
+                "price_output_per_1m": ...,
+                "price_cached_input_per_1m": 1,
+                "unit": "image",
+                "price_per_unit": 1,
+            },
+            "price_per_unit",
+        ),
+    ],
+)
+async def test_cached_input__price_that_makes_no_sense__is_400_with_its_field(
+    market: RunningMarket, seller: FakeEndpoint, changes: dict[str, Any], param: str
+) -> None:
+    headers = bearer(await market.get_key())
+    body = {
+        "model": MODEL,
+        "api_key": "k",
+        "seller_base_url": seller.url,
+        "price_input_per_1m": 5,
+        "price_output_per_1m": 20,
+        **changes,
+    }
+    body = {name: value for name, value in body.items() if value is not ...}
+
+    answer = await market.client.post("/v1/seller/offers", json=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_cached_input__changes_of_an_offer__never_leave_it_above_the_input_price(
+    market: RunningMarket, seller: FakeEndpoint
+) -> None:
+    headers = bearer(await market.get_key())
+    offer = await market.list_offer(
+        headers["authorization"].split()[1], seller.url, price_cached_input_per_1m="0.5"
+    )
+
+    async def change(**fields: Any) -> tuple[int, Any]:
+        path = f"/v1/seller/offers/{offer['id']}"
+        answer = await market.client.patch(path, json=fields, headers=headers)
+        body = answer.json()
+        names = ("price_input_per_1m", "price_cached_input_per_1m", "cost_multiplier")
+        shown = body["error"]["param"] if "error" in body else tuple(body[name] for name in names)
+        return answer.status_code, shown
+
+    cached = "price_cached_input_per_1m"
+    assert await change(price_input_per_1m="0.4") == (400, cached)
+    assert await change(price_cached_input_per_1m=6) == (400, cached)
+    assert await change(price_input_per_1m=6, price_cached_input_per_1m=6) == (200, (6, 6, None))
+    assert await change(price_cached_input_per_1m=2) == (200, (6, 2, None))
+    # A multiplier has the reference's price in place of the offer's own, and none follows it back.
+    assert await change(cost_multiplier=0.5) == (200, (None, None, 0.5))
+    assert await change(price_cached_input_per_1m=1) == (400, "price_input_per_1m")
+    back = {"price_input_per_1m": 3, "price_output_per_1m": 3}
+    assert await change(**back) == (200, (3, None, None))
+
+
+async def test_cached_input__every_list__shows_it(
+    market: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    offer = await market.list_offer(seller_key, seller.url, price_cached_input_per_1m="0.5")
+    await market.chat(key)
+    await market.settled_sales()
+
+    async def get(path: str, **params: Any) -> Any:
+        return (await market.client.get(path, params=params, headers=bearer(seller_key))).json()
+
+    [entry] = (await get("/v1/prices"))["data"]
+    assert entry["cached_input_usdc_per_mtok"] == 500_000
+    assert entry["best"]["price_cached_input_per_1m"] == 0.5
+    assert entry["reference"]["cached_input_usdc_per_mtok"] == 1_000_000
+    [summary] = (await get("/api/markets"))["markets"]
+    assert summary["best"]["cached_input_usdc_per_mtok"] == 500_000
+    [row] = (await get(f"/api/markets/{MODEL}"))["offers"]
+    assert row["price_cached_input_per_1m"] == 0.5
+    explained = await market.client.get("/v1/route/explain", params={"model": MODEL})
+    assert explained.json()["ranked"][0]["cached_input_usdc_per_mtok"] == 500_000
+    assert (await get(f"/v1/seller/offers/{offer['id']}"))["price_cached_input_per_1m"] == 0.5
+    events = (await get("/feed"))["events"]
+    shown = {one["event"]: one for one in events}
+    assert shown["sale"]["cached_tokens"] == 16
+    assert shown["offer_listed"]["price_cached_input_per_1m"] == 0.5
+    found = await market.client.post(
+        "/v1/seller/discover",
+        json={"api_key": "k", "seller_base_url": seller.url},
+        headers=bearer(seller_key),
+    )
+    models = {one["model"]: one["reference"] for one in found.json()["models"]}
+    assert models[MODEL]["price_cached_input_per_1m"] == 1
+
+
+async def test_cached_input__buyers_ceiling__keeps_out_offers_that_charge_it_in_full(
+    market: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    await market.list_offer(seller_key, seller.url)
+    cheap_cache = await market.list_offer(
+        seller_key, seller.url, price_input_per_1m=6, price_cached_input_per_1m="0.5"
+    )
+    headers = {**bearer(key), "x-market-max-cached-input-usdc-per-mtok": "500000"}
+
+    by_field = await market.chat(key, routing={"max_price_cached_input_per_1m": 0.5})
+    by_header = await market.client.post("/v1/chat/completions", json=make_body(), headers=headers)
+    below = await market.chat(key, routing={"max_price_cached_input_per_1m": 0.499999})
+
+    assert by_field.headers["x-market-offer"] == cheap_cache["id"]
+    assert by_header.headers["x-market-offer"] == cheap_cache["id"]
+    assert below.json()["error"]["code"] == "price_ceiling_not_met"
+    assert below.json()["dropped"] == {"price_ceiling": 2}
+
+
+# ---------------------------------------------------------------------------------- both servers
+
+
+@asynccontextmanager
+async def run_proxy_before(
+    market: RunningMarket, key: str, folder: Path
+) -> AsyncIterator[proxies.RunningProxy]:
+    """Serve a proxy, over a ledger of its own, whose upstream is the market."""
+    engine = make_ledger(folder / "proxy.sqlite3")
+    with write(engine) as connection:
+        put_positions(connection, make_state(now_s=proxies.now_s()))
+        put_cursor(connection, now_s=proxies.now_s())
+    settings = proxies.make_settings(upstream_url=f"{market.client.base_url}/v1", upstream_key=key)
+    async with proxies.run_proxy(settings, engine) as proxy:
+        yield proxy
+    engine.dispose()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_both_servers__cached_input__one_figure_and_no_dearer_seller_after_a_failure(
+    market: RunningMarket, seller: FakeEndpoint, tmp_path: Path, stream: bool
+) -> None:
+    seller_key, key = await market.get_key(), await market.get_buyer_key()
+    await market.list_offer(seller_key, seller.url, price_cached_input_per_1m="0.5")
+    # The same to a router that counts on no cache, and 90 units dearer for this request.
+    await market.list_offer(seller_key, seller.url)
+
+    async with run_proxy_before(market, key, tmp_path) as proxy:
+        answer = await proxy.chat(stream=stream)
+        assert answer.status_code == 200, answer.text
+        [sale] = await market.settled_sales()
+        [usage] = proxy.usage()
+        seller.script.append("status_500")
+        failed = await proxy.chat(stream=stream)
+
+    assert usage["cost_usdc"] == sale["cost_usdc"] == 4 * 5 + 8 + 10 * 20
+    assert (usage["cached_tokens"], usage["cached_input_usdc_per_mtok"]) == (16, 500_000)
+    assert failed.status_code == 502
+    assert [row["cost_usdc"] for row in market.sales()] == [228, None]
