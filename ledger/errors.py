@@ -82,6 +82,17 @@ class RefusalReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HarvestTimes:
+    """What a position's row says of its harvests. Times in Unix seconds, by the chain's clock."""
+
+    has_shares: bool
+    last_harvest_at_s: int
+    look_at_s: int
+    """When the keeper next looks at it: once its interval has passed, or later where it has looked
+    since then and found the harvest too poor."""
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceFacts:
     """What a refusal tells the caller, in 1e-6 USDC and Unix seconds."""
 
@@ -93,8 +104,10 @@ class AllowanceFacts:
     drawn_usdc: int
     """What is promised against the hold and not yet settled."""
     resets_at_s: int
-    """When the next UTC day begins."""
-    next_harvest_at_s: int
+    """When the next UTC day begins, by the chain's clock."""
+    as_of_s: int
+    """The chain's clock at this moment, or this host's where that is ahead."""
+    harvest: HarvestTimes
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def credit_spent(*, required_usdc: int, available_usdc: int) -> RequestRejected:
     """402: the buyer's credit does not cover what the request may cost."""
     message = (
         f"This request may cost up to {format_usdc(required_usdc)} USDC and"
-        f" {format_usdc(available_usdc)} is left. Add credit or lower max_tokens."
+        f" {format_usdc(available_usdc)} USDC is left. Add credit or lower max_tokens."
     )
     facts = {"required_usdc": required_usdc, "available_usdc": available_usdc}
     return RequestRejected(402, "credit_spent", message, beside=facts, headers=NO_RETRY)

@@ -132,11 +132,13 @@ def _build_services(
     meter = Meter(ledger, rules)
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices)
+    chain_view = ChainView(reader, adapter=deployment.adapter)
     completions = Completions(
         meter=meter,
         upstream=upstream,
         catalogue=catalogue,
         prices=prices,
+        chain_view=chain_view,
         metrics=metrics,
         in_flight_max=settings.requests_in_flight_max,
         stream_rules=StreamRules(settings.stream_timeout_s, settings.stream_drain_s),
@@ -151,7 +153,7 @@ def _build_services(
         catalogue=catalogue,
         completions=completions,
         checker=SignatureChecker(reader, multicall3=deployment.multicall3),
-        chain_view=ChainView(reader, adapter=deployment.adapter),
+        chain_view=chain_view,
         sign_in=SignIn(
             key_secrets, settings.get_domain(), deployment.chain_id, deployment.position
         ),

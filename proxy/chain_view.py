@@ -1,4 +1,7 @@
-"""What only the chain knows, for show: a position's pending yield. Nothing is decided by it."""
+"""What only the chain knows, for show: a position's pending yield, and when it is harvested.
+
+Nothing is decided by it.
+"""
 
 import asyncio
 import time
@@ -11,6 +14,8 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from contracts.errors import CurrentError, Reverted
 from contracts.reader import ChainReader
+from ledger.chain.harvest_outlook import HarvestOutlook, expect_harvest
+from ledger.errors import HarvestTimes
 
 log = structlog.get_logger("proxy")
 
@@ -55,6 +60,14 @@ class ChainView:
         except TimeoutError:
             self._remember(token_id, None)
             return None
+
+    async def fetch_outlook(
+        self, token_id: int, times: HarvestTimes, *, now_s: int
+    ) -> HarvestOutlook:
+        """Return when the position's next harvest is expected. ``now_s``: the chain's clock."""
+        # Without shares the answer is known, and the chain is not asked.
+        pending_usdc = await self.fetch_pending_yield(token_id) if times.has_shares else 0
+        return expect_harvest(times, pending_usdc=pending_usdc, now_s=now_s)
 
     async def _ask(self, token_id: int) -> int | None:
         try:

@@ -1,14 +1,13 @@
-"""The refusals that only the proxy has; every server's are in ``serving.http.errors``.
+"""The refusals that only the proxy has; every server's are in ``serving.http.errors``, and those of
+money in ``proxy.money_refusals``.
 
 Facts in a body are named with their unit (``*_usdc`` in 1e-6 USDC), times are ISO 8601.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
 from serving.http.errors import (
     INSUFFICIENT_QUOTA,
     NO_RETRY,
@@ -160,124 +159,6 @@ def charged_so_far(error: ApiError, *, cost_usdc: int) -> ApiError:
     """Return ``error`` as it ends a stream of which a part was delivered and charged."""
     message = f"{error.message.removesuffix(NOT_CHARGED).strip()} {CHARGED_SO_FAR}"
     return replace(error, message=message, facts={**error.facts, "cost_usdc": cost_usdc})
-
-
-def refused(refusal: ReserveRefused, *, now_s: int, fit: bool = False) -> ApiError:
-    """Translate the ledger's refusal of a reservation. ``now_s`` is the wall clock.
-
-    ``fit``: the output limit was lowered to what there is already, and still it was too much.
-    """
-    build = _WITHOUT_FACTS.get(refusal.reason)
-    if build is not None:
-        return build()
-    assert refusal.facts is not None
-    if refusal.limit is not None:
-        return _key_limit_reached(refusal.facts, refusal.limit, now_s=now_s)
-    facts = describe_facts(refusal.facts, now_s=now_s)
-    if refusal.reason is RefusalReason.HOLD_PENDING:
-        error: ApiError = unavailable(
-            "hold_pending",
-            "There is allowance for this request, and it is being set aside on chain now."
-            " Try again in a few seconds.",
-        )
-        error.facts = facts
-        return error
-    headers = dict(NO_RETRY)
-    if refusal.reason is RefusalReason.DAILY_CAP_REACHED:
-        headers["retry-after"] = str(max(1, refusal.facts.resets_at_s - now_s))
-    message = _money_message(refusal.reason, facts, fit=fit)
-    return RequestRejected(
-        429,
-        str(refusal.reason),
-        message,
-        type=INSUFFICIENT_QUOTA,
-        facts=facts,
-        headers=headers,
-    )
-
-
-_WITHOUT_FACTS: Final[Mapping[RefusalReason, Callable[[], ApiError]]] = {
-    RefusalReason.POSITION_NOT_FOUND: position_not_found,
-    RefusalReason.KEY_REVOKED: key_revoked,
-    RefusalReason.KEY_EXPIRED: key_expired,
-    RefusalReason.KEY_ROTATED: key_rotated,
-    RefusalReason.MODEL_NOT_ALLOWED: model_not_allowed,
-    RefusalReason.CHAIN_STATE_STALE: chain_state_stale,
-}
-
-
-def _key_limit_reached(facts: AllowanceFacts, limit: LimitFacts, *, now_s: int) -> ApiError:
-    """429: a child key's own limit, whatever the position has."""
-    in_requests = limit.limit in ("requests_per_minute", "concurrency")
-    unit = "requests" if in_requests else "1e-6 USDC"
-    resets_at = None if limit.resets_at_s is None else format_time(limit.resets_at_s)
-    message = (
-        f"This API key's {limit.limit} limit is {limit.value} {unit} and {limit.used} are used;"
-        f" this request would take {1 if in_requests else facts.required_usdc} more."
-    )
-    if resets_at is not None:
-        message += f" It resets at {resets_at}."
-    # Waiting helps against the two that count requests: the SDKs may try again by themselves.
-    headers = {} if in_requests else dict(NO_RETRY)
-    if limit.limit == "concurrency":
-        headers["retry-after"] = "1"
-    elif limit.resets_at_s is not None:
-        headers["retry-after"] = str(max(1, limit.resets_at_s - now_s))
-    return RequestRejected(
-        429,
-        str(RefusalReason.KEY_LIMIT_REACHED),
-        message,
-        type=INSUFFICIENT_QUOTA,
-        facts={
-            **describe_facts(facts, now_s=now_s),
-            "limit": limit.limit,
-            "limit_value": limit.value,
-            "limit_used": limit.used,
-            "resets_at": resets_at,
-        },
-        headers=headers,
-    )
-
-
-def _money_message(reason: RefusalReason, facts: Mapping[str, Any], *, fit: bool) -> str:
-    need = (
-        f"This request may cost up to {facts['required_usdc']} and {facts['available_usdc']} is"
-        f" available (1e-6 USDC). {_advise(facts, fit=fit)}"
-    )
-    harvest = f"the next harvest, due at {facts['next_harvest_at']}."
-    match reason:
-        case RefusalReason.NEVER_HARVESTED:
-            return (
-                "No yield has been harvested for this position yet, so there is nothing to spend."
-                f" Wait for {harvest}"
-            )
-        case RefusalReason.DAILY_CAP_REACHED:
-            return (
-                "Today's share of the allowance does not cover this request."
-                f" {need} until it resets at {facts['resets_at']}."
-            )
-        case _:
-            return f"The harvested allowance does not cover this request. {need} for {harvest}"
-
-
-def _advise(facts: Mapping[str, Any], *, fit: bool) -> str:
-    """Return what helps, to be continued with what to wait for."""
-    if facts["available_usdc"] == 0:
-        return "Wait"
-    if fit:
-        return "That is with the least output: shorten the messages, or wait"
-    return 'Lower max_tokens, send "fit": true, or wait'
-
-
-def describe_facts(facts: AllowanceFacts, *, now_s: int) -> dict[str, Any]:
-    """Return the facts as they appear in a body. A harvest that is overdue is due now."""
-    return {
-        "required_usdc": facts.required_usdc,
-        "available_usdc": facts.available_usdc,
-        "held_usdc": facts.held_usdc,
-        "resets_at": format_time(facts.resets_at_s),
-        "next_harvest_at": format_time(max(facts.next_harvest_at_s, now_s)),
-    }
 
 
 def format_time(timestamp_s: int) -> str:

@@ -11,7 +11,7 @@ from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.chain.position_rows import load_state_from_row
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.errors import AllowanceFacts
-from ledger.spending.admission import build_facts
+from ledger.spending.admission import build_facts, get_chain_now_s
 from ledger.spending.batch_receipts import load_batch_receipts, receipt_of
 from ledger.spending.keys import load_child
 from ledger.spending.receipts import build_proof
@@ -60,17 +60,25 @@ def load_models(connection: Connection, key: KeyClaims) -> list[str] | None:
     return models
 
 
-def load_position_view(
-    connection: Connection, token_id: int, *, now_s: int
-) -> dict[str, Any] | None:
-    """Return the public view of a position, or None. Amounts in 1e-6 USDC."""
+@dataclass(frozen=True, slots=True)
+class PositionReading:
+    """A position as the ledger has it."""
+
+    view: dict[str, Any]
+    """The public view, amounts in 1e-6 USDC; ``harvest`` is still without the next one."""
+    facts: AllowanceFacts
+
+
+def load_position(connection: Connection, token_id: int, *, now_s: int) -> PositionReading | None:
+    """Return what is public of a position, or None. ``now_s``: this host's clock."""
     row = _load_position(connection, token_id)
     if row is None:
         return None
     state = load_state_from_row(row)
-    facts = build_facts(row, required_usdc=0, now_s=now_s)
     mirror = load_mirror(connection)
-    return {
+    chain_now_s = get_chain_now_s(now_s, None if mirror is None else mirror.block_timestamp_s)
+    facts = build_facts(row, required_usdc=0, now_s=chain_now_s)
+    view = {
         "token_id": state.token_id,
         "owner": state.owner,
         "key_epoch": state.key_epoch,
@@ -78,20 +86,18 @@ def load_position_view(
         "daily_smoothing_bps": state.daily_smoothing_bps,
         "vault": state.vault,
         "principal_usdc": state.principal_usdc,
-        "allowance": _describe_allowance(state, facts, now_s=now_s),
+        "allowance": _describe_allowance(state, facts),
         "harvest": {
             "interval_s": state.harvest_interval_s,
             "last_at": format_time(state.last_harvest_at_s) if state.last_harvest_at_s else None,
-            "next_at": format_time(max(facts.next_harvest_at_s, now_s)),
         },
         "mirror": None if mirror is None else _describe_mirror(mirror, now_s=now_s),
     }
+    return PositionReading(view, facts)
 
 
-def _describe_allowance(
-    state: PositionState, facts: AllowanceFacts, *, now_s: int
-) -> dict[str, Any]:
-    allowance = get_allowance(state, now_s=now_s)
+def _describe_allowance(state: PositionState, facts: AllowanceFacts) -> dict[str, Any]:
+    allowance = get_allowance(state, now_s=facts.as_of_s)
     return {
         "credited_usdc": state.credited_usdc,
         "spent_usdc": state.spent_usdc,

@@ -23,6 +23,7 @@ from keeper.duties.moment import DutyRules, Moment
 from keeper.gas import TRANSACTION_GAS_MAX, GasPrice
 from keeper.node_values import WORD_BYTES
 from keeper.rests import get_rest_s
+from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.harvests import (
     DueHarvest,
     load_due_harvests,
@@ -35,8 +36,6 @@ from ledger.intents.record import IntentRecord
 log = structlog.get_logger("keeper")
 
 HARVEST: Final = "harvest"
-HARVEST_MIN_USDC: Final = 10_000
-"""Below a cent of yield the adapter harvests nothing."""
 HARVEST_GAS_USUAL: Final = 150_000
 """What a harvest uses as a rule, to weigh it; the limit allows more."""
 

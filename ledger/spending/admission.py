@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ledger.chain.harvest_outlook import read_harvest_times
 from ledger.chain.positions import build_state, get_allowance, next_utc_day_s
 from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
 from ledger.spending.books import Account
@@ -49,13 +50,21 @@ def _is_held(
     now_s: int,
 ) -> bool:
     # The chain's own clock decides when a hold lapses; ours only where it is ahead.
-    latest_s = now_s if mirror is None else max(now_s, mirror[0])
+    latest_s = get_chain_now_s(now_s, None if mirror is None else mirror[0])
     return (
         account.key_epoch == reservation.key_epoch
         and not account.is_release_requested
         and account.hold_expires_at_s > latest_s + rules.hold_margin_s
         and account.free_usdc >= reservation.ceiling_usdc
     )
+
+
+def get_chain_now_s(now_s: int, block_timestamp_s: int | None) -> int:
+    """Return the clock by which days and holds end: the newest block's, or ours where it is ahead.
+
+    ``block_timestamp_s``: of the newest mirrored block; None where nothing is mirrored.
+    """
+    return now_s if block_timestamp_s is None else max(now_s, block_timestamp_s)
 
 
 def explain_refusal(
@@ -73,7 +82,7 @@ def explain_refusal(
     """
     if account is None:
         return ReserveRefused(RefusalReason.POSITION_NOT_FOUND)
-    chain_now_s = now_s if mirror is None else max(now_s, mirror[0])
+    chain_now_s = get_chain_now_s(now_s, None if mirror is None else mirror[0])
     row = account.describe()
     facts = build_facts(row, required_usdc=reservation.ceiling_usdc, now_s=chain_now_s)
     reason = _decide_reason(row, reservation, now_s=chain_now_s)
@@ -105,7 +114,10 @@ def _decide_reason(
 
 
 def build_facts(row: Mapping[Any, Any], *, required_usdc: int, now_s: int) -> AllowanceFacts:
-    """Return the numbers that a refusal or a status shows, from a position's row."""
+    """Return the numbers that a refusal or a status shows, from a position's row.
+
+    ``now_s``: the chain's clock, see ``get_chain_now_s``.
+    """
     allowance = get_allowance(build_state(row), now_s=now_s)
     today_usdc = min(allowance.unspent_usdc, allowance.day_cap_usdc - allowance.day_spent_usdc)
     return AllowanceFacts(
@@ -114,5 +126,6 @@ def build_facts(row: Mapping[Any, Any], *, required_usdc: int, now_s: int) -> Al
         held_usdc=max(0, allowance.held_usdc - row["hold_unconfirmed_usdc"]),
         drawn_usdc=row["drawn_usdc"],
         resets_at_s=next_utc_day_s(now_s),
-        next_harvest_at_s=row["last_harvest_at_s"] + row["harvest_interval_s"],
+        as_of_s=now_s,
+        harvest=read_harvest_times(row),
     )

@@ -218,7 +218,10 @@ class Paywall:
         if value_usdc != demand.amount_usdc and not (
             value_usdc > demand.amount_usdc and self._was_asked(value_usdc, asks)
         ):
-            message = f"Sign exactly {demand.amount_usdc}: that is what this may cost."
+            message = (
+                f"Sign a value of exactly {demand.amount_usdc}"
+                f" ({format_usdc(demand.amount_usdc)} USDC): that is what this may cost."
+            )
             raise PaymentInvalid(VALUE_MISMATCH, message)
         check_times(signed, now_s=int(time.time()))
         means = await self._chain.examine(signed)

@@ -22,6 +22,7 @@ from ledger.errors import LedgerUnavailable, ReserveRefused
 from ledger.spending.metering import Posted, Reserved
 from ledger.tables.usage import Reservation
 from proxy.catalogue import FRESH_S, Catalogue
+from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import Offer, list_offers
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
@@ -29,10 +30,11 @@ from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import explain_no_answer, translated
-from proxy.errors import PRICE_CHANGED, refused
+from proxy.errors import PRICE_CHANGED
 from proxy.keys.authentication import check_standing, load_revoked
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import Metrics
+from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call
@@ -125,6 +127,7 @@ class Completions:
         upstream: Upstream,
         catalogue: Catalogue,
         prices: References,
+        chain_view: ChainView,
         metrics: Metrics,
         in_flight_max: int,
         stream_rules: StreamRules,
@@ -134,6 +137,7 @@ class Completions:
         self._upstream = upstream
         self._catalogue = catalogue
         self._prices = prices
+        self._chain_view = chain_view
         self._metrics = metrics
         self._stream_rules = stream_rules
         self._span = span
@@ -229,7 +233,7 @@ class Completions:
                 self._meter.preview, request_id, claims, request, offer
             )
         except ReserveRefused as refused_by_ledger:
-            refusal = refused(refused_by_ledger, now_s=int(time.time()), fit=request.fit)
+            refusal = await self._explain(claims, refused_by_ledger, fit=request.fit)
         return {
             "admitted": refusal is None,
             "refusal": None if refusal is None else refusal.describe(),
@@ -268,8 +272,17 @@ class Completions:
                     self._meter.reserve, request_id, claims, request, offer
                 )
         except ReserveRefused as refusal:
-            raise refused(refusal, now_s=int(time.time()), fit=request.fit) from refusal
+            raise await self._explain(claims, refusal, fit=request.fit) from refusal
         return _Admitted(request_id, claims, request, offer, left_usdc)
+
+    async def _explain(self, claims: KeyClaims, refusal: ReserveRefused, *, fit: bool) -> ApiError:
+        """Return what a client is told of a refusal, and when a harvest may change it."""
+        outlook = None
+        if needs_outlook(refusal) and refusal.facts is not None:
+            outlook = await self._chain_view.fetch_outlook(
+                claims.token_id, refusal.facts.harvest, now_s=refusal.facts.as_of_s
+            )
+        return refused(refusal, outlook=outlook, now_s=int(time.time()), fit=fit)
 
     async def _send(self, admitted: _Admitted, post: Callable[[bytes, Price], Awaitable[T]]) -> T:
         """Return what ``post`` makes of the body for upstream, without what the model refuses."""

@@ -4,11 +4,13 @@ import time
 
 from fastapi import APIRouter
 
+from ledger.chain.harvest_outlook import expect_harvest
 from proxy.errors import position_not_found
 from proxy.http.dependencies import ServicesDep
 from proxy.http.positions.schemas import PositionView
 from proxy.http.token_ids import parse_token_id
-from proxy.store import load_position_view
+from proxy.money_refusals import describe_outlook
+from proxy.store import load_position
 from serving.http.document.schemas import errors_of
 from serving.http.errors import bad_request
 
@@ -23,10 +25,15 @@ async def show_position(tokenId: str, services: ServicesDep) -> PositionView:
     except ValueError as error:
         raise bad_request("invalid_token_id", f"'tokenId' {error}.", param="tokenId") from None
     now_s = int(time.time())
-    view = await services.meter.read(
-        lambda connection: load_position_view(connection, token_id, now_s=now_s)
+    found = await services.meter.read(
+        lambda connection: load_position(connection, token_id, now_s=now_s)
     )
-    if view is None:
+    if found is None:
         raise position_not_found()
-    view["pending_yield_usdc"] = await services.chain_view.fetch_pending_yield(token_id)
+    pending_usdc = await services.chain_view.fetch_pending_yield(token_id)
+    outlook = expect_harvest(
+        found.facts.harvest, pending_usdc=pending_usdc, now_s=found.facts.as_of_s
+    )
+    view = {**found.view, "pending_yield_usdc": pending_usdc}
+    view["harvest"] |= describe_outlook(outlook, name="next_at")
     return PositionView.model_validate(view)

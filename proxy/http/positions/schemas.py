@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from ledger.chain.harvest_outlook import NoHarvest
+
 
 class AllowanceView(BaseModel):
     """A position's allowance now."""
@@ -23,7 +25,10 @@ class HarvestView(BaseModel):
 
     interval_s: int
     last_at: str | None
-    next_at: str
+    next_at: str | None = Field(
+        description="when the next one of at least 0.01 USDC is expected; null: none is in sight"
+    )
+    no_harvest_because: NoHarvest | None = Field(description="why none is expected")
 
 
 class MirrorView(BaseModel):

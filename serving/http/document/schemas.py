@@ -20,7 +20,11 @@ class ErrorFacts(BaseModel):
         default=None, description="when the limit that refused counts from zero again"
     )
     next_harvest_at: str | None = Field(
-        default=None, description="when a harvest can next add to the allowance; null: not in sight"
+        default=None, description="when a harvest is next expected to add to the allowance"
+    )
+    no_harvest_because: str | None = Field(
+        default=None,
+        description="why no harvest is expected: no_principal, yield_below_minimum or unknown",
     )
     limit: str | None = Field(default=None, description="which limit of a child key refused")
     limit_value: int | None = Field(

@@ -63,7 +63,7 @@ from market.records.store import (
 )
 from proxy.store import (
     UsageQuery,
-    load_position_view,
+    load_position,
     load_receipt_view,
     load_standing,
     load_usage,
@@ -118,7 +118,7 @@ def ask_as_a_proxy(engine: Engine) -> None:
             new = replace(wanted, request_id="new")
             preview(connection, Reserve(new, RULES, NOW_S, generation=generation))
             load_standing(connection, 0)
-            load_position_view(connection, 0, now_s=NOW_S)
+            load_position(connection, 0, now_s=NOW_S)
             load_receipt_view(connection, wanted.request_id, token_id=0, key_id=None)
             load_receipt_view(connection, "old-7", token_id=14, key_id=None)
             for before in (None, (NOW_S, "x")):

@@ -202,7 +202,7 @@ async def test_limits__of_requests__refused_and_given_back(
     first = asyncio.create_task(proxy.chat(issued["apiKey"]))
     await until(lambda: provider.requests)
     refused = await proxy.chat(issued["apiKey"])
-    error = error_of(refused, 429, "key_limit_reached")
+    error = error_of(refused, 429, "rate_limit_exceeded")
     assert (error["limit"], error["limit_value"], error["limit_used"]) == ("concurrency", 1, 1)
     assert "x-should-retry" not in refused.headers
     provider.release.set()
@@ -210,7 +210,7 @@ async def test_limits__of_requests__refused_and_given_back(
     assert (await proxy.chat(issued["apiKey"])).status_code == 200
 
     none = await make_child(proxy, requests_per_minute_max=0)
-    error = error_of(await proxy.chat(none["apiKey"]), 429, "key_limit_reached")
+    error = error_of(await proxy.chat(none["apiKey"]), 429, "rate_limit_exceeded")
     assert (error["limit"], error["limit_used"]) == ("requests_per_minute", 0)
 
 

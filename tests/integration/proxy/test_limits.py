@@ -9,6 +9,7 @@
     headers beyond the bound: 431 (endless ones: tests/integration/serving)
     prices: upstream's own first, with their age; cached tokens at their price, in receipt and leaf
     pending yield: the adapter's view; null while the node is down
+    next harvest: when a cent is there, by the chain's clock; none without principal or a node
 """
 
 import asyncio
@@ -24,13 +25,14 @@ import httpx
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
+from contracts.reader import ChainReader
 from ledger.database.engine import read, write
 from ledger.spending.batches import plan_batch
 from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
 from ledger.spending.receipts import Receipt
-from ledger.tables import ApiKey, UsedNonce, table_of
+from ledger.tables import ApiKey, Mirror, UsedNonce, table_of
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
@@ -222,6 +224,66 @@ async def test_pending_yield__node_down__null_and_the_rest_stands(proxy: Running
     assert view["pending_yield_usdc"] is None
     assert view["allowance"]["held_usdc"] == 500_000
     assert view["mirror"]["lag_blocks"] == 0
+    assert (view["harvest"]["next_at"], view["harvest"]["no_harvest_because"]) == (None, "unknown")
+
+
+def answer_pending(monkeypatch: pytest.MonkeyPatch, pending_usdc: int) -> None:
+    answer = pending_usdc.to_bytes(32, "big")
+    monkeypatch.setattr(ChainReader, "fetch_call", lambda *_, **__: answer)
+
+
+async def test_next_harvest__a_cent_is_there__due_after_the_interval(
+    proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_pending(monkeypatch, 10_000)
+    with write(proxy.engine) as connection:
+        state = make_state(now_s=now_s() - 600, credited_usdc=0, hold_usdc=0)
+        put_positions(connection, state)
+
+    harvest = (await proxy.client.get("/api/current/positions/0")).json()["harvest"]
+    refused = (await proxy.chat()).json()["error"]
+
+    due = datetime.fromtimestamp(state.last_harvest_at_s + 1_800, UTC)
+    assert datetime.fromisoformat(harvest["next_at"]) == due
+    assert harvest["no_harvest_because"] is None
+    assert (refused["code"], refused["next_harvest_at"]) == ("never_harvested", harvest["next_at"])
+
+
+async def test_next_harvest__no_principal__none_is_promised(
+    proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_pending(monkeypatch, 0)
+    with write(proxy.engine) as connection:
+        state = make_state(now_s=now_s(), credited_usdc=0, hold_usdc=0)
+        put_positions(connection, replace(state, principal_usdc=0, shares=0))
+
+    harvest = (await proxy.client.get("/api/current/positions/0")).json()["harvest"]
+    refused = (await proxy.chat()).json()["error"]
+
+    assert (harvest["next_at"], harvest["no_harvest_because"]) == (None, "no_principal")
+    assert (refused["next_harvest_at"], refused["no_harvest_because"]) == (None, "no_principal")
+    assert "Wait" not in refused["message"]
+
+
+async def test_resets_at__chain_ahead_of_this_host__its_day_everywhere(
+    proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_pending(monkeypatch, 0)
+    day_s = 86_400
+    midnight_s = (now_s() // day_s + 3) * day_s
+    with write(proxy.engine) as connection:
+        state = make_state(now_s=midnight_s + 7, daily_smoothing_bps=1, hold_usdc=0)
+        put_positions(connection, state)
+        connection.execute(update(table_of(Mirror)).values(block_timestamp_s=midnight_s + 7))
+
+    shown = (await proxy.client.get("/api/current/positions/0")).json()["allowance"]
+    answer = await proxy.chat(max_tokens=4_096)
+
+    expected = datetime.fromtimestamp(midnight_s + day_s, UTC)
+    assert datetime.fromisoformat(shown["resets_at"]) == expected
+    assert answer.json()["error"]["code"] == "daily_cap_reached"
+    assert answer.json()["error"]["resets_at"] == shown["resets_at"]
+    assert answer.headers["retry-after"] == str(day_s - 7)
 
 
 async def test_logs__of_a_request__have_its_id(

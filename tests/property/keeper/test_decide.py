@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.units import SECONDS_PER_DAY, utc_day
-from keeper.duties.harvest import HARVEST_MIN_USDC, HarvestItem, HarvestQuote
+from keeper.duties.harvest import HarvestItem, HarvestQuote
 from keeper.duties.hold import HoldItem
 from keeper.duties.positions import PositionFacts
 from keeper.duties.registry import KINDS, Rules
 from keeper.duties.settle import SettleItem
+from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.positions import PositionState, get_allowance
 from tests.support.decisions import Scene, decide
 from tests.support.ledgers import OWNER

@@ -17,7 +17,6 @@ from contracts.units import BPS_ONE, USDC_MAX, utc_day
 from keeper.duties.duty import Action
 from keeper.duties.harvest import (
     HARVEST_GAS_USUAL,
-    HARVEST_MIN_USDC,
     HarvestQuote,
     decide_harvest,
     get_harvest_worth_usdc,
@@ -26,6 +25,7 @@ from keeper.duties.payout import PayoutDue
 from keeper.duties.positions import PositionFacts
 from keeper.duties.registry import Rules
 from keeper.duties.x402 import PaymentDue
+from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.positions import PositionState
 from tests.support import decisions
 from tests.support.decisions import Scene, decide

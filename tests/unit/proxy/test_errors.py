@@ -16,20 +16,40 @@ import orjson
 import pytest
 
 import proxy
-from ledger.errors import AllowanceFacts, LimitFacts, RefusalReason, ReserveRefused
-from proxy.errors import PRICE_CHANGED, refused
+from ledger.chain.harvest_outlook import HarvestOutlook, NoHarvest
+from ledger.errors import (
+    AllowanceFacts,
+    HarvestTimes,
+    LimitFacts,
+    RefusalReason,
+    ReserveRefused,
+)
+from proxy.chat.upstream_errors import OPERATOR_CREDIT_SPENT
+from proxy.errors import PRICE_CHANGED
+from proxy.money_refusals import RATE_LIMIT_EXCEEDED, refused
 from serving.http.errors import ApiError, method_not_allowed, path_not_found
 from serving.http.protocol import INVALID_HTTP
 
 ROOT: Final = Path(proxy.__file__).resolve().parents[1]
 NOW_S: Final = 1_800_000_000
 RESETS_AT_S: Final = 1_800_057_600
-HARVEST_AT_S: Final = NOW_S + 600
+HARVEST: Final = HarvestOutlook(NOW_S + 600)
+TIMES: Final = HarvestTimes(has_shares=True, last_harvest_at_s=0, look_at_s=0)
 
 
-def refuse(reason: RefusalReason, *, available_usdc: int = 0, fit: bool = False) -> ApiError:
-    facts = AllowanceFacts(130, available_usdc, 7, 3, RESETS_AT_S, HARVEST_AT_S)
-    return refused(ReserveRefused(reason, facts), now_s=NOW_S, fit=fit)
+def make_facts(*, available_usdc: int = 0, as_of_s: int = NOW_S) -> AllowanceFacts:
+    return AllowanceFacts(130, available_usdc, 7, 3, RESETS_AT_S, as_of_s, TIMES)
+
+
+def refuse(
+    reason: RefusalReason,
+    *,
+    available_usdc: int = 0,
+    fit: bool = False,
+    outlook: HarvestOutlook = HARVEST,
+) -> ApiError:
+    facts = make_facts(available_usdc=available_usdc)
+    return refused(ReserveRefused(reason, facts), outlook=outlook, now_s=NOW_S, fit=fit)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +68,8 @@ def refuse(reason: RefusalReason, *, available_usdc: int = 0, fit: bool = False)
             "allowance_spent",
             9,
             True,
-            "shorten the messages, or wait for the next harvest, due at 2027-01-15T08:10:00Z.",
+            "That is with the least output. Shorten the messages, or wait for the next harvest,"
+            " due at 2027-01-15T08:10:00Z.",
         ),
         ("daily_cap_reached", 0, True, "Wait until it resets at 2027-01-16T00:00:00Z."),
         (
@@ -76,9 +97,63 @@ def test_refused__money__says_what_helps(
         "held_usdc": 7,
         "resets_at": "2027-01-16T00:00:00Z",
         "next_harvest_at": "2027-01-15T08:10:00Z",
+        "no_harvest_because": None,
     }
     if reason != "never_harvested":
-        assert f"up to 130 and {available_usdc} is available" in error.message
+        assert "may cost up to 0.000130 USDC" in error.message
+        assert f"0.00000{available_usdc} USDC is available" in error.message
+
+
+@pytest.mark.parametrize(
+    ("outlook", "advice"),
+    [
+        (
+            HarvestOutlook(NOW_S + 600, is_estimate=True),
+            'send "fit": true, or wait for the next harvest, expected, at the yield so far, at'
+            " 2027-01-15T08:10:00Z.",
+        ),
+        (
+            HarvestOutlook(None, reason=NoHarvest.NO_PRINCIPAL),
+            'Lower max_tokens, or send "fit": true. No harvest is expected: the position has no'
+            " principal that earns.",
+        ),
+        (
+            HarvestOutlook(None, reason=NoHarvest.YIELD_BELOW_MINIMUM),
+            "No harvest is expected yet: the position has earned less than 0.010000 USDC, the"
+            " least that is harvested.",
+        ),
+        (
+            HarvestOutlook(None, reason=NoHarvest.UNKNOWN),
+            "When the next harvest comes is not known: the chain does not answer now.",
+        ),
+    ],
+)
+def test_refused__harvest_not_certain__not_promised(outlook: HarvestOutlook, advice: str) -> None:
+    error = refuse(RefusalReason.ALLOWANCE_SPENT, available_usdc=9, outlook=outlook)
+
+    assert error.message.endswith(advice)
+    assert (error.facts["next_harvest_at"] is None) == (outlook.at_s is None)
+    assert error.facts["no_harvest_because"] == outlook.reason
+
+
+def test_refused__never_harvested_and_no_principal__nothing_to_wait_for() -> None:
+    outlook = HarvestOutlook(None, reason=NoHarvest.NO_PRINCIPAL)
+
+    error = refuse(RefusalReason.NEVER_HARVESTED, outlook=outlook)
+
+    assert error.message == (
+        "No yield has been harvested for this position yet, so there is nothing to spend."
+        " No harvest is expected: the position has no principal that earns."
+    )
+
+
+def test_refused__daily_cap_and_chain_ahead__retry_by_the_chains_clock() -> None:
+    facts = make_facts(as_of_s=RESETS_AT_S - 90)
+    refusal = ReserveRefused(RefusalReason.DAILY_CAP_REACHED, facts)
+
+    error = refused(refusal, outlook=HARVEST, now_s=NOW_S)
+
+    assert error.headers["retry-after"] == "90"
 
 
 def test_refused__hold_pending__told_to_come_again_soon() -> None:
@@ -103,14 +178,22 @@ def test_refused__hold_pending__told_to_come_again_soon() -> None:
 def test_refused__key_limit__retried_only_where_that_helps(
     limit: str, resets_at_s: int | None, headers: dict[str, str]
 ) -> None:
-    facts = AllowanceFacts(130, 500, 7, 3, RESETS_AT_S, HARVEST_AT_S)
     limits = LimitFacts(limit, 10, 8, resets_at_s)
-    refusal = ReserveRefused(RefusalReason.KEY_LIMIT_REACHED, facts, limits)
+    refusal = ReserveRefused(RefusalReason.KEY_LIMIT_REACHED, make_facts(), limits)
 
-    error = refused(refusal, now_s=NOW_S)
+    error = refused(refusal, outlook=HARVEST, now_s=NOW_S)
 
-    assert (error.status, error.code, dict(error.headers)) == (429, "key_limit_reached", headers)
+    assert (error.status, dict(error.headers)) == (429, headers)
     assert (error.facts["limit"], error.facts["limit_value"]) == (limit, 10)
+    # Requests too fast are no matter of money: another code, and another type.
+    kind = (error.code, error.describe()["type"])
+    if limit in ("requests_per_minute", "concurrency"):
+        assert kind == ("rate_limit_exceeded", "rate_limit_error")
+        assert f"{limit} limit is 10, and 8 are used." in error.message
+    else:
+        assert kind == ("key_limit_reached", "insufficient_quota")
+        assert "limit is 0.000010 USDC, of which 0.000008 USDC are used" in error.message
+        assert "up to 0.000130 USDC" in error.message
 
 
 @pytest.mark.parametrize("reason", list(RefusalReason))
@@ -141,10 +224,13 @@ def test_document__names_every_code() -> None:
         "minimum_discount_not_met",
         "upstream_rate_limited",
         PRICE_CHANGED,
+        RATE_LIMIT_EXCEEDED,
+        OPERATOR_CREDIT_SPENT,
         INVALID_HTTP,
     }
     # Of streams whose client has gone, and of what no request comes to.
     codes -= {"client_gone", "http_error"}
     assert len(codes) > 50
-    document = (ROOT / "docs" / "api.md").read_text()
-    assert [code for code in sorted(codes) if f"`{code}`" not in document] == []
+    rows = re.findall(r"^\| (.+?) \| .*\w.* \|$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    explained = {code for names in rows for code in re.findall(r"`([a-z_]+)`", names)}
+    assert sorted(codes - explained) == []
