@@ -74,7 +74,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
         writer = GroupWriter(engine)
-        ledger = LoopLedger(engine, writer, timeout_s=settings.ledger_timeout_s)
+        ledger = LoopLedger(
+            engine,
+            writer,
+            timeout_s=settings.ledger_timeout_s,
+            retry_delays_s=settings.ledger_retry_delays_s,
+        )
         services = _build_services(
             settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
         )

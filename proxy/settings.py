@@ -1,11 +1,12 @@
 """The proxy's settings, all ``PROXY_…``."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from ledger.database.on_loop import RETRY_DELAYS_S
 from ledger.spending.admission import AdmissionRules
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
@@ -95,6 +96,12 @@ class ProxySettings(ServerSettings):
         ge=1,
         validate_default=True,
         description="how long a hold must outlive a reservation, seconds",
+    )
+
+    ledger_retry_delays_s: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=RETRY_DELAYS_S,
+        max_length=100,
+        description="pauses between the tries to charge an answer, seconds, as a JSON list",
     )
 
     @field_validator("upstream_url")

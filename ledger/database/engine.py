@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -80,19 +81,27 @@ class PostgresLimits:
         }
 
 
-def open_engine(url: str, *, limits: PostgresLimits | None = None) -> Engine:
+def open_engine(
+    url: str,
+    *,
+    limits: PostgresLimits | None = None,
+    sqlite_busy_timeout_ms: int = SQLITE_BUSY_TIMEOUT_MS,
+) -> Engine:
     """Open the database at an SQLAlchemy ``url`` (``sqlite:///…`` or ``postgresql+psycopg://…``).
 
     Connects to nothing yet. A transaction that was answered for survives a power cut: SQLite runs
     in WAL mode with ``synchronous=FULL``, PostgreSQL never without ``synchronous_commit``. Its
     transactions are READ COMMITTED and take the locks that ``ledger.database.locks`` lists.
-    ``limits`` are for PostgreSQL only.
+    ``limits`` are for PostgreSQL only; ``sqlite_busy_timeout_ms`` is how long a writer of SQLite
+    waits for another one.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         return _open_postgres(parsed, limits or PostgresLimits())
     engine = create_engine(parsed)
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(
+        engine, "connect", partial(_prepare_sqlite, busy_timeout_ms=sqlite_busy_timeout_ms)
+    )
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -140,11 +149,11 @@ def _prepare_postgres(dbapi_connection: Any, settings: Mapping[str, str]) -> Non
     dbapi_connection.commit()
 
 
-def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+def _prepare_sqlite(dbapi_connection: Any, _record: object, *, busy_timeout_ms: int) -> None:
     # The driver's own BEGIN handling would start transactions too late to serialise writers.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS:d}")
+    cursor.execute(f"PRAGMA busy_timeout = {busy_timeout_ms:d}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -37,10 +37,18 @@ class LoopLedger:
     may be written all the same.
     """
 
-    def __init__(self, engine: Engine, writer: GroupWriter, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        writer: GroupWriter,
+        *,
+        timeout_s: float,
+        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    ) -> None:
         self._engine = engine
         self._writer = writer
         self._timeout_s = timeout_s
+        self._retry_delays_s = retry_delays_s
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="ledger-reader")
         # One timer for all callers: they began in this order, so they run out in it.
@@ -102,7 +110,7 @@ class LoopLedger:
 
     async def persist(self, call: Callable[[Connection], T]) -> T:
         """Run what can be repeated, several times where the ledger is unavailable."""
-        for delay_s in RETRY_DELAYS_S:
+        for delay_s in self._retry_delays_s:
             try:
                 return await self.write(call)
             except LedgerUnavailable as error:

@@ -185,10 +185,12 @@ class Stack:
         *,
         say: Callable[[str], None] = print,
         grace_s: float = 10.0,
+        restarts_in_a_row_max: int = RESTARTS_IN_A_ROW_MAX,
     ) -> None:
         self.directory = directory
         self.say = say
         self.grace_s = grace_s
+        self._restarts_in_a_row_max = restarts_in_a_row_max
         self._children: dict[str, Child] = {}
         # Children and callbacks in the order of their start: the stop goes through it backwards.
         self._started: list[Child | Callable[[], object]] = []
@@ -358,7 +360,7 @@ class Stack:
             # The guard may have been the one that was killed, and its command still there.
             child.end_group(signal.SIGKILL)
             end = describe_end(returncode)
-            if not child.restart or failures_in_a_row >= RESTARTS_IN_A_ROW_MAX:
+            if not child.restart or failures_in_a_row >= self._restarts_in_a_row_max:
                 child.error = ChildDied(child.name, end, child.log_path)
                 return
             delay_s = min(0.1 * 2**failures_in_a_row, RESTART_DELAY_S_MAX)

@@ -30,7 +30,6 @@ log = structlog.get_logger("serving")
 QUEUE_PIECES: Final = 256
 """How far a provider may be ahead of a client that reads slowly."""
 
-POST_RETRY_S: Final = 5.0
 OK: Final = "ok"
 
 
@@ -123,6 +122,8 @@ class StreamRules:
     timeout_s: float
     drain_s: float
     """How long a provider is still read, for its usage report, after the client has left."""
+    post_retry_s: float = 5.0
+    """Pause between the tries to charge what was delivered already."""
 
 
 class LiveStream:
@@ -304,7 +305,7 @@ class LiveStream:
         # The answer is delivered already, so the charge is tried for as long as it can stand.
         until_s = time.monotonic() + booking.lease_s
         while time.monotonic() < until_s:
-            await asyncio.sleep(POST_RETRY_S)
+            await asyncio.sleep(self._rules.post_retry_s)
             try:
                 await booking.post(counted)
             except Retryable as error:

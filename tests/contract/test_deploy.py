@@ -28,6 +28,7 @@ from web3 import Web3
 from contracts.bindings import bind_contracts
 from contracts.deployment import load_deployment
 from scripts.stack.anvil_path import ROOT, anvil_path
+from tests.support.waiting import LIMIT_S
 
 APE = Path(sys.executable).with_name("ape")
 KEEPER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -69,7 +70,7 @@ def start(
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for it; return exit code and output."""
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=LIMIT_S)
     return process.returncode, output
 
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -70,17 +70,17 @@ class Databases:
     def _next_path(self) -> Path:
         return self._folder / f"ledger-{next(self._numbers)}.sqlite3"
 
-    def open(self, url: str, *, limits: PostgresLimits | None = None) -> Engine:
+    def open(self, url: str, *, limits: PostgresLimits | None = None, **changes: Any) -> Engine:
         """Open a database until the end of the test."""
-        engine = open_engine(url, limits=limits)
+        engine = open_engine(url, limits=limits, **changes)
         self._engines.append(engine)
         return engine
 
-    def open_ledger(self, *, limits: PostgresLimits | None = None) -> Engine:
+    def open_ledger(self, *, limits: PostgresLimits | None = None, **changes: Any) -> Engine:
         """Open a migrated ledger of its own, bound to ``DEPLOYMENT``."""
         if self.kind == POSTGRES:
-            return self.open(shared_server().create_copy(prepare_ledger), limits=limits)
-        return self.open(make_url(self._next_path()), limits=limits)
+            return self.open(shared_server().create_copy(prepare_ledger), limits=limits, **changes)
+        return self.open(make_url(self._next_path()), limits=limits, **changes)
 
     def open_unbound(self) -> Engine:
         """Open a migrated database of its own that no deployment has claimed."""

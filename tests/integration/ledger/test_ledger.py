@@ -39,9 +39,8 @@ LIMITS = PostgresLimits(lock_timeout_ms=50)
 
 
 @pytest.fixture
-def engine(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr("ledger.database.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
-    ledger = databases.open_ledger(limits=LIMITS)
+def engine(databases: Databases) -> Engine:
+    ledger = databases.open_ledger(limits=LIMITS, sqlite_busy_timeout_ms=50)
     with write(ledger) as connection:
         put_positions(connection, make_state())
         put_cursor(connection)

@@ -116,7 +116,8 @@ async def flush(ledger: LoopLedger) -> None:
 
 
 def open_ledger(engine: Engine, writer: GroupWriter, timeout_s: float = PATIENT_S) -> LoopLedger:
-    return LoopLedger(engine, writer, timeout_s=timeout_s)
+    at_once = (0.0,) * len(RETRY_DELAYS_S)
+    return LoopLedger(engine, writer, timeout_s=timeout_s, retry_delays_s=at_once)
 
 
 # -------------------------------------------------------------------------- together, and in order
@@ -477,9 +478,8 @@ async def test_write__writer_closed__refused_at_once(engine: Engine) -> None:
 
 @pytest.mark.parametrize("failures", [0, 1, len(RETRY_DELAYS_S)])
 async def test_persist__unavailable_for_a_while__written_once(
-    engine: Engine, writer: GroupWriter, failures: int, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, writer: GroupWriter, failures: int
 ) -> None:
-    monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.0,) * len(RETRY_DELAYS_S))
     tries: list[int] = []
 
     def call(connection: Connection) -> int:
@@ -497,13 +497,8 @@ async def test_persist__unavailable_for_a_while__written_once(
     ("error", "expected"), [(LedgerUnavailable("full"), len(RETRY_DELAYS_S) + 1), (ValueError(), 1)]
 )
 async def test_persist__goes_on_failing__told_so(
-    engine: Engine,
-    writer: GroupWriter,
-    error: Exception,
-    expected: int,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: Engine, writer: GroupWriter, error: Exception, expected: int
 ) -> None:
-    monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.0,) * len(RETRY_DELAYS_S))
     tries: list[int] = []
 
     def call(_: Connection) -> Any:

@@ -599,7 +599,6 @@ async def test_completion__ledger_fails_to_post__answer_is_withheld(
     def fail(*_: object, **__: object) -> None:
         raise LedgerUnavailable("disk full")
 
-    monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.0,))
     monkeypatch.setattr(Post, "decide", fail)
 
     response = await proxy.chat()

@@ -65,12 +65,6 @@ def fill(engine: Engine) -> Engine:
     return engine
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.database.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
-    monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.05, 0.1))
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.sqlite3"
@@ -80,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
-    engine = fill(open_engine(f"sqlite:///{path}"))
+    engine = fill(open_engine(f"sqlite:///{path}", sqlite_busy_timeout_ms=50))
     yield engine
     engine.dispose()
 
@@ -89,6 +83,7 @@ def engine(path: Path) -> Iterator[Engine]:
 async def serving(
     engine: Engine, provider: FakeEndpoint, folder: Path, **changes: Any
 ) -> AsyncIterator[RunningProxy]:
+    changes = {"ledger_retry_delays_s": (0.05, 0.1), **changes}
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(folder), **changes)
     async with run_proxy(settings, engine) as running:
         yield running
@@ -182,29 +177,25 @@ async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back
 
 
 async def test_database__free_again_before_the_last_try__posted(
-    proxy: RunningProxy, provider: FakeEndpoint, path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, provider: FakeEndpoint, path: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("ledger.database.on_loop.RETRY_DELAYS_S", (0.05,) * 40)
-    asking = await ask_slowly(proxy, provider)
-    with locked(path):
-        provider.release.set()
-        await asyncio.sleep(0.2)
-        assert not asking.done()
-    assert await asking == (200, "ok")
-    assert proxy.drawn_usdc() == COST_USDC
+    delays_s = (0.05,) * 40
+    async with serving(engine, provider, tmp_path, ledger_retry_delays_s=delays_s) as proxy:
+        asking = await ask_slowly(proxy, provider)
+        with locked(path):
+            provider.release.set()
+            await asyncio.sleep(0.2)
+            assert not asking.done()
+        assert await asking == (200, "ok")
+        assert proxy.drawn_usdc() == COST_USDC
 
 
 async def test_database__free_after_the_answer_was_withheld__not_charged_either(
-    engine: Engine,
-    provider: FakeEndpoint,
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    provider: FakeEndpoint, path: Path, tmp_path: Path
 ) -> None:
     # The writer waits for the lock for longer than anybody waits for the writer.
-    monkeypatch.setattr("ledger.database.engine.SQLITE_BUSY_TIMEOUT_MS", 10_000)
-    engine.dispose()
-    async with serving(engine, provider, tmp_path, ledger_timeout_s=0.1) as proxy:
+    patient = fill(open_engine(f"sqlite:///{path}"))
+    async with serving(patient, provider, tmp_path, ledger_timeout_s=0.1) as proxy:
         asking = await ask_slowly(proxy, provider)
         with locked(path):
             provider.release.set()
@@ -218,6 +209,7 @@ async def test_database__free_after_the_answer_was_withheld__not_charged_either(
                 break
         [usage] = proxy.usage()
         assert (usage["state"], usage["cost_usdc"]) == ("reserved", None)
+    patient.dispose()
 
 
 async def test_reservation__written_after_nobody_waits__given_back_at_once(

@@ -364,7 +364,9 @@ async def test_stream__ledger_gone_at_the_end__told_and_charged_later(
         return await post(*arguments, **named)
 
     monkeypatch.setattr(meter, "post", fail)
-    monkeypatch.setattr("serving.stream.live.POST_RETRY_S", 0.05)
+    completions = proxy.front.app.state.services.completions
+    impatient = replace(completions._stream_rules, post_retry_s=0.05)
+    monkeypatch.setattr(completions, "_stream_rules", impatient)
     received = await receive(proxy)
     assert received.error["code"] == "settlement_failed"
     usage = await wait_for_end(proxy)

@@ -37,7 +37,7 @@ from scripts.stack.run_directory import (
     claim_run_directory,
     temporary_run_directory,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)"]
@@ -267,9 +267,8 @@ def test_child_killed__command_is_a_callable__is_built_anew(stack: Stack) -> Non
 
 
 def test_child_cannot_come_back__after_some_tries__has_failed(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directory: RunDirectory, lines: list[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("scripts.stack.processes.RESTARTS_IN_A_ROW_MAX", 2)
     marker = tmp_path / "started"
     command = [
         sys.executable,
@@ -277,12 +276,13 @@ def test_child_cannot_come_back__after_some_tries__has_failed(
         f"import pathlib, time; pathlib.Path({str(marker)!r}).mkdir(); print('awake', flush=True);"
         "time.sleep(600)",
     ]
-    stack.start("once", command, ready=AWAKE, restart=True)
+    with Stack(directory, say=lines.append, grace_s=5.0, restarts_in_a_row_max=2) as stack:
+        stack.start("once", command, ready=AWAKE, restart=True)
 
-    os.kill(running_pid(stack, "once"), signal.SIGKILL)
+        os.kill(running_pid(stack, "once"), signal.SIGKILL)
 
-    with pytest.raises(ChildDied, match="FileExistsError"):
-        stack.wait(timeout_s=15)
+        with pytest.raises(ChildDied, match="FileExistsError"):
+            stack.wait(timeout_s=LIMIT_S)
 
 
 def test_child_killed__no_restart__wait_raises(stack: Stack) -> None:
