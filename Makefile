@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check bench-gas bench-keeper bench-indexer bench-market bench-proxy fuzz mutants format lock clean
+.PHONY: help setup demo up test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ test: check ## the checks, then every test but the slow ones
 test-all: check ## the slow tests too
 	@$(BIN)/python -m pytest -p ape_test -n 2 tests/contract
 	@$(BIN)/python -m pytest -m "not bench"
+	@$(BIN)/python -m scripts.pure_coverage
+
+coverage: setup ## how much of each pure module the quick tests run; 95 % at least
+	@$(BIN)/python -m scripts.pure_coverage $(ARGS)
 
 check: setup ## formatting, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .
