@@ -87,6 +87,13 @@ class MarketSettings(ServerSettings):
     attempts_max: int = Field(
         default=4, ge=1, le=20, description="how many sellers are tried for one request"
     )
+    session_premium_pct: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="how much dearer than the cheapest the seller may be that a conversation stays"
+        " with, per cent; 0: it stays with nobody",
+    )
     answer_bytes_max: int = Field(
         default=16 * 1024**2, ge=1_024, description="longest answer taken from a seller, bytes"
     )
@@ -235,4 +242,5 @@ class MarketSettings(ServerSettings):
             in_flight_max=self.requests_in_flight_max,
             stream=StreamRules(self.stream_timeout_s, self.stream_drain_s),
             opening_s=self.whole_timeout_s,
+            session_premium_pct=self.session_premium_pct,
         )

@@ -18,6 +18,7 @@ from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
 from market.routing.filters import Ceilings, parse_ceilings
+from market.routing.sessions import SESSION_HEADER
 from market.services import Services
 from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
 from serving.dialects.endpoints import Endpoint
@@ -124,6 +125,7 @@ async def answer_call(
             minimum_pct=minimum_pct,
             request_id=request_id,
             ceilings=ceilings,
+            session_name=find_header(scope, SESSION_HEADER),
         )
 
     return await answer_by(serve, services.metrics, request_id)

@@ -25,10 +25,10 @@ from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
-from market.routing.refusals import DENIALS, explain_none
+from market.routing.refusals import DENIALS, build_rejection, explain_none, find_telling
 from market.routing.reservations import Reserved
-from serving.http.errors import ApiError, RequestRejected
-from serving.models.failures import KNOWN_CODES, Cause, NotServed, UpstreamFailure, UpstreamRejected
+from serving.http.errors import ApiError
+from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -40,8 +40,6 @@ REFUSALS_MAX: Final = 20
 
 REJECTIONS_MAX: Final = 10
 """Sellers that may say that a request is wrong until it is believed."""
-
-SELLER_REJECTED: Final = "seller_rejected"
 
 SERVED: Final = "ok"
 """The cause of an attempt that went well."""
@@ -221,6 +219,11 @@ class Attempts:
                 refusals += 1
                 continue
             except SaleRefused as refusal:
+                if refusal.reason is SaleDenial.CREDIT_SPENT and verdict.stays:
+                    # What is left may pay for the cheapest.
+                    asks = [replace(ask, session=None) for ask in asks]
+                    tried.discard(offer_id)
+                    continue
                 denied = await self._take_refusal(refusal, verdict)
                 if denied is None:
                     tried.discard(offer_id)
@@ -330,22 +333,6 @@ class Attempts:
         except ApiError as error:
             return error
         return explain_none(ranking, asks[0], denied=denied)
-
-
-def find_telling(rejections: Sequence[UpstreamRejected]) -> UpstreamRejected:
-    """Return the first that says what is wrong with the request, else the first."""
-    told = (error for error in rejections if not isinstance(error, NotServed))
-    return next(told, rejections[0])
-
-
-def build_rejection(error: UpstreamRejected) -> RequestRejected:
-    """Return what a buyer is told of a request that was refused as wrong."""
-    if isinstance(error, NotServed):
-        message = "The sellers of this model do not serve this endpoint."
-        return RequestRejected(400, SELLER_REJECTED, message)
-    code = error.code if error.code in KNOWN_CODES else SELLER_REJECTED
-    facts = {} if error.code is None else {"upstream_code": error.code}
-    return RequestRejected(error.status, code, error.message, error.param, facts=facts)
 
 
 def _by_cost(verdict: Verdict) -> tuple[int, str]:

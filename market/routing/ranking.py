@@ -3,16 +3,18 @@
 ::
 
     model → active → filters → price ceilings → health → caps, quota, rpm
-          → minimum discount → lowest estimated total cost → the next one on failure
+          → minimum discount → the session's seller, else lowest estimated total cost
+          → the next one on failure
 
 An offer is dropped for the first of these that it does not pass. Those left are ordered by their
 estimated cost to the buyer, exactly (1e-12 USDC); of equals the cheaper input comes first, then the
-offer that was listed first: ids sort by age.
+offer that was listed first: ids sort by age. Among those that are hardly dearer than the cheapest a
+request with a session goes to the session's seller: see ``market.routing.sessions``.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final
@@ -20,6 +22,7 @@ from typing import Final
 from contracts.units import TOKENS_PER_MTOK
 from market.endpoints.health import Standing
 from market.pricing.media_units import Base, get_base
+from market.routing.sessions import Session
 from serving.models.prices import (
     Price,
     Tokens,
@@ -110,6 +113,8 @@ class Ask:
     endpoint: str = ""
     base: Base = Base.TOKEN
     """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
+    session: Session | None = None
+    """Which conversation it belongs to, where that counts."""
 
     @property
     def direct_usdc(self) -> int:
@@ -139,6 +144,8 @@ class Verdict:
     """What the estimate exactly costs the buyer, in 1e-12 USDC."""
     direct_worth: int = 0
     """The same at the reference price; 0 without one."""
+    stays: bool = False
+    """Whether it comes before the cheapest because its seller has the request's session."""
 
     @property
     def discount_pct(self) -> float | None:
@@ -229,10 +236,15 @@ def rank(offers: Iterable[Offer], get_state: GetState, ask: Ask) -> Ranking:
     """Return every offer's place or reason. Looks at all of them: ``Shelf.select`` does not."""
     verdicts = [assess(offer, get_state(offer), ask) for offer in offers]
     verdicts.sort(key=lambda verdict: verdict.get_rank(ask))
-    return Ranking(
-        tuple(verdict for verdict in verdicts if verdict.drop is None),
-        tuple(verdict for verdict in verdicts if verdict.drop is not None),
-    )
+    ranked = tuple(verdict for verdict in verdicts if verdict.drop is None)
+    if ask.session is not None:
+        ranked = _arrange(ranked, ask, ask.session)
+    return Ranking(ranked, tuple(verdict for verdict in verdicts if verdict.drop is not None))
+
+
+def _arrange(ranked: Sequence[Verdict], ask: Ask, session: Session) -> tuple[Verdict, ...]:
+    offers = [(get_worth(ask.estimate, one.offer.price), one.offer.seller) for one in ranked]
+    return tuple(replace(ranked[place], stays=stays) for place, stays in session.arrange(offers))
 
 
 class Shelf:
@@ -309,11 +321,31 @@ class Shelf:
 
     def select(self, get_state: GetState, ask: Ask) -> Verdict | None:
         """Return the best offer for a request, or None where none may serve it."""
-        for offer in self.iterate(ask.estimate):
+        offers = self.iterate(ask.estimate)
+        for offer in offers:
             verdict = assess(offer, get_state(offer), ask)
             if verdict.drop is None:
-                return verdict
+                if ask.session is None:
+                    return verdict
+                return _select_near(verdict, offers, get_state, ask, ask.session)
         return None
+
+
+def _select_near(
+    cheapest: Verdict, dearer: Iterator[Offer], get_state: GetState, ask: Ask, session: Session
+) -> Verdict:
+    """Return the verdict whose seller has the session, of those near to the cheapest."""
+    limit, best = get_worth(ask.estimate, cheapest.offer.price), cheapest
+    weights = {cheapest.offer.seller: session.weigh(cheapest.offer.seller)}
+    for offer in dearer:
+        if not session.is_near(get_worth(ask.estimate, offer.price), cheapest=limit):
+            break
+        if offer.seller not in weights:
+            weights[offer.seller] = session.weigh(offer.seller)
+        if weights[offer.seller] > weights[best.offer.seller]:
+            verdict = assess(offer, get_state(offer), ask)
+            best = best if verdict.drop is not None else replace(verdict, stays=True)
+    return best
 
 
 def _pair_of(offer: Offer) -> tuple[int, int]:

@@ -1,12 +1,15 @@
 """Why no offer may serve a request, as an answer. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ledger.selling.sale_records import SaleDenial
 from market.errors import discount_not_met, model_not_found
 from market.routing.ranking import Ask, Drop, Ranking
-from serving.http.errors import ApiError, unavailable
+from serving.http.errors import ApiError, RequestRejected, unavailable
+from serving.models.failures import KNOWN_CODES, NotServed, UpstreamRejected
+
+SELLER_REJECTED: Final = "seller_rejected"
 
 
 def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> ApiError:
@@ -38,6 +41,22 @@ def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> A
     counts = {str(drop): drops.count(drop) for drop in order if drop in drops}
     error.beside = {"dropped": counts}
     return error
+
+
+def find_telling(rejections: Sequence[UpstreamRejected]) -> UpstreamRejected:
+    """Return the first that says what is wrong with the request, else the first."""
+    told = (error for error in rejections if not isinstance(error, NotServed))
+    return next(told, rejections[0])
+
+
+def build_rejection(error: UpstreamRejected) -> RequestRejected:
+    """Return what a buyer is told of a request that was refused as wrong."""
+    if isinstance(error, NotServed):
+        message = "The sellers of this model do not serve this endpoint."
+        return RequestRejected(400, SELLER_REJECTED, message)
+    code = error.code if error.code in KNOWN_CODES else SELLER_REJECTED
+    facts = {} if error.code is None else {"upstream_code": error.code}
+    return RequestRejected(error.status, code, error.message, error.param, facts=facts)
 
 
 _NONE_LEFT: Final[Mapping[Drop, tuple[str, str]]] = {

@@ -8,23 +8,26 @@ Buyers' own providers that go before the market are asked first; then the market
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
+from ledger.selling.sale_statements import PAID_KEY_ID
 from ledger.selling.sales import sweep_sales
 from market.endpoints.client import SellerClient
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.store import KeyHolder
-from market.routing.attempts import Attempt, Attempts, Order, Won, build_rejection
+from market.routing.attempts import Attempt, Attempts, Order, Won
 from market.routing.book import Book
 from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, parse_filters
 from market.routing.own_providers import OwnRoutes, OwnWon, Position, is_market_failure
 from market.routing.ranking import Ask, Ranking
+from market.routing.refusals import build_rejection
+from market.routing.sessions import Session, make_session
 from market.text.metering import (
     CHARGE_NAME,
     HOLDERS,
@@ -68,6 +71,8 @@ class ServingRules:
     stream: StreamRules
     opening_s: float
     """How long a seller of a stream may say nothing but comments, in seconds."""
+    session_premium_pct: int
+    """How much dearer than the cheapest the seller of a conversation may be, per cent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +147,42 @@ class Serving:
         minimum_pct: int | None,
         request_id: str,
         ceilings: Ceilings = ANY_PRICE,
+        session_name: str | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
+        ``session_name`` is what its header calls the conversation that it belongs to.
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
         call = parse_request(endpoint, raw)
-        ask = self.build_ask(call, minimum_pct, ceilings)
+        session = self._find_session(buyer, call, session_name)
+        ask = replace(self.build_ask(call, minimum_pct, ceilings), session=session)
         order = Order(buyer, endpoint, [ask], request_id)
         return await self.run(lambda: self._serve(order, call), request_id)
+
+    def _find_session(self, buyer: KeyHolder, call: Call, name: str | None) -> Session | None:
+        if buyer.key_id == PAID_KEY_ID:
+            # A payment by the request is exactly what the cheapest seller's ceiling is.
+            return None
+        return make_session(
+            call.endpoint,
+            call.body,
+            account_id=buyer.owner,
+            model=call.model,
+            name=name,
+            premium_pct=self._rules.session_premium_pct,
+        )
+
+    def name_session(self, account_id: str, model: str, name: str) -> Session | None:
+        """Return the session that a buyer's requests for a model give this name."""
+        return make_session(
+            Endpoint.CHAT,
+            {},
+            account_id=account_id,
+            model=model,
+            name=name,
+            premium_pct=self._rules.session_premium_pct,
+        )
 
     async def run(self, work: Callable[[], Awaitable[T]], request_id: str) -> T:
         """Do the work of a request to its end, whether or not its caller stays. Raises as it does,

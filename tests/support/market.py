@@ -67,6 +67,8 @@ def make_settings(folder: Path, **changes: Any) -> MarketSettings:
         "payout_interval_s": 3_600.0,
         "x402": False,
         "drain_timeout_s": 5,
+        # Orders by price alone: tests of sessions say what they allow.
+        "session_premium_pct": 0,
         **changes,
     }
     return MarketSettings(**values)

@@ -53,6 +53,8 @@ def describe_price(price: Price) -> TokenPrice:
     )
 
 
+STAYS: Final = "stays with its session's seller"
+
 _NO_TOKEN_PRICE: Final = dict.fromkeys(TokenPrice.model_fields)
 """What is shown of tokens where something else is sold."""
 
@@ -211,4 +213,5 @@ def _describe_verdict(verdict: Verdict) -> RankedOffer:
         ceiling_usdc=verdict.ceiling_usdc,
         estimated_discount_pct=verdict.discount_pct,
         cached_input_usdc_per_mtok=verdict.offer.price.cached_input_usdc_per_mtok,
+        why=STAYS if verdict.stays else None,
     )

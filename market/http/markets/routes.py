@@ -33,6 +33,7 @@ from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base
 from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Ranking, Shelf
+from market.routing.sessions import Session
 from market.services import Services
 from market.text.requests import LIMITS
 from serving.http.document.schemas import errors_of
@@ -114,19 +115,27 @@ async def explain_route(
     unit: Annotated[UnitName | None, Query(description="of a medium, in place of tokens")] = None,
     quantity: Annotated[int, Query(ge=1, le=1_000_000, description="of the unit")] = 1,
     min_discount_pct: Annotated[int | None, Query(ge=0, le=100)] = None,
+    session: Annotated[
+        str | None,
+        Query(max_length=200, description="what requests call their session; needs a buyer's key"),
+    ] = None,
 ) -> RouteExplained:
     """Return the offers in the order in which they would be tried, and why others would not.
 
-    With a buyer's key also the buyer's own providers, which are asked before or after them.
+    With a buyer's key also the buyer's own providers, which are asked before or after them, and
+    the seller that the requests of a named session stay with.
     """
     tokens = Tokens(prompt_tokens, max_tokens)
     if unit is not None:
         tokens = Tokens(quantity * UNITS[unit].quantity, 0)
     own: list[OwnProviderEstimate] | None = None
+    stays_with: Session | None = None
     header = request.headers.get("authorization")
     if header is not None:
         buyer = await services.identify(header, Role.BUYER)
         own = _describe_own(services, buyer.owner, model)
+        if session and unit is None:
+            stays_with = services.serving.name_session(buyer.owner, model, session)
     base = get_base(unit)
     ask = Ask(
         model=model,
@@ -135,6 +144,7 @@ async def explain_route(
         direct=find_price(services.book.find_reference(model), base),
         minimum_discount_pct=min_discount_pct,
         base=base,
+        session=stays_with,
     )
     try:
         ranking = services.serving.rank(ask)

@@ -108,6 +108,9 @@ class RankedOffer(BaseModel):
     cached_input_usdc_per_mtok: int | None = Field(
         description="the estimate counts on no cache; null: the input price, or no tokens"
     )
+    why: str | None = Field(
+        description="why it comes before the cheapest; null: it is next by cost"
+    )
 
 
 class DroppedOffer(RankedOffer):

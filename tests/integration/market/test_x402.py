@@ -569,6 +569,21 @@ async def test_price__another_seller_is_cheaper_since__the_rest_is_credit(
         await shop.market.settled_sales()
 
 
+async def test_payment__whatever_the_session__buys_from_the_cheapest_that_it_was_asked_for(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with run_shop(stage, tmp_path, session_premium_pct=5) as shop:
+        key = await shop.market.get_key(OUTSIDER)
+        await shop.market.list_offer(key, shop.seller.url, price_output_per_1m="20.5")
+        # Credit beside the payment would pay for the dearer seller.
+        await shop.market.get_buyer_key()
+        for number in range(5):
+            async with shop.payer() as payer:
+                body = make_body(user=f"session-{number}")
+                answer = await payer.post(CHAT, json=body)
+            assert answer.headers["x-market-cost-usdc"] == str(COST_USDC), answer.text
+
+
 async def test_fee__none_and_a_free_seller__still_costs_a_unit(
     stage: Stage, tmp_path: Path
 ) -> None:
