@@ -66,12 +66,15 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
     """Read the rules once more, in fractions instead of integers."""
     mtok = 10**6
 
-    def cost(tokens: Tokens, price: Price) -> int:
-        exact = Fraction(
+    def worth(tokens: Tokens, price: Price) -> Fraction:
+        return Fraction(
             tokens.prompt * price.input_usdc_per_mtok
             + tokens.completion * price.output_usdc_per_mtok,
             mtok,
         )
+
+    def cost(tokens: Tokens, price: Price) -> int:
+        exact = worth(tokens, price)
         return -(-exact.numerator // exact.denominator)
 
     ceiling = cost(ask.bound, offer.price)
@@ -90,11 +93,10 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
     healthy = state.standing in (Standing.HEALTHY, Standing.ON_TRIAL)
     discounted = True
     if ask.minimum_discount_pct is not None:
-        direct = 0 if ask.direct is None else cost(ask.estimate, ask.direct)
+        direct = Fraction(0) if ask.direct is None else worth(ask.estimate, ask.direct)
         discounted = (
             direct > 0
-            and (1 - Fraction(cost(ask.estimate, offer.price), direct)) * 100
-            >= ask.minimum_discount_pct
+            and (1 - worth(ask.estimate, offer.price) / direct) * 100 >= ask.minimum_discount_pct
         )
     free = state.in_flight < offer.concurrency_max
     return offer.is_active and chosen and trusted and within and healthy and free and discounted
