@@ -12,7 +12,8 @@
     │   ├── UsageResolved          the usage already left the state that the call expects
     │   ├── UnknownUsage           no usage row has this request id
     │   ├── TooMany                the owner has as many keys or offers as are allowed
-    │   └── IdempotencyConflict    one idempotency key with two different contents
+    │   ├── IdempotencyConflict    one idempotency key with two different contents
+    │   └── RequestRepeated        the idempotency key stands for a request that runs or was charged
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
         ├── SchemaUnknown          the database has a schema that this version does not know
@@ -148,3 +149,7 @@ class TooMany(Rejected):
 
 class IdempotencyConflict(Rejected):
     """The idempotency key stands for a request with another content."""
+
+
+class RequestRepeated(Rejected):
+    """The idempotency key stands for a request that runs, or that was charged."""

@@ -17,8 +17,10 @@ from ledger.database.on_loop import LoopLedger
 from ledger.database.writer import GroupWriter
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
+from proxy.chat.admitting import Admission
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
+from proxy.chat.repeated import RepeatRules, Repeats
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
@@ -138,13 +140,24 @@ def _build_services(
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices)
     chain_view = ChainView(reader, adapter=deployment.adapter)
+    repeats = Repeats(
+        meter, RepeatRules(settings.idempotency_answer_bytes_max, settings.idempotency_wait_s)
+    )
+    admission = Admission(
+        meter=meter,
+        catalogue=catalogue,
+        prices=prices,
+        chain_view=chain_view,
+        repeats=repeats,
+        span=span,
+    )
     completions = Completions(
         meter=meter,
         upstream=upstream,
         catalogue=catalogue,
-        prices=prices,
-        chain_view=chain_view,
+        admission=admission,
         metrics=metrics,
+        repeats=repeats,
         in_flight_max=settings.requests_in_flight_max,
         stream_rules=StreamRules(settings.stream_timeout_s, settings.stream_drain_s),
         span=span,

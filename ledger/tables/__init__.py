@@ -33,7 +33,7 @@ from ledger.tables.predicates import (
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
-from ledger.tables.usage import Usage
+from ledger.tables.usage import KeptAnswer, Usage
 
 __all__ = [
     "BATCH_OPEN",
@@ -59,6 +59,7 @@ __all__ = [
     "HoldRaise",
     "Intent",
     "KeeperRest",
+    "KeptAnswer",
     "MarketAccount",
     "MarketArtifact",
     "MarketCredit",

@@ -14,6 +14,13 @@ from ledger.database.on_loop import LoopLedger
 from ledger.errors import RefusalReason, ReserveRefused
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
+from ledger.spending.kept_answers import (
+    Claim,
+    PostAndKeep,
+    ReserveOnce,
+    forget_answers,
+    keep_answer,
+)
 from ledger.spending.keys import forget_nonces
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, preview
@@ -43,16 +50,17 @@ class Meter:
         *,
         fit: Callable[[int], int] | None = None,
         generation: int | None = None,
+        claim: Claim | None = None,
     ) -> Reserved:
         """Reserve the ceiling, or with ``fit`` what it makes of what the hold affords.
 
-        Raises ``ReserveRefused`` and ``LedgerUnavailable``. Where the hold is what lacks, the
-        keeper is told.
+        Raises ``ReserveRefused`` and ``LedgerUnavailable``, and with ``claim`` ``RequestRepeated``.
+        Where the hold is what lacks, the keeper is told.
         """
         call = Reserve(reservation, self._rules, int(time.time()), fit, generation)
         try:
             reserved = await self._ledger.write(
-                call,
+                call if claim is None else ReserveOnce(call, claim),
                 # It must not stand until its lease runs out.
                 on_abandoned=lambda _: self._void_abandoned(reservation.request_id),
             )
@@ -80,17 +88,33 @@ class Meter:
         self._ledger.submit_and_forget(Void(request_id, "abandoned", int(time.time())))
 
     async def post(
-        self, request_id: str, tokens: Tokens, *, price: Price, cost_usdc: int
+        self,
+        request_id: str,
+        tokens: Tokens,
+        *,
+        price: Price,
+        cost_usdc: int,
+        keep: tuple[Claim, Callable[[Posted], bytes | None]] | None = None,
     ) -> Posted:
-        """Charge a reservation at ``price``. Tried several times; raises ``CurrentError`` where it
-        failed."""
+        """Charge a reservation at ``price``, and with ``keep`` keep the sealed answer with it.
+
+        Tried several times; raises ``CurrentError`` where it failed.
+        """
         charge = Charge(cost_usdc, tokens.prompt, tokens.completion, tokens.cached)
         used = PriceUsed(
             price.input_usdc_per_mtok,
             price.output_usdc_per_mtok,
             price.cached_input_usdc_per_mtok,
         )
-        return await self._ledger.persist(Post(request_id, charge, int(time.time()), used))
+        call = Post(request_id, charge, int(time.time()), used)
+        return await self._ledger.persist(call if keep is None else PostAndKeep(call, *keep))
+
+    async def keep_answer(self, claim: Claim, request_id: str, sealed: bytes | None) -> None:
+        """Keep the answer of a request that was charged. Raises ``CurrentError``."""
+        now_s = int(time.time())
+        await self._ledger.persist(
+            lambda connection: keep_answer(connection, claim, request_id, sealed, now_s=now_s)
+        )
 
     async def void(self, request_id: str, reason: str) -> bool:
         """Give a reservation back; tell whether it was written. If not, its lease runs out."""
@@ -111,10 +135,11 @@ class Meter:
         await self.write(Renew(request_id, int(time.time()) + self._rules.lease_s))
 
     async def sweep(self) -> int:
-        """Void what dead processes left; return how many. Forgets expired nonces besides."""
+        """Void what dead processes left; return how many. Forgets old nonces and answers too."""
         now_s = int(time.time())
         swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
         await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
+        await self.write(lambda connection: forget_answers(connection, now_s=now_s))
         return swept
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:

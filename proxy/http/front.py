@@ -13,10 +13,11 @@ from ledger.errors import LedgerUnavailable
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
 from serving.http.answers import Answer, StreamAnswer
-from serving.http.bodies import find_header, read_body
+from serving.http.bodies import find_header, parse_bearer, read_body
 from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
+from serving.http.repeats import RepeatKey, check_idempotency_key, derive_repeat_key
 
 PREFIX: Final = "/api/current"
 COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"
@@ -40,6 +41,14 @@ def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
     return dispatch
 
 
+def derive_repeat(authorization: str | None, named: str, raw: bytes) -> RepeatKey:
+    """Return what the idempotency key of an authentic request comes to. Raises 400."""
+    api_key = None if authorization is None else parse_bearer(authorization)
+    assert api_key is not None
+    key = check_idempotency_key(named)
+    return derive_repeat_key(api_key=api_key, idempotency_key=key, body=raw)
+
+
 async def answer_completion(
     scope: Scope, receive: Receive, services: Services, request_id: str
 ) -> Answer | StreamAnswer:
@@ -50,11 +59,14 @@ async def answer_completion(
     async def serve() -> Answer | StreamAnswer:
         nonlocal is_admitted
         services.limits.check(scope)
-        claims = authenticate(find_header(scope, b"authorization"), services.known_keys)
+        authorization = find_header(scope, b"authorization")
+        claims = authenticate(authorization, services.known_keys)
         services.limits.take_request((claims.token_id, claims.key_id))
         raw = await read_body(scope, receive, services)
+        named = find_header(scope, b"idempotency-key")
+        repeat = None if named is None else derive_repeat(authorization, named, raw)
         is_admitted = True
-        return await services.completions.complete(claims, raw, request_id)
+        return await services.completions.complete(claims, raw, request_id, repeat=repeat)
 
     def observe(code: str) -> None:
         if not is_admitted:  # else `complete` has counted it

@@ -24,6 +24,7 @@ from serving.models.counting import Counted
 from serving.stream.reading import Reading, Verdict
 from serving.stream.sse import EventTooLong, build_event
 from serving.stream.tally import Tally
+from serving.stream.transcript import Transcript
 
 log = structlog.get_logger("serving")
 
@@ -139,6 +140,7 @@ class LiveStream:
         charge_name: str,
         asks_for_usage: bool,
         rules: StreamRules,
+        transcript: Transcript | None = None,
     ) -> None:
         self._reading = reading
         self._booking = booking
@@ -147,6 +149,8 @@ class LiveStream:
         """What the cost is called in the usage that the client is told."""
         self._asks_for_usage = asks_for_usage
         self._rules = rules
+        self._transcript = transcript
+        """Takes down what the client is told, also after it has left: it may ask again."""
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_PIECES)
         self._left = False
         self._cut_by: Ending | None = None
@@ -181,6 +185,8 @@ class LiveStream:
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)  # so that nobody waits for the queue any more
+        if self._transcript is not None:
+            return  # a client that asks again gets the whole answer
         gone = self._endings.explain(Why.LEFT)
         asyncio.get_running_loop().call_later(self._rules.drain_s, self.cut, gone)
 
@@ -238,6 +244,8 @@ class LiveStream:
         reading = self._reading
         while True:
             piece, verdict = await reading.read()
+            if piece and self._transcript is not None:
+                self._transcript.add(piece)
             if piece and not self._left:
                 await self._queue.put(piece)
             match verdict:
@@ -318,6 +326,8 @@ class LiveStream:
 
     async def _send_last(self, event: bytes) -> None:
         """Send what a client that has stopped reading may miss."""
+        if self._transcript is not None:
+            self._transcript.add(event)
         try:
             async with asyncio.timeout(self._rules.drain_s):
                 if not self._left:

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 from market.errors import invalid_key, not_found
 from market.http.dependencies import BUYER_KEY, CALL, IdPath, ServicesDep
 from market.http.front import answer_by, find_payment
-from market.http.idempotency import IDEMPOTENCY, read_idempotency_key
+from market.http.idempotency import read_idempotency_key
 from market.http.inference.schemas import HEADERS
 from market.http.media.schemas import ANSWERS, BODIES, CONTENTS, Job
 from market.http.mirrors import get_minimum, get_path, get_segment
@@ -25,6 +25,7 @@ from serving.http.bodies import find_header, read_body
 from serving.http.document.schemas import errors_of, security_of
 from serving.http.document.writing import JSON, body_of, bytes_of
 from serving.http.front import get_request_id
+from serving.http.repeats import IDEMPOTENCY
 
 router = APIRouter(tags=["media"])
 

@@ -14,7 +14,7 @@ from market.endpoints.dialing import UrlRefused
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
 from market.http.dependencies import SELLER_KEY, SIGNED, IdPath, SellerDep, ServicesDep
-from market.http.idempotency import IDEMPOTENCY, read_idempotency_key
+from market.http.idempotency import read_idempotency_key
 from market.http.markets.describing import describe_reference
 from market.http.offers.describing import describe_offer
 from market.http.offers.schemas import (
@@ -41,6 +41,7 @@ from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable
+from serving.http.repeats import IDEMPOTENCY
 from serving.http.strict_json import parse_exact_json
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access

@@ -12,6 +12,7 @@ from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
+from serving.http.repeats import IDEMPOTENCY
 
 router = APIRouter(tags=["chat"])
 
@@ -20,7 +21,7 @@ router = APIRouter(tags=["chat"])
     "/v1/chat/completions",
     dependencies=BEARER,
     response_class=JSONResponse,
-    openapi_extra=body_of(CompletionRequest),
+    openapi_extra={**body_of(CompletionRequest), **IDEMPOTENCY},
     responses={
         200: {
             "description": "upstream's completion, unchanged; events where `stream` is true",
@@ -48,5 +49,5 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
 async def quote_completion(request: Request, claims: ClaimsDep, services: ServicesDep) -> QuoteView:
     """Say what a completion with the same body would reserve, and whether it would be admitted."""
     raw = await read_body(request.scope, request.receive, services)
-    quote = await services.completions.quote(claims, raw, get_request_id(request.scope))
+    quote = await services.completions.admission.quote(claims, raw, get_request_id(request.scope))
     return QuoteView.model_validate(quote)

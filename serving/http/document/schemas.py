@@ -41,8 +41,12 @@ class ErrorFacts(BaseModel):
     upstream_code: str | None = Field(
         default=None, description="the provider's own code for its refusal"
     )
+    request_id: str | None = Field(
+        default=None, description="the earlier request with the same Idempotency-Key"
+    )
     cost_usdc: int | None = Field(
-        default=None, description="what was charged for the part of a stream that was delivered"
+        default=None,
+        description="what was charged: for the delivered part of a stream, or the earlier request",
     )
 
 

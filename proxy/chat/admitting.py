@@ -1,0 +1,218 @@
+"""Admission of a chat completion: read it, price it, reserve for it, or say why not."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from ledger.errors import RequestRepeated, ReserveRefused
+from ledger.spending.metering import Reserved
+from ledger.tables.usage import Reservation
+from proxy.catalogue import Catalogue
+from proxy.chain_view import ChainView
+from proxy.chat.meter import Meter
+from proxy.chat.model_choice import Offer, list_offers
+from proxy.chat.repeated import Repeats, claim_of
+from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
+from proxy.keys.authentication import check_standing
+from proxy.keys.tokens import KeyClaims
+from proxy.money_refusals import needs_outlook, refused
+from proxy.store import load_models
+from proxy.tracing import Span, no_span
+from serving.dialects.call import Call
+from serving.http.answers import Answer, StreamAnswer
+from serving.http.errors import ApiError
+from serving.http.repeats import RepeatKey
+from serving.models.counting import Sent
+from serving.models.references import References
+from serving.models.usage import TOKENS_MAX
+
+QUOTED_OFFERS_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that has its reservation."""
+
+    request_id: str
+    claims: KeyClaims
+    request: ChatRequest
+    offer: Offer
+    """As it was reserved: with ``fit``, its output limit may be lower than asked for."""
+    hold_left_usdc: int
+    repeat: RepeatKey | None
+    """What the request's idempotency key comes to, if it has one."""
+
+    @property
+    def call(self) -> Call:
+        """What is sent to upstream."""
+        return self.request.call
+
+    def build_body(self, without: frozenset[str]) -> bytes:
+        """Return the JSON for upstream, without additions that the model refuses."""
+        return self.call.build_body(
+            model=self.offer.model, max_tokens=self.offer.max_tokens, without=without
+        )
+
+    def get_sent(self) -> Sent:
+        """Return what upstream is sent, as far as it bounds what is charged."""
+        offer, call = self.offer, self.call
+        return Sent(
+            prompt_estimate=offer.estimate.prompt,
+            prompt_bound=offer.prompt_bound,
+            output_bound=offer.max_tokens * call.choices,
+            choices=call.choices,
+            # The operator's provider is believed what it read from its cache, up to the ceiling.
+            cached_bound=TOKENS_MAX,
+        )
+
+
+class _ReserveStep(Protocol):
+    """``Meter.reserve``, or ``Meter.preview``."""
+
+    async def __call__(
+        self,
+        reservation: Reservation,
+        *,
+        fit: Callable[[int], int] | None,
+        generation: int | None,
+    ) -> Reserved: ...
+
+
+class Admission:
+    """Lets requests through that the ledger has a reservation for."""
+
+    def __init__(
+        self,
+        *,
+        meter: Meter,
+        catalogue: Catalogue,
+        prices: References,
+        chain_view: ChainView,
+        repeats: Repeats,
+        span: Span = no_span,
+    ) -> None:
+        self._meter = meter
+        self._catalogue = catalogue
+        self._prices = prices
+        self._chain_view = chain_view
+        self._repeats = repeats
+        self._span = span
+
+    async def quote(self, claims: KeyClaims, raw: bytes, request_id: str) -> dict[str, Any]:
+        """Return what a completion of the same body would reserve, and whether it could.
+
+        Writes nothing. Raises ``ApiError`` for a request that is wrong whoever asks.
+        """
+        await check_standing(claims, self._meter)
+        request, offers = await self._read(claims, raw)
+        offer = offers[0]
+        applied, left_usdc, refusal = offer, None, None
+        try:
+            applied, left_usdc = await _reserve(
+                self._meter.preview, request_id, claims, request, offer
+            )
+        except ReserveRefused as refused_by_ledger:
+            refusal = await self._explain(claims, refused_by_ledger, fit=request.fit)
+        return {
+            "admitted": refusal is None,
+            "refusal": None if refusal is None else refusal.describe(),
+            "model": offer.model,
+            "required_usdc": applied.ceiling_usdc,
+            "max_tokens_applied": applied.max_tokens,
+            "max_tokens_requested": request.call.requested_max_tokens,
+            "choices": request.call.choices,
+            "fit": request.fit,
+            "remaining_usdc": left_usdc,
+            "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
+        }
+
+    async def _read(self, claims: KeyClaims, raw: bytes) -> tuple[ChatRequest, list[Offer]]:
+        """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
+        request = parse_chat_request(raw)
+        models = None
+        if claims.is_child and request.call.model == CHEAPEST:
+            # The ledger checks the model that is chosen; here it may still be another one.
+            models = await self._meter.read(lambda connection: load_models(connection, claims))
+        offers = await list_offers(request, self._catalogue, self._prices, models=models)
+        return request, offers
+
+    async def admit_once(
+        self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
+    ) -> Admitted | Answer | StreamAnswer:
+        """Admit a request, or return what another with the same idempotency key was answered."""
+        while repeat is not None:
+            answer = await self._repeats.find(repeat, claims)
+            if answer is not None:
+                return answer
+            with suppress(RequestRepeated):  # another one was faster
+                return await self._admit(claims, raw, request_id, repeat)
+        return await self._admit(claims, raw, request_id, None)
+
+    async def _admit(
+        self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
+    ) -> Admitted:
+        """Read, price and reserve. Nothing is spent where this raises."""
+        try:
+            request, offers = await self._read(claims, raw)
+        except ApiError:
+            # A revoked key is told so first, whatever else is wrong with its request.
+            await check_standing(claims, self._meter)
+            raise
+        offer = offers[0]
+        try:
+            with self._span("reserve", request_id=request_id, model=offer.model):
+                reserve: _ReserveStep = self._meter.reserve
+                if repeat is not None:
+                    reserve = partial(self._meter.reserve, claim=claim_of(repeat))
+                offer, left_usdc = await _reserve(reserve, request_id, claims, request, offer)
+        except ReserveRefused as refusal:
+            raise await self._explain(claims, refusal, fit=request.fit) from refusal
+        return Admitted(request_id, claims, request, offer, left_usdc, repeat)
+
+    async def _explain(self, claims: KeyClaims, refusal: ReserveRefused, *, fit: bool) -> ApiError:
+        """Return what a client is told of a refusal, and when a harvest may change it."""
+        outlook = None
+        if needs_outlook(refusal) and refusal.facts is not None:
+            outlook = await self._chain_view.fetch_outlook(
+                claims.token_id, refusal.facts.harvest, now_s=refusal.facts.as_of_s
+            )
+        return refused(refusal, outlook=outlook, now_s=int(time.time()), fit=fit)
+
+
+async def _reserve(
+    reserve: _ReserveStep,
+    request_id: str,
+    claims: KeyClaims,
+    request: ChatRequest,
+    offer: Offer,
+) -> tuple[Offer, int]:
+    """Reserve an offer's ceiling; return the offer as reserved, and what is left of the hold."""
+
+    def fit(affordable_usdc: int) -> int:
+        return offer.fit(affordable_usdc, choices=request.call.choices).ceiling_usdc
+
+    reserved = await reserve(
+        _build_reservation(request_id, claims, offer),
+        fit=fit if request.fit else None,
+        generation=claims.generation,
+    )
+    if reserved.ceiling_usdc < offer.ceiling_usdc:
+        offer = offer.fit(reserved.ceiling_usdc, choices=request.call.choices)
+    return offer, reserved.hold_left_usdc
+
+
+def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Reservation:
+    return Reservation(
+        request_id=request_id,
+        token_id=claims.token_id,
+        key_epoch=claims.key_epoch,
+        key_id=claims.key_id,
+        model=offer.model,
+        ceiling_usdc=offer.ceiling_usdc,
+        input_usdc_per_mtok=offer.price.input_usdc_per_mtok,
+        output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
+    )

@@ -1,0 +1,23 @@
+"""What a stream has said so far, for whoever asks for it again. Bounded."""
+
+
+class Transcript:
+    """The events of a stream as its client gets them, up to a number of bytes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._left_bytes = bytes_max
+        self._pieces: list[bytes] | None = []
+
+    def add(self, piece: bytes) -> None:
+        """Note what comes next. Once it is too much, nothing is kept."""
+        if self._pieces is None:
+            return
+        self._left_bytes -= len(piece)
+        if self._left_bytes < 0:
+            self._pieces = None
+        else:
+            self._pieces.append(piece)
+
+    def get(self) -> bytes | None:
+        """Return all of it, or None where it was too much."""
+        return None if self._pieces is None else b"".join(self._pieces)
