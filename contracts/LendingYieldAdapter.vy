@@ -7,7 +7,9 @@
 @dev
     ROLES
       owner of a position   deposits, withdraws, chooses vault and harvest interval
-      anyone                opens a position, harvests any position at any time
+      giver                 pays for a deposit, or for a position, that is another's from then on
+      relayer               hands in a deposit or an opening that the owner signed by EIP-3009
+      anyone                opens a position, harvests any position at any time; may be giver and relayer
       There is no admin.
 
     UNITS. Principal and payments are USDC (1e-6), shares are in the vault's own unit, times are unix
@@ -16,6 +18,11 @@
     PRINCIPAL is the USDC cost basis, never a conversion of shares. YIELD is what the position's shares
     exceed `previewWithdraw(principal + 2)` by, so fees and rounding stay with the principal, and a vault that
     loses a unit on an exit still covers the principal after a harvest.
+
+    OTHERS' DEPOSITS. A deposit that the owner does not send, given or relayed, is refused where its shares
+    are worth less than 99.5 % of what was paid, by the vault's own preview: a giver is not led into a bad
+    vault, a relayer cannot choose a bad moment, and the owner's yield has little to make up for. It holds
+    for honest vaults; a hostile one previews what it likes, to the harm of who pays.
 
     ROUNDING. Whatever a vault rounds away is taken from the yield first, and shown as a loss otherwise.
 
@@ -39,7 +46,8 @@
       A3  a harvest leaves previewWithdraw(principal) <= shares, and no principal without shares
       A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation; the 2
           units that a harvest leaves above the principal come with later yield, or in kind
-      A5  nobody loses by any sequence of calls of others
+      A5  nobody loses by any sequence of calls of others; a gift moves at most 0.5 % of itself from the
+          owner's yield to the owner's principal
 """
 
 from . import vault_calls
@@ -70,6 +78,18 @@ event Deposited:
     sharesAfter: uint256
 
 
+event PositionGiven:
+    tokenId: indexed(uint256)
+    giver: indexed(address)
+    owner: indexed(address)
+
+
+event DepositGiven:
+    tokenId: indexed(uint256)
+    giver: indexed(address)
+    assets: uint256
+
+
 event PrincipalWithdrawn:
     tokenId: indexed(uint256)
     owner: indexed(address)
@@ -93,6 +113,19 @@ event ExitedInKind:
     owner: indexed(address)
     shares: uint256
     principalForgone: uint256
+
+
+struct Opening:
+    tokenId: uint256
+    shares: uint256
+
+
+struct Booking:
+    vault: address
+    principal: uint256
+    shares: uint256
+    harvestIntervalMinutes: uint256
+    lastHarvestAt: uint256
 
 
 struct Route:
@@ -155,9 +188,9 @@ def createVault(
         (no smoothing).
     @param vaultAddress An ERC-4626 vault of USDC. It is your choice and your risk.
     @param harvestIntervalMinutes How often a keeper should harvest, 30 to 360.
-    @return The token id.
+    @return tokenId The new position.
     """
-    return self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+    return self._create(msg.sender, modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
 
 
 @external
@@ -168,7 +201,7 @@ def open(
     harvestIntervalMinutes: uint16,
     assets: uint256,
     minSharesOut: uint256,
-) -> (uint256, uint256):
+) -> Opening:
     """
     @notice `createVault` and `deposit` in one transaction. Requires a prior USDC.approve.
     @param modelTier See `createVault`.
@@ -177,10 +210,12 @@ def open(
     @param harvestIntervalMinutes See `createVault`.
     @param assets USDC (1e-6) to deposit.
     @param minSharesOut See `deposit`.
-    @return The token id, and the shares minted.
+    @return opening The token id, and the shares minted.
     """
-    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
-    return token_id, self._deposit(token_id, assets, minSharesOut)
+    token_id: uint256 = self._create(
+        msg.sender, modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes
+    )
+    return Opening(tokenId=token_id, shares=self._deposit(token_id, msg.sender, assets, minSharesOut))
 
 
 @external
@@ -195,7 +230,7 @@ def openWithPermit(
     v: uint8,
     r: bytes32,
     s: bytes32,
-) -> (uint256, uint256):
+) -> Opening:
     """
     @notice `open`, with an EIP-2612 permit instead of an approval.
     @param modelTier See `createVault`.
@@ -208,15 +243,48 @@ def openWithPermit(
     @param v The signature's.
     @param r The signature's.
     @param s The signature's.
-    @return The token id, and the shares minted.
+    @return opening The token id, and the shares minted.
     """
     self._permit(assets, deadline, v, r, s)
-    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
-    return token_id, self._deposit(token_id, assets, minSharesOut)
+    token_id: uint256 = self._create(
+        msg.sender, modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes
+    )
+    return Opening(tokenId=token_id, shares=self._deposit(token_id, msg.sender, assets, minSharesOut))
+
+
+@external
+def openFor(
+    owner: address,
+    modelTier: uint8,
+    dailySmoothingBps: uint16,
+    vault: address,
+    harvestIntervalMinutes: uint16,
+    assets: uint256,
+    minSharesOut: uint256,
+) -> Opening:
+    """
+    @notice Give a position with its first deposit: you pay, position and principal are `owner`'s for ever.
+        Requires a prior USDC.approve.
+    @dev Shares worth less than 99.5 % of what was paid are refused, by the vault's preview. What the vault
+        does not take goes back to the caller.
+    @param owner Whose position it becomes, without being asked.
+    @param modelTier See `createVault`.
+    @param dailySmoothingBps See `createVault`.
+    @param vault See `createVault`. The owner cannot change it later.
+    @param harvestIntervalMinutes See `createVault`.
+    @param assets USDC (1e-6) to deposit.
+    @param minSharesOut See `deposit`.
+    @return opening The token id, and the shares minted.
+    """
+    assert owner not in [usdc, position, self], "adapter: owner not allowed"
+    token_id: uint256 = self._create(owner, modelTier, dailySmoothingBps, vault, harvestIntervalMinutes)
+    log PositionGiven(tokenId=token_id, giver=msg.sender, owner=owner)
+    return Opening(tokenId=token_id, shares=self._give(token_id, owner, assets, minSharesOut))
 
 
 @external
 def openWithAuthorization(
+    owner: address,
     modelTier: uint8,
     dailySmoothingBps: uint16,
     vaultAddress: address,
@@ -229,11 +297,14 @@ def openWithAuthorization(
     v: uint8,
     r: bytes32,
     s: bytes32,
-) -> (uint256, uint256):
+) -> Opening:
     """
-    @notice `open`, with an EIP-3009 authorization instead of an approval.
-    @dev The nonce to sign is keccak256(abi.encode(modelTier, dailySmoothingBps, vaultAddress,
-        harvestIntervalMinutes, minSharesOut, salt)), so the signature is good for this very call only.
+    @notice `open` for who signed an EIP-3009 authorization. Anyone may send it: the owner needs no ether.
+    @dev The nonce to sign is keccak256(abi.encode(block.chainid, this contract, owner, modelTier,
+        dailySmoothingBps, vaultAddress, harvestIntervalMinutes, minSharesOut, salt)), so the signature is
+        good for this very call only. Unless the owner sends it, shares worth less than 99.5 % of what was
+        paid are refused. What the vault does not take goes back to the owner.
+    @param owner Who signed, pays, and owns the position.
     @param modelTier See `createVault`.
     @param dailySmoothingBps See `createVault`.
     @param vaultAddress See `createVault`.
@@ -246,15 +317,26 @@ def openWithAuthorization(
     @param v The signature's.
     @param r The signature's.
     @param s The signature's.
-    @return The token id, and the shares minted.
+    @return opening The token id, and the shares minted.
     """
     nonce: bytes32 = keccak256(
-        abi_encode(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes, minSharesOut, salt)
+        abi_encode(
+            chain.id,
+            self,
+            owner,
+            modelTier,
+            dailySmoothingBps,
+            vaultAddress,
+            harvestIntervalMinutes,
+            minSharesOut,
+            salt,
+        )
     )
-    token_id: uint256 = self._create(modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
-    self._check_deposit(token_id, assets)
-    self._receive(assets, validAfter, validBefore, nonce, v, r, s)
-    return token_id, self._invest(token_id, assets, minSharesOut)
+    token_id: uint256 = self._create(owner, modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
+    stake: Stake = self._check_deposit(token_id, assets)
+    self._receive(owner, assets, validAfter, validBefore, nonce, v, r, s)
+    shares: uint256 = self._invest(token_id, stake, owner, owner, assets, minSharesOut)
+    return Opening(tokenId=token_id, shares=shares)
 
 
 @external
@@ -283,10 +365,26 @@ def deposit(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256
     @param assets USDC (1e-6).
     @param minSharesOut Refuse fewer shares than this: your floor against a share price that was moved
         between quote and landing. 0 disables it; no shares at all are always refused.
-    @return The shares minted.
+    @return shares The shares minted.
     """
     self._check_owner(tokenId)
-    return self._deposit(tokenId, assets, minSharesOut)
+    return self._deposit(tokenId, msg.sender, assets, minSharesOut)
+
+
+@external
+def depositFor(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
+    """
+    @notice Deposit your USDC into another's position: the principal is its owner's from then on. Requires a
+        prior USDC.approve.
+    @dev Shares worth less than 99.5 % of what was paid are refused, by the vault's preview: look at the
+        vault first (`positionOf`), the owner chose it. What it does not take goes back to the caller.
+    @param tokenId The position.
+    @param assets USDC (1e-6).
+    @param minSharesOut See `deposit`.
+    @return shares The shares minted.
+    """
+    owner: address = staticcall IYieldFundedPosition(position).ownerOf(tokenId)
+    return self._give(tokenId, owner, assets, minSharesOut)
 
 
 @external
@@ -303,11 +401,11 @@ def depositWithPermit(
     @param v The signature's.
     @param r The signature's.
     @param s The signature's.
-    @return The shares minted.
+    @return shares The shares minted.
     """
     self._check_owner(tokenId)
     self._permit(assets, deadline, v, r, s)
-    return self._deposit(tokenId, assets, minSharesOut)
+    return self._deposit(tokenId, msg.sender, assets, minSharesOut)
 
 
 @external
@@ -323,9 +421,12 @@ def depositWithAuthorization(
     s: bytes32,
 ) -> uint256:
     """
-    @notice `deposit`, with an EIP-3009 authorization instead of an approval. Owner only.
-    @dev The nonce to sign is keccak256(abi.encode(tokenId, minSharesOut, salt)), so the signature is good
-        for this position and this floor only.
+    @notice `deposit` by an EIP-3009 authorization that the owner signed. Anyone may send it: the owner needs
+        no ether.
+    @dev The nonce to sign is keccak256(abi.encode(block.chainid, this contract, owner, tokenId,
+        minSharesOut, salt)), so the signature is good for this position and this floor only. Unless the
+        owner sends it, shares worth less than 99.5 % of what was paid are refused. What the vault does not
+        take goes back to the owner.
     @param tokenId The position.
     @param assets USDC (1e-6), and the value that was signed.
     @param minSharesOut See `deposit`.
@@ -335,13 +436,13 @@ def depositWithAuthorization(
     @param v The signature's.
     @param r The signature's.
     @param s The signature's.
-    @return The shares minted.
+    @return shares The shares minted.
     """
-    self._check_owner(tokenId)
-    self._check_deposit(tokenId, assets)
-    nonce: bytes32 = keccak256(abi_encode(tokenId, minSharesOut, salt))
-    self._receive(assets, validAfter, validBefore, nonce, v, r, s)
-    return self._invest(tokenId, assets, minSharesOut)
+    owner: address = staticcall IYieldFundedPosition(position).ownerOf(tokenId)
+    stake: Stake = self._check_deposit(tokenId, assets)
+    nonce: bytes32 = keccak256(abi_encode(chain.id, self, owner, tokenId, minSharesOut, salt))
+    self._receive(owner, assets, validAfter, validBefore, nonce, v, r, s)
+    return self._invest(tokenId, stake, owner, owner, assets, minSharesOut)
 
 
 # -------------------------------------------------------------------------------------------- leaving
@@ -360,7 +461,7 @@ def withdrawPrincipal(
     @param tokenId The position.
     @param assets USDC (1e-6) wanted, all by default; more than the principal means all.
     @param minAssetsOut Revert when less than this would be paid.
-    @return USDC (1e-6) paid to the owner.
+    @return paid USDC (1e-6) paid to the owner.
     """
     self._check_owner(tokenId)
     vault: address = self._load_route(tokenId).vault
@@ -374,7 +475,7 @@ def withdrawPrincipal(
     assert paid >= minAssetsOut, "adapter: too little paid"
 
     stake.shares -= burned
-    stake.principal -= min(paid, stake.principal)
+    stake.principal = unsafe_sub(stake.principal, min(paid, stake.principal))
     loss: uint256 = 0
     if stake.shares == 0:
         loss = stake.principal
@@ -400,7 +501,7 @@ def exitInKind(tokenId: uint256) -> uint256:
     @dev The way out when a vault cannot or will not pay. Asks the vault for nothing but the transfer: no
         view of it can stand in the way. The position stays and may be used again.
     @param tokenId The position.
-    @return The shares handed over.
+    @return shares The shares handed over.
     """
     self._check_owner(tokenId)
     vault: address = self._load_route(tokenId).vault
@@ -425,7 +526,7 @@ def harvest(tokenId: uint256) -> uint256:
         nothing. The vault pays this contract, which measures and then credits: a nested harvest could
         otherwise count one payment twice.
     @param tokenId The position.
-    @return USDC (1e-6) credited; 0, and no change at all, while there is less than a cent to harvest.
+    @return credited USDC (1e-6) credited; 0, and no change at all, while there is less than a cent to harvest.
     """
     route: Route = self._load_route(tokenId)
     stake: Stake = self._load_stake(tokenId)
@@ -462,14 +563,20 @@ def harvest(tokenId: uint256) -> uint256:
 
 @external
 @view
-def positionOf(tokenId: uint256) -> (address, uint256, uint256, uint256, uint256):
+def positionOf(tokenId: uint256) -> Booking:
     """
     @notice What is booked for a position. Reverts for one that does not exist.
-    @return vault, principal (USDC), shares, harvestIntervalMinutes, lastHarvestAt (the opening at first).
+    @return booking vault, principal (USDC), shares, harvestIntervalMinutes, lastHarvestAt (the opening at first).
     """
     route: Route = self._load_route(tokenId)
     stake: Stake = self._load_stake(tokenId)
-    return route.vault, stake.principal, stake.shares, route.intervalMinutes, route.lastHarvestAt
+    return Booking(
+        vault=route.vault,
+        principal=stake.principal,
+        shares=stake.shares,
+        harvestIntervalMinutes=route.intervalMinutes,
+        lastHarvestAt=route.lastHarvestAt,
+    )
 
 
 @external
@@ -513,15 +620,15 @@ def harvestDueAt(tokenId: uint256) -> uint256:
 
 @internal
 def _create(
-    modelTier: uint8, dailySmoothingBps: uint16, vault: address, harvestIntervalMinutes: uint16
+    owner: address, modelTier: uint8, dailySmoothingBps: uint16, vault: address, harvestIntervalMinutes: uint16
 ) -> uint256:
     interval: uint256 = self._checked_interval(harvestIntervalMinutes)
     self._check_vault(vault)
-    token_id: uint256 = extcall IYieldFundedPosition(position).mint(msg.sender, modelTier, dailySmoothingBps)
+    token_id: uint256 = extcall IYieldFundedPosition(position).mint(owner, modelTier, dailySmoothingBps)
     self._save_route(token_id, Route(vault=vault, intervalMinutes=interval, lastHarvestAt=block.timestamp))
     log VaultCreated(
         tokenId=token_id,
-        owner=msg.sender,
+        owner=owner,
         vault=vault,
         modelTier=modelTier,
         dailySmoothingBps=dailySmoothingBps,
@@ -555,17 +662,34 @@ def _checked_interval(minutes: uint16) -> uint256:
 
 @internal
 @view
-def _check_deposit(tokenId: uint256, assets: uint256):
+def _check_deposit(tokenId: uint256, assets: uint256) -> Stake:
+    """
+    @notice Refuse what cannot be deposited.
+    @return The position's stake before the deposit. Nothing but the deposit can change it: the lock.
+    """
     assert assets != 0, "adapter: nothing to deposit"
-    principal: uint256 = self._load_stake(tokenId).principal
-    assert assets <= MAX_PRINCIPAL - principal, "adapter: amount too large"
+    stake: Stake = self._load_stake(tokenId)
+    assert assets <= MAX_PRINCIPAL - stake.principal, "adapter: amount too large"
+    return stake
 
 
 @internal
-def _deposit(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
-    self._check_deposit(tokenId, assets)
+def _deposit(tokenId: uint256, owner: address, assets: uint256, minSharesOut: uint256) -> uint256:
+    """
+    @notice Deposit what the caller pays into the position of `owner`.
+    """
+    stake: Stake = self._check_deposit(tokenId, assets)
     assert extcall IUSDC(usdc).transferFrom(msg.sender, self, assets), "adapter: usdc refused"
-    return self._invest(tokenId, assets, minSharesOut)
+    return self._invest(tokenId, stake, owner, msg.sender, assets, minSharesOut)
+
+
+@internal
+def _give(tokenId: uint256, owner: address, assets: uint256, minSharesOut: uint256) -> uint256:
+    principal_before: uint256 = self._load_stake(tokenId).principal
+    shares: uint256 = self._deposit(tokenId, owner, assets, minSharesOut)
+    given: uint256 = self._load_stake(tokenId).principal - principal_before
+    log DepositGiven(tokenId=tokenId, giver=msg.sender, assets=given)
+    return shares
 
 
 @internal
@@ -594,21 +718,36 @@ def _permit(assets: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32
 
 @internal
 def _receive(
-    assets: uint256, validAfter: uint256, validBefore: uint256, nonce: bytes32, v: uint8, r: bytes32, s: bytes32
+    owner: address,
+    assets: uint256,
+    validAfter: uint256,
+    validBefore: uint256,
+    nonce: bytes32,
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
 ):
     """
-    @notice Pull USDC by an authorization of the caller. Only its recipient can use it, so nobody can be first.
+    @notice Pull USDC by an authorization of the owner. Only its recipient can use it, so it can serve for
+        nothing but the call whose arguments are in the nonce.
     """
-    extcall IUSDC(usdc).receiveWithAuthorization(msg.sender, self, assets, validAfter, validBefore, nonce, v, r, s)
+    extcall IUSDC(usdc).receiveWithAuthorization(owner, self, assets, validAfter, validBefore, nonce, v, r, s)
 
 
 @internal
-def _invest(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256:
+def _invest(
+    tokenId: uint256,
+    before: Stake,
+    owner: address,
+    payer: address,
+    assets: uint256,
+    minSharesOut: uint256,
+) -> uint256:
     """
-    @notice Deposit `assets`, which the caller paid in just now, and book what came of it.
+    @notice Deposit `assets`, which `payer` paid in just now, and add what came of it to the stake of `owner`.
     """
     vault: address = self._load_route(tokenId).vault
-    stake: Stake = self._load_stake(tokenId)
+    stake: Stake = before
     usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self) - assets
     shares_before: uint256 = vault_calls._balance_in(vault)
     assert extcall IUSDC(usdc).approve(vault, assets), "adapter: approval refused"
@@ -620,12 +759,14 @@ def _invest(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256
     assert shares <= MAX_SHARES - stake.shares, "adapter: too many shares"
     leftover: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
     invested: uint256 = assets - min(leftover, assets)
+    if msg.sender != owner:
+        self._check_worth(vault, shares, invested)
     stake.principal += invested
     stake.shares += shares
     self._save_stake(tokenId, stake)
     log Deposited(
         tokenId=tokenId,
-        owner=msg.sender,
+        owner=owner,
         assets=invested,
         shares=shares,
         principalAfter=stake.principal,
@@ -634,8 +775,18 @@ def _invest(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256
     # Nothing left means that the vault took all of it, which used the approval up.
     if leftover != 0:
         assert extcall IUSDC(usdc).approve(vault, 0), "adapter: approval not reset"
-        self._pay(msg.sender, leftover)
+        self._pay(payer, leftover)
     return shares
+
+
+@internal
+@view
+def _check_worth(vault: address, shares: uint256, paid: uint256):
+    """
+    @notice Refuse shares that the vault would not give 99.5 % of `paid` for, fees and rounding included.
+    """
+    worth: uint256 = vault_calls._preview_redeem(vault, shares)
+    assert worth * BPS >= paid * (BPS - MAX_SHORTFALL_BPS), "adapter: shares worth too little"
 
 
 @internal

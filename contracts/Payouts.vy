@@ -12,6 +12,9 @@
 
     UNITS. Amounts are USDC (1e-6).
 
+    NO PAYEES are the zero address, USDC, the position contract, the adapter and this contract: nobody could
+    take out what was paid to them.
+
     TOKEN ASSUMPTIONS. USDC takes no fee and does not rebase. It may blacklist a payee: the amount is then
     credited to that payee, and everybody else is paid. While USDC is paused, no batch is paid: a pause is
     nobody's own, so nobody shall have to claim for it.
@@ -77,6 +80,8 @@ event PayerSet:
 MAX_PAYEES: constant(uint256) = 200
 
 usdc: public(immutable(address))
+position: public(immutable(address))
+adapter: public(immutable(address))
 
 isPayer: public(HashMap[address, bool])
 credited: public(HashMap[address, uint256])  # USDC (1e-6) a payee may claim
@@ -84,14 +89,18 @@ totalCredited: public(uint256)  # the sum of `credited`
 
 
 @deploy
-def __init__(usdc_: address, owner_: address):
+def __init__(usdc_: address, position_: address, adapter_: address, owner_: address):
     """
     @param usdc_ The USDC token.
+    @param position_ The position contract, which may be deployed later at this address.
+    @param adapter_ The adapter, likewise.
     @param owner_ The admin.
     """
-    assert usdc_ != empty(address), "payouts: zero address"
+    assert empty(address) not in [usdc_, position_, adapter_], "payouts: zero address"
     two_step_owner.__init__(owner_)
     usdc = usdc_
+    position = position_
+    adapter = adapter_
 
 
 @external
@@ -123,7 +132,7 @@ def claim(to: address) -> uint256:
     """
     @notice Take out everything that is credited to the caller.
     @param to Where to send it, for a payee who cannot receive at the usual address.
-    @return USDC (1e-6) sent.
+    @return amount USDC (1e-6) sent.
     """
     amount: uint256 = self.credited[msg.sender]
     assert amount != 0, "payouts: nothing to claim"
@@ -179,14 +188,23 @@ def batchPaid(batchId: bytes32) -> bool:
 
 @internal
 def _pay_or_credit(batchId: bytes32, payee: address, amount: uint256):
-    # Neither the zero address nor USDC could ever claim; paying ourselves would only look like a payment.
-    assert payee not in [empty(address), self, usdc], "payouts: payee not allowed"
+    self._check_payee(payee)
     if self._try_transfer(payee, amount):
         log Paid(batchId=batchId, payee=payee, amount=amount)
         return
     self.credited[payee] += amount
     self.totalCredited += amount
     log PayoutCredited(batchId=batchId, payee=payee, amount=amount)
+
+
+@internal
+@view
+def _check_payee(payee: address):
+    """
+    @notice Refuse whom no payment is of use: contracts that could neither claim nor pay out what they were
+        paid, and ourselves, which would only look like a payment.
+    """
+    assert payee not in [empty(address), self, usdc, position, adapter], "payouts: payee not allowed"
 
 
 @internal
@@ -218,7 +236,7 @@ def _try_transfer(to: address, amount: uint256) -> bool:
 
 @internal
 def _send(to: address, amount: uint256):
-    assert to != self, "payouts: payee not allowed"
+    self._check_payee(to)
     assert extcall IUSDC(usdc).transfer(to, amount), "payouts: usdc refused"
 
 

@@ -10,6 +10,7 @@
       settler   places holds and books what was spent; at most one day's cap of a position a day, and
                 only towards the treasury: that is also the most a stolen settler key can take
       owner of a position   withdraws unspent yield, revokes API keys
+      giver     anyone who pays USDC into a position's allowance with `creditFor`; has no claim to it after
       admin     names settlers; touches no credit itself, but may name itself a settler
       anyone    sweeps settled USDC to the treasury, which is fixed at deployment
 
@@ -86,6 +87,13 @@ event YieldCredited:
     creditedAfter: uint256
 
 
+event CreditGiven:
+    tokenId: indexed(uint256)
+    giver: indexed(address)
+    amount: uint256
+    creditedAfter: uint256
+
+
 event HoldPlaced:
     tokenId: indexed(uint256)
     requested: uint256
@@ -147,6 +155,17 @@ struct SettleItem:
     cost: uint256
 
 
+struct Allowance:
+    credited: uint256
+    spent: uint256
+    withdrawn: uint256
+    held: uint256
+    holdExpiresAt: uint256
+    dayCap: uint256
+    daySpent: uint256
+    keyEpoch: uint256
+
+
 struct Totals:
     liabilities: uint256
     owed: uint256
@@ -159,6 +178,8 @@ symbol: public(constant(String[8])) = "CURRENT"
 MAX_ITEMS: constant(uint256) = 200
 # A keeper run once a day by cron must be able to bridge to its next run.
 MAX_HOLD_SECONDS: constant(uint256) = 25 * 3_600
+# As much as a harvest brings at least: a cent is worth the event that every reader of the chain keeps.
+MIN_GIFT: constant(uint256) = 10_000
 MAX_CALLDATA: constant(uint256) = 65_536
 
 # supportsInterface: ERC-165, ERC-721, ERC-721 Metadata, ERC-5192
@@ -204,7 +225,7 @@ def mint(to: address, modelTier: uint8, dailySmoothingBps: uint16) -> uint256:
     @param modelTier Kept for its readers; it gates nothing.
     @param dailySmoothingBps The part of a day's opening credit that may be spent that day, 1 to 10_000
         (no smoothing).
-    @return The new token id; the first is 0.
+    @return tokenId The new token id; the first is 0.
     """
     self._check_adapter()
     assert to != empty(address), "position: mint to zero address"
@@ -213,7 +234,7 @@ def mint(to: address, modelTier: uint8, dailySmoothingBps: uint16) -> uint256:
 
     totals: Totals = self._load_totals()
     token_id: uint256 = totals.supply
-    totals.supply += 1
+    totals.supply = unsafe_add(token_id, 1)  # a mint costs gas
     self._save_totals(totals)
     self._owners[token_id] = to
     self._balances[to] += 1
@@ -244,20 +265,30 @@ def creditYield(tokenId: uint256, amount: uint256):
     @param amount USDC (1e-6) that arrived.
     """
     self._check_adapter()
-    hot: account.Hot = self._load_hot(tokenId)
-    cold: account.Cold = account._cold_today(hot, self._cold[tokenId])
-    hot.day = account._today()
-    assert amount <= account.MAX_AMOUNT - cold.credited, "position: amount too large"
+    credited: uint256 = self._credit(tokenId, amount)
+    log YieldCredited(tokenId=tokenId, amount=amount, creditedAfter=credited)
 
-    totals: Totals = self._load_totals()
-    totals.liabilities += amount
-    assert staticcall IERC20(usdc).balanceOf(self) >= totals.liabilities, "position: yield not received"
-    self._save_totals(totals)
-    cold.credited += amount
-    cold.dayBase += amount
-    self._hot[tokenId] = account._pack_hot(hot)
-    self._cold[tokenId] = account._pack_cold(cold)
-    log YieldCredited(tokenId=tokenId, amount=amount, creditedAfter=cold.credited)
+
+# --------------------------------------------------------------------------------------------- giver
+
+
+@external
+def creditFor(tokenId: uint256, amount: uint256):
+    """
+    @notice Pay USDC into a position's allowance, as if it had been harvested. Anyone may call; requires a prior
+        USDC.approve of this contract.
+    @dev A gift: it raises today's cap like a harvest, and the owner may spend it or take it out. Nobody can
+        take it back.
+    @param tokenId The position.
+    @param amount USDC (1e-6), at least a cent.
+    """
+    assert amount >= MIN_GIFT, "position: gift below a cent"
+    before: uint256 = staticcall IERC20(usdc).balanceOf(self)
+    assert extcall IERC20(usdc).transferFrom(msg.sender, self, amount), "position: usdc refused"
+    # The balance alone could be USDC that somebody sent here by mistake: what arrived just now counts.
+    assert staticcall IERC20(usdc).balanceOf(self) >= before + amount, "position: gift not received"
+    credited: uint256 = self._credit(tokenId, amount)
+    log CreditGiven(tokenId=tokenId, giver=msg.sender, amount=amount, creditedAfter=credited)
 
 
 # ------------------------------------------------------------------------------------------- settler
@@ -313,7 +344,7 @@ def settle(batchId: bytes32, receiptsRoot: bytes32, items: DynArray[SettleItem, 
 def sweep() -> uint256:
     """
     @notice Send what was settled to the treasury, and nothing else. Anyone may call.
-    @return USDC (1e-6) moved; 0 when nothing is owed.
+    @return amount USDC (1e-6) moved; 0 when nothing is owed.
     """
     totals: Totals = self._load_totals()
     amount: uint256 = totals.owed
@@ -346,7 +377,7 @@ def withdrawUnspentYield(tokenId: uint256) -> uint256:
     """
     @notice Take out the credit that is neither spent nor held, as USDC. Owner only.
     @param tokenId The position.
-    @return USDC (1e-6) paid to the owner.
+    @return assets USDC (1e-6) paid to the owner.
     """
     self._check_position_owner(tokenId)
     hot: account.Hot = self._load_hot(tokenId)
@@ -374,7 +405,7 @@ def bumpKeyEpoch(tokenId: uint256) -> uint256:
     @dev A live hold stays, to pay for requests that are already running; no request authorised under the
         old epoch can open a new one, nor make it larger or longer.
     @param tokenId The position.
-    @return The new epoch; the first is 0.
+    @return epoch The new epoch; the first is 0.
     """
     self._check_position_owner(tokenId)
     word: uint256 = unsafe_add(self._hot[tokenId], account.ONE_EPOCH)
@@ -609,30 +640,52 @@ def withdrawableYield(tokenId: uint256) -> uint256:
 
 @external
 @view
-def accountOf(
-    tokenId: uint256,
-) -> (uint256, uint256, uint256, uint256, uint256, uint256, uint256, uint256):
+def accountOf(tokenId: uint256) -> Allowance:
     """
     @notice Everything about a position's allowance at this block's time.
-    @return credited, spent, withdrawn (USDC, since the mint), held (live), holdExpiresAt (zero once freed or
+    @return allowance credited, spent, withdrawn (USDC, since the mint), held (live), holdExpiresAt (zero once freed or
         lapsed; settling leaves it), dayCap, daySpent (of this UTC day), keyEpoch.
     """
     hot: account.Hot = empty(account.Hot)
     cold: account.Cold = empty(account.Cold)
     hot, cold = self._account_now(tokenId)
-    return (
-        cold.credited,
-        hot.spent,
-        cold.withdrawn,
-        hot.held,
-        hot.holdExpiresAt,
-        account._day_cap(hot, cold),
-        account._day_spent(hot, cold),
-        hot.keyEpoch,
+    return Allowance(
+        credited=cold.credited,
+        spent=hot.spent,
+        withdrawn=cold.withdrawn,
+        held=hot.held,
+        holdExpiresAt=hot.holdExpiresAt,
+        dayCap=account._day_cap(hot, cold),
+        daySpent=account._day_spent(hot, cold),
+        keyEpoch=hot.keyEpoch,
     )
 
 
 # ------------------------------------------------------------------------------------------ internals
+
+
+@internal
+def _credit(tokenId: uint256, amount: uint256) -> uint256:
+    """
+    @notice Add USDC that is here to a position's allowance; refuse where it is not here.
+    @return What was credited to the position since its mint, this included.
+    """
+    hot: account.Hot = self._load_hot(tokenId)
+    cold: account.Cold = account._cold_today(hot, self._cold[tokenId])
+    hot.day = account._today()
+    assert amount <= account.MAX_AMOUNT - cold.credited, "position: amount too large"
+
+    totals: Totals = self._load_totals()
+    # Of 96 and 63 bits: no sum of them overflows.
+    totals.liabilities = unsafe_add(totals.liabilities, amount)
+    assert staticcall IERC20(usdc).balanceOf(self) >= totals.liabilities, "position: yield not received"
+    self._save_totals(totals)
+    # Bounded by the check above, and what a day opens with is never more than what was credited.
+    cold.credited = unsafe_add(cold.credited, amount)
+    cold.dayBase = unsafe_add(cold.dayBase, amount)
+    self._hot[tokenId] = account._pack_hot(hot)
+    self._cold[tokenId] = account._pack_cold(cold)
+    return cold.credited
 
 
 @internal

@@ -75,6 +75,11 @@ EVENTS: Final[tuple[EventSpec, ...]] = (
     _spec("position", "YieldCredited", "i uint256 tokenId, uint256 amount, uint256 creditedAfter"),
     _spec(
         "position",
+        "CreditGiven",
+        "i uint256 tokenId, i address giver, uint256 amount, uint256 creditedAfter",
+    ),
+    _spec(
+        "position",
         "HoldPlaced",
         "i uint256 tokenId, uint256 requested, uint256 granted, uint256 expiresAt,"
         " uint256 keyEpoch",
@@ -113,6 +118,8 @@ EVENTS: Final[tuple[EventSpec, ...]] = (
         "i uint256 tokenId, i address owner, uint256 assets, uint256 shares,"
         " uint256 principalAfter, uint256 sharesAfter",
     ),
+    _spec("adapter", "PositionGiven", "i uint256 tokenId, i address giver, i address owner"),
+    _spec("adapter", "DepositGiven", "i uint256 tokenId, i address giver, uint256 assets"),
     _spec(
         "adapter",
         "PrincipalWithdrawn",

@@ -21,6 +21,12 @@ from contracts.units import utc_day
 from ledger.chain.positions import NEVER, PositionState
 
 SECONDS_PER_MINUTE: Final = 60
+_REPEATED: Final = frozenset({"Transfer", "Locked", "PositionGiven", "DepositGiven"})
+"""Events whose figures another event states as well.
+
+Soulbound: the mint is the only transfer, and ``PositionMinted`` repeats it. Who gave a position or
+a deposit is said by its own event; what it is, by ``VaultCreated`` and ``Deposited``.
+"""
 
 
 class UnexpectedEvent(Fatal):
@@ -76,8 +82,7 @@ def live_hold_usdc(state: PositionState, *, now_s: int) -> int:
 
 def _change(draft: PositionState | None, event: ChainEvent) -> PositionState | None:
     """Apply ``event`` to the draft and return it; a mint returns a new one."""
-    if event.name in ("Transfer", "Locked"):
-        # Soulbound: the mint is the only transfer, and ``PositionMinted`` repeats it.
+    if event.name in _REPEATED:
         return draft
     if event.name == "PositionMinted":
         return PositionState(
@@ -127,7 +132,7 @@ def _exited_in_kind(draft: PositionState, _event: ChainEvent) -> None:
     draft.principal_usdc = draft.shares = 0
 
 
-def _yield_credited(draft: PositionState, event: ChainEvent) -> None:
+def _credited(draft: PositionState, event: ChainEvent) -> None:
     _touch(draft, event)
     amount_usdc = event.integer("amount")
     draft.credited_usdc += amount_usdc
@@ -190,7 +195,8 @@ _CHANGES: Final[dict[str, Callable[[PositionState, ChainEvent], None]]] = {
     "PrincipalWithdrawn": _principal_changed,
     "Harvested": _harvested,
     "ExitedInKind": _exited_in_kind,
-    "YieldCredited": _yield_credited,
+    "YieldCredited": _credited,
+    "CreditGiven": _credited,
     "HoldPlaced": _hold_placed,
     "Settled": _settled,
     "ReleaseRequested": _release_requested,

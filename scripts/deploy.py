@@ -100,17 +100,25 @@ def deploy_all(
         deployment.contracts["vault"] = project.MockVault.at(externals["vault"])
         deployment.contracts["multicall3"] = project.Multicall3.at(externals["multicall3"])
 
-    payouts = deployment.deploy("payouts", project.Payouts, usdc, account)
-    adapter_address = account.get_deployment_address(account.nonce + 1)
+    # Each names the others, so two addresses are known before their contracts are there.
+    position_address = account.get_deployment_address(account.nonce + 1)
+    adapter_address = account.get_deployment_address(account.nonce + 2)
+    payouts = deployment.deploy(
+        "payouts", project.Payouts, usdc, position_address, adapter_address, account
+    )
     position = deployment.deploy(
         "position", project.YieldFundedPosition, usdc, adapter_address, payouts, account
     )
     adapter = deployment.deploy("adapter", project.LendingYieldAdapter, usdc, position)
-    if adapter.address != adapter_address:
-        raise DeployError(
-            f"the adapter is at {adapter.address}, not at {adapter_address} as predicted: "
-            "another transaction of this account came between; deploy again"
-        )
+    for name, is_, expected in (
+        ("position", position.address, position_address),
+        ("adapter", adapter.address, adapter_address),
+    ):
+        if is_ != expected:
+            raise DeployError(
+                f"the {name} is at {is_}, not at {expected} as predicted: "
+                "another transaction of this account came between; deploy again"
+            )
     deployment.call("position", "setSettler", keeper, True)
     deployment.call("payouts", "setPayer", keeper, True)
     return deployment
@@ -122,6 +130,8 @@ def check_all(contracts: dict[str, ContractInstance], *, admin: str, keeper: str
     payouts, position, adapter = (contracts[n] for n in ("payouts", "position", "adapter"))
     answers = {
         "payouts.usdc": (payouts.usdc(), usdc.address),
+        "payouts.position": (payouts.position(), position.address),
+        "payouts.adapter": (payouts.adapter(), adapter.address),
         "payouts.owner": (payouts.owner(), admin),
         "payouts.isPayer(keeper)": (payouts.isPayer(keeper), True),
         "position.usdc": (position.usdc(), usdc.address),

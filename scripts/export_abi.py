@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,9 +36,32 @@ def build_abis(root: Path = ROOT) -> dict[Path, str]:
     sources = [root / "contracts" / source for source in SOURCES]
     compiled = compile_files(sources, output_formats=("abi",), paths=[str(root)])
     return {
-        root / "contracts" / "abi" / f"{Path(path).stem}.json": _render(output["abi"])
-        for path, output in compiled.items()
+        root / "contracts" / "abi" / f"{path.stem}.json": _render(
+            name_outputs(output["abi"], path.read_text())
+        )
+        for path, output in zip(sources, compiled.values(), strict=True)
     }
+
+
+def name_outputs(abi: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Return the ABI with a name for every output.
+
+    Vyper names the fields of a struct, and no output itself. The name is the first word of the
+    function's ``@return`` in ``source``; a view that has none there is called as its answer is.
+    """
+    named = dict(
+        re.findall(r'^def (\w+)(?:(?!^def)[^"])*"""[^"]*?@return ([a-z]\w*) ', source, re.M)
+    )
+    return [
+        {**entry, "outputs": [_named(o, named, entry["name"]) for o in entry["outputs"]]}
+        if entry.get("outputs")
+        else entry
+        for entry in abi
+    ]
+
+
+def _named(output: dict[str, Any], named: dict[str, str], function: str) -> dict[str, Any]:
+    return {**output, "name": output["name"] or named.get(function, function)}
 
 
 def _render(abi: list[dict[str, Any]]) -> str:

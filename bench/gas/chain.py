@@ -52,10 +52,11 @@ class Chain:
         self._compiled = json.loads(COMPILED.read_text())["contractTypes"]
         self._is_mocked = circle is None
         usdc = self.deploy_ours("MockUSDC") if circle is None else self._deploy_circle(circle)
-        payouts = self.deploy_ours("Payouts", usdc.address, self.admin)
-        # The adapter's address is known before: position and adapter name each other.
-        position_at = self.request("eth_getTransactionCount", self.admin, "latest")
-        adapter_at = _created_address(self.admin, int(position_at, 16) + 1)
+        # The addresses are known before: the contracts name each other.
+        nonce = int(self.request("eth_getTransactionCount", self.admin, "latest"), 16)
+        position_at = _created_address(self.admin, nonce + 1)
+        adapter_at = _created_address(self.admin, nonce + 2)
+        payouts = self.deploy_ours("Payouts", usdc.address, position_at, adapter_at, self.admin)
         wiring = (usdc.address, adapter_at, payouts.address, self.admin)
         self.position = self.deploy_ours("YieldFundedPosition", *wiring)
         self.adapter = self.deploy_ours("LendingYieldAdapter", usdc.address, self.position.address)

@@ -47,8 +47,9 @@ def deployed(project: ProjectManager, quick_ape: None) -> World:  # noqa: ARG001
     ape.chain.mine(timestamp=NOON)
     usdc = admin.deploy(project.MockUSDC)
     vault = admin.deploy(project.MockVault, usdc)
-    payouts = admin.deploy(project.Payouts, usdc, admin)
-    adapter_address = admin.get_deployment_address(admin.nonce + 1)
+    position_address = admin.get_deployment_address(admin.nonce + 1)
+    adapter_address = admin.get_deployment_address(admin.nonce + 2)
+    payouts = admin.deploy(project.Payouts, usdc, position_address, adapter_address, admin)
     position = admin.deploy(project.YieldFundedPosition, usdc, adapter_address, payouts, admin)
     adapter = admin.deploy(project.LendingYieldAdapter, usdc, position)
     # For gas, when a test sends in the adapter's name.

@@ -84,12 +84,15 @@ def test_constructor__position_without_an_address__reverts(world: World, missing
 
 def test_constructor__no_admin__reverts(world: World) -> None:
     with ape.reverts("owner: zero address"):
-        world.admin.deploy(world.project.Payouts, world.usdc, ZERO)
+        world.admin.deploy(world.project.Payouts, world.usdc, world.position, world.adapter, ZERO)
 
 
-def test_constructor__payouts_without_usdc__reverts(world: World) -> None:
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_constructor__payouts_without_an_address__reverts(world: World, missing: int) -> None:
+    arguments = [world.usdc.address, world.position.address, world.adapter.address]
+    arguments[missing] = ZERO
     with ape.reverts("payouts: zero address"):
-        world.admin.deploy(world.project.Payouts, ZERO, world.admin)
+        world.admin.deploy(world.project.Payouts, *arguments, world.admin)
 
 
 def test_constructor__adapter_not_the_positions__reverts(world: World) -> None:

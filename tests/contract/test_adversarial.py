@@ -34,6 +34,7 @@ from eth_account import Account as EthAccount
 from eth_utils.crypto import keccak
 from web3.exceptions import Web3Exception
 
+from tests.contract.test_signatures import deposit_nonce
 from tests.contract.world import (
     ALL,
     CENT,
@@ -644,7 +645,7 @@ def test_wallet__asked_by_usdc__deposits_and_sees_nothing_half_written(
     assert world.booked(0).principal == 3 * USDC
     assert world.usdc.allowance(wallet, adapter) == 0
 
-    nonce = keccak(encode(["uint256", "uint256", "bytes32"], [0, 4 * USDC, ROOT]))
+    nonce = deposit_nonce(world, 0, 4 * USDC, owner=wallet.address, salt=ROOT)
     signature = sign(world, RECEIVE, wallet.address, adapter.address, 4 * USDC, 0, 2**255, nonce)
     call = adapter.depositWithAuthorization.encode_input(
         0, 4 * USDC, 4 * USDC, 0, 2**255, ROOT, *signature

@@ -5,7 +5,7 @@
     pay
     ├── not a payer, other lengths, paid before (Y1) ... reverts
     ├── more than is available (Y2) .................... reverts
-    ├── the zero address or the treasury as payee ...... reverts
+    ├── the zero address, USDC or one of ours as payee . reverts
     ├── a payee whom USDC refuses ...................... credited, the others paid
     └── otherwise ...................................... paid
 """
@@ -120,8 +120,8 @@ def test_pay__lengths_differ__reverts(world: World) -> None:
         world.payouts.pay(batch_bytes(1), [world.payee], [], sender=world.payer)
 
 
-def test_pay__nobody_or_itself__reverts(world: World) -> None:
-    for payee in (ZERO, world.payouts):
+def test_pay__who_could_never_take_it_out__reverts(world: World) -> None:
+    for payee in (ZERO, world.payouts, world.position, world.adapter):
         with ape.reverts("payouts: payee not allowed"):
             world.payouts.pay(batch_bytes(1), [payee], [1], sender=world.payer)
 
@@ -151,18 +151,19 @@ def test_withdraw__not_admin__reverts(world: World) -> None:
             world.payouts.withdraw(sender, 1, sender=sender)
 
 
-def test_withdraw__to_itself__reverts(world: World) -> None:
-    world.fund(world.payouts, USDC)
-    with ape.reverts():
-        world.payouts.withdraw(world.payouts, USDC, sender=world.admin)
+def test_withdraw__to_who_could_never_take_it_out__reverts(world: World) -> None:
+    for to in (ZERO, world.payouts, world.position, world.adapter, world.usdc):
+        with ape.reverts("payouts: payee not allowed"):
+            world.payouts.withdraw(to, USDC, sender=world.admin)
 
 
-def test_claim__to_the_treasury_itself__reverts(world: World) -> None:
-    world.fund(world.payouts, USDC)
+def test_claim__to_who_could_never_take_it_out__reverts_and_stays(world: World) -> None:
     world.usdc.blacklist(world.payee, True, sender=world.admin)
     world.payouts.pay(batch_bytes(1), [world.payee], [USDC], sender=world.payer)
-    with ape.reverts():
-        world.payouts.claim(world.payouts, sender=world.payee)
+    for to in (ZERO, world.payouts, world.position, world.adapter, world.usdc):
+        with ape.reverts("payouts: payee not allowed"):
+            world.payouts.claim(to, sender=world.payee)
+    assert world.payouts.credited(world.payee) == USDC
 
 
 def test_pay__usdc_itself_as_payee__reverts(world: World) -> None:

@@ -96,8 +96,9 @@ def deploy_real_world(mocked: World, peers: Peers) -> RealWorld:
     """Deploy all of ours once more, with the same people, over USDC and OpenZeppelin's vault."""
     admin = mocked.admin
     usdc = deploy_usdc(admin, peers)
-    payouts = admin.deploy(mocked.project.Payouts, usdc, admin)
-    adapter_address = admin.get_deployment_address(admin.nonce + 1)
+    position_address = admin.get_deployment_address(admin.nonce + 1)
+    adapter_address = admin.get_deployment_address(admin.nonce + 2)
+    payouts = admin.deploy(mocked.project.Payouts, usdc, position_address, adapter_address, admin)
     position = admin.deploy(
         mocked.project.YieldFundedPosition, usdc, adapter_address, payouts, admin
     )

@@ -137,13 +137,15 @@ def deploy(anvil: Anvil) -> World:
     usdc = _deploy(anvil, admin, "MockUSDC")
     vault = _deploy(anvil, admin, "MockVault", usdc)
     multicall3 = _deploy(anvil, admin, "Multicall3")
-    payouts = _deploy(anvil, admin, "Payouts", usdc, admin.address)
+    nonce = anvil.web3.eth.get_transaction_count(admin.address)
+    position_address, adapter_address = _address_of(admin, nonce + 1), _address_of(admin, nonce + 2)
+    ours = (usdc, position_address, adapter_address)
+    payouts = _deploy(anvil, admin, "Payouts", *ours, admin.address)
     first = anvil.head()
-    adapter_address = _address_of(admin, anvil.web3.eth.get_transaction_count(admin.address) + 1)
     arguments = (usdc, adapter_address, payouts, admin.address)
     position = _deploy(anvil, admin, "YieldFundedPosition", *arguments)
     adapter = _deploy(anvil, admin, "LendingYieldAdapter", usdc, position)
-    assert adapter == adapter_address
+    assert (position, adapter) == (position_address, adapter_address)
     deployment = Deployment(
         chain_id=CHAIN_ID,
         block_number=first.number,

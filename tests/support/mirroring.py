@@ -105,7 +105,10 @@ class Traffic:
             return
         token_id = self._random.randrange(supply)
         act = self._random.choice(
-            (self._harvest, self._hold, self._hold, self._settle, self._settle, self._bump)
+            (
+                *(self._harvest, self._hold, self._hold, self._settle, self._settle),
+                *(self._bump, self._give_credit, self._give_deposit),
+            )
         )
         act(token_id)
 
@@ -115,6 +118,21 @@ class Traffic:
     def _harvest(self, token_id: int) -> None:
         self._world.earn(10 * USDC)
         self._world.send("outsider", self._world.contracts.adapter.functions.harvest(token_id))
+
+    def _give_credit(self, token_id: int) -> None:
+        position = self._world.contracts.position
+        self._fund_giver(position.address, USDC)
+        self._world.send("outsider", position.functions.creditFor(token_id, USDC))
+
+    def _give_deposit(self, token_id: int) -> None:
+        adapter = self._world.contracts.adapter
+        self._fund_giver(adapter.address, 100 * USDC)
+        self._world.send("outsider", adapter.functions.depositFor(token_id, 100 * USDC, 0))
+
+    def _fund_giver(self, spender: str, amount_usdc: int) -> None:
+        self._world.fund_usdc(self._world.accounts["outsider"].address, amount_usdc)
+        approve = self._world.contracts.usdc.functions.approve(spender, amount_usdc)
+        self._world.send("outsider", approve)
 
     def _hold(self, token_id: int) -> None:
         amount_usdc = self._random.randrange(1, 5 * USDC)

@@ -133,6 +133,38 @@ def test_reorg__of_any_depth__every_derived_row_is_taken_back(
     assert_mirror_is_chain(world, engine)
 
 
+def test_converge__gifts_of_others__mirror_is_chain_and_a_reorg_takes_them_back(
+    world: World, engine: Engine
+) -> None:
+    position, adapter = world.contracts.position, world.contracts.adapter
+    follower = make_follower(world, engine)
+    giver, owner = (world.accounts[role].address for role in ("outsider", "owner"))
+    world.open_position(daily_smoothing_bps=1_000)
+    world.fund_usdc(giver, 100 * USDC)
+    for spender in (position.address, adapter.address):
+        world.send("outsider", world.contracts.usdc.functions.approve(spender, 100 * USDC))
+    before = world.anvil.head().number
+    world.send("outsider", position.functions.creditFor(0, 20 * USDC))
+    world.send("outsider", adapter.functions.depositFor(0, 30 * USDC, 0))
+    opening = (owner, 1, 10_000, world.vault.address, 30, 40 * USDC, 0)
+    world.send("outsider", adapter.functions.openFor(*opening))
+    hold(world, 2 * USDC)
+    sync(follower)
+    state, given = mirrored(engine), mirrored(engine, token_id=1)
+    assert state is not None and given is not None
+    assert (state.credited_usdc, state.hold_usdc) == (20 * USDC, 2 * USDC)
+    assert state.principal_usdc == 1_030 * USDC
+    assert (given.owner, given.principal_usdc) == (owner.lower(), 40 * USDC)
+    assert_mirror_is_chain(world, engine)
+
+    world.anvil.reorg(world.anvil.head().number - before)
+    sync(follower)
+    state = mirrored(engine)
+    assert state is not None and mirrored(engine, token_id=1) is None
+    assert (state.credited_usdc, state.principal_usdc) == (0, 1_000 * USDC)
+    assert_mirror_is_chain(world, engine)
+
+
 def test_reorg__of_the_mint_itself__position_is_gone(world: World, engine: Engine) -> None:
     follower = make_follower(world, engine)
     world.anvil.mine()

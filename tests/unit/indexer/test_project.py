@@ -93,6 +93,21 @@ def test_project__credit_hold_settle__same_day() -> None:
     assert allowance.withdrawable_usdc == 600
 
 
+def test_project__gifts__credit_counts_as_yield_and_principal_once() -> None:
+    giver = "0x" + "99" * 20
+    state = fold(
+        event("PositionGiven", giver=giver, owner=OWNER),
+        event("Deposited", owner=OWNER, assets=70, shares=69, principalAfter=70, sharesAfter=69),
+        event("DepositGiven", giver=giver, assets=70),
+        event("YieldCredited", amount=1_000, creditedAfter=1_000),
+        event("CreditGiven", giver=giver, amount=500, creditedAfter=1_500),
+        bps=1_000,
+    )
+    assert (state.owner, state.principal_usdc, state.shares) == (OWNER, 70, 69)
+    assert (state.credited_usdc, state.day_base_usdc) == (1_500, 1_500)
+    assert get_allowance(state, now_s=NOON_S).day_cap_usdc == 150
+
+
 def test_project__new_day__opening_is_the_unspent_credit() -> None:
     tomorrow_s = NOON_S + SECONDS_PER_DAY
     state = fold(
@@ -159,6 +174,7 @@ HELD = event("HoldPlaced", requested=400, granted=400, expiresAt=NOON_S + 7200, 
     "after_a_gap",
     [
         event("YieldCredited", amount=5, creditedAfter=1_006),
+        event("CreditGiven", giver=OWNER, amount=5, creditedAfter=1_006),
         event("Settled", batchId="0x01", cost=100, spentAfter=101),
         event("Settled", batchId="0x01", cost=401, spentAfter=401),
         event("UnspentYieldWithdrawn", owner=OWNER, assets=5, withdrawnAfter=6),
