@@ -9,6 +9,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from tests.property.contracts.giving import GivingMachine
 from tests.property.contracts.hold import amounts, batches, callers, resolve, tokens
 from tests.property.contracts.model import (
     ADAPTER,
@@ -20,13 +21,13 @@ from tests.property.contracts.model import (
     TREASURY,
     Refused,
 )
-from tests.property.contracts.signing import SigningMachine
 from tests.property.contracts.stage import MAX_TOKENS, OWNERS, VAULTS
 
+payees = st.sampled_from([*OWNERS * 4, POSITION, ADAPTER, TREASURY, NOBODY])
 admins = st.sampled_from(["its admin"] * 6 + ["admin", "payer", "keeper"])
 
 
-class MixedMachine(SigningMachine):
+class MixedMachine(GivingMachine):
     """Everything a position can meet with honest vaults and a USDC that is not always there."""
 
     # ----------------------------------------------------------------------------------- opening
@@ -166,7 +167,7 @@ class MixedMachine(SigningMachine):
 
     @rule(
         sender=st.sampled_from(["payer", "payer", "payer", "keeper", "outsider"]),
-        items=st.lists(st.tuples(st.sampled_from(OWNERS), amounts), max_size=2),
+        items=st.lists(st.tuples(payees, amounts), max_size=2),
         batch=batches,
     )
     def pay(self, sender: str, items: list[tuple[str, int | str]], batch: int | None) -> None:

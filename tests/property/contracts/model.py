@@ -19,6 +19,9 @@ YEAR: Final = 365 * DAY
 BPS: Final = 10_000
 LONGEST_HOLD_S: Final = 25 * HOUR
 MIN_HARVEST: Final = 10_000
+LEAST_GIFT: Final = 10_000
+LEAST_WORTH_BPS: Final = 9_950
+"""Of what was paid, where the owner did not send the deposit."""
 SLACK: Final = 2
 MOST_USDC: Final = 2**63 - 1
 MOST_SHARES: Final = 2**192 - 1
@@ -186,6 +189,11 @@ class Vault:
     def preview_redeem(self, shares: int, now: int) -> int:
         return self.to_assets(shares, now) * (BPS - self.exit_fee_bps) // BPS
 
+    def worth_after(self, assets: int, shares: int, now: int) -> int:
+        """Return what ``shares`` can be redeemed for, once ``assets`` were paid in for them."""
+        gross = shares * (self.total_assets(now) + assets + 1) // (self.supply + shares + 1)
+        return gross * (BPS - self.exit_fee_bps) // BPS
+
     def preview_withdraw(self, assets: int, now: int) -> int:
         """Return the shares, rounded up twice: what is left behind favours who stays."""
         gross = -(-assets * BPS // (BPS - self.exit_fee_bps))
@@ -315,6 +323,7 @@ class Model:
     paid_batches: set[int] = field(default_factory=set)
     claims: dict[str, int] = field(default_factory=dict)
     donated_to_adapter: int = 0
+    givers: tuple[str, ...] = ()
     settlers: set[str] = field(default_factory=lambda: {"keeper"})
     payers: set[str] = field(default_factory=lambda: {"payer"})
     admins: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNED, "admin"))
@@ -351,34 +360,72 @@ class Model:
         self.stakes.append(Stake(sender, vault, interval, last_harvest_at=at))
         self.diaries.append(Diary(bps))
 
+    @staticmethod
+    def refuse_as_owner(owner: str) -> None:
+        """Refuse to give a position to what could never take anything out."""
+        refuse_unless(owner not in (NOBODY, "usdc", POSITION, ADAPTER), "owner")
+
     def set_interval(self, sender: str, token_id: int, minutes: int) -> None:
         stake = self.owned(sender, token_id)
         refuse_unless(30 <= minutes <= 360, "interval")
         stake.interval_minutes = minutes
 
     def deposit(
+        self, sender: str, token_id: int, assets: int, *, min_shares: int = 0, at: int
+    ) -> None:
+        """Deposit by an approval, into a position of one's own."""
+        stake = self.owned(sender, token_id)
+        self._invest(stake, sender, assets, min_shares=min_shares, at=at)
+
+    def give_deposit(
+        self, giver: str, token_id: int, assets: int, *, min_shares: int = 0, at: int
+    ) -> None:
+        """Deposit by an approval, into anybody's position: it is worth what was paid, or nearly."""
+        refuse_unless(token_id < len(self.stakes), "unknown position")
+        stake = self.stakes[token_id]
+        is_own = stake.owner == giver
+        self._invest(stake, giver, assets, min_shares=min_shares, at=at, at_any_worth=is_own)
+
+    def deposit_signed(
+        self, sender: str, token_id: int, assets: int, *, min_shares: int = 0, at: int
+    ) -> None:
+        """Deposit by the owner's authorization, which the caller has checked, whoever sends it."""
+        stake = self.stakes[token_id]
+        self._invest(
+            stake,
+            stake.owner,
+            assets,
+            min_shares=min_shares,
+            at=at,
+            at_any_worth=stake.owner == sender,
+            is_authorized=True,
+        )
+
+    def _invest(
         self,
-        sender: str,
-        token_id: int,
+        stake: Stake,
+        payer: str,
         assets: int,
         *,
-        min_shares: int = 0,
+        min_shares: int,
         at: int,
+        at_any_worth: bool = True,
         is_authorized: bool = False,
     ) -> None:
-        """Deposit by an approval, or by an authorization that the caller has checked."""
-        stake = self.owned(sender, token_id)
         vault = stake.vault
         refuse_unless(0 < assets <= MOST_USDC - stake.principal, "amount")
-        refuse_unless(assets <= self.usdc.balance(sender), "balance")
-        refuse_unless(self.usdc.can_move(sender, ADAPTER, vault.name), "usdc")
+        refuse_unless(assets <= self.usdc.balance(payer), "balance")
+        refuse_unless(self.usdc.can_move(payer, ADAPTER, vault.name), "usdc")
         shares = vault.preview_deposit(assets, at)
         refuse_unless(0 < shares <= MOST_SHARES - stake.shares, "shares")
         refuse_unless(shares >= min_shares, "too few shares")
+        worth = vault.worth_after(assets, shares, at)
+        is_worth_it = worth * BPS >= assets * LEAST_WORTH_BPS
+        refuse_unless(at_any_worth or is_worth_it, "worth too little")
         if not is_authorized:
-            self.usdc.spend_allowance(sender, assets)
+            self.usdc.spend_allowance(payer, assets)
         vault.accrue(at)
-        self.usdc.move(sender, vault.name, assets)
+        self.usdc.move(payer, vault.name, assets)
         vault.shares[ADAPTER] = vault.shares.get(ADAPTER, 0) + shares
         stake.principal += assets
         stake.shares += shares
@@ -448,6 +495,17 @@ class Model:
 
     # ----------------------------------------------------------------------------- the position
 
+    def give_credit(self, giver: str, token_id: int, amount: int, *, at: int) -> None:
+        """Pay into anybody's allowance; ``givers`` have granted the position all that they have."""
+        refuse_unless(token_id < len(self.diaries), "unknown token")
+        diary = self.diaries[token_id]
+        credited = diary.account(at).credited
+        refuse_unless(LEAST_GIFT <= amount <= MOST_USDC - credited, "amount")
+        refuse_unless(giver in self.givers and amount <= self.usdc.balance(giver), "balance")
+        refuse_unless(self.usdc.can_move(giver, POSITION), "usdc")
+        self.usdc.move(giver, POSITION, amount)
+        diary.credits.append((at, amount))
+
     def hold(self, sender: str, holds: Sequence[Hold], *, at: int) -> None:
         refuse_unless(sender in self.settlers, "not settler")
         for hold in holds:
@@ -507,6 +565,8 @@ class Model:
         refuse_unless(batch not in self.paid_batches, "paid before")
         refuse_unless(sum(amount for _, amount in items) <= self.available, "not covered")
         refuse_unless(not self.usdc.paused, "paused")
+        no_payees = (NOBODY, "usdc", POSITION, ADAPTER, TREASURY)
+        refuse_unless(all(payee not in no_payees for payee, _ in items), "payee")
         for payee, amount in items:
             if self.usdc.can_move(TREASURY, payee):
                 self.usdc.move(TREASURY, payee, amount)

@@ -26,6 +26,8 @@ _AUTHORIZATION_TYPE: Final = keccak(
     text="ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,"
     "uint256 validBefore,bytes32 nonce)"
 )
+# What every authorization is bound to: chain, adapter, owner.
+_PLACE: Final = ("uint256", "address", "address")
 # The arguments of a deposit, and of an opening, that an authorization is bound to.
 _PURPOSES: Final = {
     3: ("uint256", "uint256", "uint256"),
@@ -55,6 +57,7 @@ def sign_permit(permit: Permit, address: Mapping[str, str]) -> Signature:
 def sign_authorization(given: Authorization, address: Mapping[str, str]) -> Signature:
     """Sign what an authorization says, whether or not its owner is the signer."""
     named = [address[word] if isinstance(word, str) else word for word in given.purpose]
+    place = [CHAIN_ID, address[ADAPTER], address[given.owner]]
     message = encode(
         ("bytes32", "address", "address", "uint256", "uint256", "uint256", "bytes32"),
         (
@@ -64,7 +67,7 @@ def sign_authorization(given: Authorization, address: Mapping[str, str]) -> Sign
             given.value,
             given.valid_after,
             given.valid_before,
-            keccak(encode(_PURPOSES[len(named)], named)),
+            keccak(encode((*_PLACE, *_PURPOSES[len(named)]), (*place, *named))),
         ),
     )
     return _sign(given.signer, message, address["usdc"])

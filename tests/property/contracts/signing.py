@@ -1,7 +1,7 @@
 """``SigningMachine``: deposits and openings by EIP-2612 permits and EIP-3009 authorizations.
 
-Signed for real, and presented as signed or not: replayed, used by a stranger first, expired, by the
-wrong signer, for another sum, position, floor or vault.
+Authorizations are sent by anybody. Signed for real, and presented as signed or not: replayed, used
+by a stranger first, expired, by the wrong signer, for another sum, position, floor or vault.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.property.contracts.saving import SavingMachine
 from tests.property.contracts.signatures import sign_authorization, sign_permit
 from tests.property.contracts.stage import MAX_TOKENS, OWNERS, VAULTS
 
+senders = st.sampled_from(["its owner", "outsider", "keeper"])
 floors = st.sampled_from([0, 0, 0, 1])
 salts = st.integers(1, 2**16)
 times = st.sampled_from([(-1, 1), (-1, 1), (-HOUR, HOUR), (-HOUR, HOUR), (0, 1), (-1, 0)])
@@ -28,10 +29,14 @@ class Way(NamedTuple):
     """A deposit or an opening before it is known how its USDC is granted."""
 
     sender: str
+    payer: str
+    """Whose position it is, and who signs."""
     function: str
     before: tuple[int | str, ...]
     floor: int
     expect: Callable[[int, int, bool], None]
+    names_payer: bool = False
+    """Whether a call by authorization begins with the payer."""
 
 
 class SigningMachine(SavingMachine):
@@ -139,6 +144,7 @@ class SigningMachine(SavingMachine):
 
     @rule(
         drawn=tokens,
+        who=senders,
         assets=st.integers(0, 10**7),
         flaw=st.sampled_from(["", "", "", "", "signer", "value", "token", "floor"]),
         times=times,
@@ -146,14 +152,22 @@ class SigningMachine(SavingMachine):
         floor=floors,
     )
     def deposit_by_authorization(
-        self, drawn: int, assets: int, flaw: str, times: tuple[int, int], salt: int, floor: int
+        self,
+        drawn: int,
+        who: str,
+        assets: int,
+        flaw: str,
+        times: tuple[int, int],
+        salt: int,
+        floor: int,
     ) -> None:
         """Sign an authorization and deposit by it; with a flaw, other words than were signed."""
         token_id = self.saving(drawn)
         owner = self.model.stakes[token_id].owner
         purpose = (token_id + (flaw == "token"), floor + (flaw == "floor"), salt)
         signed = self.authorize(owner, assets + (flaw == "value"), flaw, times, purpose)
-        self.present_authorization(self.way_to_deposit(owner, token_id, floor), assets, signed)
+        way = self.way_to_deposit(self.caller(who, token_id), token_id, floor)
+        self.present_authorization(way, assets, signed)
 
     @precondition(lambda self: self.authorizations)
     @rule(drawn=tokens, who=callers, luck=st.integers(0, 2**16))
@@ -167,6 +181,7 @@ class SigningMachine(SavingMachine):
     @precondition(lambda self: len(self.model.stakes) < MAX_TOKENS)
     @rule(
         owner=st.sampled_from(OWNERS),
+        who=senders,
         vault=st.integers(0, len(VAULTS) - 1),
         assets=st.integers(0, 10**7),
         flaw=st.sampled_from(["", "", "", "signer", "vault"]),
@@ -174,12 +189,20 @@ class SigningMachine(SavingMachine):
         salt=salts,
     )
     def open_by_authorization(
-        self, owner: str, vault: int, assets: int, flaw: str, times: tuple[int, int], salt: int
+        self,
+        owner: str,
+        who: str,
+        vault: int,
+        assets: int,
+        flaw: str,
+        times: tuple[int, int],
+        salt: int,
     ) -> None:
         signed_vault = self.model.vaults[vault - (flaw == "vault")].name
         purpose = (1, 10_000, signed_vault, 60, 0, salt)
         signed = self.authorize(owner, assets, flaw, times, purpose)
-        way = self.way_to_open(owner, self.model.vaults[vault], 10_000)
+        sender = owner if who == "its owner" else who
+        way = self.way_to_open(owner, self.model.vaults[vault], 10_000, sender=sender)
         self.present_authorization(way, assets, signed)
 
     def authorize(
@@ -201,7 +224,7 @@ class SigningMachine(SavingMachine):
         """Present a signature with the words of this call beside it."""
         salt = int(signed.purpose[-1])
         presented = signed._replace(
-            owner=way.sender, value=assets, purpose=(*way.before, way.floor, salt)
+            owner=way.payer, value=assets, purpose=(*way.before, way.floor, salt)
         )
 
         def expect(at: int) -> None:
@@ -211,26 +234,32 @@ class SigningMachine(SavingMachine):
 
         signature = sign_authorization(signed, self.stage.address)
         validity = (signed.valid_after, signed.valid_before, salt.to_bytes(32))
-        given = (*way.before, assets, way.floor, *validity, *signature)
+        lead = (way.payer,) if way.names_payer else ()
+        given = (*lead, *way.before, assets, way.floor, *validity, *signature)
         self.call(expect, way.sender, ADAPTER, f"{way.function}WithAuthorization", *given)
 
     # ------------------------------------------------------------------------------------- ways
 
     def way_to_deposit(self, sender: str, token_id: int, floor: int) -> Way:
         def expect(assets: int, at: int, is_authorized: bool) -> None:
-            self.model.deposit(
-                sender, token_id, assets, min_shares=floor, at=at, is_authorized=is_authorized
-            )
+            deposit = self.model.deposit_signed if is_authorized else self.model.deposit
+            deposit(sender, token_id, assets, min_shares=floor, at=at)
 
-        return Way(sender, "deposit", (token_id,), floor, expect)
+        payer = self.model.stakes[token_id].owner
+        return Way(sender, payer, "deposit", (token_id,), floor, expect)
 
-    def way_to_open(self, sender: str, vault: Vault, bps: int) -> Way:
+    def way_to_open(self, owner: str, vault: Vault, bps: int, *, sender: str | None = None) -> Way:
+        """Open for ``owner``; only an authorization may be sent by somebody else."""
+        by = sender or owner
+
         def expect(assets: int, at: int, is_authorized: bool) -> None:
             token_id = len(self.model.stakes)
-            self.model.create(sender, bps=bps, vault=vault, interval=60, at=at)
-            self.model.deposit(sender, token_id, assets, at=at, is_authorized=is_authorized)
+            self.model.create(owner, bps=bps, vault=vault, interval=60, at=at)
+            deposit = self.model.deposit_signed if is_authorized else self.model.deposit
+            deposit(by, token_id, assets, at=at)
 
-        return Way(sender, "open", (1, bps, vault.name, 60), 0, expect)
+        before = (1, bps, vault.name, 60)
+        return Way(by, owner, "open", before, 0, expect, names_payer=True)
 
 
 def _other(owner: str) -> str:

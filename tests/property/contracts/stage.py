@@ -223,16 +223,18 @@ class Stage:
     def _deploy_all(self) -> None:
         code = compile_contracts()
         self._create("usdc", code["MockUSDC"])
-        self._create(TREASURY, code["Payouts"], ("address", "address"), "usdc", "admin")
         for i in range(len(VAULTS)):
             self._create(f"vault{i}", code["MockVault"], ("address",), "usdc")
         nonce = int(self.request("eth_getTransactionCount", self.address["admin"], "latest"), 16)
-        self.address[ADAPTER] = _created_address(self.address["admin"], nonce + 1)
+        self.address[POSITION] = _created_address(self.address["admin"], nonce + 1)
+        self.address[ADAPTER] = _created_address(self.address["admin"], nonce + 2)
+        ours = ("usdc", POSITION, ADAPTER, "admin")
+        self._create(TREASURY, code["Payouts"], ("address",) * 4, *ours)
+        expected = (self.address[POSITION], self.address[ADAPTER])
         wiring = ("usdc", ADAPTER, TREASURY, "admin")
         self._create(POSITION, code["YieldFundedPosition"], ("address",) * 4, *wiring)
-        expected = self.address[ADAPTER]
         self._create(ADAPTER, code["LendingYieldAdapter"], ("address",) * 2, "usdc", POSITION)
-        assert self.address[ADAPTER] == expected
+        assert (self.address[POSITION], self.address[ADAPTER]) == expected
 
     def _prepare(self) -> Model:
         """Open four positions, two on a vault, that have earned; return them as a model."""
@@ -243,10 +245,11 @@ class Stage:
         for name in OWNERS:
             calls.append(("admin", "usdc", "faucet", (name, FUNDS)))
             calls.append((name, "usdc", "approve", (ADAPTER, EVERYTHING)))
+            calls.append((name, "usdc", "approve", (POSITION, EVERYTHING)))
         for call in calls:
             self._must_send(call[0], call[1], call[2], *call[3])
         usdc = Usdc(dict.fromkeys(OWNERS, FUNDS), allowances=dict.fromkeys(OWNERS, EVERYTHING))
-        model = Model(START_S, usdc, [])
+        model = Model(START_S, usdc, [], givers=OWNERS)
         for i, (apy, entry, leave) in enumerate(VAULTS):
             name = f"vault{i}"
             self._must_send("admin", name, "setFees", entry, leave)

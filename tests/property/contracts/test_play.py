@@ -6,8 +6,8 @@ it succeeds, and every figure after it.
 ::
 
     HoldMachine ......... holds, settlements, days, expiries and keys
-    MixedMachine ........ everything else too: principal, signatures, vaults and USDC in trouble,
-                          payouts, keepers and admins that are replaced
+    MixedMachine ........ everything else too: principal, signatures, gifts, vaults and USDC in
+                          trouble, payouts, keepers and admins that are replaced
     HostileMachine ...... positions on a vault that lies, steals and re-enters, whose own figures
                           are measured; all other figures stay as foreseen
 
