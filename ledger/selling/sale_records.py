@@ -32,6 +32,11 @@ class SaleResolved(Rejected):
     """The sale has already left the state that the call expects, or was never there."""
 
 
+def build_sale_id(request_id: str, attempt: int) -> str:
+    """Return the id of one attempt at a request."""
+    return f"{request_id}.{attempt}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewSale:
     """What is reserved for one attempt. ``offer_version`` is the one whose price is named."""
@@ -60,7 +65,7 @@ class NewSale:
     @property
     def sale_id(self) -> str:
         """The attempt's own id."""
-        return f"{self.request_id}.{self.attempt}"
+        return build_sale_id(self.request_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from market.identity.keys import Role
 from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
-from market.routing.filters import Ceilings, parse_ceilings
+from market.routing.filters import Ceilings, parse_ceilings, parse_drain
 from market.routing.sessions import SESSION_HEADER
 from market.services import Services
 from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
@@ -33,8 +33,11 @@ from serving.http.errors import (
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.metrics import ANSWERED
+from serving.models.sold import DRAIN_HEADER
 
 T = TypeVar("T")
+
+DRAIN: Final = DRAIN_HEADER.encode()
 
 WATCHED_PATHS: Final = frozenset(f"/{name}" for name in WATCHED)
 TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
@@ -108,16 +111,22 @@ async def answer_call(
         services.limits.check(scope)
         header, payment = find_header(scope, b"authorization"), find_payment(scope)
         ceilings = parse_ceilings(partial(find_header, scope))
+        drain_s = parse_drain(find_header(scope, DRAIN))
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
             raw = await read_body(scope, receive, services)
             ask = services.serving.build_ask(parse_request(endpoint, raw), minimum_pct, ceilings)
-            call = PaidCall(scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings))
+            call = PaidCall(
+                scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings, drain_s)
+            )
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER)
-        return await serve_to(buyer, await read_body(scope, receive, services), ceilings)
+        raw = await read_body(scope, receive, services)
+        return await serve_to(buyer, raw, ceilings, drain_s)
 
-    async def serve_to(buyer: KeyHolder, raw: bytes, ceilings: Ceilings) -> Answer | StreamAnswer:
+    async def serve_to(
+        buyer: KeyHolder, raw: bytes, ceilings: Ceilings, drain_s: float | None
+    ) -> Answer | StreamAnswer:
         return await services.serving.serve(
             buyer,
             endpoint,
@@ -126,6 +135,7 @@ async def answer_call(
             request_id=request_id,
             ceilings=ceilings,
             session_name=find_header(scope, SESSION_HEADER),
+            drain_s=drain_s,
         )
 
     return await answer_by(serve, services.metrics, request_id)

@@ -28,6 +28,7 @@ from serving.http.answers import Answer
 from serving.http.errors import bad_request
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.prices import Tokens
+from serving.models.sold import COST_HEADER
 from serving.models.upstream import Access, RawAnswer
 
 _AUDIO: Final = re.compile(r"audio/[a-z0-9.+-]{1,40}")
@@ -106,7 +107,7 @@ class MediaServing:
         headers = won.build_headers() | {
             "content-type": made.content_type,
             "x-content-type-options": "nosniff",
-            "x-market-cost-usdc": str(cost_usdc),
+            COST_HEADER: str(cost_usdc),
         }
         return Answer(200, headers, body)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
+from ledger.selling.sale_records import build_sale_id
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
     MarketAccount,
@@ -43,6 +44,22 @@ EARNING_COLUMNS: Final = (
     "payout_id",
 )
 """What of a sale its seller sees; beside these, ``payout_state``."""
+
+
+BUYER_COLUMNS: Final = (
+    "attempt",
+    "state",
+    "model",
+    "endpoint",
+    "offer_id",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usdc",
+)
+"""What of a sale its buyer sees."""
+
+ATTEMPTS_MAX: Final = 40
+"""More attempts than any request is given: see ``market.routing.attempts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,18 @@ def load_account(connection: Connection, account_id: str) -> RowMapping | None:
     """Return a buyer's account, or None."""
     query = select(_account).where(_account.c.account_id == account_id)
     return connection.execute(query).mappings().one_or_none()
+
+
+def load_buyer_sales(
+    connection: Connection, account_id: str, *, request_id: str
+) -> list[RowMapping]:
+    """Return the attempts at one request of an account, in no order."""
+    # By the ids that they can have: the key of the table is what finds them.
+    ids = [build_sale_id(request_id, attempt) for attempt in range(ATTEMPTS_MAX)]
+    query = select(*(_sale.c[name] for name in BUYER_COLUMNS)).where(
+        _sale.c.sale_id.in_(ids), _sale.c.account_id == account_id
+    )
+    return list(connection.execute(query).mappings())
 
 
 def load_seller(connection: Connection, address: str) -> RowMapping | None:

@@ -29,6 +29,7 @@ from market.routing.refusals import DENIALS, build_rejection, explain_none, find
 from market.routing.reservations import Reserved
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
+from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -100,7 +101,7 @@ class Won(Generic[T]):
         verdict = self.charge.verdict
         discount = verdict.discount_pct
         headers = {
-            "x-market-offer": verdict.offer.offer_id,
+            OFFER_HEADER: verdict.offer.offer_id,
             "x-market-reserved-usdc": str(verdict.ceiling_usdc),
             "x-market-attempts": str(self.attempts),
         }

@@ -13,6 +13,7 @@ from typing import Any, Final
 from market.pricing.amounts import parse_millionths
 from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX
+from serving.models.sold import DRAIN_HEADER
 
 ROUTING_FIELD: Final = "routing"
 FILTERS_MAX: Final = 100
@@ -33,6 +34,7 @@ INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
 CACHED_INPUT_CEILING: Final = b"x-market-max-cached-input-usdc-per-mtok"
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,16 @@ def _read_ceiling(text: str | None, name: bytes) -> int | None:
         message = f"{name.decode()} must be an integer of 1e-6 USDC per million tokens."
         raise bad_request("invalid_header", message)
     return int(text)
+
+
+def parse_drain(text: str | None) -> float | None:
+    """Read how long (seconds) a seller may be read on for a client that has left; None: as long as
+    the market likes. Raises ``RequestRejected`` (400)."""
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text) is None:
+        raise bad_request("invalid_header", f"{DRAIN_HEADER} must be a whole number of seconds.")
+    return float(text)
 
 
 def parse_filters(routing: Any) -> Filters:

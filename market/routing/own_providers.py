@@ -26,6 +26,7 @@ from market.routing.attempts import SERVED, Attempt, Order
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
+from serving.models.sold import OWN_PROVIDER_HEADER
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -105,7 +106,7 @@ class OwnWon(Generic[T]):
     def build_headers(self) -> dict[str, str]:
         """Return what the buyer is told of it."""
         return {
-            "x-market-own-provider": self.provider.provider_id,
+            OWN_PROVIDER_HEADER: self.provider.provider_id,
             "x-market-reserved-usdc": "0",
         }
 

@@ -18,12 +18,10 @@ from serving.models.answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
 from serving.models.prices import Tokens
+from serving.models.sold import COST_FIELD
 from serving.models.usage import find_usage, read_report
 from serving.stream.live import Ending, Why
 from serving.stream.tally import ChatTally, ResponseTally, Tally
-
-CHARGE_NAME: Final = "cost_usdc"
-"""What the usage of a stream calls the cost, in 1e-6 USDC."""
 
 HOLDERS: Final[Mapping[Endpoint, Holder]] = {
     Endpoint.CHAT: Holder.CHOICES,
@@ -75,10 +73,11 @@ class SaleBooking:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
         return await self._charge.post(counted.tokens)
 
-    async def void(self, ending: Ending) -> None:
+    async def void(self, ending: Ending) -> int | None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""
         reason = ending.code if ending.cause is None else ending.cause
         await self._charge.void(reason, is_seller_failure=ending.cause is not None)
+        return None
 
     async def renew(self) -> bool:
         """Keep the reservation; tell whether it still stands. Raises ``LedgerUnavailable``."""
@@ -137,7 +136,7 @@ def _end(code: str, message: str, cause: Cause | None) -> Ending:
         if cost_usdc is None:
             return TryLater(502, code, f"{message} You are not charged.").body()
         charged = f"{message} You are charged for what you received."
-        return TryLater(502, code, charged, facts={CHARGE_NAME: cost_usdc}).body()
+        return TryLater(502, code, charged, facts={COST_FIELD: cost_usdc}).body()
 
     return Ending(code, describe, cause)
 

@@ -29,7 +29,6 @@ from market.routing.ranking import Ask, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
 from market.text.metering import (
-    CHARGE_NAME,
     HOLDERS,
     SaleBooking,
     SaleEndings,
@@ -50,6 +49,8 @@ from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
 from serving.models.answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
+from serving.models.sold import COST_FIELD, COST_HEADER
+from serving.models.stating import restate_answer
 from serving.models.upstream import Access
 from serving.models.upstream import Answer as SellerAnswer
 from serving.stream.live import LiveStream, StreamRules
@@ -148,17 +149,21 @@ class Serving:
         request_id: str,
         ceilings: Ceilings = ANY_PRICE,
         session_name: str | None = None,
+        drain_s: float | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
-        ``session_name`` is what its header calls the conversation that it belongs to.
+        ``session_name`` is what its header calls the conversation that it belongs to. ``drain_s``
+        is how long a stream's seller is read on once the buyer has left, at most as long as the
+        market's rules say; None: that long.
+
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
         call = parse_request(endpoint, raw)
         session = self._find_session(buyer, call, session_name)
         ask = replace(self.build_ask(call, minimum_pct, ceilings), session=session)
         order = Order(buyer, endpoint, [ask], request_id)
-        return await self.run(lambda: self._serve(order, call), request_id)
+        return await self.run(lambda: self._serve(order, call, drain_s), request_id)
 
     def _find_session(self, buyer: KeyHolder, call: Call, name: str | None) -> Session | None:
         if buyer.key_id == PAID_KEY_ID:
@@ -199,10 +204,12 @@ class Serving:
             log.warning("leases_swept", reservations=swept)
         return swept
 
-    async def _serve(self, order: Order, call: Call) -> Answer | StreamAnswer:
+    async def _serve(
+        self, order: Order, call: Call, drain_s: float | None
+    ) -> Answer | StreamAnswer:
         if call.stream:
             opened = await self.route(order, lambda a, name: self._open(order, call, a, name))
-            return self._start_stream(opened, call)
+            return self._start_stream(opened, call, drain_s)
         answered = await self.route(order, lambda a, name: self._call(order, call, a, name))
         return await self._charge(answered, call, order.asks[0])
 
@@ -263,9 +270,10 @@ class Serving:
         cost_usdc = await settle(won.charge.post(counted.tokens), won.charge.sale_id)
         headers = won.build_headers() | {
             "content-type": "application/json",
-            "x-market-cost-usdc": str(cost_usdc),
+            COST_HEADER: str(cost_usdc),
         }
-        return Answer(200, headers, won.result.raw)
+        raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
+        return Answer(200, headers, raw)
 
     async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
         """Begin a stream; until the seller has said something, the next seller may serve."""
@@ -290,14 +298,20 @@ class Serving:
             raise
         return Opened(reading, access.secrets)
 
-    def _start_stream(self, won: Won[Opened] | OwnWon[Opened], call: Call) -> StreamAnswer:
+    def _start_stream(
+        self, won: Won[Opened] | OwnWon[Opened], call: Call, drain_s: float | None
+    ) -> StreamAnswer:
+        rules = self._rules.stream
+        if drain_s is not None:
+            drain_s = min(drain_s, rules.drain_s)
+            rules = replace(rules, drain_s=drain_s, last_words_s=rules.drain_s)
         stream = LiveStream(
             reading=won.result.reading,
             booking=SaleBooking(won.charge, won),
             endings=SaleEndings(won.result.secrets),
-            charge_name=CHARGE_NAME,
+            charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,
-            rules=self._rules.stream,
+            rules=rules,
         )
         self.in_flight.keep(stream.run())
         headers = won.build_headers()

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -22,6 +23,8 @@ from ledger.spending.kept_answers import Claim
 from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.admitting import Admission, Admitted
+from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
+from proxy.chat.market_sales import MarketSale
 from proxy.chat.meter import Meter
 from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.revocations import RevocationWatch
@@ -44,10 +47,11 @@ from serving.http.metrics import ANSWERED
 from serving.http.open_requests import InFlight
 from serving.http.repeats import RepeatKey, WholeAnswer
 from serving.models.additions import Additions
-from serving.models.answers import Holder, find_failure, is_answer, weigh_answer
-from serving.models.counting import Counted, count_tokens, deliver_whole
-from serving.models.prices import Price, get_charge_usdc
-from serving.models.usage import find_usage, read_report
+from serving.models.answers import Holder, find_failure, is_answer
+from serving.models.counting import Counted
+from serving.models.prices import Price
+from serving.models.stating import restate_answer
+from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
 from serving.stream.tally import ChatTally
@@ -63,6 +67,8 @@ _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 
 CANCELLED: Final = "cancelled"
 INTERNAL: Final = internal_error().code
+SALE_LASTS: Final = 0.8
+"""The part of a lease for which a market is asked what a broken stream came to."""
 
 
 class Completions:
@@ -153,7 +159,7 @@ class Completions:
         tally = ChatTally(admitted.get_sent(), passes_usage=call.asks_for_running_usage)
         stream = LiveStream(
             reading=Reading(source, tally),
-            booking=ChatBooking(admitted.request_id, self._meter, partial(self._charge, admitted)),
+            booking=self._book(admitted, source),
             endings=ChatEndings(self._upstream),
             charge_name=CHARGE_NAME,
             asks_for_usage=call.asks_for_usage,
@@ -181,6 +187,21 @@ class Completions:
         if outcome != settlement_failed().code:  # that one was told of no charge
             await self._repeats.keep_stream(repeat, request_id, headers, transcript.get())
         return outcome
+
+    def _book(self, admitted: Admitted, source: UpstreamStream) -> ChatBooking:
+        """Return what a stream is charged to, and by whose word."""
+        is_sold = buys_at_market(admitted.offer) and not source.is_own_provider
+        sale = None
+        if is_sold and source.sale_id is not None:
+            lasting_s = SALE_LASTS * self._meter.lease_s
+            sent = admitted.get_sent()
+            sale = MarketSale(self._upstream, source.sale_id, sent, lasting_s=lasting_s)
+
+        async def post(counted: Counted) -> int:
+            believed = counted if is_sold else replace(counted, sold_usdc=None)
+            return (await self._post(admitted, believed)).cost_usdc
+
+        return ChatBooking(admitted.request_id, self._meter, post, sale)
 
     async def _run_stream(self, stream: LiveStream, claims: KeyClaims, started_s: float) -> str:
         outcome = INTERNAL
@@ -214,10 +235,9 @@ class Completions:
                 raise explain_no_answer(
                     find_failure(completion.parsed), secrets=self._upstream.secrets
                 )
-            delivered = deliver_whole(weigh_answer(completion.parsed, Holder.CHOICES))
-            report = read_report(find_usage(completion.parsed))
-            counted = count_tokens(admitted.get_sent(), delivered, report)
-        build = partial(self._build_answer, admitted, completion.raw)
+            counted = count_completion(completion, admitted.get_sent())
+            raw = restate_answer(completion.raw, completion.parsed, counted, Holder.CHOICES)
+        build = partial(self._build_answer, admitted, raw)
         try:
             posted = await self._post(admitted, counted, build)
         except CurrentError as error:
@@ -257,9 +277,6 @@ class Completions:
                 self.in_flight.keep(self._catalogue.refresh(older_than_s=FRESH_S))
             raise
 
-    async def _charge(self, admitted: Admitted, counted: Counted) -> int:
-        return (await self._post(admitted, counted)).cost_usdc
-
     async def _post(
         self,
         admitted: Admitted,
@@ -275,7 +292,7 @@ class Completions:
             keep = self._keep(admitted.repeat, build)
         ceiling_usdc, tokens = admitted.offer.ceiling_usdc, counted.tokens
         price = admitted.offer.get_price(tokens)
-        cost_usdc = get_charge_usdc(tokens, price, ceiling_usdc=ceiling_usdc)
+        cost_usdc = get_cost_usdc(admitted.offer, counted)
         with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
             posted = await self._meter.post(
                 admitted.request_id, tokens, price=price, cost_usdc=cost_usdc, keep=keep

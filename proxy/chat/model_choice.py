@@ -153,7 +153,9 @@ def _build_offers(request: ChatRequest, models: Iterable[Model]) -> list[Offer]:
 
 def _build_offer(call: Call, model: Model, terms: Terms) -> Offer:
     limits = {"context_tokens": model.context_tokens, "image_tokens": terms.image_tokens}
-    prompt_bound = call.get_prompt_bound(**limits)
+    # A market counts the bytes that it is sent, and may be right to charge for as many tokens.
+    added_bytes = call.count_added_bytes(model.model_id) if terms.source == "upstream" else 0
+    prompt_bound = call.get_prompt_bound(**limits, added_bytes=added_bytes)
     max_tokens = call.get_max_tokens(**limits)
     price = terms.get_bound_price(prompt_bound)
     return Offer(

@@ -1,9 +1,13 @@
 """What the proxy brings to a live stream: its reservation, and its words for every ending."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
+import structlog
+
+from contracts.errors import CurrentError
 from ledger.errors import UsageResolved
+from proxy.chat.market_sales import MarketSale, SaleUnsettled
 from proxy.chat.meter import Meter
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import describe_said, translate
@@ -18,9 +22,15 @@ from proxy.errors import (
 from serving.http.errors import ApiError, internal_error, settlement_failed
 from serving.models.counting import Counted
 from serving.models.failures import UpstreamError
+from serving.models.prices import Tokens
 from serving.stream.live import Ending, Why
 
-CHARGE_NAME = "cost"
+log = structlog.get_logger("proxy")
+
+_NOTHING: Final = Counted(Tokens(0, 0), is_estimated=True)
+_STOPPING: Final = shutting_down().code
+
+CHARGE_NAME: Final = "cost"
 """What the usage of a stream calls the cost, in 1e-6 USDC."""
 
 Post = Callable[[Counted], Awaitable[int]]
@@ -30,19 +40,43 @@ Post = Callable[[Counted], Awaitable[int]]
 class ChatBooking:
     """A request's reservation in the ledger: see ``serving.stream.live.Booking``."""
 
-    def __init__(self, request_id: str, meter: Meter, post: Post) -> None:
+    def __init__(
+        self, request_id: str, meter: Meter, post: Post, sale: MarketSale | None = None
+    ) -> None:
+        """``sale`` is what the stream came to at the market that sells it, if one does."""
         self.booking_id = request_id
         self.lease_s: float = meter.lease_s
         self._meter = meter
         self._post = post
+        self._sale = sale
 
     async def post(self, counted: Counted) -> int:
-        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
+        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
+
+        ``SaleUnsettled``: the market has not said the cost yet; the reservation is kept meanwhile.
+        """
+        if self._sale is not None:
+            try:
+                counted = await self._sale.settle(counted)
+            except SaleUnsettled:
+                await self.renew()
+                raise
         return await self._post(counted)
 
-    async def void(self, ending: Ending) -> None:
-        """Give the reservation back. Where that cannot be written, its lease runs out."""
+    async def void(self, ending: Ending) -> int | None:
+        """Give the reservation back, unless the market charged for what it had sent.
+
+        Where that cannot be written, the lease runs out.
+        """
+        if self._sale is not None:
+            try:
+                sold = await self._sale.settle(_NOTHING)
+                if sold.sold_usdc:
+                    return await self._post(sold)
+            except CurrentError as error:
+                log.warning("sale_not_posted", request_id=self.booking_id, error=str(error))
         await self._meter.void(self.booking_id, ending.code)
+        return None
 
     async def renew(self) -> bool:
         """Keep the reservation; tell whether it still stands. Raises ``LedgerUnavailable``."""
@@ -53,7 +87,9 @@ class ChatBooking:
         return True
 
     def note_end(self, ending: Ending | None) -> None:
-        """Note nothing: the proxy has one provider."""
+        """Note whether this process stops: then nothing can be asked of a market later."""
+        if self._sale is not None and ending is not None:
+            self._sale.is_stopping = ending.code == _STOPPING
 
 
 class ChatEndings:

@@ -12,6 +12,7 @@ from pyreqwest.request import RequestBuilder
 from proxy.settings import ProxySettings
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Price
+from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
 from serving.models.upstream import (
     Access,
     Answer,
@@ -60,6 +61,13 @@ class Upstream(Protocol):
         """Return a streamed completion that has begun with success."""
         ...
 
+    async def fetch_sale(self, sale_id: str) -> Sale | None:
+        """Return what a market says that a request came to, None while it is not settled.
+
+        Raises also where upstream keeps no such record.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
@@ -91,7 +99,7 @@ class HttpUpstream:
 
     async def fetch_models(self) -> list[dict[str, Any]]:
         """Return the entries of upstream's model list that have an id."""
-        data = (await self._fetch_list("models")).parsed.get("data")
+        data = (await self._fetch_json("models")).parsed.get("data")
         if not isinstance(data, list):
             raise UpstreamFailure(Cause.BAD_FORMAT)
         return [
@@ -108,7 +116,7 @@ class HttpUpstream:
         if not self._asks_prices:
             return []
         try:
-            data = (await self._fetch_list("prices")).parsed.get("data")
+            data = (await self._fetch_json("prices")).parsed.get("data")
         except UpstreamRejected as error:
             return [] if error.status == 404 else None
         except UpstreamFailure:
@@ -127,7 +135,13 @@ class HttpUpstream:
 
     async def open_stream(self, body: bytes, price: Price) -> UpstreamStream:
         """Return a streamed completion that has begun with success."""
-        return await open_stream(self._build_post(body, price), self._access)
+        # After a client has left, this server reads on; once it has had enough, so has the market.
+        post = self._build_post(body, price).header(DRAIN_HEADER, "0")
+        return await open_stream(post, self._access)
+
+    async def fetch_sale(self, sale_id: str) -> Sale | None:
+        """Return what a market says that a request came to, None while it is not settled."""
+        return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
     def _build_post(self, body: bytes, price: Price) -> RequestBuilder:
         ceilings = {
@@ -138,7 +152,7 @@ class HttpUpstream:
         url = f"{self._access.base_url}/chat/completions"
         return build_post(self._client, url, self._access, body, ceilings)
 
-    async def _fetch_list(self, name: str) -> Answer:
+    async def _fetch_json(self, name: str) -> Answer:
         request = authorize(self._client.get(f"{self._access.base_url}/{name}"), self._access)
         return await fetch(
             request, self._access, timeout_s=self._list_timeout_s, bytes_max=self._bytes_max

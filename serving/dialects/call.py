@@ -67,14 +67,29 @@ class Call:
     own: Mapping[str, Any]
     """The server's own fields, as they came."""
 
-    def get_prompt_bound(self, *, context_tokens: int | None, image_tokens: int | None) -> int:
-        """Return a number of tokens that the prompt cannot exceed."""
+    def get_prompt_bound(
+        self, *, context_tokens: int | None, image_tokens: int | None, added_bytes: int = 0
+    ) -> int:
+        """Return a number of tokens that the prompt cannot exceed.
+
+        ``added_bytes`` are those that a server adds for a next server, which counts them again.
+        """
         return get_prompt_bound(
-            body_bytes=self.text_bytes + self.images * (image_tokens or 0),
+            body_bytes=self.text_bytes + added_bytes + self.images * (image_tokens or 0),
             messages=self.messages,
             has_tools=self.has_tools,
             context_tokens=None if context_tokens is None else context_tokens * self.inputs,
         )
+
+    def count_added_bytes(self, model: str) -> int:
+        """Return how many bytes ``build_body`` adds at most, by the model's name and additions."""
+        added = max(0, len(orjson.dumps(model)) - len(orjson.dumps(self.model)))
+        if self.requested_max_tokens is None and LIMIT_FIELDS[self.endpoint]:
+            longest = max(LIMIT_FIELDS[self.endpoint], key=len)
+            added += len(orjson.dumps({longest: self.limits.default}))
+        if self.stream and self.endpoint not in _STREAMS_WITHOUT_ASKING:
+            added += len(orjson.dumps({STREAM_OPTIONS: {"include_usage": True}}))
+        return added
 
     def estimate_prompt(self, *, image_tokens: int | None) -> int:
         """Return how many tokens the prompt probably has."""

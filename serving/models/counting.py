@@ -5,7 +5,7 @@ the text that was delivered. Whoever charges counts by this, so two servers in o
 the same request, answer and report charge the same tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from serving.models.bounds import estimate_output_tokens
@@ -49,6 +49,10 @@ class Counted:
     """Whether a part is estimated here."""
     is_cut: bool = False
     """Whether the provider reported more than can be true."""
+    reasoning: int = field(default=0, compare=False)
+    """The part of the output that need not be shown, as it was reported and believed."""
+    sold_usdc: int | None = field(default=None, compare=False)
+    """What a market states that it charged for these tokens, in 1e-6 USDC."""
 
     @property
     def is_reported(self) -> bool:
@@ -66,7 +70,7 @@ def count_tokens(sent: Sent, delivered: Delivered, report: Report | None) -> Cou
             Tokens(min(prompt, sent.prompt_bound), min(output, sent.output_bound)),
             is_estimated=True,
         )
-    output, is_output_cut = _believe_output(sent, delivered.reported, report)
+    output, reasoning, is_output_cut = _believe_output(sent, delivered.reported, report)
     text_since = delivered.weight.text - delivered.reported.text
     if report.completion is None:
         text_since = delivered.weight.text
@@ -77,11 +81,11 @@ def count_tokens(sent: Sent, delivered: Delivered, report: Report | None) -> Cou
     if reported is None or (reported == 0 and is_estimated):
         # A report that was not the last word may have had no figures yet.
         tokens = Tokens(min(sent.prompt_estimate, sent.prompt_bound), output)
-        return Counted(tokens, is_estimated=True, is_cut=is_output_cut)
+        return Counted(tokens, is_estimated=True, is_cut=is_output_cut, reasoning=reasoning)
     apart = report.apart if sent.cached_bound is not None else 0
     prompt = min(reported - apart, sent.prompt_bound) + min(apart, sent.cached_bound or 0)
     tokens = Tokens(prompt, output, min(report.cached, prompt))
-    return Counted(tokens, is_estimated, is_cut=is_output_cut or prompt < reported)
+    return Counted(tokens, is_estimated, is_output_cut or prompt < reported, reasoning)
 
 
 def _get_prompt(sent: Sent, report: Report) -> int | None:
@@ -91,8 +95,8 @@ def _get_prompt(sent: Sent, report: Report) -> int | None:
     return report.prompt
 
 
-def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, bool]:
-    """Return (reported output as far as it can be true, whether it was cut).
+def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, int, bool]:
+    """Return (reported output as far as it can be true, reasoning in it, whether it was cut).
 
     A shown text has no more tokens than bytes, but for a slack; reasoning need not be shown, and
     must be stated as such. What only the total has is reasoning where the output limit allows it.
@@ -100,12 +104,13 @@ def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, boo
     reported = report.completion or 0
     shown_bound = shown.extent + SLACK_TOKENS * sent.choices
     output = min(reported - report.reasoning, shown_bound) + report.reasoning
-    is_cut = output < reported
+    is_cut, reasoning = output < reported, report.reasoning
     if report.prompt is not None and reported + report.unexplained <= sent.output_bound:
         output += report.unexplained
+        reasoning += report.unexplained
     if output > sent.output_bound:
-        return sent.output_bound, True
-    return output, is_cut
+        return sent.output_bound, min(reasoning, sent.output_bound), True
+    return output, reasoning, is_cut
 
 
 def deliver_whole(weight: Weight) -> Delivered:

@@ -28,6 +28,7 @@ from serving.models.failures import (
     classify_said,
 )
 from serving.models.provider_json import read_for_clients
+from serving.models.sold import is_own_provider, read_cost_header, read_sale_id
 
 T = TypeVar("T")
 
@@ -77,6 +78,8 @@ class Answer:
 
     raw: bytes
     parsed: dict[str, Any]
+    sold_usdc: int | None = None
+    """What a market states that it charged, in 1e-6 USDC: see ``serving.models.sold``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,11 @@ class RawAnswer:
 
     content_type: str
     raw: bytes
+    sold_usdc: int | None = None
 
     def parse(self) -> dict[str, Any]:
         """Return the JSON object that it is. Raises ``UpstreamFailure``."""
-        return _parse_object(self.raw).parsed
+        return _parse_object(self.raw)[1]
 
 
 def configure_client(rules: ClientRules, *, user_agent: str) -> ClientBuilder:
@@ -137,11 +141,11 @@ async def fetch(
 
     An error that comes as a success is raised as the error that it is.
     """
-    raw = (await fetch_raw(request, access, timeout_s=timeout_s, bytes_max=bytes_max)).raw
-    answer = _parse_object(raw)
-    if answer.parsed.get("error"):
-        raise classify_said(answer.parsed["error"], secrets=access.secrets)
-    return answer
+    answer = await fetch_raw(request, access, timeout_s=timeout_s, bytes_max=bytes_max)
+    readable, parsed = _parse_object(answer.raw)
+    if parsed.get("error"):
+        raise classify_said(parsed["error"], secrets=access.secrets)
+    return Answer(readable, parsed, answer.sold_usdc)
 
 
 async def fetch_raw(
@@ -157,7 +161,8 @@ async def fetch_raw(
         timed = request.timeout(timedelta(seconds=timeout_s))
         async with timed.build_streamed() as response:
             raw = await _read(response, access, bytes_max=bytes_max, successes=successes)
-            return RawAnswer(get_content_type(response), raw)
+            sold_usdc = read_cost_header(response.get_header)
+            return RawAnswer(get_content_type(response), raw, sold_usdc)
 
 
 async def open_stream(request: RequestBuilder, access: Access) -> "UpstreamStream":
@@ -185,7 +190,7 @@ async def _explain_no_stream(
 ) -> UpstreamFailure | UpstreamRejected:
     """Return what a success says that is no stream: some providers refuse in it."""
     try:
-        said = _parse_object(await _read(response, access, bytes_max=ERROR_BYTES_MAX)).parsed
+        _, said = _parse_object(await _read(response, access, bytes_max=ERROR_BYTES_MAX))
     except UpstreamFailure as failure:
         return failure
     if said.get("error"):
@@ -199,6 +204,10 @@ class UpstreamStream:
     def __init__(self, request: StreamRequest, response: Response) -> None:
         self._request = request
         self._response = response
+        self.sale_id = read_sale_id(response.get_header)
+        """By which a market knows the request; None where no offer of a market answers."""
+        self.is_own_provider = is_own_provider(response.get_header)
+        """Whether a market has passed the request on to a provider of the account's own."""
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield what arrives, cut anywhere. Raises ``UpstreamFailure`` where it breaks off."""
@@ -244,15 +253,16 @@ async def _read(
     return raw
 
 
-def _parse_object(raw: bytes) -> Answer:
-    """Return the JSON object that a provider sent. Raises ``UpstreamFailure``."""
+def _parse_object(raw: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Return the JSON object that a provider sent, before it the bytes of it that every client
+    reads. Raises ``UpstreamFailure``."""
     try:
         parsed, readable = read_for_clients(raw)
     except ValueError:
         raise UpstreamFailure(Cause.BAD_FORMAT) from None
     if not isinstance(parsed, dict):
         raise UpstreamFailure(Cause.BAD_FORMAT)
-    return Answer(readable, parsed)
+    return readable, parsed
 
 
 def get_content_type(response: Response) -> str:

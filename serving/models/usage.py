@@ -107,6 +107,15 @@ def read_report(usage: Any) -> Report | None:
     return _explain(usage, prompt_name, prompt, completion, total)
 
 
+def has_odd_count(usage: Mapping[str, Any]) -> bool:
+    """Tell whether a field that should hold a count of tokens holds something else."""
+    return any(
+        name in usage and _read_count(usage[name]) is None
+        for names in (_PROMPT, _COMPLETION, _TOTAL)
+        for name in names
+    )
+
+
 def _explain(
     usage: Mapping[str, Any],
     prompt_name: str | None,

@@ -100,8 +100,11 @@ class Booking(Protocol):
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
         ...
 
-    async def void(self, ending: Ending) -> None:
-        """Give the reservation back. Where that cannot be written, its lease runs out."""
+    async def void(self, ending: Ending) -> int | None:
+        """Give the reservation back. Where that cannot be written, its lease runs out.
+
+        Where it turns out that something is owed all the same, charge and return it (1e-6 USDC).
+        """
         ...
 
     async def renew(self) -> bool:
@@ -125,6 +128,8 @@ class StreamRules:
     """How long a provider is still read, for its usage report, after the client has left."""
     post_retry_s: float = 5.0
     """Pause between the tries to charge what was delivered already."""
+    last_words_s: float | None = None
+    """How long a client that reads slowly may take to read the last event; None: ``drain_s``."""
 
 
 class LiveStream:
@@ -279,8 +284,8 @@ class LiveStream:
         self._booking.note_end(ending)
         try:
             if ending is not None and self._tally.weight.extent == 0:
-                await self._booking.void(ending)
-                await self._send_last(build_event(ending.describe(None)))
+                owed_usdc = await self._booking.void(ending)
+                await self._send_last(build_event(ending.describe(owed_usdc)))
                 return ending.code
             counted = self._tally.count()
             cost_usdc = await self._charge(counted)
@@ -329,7 +334,9 @@ class LiveStream:
         if self._transcript is not None:
             self._transcript.add(event)
         try:
-            async with asyncio.timeout(self._rules.drain_s):
+            rules = self._rules
+            patience_s = rules.drain_s if rules.last_words_s is None else rules.last_words_s
+            async with asyncio.timeout(patience_s):
                 if not self._left:
                     await self._queue.put(event)
         except TimeoutError:

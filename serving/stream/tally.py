@@ -6,7 +6,7 @@ charged for what was delivered (``serving.models.counting``). Usage is said to t
 the stream's last chunk: clients add up every usage that they are told.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
@@ -17,15 +17,24 @@ from serving.models.provider_json import (
     read_provider_json,
     write_provider_json,
 )
-from serving.models.usage import Report, find_usage, merge, read_report
+from serving.models.sold import COST_FIELD, read_cost
+from serving.models.stating import (
+    CHAT_NAMES,
+    RESPONSE_NAMES,
+    Names,
+    drop_usage,
+    may_hold_usage,
+    state_usage,
+)
+from serving.models.usage import Report, find_usage, has_odd_count, merge, read_report
 from serving.models.weight import NOTHING, Weight, count_bytes, weigh_choice
 from serving.stream.sse import DONE, build_event, read_data, read_field
 
 BYTES_PER_TOKEN_MAX: Final = 64
 """Longer than the tokens of common vocabularies: more text than this a token is more tokens."""
 
-_OTHER_USAGES: Final = frozenset({"x_groq", "usage_metadata", "usageMetadata"})
-"""Fields of a chunk other than ``usage`` that may hold usage."""
+_NO_NONSENSE: Final = (type(None), dict)
+"""Types of a chunk's usage that clients are prepared for, also where it is empty."""
 
 _UNFINISHED: Final = (None, "", "null")
 """What providers send as ``finish_reason`` while a choice goes on."""
@@ -95,10 +104,14 @@ class Shown:
     report: Report | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     """The provider's own usage object, as it came last."""
+    sold_usdc: int | None = None
+    """What a market said last that it charged."""
     failure: Any = None
 
     def note_usage(self, usage: Any) -> None:
         """Take a report into account, which covers what has been delivered by now."""
+        if isinstance(usage, dict) and COST_FIELD in usage:
+            self.sold_usdc = read_cost(usage[COST_FIELD])
         later = read_report(usage)
         if later is None:
             return
@@ -119,18 +132,16 @@ class Shown:
 
     def count(self) -> Counted:
         """Return the tokens to charge for what was delivered so far."""
-        return count_tokens(self.sent, Delivered(self.weight, self.reported), self.report)
+        counted = count_tokens(self.sent, self._delivered, self.report)
+        return counted if self.sold_usdc is None else replace(counted, sold_usdc=self.sold_usdc)
 
-    def state_usage(self, counted: Counted, names: tuple[str, str]) -> dict[str, Any]:
-        """Return the usage object, in the provider's own words as far as they hold."""
-        prompt, output = names
-        tokens = counted.tokens
-        stated = {
-            prompt: tokens.prompt,
-            output: tokens.completion,
-            "total_tokens": tokens.prompt + tokens.completion,
-        }
-        return {**stated, **self.usage} if counted.is_reported else {**self.usage, **stated}
+    def state_usage(self, counted: Counted, names: Names) -> dict[str, Any]:
+        """Return the usage object for the client: see ``serving.models.stating``."""
+        return state_usage(self.usage, counted, self.sent, self._delivered, names)
+
+    @property
+    def _delivered(self) -> Delivered:
+        return Delivered(self.weight, self.reported)
 
 
 class ChatTally:
@@ -190,7 +201,7 @@ class ChatTally:
         choices = [c for c in said if isinstance(c, dict)] if isinstance(said, list) else []
         for choice in choices:
             self._read_choice(choice)
-        usage = find_usage(chunk) if _may_hold_usage(chunk) else None
+        usage = find_usage(chunk) if may_hold_usage(chunk) else None
         if usage is not None:
             shown.note_usage(usage)
         if shown.is_over(is_finished=self.is_finished):
@@ -201,9 +212,11 @@ class ChatTally:
                 self._last = chunk
             return Move.DROP, event
         self._last = chunk
-        if usage is None or self._passes_usage:
+        if self._passes_usage and usage is not None and not has_odd_count(usage):
             return Move.PASS, event
-        return Move.PASS, build_event(write_provider_json(_without_usage(chunk, choices)))
+        if usage is None and isinstance(chunk.get("usage"), _NO_NONSENSE):
+            return Move.PASS, event
+        return Move.PASS, build_event(write_provider_json(drop_usage(chunk, choices)))
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
         text, extent = weigh_choice(choice, field="delta")
@@ -227,11 +240,10 @@ class ChatTally:
         """
         says_nothing: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
         empty = {"index": 0, **says_nothing, "finish_reason": None}
-        names = ("prompt_tokens", "completion_tokens")
         chunk = {
-            **_without_usage(self._last, []),
+            **drop_usage(self._last, []),
             "choices": [] if asks_for_usage else [empty],
-            "usage": {**self._shown.state_usage(counted, names), **charge},
+            "usage": {**self._shown.state_usage(counted, CHAT_NAMES), **charge},
         }
         last = build_event(write_provider_json(chunk))
         return last + build_event(DONE) if is_whole else last
@@ -318,8 +330,7 @@ class ResponseTally:
         response = self._last.get("response")
         if not isinstance(response, dict):
             return self._last_event
-        names = ("input_tokens", "output_tokens")
-        usage = {**self._shown.state_usage(counted, names), **charge}
+        usage = {**self._shown.state_usage(counted, RESPONSE_NAMES), **charge}
         last = {**self._last, "response": {**response, "usage": usage}}
         return _build_typed(str(last["type"]), write_provider_json(last))
 
@@ -327,26 +338,6 @@ class ResponseTally:
 def _build_typed(kind: str, data: bytes) -> bytes:
     name = b" ".join(kind.encode("utf-8", "replace").split())  # a line break would end the field
     return b"event: " + name + b"\n" + build_event(data)
-
-
-def _may_hold_usage(chunk: dict[str, Any]) -> bool:
-    if chunk.get("usage") or not _OTHER_USAGES.isdisjoint(chunk):
-        return True
-    choices = chunk.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and "usage" in choice for choice in choices
-    )
-
-
-def _without_usage(chunk: dict[str, Any], choices: list[Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in chunk.items() if name not in ("usage", "x_groq")}
-    kept["choices"] = [
-        {name: value for name, value in choice.items() if name != "usage"}
-        if isinstance(choice, dict)
-        else choice
-        for choice in choices
-    ]
-    return kept
 
 
 def _read_or_none(raw: bytes) -> Any:

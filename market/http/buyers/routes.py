@@ -8,13 +8,13 @@ from contracts.units import format_usdc
 from ledger.payments.claims import load_account_payments
 from ledger.payments.records import PaymentRecord
 from market.errors import not_found
-from market.http.buyers.schemas import BuyerAccount, PaymentView, ToppedUp, TopUpWish
-from market.http.dependencies import BUYER_KEY, CALL, SIGNED, BuyerDep, ServicesDep
+from market.http.buyers.schemas import BuyerAccount, BuyerSale, PaymentView, ToppedUp, TopUpWish
+from market.http.dependencies import BUYER_KEY, CALL, SIGNED, BuyerDep, IdPath, ServicesDep
 from market.http.front import find_payment
 from market.identity.keys import Role
 from market.payments.payment_terms import CREDIT_HEADER, describe_payment
 from market.pricing.amounts import parse_millionths
-from market.records.store import KeyHolder, load_account
+from market.records.store import KeyHolder, load_account, load_buyer_sales
 from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
@@ -24,6 +24,9 @@ from serving.http.strict_json import parse_exact_json
 router = APIRouter(tags=["buyers"])
 
 PAYMENTS_SHOWN: Final = 100
+
+_SETTLED: Final = ("voided", "reserved", "posted")
+"""The states of attempts; of a request, the last of these that one of its attempts is in."""
 
 
 async def _get_payee(request: Request, services: ServicesDep) -> KeyHolder | None:
@@ -53,6 +56,33 @@ async def get_account(services: ServicesDep, buyer: BuyerDep) -> BuyerAccount:
         reserved_usdc=reserved,
         available_usdc=credited - spent - reserved,
         payments=await _load_payments(services, buyer.owner),
+    )
+
+
+@router.get("/v1/buyer/sales/{request_id}", responses=SIGNED, dependencies=BUYER_KEY)
+async def get_sale(services: ServicesDep, buyer: BuyerDep, request_id: IdPath) -> BuyerSale:
+    """Return what one request of the account came to, in 1e-6 USDC.
+
+    For whoever did not see the end of a stream. Requests that were served by a provider of one's
+    own, or by nobody, have no record.
+    """
+    tried = await services.database.read(
+        lambda connection: load_buyer_sales(connection, buyer.owner, request_id=request_id)
+    )
+    if not tried:
+        raise not_found("sale")
+    row = max(tried, key=lambda one: (_SETTLED.index(one["state"]), one["attempt"]))
+    is_voided = row["state"] == "voided"
+    return BuyerSale(
+        request_id=request_id,
+        state=row["state"],
+        model=row["model"],
+        endpoint=row["endpoint"],
+        offer_id=row["offer_id"],
+        attempts=len(tried),
+        cost_usdc=0 if is_voided else row["cost_usdc"],
+        prompt_tokens=row["prompt_tokens"],
+        completion_tokens=row["completion_tokens"],
     )
 
 

@@ -43,6 +43,22 @@ class BuyerAccount(BaseModel):
     payments: list[PaymentView] = Field(description="the newest, newest first")
 
 
+class BuyerSale(BaseModel):
+    """What one request of the account came to."""
+
+    request_id: str = Field(description="the `x-request-id` of its answer")
+    state: Literal["reserved", "posted", "voided"] = Field(
+        description="reserved: it is still running, or what it came to is about to be written"
+    )
+    model: str
+    endpoint: str
+    offer_id: str = Field(description="the offer that served, or was tried last")
+    attempts: int = Field(description="how many sellers were tried")
+    cost_usdc: int | None = Field(description="null: reserved; 0: voided")
+    prompt_tokens: int | None = Field(description="null: not posted; of media: the quantity")
+    completion_tokens: int | None
+
+
 class ToppedUp(BaseModel):
     """A payment that became credit."""
 

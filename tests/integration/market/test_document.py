@@ -149,6 +149,10 @@ async def call_text(caller: Caller) -> None:
         body = {**calls[endpoint], "stream": True}
         events = await caller.ask("POST", f"/v1/{endpoint}", buyer, json=body)
         assert events.count("data: ") > 2
+    sold = await caller.shop.market.client.post(
+        "/v1/chat/completions", json=make_body(), headers=buyer
+    )
+    await caller.ask("GET", f"/v1/buyer/sales/{sold.headers['x-request-id']}", buyer)
     caller.shop.seller.behaviour = "status_500"
     failed = await caller.shop.market.client.post("/v1/responses", json=body, headers=buyer)
     assert failed.status_code == 502, failed.text

@@ -173,14 +173,8 @@ async def test_request__byte_order_mark__refused(proxy: RunningProxy) -> None:
     [
         json.dumps(make_completion(), indent=3).encode() + b"\n\n",
         b'{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10},"x":1.0,"x":1e-7}',
-        b'{"choices":[{"message":{"content":"\\ud83d\\u00e9"}}],'
-        b'"usage":{"prompt_tokens":20,"completion_tokens":10}}',
-        b'{"choices":[{"logprobs":{"content":[{"logprob":-Infinity,"t":NaN}]}}],'
-        b'"usage":{"prompt_tokens":20,"completion_tokens":10},'
-        b'"big":123456789012345678901234567890}',
-        b'\xef\xbb\xbf{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10}}',
     ],
-    ids=["spaced", "twice", "half a surrogate pair", "no numbers", "byte order mark"],
+    ids=["spaced", "twice"],
 )
 async def test_answer__however_it_is_written__comes_back_byte_for_byte(
     proxy: RunningProxy, provider: FakeEndpoint, answer: bytes
@@ -189,6 +183,40 @@ async def test_answer__however_it_is_written__comes_back_byte_for_byte(
     response = await proxy.chat()
     assert response.status_code == 200
     assert response.content == answer
+    assert response.headers["x-current-cost-usdc"] == "40"
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (
+            b'{"choices":[{"message":{"content":"\\ud83d\\u00e9"}}],'
+            b'"usage":{"prompt_tokens":20,"completion_tokens":10}}',
+            b'{"choices": [{"message": {"content": "\\ud83d\\u00e9"}}],'
+            b' "usage": {"prompt_tokens": 20, "completion_tokens": 10}}',
+        ),
+        (
+            b'{"choices":[{"logprobs":{"content":[{"logprob":-Infinity,"t":NaN}]}}],'
+            b'"usage":{"prompt_tokens":20,"completion_tokens":10},'
+            b'"big":123456789012345678901234567890}',
+            b'{"choices": [{"logprobs": {"content": [{"logprob": null, "t": null}]}}],'
+            b' "usage": {"prompt_tokens": 20, "completion_tokens": 10},'
+            b' "big": 123456789012345678901234567890}',
+        ),
+        (
+            b'\xef\xbb\xbf{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10}}',
+            b'{"choices":[{}],"usage":{"prompt_tokens":20,"completion_tokens":10}}',
+        ),
+    ],
+    ids=["half a surrogate pair", "no numbers", "byte order mark"],
+)
+async def test_answer__that_only_lenient_clients_read__comes_back_so_that_all_do(
+    proxy: RunningProxy, provider: FakeEndpoint, answer: bytes, shown: bytes
+) -> None:
+    provider.body = answer
+    response = await proxy.chat()
+    assert response.status_code == 200
+    assert response.content == shown
     assert response.headers["x-current-cost-usdc"] == "40"
 
 
@@ -226,10 +254,10 @@ async def test_answer__compressed_without_being_asked__never_unpacked(
     assert proxy.drawn_usdc() == 0
 
 
-async def test_stream__odd_events__come_back_byte_for_byte(
+async def test_stream__odd_events__come_back_as_every_client_reads_them(
     proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:
-    passed = [
+    odd = [
         b": a comment\n\n",
         b'event: x\nid: 7\nretry: 10\ndata:{"choices":[{"delta":{"content":"a"}}]}\n\n',
         b'data: {"choices": [\ndata: {"delta": {"content": "\\ud83d"}, "x": 1.0, "x": 1e-7}]}\n\n',
@@ -237,13 +265,18 @@ async def test_stream__odd_events__come_back_byte_for_byte(
         b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
     ]
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":10}}\n\n'
-    provider.events = [*passed, usage, b"data: [DONE]\n\n"]
+    provider.events = [*odd, usage, b"data: [DONE]\n\n"]
     proxy.client.is_checking = False
 
     response = await proxy.chat(stream=True)
 
-    assert response.content.startswith(b"".join(passed))
-    last = response.content.removeprefix(b"".join(passed))
+    first = b"".join(odd[:2])
+    assert response.content.startswith(first)
+    half, endless, end, last = response.content.removeprefix(first).split(b"\n\n", 3)
+    assert half.count(b"\n") == 0
+    assert json.loads(half.removeprefix(b"data: "))["choices"][0]["delta"] == {"content": "\ud83d"}
+    assert json.loads(endless.removeprefix(b"data: "))["choices"][0]["logprobs"] == {"p": None}
+    assert end + b"\n\n" == odd[4]
     assert b'"cost":40' in last
     assert last.endswith(b"data: [DONE]\n\n")
 
