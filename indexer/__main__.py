@@ -1,7 +1,5 @@
-"""``python -m indexer [rebuild | verify]``."""
+"""``python -m indexer`` is ``current indexer``."""
 
-import sys
+from indexer.commands import indexer
 
-from indexer.main import main
-
-sys.exit(main(tuple(sys.argv[1:])))
+indexer()

@@ -1,10 +1,8 @@
 """The indexer's composition root and its loop."""
 
 import random
-import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,12 +22,11 @@ from indexer.health import Health
 from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import Follower, Outcome
-from indexer.verify import Difference, find_differences
+from indexer.verify import Compared, Difference, compare_all
 from ledger.chain.event_rows import load_oldest_event
 from ledger.database.engine import open_engine, read, write
 from ledger.database.leadership import Leadership
 from ledger.database.schema import bind_deployment, migrate
-from serving.process.logs import configure_logs
 
 log = structlog.get_logger("indexer")
 
@@ -211,12 +208,15 @@ def rebuild(settings: IndexerSettings) -> None:
         parts.close()
 
 
-def verify(settings: IndexerSettings) -> Iterator[Difference]:
-    """Yield every mirrored value that is not what the contracts say at the mirrored block."""
+def verify(settings: IndexerSettings, tell: Callable[[Difference], None]) -> Compared:
+    """Compare every mirrored value with what the contracts say at the mirrored block.
+
+    ``tell`` is called with each difference as it is found.
+    """
     parts = build(settings, Health())
     try:
         deployment = load_deployment(settings.deployment_file)
-        yield from find_differences(parts.engine, parts.pool, deployment)
+        return compare_all(parts.engine, parts.pool, deployment, tell=tell)
     finally:
         parts.close()
 
@@ -245,39 +245,3 @@ def check_history(engine: Engine, reader: ChainReader, deployment: Deployment) -
             f"the node shows no logs of block {number}, where the first event is"
             f" ({Failure.HISTORY_PRUNED}); use a node with the whole history"
         )
-
-
-def print_differences(settings: IndexerSettings) -> int:
-    """Write what ``verify`` finds to stdout, a line each; return 1 if it found something."""
-    count = 0
-    for difference in verify(settings):
-        count += 1
-        sys.stdout.write(f"{difference}\n")
-    return 1 if count else 0
-
-
-def main(arguments: tuple[str, ...] = ()) -> int:
-    """Run the indexer, ``rebuild`` its rows or ``verify`` them.
-
-    Return 0, 1 where ``verify`` found a difference, or 2 where a person must act.
-    """
-    configure_logs()
-    if arguments not in ((), ("rebuild",), ("verify",)):
-        sys.stderr.write("usage: current indexer [rebuild | verify]\n")
-        return 2
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        settings = IndexerSettings.from_environment()
-        if arguments == ("rebuild",):
-            rebuild(settings)
-        elif arguments == ("verify",):
-            return print_differences(settings)
-        else:
-            run(settings, stop)
-    except (Fatal, Retryable) as error:
-        # The loop tries again by itself; a single command does not.
-        log.error("stopped", error=str(error), kind=type(error).__name__)
-        return 2
-    return 0

@@ -20,10 +20,10 @@ from indexer.fetch import EventSource
 from indexer.fold import apply_events, rewind_to
 from indexer.health import Health
 from indexer.history import HistoryReviewer
+from indexer.patrol import Patrol
 from indexer.project import EventMissing, UnexpectedEvent
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
-from indexer.verify import Patrol
 from ledger.chain import event_rows, holds, mirror
 from ledger.database.engine import read, write
 from ledger.database.notify import notify_positions

@@ -4,7 +4,7 @@ What the views say does not depend on any log: a difference is the trace of even
 shown, or that were mirrored from a chain that is not the node's.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from contracts.deployment import Deployment
 from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Call
-from indexer.health import Health
 from ledger.chain import mirror, position_rows
 from ledger.chain.mirror import MirrorState
 from ledger.chain.positions import PositionState, get_allowance
@@ -25,8 +24,6 @@ from ledger.database.engine import read
 
 CHUNK_POSITIONS: Final = 250
 """Positions that are asked for, and kept in memory, together."""
-REFUSALS_MAX: Final = 5
-"""How often a node may refuse to show views before the mirror is believed without them."""
 MULTICALL_CALLS: Final = 60
 """Calls in one ``aggregate3``: what the project's own stand-in for Multicall3 takes."""
 _AGGREGATE: Final = "0x" + keccak(text="aggregate3((address,bool,bytes)[])")[:4].hex()
@@ -92,18 +89,58 @@ _VIEWS: Final = (
 _ADDRESSES: Final = frozenset({"owner", "vault"})
 
 
-def find_differences(
-    engine: Engine, reader: ChainReader, deployment: Deployment
-) -> Iterator[Difference]:
-    """Yield what differs, position after position; nothing where nothing is mirrored yet.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What was compared, and where; the differences are told apart from it.
+
+    ``values`` are single figures of positions: principal, owner, allowance. ``block`` is the
+    mirrored block of the last comparison, None where nothing is mirrored yet.
+    """
+
+    positions: int = 0
+    values: int = 0
+    differences: int = 0
+    block: MirrorState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part of the positions, compared at ``block``; None where nothing is mirrored yet."""
+
+    last: int | None
+    """The last id compared; None where no more follow."""
+    positions: int
+    values: int
+    differences: list[Difference]
+    block: MirrorState | None
+
+
+def compare_all(
+    engine: Engine,
+    reader: ChainReader,
+    deployment: Deployment,
+    *,
+    tell: Callable[[Difference], None],
+) -> Compared:
+    """Compare every position, tell of each difference at once, and return the sums.
 
     Each part of the positions is compared at the block that is mirrored when it is its turn.
     Raises ``NodeUnavailable`` or ``NodeRefused`` where the node cannot say.
     """
+    sums = Compared()
     after: int | None = -1
     while after is not None:
-        after, found = compare_chunk(engine, reader, deployment, after=after)
-        yield from found
+        chunk = compare_chunk(engine, reader, deployment, after=after)
+        for difference in chunk.differences:
+            tell(difference)
+        sums = Compared(
+            positions=sums.positions + chunk.positions,
+            values=sums.values + chunk.values,
+            differences=sums.differences + len(chunk.differences),
+            block=chunk.block,
+        )
+        after = chunk.last
+    return sums
 
 
 def compare_chunk(
@@ -113,20 +150,24 @@ def compare_chunk(
     *,
     after: int,
     count: int = CHUNK_POSITIONS,
-) -> tuple[int | None, list[Difference]]:
+) -> Chunk:
     """Compare ``count`` positions, of those with ids above ``after`` (-1: from the first).
 
-    Return the last id compared, None at the end, and the differences; at the end also whether the
-    chain has other positions than the mirror.
+    The last part also says whether the chain has other positions than the mirror.
     """
     with read(engine) as connection:
         cursor = mirror.load_mirror(connection)
         states = position_rows.load_states_after(connection, token_id=after, count=count)
     if cursor is None:
-        return None, []
-    found = list(_compare(reader, deployment, cursor, states))
+        return Chunk(None, 0, 0, [], None)
+    pairs = list(_pair_values(reader, deployment, cursor, states))
+    found = [
+        Difference(token_id, name, str(mirrored), str(value))
+        for token_id, name, mirrored, value in pairs
+        if mirrored != value
+    ]
     if len(states) == count:
-        return states[-1].token_id, found
+        return Chunk(states[-1].token_id, len(states), len(pairs), found, cursor)
     supply = _fetch_supply(reader, deployment, cursor)
     newest = states[-1].token_id if states else after
     # Ids are counted up from 0, and no position is ever gone.
@@ -134,15 +175,16 @@ def compare_chunk(
         Difference(token_id, "the position", "missing", "there")
         for token_id in range(newest + 1, supply)
     ]
-    return None, found
+    return Chunk(None, len(states), len(pairs), found, cursor)
 
 
-def _compare(
+def _pair_values(
     reader: ChainReader,
     deployment: Deployment,
     cursor: MirrorState,
     states: Sequence[PositionState],
-) -> Iterator[Difference]:
+) -> Iterator[tuple[int, str, int | str, int | str]]:
+    """Yield a position, a value's name, and the value as mirrored and as the chain has it."""
     calls = [
         (getattr(deployment, view.contract), f"{view.selector}{state.token_id:064x}")
         for state in states
@@ -156,8 +198,7 @@ def _compare(
             if answer is None and view.contract == "adapter" and not state.vault:
                 continue  # minted, and never opened: the adapter knows nothing of it either
             for name, value in _read_words(view, answer):
-                if mirrored[name] != value:
-                    yield Difference(state.token_id, name, str(mirrored[name]), str(value))
+                yield state.token_id, name, mirrored[name], value
 
 
 def _fetch_supply(reader: ChainReader, deployment: Deployment, cursor: MirrorState) -> int:
@@ -272,48 +313,3 @@ def _mirrored_values(state: PositionState, *, now_s: int) -> dict[str, int | str
         "harvestIntervalMinutes": state.harvest_interval_s // 60,
         "lastHarvestAt": state.last_harvest_at_s,
     }
-
-
-class Patrol:
-    """Goes through all positions once, a part at a time, when the mirror has nothing else to do."""
-
-    def __init__(
-        self, engine: Engine, reader: ChainReader, deployment: Deployment, health: Health
-    ) -> None:
-        self._engine = engine
-        self._reader = reader
-        self._deployment = deployment
-        self._health = health
-        self._after: int | None = -1
-        self._wrong: set[int] = set()
-        self._refusals = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Tell whether there are positions that were not compared since ``restart``."""
-        return self._after is not None
-
-    def restart(self) -> None:
-        """Begin anew, with the first position."""
-        self._after = -1
-        self._wrong = set()
-
-    def step(self) -> set[int] | None:
-        """Compare the next positions. At the end return those that differ; None before that."""
-        assert self._after is not None
-        try:
-            self._after, found = compare_chunk(
-                self._engine, self._reader, self._deployment, after=self._after
-            )
-            self._refusals = 0
-        except NodeRefused as error:
-            self._health.note_failure("any", error.failure, f"views: {error}")
-            self._refusals += 1
-            if self._refusals < REFUSALS_MAX:
-                return None
-            # A node that has no views to show is not the mirror's fault.
-            self._after, self._refusals, found = None, 0, []
-        for difference in found[:5]:
-            self._health.note_failure("any", Failure.PARTIAL_LOGS, str(difference))
-        self._wrong |= {one.token_id for one in found if one.token_id is not None}
-        return self._wrong if self._after is None else None

@@ -1,7 +1,5 @@
-"""``python -m keeper [once [--dry-run]]``."""
+"""``python -m keeper`` is ``current keeper``."""
 
-import sys
+from keeper.commands import keeper
 
-from keeper.main import main
-
-sys.exit(main())
+keeper()

@@ -1,12 +1,13 @@
 """What an operator does beside the rounds: the report, giving up usage that nothing pays, and
 having what is left alone tried at once."""
 
-import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from sqlalchemy import Engine
 
 from contracts.units import format_usdc
 from keeper.report import (
@@ -15,7 +16,6 @@ from keeper.report import (
     build_svg,
     load_movements,
     load_spending,
-    parse_period_s,
     print_report,
 )
 from keeper.settings import KeeperSettings
@@ -25,79 +25,64 @@ from ledger.intents.rests import forget_all_failures
 from ledger.spending.debts import load_debts, write_off
 
 
-def add_desk_commands(commands: Any) -> None:
-    """Add ``report``, ``write-off`` and ``retry`` to the keeper's subcommands."""
-    report = commands.add_parser("report", help="yield, usage, gas and margin of a period")
-    report.add_argument("--since", type=_period_s, default="7d", help="e.g. 7d, 12h, 30m")
-    report.add_argument("--csv", type=Path, help="write the positions' figures here")
-    report.add_argument("--plot", type=_svg_path, help="draw the sums over time here, as .svg")
-    give_up = commands.add_parser("write-off", help="give up usage that no credit pays any more")
-    give_up.add_argument("--token-id", type=int, required=True)
-    give_up.add_argument("--yes", action="store_true", help="do it; without, only show it")
-    commands.add_parser("retry", help="have the next round try what is stopped or left alone")
-
-
-def _period_s(text: str) -> int:
-    try:
-        return parse_period_s(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _svg_path(text: str) -> Path:
-    if not text.endswith(".svg"):
-        raise argparse.ArgumentTypeError("the plot is drawn as SVG: name a file that ends in .svg")
-    return Path(text)
-
-
-def run_desk_command(arguments: argparse.Namespace, settings: KeeperSettings) -> None:
-    """Run ``report``, ``write-off`` or ``retry``. Raises what the ledger raises."""
-    console = Console(highlight=False, markup=False)
+@contextmanager
+def _opened(settings: KeeperSettings) -> Iterator[Engine]:
     engine = open_engine(settings.ledger_url.get_secret_value())
     try:
-        if arguments.command == "report":
-            with read(engine) as connection:
-                _report(connection, arguments, settings, console)
-            return
-        if arguments.command == "retry":
-            # Beside a keeper that runs: it looks there in every round.
-            with write(engine) as connection:
-                count = forget_all_failures(connection) + forget_harvest_failures(connection)
-            console.print(f"{count} rests are over; the next round tries again")
-            return
-        now_s = int(time.time())
-        if not arguments.yes:
-            with read(engine) as connection:
-                debts = load_debts(connection, now_s=now_s, token_id=arguments.token_id)
-            debt_usdc = sum(debt.debt_usdc for debt in debts)
-            advice = "; --yes gives up the requests that do not fit" if debt_usdc else ""
-            console.print(
-                f"position {arguments.token_id}: {format_usdc(debt_usdc)} USDC of usage that no"
-                f" credit pays{advice}",
-                soft_wrap=True,
-            )
-            return
-        with write(engine) as connection:
-            done = write_off(connection, token_id=arguments.token_id, now_s=now_s)
-        amount = format_usdc(done.amount_usdc)
-        console.print(f"position {done.token_id}: {done.requests} requests, {amount} USDC given up")
+        yield engine
     finally:
         engine.dispose()
 
 
-def _report(
-    connection: Any, arguments: argparse.Namespace, settings: KeeperSettings, console: Console
+def print_period(
+    settings: KeeperSettings, *, since_s: int, csv_path: Path | None, svg_path: Path | None
 ) -> None:
+    """Print yield, usage, gas and margin of the last ``since_s`` seconds; write CSV and SVG.
+
+    Raises ``LedgerUnavailable``, and ``OSError`` where a file cannot be written.
+    """
+    console = Console(highlight=False, markup=False)
     until_s = int(time.time())
-    since_s = until_s - arguments.since
-    report = build_report(
-        load_movements(connection, since_s=since_s),
-        load_spending(connection, since_s=since_s, ether_price_usdc=settings.ether_price_usdc),
-        since_s=since_s,
-        until_s=until_s,
-    )
+    from_s = until_s - since_s
+    with _opened(settings) as engine, read(engine) as connection:
+        report = build_report(
+            load_movements(connection, since_s=from_s),
+            load_spending(connection, since_s=from_s, ether_price_usdc=settings.ether_price_usdc),
+            since_s=from_s,
+            until_s=until_s,
+        )
     print_report(report, console)
-    for path, build in ((arguments.csv, build_csv), (arguments.plot, build_svg)):
+    for path, build in ((csv_path, build_csv), (svg_path, build_svg)):
         if path is not None:
             path.write_text(build(report), encoding="utf-8")
             console.print(f"wrote {path}", soft_wrap=True)
+
+
+def say_debt(settings: KeeperSettings, *, token_id: int) -> str:
+    """Say how much of a position's posted usage no credit pays. Raises ``LedgerUnavailable``."""
+    with _opened(settings) as engine, read(engine) as connection:
+        debts = load_debts(connection, now_s=int(time.time()), token_id=token_id)
+    debt_usdc = sum(debt.debt_usdc for debt in debts)
+    advice = "; --yes gives up the requests that do not fit" if debt_usdc else ""
+    amount = format_usdc(debt_usdc)
+    return f"position {token_id}: {amount} USDC of usage that no credit pays{advice}"
+
+
+def give_up(settings: KeeperSettings, *, token_id: int) -> str:
+    """Give up the requests of a position that no credit pays, and say how many and how much.
+
+    Raises ``LedgerUnavailable``.
+    """
+    with _opened(settings) as engine, write(engine) as connection:
+        done = write_off(connection, token_id=token_id, now_s=int(time.time()))
+    amount = format_usdc(done.amount_usdc)
+    return f"position {done.token_id}: {done.requests} requests, {amount} USDC given up"
+
+
+def end_rests(settings: KeeperSettings) -> int:
+    """Forget all failures, also beside a running keeper, which looks there in every round.
+
+    Return how many kinds and positions rest no longer. Raises ``LedgerUnavailable``.
+    """
+    with _opened(settings) as engine, write(engine) as connection:
+        return forget_all_failures(connection) + forget_harvest_failures(connection)

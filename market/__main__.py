@@ -1,7 +1,5 @@
-"""``python -m market``."""
+"""``python -m market`` is ``current market``."""
 
-import sys
+from market.commands import market
 
-from market.main import main
-
-sys.exit(main(sys.argv[1:]))
+market()

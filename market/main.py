@@ -1,8 +1,5 @@
 """The market's composition root."""
 
-import sys
-from collections.abc import Sequence
-
 import structlog
 
 from contracts.chain import Web3Transport, open_web3
@@ -13,9 +10,7 @@ from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 from market.app import create_app
 from market.endpoints.sealing import open_kms
-from market.operator import run_command
 from market.settings import MarketSettings
-from serving.http import run
 from serving.http.front import Front
 
 log = structlog.get_logger("market")
@@ -56,18 +51,3 @@ def _check_chain(settings: MarketSettings, deployment: Deployment) -> None:
     except Retryable as error:
         # Requests need no node; contract wallets that sign in do.
         log.warning("chain_unchecked", error=str(error))
-
-
-def command(settings: MarketSettings, arguments: Sequence[str]) -> None:
-    """Run one of the operator's commands (``market.operator``) and print what it says."""
-    engine = open_engine(settings.ledger_url.get_secret_value())
-    migrate(engine)
-    sys.stdout.write(run_command(engine, arguments) + "\n")
-    engine.dispose()
-
-
-def main(arguments: Sequence[str] = ()) -> int:
-    """Serve until SIGTERM or SIGINT, or run a command. Return 0, or 2 where a person must act."""
-    if not arguments:
-        return run.main(MarketSettings, build)
-    return run.attempt(MarketSettings, lambda settings: command(settings, arguments))

@@ -1,7 +1,5 @@
-"""``python -m proxy``."""
+"""``python -m proxy`` is ``current proxy``."""
 
-import sys
+from proxy.commands import proxy
 
-from proxy.main import main
-
-sys.exit(main())
+proxy()

@@ -12,7 +12,6 @@ from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 from proxy.app import create_app
 from proxy.settings import ProxySettings
-from serving.http import run
 from serving.http.front import Front
 
 log = structlog.get_logger("proxy")
@@ -52,8 +51,3 @@ def _check_chain(settings: ProxySettings, deployment: Deployment) -> None:
     except Retryable as error:
         # Requests need no node, only the mirror, which has its own freshness; so go on without.
         log.warning("chain_unchecked", error=str(error))
-
-
-def main() -> int:
-    """Serve until SIGTERM or SIGINT. Return 0, or 2 where a person must act."""
-    return run.main(ProxySettings, build)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import httpx
 from eth_account import Account
+from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.types import RPCEndpoint
@@ -21,6 +22,8 @@ from web3.types import RPCEndpoint
 from contracts.bindings import Contracts, bind, bind_contracts
 from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
+from contracts.errors import Rejected
+from scripts.asking import post_json
 from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S, Anvil, start_anvil
 from scripts.stack.devnet_market import start_market
 from scripts.stack.model import MODEL_ID
@@ -41,7 +44,7 @@ MARKET_PORT: Final = 8403
 ANVIL_PORT: Final = 8545
 
 
-class DevnetError(Exception):
+class DevnetError(Rejected):
     """A step of the devnet failed; the message says which and where to look."""
 
 
@@ -323,18 +326,13 @@ def send(devnet: Devnet, account: LocalAccount, call: Any) -> Any:
 def issue_key(api_url: str, account: LocalAccount, token_id: int) -> str:
     """Sign the reference's message with a wallet and trade it for an API key.
 
-    Raises ``DevnetError`` with the proxy's own words where it refuses.
+    Raises ``Refused`` with the proxy's own words, ``NoAnswer`` and ``UrlInvalid``.
     """
-    from eth_account.messages import encode_defunct
-
     timestamp_ms = int(time.time() * 1000)
     text = f"Issue Current API key for token {token_id} at {timestamp_ms}"
     signature = account.sign_message(encode_defunct(text=text)).signature.to_0x_hex()
     body = {"tokenId": str(token_id), "signature": signature, "timestamp": timestamp_ms}
-    answer = httpx.post(f"{api_url}/keys", json=body, timeout=10)
-    if answer.status_code >= 300:
-        raise DevnetError(f"the proxy issued no key: {answer.status_code} {answer.text[:500]}")
-    return str(answer.json()["apiKey"])
+    return str(post_json(f"{api_url}/keys", body)["apiKey"])
 
 
 def curl_line(devnet: Devnet, api_key: str) -> str:

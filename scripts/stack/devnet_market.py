@@ -11,14 +11,15 @@ import httpx
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
+from contracts.units import USDC_ONE
 from ledger.database.engine import open_engine
-from market.operator import run_command
+from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
 from scripts.stack.model import MODEL_ID
 from scripts.stack.processes import Stack
 
 MODEL_API_KEY: Final = "the-local-model-asks-for-none"
 ROOT: Final = Path(__file__).resolve().parents[2]
-OPERATOR_CREDIT_USDC: Final = "1000000"
+OPERATOR_CREDIT_USDC: Final = 1_000_000 * USDC_ONE
 COST_MULTIPLIER: Final = "0.5"
 """The seller asks for half of the reference price."""
 
@@ -65,8 +66,8 @@ def start_market(
     key_file = folder / "market_buyer_key"
     if not key_file.exists():
         engine = open_engine(common["MARKET_LEDGER_URL"])
-        key = run_command(engine, ["operator-key"])
-        run_command(engine, ["credit", "operator", OPERATOR_CREDIT_USDC, "devnet"])
+        key = issue_operator_key(engine)
+        credit(engine, OPERATOR_ACCOUNT, OPERATOR_CREDIT_USDC, "devnet")
         engine.dispose()
         _keep(key_file, key)
     _list_model(url, seller, folder / "market_seller_key", model_url)

@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from contracts.errors import Rejected
+
 LOOPBACK: Final = "127.0.0.1"
 CLAIMS: Final = Path(tempfile.gettempdir()) / f"current-ports-{os.getuid()}"
 """One locked file for each port that some stack of this user uses, in whatever checkout."""
@@ -25,7 +27,7 @@ TRIES: Final = 1_000
 _claimed: dict[int, int] = {}  # port -> the descriptor that holds its lock
 
 
-class PortTaken(Exception):
+class PortTaken(Rejected):
     """Another program listens where one of ours should. The message is for the person."""
 
     def __init__(self, port: int, what: str) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
 
+from contracts.errors import Retryable
 from scripts.stack.run_directory import RunDirectory
 
 GUARD: Final = Path(__file__).with_name("process_guard.py")
@@ -45,7 +46,7 @@ Command = Sequence[str] | Callable[[], Sequence[str]]
 Ready = re.Pattern[str] | Callable[[], bool] | None
 
 
-class ProcessError(Exception):
+class ProcessError(Retryable):
     """A child does not do its work; the message says which, how it ended, and its last lines."""
 
     def __init__(self, name: str, what: str, log_path: Path) -> None:

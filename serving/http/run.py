@@ -2,23 +2,26 @@
 
 import gc
 import signal
+import socket
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import structlog
 import uvicorn
 
-from contracts.errors import CurrentError
+from contracts.errors import Fatal, Retryable
 from serving.http.protocol import build_protocol
 from serving.http.settings import ServerSettings
 from serving.process.logs import configure_logs
 
-log = structlog.get_logger("serving")
-
 S = TypeVar("S", bound=ServerSettings)
 
-STARTUP_FAILED: Final = 3
-"""Exit status where the application's own startup failed; the log says why."""
+
+class CannotListen(Fatal):
+    """The address to listen on is taken, not of this machine, or not ours to use."""
+
+
+class StartupFailed(Retryable):
+    """The application's own startup failed; the log says why."""
 
 
 def build_config(app: Any, settings: ServerSettings, **changes: Any) -> uvicorn.Config:
@@ -39,33 +42,22 @@ def build_config(app: Any, settings: ServerSettings, **changes: Any) -> uvicorn.
     return uvicorn.Config(app, **{**options, **changes})
 
 
-def main(kind: type[S], build: Callable[[S], Any]) -> int:
+def run(kind: type[S], build: Callable[[S], Any]) -> None:
     """Serve what ``build`` makes of the environment's settings, until SIGTERM or SIGINT.
 
-    Return 0, or 2 where a person must act; the log says why.
+    Raises what ``build`` and ``serve`` raise, and ``SettingsInvalid``.
     """
-    built: list[tuple[Any, S]] = []
-    status = attempt(kind, lambda settings: built.append((build(settings), settings)))
-    for app, settings in built:
-        serve(app, settings)
-    return status
-
-
-def attempt(kind: type[S], act: Callable[[S], Any]) -> int:
-    """Do something by the environment's settings. Return 0, or 2 where a person must act."""
-    configure_logs()
-    try:
-        settings = kind.from_environment()
-        configure_logs(level=settings.log_level)
-        act(settings)
-    except CurrentError as error:
-        log.error("stopped", error=str(error), kind=type(error).__name__)
-        return 2
-    return 0
+    settings = kind.from_environment()
+    configure_logs(level=settings.log_level)
+    serve(build(settings), settings)
 
 
 def serve(app: Any, settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT; open requests have ``drain_timeout_s`` to finish."""
+    """Serve until SIGTERM or SIGINT; open requests have ``drain_timeout_s`` to finish.
+
+    Raises ``CannotListen`` where the address cannot be had, ``StartupFailed`` where the application
+    did not start.
+    """
     # What is loaded by now stays: each time that all of it was searched for garbage, every request
     # waited for a tenth of a second.
     gc.collect()
@@ -74,6 +66,25 @@ def serve(app: Any, settings: ServerSettings) -> None:
         # The server stops gracefully, then raises the signal again; by then all is done.
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(build_config(app, settings, loop="uvloop"))
-    server.run()
+    try:
+        server.run()
+    except SystemExit as error:
+        # How uvicorn ends where it cannot start or cannot bind; the application has ended in order.
+        if server.lifespan.should_exit:
+            raise StartupFailed("the server did not start; the log says why") from error
+        prefix = str(settings.model_config["env_prefix"])
+        raise CannotListen(
+            f"cannot listen on {settings.host}:{settings.port}: {_find_obstacle(settings)};"
+            f" choose another address with {prefix}HOST and {prefix}PORT"
+        ) from error
     if not server.started:
-        raise SystemExit(STARTUP_FAILED)
+        raise StartupFailed("the server did not start; the log says why")
+
+
+def _find_obstacle(settings: ServerSettings) -> str:
+    """Say what the system answers to whoever wants to listen there."""
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        return (error.strerror or type(error).__name__).lower()
+    return "the port was taken a moment ago"

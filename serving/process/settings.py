@@ -53,9 +53,15 @@ class ProcessSettings(BaseSettings):
             return cls.model_validate(values)
         except ValidationError as error:
             problems = error.errors(include_input=False, include_url=False)
+            missing = [problem["loc"] for problem in problems if problem["type"] == "missing"]
             texts = [
-                _describe_problem(prefix, problem["loc"], problem["msg"]) for problem in problems
+                _describe_problem(prefix, problem["loc"], problem["msg"])
+                for problem in problems
+                if problem["type"] != "missing"
             ]
+            if missing:
+                names = ", ".join(f"{prefix}{str(where[0]).upper()}" for where in missing)
+                texts.insert(0, f"not set: {names}; docs/settings.md says what they are")
             raise SettingsInvalid("; ".join(texts)) from None
 
 

@@ -44,6 +44,7 @@ SHARED_STEMS: Final = {
     "batches": "settlement batches: on chain, in the ledger",
     "bodies": "the bodies of requests, read within bounds",
     "chain": "what is read of the chain, and its rows",
+    "commands": "a room's commands, with their arguments and help",
     "dependencies": "what a route asks FastAPI for",
     "errors": "the errors that a room raises",
     "front": "the outermost layer of a server",

@@ -6,10 +6,11 @@
     ├── one mirrors, the other stands by
     └── the leader is killed: the other mirrors what comes next
     rebuild: after a reorg deeper than the window, mirror = chain again
-    verify: silent and 0 where all is right; every value that is not, and 1
+    verify: what was compared, and 0 where all is right; every value that is not, and 1
     metrics: served while the indexer runs, zero before anything happened
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -31,7 +32,9 @@ from indexer.main import rebuild, run, verify
 from indexer.metrics import serve_metrics
 from indexer.settings import IndexerSettings
 from indexer.sync import ReorgTooDeep
-from ledger.database.engine import write
+from indexer.verify import Difference
+from ledger.chain.mirror import load_mirror
+from ledger.database.engine import read, write
 from ledger.database.schema import migrate
 from ledger.tables import Position, table_of
 from scripts.audit import audit
@@ -46,7 +49,7 @@ from tests.support.mirroring import (
     make_environment,
     running,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 _position = table_of(Position)
 
@@ -137,20 +140,74 @@ def test_rebuild__after_a_reorg_deeper_than_the_window__mirror_is_chain(
 def test_verify__values_that_are_wrong__each_is_named(
     world: World, engine: Engine, tmp_path: Path
 ) -> None:
-    settings = settings_for(world, tmp_path)
+    environment = make_environment(world, tmp_path)
+    settings = IndexerSettings.from_environment(environment)
     traffic = Traffic(world, seed=1)
     traffic.begin()
     traffic.begin()
     rows = fetch_chain_rows(world)
     with running(settings):
         wait_until(lambda: is_right(engine, world, rows))
-    assert list(verify(settings)) == []
+    assert run_verify(environment) == (
+        0,
+        "compared 2 positions (36 values) with the contracts at block"
+        f" {load_block(engine)} of chain 31337: all agree\n",
+    )
     wrong = {"key_epoch": 7, "shares": 1, "owner": "0x" + "11" * 20}
     with write(engine) as connection:
         connection.execute(update(_position).where(_position.c.token_id == 0).values(wrong))
         connection.execute(_position.delete().where(_position.c.token_id == 1))
-    found = [(one.token_id, one.name) for one in verify(settings)]
-    assert found == [(0, "keyEpoch"), (0, "owner"), (0, "shares"), (1, "the position")]
+    code, said = run_verify(environment)
+    assert code == 1
+    assert said.startswith("position 0: keyEpoch is 7 in the mirror, 0 on the chain\n")
+    assert "compared 1 positions (18 values)" in said
+    assert ": 4 differ; a running indexer repairs them" in said
+
+    code, said = run_verify(environment, "--json")
+    *found, sums = [json.loads(line) for line in said.splitlines()]
+    assert code == 1
+    assert [(one["token_id"], one["name"]) for one in found] == [
+        (0, "keyEpoch"),
+        (0, "owner"),
+        (0, "shares"),
+        (1, "the position"),
+    ]
+    assert (sums["event"], sums["positions"], sums["differences"]) == ("compared", 1, 4)
+
+
+def test_verify__nothing_mirrored__says_so_and_exits_2(world: World, tmp_path: Path) -> None:
+    code, said = run_verify(make_environment(world, tmp_path))
+
+    assert code == 2
+    assert said.endswith("Error: nothing is mirrored yet: start `current indexer`\n")
+
+
+def run_verify(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Run ``current indexer verify``; return its exit code and all that it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "indexer", "verify", *arguments],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def load_block(engine: Engine) -> int:
+    with read(engine) as connection:
+        cursor = load_mirror(connection)
+    assert cursor is not None
+    return cursor.block_number
+
+
+def find_differences(settings: IndexerSettings) -> list[Difference]:
+    found: list[Difference] = []
+    verify(settings, found.append)
+    return found
 
 
 def test_start__position_row_is_wrong__made_again_from_its_events(
@@ -165,7 +222,7 @@ def test_start__position_row_is_wrong__made_again_from_its_events(
     with write(engine) as connection:
         connection.execute(update(_position).values(key_epoch=7))
     with running(settings) as health:
-        wait_until(lambda: health.report().observed_at_s > 0 and not list(verify(settings)))
+        wait_until(lambda: health.report().observed_at_s > 0 and not find_differences(settings))
         named = {failure for _, failure in health.report().failures}
     assert named == {Failure.PARTIAL_LOGS}
     assert audit(engine, world.anvil.web3, world.deployment) == []

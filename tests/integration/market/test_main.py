@@ -116,10 +116,25 @@ def test_process__badly_set_up__says_why_and_exits_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("what",), ("credit", "operator", "1"), ("credit", "nobody", "1", "x")]
+    ("arguments", "words"),
+    [
+        (("what",), "no command 'what'"),
+        (("credit", "operator", "1"), "Missing argument 'CREDIT_ID'"),
+        (("credit", "operator", "-1", "x"), "No such option: -1"),
+        (("credit", "operator", "0.0000001", "x"), "USDC has six decimals"),
+        (("credit", "operator", "0", "x"), "credits nothing"),
+        (("credit", "nobody", "1", "x"), "Error: no account nobody"),
+        (("seller-fee", WALLET, "10001"), "not in the range 0<=x<=10000"),
+        (("seller-fee", "0x12", "1"), "not an address"),
+        (("seller-fee", WALLET, "1"), "a wallet is one once it has signed in"),
+        (("seller-trust", WALLET, "perhaps"), "not one of 'yes', 'no'"),
+    ],
 )
-def test_command__unknown_or_impossible__exits_2(
-    environment: dict[str, str], arguments: tuple[str, ...]
+def test_command__unknown_or_impossible__says_why_and_exits_2(
+    environment: dict[str, str], arguments: tuple[str, ...], words: str
 ) -> None:
-    assert run(environment, *arguments).returncode == 2
-    assert run(environment, "credit", "operator", "-1", "x").returncode == 2
+    ended = run(environment, *arguments)
+
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert ended.stdout == ""

@@ -34,7 +34,7 @@ from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
 
 from contracts.authorizations import Authorization
 from contracts.signatures import ERC6492_SUFFIX
-from market.operator import CommandInvalid, run_command
+from market.operator import ArgumentInvalid, agree_fee, agree_trust
 from serving.dialects.endpoints import Endpoint
 from tests.support.answers import MODEL
 from tests.support.authorizations import authorize, deploy_wallet, submit
@@ -698,8 +698,8 @@ async def test_seller_account__policy_is_the_sellers_fee_and_trust_the_operators
         changed = await client.patch(path, json={"payout_policy": "daily"}, headers=headers)
         bodies: list[Any] = [{"payout_policy": "weekly"}, {"fee_bps": 0}, {}, []]
         refused = [await client.patch(path, json=body, headers=headers) for body in bodies]
-        said = run_command(stage.engine, ["seller-fee", seller.upper().replace("0X", "0x"), "250"])
-        run_command(stage.engine, ["seller-trust", seller, "yes"])
+        said = agree_fee(stage.engine, seller.upper().replace("0X", "0x"), 250)
+        agree_trust(stage.engine, seller, is_trusted=True)
         after = (await client.get(path, headers=headers)).json()
 
         assert (before["payout_policy"], before["fee_bps"]) == ("at_once", 500)
@@ -713,11 +713,5 @@ async def test_seller_account__policy_is_the_sellers_fee_and_trust_the_operators
             "fee_pct": 2.5,
             "is_trusted": True,
         }
-        for arguments in (
-            ["seller-fee", seller, "10001"],
-            ["seller-fee", seller, "-1"],
-            ["seller-fee", "0x" + "99" * 20, "1"],
-            ["seller-trust", seller, "perhaps"],
-        ):
-            with pytest.raises(CommandInvalid):
-                run_command(stage.engine, arguments)
+        with pytest.raises(ArgumentInvalid, match="once it has signed in"):
+            agree_fee(stage.engine, "0x" + "99" * 20, 1)

@@ -1,0 +1,114 @@
+"""``current market``: serve, and what the operator agrees with sellers and buyers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from contracts.units import BPS_ONE, parse_usdc
+from serving.process.command_line import Parsed, argument, group
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+SETTINGS: Final = (
+    "MARKET_RPC_URL",
+    "MARKET_LEDGER_URL",
+    "MARKET_DEPLOYMENT_FILE",
+    "MARKET_SECRET",
+    "MARKET_KMS",
+)
+
+
+def _parse_credit_usdc(text: str) -> int:
+    amount_usdc = parse_usdc(text)
+    if amount_usdc == 0:
+        raise ValueError("an amount of 0 USDC credits nothing")
+    return amount_usdc
+
+
+def _parse_address(text: str) -> str:
+    from market.identity.keys import is_address
+
+    if not is_address(text):
+        raise ValueError(f"not an address (0x and 40 hex digits): {text!r}")
+    return text
+
+
+_address = argument("address", type=Parsed("address", _parse_address), help="The seller's wallet.")
+
+
+@contextmanager
+def _opened_ledger() -> "Iterator[Engine]":
+    from ledger.database.engine import open_engine
+    from ledger.database.schema import migrate
+    from market.settings import MarketSettings
+
+    engine = open_engine(MarketSettings.from_environment().ledger_url.get_secret_value())
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@group("market", invoke_without_command=True, settings=SETTINGS, is_service=True)
+def market() -> None:
+    """Serve sellers, and buyers through the router, until stopped."""
+    from market.main import build
+    from market.settings import MarketSettings
+    from serving.http.run import run
+
+    run(MarketSettings, build)
+
+
+@market.command("operator-key", settings=SETTINGS)
+def operator_key() -> None:
+    """Print a new API key of the operator's own account, shown only now."""
+    from market.operator import issue_operator_key
+
+    with _opened_ledger() as engine:
+        click.echo(issue_operator_key(engine))
+
+
+@market.command("credit", settings=SETTINGS)
+@argument("account", help="An account's id, `operator`, or a buyer's wallet.")
+@argument(
+    "usdc",
+    type=Parsed("usdc", _parse_credit_usdc),
+    help="The amount in USDC, up to six decimals, e.g. 12.5.",
+)
+@argument("credit_id", help="Any name; money is added once for each.")
+def credit(account: str, usdc: int, credit_id: str) -> None:
+    """Add prepaid money to an account, once for each CREDIT_ID."""
+    from market.operator import credit as add
+
+    with _opened_ledger() as engine:
+        click.echo(add(engine, account, usdc, credit_id))
+
+
+@market.command("seller-fee", settings=SETTINGS)
+@_address
+@argument(
+    "bps",
+    type=click.IntRange(0, BPS_ONE),
+    help=f"The fee in 1/10,000 of the seller's price, 0 to {BPS_ONE:,}.",
+)
+def seller_fee(address: str, bps: int) -> None:
+    """Agree a fee with a seller, for sales to come."""
+    from market.operator import agree_fee
+
+    with _opened_ledger() as engine:
+        click.echo(agree_fee(engine, address, bps))
+
+
+@market.command("seller-trust", settings=SETTINGS)
+@_address
+@argument("answer", type=click.Choice(["yes", "no"]), help="Whether the seller is trusted.")
+def seller_trust(address: str, answer: str) -> None:
+    """Say whether a seller counts as trusted, from now on."""
+    from market.operator import agree_trust
+
+    with _opened_ledger() as engine:
+        click.echo(agree_trust(engine, address, is_trusted=answer == "yes"))

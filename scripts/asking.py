@@ -1,0 +1,48 @@
+"""Asking a proxy over HTTP, for the commands that show what it answers."""
+
+from typing import Any, Final
+
+import httpx
+
+from contracts.errors import Fatal, Rejected, Retryable
+
+TIMEOUT_S: Final = 10.0
+WORDS_MAX: Final = 500
+
+
+class NoAnswer(Retryable):
+    """The proxy did not answer."""
+
+
+class Refused(Rejected):
+    """The proxy answered, but not with what was asked for; the message has its own words."""
+
+
+class UrlInvalid(Fatal):
+    """What was given is no URL of a proxy."""
+
+
+def get_json(url: str, *, api_key: str | None = None) -> Any:
+    """Return what a proxy answers to GET. Raises ``NoAnswer``, ``Refused``, ``UrlInvalid``."""
+    return _read(url, "GET", api_key=api_key)
+
+
+def post_json(url: str, body: object) -> Any:
+    """Return what a proxy answers to POST. Raises ``NoAnswer``, ``Refused``, ``UrlInvalid``."""
+    return _read(url, "POST", body=body)
+
+
+def _read(url: str, method: str, *, body: object = None, api_key: str | None = None) -> Any:
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    try:
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=TIMEOUT_S)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise UrlInvalid(f"{url} is not a URL of a proxy: {error}") from error
+    except httpx.HTTPError as error:
+        raise NoAnswer(f"{url} did not answer: {type(error).__name__}") from error
+    if answer.is_error:
+        raise Refused(f"{url} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise Refused(f"{url} answered with no JSON: {answer.text[:WORDS_MAX]}") from error

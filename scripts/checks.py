@@ -1,0 +1,162 @@
+"""``current audit`` and ``current receipt verify``: what anybody may check, with its commands."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serving.process.command_line import argument, command, group
+from serving.process.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from scripts.stack.up import StackRecord
+
+name_option = click.option("--name", default="devnet", help="A stack started by `current up`.")
+rpc_option = click.option(
+    "--rpc-url",
+    envvar="CURRENT_RPC_URL",
+    show_envvar=True,
+    help="JSON-RPC endpoint of the chain, instead of --name.",
+)
+deployment_option = click.option(
+    "--deployment-file",
+    envvar="CURRENT_DEPLOYMENT_FILE",
+    show_envvar=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The record that the deploy script wrote, instead of --name.",
+)
+
+
+@command("audit", is_check=True)
+@name_option
+@click.option(
+    "--ledger-url",
+    envvar="CURRENT_LEDGER_URL",
+    show_envvar=True,
+    help="SQLAlchemy URL of the ledger, instead of --name.",
+)
+@rpc_option
+@deployment_option
+def audit(
+    name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: Path | None
+) -> ExitCode:
+    """Check the ledger's invariants L1 to L8 against its rows and the chain.
+
+    Takes a stack's --name, or --ledger-url, --rpc-url and --deployment-file together.
+    """
+    from contracts.deployment import load_deployment
+    from contracts.units import format_usdc
+    from ledger.audit import find_bad_debt
+    from ledger.database.engine import read
+    from ledger.spending.debts import load_written_off
+    from scripts.audit import audit as find_violations
+    from scripts.audit import open_for_audit
+
+    places = (ledger_url, rpc_url, deployment_file)
+    if any(places) and not all(places):
+        raise click.UsageError("--ledger-url, --rpc-url and --deployment-file go together")
+    if ledger_url is None or rpc_url is None or deployment_file is None:
+        record = _load_stack(name)
+        ledger_url, rpc_url = record.ledger_url, record.rpc_url
+        deployment_file = Path(record.deployment_file)
+    engine, web3 = open_for_audit(ledger_url, rpc_url)
+    violations = find_violations(engine, web3, load_deployment(deployment_file))
+    with read(engine) as connection:
+        debts = find_bad_debt(connection)
+        given_up = load_written_off(connection)
+    for debt in debts:
+        _say("bad debt", f"{debt.subject}: {debt.detail}", color="yellow")
+    for lost in given_up:
+        amount = f"{format_usdc(lost.amount_usdc)} USDC of {lost.requests} requests"
+        _say("written off", f"position {lost.token_id}: {amount}", color="yellow")
+    for violation in violations:
+        _say(violation.invariant, f"{violation.subject}: {violation.detail}", color="red")
+    if violations:
+        return ExitCode.FAILED
+    _say("L1 to L8 hold:", "the ledger agrees with itself and the chain", color="green")
+    return ExitCode.DONE
+
+
+@group("receipt")
+def receipt() -> None:
+    """Receipts of requests."""
+
+
+@receipt.command("verify", is_check=True)
+@argument("request_id", required=False, help="The request whose receipt a stack is asked for.")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A receipt saved as JSON, instead of REQUEST_ID.",
+)
+@click.option("--offline", is_flag=True, help="Ask no chain: --file's proof and its own root only.")
+@click.option(
+    "--api-key", envvar="CURRENT_API_KEY", show_envvar=True, help="To fetch the receipt with."
+)
+@name_option
+@rpc_option
+@deployment_option
+def verify(
+    request_id: str | None,
+    path: Path | None,
+    offline: bool,
+    api_key: str | None,
+    name: str,
+    rpc_url: str | None,
+    deployment_file: Path | None,
+) -> ExitCode:
+    """Check a receipt's Merkle proof against the root on chain."""
+    from contracts.chain import open_web3
+    from contracts.deployment import load_deployment
+    from scripts.asking import get_json
+    from scripts.receipt import ReceiptInvalid, check_offline, verify_receipt
+
+    if (path is None) == (request_id is None):
+        raise click.UsageError("name a request id or --file")
+    if path is None and (offline or (rpc_url is not None and deployment_file is not None)):
+        raise click.UsageError("a request id is asked for at a stack; else save it, and use --file")
+    try:
+        if path is not None and offline:
+            root = check_offline(_load_receipt(path))
+            _say("consistent:", f"leads to the root {root}; the chain was not asked", color="green")
+            return ExitCode.DONE
+        api_url = ""
+        if rpc_url is None or deployment_file is None:
+            stack = _load_stack(name)
+            rpc_url, api_url = stack.rpc_url, stack.api_url
+            deployment_file = Path(stack.deployment_file)
+        if path is not None:
+            view = _load_receipt(path)
+        else:
+            view = get_json(f"{api_url}/receipts/{request_id}", api_key=api_key)
+        tx_hash = verify_receipt(view, open_web3(rpc_url), load_deployment(deployment_file))
+    except ReceiptInvalid as error:
+        click.secho(f"invalid: {error}", fg="red", err=True)
+        return ExitCode.FAILED
+    _say("valid:", f"settled in {tx_hash}", color="green")
+    return ExitCode.DONE
+
+
+def _load_stack(name: str) -> "StackRecord":
+    from scripts.stack.up import load_stack_record
+
+    return load_stack_record(name)
+
+
+def _load_receipt(path: Path) -> dict[str, Any]:
+    """Read a receipt from a file. Raises ``ReceiptInvalid`` and ``OSError``."""
+    from scripts.receipt import ReceiptInvalid
+
+    try:
+        view = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReceiptInvalid(f"{path} holds no JSON: {error}") from error
+    if not isinstance(view, dict):
+        raise ReceiptInvalid(f"{path} holds no receipt: a JSON object was expected")
+    return view
+
+
+def _say(word: str, text: str, *, color: str) -> None:
+    click.echo(f"{click.style(word, fg=color)} {text}")
