@@ -21,6 +21,7 @@ from keeper.report import (
 from keeper.settings import KeeperSettings
 from ledger.chain.harvests import forget_harvest_failures
 from ledger.database.engine import open_engine, read, write
+from ledger.database.schema import migrate
 from ledger.intents.rests import forget_all_failures
 from ledger.spending.debts import load_debts, write_off
 
@@ -29,6 +30,7 @@ from ledger.spending.debts import load_debts, write_off
 def _opened(settings: KeeperSettings) -> Iterator[Engine]:
     engine = open_engine(settings.ledger_url.get_secret_value())
     try:
+        migrate(engine)
         yield engine
     finally:
         engine.dispose()

@@ -17,7 +17,9 @@
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
         ├── SchemaUnknown          the database has a schema that this version does not know
-        └── SessionsShared         a pooler hands the database's sessions to others
+        ├── SessionsShared         a pooler hands the database's sessions to others
+        ├── LedgerUrlInvalid       the ledger does not run on what the URL names
+        └── LedgerUnreadable       the file is not an SQLite database
 """
 
 from dataclasses import dataclass
@@ -44,6 +46,14 @@ class SchemaUnknown(Fatal):
 
 class SessionsShared(Fatal):
     """A pooler between us and the database hands its sessions to others between transactions."""
+
+
+class LedgerUrlInvalid(Fatal):
+    """The ledger does not run on what the configured URL names, or the URL is malformed."""
+
+
+class LedgerUnreadable(Fatal):
+    """The file at the ledger's URL is not an SQLite database."""
 
 
 class RequestIdConflict(Rejected):

@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ledger.errors import LedgerContended, LedgerUnavailable
+from contracts.errors import CurrentError
+from ledger.errors import LedgerContended, LedgerUnavailable, LedgerUnreadable, LedgerUrlInvalid
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ _OUT_OF_SERVICE: Final = (
     "58",  # the operating system
 )
 
+
+_DRIVERS: Final = (("sqlite", "pysqlite"), ("postgresql", "psycopg"))
 
 _SILENT_PROBES: Final = 3
 """After so many intervals without a word a peer is given up."""
@@ -93,9 +96,17 @@ def open_engine(
     in WAL mode with ``synchronous=FULL``, PostgreSQL never without ``synchronous_commit``. Its
     transactions are READ COMMITTED and take the locks that ``ledger.database.locks`` lists.
     ``limits`` are for PostgreSQL only; ``sqlite_busy_timeout_ms`` is how long a writer of SQLite
-    waits for another one.
+    waits for another one. Raises ``LedgerUrlInvalid``, which shows nothing of the URL.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+        driver = parsed.get_backend_name(), parsed.get_driver_name()
+    except (ArgumentError, ValueError):
+        driver = None
+    if driver not in _DRIVERS:
+        raise LedgerUrlInvalid(
+            "the ledger's URL must begin with sqlite:/// and a path, or with postgresql+psycopg://"
+        )
     if parsed.get_backend_name() == "postgresql":
         return _open_postgres(parsed, limits or PostgresLimits())
     engine = create_engine(parsed)
@@ -236,9 +247,11 @@ def translated() -> Iterator[None]:
         raise refused from error
 
 
-def _as_refusal(error: DBAPIError | psycopg.Error) -> LedgerUnavailable | None:
+def _as_refusal(error: DBAPIError | psycopg.Error) -> CurrentError | None:
     """Return what a database's error means, or None where it is a mistake in here."""
     cause = error.orig if isinstance(error, DBAPIError) else error
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return LedgerUnreadable("the ledger's file is not an SQLite database")
     code = getattr(cause, "sqlstate", None)
     if code in _CONTENTION:
         return LedgerContended(_first_line(error))
