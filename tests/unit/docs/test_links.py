@@ -114,17 +114,15 @@ def _named_commands(document: Document) -> Iterator[tuple[str, ...]]:
 def _find_problem(words: list[str]) -> str | None:
     """Tell what the program would not take of a command line, None where it takes it."""
     command: click.Command = commands
-    takes_anything = False
     for word in _plain(words):
         if word.startswith("-"):
             known = {option for param in command.params for option in param.opts}
-            if not takes_anything and word not in known | {"--help", "-h"}:
+            if word not in known | {"--help", "-h"}:
                 return f"no option {word}"
         elif isinstance(command, click.Group):
             if word not in command.commands:
                 return f"no command {word}"
             command = command.commands[word]
-            takes_anything = command.context_settings.get("ignore_unknown_options", False)
     return None
 
 
