@@ -115,6 +115,7 @@ def create_app(
         dispatch=build_dispatch(lambda: app.state.services),
         limits=limits,
         watched=WATCHED_PATHS,
+        cors=settings.build_cors(),
     )
 
 

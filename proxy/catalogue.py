@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -116,6 +116,16 @@ class Catalogue:
             # Built again also while upstream is down: what it said of prices grows old.
             self._snapshot = self._build(fallback=fallback, fetched_at=time.monotonic())
             return self._snapshot
+
+    async def find_unknown(self, names: Iterable[str]) -> tuple[list[str], Snapshot]:
+        """Return which names no model has, and the list that says so.
+
+        The list is fetched again before a name counts as unknown, unless it is young.
+        """
+        wanted, snapshot = list(names), self.snapshot
+        if any(name not in snapshot.models for name in wanted):
+            snapshot = await self.refresh(older_than_s=FRESH_S)
+        return [name for name in wanted if name not in snapshot.models], snapshot
 
     def _build(self, *, fallback: bool, fetched_at: float) -> Snapshot:
         models = self._build_models(self._entries)

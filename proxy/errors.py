@@ -4,6 +4,7 @@ money in ``proxy.money_refusals``.
 Facts in a body are named with their unit (``*_usdc`` in 1e-6 USDC), times are ISO 8601.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -88,6 +89,24 @@ def model_not_found(model: str) -> RequestRejected:
     """404: upstream offers no such model."""
     message = f"There is no model {model[:200]!r}. GET /api/current/models lists what there is."
     return RequestRejected(404, "model_not_found", message, "model")
+
+
+def unknown_models(names: Sequence[str], *, fallback: bool) -> RequestRejected:
+    """400: a child key is for models that nobody offers.
+
+    ``fallback``: upstream does not say now which ones it has, and its last list has not these.
+    """
+    shown = ", ".join(repr(name[:200]) for name in names[:5])
+    message = f"There is no model {shown}. GET /api/current/models lists what there is."
+    if fallback:
+        message += " The model's provider does not answer now: this is by its last list."
+    return RequestRejected(400, "unknown_models", message, "models")
+
+
+def catalogue_unavailable() -> TryLater:
+    """503: upstream has never said which models it has, or not this one, and is silent now."""
+    message = "The model's provider does not say which models it has. Try again soon."
+    return unavailable("catalogue_unavailable", message)
 
 
 def model_not_priced(model: str) -> RequestRejected:

@@ -12,7 +12,9 @@ _CODES: Final = (
     "allowance_spent",
     "hold_pending",
     "key_limit_reached",
+    "rate_limit_exceeded",
     "chain_state_stale",
+    "operator_credit_spent",
     "upstream_error",
     "upstream_timeout",
 )
@@ -34,6 +36,9 @@ class Metrics(ServerMetrics):
         self.keys_issued = self.counter("keys_issued", "Root keys that were issued")
         self.replayed = self.counter("answers_replayed", "Answers from an earlier charged request")
         self._fallback = self.gauge("catalogue_fallback", "1 while upstream lists no models")
+        self._credit_spent = self.gauge(
+            "operator_credit_spent", "1 while upstream refuses for want of the operator's credit"
+        )
         self._mirror_age = self.gauge("mirror_age_seconds", "Age of the chain's mirror")
 
     def observe_charge(
@@ -50,9 +55,17 @@ class Metrics(ServerMetrics):
         if is_overrun:
             self._overruns.inc()
 
-    def render(self, *, in_flight: int, mirror_age_s: int | None, catalogue_fallback: bool) -> str:
+    def render(
+        self,
+        *,
+        in_flight: int,
+        mirror_age_s: int | None,
+        catalogue_fallback: bool,
+        credit_spent: bool,
+    ) -> str:
         """Return the exposition. An unknown age is NaN."""
         self.in_flight.set(in_flight)
         self._fallback.set(catalogue_fallback)
+        self._credit_spent.set(credit_spent)
         self._mirror_age.set(float("nan") if mirror_age_s is None else mirror_age_s)
         return self.expose()

@@ -26,11 +26,12 @@ from proxy.chat.admitting import Admission, Admitted
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import MarketSale
 from proxy.chat.meter import Meter
+from proxy.chat.operator_credit import OperatorCredit
 from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
-from proxy.chat.upstream_errors import explain_no_answer, translated
+from proxy.chat.upstream_errors import OPERATOR_CREDIT_SPENT, explain_no_answer, translated
 from proxy.errors import PRICE_CHANGED
 from proxy.keys.authentication import load_revoked
 from proxy.keys.tokens import KeyClaims
@@ -96,6 +97,7 @@ class Completions:
         self._stream_rules = stream_rules
         self._span = span
         self._additions = Additions()
+        self.credit = OperatorCredit()
         self.in_flight = InFlight(in_flight_max)
         self.watch = RevocationWatch(self._find_revoked)
 
@@ -220,11 +222,13 @@ class Completions:
     async def _send(self, admitted: Admitted, post: Callable[[bytes, Price], Awaitable[T]]) -> T:
         """Return what ``post`` makes of the body for upstream, without what the model refuses."""
         offer = admitted.offer
-        return await self._additions.send(
+        answer = await self._additions.send(
             (self._upstream.name, offer.model),
             admitted.call.additions,
             lambda without: post(admitted.build_body(without), offer.list_price),
         )
+        self.credit.note_served()
+        return answer
 
     async def _serve(self, admitted: Admitted) -> Answer:
         """Call upstream and post its cost; give the reservation back where that fails."""
@@ -273,6 +277,8 @@ class Completions:
             reason = error.code if isinstance(error, ApiError) else type(error).__name__
             # Shielded: the second cancellation of an impatient shutdown must not stop it.
             await asyncio.shield(self._meter.void(admitted.request_id, reason))
+            if reason == OPERATOR_CREDIT_SPENT:
+                self.credit.note_refused()
             if reason in _OUTDATED_BY:
                 self.in_flight.keep(self._catalogue.refresh(older_than_s=FRESH_S))
             raise

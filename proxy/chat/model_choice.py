@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.catalogue import Catalogue, Model
 from proxy.chat.request import CHEAPEST, ChatRequest
-from proxy.errors import discount_not_met, model_not_found, model_not_priced
+from proxy.errors import catalogue_unavailable, discount_not_met, model_not_found, model_not_priced
 from serving.dialects.call import Call
 from serving.http.errors import bad_request, unavailable
 from serving.models.prices import (
@@ -126,8 +126,7 @@ async def _find_model(name: str, catalogue: Catalogue) -> Model:
         snapshot = await catalogue.refresh(older_than_s=5.0)
         model = snapshot.models.get(name)
         if model is None and snapshot.fallback:
-            message = "The model's provider does not say which models it has. Try again soon."
-            raise unavailable("catalogue_unavailable", message)
+            raise catalogue_unavailable()
     if model is None:
         raise model_not_found(name)
     return model

@@ -4,6 +4,7 @@ from collections.abc import Set
 
 from fastapi import APIRouter, FastAPI
 
+from serving.http.cors import Cors
 from serving.http.exceptions import Translations, handle_exceptions
 from serving.http.front import Dispatch, Front
 from serving.http.limits import Limits
@@ -17,8 +18,12 @@ def build_front(
     dispatch: Dispatch,
     limits: Limits,
     watched: Set[str],
+    cors: Cors | None = None,
 ) -> Front:
-    """Put a server together: its routes, how exceptions become answers, its limits."""
+    """Put a server together: its routes, how exceptions become answers, its limits.
+
+    ``cors``: which web pages may ask it; None: no other than its own.
+    """
     app.include_router(router)
     handle_exceptions(app, translations)
-    return Front(app, dispatch=dispatch, limits=limits, watched=watched)
+    return Front(app, dispatch=dispatch, limits=limits, watched=watched, cors=cors)

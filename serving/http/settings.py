@@ -2,14 +2,20 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from serving.http.cors import ANY, Cors, CorsRules, parse_origins
 from serving.http.limits import Limits, parse_networks
 from serving.process.settings import ProcessSettings
 
 
 def _check_networks(text: str) -> str:
     parse_networks(text)
+    return text
+
+
+def _check_origins(text: str) -> str:
+    parse_origins(text)
     return text
 
 
@@ -67,6 +73,28 @@ class ServerSettings(ProcessSettings):
     sweep_interval_s: float = Field(
         default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
     )
+
+    cors_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
+        default="",
+        description="origins whose web pages may ask from a browser, with commas between; * = any",
+    )
+    cors_credentials: bool = Field(
+        default=False,
+        validate_default=True,
+        description="whether such pages may send cookies and client certificates; not with *",
+    )
+
+    @field_validator("cors_credentials")
+    @classmethod
+    def _refuse_any_with_credentials(cls, has_credentials: bool, info: ValidationInfo) -> bool:
+        if has_credentials and ANY in parse_origins(info.data.get("cors_origins", "")):
+            raise ValueError("not together with any origin ('*'): list the origins")
+        return has_credentials
+
+    def build_cors(self) -> Cors | None:
+        """Return who may ask from a browser, None where no other origin may."""
+        origins = parse_origins(self.cors_origins)
+        return Cors(CorsRules(origins, self.cors_credentials)) if origins else None
 
     def build_limits(self) -> Limits:
         """Return the limits of one process, all unused."""

@@ -19,7 +19,7 @@ from ledger.spending.keys import (
     revoke_child,
     rotate_child,
 )
-from proxy.errors import child_key_forbidden, child_not_found
+from proxy.errors import catalogue_unavailable, child_key_forbidden, child_not_found, unknown_models
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.http.keys.bodies import read
 from proxy.http.keys.child_schemas import (
@@ -52,6 +52,22 @@ async def _check_root(claims: KeyClaims, services: Services) -> None:
         raise child_key_forbidden()
 
 
+async def _check_models(services: Services, models: list[str] | None, response: Response) -> None:
+    """Raise 400 for a model that upstream does not offer.
+
+    While upstream does not answer, its last list counts, and a header of the answer says so.
+    """
+    if not models:
+        return
+    unknown, snapshot = await services.catalogue.find_unknown(models)
+    if not snapshot.models:
+        raise catalogue_unavailable()
+    if unknown:
+        raise unknown_models(unknown, fallback=snapshot.fallback)
+    if snapshot.fallback:
+        response.headers["x-current-models-fallback"] = "true"
+
+
 async def _write(services: Services, call: Callable[[Connection], T]) -> T:
     try:
         return await services.meter.write(call)
@@ -76,11 +92,13 @@ def _build_issued(services: Services, row: Any, *, now_s: int) -> ChildIssued:
     openapi_extra=body_of(ChildTermsBody, required=False),
 )
 async def create_child_key(
-    request: Request, claims: ClaimsDep, services: ServicesDep
+    request: Request, response: Response, claims: ClaimsDep, services: ServicesDep
 ) -> ChildIssued:
     """Make a child key under the root key that asks. It can do no more than its limits say."""
     await _check_root(claims, services)
-    terms = (await read(request, services, ChildTermsBody)).build_terms()
+    body = await read(request, services, ChildTermsBody)
+    await _check_models(services, body.models, response)
+    terms = body.build_terms()
     now_s = int(time.time())
     key_id = secrets.token_hex(CHILD_ID_BYTES)
 
@@ -117,11 +135,13 @@ async def list_child_keys(claims: ClaimsDep, services: ServicesDep) -> ChildList
     openapi_extra=body_of(ChildTermsBody),
 )
 async def change_child_key(
-    keyId: str, request: Request, claims: ClaimsDep, services: ServicesDep
+    keyId: str, request: Request, response: Response, claims: ClaimsDep, services: ServicesDep
 ) -> ChildView:
     """Change the named limits of a child key; the key itself stays. Null lifts a limit."""
     await _check_root(claims, services)
-    changes = (await read(request, services, ChildTermsBody)).build_changes()
+    body = await read(request, services, ChildTermsBody)
+    await _check_models(services, body.models, response)
+    changes = body.build_changes()
     row = await _write(
         services,
         lambda c: change_child(

@@ -28,7 +28,7 @@ async def tell_alive() -> Alive:
     responses={503: {"description": "not ready: see what is false", "content": one_of(Readiness)}},
 )
 async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
-    """Tell whether requests would be let through: mirror, ledger and upstream."""
+    """Tell whether requests would be served: mirror, ledger, upstream and our credit there."""
     mirror, ledger_ready = await _load_mirror(services)
     now_s = int(time.time())
     age_s = None if mirror is None else mirror.age_s(now_s=now_s)
@@ -37,7 +37,8 @@ async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
         mirror is not None and abs(now_s - mirror.observed_at_s) <= services.meter.max_staleness_s
     )
     upstream_ready = not services.catalogue.snapshot.fallback
-    ready = mirror_ready and upstream_ready
+    credit_ready = not services.completions.credit.is_spent
+    ready = mirror_ready and upstream_ready and credit_ready
     response.status_code = 200 if ready else 503
     return Readiness(
         ready=ready,
@@ -50,6 +51,7 @@ async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
         mirror_age_s=age_s,
         mirror_age_s_max=services.meter.max_staleness_s,
         upstream=upstream_ready,
+        operator_credit=credit_ready,
     )
 
 
@@ -65,6 +67,7 @@ async def get_metrics(services: ServicesDep) -> str:
         in_flight=services.completions.in_flight.count,
         mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
         catalogue_fallback=services.catalogue.snapshot.fallback,
+        credit_spent=services.completions.credit.is_spent,
     )
 
 

@@ -14,3 +14,6 @@ class Readiness(BaseModel):
     mirror_age_s: int | None = Field(description="since the mirror was at the head")
     mirror_age_s_max: int
     upstream: bool = Field(description="upstream lists its models")
+    operator_credit: bool = Field(
+        description="upstream did not refuse lately for want of the operator's own credit"
+    )

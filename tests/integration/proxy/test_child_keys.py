@@ -234,6 +234,33 @@ async def test_models__others_are_refused_and_cheapest_stays_within(proxy: Runni
     assert (await proxy.chat(model="cheapest")).headers["x-current-model"] == MODEL
 
 
+async def test_models__that_nobody_offers__400_and_no_key(proxy: RunningProxy) -> None:
+    for models in ([MODEL, "no-such-model"], ["cheapest"]):
+        error = error_of(
+            await ask(proxy, "POST", CHILDREN, {"models": models}), 400, "unknown_models"
+        )
+        assert error["param"] == "models"
+        assert repr(models[-1]) in error["message"]
+        assert repr(MODEL) not in error["message"]
+    assert (await ask(proxy, "GET", CHILDREN)).json()["data"] == []
+    issued = await make_child(proxy, models=[MODEL])
+    path = f"{CHILDREN}/{issued['keyId']}"
+    error_of(await ask(proxy, "PATCH", path, {"models": ["gone"]}), 400, "unknown_models")
+
+
+async def test_models__provider_away__by_its_last_list_which_is_said(
+    proxy: RunningProxy, provider: FakeEndpoint
+) -> None:
+    provider.models = None
+    await proxy.front.app.state.services.catalogue.refresh()
+
+    made = await ask(proxy, "POST", CHILDREN, {"models": [MODEL]})
+    refused = await ask(proxy, "POST", CHILDREN, {"models": ["no-such-model"]})
+
+    assert (made.status_code, made.headers["x-current-models-fallback"]) == (201, "true")
+    assert "by its last list" in error_of(refused, 400, "unknown_models")["message"]
+
+
 async def test_change__at_once_for_the_same_key(proxy: RunningProxy) -> None:
     issued = await make_child(proxy, label="a", day_usdc_max=0, models=["gpt-4o"])
     path = f"{CHILDREN}/{issued['keyId']}"

@@ -421,6 +421,27 @@ async def test_health__all_well(proxy: RunningProxy) -> None:
     assert "current_proxy_request_seconds_count 2.0\n" in metrics
 
 
+async def test_ready__operator_s_credit_is_spent__said_until_a_request_is_served(
+    proxy: RunningProxy, provider: FakeEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spent = "current_proxy_operator_credit_spent"
+    provider.behaviour = "status_402"
+    refused = await proxy.chat()
+    assert code_of(refused) == (503, "operator_credit_spent")
+    assert refused.headers["x-should-retry"] == "false"
+
+    ready = await proxy.client.get("/api/current/readyz")
+    assert (ready.status_code, ready.json()["operator_credit"]) == (503, False)
+    assert f"{spent} 1.0\n" in (await proxy.client.get("/api/current/metrics")).text
+    assert "operator_credit_spent" in capsys.readouterr().out
+
+    provider.behaviour = "normal"
+    assert (await proxy.chat()).status_code == 200
+    ready = await proxy.client.get("/api/current/readyz")
+    assert (ready.status_code, ready.json()["operator_credit"]) == (200, True)
+    assert f"{spent} 0.0\n" in (await proxy.client.get("/api/current/metrics")).text
+
+
 async def test_ready__stale_mirror__503(proxy: RunningProxy, engine: Engine) -> None:
     put(engine, owner=OWNER.address, mirror_age_s=3_600)
 
