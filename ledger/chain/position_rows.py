@@ -17,16 +17,6 @@ _position = table_of(Position)
 _usage = table_of(Usage)
 
 
-def load_state(connection: Connection, token_id: int) -> PositionState | None:
-    """Return the chain's numbers for a position, or None where it does not exist."""
-    row = (
-        connection.execute(select(_position).where(_position.c.token_id == token_id))
-        .mappings()
-        .one_or_none()
-    )
-    return None if row is None else load_state_from_row(row)
-
-
 def load_states(connection: Connection, token_ids: Iterable[int]) -> dict[int, PositionState]:
     """Return the chain's numbers for those of ``token_ids`` that exist."""
     states: dict[int, PositionState] = {}

@@ -25,7 +25,7 @@ from keeper.settings import KeeperSettings
 from keeper.transactor.means import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
 from ledger.chain.drawn import load_drawn_mismatches
-from ledger.chain.position_rows import load_state
+from ledger.chain.position_rows import load_states
 from ledger.chain.positions import PositionState
 from ledger.database.engine import is_postgres, read, write
 from ledger.database.schema import bind_deployment
@@ -202,9 +202,7 @@ class Stage:
     def state(self, token_id: int) -> PositionState:
         """Return the mirrored position."""
         with read(self.engine) as connection:
-            state = load_state(connection, token_id)
-        assert state is not None
-        return state
+            return load_states(connection, [token_id])[token_id]
 
     def chain_spent(self, token_id: int) -> int:
         """Return what the contract says was settled for a position."""

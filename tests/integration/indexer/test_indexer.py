@@ -20,7 +20,7 @@ from indexer.sync import (
     SyncRules,
 )
 from ledger.chain.mirror import load_mirror
-from ledger.chain.position_rows import load_state
+from ledger.chain.position_rows import load_states
 from ledger.chain.positions import PositionState
 from ledger.database.engine import read, write
 from ledger.database.schema import bind_deployment
@@ -57,7 +57,7 @@ def sync(follower: Follower) -> list[Outcome]:
 
 def mirrored(engine: Engine, token_id: int = 0) -> PositionState | None:
     with read(engine) as connection:
-        return load_state(connection, token_id)
+        return load_states(connection, [token_id]).get(token_id)
 
 
 def assert_mirror_is_chain(world: World, engine: Engine) -> None:

@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 
 from ledger.audit import find_violations
 from ledger.chain.mirror import load_mirror
-from ledger.chain.position_rows import load_state
+from ledger.chain.position_rows import load_states
 from ledger.database.engine import PostgresLimits, open_engine, read, write
 from ledger.database.schema import migrate
 from ledger.database.writer import GroupWriter
@@ -307,7 +307,7 @@ def test_large_numbers__shares_past_64_bits__come_back_exactly(engine: Engine) -
     with write(engine) as connection:
         put_positions(connection, state)
     with read(engine) as connection:
-        assert load_state(connection, 5) == state
+        assert load_states(connection, [5]) == {5: state}
         mirror = load_mirror(connection)
     assert mirror is not None
     assert mirror.age_s(now_s=NOW_S - 5) == 0
