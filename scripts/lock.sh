@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write requirements.lock, everything the project installs, and bench/proxy/litellm.lock, a peer of the proxy
-# bench: both pinned and hashed.
+# Write requirements.lock, everything the project installs, bench/proxy/litellm.lock, a peer of the proxy bench, and
+# the locks of the clients in tests/e2e/sdk: all pinned and hashed.
 # usage: sh scripts/lock.sh YYYY-MM-DD   (packages published later are left out)
 set -eu
 
@@ -28,3 +28,8 @@ cp "$draft" requirements.lock
 
 compile --custom-compile-command "make lock" bench/proxy/litellm.in >"$draft"
 cp "$draft" bench/proxy/litellm.lock
+
+for clients in clients llamaindex; do
+    compile --custom-compile-command "make lock" "tests/e2e/sdk/$clients.in" >"$draft"
+    cp "$draft" "tests/e2e/sdk/$clients.lock"
+done
