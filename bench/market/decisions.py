@@ -7,7 +7,8 @@ import statistics
 import time
 from typing import Final
 
-from market.routing.ranking import Ask, Offer, OfferState, Shelf
+from market.routing.ranking import Ask, Offer, OfferState
+from market.routing.shelf import Shelf
 from serving.models.prices import Price, Tokens
 
 SIZES: Final = (10, 1_000, 100_000)

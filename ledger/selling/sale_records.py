@@ -78,6 +78,10 @@ class Figures:
     earning_usdc: int
     fee_usdc: int
     margin_usdc: int
+    input_usdc_per_mtok: int
+    """The price of a prompt as long as the one that was counted."""
+    output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = None
     cached_tokens: int = 0
     """The part of ``prompt_tokens`` that is charged at the cached price."""
 

@@ -24,6 +24,20 @@ UnitName = Literal["image", "megapixel", "1k_characters", "second", "minute", "v
 assert set(UNITS) == set(get_args(UnitName))
 
 
+class TierPrice(BaseModel):
+    """What all tokens of a longer prompt cost, and those of its answer."""
+
+    above_prompt_tokens: int = Field(description="for prompts of more tokens than these")
+    input_usdc_per_mtok: int
+    output_usdc_per_mtok: int
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+
+
+Tiers = Annotated[
+    list[TierPrice], Field(description="prices of longer prompts, ascending; mostly none")
+]
+
+
 class TokenPrice(BaseModel):
     """What tokens cost, in dollars and in the ledger's unit."""
 
@@ -33,6 +47,7 @@ class TokenPrice(BaseModel):
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    tiers: Tiers
 
 
 class UnitPrice(BaseModel):
@@ -51,6 +66,7 @@ class OfferPrice(BaseModel):
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    tiers: Tiers
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
 
@@ -64,6 +80,7 @@ class ReferencePrice(BaseModel):
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    tiers: Tiers
     usdc_per_million: dict[Base, int] = Field(
         description="1e-6 USDC for a million of each base that media are counted in"
     )

@@ -79,4 +79,4 @@ def _is_quotable(offer: Offer, state: OfferState) -> bool:
     left_usdc = get_left_usdc(offer, state)
     if left_usdc is None or offer.base is not Base.TOKEN:
         return True
-    return left_usdc >= get_cost_usdc(QUOTED, offer.price)
+    return left_usdc >= get_cost_usdc(QUOTED, offer.get_price(QUOTED.prompt))

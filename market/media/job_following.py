@@ -35,7 +35,7 @@ from market.records.jobs import count_due_jobs, load_sale
 from market.routing.book import Book
 from market.routing.reservations import build_figures
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
-from serving.models.prices import Tokens
+from serving.models.prices import Price, Tokens
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -144,7 +144,9 @@ class JobFollower:
                 result=orjson.dumps(
                     {"artifacts": names, "base": base, "quantity": quantity}
                 ).decode(),
-                figures=build_figures(_read_terms(sale, row), Tokens(quantity, 0)),
+                figures=build_figures(
+                    _read_terms(sale, row), Tokens(quantity, 0), _read_price(sale)
+                ),
                 artifacts=artifacts,
                 artifacts_expire_at_s=int(time.time()) + self._artifacts.lifetime_s,
             ),
@@ -198,11 +200,9 @@ def _lost(code: str) -> Outcome:
 
 
 def _read_terms(sale: RowMapping, job: RowMapping) -> Any:
-    names = ("input_usdc_per_mtok", "output_usdc_per_mtok", "fee_bps", "ceiling_usdc")
-    terms = {name: int(sale[name]) for name in names}
-    return SimpleNamespace(
-        **terms,
-        # Media have no tokens that a seller could have cached.
-        cached_input_usdc_per_mtok=None,
-        flat_fee_usdc=int(job["flat_fee_usdc"]),
-    )
+    terms = {name: int(sale[name]) for name in ("fee_bps", "ceiling_usdc")}
+    return SimpleNamespace(**terms, flat_fee_usdc=int(job["flat_fee_usdc"]))
+
+
+def _read_price(sale: RowMapping) -> Price:
+    return Price(int(sale["input_usdc_per_mtok"]), int(sale["output_usdc_per_mtok"]))

@@ -14,7 +14,7 @@ from typing import Final
 from contracts.units import USDC_ONE
 from serving.models.price_file import PricesInvalid
 from serving.models.prices import Price
-from serving.models.terms import Terms
+from serving.models.terms import Terms, Tiers, find_tier_price
 
 MILLION: Final = 1_000_000
 
@@ -74,14 +74,23 @@ def check_unit_prices(operator: Mapping[str, Terms]) -> None:
             raise PricesInvalid(f"{model}: two units of one kind")
 
 
-def find_price(terms: Terms | None, base: Base) -> Price | None:
+def find_price(terms: Terms | None, base: Base, *, prompt_tokens: int = 0) -> Price | None:
     """Return the price of what is counted in ``base``, where it is stated.
 
-    The price of tokens is that of a short prompt.
+    The price of tokens is that of a prompt with ``prompt_tokens``.
     """
+    tiers = list_tiers(terms, base)
+    return find_tier_price(tiers, prompt_tokens) if tiers else None
+
+
+def list_tiers(terms: Terms | None, base: Base) -> Tiers:
+    """Return the prices of what is counted in ``base``: those of tokens by the prompt's length."""
     if terms is None:
-        return None
-    return terms.price if base is Base.TOKEN else get_media_prices(terms).get(base)
+        return ()
+    if base is Base.TOKEN:
+        return terms.tiers
+    price = get_media_prices(terms).get(base)
+    return () if price is None else ((0, price),)
 
 
 def get_media_prices(terms: Terms) -> Mapping[Base, Price]:

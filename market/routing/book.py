@@ -27,16 +27,17 @@ from market.endpoints.health import (
     give_up,
 )
 from market.endpoints.sealing import SealBroken, Sealer
-from market.pricing.media_units import Base, find_price, get_base
+from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_price
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
-from market.routing.ranking import Offer, OfferState, Shelf
+from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
+from market.routing.shelf import Shelf
 from serving.models.failures import Cause
-from serving.models.prices import Price, scale_price
+from serving.models.prices import scale_price
 from serving.models.references import References
-from serving.models.terms import Terms
+from serving.models.terms import Terms, Tiers
 from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
@@ -166,19 +167,20 @@ class Book:
         offer_id = str(row["offer_id"])
         known = self._live.get(offer_id)
         multiplier_ppm = row["cost_multiplier_ppm"]
-        price = (
-            read_price(row)
+        tiers = (
+            ((0, read_price(row)),)
             if multiplier_ppm is None
             else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
         )
-        if row["status"] == "deleted" or price is None:
+        if row["status"] == "deleted" or not tiers:
             self._drop(offer_id)
             return
         offer = Offer(
             offer_id=offer_id,
             model=row["model"],
             seller=row["seller"],
-            price=price,
+            price=tiers[0][1],
+            longer=tiers[1:],
             version=int(row["version"]),
             is_active=row["status"] == "active",
             is_trusted=is_trusted,
@@ -210,14 +212,16 @@ class Book:
         self._live[offer_id] = live
         self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
 
-    def _find_scaled(self, model: str, base: Base, multiplier_ppm: int) -> Price | None:
-        """Return the price that a multiplier makes now, None where there is no reference."""
+    def _find_scaled(self, model: str, base: Base, multiplier_ppm: int) -> Tiers:
+        """Return the prices that a multiplier makes now; none where there is no reference."""
         reference = self.find_reference(model)
         if reference is not None and reference.valid_until_s is not None:
             held_until_s = self._prices_hold_until_s or reference.valid_until_s
             self._prices_hold_until_s = min(held_until_s, reference.valid_until_s)
-        direct = find_price(reference, base)
-        return None if direct is None else scale_price(direct, multiplier_ppm)
+        return tuple(
+            (above, scale_price(direct, multiplier_ppm))
+            for above, direct in list_tiers(reference, base)
+        )
 
     def _reprice(self) -> None:
         """Price the offers by multiplier again: the hour or the date is another one now."""
@@ -228,11 +232,11 @@ class Book:
             if live.multiplier_ppm is None:
                 continue
             offer = live.offer
-            price = self._find_scaled(offer.model, offer.base, live.multiplier_ppm)
-            if price is None:
+            tiers = self._find_scaled(offer.model, offer.base, live.multiplier_ppm)
+            if not tiers:
                 self._drop(offer_id)
-            elif price != offer.price:
-                live.offer = replace(offer, price=price)
+            elif tiers != offer.tiers:
+                live.offer = replace(offer, price=tiers[0][1], longer=tiers[1:])
                 self._shelves[offer.model][offer.base].put(live.offer)
 
     def _drop(self, offer_id: str) -> None:

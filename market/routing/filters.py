@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from market.pricing.amounts import parse_millionths
 from serving.http.errors import bad_request, wrong_type
-from serving.models.prices import USD_PER_MTOK_MAX
+from serving.models.price_list import TIERS_MAX
+from serving.models.prices import USD_PER_MTOK_MAX, Price
 from serving.models.sold import DRAIN_HEADER
+from serving.models.terms import Tiers
 
 ROUTING_FIELD: Final = "routing"
 FILTERS_MAX: Final = 100
@@ -33,8 +35,11 @@ _KNOWN: Final = frozenset(
 INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
 CACHED_INPUT_CEILING: Final = b"x-market-max-cached-input-usdc-per-mtok"
+LONGER_CEILINGS: Final = b"x-market-max-longer-prompts"
+"""``<above prompt tokens>=<input>/<output>/<cached input>``, ascending, with commas between."""
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
+_LONGER: Final = re.compile(r"([0-9]{1,9})=([0-9]{1,18})/([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Filters:
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
     """An offer without a price of cached tokens has its input price held against it."""
+    longer_max: Tiers = ()
+    """What longer prompts may cost at most, in place of the three above."""
 
     @property
     def has_ceilings(self) -> bool:
@@ -66,6 +73,8 @@ class Ceilings:
     input_usdc_per_mtok: int | None = None
     output_usdc_per_mtok: int | None = None
     cached_input_usdc_per_mtok: int | None = None
+    longer: Tiers = ()
+    """Of longer prompts, in place of the three above."""
 
     def lower(self, filters: Filters) -> Filters:
         """Return filters that let nothing dearer through than either allows."""
@@ -82,6 +91,7 @@ class Ceilings:
             cached_input_usdc_per_mtok_max=_get_lower(
                 self.cached_input_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max
             ),
+            longer_max=tuple((above, _lower_price(one, filters)) for above, one in self.longer),
         )
 
 
@@ -92,13 +102,41 @@ def _get_lower(one: int | None, other: int | None) -> int | None:
     return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
+def _lower_price(price: Price, filters: Filters) -> Price:
+    """Return a price with what the buyer's own words allow in place of what is above it."""
+    input_max = _get_lower(price.input_usdc_per_mtok, filters.input_usdc_per_mtok_max)
+    output_max = _get_lower(price.output_usdc_per_mtok, filters.output_usdc_per_mtok_max)
+    cached_max = _get_lower(price.cached_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max)
+    assert input_max is not None
+    assert output_max is not None
+    assert cached_max is not None
+    return Price(input_max, output_max, min(cached_max, input_max))
+
+
 def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
     """Read the headers, by what returns one's value. Raises ``RequestRejected`` (400)."""
     input_max, output_max, cached_input_max = (
         _read_ceiling(find_header(name), name)
         for name in (INPUT_CEILING, OUTPUT_CEILING, CACHED_INPUT_CEILING)
     )
-    return Ceilings(input_max, output_max, cached_input_max)
+    longer = _read_longer(find_header(LONGER_CEILINGS))
+    return Ceilings(input_max, output_max, cached_input_max, longer)
+
+
+def _read_longer(text: str | None) -> Tiers:
+    tiers: list[tuple[int, Price]] = []
+    for part in [] if text is None else text.split(","):
+        match = _LONGER.fullmatch(part.strip())
+        above, *prices = (0, 0, 0, 0) if match is None else map(int, match.groups())
+        if above <= (tiers[-1][0] if tiers else 0) or prices[2] > prices[0]:
+            form = "<above prompt tokens>=<input>/<output>/<cached input>, ascending"
+            message = f"{LONGER_CEILINGS.decode()} must be a list of {form}."
+            raise bad_request("invalid_header", message)
+        tiers.append((above, Price(*prices)))
+    if len(tiers) > TIERS_MAX:
+        message = f"{LONGER_CEILINGS.decode()} has more than {TIERS_MAX} parts."
+        raise bad_request("invalid_header", message)
+    return tuple(tiers)
 
 
 def _read_ceiling(text: str | None, name: bytes) -> int | None:

@@ -12,11 +12,9 @@ offer that was listed first: ids sort by age. Among those that are hardly dearer
 request with a session goes to the session's seller: see ``market.routing.sessions``.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from heapq import heappop, heappush
 from typing import Final
 
 from contracts.units import TOKENS_PER_MTOK
@@ -31,6 +29,7 @@ from serving.models.prices import (
     get_worth,
     meets_discount,
 )
+from serving.models.terms import Tiers, find_bound_price, find_tier_price
 
 
 class Drop(StrEnum):
@@ -68,6 +67,8 @@ class Offer:
     quota_total_usdc: int | None = None
     rate_limit_rpm: int | None = None
     concurrency_max: int = 32
+    longer: Tiers = ()
+    """The prices of longer prompts, ascending; empty: they cost what short ones do."""
     unit: str | None = None
     """What the price is stated for, of ``market.pricing.media_units``; None for tokens."""
 
@@ -75,6 +76,19 @@ class Offer:
     def base(self) -> Base:
         """What is counted."""
         return get_base(self.unit)
+
+    @property
+    def tiers(self) -> Tiers:
+        """The prices by the length of the prompt."""
+        return ((0, self.price), *self.longer)
+
+    def get_price(self, prompt_tokens: int) -> Price:
+        """Return the price of a request whose prompt has ``prompt_tokens``."""
+        return find_tier_price(self.tiers, prompt_tokens) if self.longer else self.price
+
+    def get_bound_price(self, prompt_bound: int) -> Price:
+        """Return a price that no prompt of up to ``prompt_bound`` tokens exceeds."""
+        return find_bound_price(self.tiers, prompt_bound) if self.longer else self.price
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,8 @@ class Ask:
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
+    longer_max: Tiers = ()
+    """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
     only: frozenset[str] = frozenset()
     """Sellers, providers or offer ids; empty means all."""
@@ -126,9 +142,25 @@ class Ask:
         """The exact worth of the estimate at the reference price (1e-12 USDC); 0 without one."""
         return 0 if self.direct is None else get_worth(self.estimate, self.direct)
 
+    def get_limits(self, prompt_tokens: int) -> tuple[int | None, int | None, int | None]:
+        """Return the most that input, output and cached input may cost for such a prompt."""
+        if self.longer_max and prompt_tokens > self.longer_max[0][0]:
+            price = find_tier_price(self.longer_max, prompt_tokens)
+            return price.input_usdc_per_mtok, price.output_usdc_per_mtok, price.cached_usdc_per_mtok
+        return (
+            self.input_usdc_per_mtok_max,
+            self.output_usdc_per_mtok_max,
+            self.cached_input_usdc_per_mtok_max,
+        )
+
     def get_worth(self, price: Price) -> int:
         """Return what the estimate exactly costs the buyer at a price, in 1e-12 USDC."""
         return get_worth(self.estimate, price) + self.flat_fee_usdc * TOKENS_PER_MTOK
+
+
+def get_price_rank(estimate: Tokens, price: Price) -> tuple[int, int, int]:
+    """Return the place of a price in the order, by what the estimate exactly costs at it."""
+    return get_worth(estimate, price), price.input_usdc_per_mtok, price.output_usdc_per_mtok
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +172,8 @@ class Verdict:
     ceiling_usdc: int
     direct_usdc: int
     drop: Drop | None
+    price: Price
+    """The offer's price of a prompt as long as the estimate."""
     worth: int = 0
     """What the estimate exactly costs the buyer, in 1e-12 USDC."""
     direct_worth: int = 0
@@ -154,13 +188,7 @@ class Verdict:
 
     def get_rank(self, ask: Ask) -> tuple[int, int, int, str]:
         """Return the place in the order: a total one, as offer ids differ."""
-        price = self.offer.price
-        return (
-            get_worth(ask.estimate, price),
-            price.input_usdc_per_mtok,
-            price.output_usdc_per_mtok,
-            self.offer.offer_id,
-        )
+        return (*get_price_rank(ask.estimate, self.price), self.offer.offer_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +209,21 @@ GetState = Callable[[Offer], OfferState]
 
 def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
     """Return whether an offer may serve a request, or the first reason why not."""
-    cost_usdc = get_cost_usdc(ask.estimate, offer.price) + ask.flat_fee_usdc
-    ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, offer.price) + ask.flat_fee_usdc)
-    worth, direct_worth = ask.get_worth(offer.price), ask.direct_worth
+    price, bound_price = (
+        offer.get_price(ask.estimate.prompt),
+        offer.get_bound_price(ask.bound.prompt),
+    )
+    cost_usdc = get_cost_usdc(ask.estimate, price) + ask.flat_fee_usdc
+    ceiling_usdc = max(cost_usdc, get_cost_usdc(ask.bound, bound_price) + ask.flat_fee_usdc)
+    worth, direct_worth = ask.get_worth(price), ask.direct_worth
     drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
     if drop is None and ask.minimum_discount_pct is not None:
         is_met = meets_discount(
             cost=worth, direct=direct_worth, minimum_pct=ask.minimum_discount_pct
         )
         drop = None if is_met else Drop.MINIMUM_DISCOUNT
-    return Verdict(offer, cost_usdc, ceiling_usdc, ask.direct_usdc, drop, worth, direct_worth)
+    direct_usdc = ask.direct_usdc
+    return Verdict(offer, cost_usdc, ceiling_usdc, direct_usdc, drop, price, worth, direct_worth)
 
 
 def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) -> Drop | None:
@@ -200,7 +233,7 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.UNTRUSTED
     if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
         return Drop.FILTERED
-    if _is_too_dear(offer.price, ask):
+    if _is_too_dear(offer, ask):
         return Drop.PRICE_CEILING
     if offer.offer_id in ask.excluded or state.standing in _NOT_ADMITTED:
         return Drop.BACKING_OFF
@@ -220,11 +253,23 @@ def _is_chosen(offer: Offer, ask: Ask) -> bool:
     return bool(not ask.only or names & ask.only) and not names & ask.ignore
 
 
-def _is_too_dear(price: Price, ask: Ask) -> bool:
+def _is_too_dear(offer: Offer, ask: Ask) -> bool:
+    """Tell whether a prompt within the bound may have a price above what is allowed for it."""
+    steps = (*offer.longer, *ask.longer_max)
+    if not steps:
+        return _is_above_any(offer.price, ask.get_limits(0))
+    starts = [0, *(above for above, _ in steps if above < ask.bound.prompt)]
+    return any(
+        _is_above_any(offer.get_price(start + 1), ask.get_limits(start + 1)) for start in starts
+    )
+
+
+def _is_above_any(price: Price, limits: tuple[int | None, int | None, int | None]) -> bool:
+    input_max, output_max, cached_max = limits
     return (
-        _is_above(price.input_usdc_per_mtok, ask.input_usdc_per_mtok_max)
-        or _is_above(price.output_usdc_per_mtok, ask.output_usdc_per_mtok_max)
-        or _is_above(price.cached_usdc_per_mtok, ask.cached_input_usdc_per_mtok_max)
+        _is_above(price.input_usdc_per_mtok, input_max)
+        or _is_above(price.output_usdc_per_mtok, output_max)
+        or _is_above(price.cached_usdc_per_mtok, cached_max)
     )
 
 
@@ -233,7 +278,7 @@ def _is_above(value: int, limit: int | None) -> bool:
 
 
 def rank(offers: Iterable[Offer], get_state: GetState, ask: Ask) -> Ranking:
-    """Return every offer's place or reason. Looks at all of them: ``Shelf.select`` does not."""
+    """Return every offer's place or reason. Looks at all: ``market.routing.shelf`` does not."""
     verdicts = [assess(offer, get_state(offer), ask) for offer in offers]
     verdicts.sort(key=lambda verdict: verdict.get_rank(ask))
     ranked = tuple(verdict for verdict in verdicts if verdict.drop is None)
@@ -243,110 +288,5 @@ def rank(offers: Iterable[Offer], get_state: GetState, ask: Ask) -> Ranking:
 
 
 def _arrange(ranked: Sequence[Verdict], ask: Ask, session: Session) -> tuple[Verdict, ...]:
-    offers = [(get_worth(ask.estimate, one.offer.price), one.offer.seller) for one in ranked]
+    offers = [(get_worth(ask.estimate, one.price), one.offer.seller) for one in ranked]
     return tuple(replace(ranked[place], stays=stays) for place, stays in session.arrange(offers))
-
-
-class Shelf:
-    """The offers of one model, by price: the cheapest for any mix of tokens is found at once.
-
-    Offers of one price pair stand together. The pairs are kept in two orders, by input price and by
-    output price; walked side by side, no pair that was not met yet can be cheaper than both walks'
-    next prices together. So only as many are looked at as it takes to know the cheapest.
-    """
-
-    def __init__(self, offers: Iterable[Offer] = ()) -> None:
-        self._offers: dict[str, Offer] = {}
-        self._pairs: dict[tuple[int, int], list[str]] = {}
-        self._by_input: list[tuple[int, int]] = []
-        self._by_output: list[tuple[int, int]] = []
-        for offer in offers:
-            self.put(offer)
-
-    def __len__(self) -> int:
-        return len(self._offers)
-
-    def __iter__(self) -> Iterator[Offer]:
-        return iter(self._offers.values())
-
-    def get(self, offer_id: str) -> Offer | None:
-        """Return an offer, or None where it is not here."""
-        return self._offers.get(offer_id)
-
-    def put(self, offer: Offer) -> None:
-        """Add an offer, in place of the one with its id."""
-        self.remove(offer.offer_id)
-        self._offers[offer.offer_id] = offer
-        pair = _pair_of(offer)
-        if pair not in self._pairs:
-            self._pairs[pair] = []
-            insort(self._by_input, pair)
-            insort(self._by_output, (pair[1], pair[0]))
-        insort(self._pairs[pair], offer.offer_id)
-
-    def remove(self, offer_id: str) -> None:
-        """Take an offer away. Again is harmless."""
-        offer = self._offers.pop(offer_id, None)
-        if offer is None:
-            return
-        pair = _pair_of(offer)
-        ids = self._pairs[pair]
-        del ids[bisect_left(ids, offer_id)]
-        if not ids:
-            del self._pairs[pair]
-            del self._by_input[bisect_left(self._by_input, pair)]
-            del self._by_output[bisect_left(self._by_output, (pair[1], pair[0]))]
-
-    def iterate(self, tokens: Tokens) -> Iterator[Offer]:
-        """Yield all offers, the cheapest for ``tokens`` first, in the order of ``rank``."""
-        for pair in self._iterate_pairs(tokens):
-            for offer_id in self._pairs[pair]:
-                yield self._offers[offer_id]
-
-    def _iterate_pairs(self, tokens: Tokens) -> Iterator[tuple[int, int]]:
-        met: list[tuple[int, tuple[int, int]]] = []
-        seen: set[tuple[int, int]] = set()
-        for by_input, (output, input_) in zip(self._by_input, self._by_output, strict=True):
-            # What was not met yet is at least as dear as this in both prices.
-            least = tokens.prompt * by_input[0] + tokens.completion * output
-            while met and met[0][0] < least:
-                yield heappop(met)[1]
-            for pair in (by_input, (input_, output)):
-                if pair not in seen:
-                    seen.add(pair)
-                    worth = tokens.prompt * pair[0] + tokens.completion * pair[1]
-                    heappush(met, (worth, pair))
-        while met:
-            yield heappop(met)[1]
-
-    def select(self, get_state: GetState, ask: Ask) -> Verdict | None:
-        """Return the best offer for a request, or None where none may serve it."""
-        offers = self.iterate(ask.estimate)
-        for offer in offers:
-            verdict = assess(offer, get_state(offer), ask)
-            if verdict.drop is None:
-                if ask.session is None:
-                    return verdict
-                return _select_near(verdict, offers, get_state, ask, ask.session)
-        return None
-
-
-def _select_near(
-    cheapest: Verdict, dearer: Iterator[Offer], get_state: GetState, ask: Ask, session: Session
-) -> Verdict:
-    """Return the verdict whose seller has the session, of those near to the cheapest."""
-    limit, best = get_worth(ask.estimate, cheapest.offer.price), cheapest
-    weights = {cheapest.offer.seller: session.weigh(cheapest.offer.seller)}
-    for offer in dearer:
-        if not session.is_near(get_worth(ask.estimate, offer.price), cheapest=limit):
-            break
-        if offer.seller not in weights:
-            weights[offer.seller] = session.weigh(offer.seller)
-        if weights[offer.seller] > weights[best.offer.seller]:
-            verdict = assess(offer, get_state(offer), ask)
-            best = best if verdict.drop is not None else replace(verdict, stays=True)
-    return best
-
-
-def _pair_of(offer: Offer) -> tuple[int, int]:
-    return (offer.price.input_usdc_per_mtok, offer.price.output_usdc_per_mtok)

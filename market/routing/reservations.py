@@ -39,7 +39,8 @@ class Reserved:
 
         ``also`` is done in the same transaction, and so must be harmless when done again.
         """
-        figures = build_figures(self.sale, tokens)
+        price = self.verdict.offer.get_price(tokens.prompt)
+        figures = build_figures(self.sale, tokens, price)
         now_s = int(time.time())
 
         def write(connection: Connection) -> Used:
@@ -91,14 +92,8 @@ class Reserved:
 
 
 class Terms(Protocol):
-    """What a sale was reserved at. Amounts in 1e-6 USDC."""
+    """What a sale was reserved at, beside its price. Amounts in 1e-6 USDC."""
 
-    @property
-    def input_usdc_per_mtok(self) -> int: ...
-    @property
-    def output_usdc_per_mtok(self) -> int: ...
-    @property
-    def cached_input_usdc_per_mtok(self) -> int | None: ...
     @property
     def fee_bps(self) -> int: ...
     @property
@@ -107,11 +102,14 @@ class Terms(Protocol):
     def flat_fee_usdc(self) -> int: ...
 
 
-def build_figures(sale: Terms, tokens: Tokens) -> Figures:
-    """Return what a sale comes to, at the price and fee of its reservation. Pure."""
+def build_figures(sale: Terms, tokens: Tokens, price: Price) -> Figures:
+    """Return what a sale comes to, at the fee of its reservation. Pure.
+
+    ``price`` is the reserved offer's, for a prompt as long as the one that was counted.
+    """
     split = split_cost(
         tokens,
-        Price(sale.input_usdc_per_mtok, sale.output_usdc_per_mtok, sale.cached_input_usdc_per_mtok),
+        price,
         ceiling_usdc=sale.ceiling_usdc - sale.flat_fee_usdc,
         fee_bps=sale.fee_bps,
     )
@@ -122,5 +120,8 @@ def build_figures(sale: Terms, tokens: Tokens) -> Figures:
         earning_usdc=split.earning_usdc,
         fee_usdc=split.fee_usdc,
         margin_usdc=sale.flat_fee_usdc,
+        input_usdc_per_mtok=price.input_usdc_per_mtok,
+        output_usdc_per_mtok=price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=price.cached_input_usdc_per_mtok,
         cached_tokens=tokens.cached,
     )

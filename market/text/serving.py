@@ -19,6 +19,7 @@ from ledger.selling.sale_statements import PAID_KEY_ID
 from ledger.selling.sales import sweep_sales
 from market.endpoints.client import SellerClient
 from market.metrics import Metrics
+from market.pricing.media_units import Base, find_price
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.attempts import Attempt, Attempts, Order, Won
@@ -120,16 +121,18 @@ class Serving:
         if call.images and image_tokens is None:
             message = f"{call.model!r} does not state what an image takes, so none can be sent."
             raise bad_request("unsupported_content", message)
+        estimate = call.get_estimate(context_tokens=context_tokens, image_tokens=image_tokens)
         return Ask(
             model=call.model,
             endpoint=call.endpoint,
-            estimate=call.get_estimate(context_tokens=context_tokens, image_tokens=image_tokens),
+            estimate=estimate,
             bound=call.get_bound(context_tokens=context_tokens, image_tokens=image_tokens),
-            direct=None if reference is None else reference.price,
+            direct=find_price(reference, Base.TOKEN, prompt_tokens=estimate.prompt),
             minimum_discount_pct=minimum_pct,
             input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
             output_usdc_per_mtok_max=filters.output_usdc_per_mtok_max,
             cached_input_usdc_per_mtok_max=filters.cached_input_usdc_per_mtok_max,
+            longer_max=filters.longer_max,
             trusted_only=filters.trusted_only,
             only=filters.only,
             ignore=filters.ignore,

@@ -50,8 +50,8 @@ from serving.http.repeats import RepeatKey, WholeAnswer
 from serving.models.additions import Additions
 from serving.models.answers import Holder, find_failure, is_answer
 from serving.models.counting import Counted
-from serving.models.prices import Price
 from serving.models.stating import restate_answer
+from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
@@ -219,13 +219,13 @@ class Completions:
         now_s = int(time.time())
         return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
 
-    async def _send(self, admitted: Admitted, post: Callable[[bytes, Price], Awaitable[T]]) -> T:
+    async def _send(self, admitted: Admitted, post: Callable[[bytes, Tiers], Awaitable[T]]) -> T:
         """Return what ``post`` makes of the body for upstream, without what the model refuses."""
         offer = admitted.offer
         answer = await self._additions.send(
             (self._upstream.name, offer.model),
             admitted.call.additions,
-            lambda without: post(admitted.build_body(without), offer.list_price),
+            lambda without: post(admitted.build_body(without), offer.terms.tiers),
         )
         self.credit.note_served()
         return answer

@@ -41,12 +41,6 @@ class Offer:
     ceiling_usdc: int
     price_age_s: int | None
 
-    @property
-    def list_price(self) -> Price:
-        """The price of a short prompt, which lists show and sellers are held to."""
-        assert self.terms.price is not None
-        return self.terms.price
-
     def get_price(self, tokens: Tokens) -> Price:
         """Return the price of the tokens that were used."""
         return self.terms.get_price(tokens.prompt)

@@ -11,8 +11,8 @@ from pyreqwest.request import RequestBuilder
 
 from proxy.settings import ProxySettings
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
-from serving.models.prices import Price
 from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
+from serving.models.terms import Tiers
 from serving.models.upstream import (
     Access,
     Answer,
@@ -28,6 +28,7 @@ from serving.models.upstream import (
 INPUT_CEILING: Final = "x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = "x-market-max-output-usdc-per-mtok"
 CACHED_INPUT_CEILING: Final = "x-market-max-cached-input-usdc-per-mtok"
+LONGER_CEILINGS: Final = "x-market-max-longer-prompts"
 """Tell a market the prices that the buyer is charged, so that no dearer seller serves; others take
 no notice."""
 
@@ -53,11 +54,11 @@ class Upstream(Protocol):
         """Return upstream's own prices; none where it has no list, None where it does not say."""
         ...
 
-    async def complete(self, body: bytes, price: Price) -> Answer:
-        """Return a whole completion that costs us no more than ``price``."""
+    async def complete(self, body: bytes, tiers: Tiers) -> Answer:
+        """Return a whole completion that costs us no more than these prices."""
         ...
 
-    async def open_stream(self, body: bytes, price: Price) -> UpstreamStream:
+    async def open_stream(self, body: bytes, tiers: Tiers) -> UpstreamStream:
         """Return a streamed completion that has begun with success."""
         ...
 
@@ -124,31 +125,38 @@ class HttpUpstream:
         entries = data if isinstance(data, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def complete(self, body: bytes, price: Price) -> Answer:
+    async def complete(self, body: bytes, tiers: Tiers) -> Answer:
         """Return a whole completion; where this raises, nothing is to be charged."""
         return await fetch(
-            self._build_post(body, price),
+            self._build_post(body, tiers),
             self._access,
             timeout_s=self._whole_timeout_s,
             bytes_max=self._bytes_max,
         )
 
-    async def open_stream(self, body: bytes, price: Price) -> UpstreamStream:
+    async def open_stream(self, body: bytes, tiers: Tiers) -> UpstreamStream:
         """Return a streamed completion that has begun with success."""
         # After a client has left, this server reads on; once it has had enough, so has the market.
-        post = self._build_post(body, price).header(DRAIN_HEADER, "0")
+        post = self._build_post(body, tiers).header(DRAIN_HEADER, "0")
         return await open_stream(post, self._access)
 
     async def fetch_sale(self, sale_id: str) -> Sale | None:
         """Return what a market says that a request came to, None while it is not settled."""
         return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
-    def _build_post(self, body: bytes, price: Price) -> RequestBuilder:
+    def _build_post(self, body: bytes, tiers: Tiers) -> RequestBuilder:
+        (_, price), *longer = tiers
         ceilings = {
             INPUT_CEILING: str(price.input_usdc_per_mtok),
             OUTPUT_CEILING: str(price.output_usdc_per_mtok),
             CACHED_INPUT_CEILING: str(price.cached_usdc_per_mtok),
         }
+        if longer:
+            ceilings[LONGER_CEILINGS] = ",".join(
+                f"{above}={one.input_usdc_per_mtok}/{one.output_usdc_per_mtok}"
+                f"/{one.cached_usdc_per_mtok}"
+                for above, one in longer
+            )
         url = f"{self._access.base_url}/chat/completions"
         return build_post(self._client, url, self._access, body, ceilings)
 

@@ -6,6 +6,9 @@ from typing import Literal
 
 from serving.models.prices import Price
 
+Tiers = tuple[tuple[int, Price], ...]
+"""(more than this many prompt tokens, price), ascending; the first is for any prompt."""
+
 Source = Literal["upstream", "operator", "genai-prices"]
 
 
@@ -13,9 +16,8 @@ Source = Literal["upstream", "operator", "genai-prices"]
 class Terms:
     """What a source says of one model."""
 
-    tiers: tuple[tuple[int, Price], ...]
-    """(more than this many prompt tokens, price), ascending; the first is for any prompt. Empty
-    for a model that is not sold by tokens."""
+    tiers: Tiers
+    """Empty for a model that is not sold by tokens."""
     source: Source
     context_tokens: int | None = None
     image_tokens: int | None = None
@@ -42,25 +44,33 @@ class Terms:
 
     def get_price(self, prompt_tokens: int) -> Price:
         """Return the price of a request whose prompt has ``prompt_tokens``, all tokens of it."""
-        assert self.tiers
-        found = self.tiers[0][1]
-        for above, price in self.tiers[1:]:
-            if prompt_tokens <= above:
-                break
-            found = price
-        return found
+        return find_tier_price(self.tiers, prompt_tokens)
 
     def get_bound_price(self, prompt_bound: int) -> Price:
-        """Return a price that no prompt of up to ``prompt_bound`` tokens exceeds.
+        """Return a price that no prompt of up to ``prompt_bound`` tokens exceeds."""
+        return find_bound_price(self.tiers, prompt_bound)
 
-        A longer prompt may fall into a cheaper tier, so the dearest tier within reach counts. Of
-        several tiers the cached price is not part of it: a ceiling does not count on a cache.
-        """
-        assert self.tiers
-        reached = [price for above, price in self.tiers if above == 0 or prompt_bound > above]
-        if len(reached) == 1:
-            return reached[0]
-        return Price(
-            max(price.input_usdc_per_mtok for price in reached),
-            max(price.output_usdc_per_mtok for price in reached),
-        )
+
+def find_tier_price(tiers: Tiers, prompt_tokens: int) -> Price:
+    """Return the price of a request whose prompt has ``prompt_tokens``, all tokens of it."""
+    found = tiers[0][1]
+    for above, price in tiers[1:]:
+        if prompt_tokens <= above:
+            break
+        found = price
+    return found
+
+
+def find_bound_price(tiers: Tiers, prompt_bound: int) -> Price:
+    """Return a price that no prompt of up to ``prompt_bound`` tokens exceeds.
+
+    A longer prompt may fall into a cheaper tier, so the dearest tier within reach counts. Of
+    several tiers the cached price is not part of it: a ceiling does not count on a cache.
+    """
+    reached = [price for above, price in tiers if above == 0 or prompt_bound > above]
+    if len(reached) == 1:
+        return reached[0]
+    return Price(
+        max(price.input_usdc_per_mtok for price in reached),
+        max(price.output_usdc_per_mtok for price in reached),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from contracts.units import USDC_ONE
 from market.http.markets.schemas import (
@@ -22,6 +22,7 @@ from market.http.prices import (
     ModelReference,
     OfferPrice,
     ReferencePrice,
+    TierPrice,
     TokenPrice,
     UnitPrice,
 )
@@ -35,13 +36,15 @@ from market.listing.depth import (
 )
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS, Base, get_media_prices
-from market.routing.ranking import Ask, Offer, Ranking, Shelf, Verdict
+from market.routing.ranking import Ask, Offer, Ranking, Verdict
+from market.routing.shelf import Shelf
 from serving.models.prices import Price
-from serving.models.terms import Terms
+from serving.models.terms import Terms, Tiers
 
 
-def describe_price(price: Price) -> TokenPrice:
-    """Return a price of tokens."""
+def describe_tiers(tiers: Tiers) -> TokenPrice:
+    """Return the prices of tokens: of short prompts, then of longer ones."""
+    price = tiers[0][1]
     cached = price.cached_input_usdc_per_mtok
     return TokenPrice(
         price_input_per_1m=show_millionths(price.input_usdc_per_mtok),
@@ -50,12 +53,22 @@ def describe_price(price: Price) -> TokenPrice:
         input_usdc_per_mtok=price.input_usdc_per_mtok,
         output_usdc_per_mtok=price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=cached,
+        tiers=[_describe_tier(above, longer) for above, longer in tiers[1:]],
+    )
+
+
+def _describe_tier(above: int, price: Price) -> TierPrice:
+    return TierPrice(
+        above_prompt_tokens=above,
+        input_usdc_per_mtok=price.input_usdc_per_mtok,
+        output_usdc_per_mtok=price.output_usdc_per_mtok,
+        cached_input_usdc_per_mtok=price.cached_input_usdc_per_mtok,
     )
 
 
 STAYS: Final = "stays with its session's seller"
 
-_NO_TOKEN_PRICE: Final = dict.fromkeys(TokenPrice.model_fields)
+_NO_TOKEN_PRICE: Final[Mapping[str, Any]] = {**dict.fromkeys(TokenPrice.model_fields), "tiers": []}
 """What is shown of tokens where something else is sold."""
 
 
@@ -70,9 +83,9 @@ def describe_unit_price(unit: str, price: Price) -> UnitPrice:
 def describe_offer_price(offer: Offer) -> OfferPrice:
     """Return an offer's price; the fields of the kind that it is not sold by are None."""
     if offer.unit is None:
-        return OfferPrice(**dict(describe_price(offer.price)), unit=None, price_per_unit=None)
+        return OfferPrice(**dict(describe_tiers(offer.tiers)), unit=None, price_per_unit=None)
     return OfferPrice.model_validate(
-        _NO_TOKEN_PRICE | dict(describe_unit_price(offer.unit, offer.price))
+        {**_NO_TOKEN_PRICE, **dict(describe_unit_price(offer.unit, offer.price))}
     )
 
 
@@ -80,7 +93,7 @@ def describe_reference(model: str, reference: Terms | None) -> ModelReference:
     """Return a model's reference price with its source and date; media by the base they count."""
     if reference is None:
         return ModelReference(model=model, reference=None)
-    stated = _NO_TOKEN_PRICE if reference.price is None else dict(describe_price(reference.price))
+    stated = dict(describe_tiers(reference.tiers)) if reference.tiers else _NO_TOKEN_PRICE
     price = {
         **stated,
         "usdc_per_million": {
@@ -116,6 +129,7 @@ def describe_prices(
         input_usdc_per_mtok=None if best is None else best.input_usdc_per_mtok,
         output_usdc_per_mtok=None if best is None else best.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=None if best is None else best.cached_input_usdc_per_mtok,
+        tiers=[] if best is None else best.tiers,
         context_tokens=None if reference is None else reference.context_tokens,
         image_tokens=None if reference is None else reference.image_tokens,
     )
@@ -141,7 +155,7 @@ def describe_market(
         **dict(describe_reference(model, reference)),
         offers=len(active),
         serviceable_offers=sum(is_serviceable(offer, get_state(offer)) for offer in active),
-        best=None if best is None else describe_price(best.price),
+        best=None if best is None else describe_tiers(best.tiers),
         best_discount_pct=get_blended_discount_pct(best, reference),
         media=media,
     )
@@ -212,6 +226,6 @@ def _describe_verdict(verdict: Verdict) -> RankedOffer:
         estimated_cost_usdc=verdict.cost_usdc,
         ceiling_usdc=verdict.ceiling_usdc,
         estimated_discount_pct=verdict.discount_pct,
-        cached_input_usdc_per_mtok=verdict.offer.price.cached_input_usdc_per_mtok,
+        cached_input_usdc_per_mtok=verdict.price.cached_input_usdc_per_mtok,
         why=STAYS if verdict.stays else None,
     )

@@ -32,8 +32,9 @@ from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base
 from market.routing.own_providers import FEE_USDC
-from market.routing.ranking import Ask, Ranking, Shelf
+from market.routing.ranking import Ask, Ranking
 from market.routing.sessions import Session
+from market.routing.shelf import Shelf
 from market.services import Services
 from market.text.requests import LIMITS
 from serving.http.document.schemas import errors_of
@@ -141,7 +142,7 @@ async def explain_route(
         model=model,
         estimate=tokens,
         bound=tokens,
-        direct=find_price(services.book.find_reference(model), base),
+        direct=find_price(services.book.find_reference(model), base, prompt_tokens=tokens.prompt),
         minimum_discount_pct=min_discount_pct,
         base=base,
         session=stays_with,

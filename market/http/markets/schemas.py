@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from market.endpoints.health import Standing
-from market.http.prices import ModelReference, OfferPrice, TokenPrice, UnitName, UnitPrice
+from market.http.prices import (
+    ModelReference,
+    OfferPrice,
+    Tiers,
+    TokenPrice,
+    UnitName,
+    UnitPrice,
+)
 from market.media.requests import Medium
 from market.pricing.media_units import Base
 from market.routing.own_providers import Position
@@ -54,6 +61,7 @@ class PriceEntry(MarketSummary):
     input_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
     output_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    tiers: Tiers
     context_tokens: int | None
     image_tokens: int | None = Field(description="the most that one image takes")
 

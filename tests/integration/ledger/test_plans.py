@@ -156,7 +156,7 @@ def sell_as_a_market(engine: Engine) -> None:
             reserve_sale(connection, tried, now_s=NOW_S, lease_expires_at_s=NOW_S + 9)
             renew_sale(connection, tried.sale_id, lease_expires_at_s=NOW_S + 10)
         void_sale(connection, "request.0", reason="", is_seller_failure=True, now_s=NOW_S)
-        post_sale(connection, "request.1", Figures(1, 1, 9, 8, 1, 0), now_s=NOW_S)
+        post_sale(connection, "request.1", Figures(1, 1, 9, 8, 1, 0, 1, 1), now_s=NOW_S)
         assert sweep_sales(connection, now_s=NOW_S + 11) == 1
         sweep_jobs(connection, now_s=NOW_S)
         claim_polls(connection, now_s=NOW_S, interval_s=1)

@@ -4,6 +4,8 @@
 
     cached input    its own price, or the input price; of the reference by a multiplier
                     charged, written down, listed; never counted on before
+    longer prompts  by a multiplier as the reference has them; the tokens that were used count
+                    listed, bounded, and by the same header for who charges by the list
     both servers    a proxy charges by the market's list what the market charges it
 """
 
@@ -15,6 +17,8 @@ from typing import Any, Final
 import pytest
 
 from ledger.database.engine import write
+from serving.models.prices import Price
+from serving.models.references import References
 from tests.support import proxy as proxies
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
@@ -244,6 +248,142 @@ async def test_cached_input__buyers_ceiling__keeps_out_offers_that_charge_it_in_
     assert below.json()["dropped"] == {"price_ceiling": 2}
 
 
+# -------------------------------------------------------------------------------- longer prompts
+
+TIERED: Final = """
+[models."SmolLM2-135M-Instruct"]
+input_usd_per_mtok = "10"
+output_usd_per_mtok = "40"
+cached_input_usd_per_mtok = "1"
+context_tokens = 2048
+
+[[models."SmolLM2-135M-Instruct".tiers]]
+above_prompt_tokens = 16
+input_usd_per_mtok = "20"
+output_usd_per_mtok = "60"
+cached_input_usd_per_mtok = "2"
+"""
+
+
+@pytest.fixture
+async def tiered(tmp_path: Path) -> AsyncIterator[RunningMarket]:
+    """A market whose reference has another price for prompts of more than 16 tokens."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    (tmp_path / "prices.toml").write_text(TIERED)
+    async with run_market(make_settings(tmp_path), engine) as running:
+        yield running
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cached", "cost_usdc"),
+    [
+        (16, 0, 16 * 5 + 10 * 20),
+        (17, 0, 17 * 10 + 10 * 30),
+        (17, 7, 10 * 10 + 7 * 1 + 10 * 30),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_longer_prompts__by_a_multiplier__cost_by_the_tokens_that_were_used(
+    tiered: RunningMarket,
+    seller: FakeEndpoint,
+    prompt: int,
+    cached: int,
+    cost_usdc: int,
+    stream: bool,
+) -> None:
+    seller_key, key = await tiered.get_key(), await tiered.get_buyer_key()
+    await tiered.list_offer(seller_key, seller.url, **at_multiplier("0.5"))
+    details = {"cached_tokens": cached}
+    usage = {"prompt_tokens": prompt, "completion_tokens": 10, "prompt_tokens_details": details}
+    seller.usage = {**usage, "total_tokens": prompt + 10}
+
+    answer = await tiered.chat(key, stream=stream)
+
+    [sale] = await tiered.settled_sales()
+    is_long = prompt > 16
+    assert sale["cost_usdc"] == cost_usdc
+    assert sale["input_usdc_per_mtok"] == (10_000_000 if is_long else 5_000_000)
+    assert sale["cached_input_usdc_per_mtok"] == (1_000_000 if is_long else 500_000)
+    # Any length may come, so the dearest is set aside: 100 tokens of output at 30.
+    assert int(answer.headers["x-market-reserved-usdc"]) > 100 * 30 + 128 * 10
+
+
+async def test_longer_prompts__discount__is_measured_at_the_reference_of_that_length(
+    tiered: RunningMarket, seller: FakeEndpoint
+) -> None:
+    await tiered.list_offer(await tiered.get_key(), seller.url, **at_multiplier("0.5"))
+
+    async def explain(prompt_tokens: int) -> tuple[int, int, float]:
+        params: dict[str, Any] = {"model": MODEL, "max_tokens": 10}
+        params["prompt_tokens"] = prompt_tokens
+        explained = await tiered.client.get("/v1/route/explain", params=params)
+        [one] = explained.json()["ranked"]
+        direct_usdc = explained.json()["direct_cost_usdc"]
+        return direct_usdc, one["estimated_cost_usdc"], one["estimated_discount_pct"]
+
+    assert await explain(16) == (16 * 10 + 400, 16 * 5 + 200, 50)
+    assert await explain(17) == (17 * 20 + 600, 17 * 10 + 300, 50)
+    key = await tiered.get_buyer_key()
+    for pct, status in ((50, 200), (51, 503)):
+        answer = await tiered.chat(key, path=f"/min{pct}/v1/chat/completions")
+        assert answer.status_code == status
+
+
+async def test_longer_prompts__listed__as_the_proxys_parser_reads_them(
+    tiered: RunningMarket, seller: FakeEndpoint
+) -> None:
+    await tiered.list_offer(await tiered.get_key(), seller.url, **at_multiplier("0.5"))
+    entries = (await tiered.client.get("/v1/prices")).json()["data"]
+    references, now_s = References(), proxies.now_s()
+    references.note_upstream(entries, now_s=now_s)
+
+    charged = references.find_terms(MODEL, now_s=now_s)
+    direct = references.find_discount_base(MODEL, now_s=now_s)
+
+    assert charged is not None
+    assert direct is not None
+    short, long = Price(5_000_000, 20_000_000, 500_000), Price(10_000_000, 30_000_000, 1_000_000)
+    assert charged.tiers == ((0, short), (16, long))
+    short, long = Price(10_000_000, 40_000_000, 1_000_000), Price(20_000_000, 60_000_000, 2_000_000)
+    assert direct.tiers == ((0, short), (16, long))
+    [row] = (await tiered.client.get(f"/api/markets/{MODEL}")).json()["offers"]
+    assert [one["above_prompt_tokens"] for one in row["tiers"]] == [16]
+
+
+async def test_longer_prompts__ceilings__hold_at_every_length_that_the_prompt_may_have(
+    tiered: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key, key = await tiered.get_key(), await tiered.get_buyer_key()
+    by_length = await tiered.list_offer(seller_key, seller.url, **at_multiplier("0.5"))
+    # As dear for a long prompt, and dearer for a short one.
+    await tiered.list_offer(seller_key, seller.url, price_input_per_1m=10, price_output_per_1m=30)
+    short = {
+        "x-market-max-input-usdc-per-mtok": "5000000",
+        "x-market-max-output-usdc-per-mtok": "20000000",
+    }
+
+    async def ask(**headers: str) -> Any:
+        named = {f"x-market-max-{name.replace('_', '-')}": one for name, one in headers.items()}
+        return await tiered.client.post(
+            "/v1/chat/completions", json=make_body(), headers=bearer(key) | short | named
+        )
+
+    served = await ask(longer_prompts="16=10000000/30000000/1000000")
+    assert served.headers["x-market-offer"] == by_length["id"]
+    for dropping in ({}, {"longer_prompts": "16=10000000/29999999/1000000"}):
+        answer = await ask(**dropping)
+        assert answer.json()["error"]["code"] == "price_ceiling_not_met"
+        assert answer.json()["dropped"] == {"price_ceiling": 2}
+    later = await ask(longer_prompts="17=10000000/30000000/1000000")
+    assert later.status_code == 503, "a prompt of 17 tokens is dearer than the short price"
+    for wrong in ("16", "0=1/1/1", "9=1/1/1,9=1/1/1", "9=1/1/2", "9=1/1/1,", "9=1.5/1/1"):
+        refused = await ask(longer_prompts=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_header")
+    by_field = await tiered.chat(key, routing={"max_price_input_per_1m": "9.99"})
+    assert by_field.json()["error"]["code"] == "price_ceiling_not_met"
+
+
 # ---------------------------------------------------------------------------------- both servers
 
 
@@ -283,3 +423,22 @@ async def test_both_servers__cached_input__one_figure_and_no_dearer_seller_after
     assert (usage["cached_tokens"], usage["cached_input_usdc_per_mtok"]) == (16, 500_000)
     assert failed.status_code == 502
     assert [row["cost_usdc"] for row in market.sales()] == [228, None]
+
+
+@pytest.mark.parametrize("prompt", [16, 17])
+async def test_both_servers__longer_prompts__one_figure(
+    tiered: RunningMarket, seller: FakeEndpoint, tmp_path: Path, prompt: int
+) -> None:
+    seller_key, key = await tiered.get_key(), await tiered.get_buyer_key()
+    await tiered.list_offer(seller_key, seller.url, **at_multiplier("0.5"))
+    seller.usage = {"prompt_tokens": prompt, "completion_tokens": 10, "total_tokens": prompt + 10}
+
+    async with run_proxy_before(tiered, key, tmp_path) as proxy:
+        answer = await proxy.chat()
+        assert answer.status_code == 200, answer.text
+        [sale] = await tiered.settled_sales()
+        [usage] = proxy.usage()
+
+    cost_usdc = {16: 16 * 5 + 10 * 20, 17: 17 * 10 + 10 * 30}[prompt]
+    assert usage["cost_usdc"] == sale["cost_usdc"] == cost_usdc
+    assert usage["input_usdc_per_mtok"] == sale["input_usdc_per_mtok"]

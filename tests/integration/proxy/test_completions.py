@@ -452,8 +452,10 @@ async def test_completion__price_that_is_charged__bounds_what_sellers_may_ask(
     [usage] = proxy.usage()
     assert headers["x-market-max-input-usdc-per-mtok"] == str(usage["input_usdc_per_mtok"])
     assert headers["x-market-max-output-usdc-per-mtok"] == str(usage["output_usdc_per_mtok"])
-    cached = usage["cached_input_usdc_per_mtok"]
-    assert headers["x-market-max-cached-input-usdc-per-mtok"] == str(cached)
+    assert usage["cached_input_usdc_per_mtok"] is None, "so it costs what other input does"
+    cached = headers["x-market-max-cached-input-usdc-per-mtok"]
+    assert cached == str(usage["input_usdc_per_mtok"])
+    assert "x-market-max-longer-prompts" not in headers
 
 
 async def test_completion__nobody_sells_at_the_listed_price__the_list_is_fetched_again(

@@ -156,7 +156,9 @@ class MarketLedger(RuleBasedStateMachine):
             Tokens(prompt, completion), PRICE, ceiling_usdc=ceiling_usdc, fee_bps=333
         )
         figures = Figures(
-            prompt, completion, split.cost_usdc, split.earning_usdc, split.fee_usdc, 0
+            *(prompt, completion, split.cost_usdc, split.earning_usdc, split.fee_usdc, 0),
+            PRICE.input_usdc_per_mtok,
+            PRICE.output_usdc_per_mtok,
         )
         try:
             with write(self.engine) as connection:
@@ -284,8 +286,8 @@ def test_mismatches__each_kind_of_tampering__is_found() -> None:
     machine.set_up()
     machine.reserve(offer_id="o1", ceiling_usdc=100, stale=False)
     with write(machine.engine) as connection:
-        post_sale(connection, "r00001.0", Figures(1, 1, 10, 8, 1, 1), now_s=NOW_S)
-    machine.posted["r00001.0"] = Figures(1, 1, 10, 8, 1, 1)
+        post_sale(connection, "r00001.0", Figures(1, 1, 10, 8, 1, 1, 1, 1), now_s=NOW_S)
+    machine.posted["r00001.0"] = Figures(1, 1, 10, 8, 1, 1, 1, 1)
     machine.open.clear()
     machine.pay()
     machine.l7_holds()

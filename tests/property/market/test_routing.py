@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from market.endpoints.health import Standing
 from market.pricing.split import split_cost
-from market.routing.ranking import Ask, Drop, Offer, OfferState, Shelf, assess, rank
+from market.routing.ranking import Ask, Drop, Offer, OfferState, assess, rank
+from market.routing.shelf import Shelf
 from serving.models.prices import Price, Tokens, get_cost_usdc, meets_discount, scale_price
 
 PRICES = st.builds(Price, st.integers(0, 6), st.integers(0, 6)) | st.builds(
@@ -24,6 +25,8 @@ STATES = st.builds(
     total_used_usdc=st.integers(0, 10),
 )
 LIMITS = st.none() | st.integers(0, 20)
+LONGER = st.just(()) | st.tuples(st.tuples(st.sampled_from((1, 900, 3_000_000)), PRICES))
+"""Prices of longer prompts, at lengths that prompts reach."""
 
 
 @st.composite
@@ -42,6 +45,7 @@ def markets(draw: st.DrawFn) -> tuple[list[Offer], dict[str, OfferState], Ask]:
             quota_total_usdc=draw(LIMITS),
             rate_limit_rpm=draw(LIMITS),
             concurrency_max=draw(st.integers(1, 4)),
+            longer=draw(LONGER),
         )
         for number in ids
     ]
@@ -77,12 +81,21 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
         exact = worth(tokens, price)
         return -(-exact.numerator // exact.denominator)
 
-    ceiling = cost(ask.bound, offer.price)
+    def price_of(prompt: int) -> Price:
+        return next((one for above, one in offer.longer if prompt > above), offer.price)
+
+    price = price_of(ask.estimate.prompt)
+    reached = [offer.price, *(one for above, one in offer.longer if ask.bound.prompt > above)]
+    dearest = Price(
+        max(one.input_usdc_per_mtok for one in reached),
+        max(one.output_usdc_per_mtok for one in reached),
+    )
+    ceiling = cost(ask.bound, dearest)
     within = all(
         limit is None or value <= limit
         for value, limit in (
-            (offer.price.input_usdc_per_mtok, ask.input_usdc_per_mtok_max),
-            (offer.price.output_usdc_per_mtok, ask.output_usdc_per_mtok_max),
+            (dearest.input_usdc_per_mtok, ask.input_usdc_per_mtok_max),
+            (dearest.output_usdc_per_mtok, ask.output_usdc_per_mtok_max),
             (state.day_used_usdc + ceiling, offer.cap_daily_usdc),
             (state.total_used_usdc + ceiling, offer.quota_total_usdc),
             (state.requests_last_minute + 1, offer.rate_limit_rpm),
@@ -96,7 +109,7 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
         direct = Fraction(0) if ask.direct is None else worth(ask.estimate, ask.direct)
         discounted = (
             direct > 0
-            and (1 - worth(ask.estimate, offer.price) / direct) * 100 >= ask.minimum_discount_pct
+            and (1 - worth(ask.estimate, price) / direct) * 100 >= ask.minimum_discount_pct
         )
     free = state.in_flight < offer.concurrency_max
     return offer.is_active and chosen and trusted and within and healthy and free and discounted

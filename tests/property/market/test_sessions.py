@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.endpoints.health import Standing
-from market.routing.ranking import Ask, Offer, OfferState, Shelf, rank
+from market.routing.ranking import Ask, Offer, OfferState, rank
 from market.routing.sessions import Session, make_session
+from market.routing.shelf import Shelf
 from serving.dialects.endpoints import Endpoint
 from serving.models.prices import Price, Tokens
 

@@ -20,16 +20,12 @@ from serving.http.errors import ApiError
 from serving.http.strict_json import parse_exact_json
 from serving.models.prices import Price, Tokens
 
+PRICE = Price(5_000_000, 20_000_000)
+PRICES = {"input_usdc_per_mtok": 5_000_000, "output_usdc_per_mtok": 20_000_000}
+
 
 def make_terms(**changes: Any) -> Any:
-    terms = {
-        "input_usdc_per_mtok": 5_000_000,
-        "output_usdc_per_mtok": 20_000_000,
-        "cached_input_usdc_per_mtok": None,
-        "fee_bps": 500,
-        "ceiling_usdc": 3_000,
-        "flat_fee_usdc": 1_000,
-    }
+    terms = {"fee_bps": 500, "ceiling_usdc": 3_000, "flat_fee_usdc": 1_000}
     return SimpleNamespace(**{**terms, **changes})
 
 
@@ -44,7 +40,9 @@ def test_figures__whatever_is_counted__fee_and_cost_stay_within_the_ceiling(
 ) -> None:
     ceiling_usdc = flat_fee_usdc + above_usdc
     figures = build_figures(
-        make_terms(ceiling_usdc=ceiling_usdc, flat_fee_usdc=flat_fee_usdc, fee_bps=fee_bps), tokens
+        make_terms(ceiling_usdc=ceiling_usdc, flat_fee_usdc=flat_fee_usdc, fee_bps=fee_bps),
+        tokens,
+        PRICE,
     )
     assert flat_fee_usdc <= figures.cost_usdc <= ceiling_usdc
     assert figures.margin_usdc >= flat_fee_usdc, "the fee is the operator's, not the seller's"
@@ -53,14 +51,14 @@ def test_figures__whatever_is_counted__fee_and_cost_stay_within_the_ceiling(
 
 
 def test_figures__at_the_bound__are_the_ceiling() -> None:
-    figures = build_figures(make_terms(), Tokens(10**6, 10**6))
+    figures = build_figures(make_terms(), Tokens(10**6, 10**6), PRICE)
     assert (figures.cost_usdc, figures.margin_usdc) == (3_000, 1_000)
     assert figures.earning_usdc == 1_900
 
 
 def test_figures__cached_tokens__are_charged_at_their_price_and_written_down() -> None:
-    terms = make_terms(cached_input_usdc_per_mtok=500_000)
-    figures = build_figures(terms, Tokens(20, 10, cached=16))
+    price = Price(5_000_000, 20_000_000, 500_000)
+    figures = build_figures(make_terms(), Tokens(20, 10, cached=16), price)
     # 4 x 5 + 16 x 0.5 + 10 x 20 USD a million tokens, and the fee of 1,000.
     assert (figures.cost_usdc, figures.earning_usdc, figures.fee_usdc) == (1_228, 217, 11)
     assert figures.cached_tokens == 16
@@ -147,7 +145,7 @@ def test_assess__with_a_fee__reserves_all_that_may_be_charged(
     ask = Ask("m", Tokens(prompt // 2, completion // 2), bound, flat_fee_usdc=flat_fee_usdc)
     verdict = assess(offer, OfferState(), ask)
     figures = build_figures(
-        make_terms(ceiling_usdc=verdict.ceiling_usdc, flat_fee_usdc=flat_fee_usdc), bound
+        make_terms(ceiling_usdc=verdict.ceiling_usdc, flat_fee_usdc=flat_fee_usdc), bound, PRICE
     )
     assert figures.cost_usdc == verdict.ceiling_usdc == 5 * prompt + 20 * completion + flat_fee_usdc
     assert figures.earning_usdc + figures.fee_usdc <= verdict.ceiling_usdc - flat_fee_usdc
@@ -155,6 +153,6 @@ def test_assess__with_a_fee__reserves_all_that_may_be_charged(
 
 @pytest.mark.parametrize("cost_usdc", [0, 299, 301, 10**9])
 def test_post__of_parts_that_do_not_make_the_cost__is_refused(cost_usdc: int) -> None:
-    figures = Figures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0)
+    figures = Figures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0, **PRICES)
     with create_engine("sqlite://").begin() as connection, pytest.raises(ValueError, match="parts"):
         post_sale(connection, "sale", figures, now_s=0)

@@ -1,0 +1,134 @@
+"""The offers of one model in the order of their prices, kept so that few are looked at."""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from heapq import heappop, heappush
+
+from market.routing.ranking import Ask, GetState, Offer, Verdict, assess, get_price_rank
+from market.routing.sessions import Session
+from serving.models.prices import Tokens, get_worth
+
+
+class Shelf:
+    """The offers of one model, by price: the cheapest for any mix of tokens is found at once.
+
+    Offers of one price pair stand together. The pairs are kept in two orders, by input price and by
+    output price; walked side by side, no pair that was not met yet can be cheaper than both walks'
+    next prices together. So only as many are looked at as it takes to know the cheapest. The pairs
+    are those of short prompts; where a longer one has another price at some offer, all are sorted.
+    """
+
+    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+        self._offers: dict[str, Offer] = {}
+        self._pairs: dict[tuple[int, int], list[str]] = {}
+        self._by_input: list[tuple[int, int]] = []
+        self._by_output: list[tuple[int, int]] = []
+        self._starts: Counter[int] = Counter()
+        """Where the second tiers of the offers begin that have some."""
+        for offer in offers:
+            self.put(offer)
+
+    def __len__(self) -> int:
+        return len(self._offers)
+
+    def __iter__(self) -> Iterator[Offer]:
+        return iter(self._offers.values())
+
+    def get(self, offer_id: str) -> Offer | None:
+        """Return an offer, or None where it is not here."""
+        return self._offers.get(offer_id)
+
+    def put(self, offer: Offer) -> None:
+        """Add an offer, in place of the one with its id."""
+        self.remove(offer.offer_id)
+        self._offers[offer.offer_id] = offer
+        if offer.longer:
+            self._starts[offer.longer[0][0]] += 1
+        pair = _pair_of(offer)
+        if pair not in self._pairs:
+            self._pairs[pair] = []
+            insort(self._by_input, pair)
+            insort(self._by_output, (pair[1], pair[0]))
+        insort(self._pairs[pair], offer.offer_id)
+
+    def remove(self, offer_id: str) -> None:
+        """Take an offer away. Again is harmless."""
+        offer = self._offers.pop(offer_id, None)
+        if offer is None:
+            return
+        if offer.longer:
+            start = offer.longer[0][0]
+            self._starts[start] -= 1
+            if not self._starts[start]:
+                del self._starts[start]
+        pair = _pair_of(offer)
+        ids = self._pairs[pair]
+        del ids[bisect_left(ids, offer_id)]
+        if not ids:
+            del self._pairs[pair]
+            del self._by_input[bisect_left(self._by_input, pair)]
+            del self._by_output[bisect_left(self._by_output, (pair[1], pair[0]))]
+
+    def iterate(self, tokens: Tokens) -> Iterator[Offer]:
+        """Yield all offers, the cheapest for ``tokens`` first, in the order of ``rank``."""
+        if self._starts and tokens.prompt > min(self._starts):
+            yield from sorted(self, key=lambda offer: _rank_of(offer, tokens))
+            return
+        for pair in self._iterate_pairs(tokens):
+            for offer_id in self._pairs[pair]:
+                yield self._offers[offer_id]
+
+    def _iterate_pairs(self, tokens: Tokens) -> Iterator[tuple[int, int]]:
+        met: list[tuple[int, tuple[int, int]]] = []
+        seen: set[tuple[int, int]] = set()
+        for by_input, (output, input_) in zip(self._by_input, self._by_output, strict=True):
+            # What was not met yet is at least as dear as this in both prices.
+            least = tokens.prompt * by_input[0] + tokens.completion * output
+            while met and met[0][0] < least:
+                yield heappop(met)[1]
+            for pair in (by_input, (input_, output)):
+                if pair not in seen:
+                    seen.add(pair)
+                    worth = tokens.prompt * pair[0] + tokens.completion * pair[1]
+                    heappush(met, (worth, pair))
+        while met:
+            yield heappop(met)[1]
+
+    def select(self, get_state: GetState, ask: Ask) -> Verdict | None:
+        """Return the best offer for a request, or None where none may serve it."""
+        offers = self.iterate(ask.estimate)
+        for offer in offers:
+            verdict = assess(offer, get_state(offer), ask)
+            if verdict.drop is None:
+                if ask.session is None:
+                    return verdict
+                return _select_near(verdict, offers, get_state, ask, ask.session)
+        return None
+
+
+def _select_near(
+    cheapest: Verdict, dearer: Iterator[Offer], get_state: GetState, ask: Ask, session: Session
+) -> Verdict:
+    """Return the verdict whose seller has the session, of those near to the cheapest."""
+    limit, best = get_worth(ask.estimate, cheapest.price), cheapest
+    weights = {cheapest.offer.seller: session.weigh(cheapest.offer.seller)}
+    for offer in dearer:
+        worth = get_worth(ask.estimate, offer.get_price(ask.estimate.prompt))
+        if not session.is_near(worth, cheapest=limit):
+            break
+        if offer.seller not in weights:
+            weights[offer.seller] = session.weigh(offer.seller)
+        if weights[offer.seller] > weights[best.offer.seller]:
+            verdict = assess(offer, get_state(offer), ask)
+            best = best if verdict.drop is not None else replace(verdict, stays=True)
+    return best
+
+
+def _pair_of(offer: Offer) -> tuple[int, int]:
+    return (offer.price.input_usdc_per_mtok, offer.price.output_usdc_per_mtok)
+
+
+def _rank_of(offer: Offer, tokens: Tokens) -> tuple[int, int, int, str]:
+    return (*get_price_rank(tokens, offer.get_price(tokens.prompt)), offer.offer_id)
