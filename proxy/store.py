@@ -161,6 +161,7 @@ def load_receipt_view(
     view["cached_input_usdc_per_mtok"] = (
         usage["input_usdc_per_mtok"] if cached_price is None else cached_price
     )
+    view["per_request_usdc"] = usage["per_request_usdc"] or 0
     if usage["cost_usdc"] is not None:
         view["cached_tokens"] = usage["cached_tokens"] or 0
     view["reserved_at_s"] = usage["reserved_at_s"]

@@ -43,6 +43,8 @@ class NewOffer:
     unit: str | None = None
     price_cached_input_usdc_per_mtok: int | None = None
     """At most the input price; None: cached tokens cost what other prompt tokens do."""
+    price_per_request_usdc: int | None = None
+    """In 1e-6 USDC, beside the tokens; None: nothing."""
 
 
 def save_offer(

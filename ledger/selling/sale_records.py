@@ -59,6 +59,8 @@ class NewSale:
     """Of media: then the input price is for a million of its base, and tokens count that."""
     cached_input_usdc_per_mtok: int | None = None
     """Of prompt tokens that the endpoint had cached; None: the input price."""
+    per_request_usdc: int = 0
+    """What the request costs beside its tokens, in 1e-6 USDC."""
     flat_fee_usdc: int = 0
     """The operator's own part of the ceiling and of the cost, beside the seller's price."""
 
@@ -82,6 +84,7 @@ class Figures:
     """The price of a prompt as long as the one that was counted."""
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = None
+    per_request_usdc: int = 0
     cached_tokens: int = 0
     """The part of ``prompt_tokens`` that is charged at the cached price."""
 

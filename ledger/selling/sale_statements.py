@@ -71,6 +71,7 @@ FIGURES: Final = (
     "input_usdc_per_mtok",
     "output_usdc_per_mtok",
     "cached_input_usdc_per_mtok",
+    "per_request_usdc",
     "cost_usdc",
     "earning_usdc",
     "fee_usdc",

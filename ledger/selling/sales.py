@@ -77,6 +77,7 @@ def reserve_sale(
         "input_usdc_per_mtok": sale.input_usdc_per_mtok,
         "output_usdc_per_mtok": sale.output_usdc_per_mtok,
         "cached_input_usdc_per_mtok": sale.cached_input_usdc_per_mtok,
+        "per_request_usdc": sale.per_request_usdc,
         "unit": sale.unit,
         "fee_bps": sale.fee_bps,
         "ceiling_usdc": sale.ceiling_usdc,

@@ -54,6 +54,8 @@ class MarketSale(SQLModel, table=True):
     output_usdc_per_mtok: int = Field(sa_type=BigInteger)
     cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     """Price of the prompt tokens that the endpoint had cached; None: the input price."""
+    per_request_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    """What the request costs beside its tokens; None: nothing."""
     unit: str | None = None
     """As its offer's: what ``prompt_tokens`` counts, None for tokens."""
     fee_bps: int

@@ -83,6 +83,8 @@ class MarketOffer(SQLModel, table=True):
     price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     price_cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     """Of prompt tokens that the endpoint had cached; None: the input price."""
+    price_per_request_usdc: int | None = Field(default=None, sa_type=BigInteger)
+    """What each request costs beside its tokens; None: nothing."""
     cost_multiplier_ppm: int | None = Field(default=None, sa_type=BigInteger)
     cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
     quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)

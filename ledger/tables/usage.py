@@ -26,6 +26,8 @@ class Reservation:
     cached_input_usdc_per_mtok: int | None = None
     """The price of prompt tokens that the provider had cached; None = the price of any other. The
     ceiling is reserved before anybody knows how many are cached, and never counts on it."""
+    per_request_usdc: int | None = None
+    """What the request costs beside its tokens, in 1e-6 USDC; None or 0: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class PriceUsed:
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = None
+    per_request_usdc: int | None = None
 
 
 RESERVATION_COLUMNS: Final = tuple(field.name for field in fields(Reservation))

@@ -31,6 +31,7 @@ class TierPrice(BaseModel):
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int
 
 
 Tiers = Annotated[
@@ -47,6 +48,7 @@ class TokenPrice(BaseModel):
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
     tiers: Tiers
 
 
@@ -66,6 +68,7 @@ class OfferPrice(BaseModel):
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
     tiers: Tiers
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
@@ -80,6 +83,7 @@ class ReferencePrice(BaseModel):
     input_usdc_per_mtok: int | None
     output_usdc_per_mtok: int | None
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
     tiers: Tiers
     usdc_per_million: dict[Base, int] = Field(
         description="1e-6 USDC for a million of each base that media are counted in"

@@ -6,13 +6,14 @@ from typing import Final
 from market.endpoints.health import Standing
 from market.pricing.media_units import Base, find_price
 from market.routing.ranking import Offer, OfferState
-from serving.models.prices import Price, Tokens, get_cost_usdc, get_discount_pct
+from serving.models.prices import Price, Tokens, get_cost_usdc, get_discount_pct, get_worth
 from serving.models.terms import Terms
 
 GetState = Callable[[Offer], OfferState]
 
-BLEND_INPUT_TOKENS: Final = 3
-"""A model's discount is shown for three tokens of prompt to one of output."""
+BLENDED: Final = Tokens(prompt=3 * 1_024, completion=1_024)
+"""A model's discount is shown for three tokens of prompt to one of output; a fee of the request
+counts as for one of this size."""
 
 QUOTED: Final = Tokens(prompt=4_096, completion=4_096)
 """A request of a common size."""
@@ -56,8 +57,8 @@ def is_serviceable(offer: Offer, state: OfferState) -> bool:
 
 
 def blend(price: Price) -> int:
-    """Return the figure that prices are ordered by, for ``BLEND_INPUT_TOKENS``."""
-    return BLEND_INPUT_TOKENS * price.input_usdc_per_mtok + price.output_usdc_per_mtok
+    """Return the figure that prices are ordered by, in 1e-12 USDC for ``BLENDED``."""
+    return get_worth(BLENDED, price)
 
 
 def get_blended_discount_pct(offer: Offer | None, reference: Terms | None) -> float | None:

@@ -20,7 +20,7 @@ from market.identity.keys import is_address
 from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
 from serving.http.errors import bad_request, wrong_type
-from serving.models.prices import USD_PER_MTOK_MAX
+from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX
 
 USD_MAX: Final = 1_000_000_000
 MULTIPLIER_MAX: Final = 100
@@ -32,17 +32,21 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
 _CACHED_PRICE: Final = "price_cached_input_per_1m"
+_REQUEST_PRICE: Final = "price_per_request"
+_BESIDE: Final = (_CACHED_PRICE, _REQUEST_PRICE)
+"""Prices that an offer of tokens may have beside those of input and output."""
 _UNIT_PRICE: Final = "price_per_unit"
 _AMOUNTS: Final = {
     # field: (column, maximum in whole units)
     "price_input_per_1m": ("price_input_usdc_per_mtok", USD_PER_MTOK_MAX),
     "price_output_per_1m": ("price_output_usdc_per_mtok", USD_PER_MTOK_MAX),
     "price_cached_input_per_1m": ("price_cached_input_usdc_per_mtok", USD_PER_MTOK_MAX),
+    "price_per_request": ("price_per_request_usdc", USD_PER_REQUEST_MAX),
     "cost_multiplier": ("cost_multiplier_ppm", MULTIPLIER_MAX),
     "cap_daily_usd": ("cap_daily_usdc", USD_MAX),
     "quota_total_usd": ("quota_total_usdc", USD_MAX),
 }
-_CLEARABLE: Final = frozenset({_CACHED_PRICE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
+_CLEARABLE: Final = frozenset({*_BESIDE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
 _FIELDS: Final = frozenset(
     {
         *_AMOUNTS,
@@ -110,8 +114,9 @@ def parse_change(
             "price_input_usdc_per_mtok": None,
             "price_output_usdc_per_mtok": None,
             "price_cached_input_usdc_per_mtok": None,
+            "price_per_request_usdc": None,
         }
-    elif any(name in body for name in (*_PRICES, _CACHED_PRICE, _UNIT_PRICE)):
+    elif any(name in body for name in (*_PRICES, *_BESIDE, _UNIT_PRICE)):
         if is_medium or _UNIT_PRICE in body or stored["cost_multiplier_ppm"] is not None:
             _check_priced_one_way(body, is_medium=is_medium)
         columns["cost_multiplier_ppm"] = None
@@ -144,7 +149,7 @@ def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
     has_unit_price = body.get(_UNIT_PRICE) is not None
     if is_medium:
         is_right = has_unit_price != (body.get("cost_multiplier") is not None)
-        if not is_right or any(body.get(name) is not None for name in (*_PRICES, _CACHED_PRICE)):
+        if not is_right or any(body.get(name) is not None for name in (*_PRICES, *_BESIDE)):
             message = "What has a unit is priced by price_per_unit or by cost_multiplier alone."
             raise bad_request("invalid_price", message, param=_UNIT_PRICE)
         return
@@ -157,9 +162,10 @@ def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
             "Give either price_input_per_1m and price_output_per_1m, or cost_multiplier alone."
         )
         raise bad_request("invalid_price", message, param=_PRICES[0])
-    if body.get(_CACHED_PRICE) is not None and not all(prices):
-        message = f"{_CACHED_PRICE!r} needs prices: a multiplier has the reference's."
-        raise bad_request("invalid_price", message, param=_CACHED_PRICE)
+    for name in _BESIDE:
+        if body.get(name) is not None and not all(prices):
+            message = f"{name!r} needs prices: a multiplier has the reference's."
+            raise bad_request("invalid_price", message, param=name)
 
 
 def _check_cached_price(columns: Mapping[Any, Any]) -> None:

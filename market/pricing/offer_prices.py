@@ -16,4 +16,5 @@ def read_price(row: Mapping[Any, Any]) -> Price:
     if cached_price is not None:
         # Two changes at the same time may have left it above: the buyer pays the lesser.
         cached_price = min(int(cached_price), input_price)
-    return Price(input_price, int(row["price_output_usdc_per_mtok"]), cached_price)
+    fee_usdc = row["price_per_request_usdc"] or 0
+    return Price(input_price, int(row["price_output_usdc_per_mtok"]), cached_price, int(fee_usdc))

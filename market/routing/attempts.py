@@ -275,6 +275,7 @@ class Attempts:
             input_usdc_per_mtok=verdict.price.input_usdc_per_mtok,
             output_usdc_per_mtok=verdict.price.output_usdc_per_mtok,
             cached_input_usdc_per_mtok=verdict.price.cached_input_usdc_per_mtok,
+            per_request_usdc=verdict.price.per_request_usdc,
             fee_bps=live.fee_bps,
             ceiling_usdc=verdict.ceiling_usdc,
             unit=offer.unit,

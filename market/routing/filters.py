@@ -29,12 +29,15 @@ _KNOWN: Final = frozenset(
         "max_price_input_per_1m",
         "max_price_output_per_1m",
         "max_price_cached_input_per_1m",
+        "max_price_per_request",
     }
 )
 
 INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
 CACHED_INPUT_CEILING: Final = b"x-market-max-cached-input-usdc-per-mtok"
+PER_REQUEST_CEILING: Final = b"x-market-max-per-request-usdc"
+"""Where another ceiling is named and this is not, no fee is let through."""
 LONGER_CEILINGS: Final = b"x-market-max-longer-prompts"
 """``<above prompt tokens>=<input>/<output>/<cached input>``, ascending, with commas between."""
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
@@ -53,6 +56,7 @@ class Filters:
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
     """An offer without a price of cached tokens has its input price held against it."""
+    per_request_usdc_max: int | None = None
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
 
@@ -63,6 +67,7 @@ class Filters:
             self.input_usdc_per_mtok_max is not None
             or self.output_usdc_per_mtok_max is not None
             or self.cached_input_usdc_per_mtok_max is not None
+            or self.per_request_usdc_max is not None
         )
 
 
@@ -73,6 +78,7 @@ class Ceilings:
     input_usdc_per_mtok: int | None = None
     output_usdc_per_mtok: int | None = None
     cached_input_usdc_per_mtok: int | None = None
+    per_request_usdc: int | None = None
     longer: Tiers = ()
     """Of longer prompts, in place of the three above."""
 
@@ -91,6 +97,7 @@ class Ceilings:
             cached_input_usdc_per_mtok_max=_get_lower(
                 self.cached_input_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max
             ),
+            per_request_usdc_max=_get_lower(self.per_request_usdc, filters.per_request_usdc_max),
             longer_max=tuple((above, _lower_price(one, filters)) for above, one in self.longer),
         )
 
@@ -115,12 +122,15 @@ def _lower_price(price: Price, filters: Filters) -> Price:
 
 def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
     """Read the headers, by what returns one's value. Raises ``RequestRejected`` (400)."""
-    input_max, output_max, cached_input_max = (
+    input_max, output_max, cached_input_max, per_request_max = (
         _read_ceiling(find_header(name), name)
-        for name in (INPUT_CEILING, OUTPUT_CEILING, CACHED_INPUT_CEILING)
+        for name in (INPUT_CEILING, OUTPUT_CEILING, CACHED_INPUT_CEILING, PER_REQUEST_CEILING)
     )
     longer = _read_longer(find_header(LONGER_CEILINGS))
-    return Ceilings(input_max, output_max, cached_input_max, longer)
+    if per_request_max is None and (input_max, output_max, cached_input_max) != (None,) * 3:
+        # Who charges by a list that says nothing of fees must not be charged one.
+        per_request_max = 0
+    return Ceilings(input_max, output_max, cached_input_max, per_request_max, longer)
 
 
 def _read_longer(text: str | None) -> Tiers:
@@ -178,6 +188,7 @@ def parse_filters(routing: Any) -> Filters:
         input_usdc_per_mtok_max=_read_price(routing, "max_price_input_per_1m"),
         output_usdc_per_mtok_max=_read_price(routing, "max_price_output_per_1m"),
         cached_input_usdc_per_mtok_max=_read_price(routing, "max_price_cached_input_per_1m"),
+        per_request_usdc_max=_read_price(routing, "max_price_per_request"),
     )
 
 

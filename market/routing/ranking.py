@@ -118,6 +118,7 @@ class Ask:
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
+    per_request_usdc_max: int | None = None
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
@@ -255,6 +256,8 @@ def _is_chosen(offer: Offer, ask: Ask) -> bool:
 
 def _is_too_dear(offer: Offer, ask: Ask) -> bool:
     """Tell whether a prompt within the bound may have a price above what is allowed for it."""
+    if _is_above(offer.price.per_request_usdc, ask.per_request_usdc_max):
+        return True
     steps = (*offer.longer, *ask.longer_max)
     if not steps:
         return _is_above_any(offer.price, ask.get_limits(0))

@@ -123,5 +123,6 @@ def build_figures(sale: Terms, tokens: Tokens, price: Price) -> Figures:
         input_usdc_per_mtok=price.input_usdc_per_mtok,
         output_usdc_per_mtok=price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=price.cached_input_usdc_per_mtok,
+        per_request_usdc=price.per_request_usdc,
         cached_tokens=tokens.cached,
     )

@@ -17,7 +17,8 @@ class Shelf:
     Offers of one price pair stand together. The pairs are kept in two orders, by input price and by
     output price; walked side by side, no pair that was not met yet can be cheaper than both walks'
     next prices together. So only as many are looked at as it takes to know the cheapest. The pairs
-    are those of short prompts; where a longer one has another price at some offer, all are sorted.
+    are those of short prompts; where a longer one has another price at some offer, or a request has
+    a fee, all are sorted.
     """
 
     def __init__(self, offers: Iterable[Offer] = ()) -> None:
@@ -26,7 +27,7 @@ class Shelf:
         self._by_input: list[tuple[int, int]] = []
         self._by_output: list[tuple[int, int]] = []
         self._starts: Counter[int] = Counter()
-        """Where the second tiers of the offers begin that have some."""
+        """Where the second tiers of the offers begin that have some; at -1 what has a fee."""
         for offer in offers:
             self.put(offer)
 
@@ -44,8 +45,9 @@ class Shelf:
         """Add an offer, in place of the one with its id."""
         self.remove(offer.offer_id)
         self._offers[offer.offer_id] = offer
-        if offer.longer:
-            self._starts[offer.longer[0][0]] += 1
+        start = _get_start(offer)
+        if start is not None:
+            self._starts[start] += 1
         pair = _pair_of(offer)
         if pair not in self._pairs:
             self._pairs[pair] = []
@@ -58,8 +60,8 @@ class Shelf:
         offer = self._offers.pop(offer_id, None)
         if offer is None:
             return
-        if offer.longer:
-            start = offer.longer[0][0]
+        start = _get_start(offer)
+        if start is not None:
             self._starts[start] -= 1
             if not self._starts[start]:
                 del self._starts[start]
@@ -132,3 +134,10 @@ def _pair_of(offer: Offer) -> tuple[int, int]:
 
 def _rank_of(offer: Offer, tokens: Tokens) -> tuple[int, int, int, str]:
     return (*get_price_rank(tokens, offer.get_price(tokens.prompt)), offer.offer_id)
+
+
+def _get_start(offer: Offer) -> int | None:
+    """Return above how many prompt tokens an offer's pair of prices does not tell its place."""
+    if offer.price.per_request_usdc:
+        return -1
+    return offer.longer[0][0] if offer.longer else None

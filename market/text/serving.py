@@ -132,6 +132,7 @@ class Serving:
             input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
             output_usdc_per_mtok_max=filters.output_usdc_per_mtok_max,
             cached_input_usdc_per_mtok_max=filters.cached_input_usdc_per_mtok_max,
+            per_request_usdc_max=filters.per_request_usdc_max,
             longer_max=filters.longer_max,
             trusted_only=filters.trusted_only,
             only=filters.only,

@@ -215,4 +215,5 @@ def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Rese
         input_usdc_per_mtok=offer.price.input_usdc_per_mtok,
         output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
+        per_request_usdc=offer.price.per_request_usdc,
     )

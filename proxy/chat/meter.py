@@ -105,6 +105,7 @@ class Meter:
             price.input_usdc_per_mtok,
             price.output_usdc_per_mtok,
             price.cached_input_usdc_per_mtok,
+            price.per_request_usdc,
         )
         call = Post(request_id, charge, int(time.time()), used)
         return await self._ledger.persist(call if keep is None else PostAndKeep(call, *keep))

@@ -77,6 +77,7 @@ class Offer:
             "input_usdc_per_mtok": price.input_usdc_per_mtok,
             "cached_input_usdc_per_mtok": price.cached_usdc_per_mtok,
             "output_usdc_per_mtok": price.output_usdc_per_mtok,
+            "per_request_usdc": price.per_request_usdc,
             "price_source": self.terms.source,
             "price_age_s": self.price_age_s,
             "prompt_tokens_bound": self.prompt_bound,

@@ -28,6 +28,7 @@ from serving.models.upstream import (
 INPUT_CEILING: Final = "x-market-max-input-usdc-per-mtok"
 OUTPUT_CEILING: Final = "x-market-max-output-usdc-per-mtok"
 CACHED_INPUT_CEILING: Final = "x-market-max-cached-input-usdc-per-mtok"
+PER_REQUEST_CEILING: Final = "x-market-max-per-request-usdc"
 LONGER_CEILINGS: Final = "x-market-max-longer-prompts"
 """Tell a market the prices that the buyer is charged, so that no dearer seller serves; others take
 no notice."""
@@ -151,6 +152,8 @@ class HttpUpstream:
             OUTPUT_CEILING: str(price.output_usdc_per_mtok),
             CACHED_INPUT_CEILING: str(price.cached_usdc_per_mtok),
         }
+        if price.per_request_usdc:
+            ceilings[PER_REQUEST_CEILING] = str(price.per_request_usdc)
         if longer:
             ceilings[LONGER_CEILINGS] = ",".join(
                 f"{above}={one.input_usdc_per_mtok}/{one.output_usdc_per_mtok}"

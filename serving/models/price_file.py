@@ -8,6 +8,7 @@ Prices are decimal strings in US dollars, and a dollar is a USDC::
     cached_input_usd_per_mtok = "0.05"  # optional: of prompt tokens that the provider had cached
     context_tokens = 2048      # optional
     image_tokens = 1500        # optional: the most that one image takes; without it none is let in
+    usd_per_request = "0.01"   # optional: a fee that each request takes beside its tokens
 
     [[models."SmolLM2-135M-Instruct".tiers]]   # optional: of longer prompts
     above_prompt_tokens = 1000
@@ -22,6 +23,7 @@ A proxy and a market can share one file: the proxy takes no notice of media.
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Self
@@ -36,8 +38,13 @@ from pydantic import (
 )
 
 from contracts.errors import Fatal
-from contracts.units import parse_usdc
-from serving.models.prices import USD_PER_MTOK_MAX, USDC_PER_MTOK_MAX, Price
+from contracts.units import USDC_ONE, parse_usdc
+from serving.models.prices import (
+    USD_PER_MTOK_MAX,
+    USD_PER_REQUEST_MAX,
+    USDC_PER_MTOK_MAX,
+    Price,
+)
 from serving.models.terms import Terms
 
 
@@ -97,8 +104,16 @@ class _Tier(_TokenPrices):
 class _Entry(_TokenPrices):
     tiers: list[_Tier] = Field(default_factory=list)
     usd_per: dict[str, str] = Field(default_factory=dict)
+    usd_per_request: str | None = None
     context_tokens: int | None = Field(default=None, ge=1)
     image_tokens: int | None = Field(default=None, ge=1)
+
+    @field_validator("usd_per_request")
+    @classmethod
+    def _check_fee(cls, text: str | None) -> str | None:
+        if text is not None and parse_usdc(text) > USD_PER_REQUEST_MAX * USDC_ONE:
+            raise ValueError(f"more than {USD_PER_REQUEST_MAX} US dollars per request")
+        return text
 
     @field_validator("usd_per")
     @classmethod
@@ -116,14 +131,21 @@ class _Entry(_TokenPrices):
             raise ValueError("the tiers are not in ascending order of above_prompt_tokens")
         if starts and self.to_price() is None:
             raise ValueError("tiers need a price of shorter prompts")
+        if self.usd_per_request is not None and self.to_price() is None:
+            raise ValueError("usd_per_request needs prices of tokens, which may be 0")
         return self
 
     def to_terms(self, changed: date) -> Terms:
         """Return what the entry says."""
         prices = [(0, self.to_price())]
         prices += [(tier.above_prompt_tokens, tier.to_price()) for tier in self.tiers]
+        fee_usdc = 0 if self.usd_per_request is None else parse_usdc(self.usd_per_request)
         return Terms(
-            tuple((above, price) for above, price in prices if price is not None),
+            tuple(
+                (above, replace(price, per_request_usdc=fee_usdc))
+                for above, price in prices
+                if price is not None
+            ),
             "operator",
             self.context_tokens,
             self.image_tokens,

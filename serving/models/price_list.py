@@ -1,17 +1,18 @@
 """What an upstream says of its prices at ``/v1/prices``. Pure.
 
 ``{"data": [{"id": …, "input_usdc_per_mtok": …, "output_usdc_per_mtok": …}]}``, with
-``cached_input_usdc_per_mtok``, ``tiers``, ``context_tokens``, ``image_tokens``, ``updated_at`` (ISO
-8601) and ``reference`` where it likes. ``tiers`` are the prices of longer prompts, each with
-``above_prompt_tokens``; ``reference`` is what the model costs at its own provider, with the same
-fields. An entry that makes no sense is left out.
+``cached_input_usdc_per_mtok``, ``per_request_usdc``, ``tiers``, ``context_tokens``,
+``image_tokens``, ``updated_at`` (ISO 8601) and ``reference`` where it likes. ``tiers`` are the
+prices of longer prompts, each with ``above_prompt_tokens``; ``reference`` is what the model costs
+at its own provider, with the same fields. An entry that makes no sense is left out.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from serving.models.prices import USDC_PER_MTOK_MAX, Price
+from contracts.units import USDC_ONE
+from serving.models.prices import USD_PER_REQUEST_MAX, USDC_PER_MTOK_MAX, Price
 from serving.models.terms import Terms
 
 TIERS_MAX: Final = 16
@@ -73,10 +74,16 @@ def _read_price(entry: Mapping[str, Any]) -> Price | None:
     )
     if input_price is None or output_price is None:
         return None
+    fee_usdc: int | None = 0
+    if entry.get("per_request_usdc") is not None:
+        fee_usdc = _read_integer(entry, "per_request_usdc", USD_PER_REQUEST_MAX * USDC_ONE)
+    if fee_usdc is None:
+        return None
     return Price(
         input_price,
         output_price,
         None if cached_price is None else min(cached_price, input_price),
+        fee_usdc,
     )
 
 

@@ -19,6 +19,9 @@ USD_PER_MTOK_MAX: Final = 1_000_000
 ledger's integers, and the price is surely a slip of units."""
 USDC_PER_MTOK_MAX: Final = USD_PER_MTOK_MAX * USDC_ONE
 
+USD_PER_REQUEST_MAX: Final = 10_000
+"""Highest fee of a request accepted, in US dollars: above it, it is surely a slip of units."""
+
 PPM_ONE: Final = 1_000_000
 
 
@@ -31,10 +34,13 @@ class Price:
     cached_input_usdc_per_mtok: int | None = None
     """Price of prompt tokens that the provider had cached, at most the input price; None: cached
     tokens cost what other prompt tokens do."""
+    per_request_usdc: int = 0
+    """What a request costs beside its tokens, in 1e-6 USDC, once it has used any."""
 
     def __post_init__(self) -> None:
         assert self.input_usdc_per_mtok >= 0
         assert self.output_usdc_per_mtok >= 0
+        assert self.per_request_usdc >= 0
         if self.cached_input_usdc_per_mtok is not None:
             assert 0 <= self.cached_input_usdc_per_mtok <= self.input_usdc_per_mtok
 
@@ -67,6 +73,9 @@ def get_worth(tokens: Tokens, price: Price) -> int:
     if price.cached_input_usdc_per_mtok is not None:
         saved = price.input_usdc_per_mtok - price.cached_input_usdc_per_mtok
         worth -= tokens.cached * saved
+    if price.per_request_usdc and (tokens.prompt or tokens.completion):
+        # A request of which nothing was delivered has used no token, and costs nothing.
+        worth += price.per_request_usdc * TOKENS_PER_MTOK
     return worth
 
 
@@ -94,7 +103,8 @@ def fit_max_tokens(
     """
     if price.output_usdc_per_mtok == 0:
         return max_tokens
-    left = affordable_usdc * TOKENS_PER_MTOK - prompt_bound * price.input_usdc_per_mtok
+    left = (affordable_usdc - price.per_request_usdc) * TOKENS_PER_MTOK
+    left -= prompt_bound * price.input_usdc_per_mtok
     # Rounded down: the ceiling of the result must not pass what is affordable.
     affordable = left // (price.output_usdc_per_mtok * choices)
     return max(1, min(max_tokens, affordable))
@@ -110,6 +120,7 @@ def scale_price(reference: Price, multiplier_ppm: int) -> Price:
         reference.input_usdc_per_mtok * multiplier_ppm // PPM_ONE,
         reference.output_usdc_per_mtok * multiplier_ppm // PPM_ONE,
         None if cached is None else cached * multiplier_ppm // PPM_ONE,
+        reference.per_request_usdc * multiplier_ppm // PPM_ONE,
     )
 
 

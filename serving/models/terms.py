@@ -73,4 +73,5 @@ def find_bound_price(tiers: Tiers, prompt_bound: int) -> Price:
     return Price(
         max(price.input_usdc_per_mtok for price in reached),
         max(price.output_usdc_per_mtok for price in reached),
+        per_request_usdc=max(price.per_request_usdc for price in reached),
     )

@@ -53,6 +53,7 @@ def describe_tiers(tiers: Tiers) -> TokenPrice:
         input_usdc_per_mtok=price.input_usdc_per_mtok,
         output_usdc_per_mtok=price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=cached,
+        per_request_usdc=price.per_request_usdc,
         tiers=[_describe_tier(above, longer) for above, longer in tiers[1:]],
     )
 
@@ -63,6 +64,7 @@ def _describe_tier(above: int, price: Price) -> TierPrice:
         input_usdc_per_mtok=price.input_usdc_per_mtok,
         output_usdc_per_mtok=price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=price.cached_input_usdc_per_mtok,
+        per_request_usdc=price.per_request_usdc,
     )
 
 
@@ -129,6 +131,7 @@ def describe_prices(
         input_usdc_per_mtok=None if best is None else best.input_usdc_per_mtok,
         output_usdc_per_mtok=None if best is None else best.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=None if best is None else best.cached_input_usdc_per_mtok,
+        per_request_usdc=None if best is None else best.per_request_usdc,
         tiers=[] if best is None else best.tiers,
         context_tokens=None if reference is None else reference.context_tokens,
         image_tokens=None if reference is None else reference.image_tokens,
@@ -227,5 +230,6 @@ def _describe_verdict(verdict: Verdict) -> RankedOffer:
         ceiling_usdc=verdict.ceiling_usdc,
         estimated_discount_pct=verdict.discount_pct,
         cached_input_usdc_per_mtok=verdict.price.cached_input_usdc_per_mtok,
+        per_request_usdc=verdict.price.per_request_usdc,
         why=STAYS if verdict.stays else None,
     )

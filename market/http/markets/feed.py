@@ -54,6 +54,7 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
         "price_input_per_1m": None,
         "price_output_per_1m": None,
         "price_cached_input_per_1m": None,
+        "price_per_request": None,
         "unit": unit,
         "price_per_unit": None,
         "cost_multiplier": None,
@@ -63,6 +64,8 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
     if unit is not None:
         price = Price(int(row["price_input_usdc_per_mtok"]), 0)
         return shown | {"price_per_unit": show_millionths(UNITS[unit].to_per_unit_usdc(price))}
+    fee_usdc = row["price_per_request_usdc"]
+    shown["price_per_request"] = None if fee_usdc is None else show_millionths(int(fee_usdc))
     return shown | {
         f"price_{side}_per_1m": None if units is None else show_millionths(int(units))
         for side in _TOKEN_PRICES

@@ -61,6 +61,7 @@ class PriceEntry(MarketSummary):
     input_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
     output_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int | None = Field(description="what a request costs beside its tokens")
     tiers: Tiers
     context_tokens: int | None
     image_tokens: int | None = Field(description="the most that one image takes")
@@ -116,6 +117,7 @@ class RankedOffer(BaseModel):
     cached_input_usdc_per_mtok: int | None = Field(
         description="the estimate counts on no cache; null: the input price, or no tokens"
     )
+    per_request_usdc: int = Field(description="part of the estimate and of the ceiling")
     why: str | None = Field(
         description="why it comes before the cheapest; null: it is next by cost"
     )
@@ -180,6 +182,7 @@ class OfferEvent(BaseModel):
     price_input_per_1m: float | None
     price_output_per_1m: float | None
     price_cached_input_per_1m: float | None = Field(description="null: the input price")
+    price_per_request: float | None = Field(description="beside the tokens; null: nothing")
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price, in place of prices")

@@ -28,6 +28,7 @@ def describe_offer(row: Mapping[Any, Any], health: HealthReport | None, *, day: 
             "price_input_per_1m": None if unit else _show(row["price_input_usdc_per_mtok"]),
             "price_output_per_1m": None if unit else _show(row["price_output_usdc_per_mtok"]),
             "price_cached_input_per_1m": _show(row["price_cached_input_usdc_per_mtok"]),
+            "price_per_request": _show(row["price_per_request_usdc"]),
             "unit": unit,
             "price_per_unit": per_unit,
             "cost_multiplier": _show(row["cost_multiplier_ppm"]),

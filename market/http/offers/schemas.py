@@ -24,6 +24,9 @@ class _OfferFields(BaseModel):
         description="of prompt tokens that the endpoint had cached, at most `price_input_per_1m`;"
         " left out: they cost what other prompt tokens do",
     )
+    price_per_request: Amount | None = Field(
+        default=None, description="of each request, beside its tokens; left out: nothing"
+    )
     cost_multiplier: Amount | None = Field(
         default=None, description="of the reference price, in place of prices; 0.5 is half of it"
     )
@@ -46,8 +49,8 @@ class NewOffer(_OfferFields):
 
 
 class OfferChange(_OfferFields):
-    """What to change of an offer; what is left out stays. Null lifts a cap, and makes cached
-    tokens cost what other prompt tokens do."""
+    """What to change of an offer; what is left out stays. Null lifts a cap or a fee, and
+    makes cached tokens cost what other prompt tokens do."""
 
     api_key: str | None = Field(
         default=None, max_length=4_096, description="sealed on arrival, never shown again"
@@ -78,6 +81,7 @@ class OfferView(BaseModel):
     price_input_per_1m: float | None
     price_output_per_1m: float | None
     price_cached_input_per_1m: float | None = Field(description="null: the input price")
+    price_per_request: float | None = Field(description="beside the tokens; null: nothing")
     unit: UnitName | None
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price")

@@ -15,6 +15,7 @@ class QuotedOffer(BaseModel):
     model: str
     input_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int
+    per_request_usdc: int = Field(description="what the request costs beside its tokens")
     output_usdc_per_mtok: int
     price_source: Source
     price_age_s: int | None

@@ -64,6 +64,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "input_usdc_per_mtok": None if price is None else price.input_usdc_per_mtok,
         "output_usdc_per_mtok": None if price is None else price.output_usdc_per_mtok,
         "cached_input_usdc_per_mtok": None if price is None else price.cached_usdc_per_mtok,
+        "per_request_usdc": None if price is None else price.per_request_usdc,
         "price_source": None if terms is None else terms.source,
         "price_age_s": None if terms is None else terms.get_age_s(int(time.time())),
         "context_tokens": model.context_tokens,

@@ -13,6 +13,7 @@ class ModelEntry(BaseModel):
     input_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 prompt tokens")
     cached_input_usdc_per_mtok: int | None = Field(description="the same, of cached ones")
     output_usdc_per_mtok: int | None = Field(description="1e-6 USDC per 1e6 output tokens")
+    per_request_usdc: int | None = Field(description="what a request costs beside its tokens")
     price_source: Literal["upstream", "operator", "genai-prices"] | None
     price_age_s: int | None = Field(description="since the source said so, where it tells")
     context_tokens: int | None

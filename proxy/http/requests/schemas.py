@@ -32,6 +32,9 @@ class ReceiptView(BaseModel):
     input_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int
     output_usdc_per_mtok: int
+    per_request_usdc: int = Field(
+        description="part of the cost, beside the tokens; not in the leaf"
+    )
     prompt_tokens: int | None
     cached_tokens: int | None = Field(description="those prompt tokens that cost less")
     completion_tokens: int | None

@@ -6,6 +6,7 @@
                     charged, written down, listed; never counted on before
     longer prompts  by a multiplier as the reference has them; the tokens that were used count
                     listed, bounded, and by the same header for who charges by the list
+    fees            of each request that used tokens, beside them; of the reference by a multiplier
     both servers    a proxy charges by the market's list what the market charges it
 """
 
@@ -384,6 +385,122 @@ async def test_longer_prompts__ceilings__hold_at_every_length_that_the_prompt_ma
     assert by_field.json()["error"]["code"] == "price_ceiling_not_met"
 
 
+# ------------------------------------------------------------------------------ fees of requests
+
+WITH_FEE: Final = PRICES + 'usd_per_request = "0.01"\n'
+FEE: Final = {"price_per_request": "0.005"}
+
+
+@pytest.fixture
+async def fees(tmp_path: Path) -> AsyncIterator[RunningMarket]:
+    """A market whose reference has a fee of each request."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    (tmp_path / "prices.toml").write_text(WITH_FEE)
+    async with run_market(make_settings(tmp_path), engine) as running:
+        yield running
+    engine.dispose()
+
+
+@pytest.mark.parametrize("changes", [FEE, at_multiplier("0.5")])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_fee__of_an_offer_or_of_the_reference__is_reserved_and_charged_once(
+    fees: RunningMarket, seller: FakeEndpoint, changes: dict[str, Any], stream: bool
+) -> None:
+    seller_key, key = await fees.get_key(), await fees.get_buyer_key()
+    seller.usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    await fees.list_offer(seller_key, seller.url, **changes)
+
+    await fees.chat(key, stream=stream, n=2)
+
+    [sale] = await fees.settled_sales()
+    assert (sale["cost_usdc"], sale["per_request_usdc"]) == (300 + 5_000, 5_000)
+    assert sale["ceiling_usdc"] > 2 * 100 * 20 + 5_000
+    params: dict[str, Any] = {"model": MODEL, "prompt_tokens": 20, "max_tokens": 10}
+    explained = (await fees.client.get("/v1/route/explain", params=params)).json()
+    assert explained["direct_cost_usdc"] == 600 + 10_000
+    [ranked] = explained["ranked"]
+    assert ranked["estimated_cost_usdc"] == ranked["ceiling_usdc"] == 5_300
+    assert ranked["estimated_discount_pct"] == 50
+
+
+async def test_fee__nothing_delivered__is_not_charged(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    key = await fees.get_buyer_key()
+    await fees.list_offer(await fees.get_key(), seller.url, **FEE)
+    seller.behaviour = "status_500"
+
+    assert (await fees.chat(key)).status_code == 502
+    assert [sale["cost_usdc"] for sale in await fees.settled_sales()] == [None]
+
+
+async def test_fee__in_the_order__counts_for_what_the_request_costs(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key = await fees.get_key()
+    tokens = {"price_input_per_1m": 1, "price_output_per_1m": 1}
+    with_fee = await fees.list_offer(seller_key, seller.url, price_per_request="0.001", **tokens)
+    without = await fees.list_offer(seller_key, seller.url)
+
+    async def first(max_tokens: int) -> str:
+        params: dict[str, Any] = {"model": MODEL, "prompt_tokens": 0, "max_tokens": max_tokens}
+        explained = (await fees.client.get("/v1/route/explain", params=params)).json()
+        return str(explained["ranked"][0]["offer_id"])
+
+    # 1,000 and a unit a token against 20 units a token.
+    assert await first(52) == without["id"]
+    assert await first(53) == with_fee["id"]
+    key = await fees.get_buyer_key()
+    for max_tokens, offer in ((20, without), (1_000, with_fee)):
+        answer = await fees.chat(key, max_tokens=max_tokens)
+        assert answer.headers["x-market-offer"] == offer["id"]
+
+
+async def test_fee__buyers_ceilings__keep_it_out_and_a_list_without_fees_allows_none(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    key = await fees.get_buyer_key()
+    await fees.list_offer(await fees.get_key(), seller.url, **FEE)
+    listed = {"x-market-max-input-usdc-per-mtok": "5000000"}
+
+    async def ask(**headers: str) -> int:
+        answer = await fees.client.post(
+            "/v1/chat/completions", json=make_body(), headers=bearer(key) | headers
+        )
+        return answer.status_code
+
+    assert await ask() == 200
+    assert await ask(**listed) == 503
+    assert await ask(**listed, **{"x-market-max-per-request-usdc": "4999"}) == 503
+    assert await ask(**listed, **{"x-market-max-per-request-usdc": "5000"}) == 200
+    by_field = await fees.chat(key, routing={"max_price_per_request": "0.004999"})
+    assert by_field.json()["error"]["code"] == "price_ceiling_not_met"
+
+
+async def test_fee__changes_of_an_offer__are_shown_and_a_multiplier_takes_its_place(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    seller_key = await fees.get_key()
+    offer = await fees.list_offer(seller_key, seller.url, **FEE)
+    path = f"/v1/seller/offers/{offer['id']}"
+
+    async def change(**fields: Any) -> Any:
+        answer = await fees.client.patch(path, json=fields, headers=bearer(seller_key))
+        body = answer.json()
+        return body["error"]["param"] if "error" in body else body["price_per_request"]
+
+    assert offer["price_per_request"] == 0.005
+    [event] = (await fees.client.get("/feed")).json()["events"]
+    assert event["price_per_request"] == 0.005
+    assert await change(price_per_request="0.25") == 0.25
+    assert await change(price_per_request=10_001) == "price_per_request"
+    assert await change(cost_multiplier=1, price_per_request=1) == "price_per_request"
+    assert await change(price_per_request=None) is None
+    assert await change(cost_multiplier=1) is None
+    [entry] = (await fees.client.get("/v1/prices")).json()["data"]
+    assert entry["per_request_usdc"] == entry["reference"]["per_request_usdc"] == 10_000
+
+
 # ---------------------------------------------------------------------------------- both servers
 
 
@@ -442,3 +559,24 @@ async def test_both_servers__longer_prompts__one_figure(
     cost_usdc = {16: 16 * 5 + 10 * 20, 17: 17 * 10 + 10 * 30}[prompt]
     assert usage["cost_usdc"] == sale["cost_usdc"] == cost_usdc
     assert usage["input_usdc_per_mtok"] == sale["input_usdc_per_mtok"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_both_servers__fee_of_a_request__one_figure_in_charge_receipt_and_list(
+    fees: RunningMarket, seller: FakeEndpoint, tmp_path: Path, stream: bool
+) -> None:
+    seller_key, key = await fees.get_key(), await fees.get_buyer_key()
+    await fees.list_offer(seller_key, seller.url, **FEE)
+
+    async with run_proxy_before(fees, key, tmp_path) as proxy:
+        answer = await proxy.chat(stream=stream)
+        assert answer.status_code == 200, answer.text
+        [sale] = await fees.settled_sales()
+        [usage] = proxy.usage()
+        path = f"/api/current/receipts/{usage['request_id']}"
+        receipt = await proxy.client.get(path, headers=bearer(proxies.make_key()))
+        models = (await proxy.client.get("/api/current/models")).json()["models"]
+
+    assert usage["cost_usdc"] == sale["cost_usdc"] == 300 + 5_000
+    assert receipt.json()["per_request_usdc"] == usage["per_request_usdc"] == 5_000
+    assert {model["per_request_usdc"] for model in models if model["id"] == MODEL} == {5_000}

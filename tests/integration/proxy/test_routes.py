@@ -294,6 +294,7 @@ async def test_models__live__with_prices(proxy: RunningProxy) -> None:
         "input_usdc_per_mtok": 200_000,
         "output_usdc_per_mtok": 800_000,
         "cached_input_usdc_per_mtok": 200_000,
+        "per_request_usdc": 0,
         "price_source": "operator",
         "price_age_s": None,
         "context_tokens": 2_048,

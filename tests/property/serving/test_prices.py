@@ -1,5 +1,6 @@
 """Prices: a charge never passes its ceiling, rounds up by less than a unit, and grows with use."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import assume, given
@@ -32,6 +33,21 @@ def test_cost__is_exact_rounded_up(tokens: Tokens, price: Price) -> None:
     )
 
     assert 0 <= get_cost_usdc(tokens, price) - exact < 1
+
+
+@given(tokens, prices, st.integers(0, 10**10), st.integers(0, 10**9), choices)
+def test_fee_of_a_request__any__is_added_once_and_fits_what_is_affordable(
+    tokens: Tokens, price: Price, fee_usdc: int, left_usdc: int, choices: int
+) -> None:
+    with_fee = replace(price, per_request_usdc=fee_usdc)
+    is_used = tokens.prompt + tokens.completion > 0
+    assert get_cost_usdc(tokens, with_fee) == get_cost_usdc(tokens, price) + fee_usdc * is_used
+
+    request = {"prompt_bound": tokens.prompt, "max_tokens": 4_096, "choices": choices}
+    without = fit_max_tokens(affordable_usdc=left_usdc, price=price, **request)
+    assert (
+        fit_max_tokens(affordable_usdc=left_usdc + fee_usdc, price=with_fee, **request) == without
+    )
 
 
 @given(tokens, prices, st.integers(0, 10), st.integers(0, 10))

@@ -66,6 +66,7 @@ def test_figures__cached_tokens__are_charged_at_their_price_and_written_down() -
 
 def test_read_price__cached_above_input__is_the_input_price() -> None:
     row = {"price_input_usdc_per_mtok": 5, "price_output_usdc_per_mtok": 7}
+    row["price_per_request_usdc"] = 0
     assert read_price({**row, "price_cached_input_usdc_per_mtok": 6}) == Price(5, 7, 5)
     assert read_price({**row, "price_cached_input_usdc_per_mtok": 0}) == Price(5, 7, 0)
     assert read_price({**row, "price_cached_input_usdc_per_mtok": None}) == Price(5, 7)

@@ -40,6 +40,31 @@ def test_load__operators_file__exact_units(tmp_path: Path) -> None:
     assert book.find_discount_base("m/1", now_s=0) == book.find_terms("m/1", now_s=0)
 
 
+def test_load__fee_of_a_request__is_part_of_every_price(tmp_path: Path) -> None:
+    text = (
+        '[models."sonar-pro"]\ninput_usd_per_mtok="3"\noutput_usd_per_mtok="15"\n'
+        'usd_per_request="0.006"\n[[models."sonar-pro".tiers]]\nabove_prompt_tokens=9\n'
+        'input_usd_per_mtok="4"\noutput_usd_per_mtok="16"\n'
+    )
+    terms = load_references(write(tmp_path, text)).find_terms("sonar-pro", now_s=0)
+
+    assert terms is not None, "the data set alone does not price it"
+    short = Price(3_000_000, 15_000_000, per_request_usdc=6_000)
+    long = Price(4_000_000, 16_000_000, per_request_usdc=6_000)
+    assert terms.tiers == ((0, short), (9, long))
+    assert terms.get_bound_price(100) == long
+
+
+def test_upstream__states_a_fee_of_a_request__it_is_charged() -> None:
+    book = References({})
+    book.note_upstream([entry(per_request_usdc=50), entry(id="m")], now_s=0)
+
+    charged, free = (book.find_terms(model, now_s=0) for model in ("gpt-4o", "m"))
+    assert charged is not None
+    assert free is not None
+    assert (charged.price, free.price) == (Price(7, 9, 3, 50), Price(7, 9, 3, 0))
+
+
 def test_find__operator__goes_before_the_data_set(tmp_path: Path) -> None:
     text = '[models."gpt-4o"]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="2"\n'
     book = load_references(write(tmp_path, text))
@@ -75,6 +100,9 @@ def test_find__not_metered_in_tokens__is_unknown(model: str) -> None:
         '[models.m]\ninput_usd_per_mtok="0.0000001"\noutput_usd_per_mtok="1"\n',
         '[models.m]\ninput_usd_per_mtok="9999999"\noutput_usd_per_mtok="1"\n',
         '[models.m]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="1"\ncontext=1\n',
+        '[models.m]\nusd_per_request="1"\n',
+        '[models.m]\nusd_per_request="1"\nusd_per={image="1"}\n',
+        '[models.m]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="1"\nusd_per_request="10001"\n',
         '[model.m]\ninput_usd_per_mtok="1"\noutput_usd_per_mtok="1"\n',
     ],
 )
@@ -133,6 +161,9 @@ def test_upstream__says_since_when__counts_from_then(stated: str) -> None:
         {"input_usdc_per_mtok": True},
         {"output_usdc_per_mtok": 10**12 + 1},
         {"output_usdc_per_mtok": None},
+        {"per_request_usdc": -1},
+        {"per_request_usdc": 0.5},
+        {"per_request_usdc": 10**10 + 1},
         {"updated_at": "yesterday"},
         {"updated_at": 5},
     ],
