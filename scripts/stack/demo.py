@@ -45,7 +45,10 @@ QUESTIONS: Final = (
     "In one sentence: what is a vault?",
     "In one sentence: what is a tree of hashes good for?",
 )
+STREAMED_QUESTION: Final = "In one sentence: what is a stream?"
 STRANGERS_QUESTION: Final = "In one sentence: what is a stranger?"
+POSITION_REQUESTS: Final = len(QUESTIONS) + 1
+"""What the position pays for: the questions, and the streamed one."""
 STRANGERS_USDC: Final = USDC_ONE
 REVOKED_WITHIN_BLOCKS: Final = 2
 
@@ -186,6 +189,7 @@ class Journey:
         )
         for question in QUESTIONS:
             self.ask_one(client, question)
+        self.ask_streamed(client, STREAMED_QUESTION)
 
     def ask_one(self, client: openai.OpenAI, question: str) -> None:
         """Ask one question; print the answer and its cost."""
@@ -210,6 +214,44 @@ class Journey:
             f" {usage.completion_tokens} tokens of {MODEL_ID}, {took_s:.1f} s",
         )
 
+    def ask_streamed(self, client: openai.OpenAI, question: str) -> None:
+        """Ask for a stream; what the buyer is charged is what the market charged, to the unit."""
+        before_usdc = self.fetch_market_spent_usdc()
+        words, cost_usdc = [], None
+        stream = client.chat.completions.create(
+            model=MODEL_ID,
+            messages=[{"role": "user", "content": question}],
+            max_tokens=40,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        for chunk in stream:
+            words += [choice.delta.content or "" for choice in chunk.choices]
+            if chunk.usage is not None:
+                cost_usdc = (chunk.usage.model_extra or {}).get("cost")
+        answer = " ".join("".join(words).split())
+        if not answer or not isinstance(cost_usdc, int) or cost_usdc <= 0:
+            raise DevnetError("the streamed answer was empty, or did not say its cost")
+        market_usdc = self.fetch_market_spent_usdc() - before_usdc
+        self.expect("the market's charge for the stream", market_usdc, cost_usdc)
+        self.cost_usdc += cost_usdc
+        self.say("stream", f"[italic]{question}[/italic]")
+        self.say("answer", f"[green]{escape(answer)}[/green]")
+        self.say(
+            "cost",
+            f"{format_usdc(cost_usdc)} USDC in the stream's last event; the market says the same",
+        )
+
+    def fetch_market_spent_usdc(self) -> int:
+        """Return what the proxy's account at the market has spent so far (1e-6 USDC)."""
+        key = (self.devnet.directory.path / "market_buyer_key").read_text(encoding="ascii")
+        answer = httpx.get(
+            f"{self.devnet.market_url}/v1/buyer/account",
+            headers={"Authorization": f"Bearer {key.strip()}"},
+            timeout=10,
+        )
+        return int(answer.raise_for_status().json()["spent_usdc"])
+
     def settle(self) -> None:
         """The keeper settles the usage in one batch on chain."""
 
@@ -224,7 +266,7 @@ class Journey:
         self.say(
             "settle",
             f"{format_usdc(self.cost_usdc)} USDC booked on chain, {len(settled)} batch(es) for"
-            f" {len(QUESTIONS)} requests",
+            f" {POSITION_REQUESTS} requests",
             settled[-1]["transactionHash"].to_0x_hex(),
         )
 
@@ -296,7 +338,7 @@ class Journey:
             return sales if {sale["payout_state"] for sale in sales} == {"paid"} else None
 
         sales = self.wait("the seller's payout", find)
-        self.expect("sales", len(sales), len(QUESTIONS) + 1)
+        self.expect("sales", len(sales), POSITION_REQUESTS + 1)
         self.earned_usdc = sum(sale["earning_usdc"] for sale in sales)
         self.expect("seller's pay", self.balance(self.seller.address), self.earned_usdc)
         events = self.devnet.contracts.payouts.events.Paid().get_logs(

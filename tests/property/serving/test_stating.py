@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.models.counting import Delivered, Sent, count_tokens
 from serving.models.stating import CHAT_NAMES, RESPONSE_NAMES, Names, state_usage
-from serving.models.usage import TOKENS_MAX, merge, read_report
+from serving.models.usage import TOKENS_MAX, Report, merge, read_report
 from serving.models.weight import Weight
 
 counts = st.integers(0, 3_000)
@@ -33,6 +33,19 @@ usages: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 weights = st.builds(lambda text, more: Weight(text, text + more), counts, st.integers(0, 500))
 
 
+@settings(max_examples=300, deadline=None)
+@example(
+    said=[
+        {"prompt_tokens": 10, "completion_tokens": 0},
+        {"prompt_tokens": 0, "completion_tokens": 5},
+    ],
+    weight=Weight(20, 20),
+    is_late=True,
+    prompt_bound=100,
+    output_bound=100,
+    choices=1,
+    names=CHAT_NAMES,
+)
 @given(
     st.lists(usages, max_size=3),
     weights,
@@ -52,7 +65,8 @@ def test_statement__read_again_by_a_proxy__is_the_same_tokens(
     names: Names,
 ) -> None:
     sent = Sent(min(40, prompt_bound), prompt_bound, output_bound, choices)
-    report, words = None, {}
+    report: Report | None = None
+    words: dict[str, Any] = {}
     for usage in said:
         later = read_report(usage)
         if later is not None:

@@ -157,3 +157,44 @@ def test_post__of_parts_that_do_not_make_the_cost__is_refused(cost_usdc: int) ->
     figures = Figures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0, **PRICES)
     with create_engine("sqlite://").begin() as connection, pytest.raises(ValueError, match="parts"):
         post_sale(connection, "sale", figures, now_s=0)
+
+
+@pytest.mark.parametrize(
+    ("fee_bps", "fees"),
+    [
+        (500, [0] * 19 + [1]),
+        (1_000, [0] * 9 + [1] * 10 + [2]),
+        (5_000, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10]),
+        (0, [0] * 20),
+        (10_000, list(range(1, 21))),
+    ],
+)
+def test_figures__sales_of_1_to_20_units__the_fee_is_never_more_than_was_agreed(
+    fee_bps: int, fees: list[int]
+) -> None:
+    terms = make_terms(
+        input_usdc_per_mtok=1_000_000, ceiling_usdc=20, fee_bps=fee_bps, flat_fee_usdc=0
+    )
+    for units, fee_usdc in enumerate(fees, start=1):
+        figures = build_figures(terms, Tokens(units, 0))
+        assert (figures.cost_usdc, figures.fee_usdc, figures.margin_usdc) == (units, fee_usdc, 0)
+        assert figures.earning_usdc == units - fee_usdc
+
+
+@pytest.mark.parametrize(
+    ("price_usdc_per_mtok", "tokens", "cost_usdc"),
+    [
+        (1, 1, 1),
+        (1, 1_000_000, 1),
+        (1, 1_000_001, 2),
+        (999_999, 1, 1),
+        (1_000_001, 1, 2),
+        (0, 9, 0),
+    ],
+)
+def test_figures__parts_of_a_unit__cost_the_next_unit_once_and_are_the_sellers(
+    price_usdc_per_mtok: int, tokens: int, cost_usdc: int
+) -> None:
+    terms = make_terms(input_usdc_per_mtok=price_usdc_per_mtok, flat_fee_usdc=0)
+    figures = build_figures(terms, Tokens(tokens, 0))
+    assert (figures.cost_usdc, figures.earning_usdc, figures.fee_usdc) == (cost_usdc, cost_usdc, 0)
