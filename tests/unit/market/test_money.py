@@ -172,11 +172,9 @@ def test_post__of_parts_that_do_not_make_the_cost__is_refused(cost_usdc: int) ->
 def test_figures__sales_of_1_to_20_units__the_fee_is_never_more_than_was_agreed(
     fee_bps: int, fees: list[int]
 ) -> None:
-    terms = make_terms(
-        input_usdc_per_mtok=1_000_000, ceiling_usdc=20, fee_bps=fee_bps, flat_fee_usdc=0
-    )
+    terms = make_terms(ceiling_usdc=20, fee_bps=fee_bps, flat_fee_usdc=0)
     for units, fee_usdc in enumerate(fees, start=1):
-        figures = build_figures(terms, Tokens(units, 0))
+        figures = build_figures(terms, Tokens(units, 0), Price(1_000_000, 0))
         assert (figures.cost_usdc, figures.fee_usdc, figures.margin_usdc) == (units, fee_usdc, 0)
         assert figures.earning_usdc == units - fee_usdc
 
@@ -195,6 +193,6 @@ def test_figures__sales_of_1_to_20_units__the_fee_is_never_more_than_was_agreed(
 def test_figures__parts_of_a_unit__cost_the_next_unit_once_and_are_the_sellers(
     price_usdc_per_mtok: int, tokens: int, cost_usdc: int
 ) -> None:
-    terms = make_terms(input_usdc_per_mtok=price_usdc_per_mtok, flat_fee_usdc=0)
-    figures = build_figures(terms, Tokens(tokens, 0))
+    price = Price(price_usdc_per_mtok, 0)
+    figures = build_figures(make_terms(flat_fee_usdc=0), Tokens(tokens, 0), price)
     assert (figures.cost_usdc, figures.earning_usdc, figures.fee_usdc) == (cost_usdc, cost_usdc, 0)
