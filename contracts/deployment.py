@@ -1,11 +1,14 @@
 """Where the contracts are: the file that the deploy script writes."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from contracts.errors import Fatal
+
+_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 
 
 class DeploymentUnknown(Fatal):
@@ -38,7 +41,7 @@ def load_deployment(path: Path) -> Deployment:
     """Read ``deployments/<chain id>.json``. Raises ``DeploymentUnknown`` with what is wrong."""
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        addresses = {name: str(value).lower() for name, value in record["contracts"].items()}
+        addresses = {name: _read_address(value) for name, value in record["contracts"].items()}
         return Deployment(
             chain_id=int(record["chain_id"]),
             block_number=int(record["block_number"]),
@@ -52,5 +55,12 @@ def load_deployment(path: Path) -> Deployment:
         )
     except FileNotFoundError:
         raise DeploymentUnknown(f"no deployment at {path}; run the deploy script first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeploymentUnknown(f"{path} is not a deployment record: {error!r}") from error
+
+
+def _read_address(value: object) -> str:
+    address = str(value).lower()
+    if _ADDRESS.fullmatch(address) is None:
+        raise ValueError(f"{address!r} is not an address")
+    return address

@@ -239,7 +239,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (PoolTimeout, sqlite3.OperationalError) as error:
-        raise LedgerUnavailable(_first_line(error)) from error
+        raise LedgerUnavailable(f"the ledger: {_first_line(error)}") from error
     except (DBAPIError, psycopg.Error) as error:
         refused = _as_refusal(error)
         if refused is None:
@@ -254,14 +254,14 @@ def _as_refusal(error: DBAPIError | psycopg.Error) -> CurrentError | None:
         return LedgerUnreadable("the ledger's file is not an SQLite database")
     code = getattr(cause, "sqlstate", None)
     if code in _CONTENTION:
-        return LedgerContended(_first_line(error))
+        return LedgerContended(f"the ledger: {_first_line(error)}")
     if code is not None:
         is_lost = code.startswith(_OUT_OF_SERVICE)
     else:
         # SQLite, or a server that was not reached.
         is_lost = isinstance(error, (OperationalError, psycopg.OperationalError))
     if is_lost or (isinstance(error, DBAPIError) and error.connection_invalidated):
-        return LedgerUnavailable(_first_line(error))
+        return LedgerUnavailable(f"the ledger: {_first_line(error)}")
     return None
 
 

@@ -100,9 +100,9 @@ class Journey:
             f"[dim]{at}[/dim]  [bold]{step:<9}[/bold] {text}{suffix}", soft_wrap=True
         )
 
-    def wait(self, what: str, check: Callable[[], Any], timeout_s: float = 60) -> Any:
+    def wait(self, what: str, check: Callable[[], Any]) -> Any:
         """Wait until ``check`` is true."""
-        return wait_for(what, check, self.stack, timeout_s=timeout_s)
+        return wait_for(what, check, self.stack)
 
     def deposit(self) -> None:
         """A plain wallet mints a position and deposits."""

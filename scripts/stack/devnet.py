@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,9 @@ HISTORY_S: Final = 30 * 86_400
 """How long before now the chain begins, so that a deposit has earned by the time it is used."""
 BURIED_BLOCKS: Final = 300
 """How deep the setup lies under the head when somebody starts to use the devnet."""
+WAIT_S: Final = 300.0
+"""How long a step may take: far longer than on a quiet machine, so that only a defect is."""
+WAIT_SAID_EVERY_S: Final = 10.0
 PROXY_PORT: Final = 8402
 MARKET_PORT: Final = 8403
 ANVIL_PORT: Final = 8545
@@ -289,14 +293,28 @@ def check_contracts(devnet: Devnet) -> None:
         raise DevnetError("the chain has lost the contracts; start over: make up ARGS=--fresh")
 
 
-def wait_for(what: str, check: Callable[[], Any], stack: Stack, *, timeout_s: float = 60) -> Any:
-    """Return the first true answer of ``check``; raises ``DevnetError`` after ``timeout_s``."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
+def wait_for(
+    what: str,
+    check: Callable[[], Any],
+    stack: Stack,
+    *,
+    timeout_s: float = WAIT_S,
+    say_every_s: float = WAIT_SAID_EVERY_S,
+) -> Any:
+    """Return the first true answer of ``check``; say now and then what is waited for.
+
+    A server that does not answer ``check`` may be starting again: it is asked once more. Raises
+    ``DevnetError`` after ``timeout_s``, and ``ProcessError`` where a process has failed for good.
+    """
+    began_s = said_s = time.monotonic()
+    while (now_s := time.monotonic()) - began_s < timeout_s:
         stack.check()
-        found = check()
-        if found:
-            return found
+        with suppress(httpx.TransportError):
+            if found := check():
+                return found
+        if now_s - said_s >= say_every_s:
+            said_s = now_s
+            stack.say(f"waiting for {what} ({now_s - began_s:.0f} s)")
         time.sleep(0.1)
     raise DevnetError(
         f"{what} did not happen within {timeout_s:.0f} s; logs: {stack.directory.logs}"

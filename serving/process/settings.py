@@ -66,6 +66,7 @@ class ProcessSettings(BaseSettings):
 
 
 def _describe_problem(prefix: str, location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
     # A check of several fields together has no location of its own.
     return f"{prefix}{str(location[0]).upper()}: {message}" if location else message
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,44 @@ def test_process__badly_set_up__says_why_and_exits_2(
     assert ended.returncode == 2
     assert word in ended.stdout + ended.stderr
     assert SECRET not in ended.stdout + ended.stderr
+
+
+def test_process__port_taken__says_so_and_exits_2(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", int(environment["MARKET_PORT"]))):
+        ended = run(environment)
+
+    assert ended.returncode == 2
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith(f"Error: cannot listen on 127.0.0.1:{environment['MARKET_PORT']}: ")
+    assert said.endswith("choose another address with MARKET_HOST and MARKET_PORT")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "words"),
+    [
+        ("nonsense", 2, "the ledger's URL must begin with sqlite:/// and a path"),
+        ("mysql://user:hush@host/name", 2, "the ledger's URL must begin with sqlite:///"),
+        ("sqlite:////nowhere/x", 1, "the ledger: unable to open database file"),
+        ("sqlite:///{folder}/kms", 2, "the ledger's file is not an SQLite database"),
+        ("postgresql+psycopg://user:hush@127.0.0.1:9/x", 1, "the ledger: connection failed"),
+    ],
+)
+def test_command__wrong_ledger__a_sentence_and_no_password(
+    environment: dict[str, str],
+    tmp_path: Path,
+    url: str,
+    code: int,
+    words: str,
+) -> None:
+    (tmp_path / "kms").write_text(KMS_LINE + "\n" * 1_000)
+    url = url.format(folder=tmp_path)
+    ended = run({**environment, "MARKET_LEDGER_URL": url}, "operator-key")
+
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(f"Error: {words}")
+    assert "Traceback" not in ended.stderr
+    assert "hush" not in ended.stderr
 
 
 @pytest.mark.parametrize(
