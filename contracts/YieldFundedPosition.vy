@@ -286,7 +286,8 @@ def creditFor(tokenId: uint256, amount: uint256):
     before: uint256 = staticcall IERC20(usdc).balanceOf(self)
     assert extcall IERC20(usdc).transferFrom(msg.sender, self, amount), "position: usdc refused"
     # The balance alone could be USDC that somebody sent here by mistake: what arrived just now counts.
-    assert staticcall IERC20(usdc).balanceOf(self) >= before + amount, "position: gift not received"
+    after: uint256 = staticcall IERC20(usdc).balanceOf(self)
+    assert after - min(before, after) >= amount, "position: gift not received"
     credited: uint256 = self._credit(tokenId, amount)
     log CreditGiven(tokenId=tokenId, giver=msg.sender, amount=amount, creditedAfter=credited)
 

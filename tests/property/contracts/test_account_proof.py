@@ -179,6 +179,7 @@ CALLS: Final[dict[str, Any]] = {
     "_place_hold": REQUEST,
     "_consume_hold": ITEM,
     "creditYield": {"tokenId": z3.Int("tokenId"), "amount": AMOUNT},
+    "creditFor": {"tokenId": z3.Int("tokenId"), "amount": AMOUNT},
     "withdrawUnspentYield": {"tokenId": z3.Int("tokenId")},
     "bumpKeyEpoch": {"tokenId": z3.Int("tokenId")},
 }
