@@ -18,6 +18,7 @@ from scripts.stack.anvil_path import ROOT
 from tests.property.contracts.hold import tokens
 from tests.property.contracts.model import (
     ADAPTER,
+    LEAST_GIFT,
     POSITION,
     TREASURY,
     Refused,
@@ -222,6 +223,8 @@ class ReentryMachine(SavingMachine):
             ("withdrawPrincipal", (own, amount, 0)),
             ("exitInKind", (own,)),
             ("deposit", (own, amount, 0)),
+            ("depositFor", (self.token(drawn), amount, 0)),
+            ("openFor", (ATTACKER, 1, 10_000, HOSTILE, 60, amount, 0)),
             ("open", (1, 10_000, HOSTILE, 60, amount, 0)),
             ("setHarvestInterval", (own, 31)),
             ("pendingYield", (OWN_HONEST_POSITION,)),
@@ -232,7 +235,7 @@ class ReentryMachine(SavingMachine):
 
     @precondition(lambda self: len(self.plan) < MOST_CALLS)
     @rule(
-        which=st.integers(0, 7),
+        which=st.integers(0, 8),
         drawn=tokens,
         own=st.sampled_from([OWN_POSITION, OWN_HONEST_POSITION]),
     )
@@ -257,6 +260,12 @@ class ReentryMachine(SavingMachine):
                 "bumpKeyEpoch",
                 (own,),
                 lambda _: model.bump_key_epoch(HOSTILE, own),
+            ),
+            (
+                POSITION,
+                "creditFor",
+                (token_id, LEAST_GIFT),
+                lambda at: model.give_credit(HOSTILE, token_id, LEAST_GIFT, at=at),
             ),
             (POSITION, "sweep", (), lambda _: model.sweep()),
             (POSITION, "creditYield", (token_id, 1), refuse),

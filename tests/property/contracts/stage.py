@@ -388,9 +388,10 @@ class HostileStage(Stage):
         for name in (ATTACKER, HOSTILE):
             self._must_send("admin", "usdc", "faucet", name, PLENTY)
             model.usdc.mint(name, PLENTY)
-            for spender in (ADAPTER, HOSTILE, "vault0"):
+            for spender in (ADAPTER, POSITION, HOSTILE, "vault0"):
                 self._must_send(name, "usdc", "approve", spender, EVERYTHING)
             model.usdc.allowances[name] = EVERYTHING
+        model.givers = (*OWNERS, ATTACKER, HOSTILE)
         hostile = HostileVault(HOSTILE, model.usdc, 0, 0, 0)
         for owner, bps in ((ATTACKER, 10_000), (HOSTILE, 5_000), ("second_owner", 10_000)):
             self._open_on_hostile(model, hostile, owner, bps)
