@@ -6,7 +6,7 @@
     ├── after it was answered: the same answer, whole or streamed; also at another proxy
     ├── while it runs: waits for it; after the bound: 409 request_in_progress
     ├── ten at once, over two proxies: one charge
-    ├── it failed, or its process died and its lease ran out: it runs again
+    ├── it failed, or its process was killed and its lease ran out: it runs again
     ├── its answer was too long, or lost: 409 with its id and cost
     └── its key was revoked meanwhile: 401
     another body: 409; another API key, or a day later: another request
@@ -15,7 +15,12 @@
 """
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +32,21 @@ from ledger.database.engine import read, write
 from ledger.spending.kept_answers import KEPT_S, forget_answers
 from ledger.spending.leases import sweep_leases
 from ledger.tables import KeptAnswer, Position, Usage, table_of
+from scripts.stack.anvil_path import ROOT
+from scripts.stack.ports import free_port
 from tests.support.answers import TEXT
 from tests.support.endpoint import FakeEndpoint
-from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
+from tests.support.ledgers import (
+    DEPLOYMENT,
+    SQLITE,
+    Databases,
+    make_state,
+    put_cursor,
+    put_positions,
+)
 from tests.support.proxy import (
     CHAT,
+    KEY_SECRET,
     RunningProxy,
     make_body,
     make_key,
@@ -40,7 +55,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_S, until, until_it
 
 COST_USDC: Final = 12
 KEPT: Final = table_of(KeptAnswer)
@@ -234,6 +249,71 @@ async def test_repeat__first_s_process_died__runs_again_once_its_lease_is_over(
         assert answer.status_code == 200
         assert charged(proxy) == [COST_USDC]
         assert (await ask(proxy)).content == answer.content
+
+
+async def test_repeat__first_s_process_was_killed__one_charge_after_the_sweep(
+    provider: FakeEndpoint, tmp_path: Path
+) -> None:
+    facts = asdict(DEPLOYMENT)
+    record = {name: facts.pop(name) for name in ("chain_id", "block_number", "block_hash")}
+    (tmp_path / "deployment.json").write_text(json.dumps({**record, "contracts": facts}))
+    port = free_port()
+    with Databases(SQLITE, tmp_path) as databases:
+        engine = databases.open_ledger()
+        with write(engine) as connection:
+            put_positions(connection, make_state(now_s=now_s()))
+            put_cursor(connection, now_s=now_s())
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("PROXY_")}
+        environment = {
+            **ours,
+            "PROXY_RPC_URL": "http://127.0.0.1:9",
+            "PROXY_LEDGER_URL": str(engine.url),
+            "PROXY_DEPLOYMENT_FILE": str(tmp_path / "deployment.json"),
+            "PROXY_KEY_SECRET": KEY_SECRET,
+            "PROXY_UPSTREAM_URL": provider.url,
+            "PROXY_PRICES_FILE": str(write_prices(tmp_path)),
+            "PROXY_PORT": str(port),
+        }
+        provider.behaviour = "slow"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "proxy"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                await until_it(lambda: _is_alive(client))
+                headers = {"authorization": f"Bearer {make_key()}", "idempotency-key": "first"}
+                asked = asyncio.create_task(
+                    client.post(CHAT, json=make_body(), headers=headers, timeout=LIMIT_S)
+                )
+                await until(lambda: provider.requests)
+                process.kill()
+                with pytest.raises(httpx.TransportError):
+                    await asked
+        finally:
+            process.kill()
+            process.wait()
+        provider.behaviour = "normal"
+        settings = settings_for(provider, tmp_path, idempotency_wait_s=0)
+        async with run_proxy(settings, engine) as proxy:
+            error_of(await ask(proxy), 409, "request_in_progress")
+            with write(engine) as connection:
+                assert sweep_leases(connection, now_s=now_s() + settings.lease_s) == 1
+            first, second = await ask(proxy), await ask(proxy)
+
+            assert (first.status_code, second.content) == (200, first.content)
+            assert charged(proxy) == [COST_USDC]
+            assert proxy.drawn_usdc() == COST_USDC
+
+
+async def _is_alive(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/api/current/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def _do_nothing(*_: object) -> bool:
