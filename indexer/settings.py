@@ -1,19 +1,20 @@
 """The indexer's settings, all ``INDEXER_…``."""
 
-from typing import Self
-from urllib.parse import urlsplit
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from indexer.sync import SyncRules
-from serving.process.settings import ProcessSettings
+from serving.process.settings import ProcessSettings, is_url
 
 
 class IndexerSettings(ProcessSettings):
     """How the chain is mirrored."""
 
     model_config = SettingsConfigDict(env_prefix="INDEXER_", frozen=True, extra="forbid")
+
+    takes_several_endpoints: ClassVar[bool] = True
 
     rpc_url: SecretStr = Field(
         description="JSON-RPC endpoints of the chain, separated by spaces; may hold tokens"
@@ -55,20 +56,14 @@ class IndexerSettings(ProcessSettings):
     @model_validator(mode="after")
     def _check_endpoints(self) -> Self:
         urls = self.rpc_urls()
-        if not urls or not all(_is_url(url, ("http", "https")) for url in urls):
-            raise ValueError("RPC_URL must be http or https URLs, separated by spaces")
         if len(set(urls)) < len(urls):
             raise ValueError("RPC_URL names an endpoint twice")
         if self.rpc_quorum > len(urls):
             raise ValueError(f"RPC_QUORUM is {self.rpc_quorum}, of {len(urls)} endpoints")
         heads_url = self.heads_url
-        if heads_url is not None and not _is_url(heads_url.get_secret_value(), ("ws", "wss")):
+        if heads_url is not None and not is_url(heads_url.get_secret_value(), ("ws", "wss")):
             raise ValueError("HEADS_URL must be a ws or wss URL")
         return self
-
-    def rpc_urls(self) -> list[str]:
-        """Return the endpoints. They may hold tokens: for connecting, never for a log."""
-        return self.rpc_url.get_secret_value().split()
 
     def rules(self) -> SyncRules:
         """Return the part that the follower needs."""
@@ -78,11 +73,3 @@ class IndexerSettings(ProcessSettings):
             range_blocks_max=self.range_blocks_max,
             blocks_per_step_max=self.blocks_per_step_max,
         )
-
-
-def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

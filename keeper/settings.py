@@ -1,7 +1,7 @@
 """The keeper's settings, all ``KEEPER_…``."""
 
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from eth_account import Account
 from eth_utils.address import is_address, to_checksum_address
@@ -26,6 +26,8 @@ class KeeperSettings(ProcessSettings, Rules):
     model_config = SettingsConfigDict(
         env_prefix="KEEPER_", frozen=True, extra="forbid", hide_input_in_errors=True
     )
+
+    takes_several_endpoints: ClassVar[bool] = True
 
     rpc_url: SecretStr = Field(
         description="JSON-RPC endpoints of the chain, separated by spaces; may hold tokens"
@@ -132,14 +134,6 @@ class KeeperSettings(ProcessSettings, Rules):
                 raise ValueError("not a private key: 32 bytes in hex") from None
         return value
 
-    @field_validator("rpc_url")
-    @classmethod
-    def _endpoints_are_some(cls, value: SecretStr) -> SecretStr:
-        urls = value.get_secret_value().split()
-        if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
-            raise ValueError("not http(s) URLs separated by spaces")
-        return value
-
     @field_validator("address")
     @classmethod
     def _address_is_one(cls, value: str | None) -> str | None:
@@ -165,10 +159,6 @@ class KeeperSettings(ProcessSettings, Rules):
     def has_key(self) -> bool:
         """Whether there is anything to sign with."""
         return not (self.private_key is None and self.keyfile is None and self.kms_key_id is None)
-
-    def rpc_urls(self) -> list[str]:
-        """Return the endpoints, the first to be asked first."""
-        return self.rpc_url.get_secret_value().split()
 
     def rules(self) -> Rules:
         """Return when to act."""

@@ -17,6 +17,7 @@ from market.payments.paywall import PaymentRules
 from market.text.serving import ServingRules
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
+from serving.process.settings import is_url
 from serving.stream.live import StreamRules
 
 RESOLVE_MARGIN_S: Final = 30
@@ -168,8 +169,7 @@ class MarketSettings(ServerSettings):
     @field_validator("public_url")
     @classmethod
     def _refuse_odd_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        if not is_url(url) or "@" in urlsplit(url).netloc:
             raise ValueError("must be an http or https URL")
         return url.rstrip("/")
 

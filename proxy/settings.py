@@ -10,6 +10,7 @@ from ledger.database.on_loop import RETRY_DELAYS_S
 from ledger.spending.admission import AdmissionRules
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
+from serving.process.settings import is_url
 
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after upstream's last byte, before the lease may lapse."""
@@ -121,9 +122,16 @@ class ProxySettings(ServerSettings):
     @classmethod
     def _refuse_odd_url(cls, url: SecretStr) -> SecretStr:
         text = url.get_secret_value()
-        if not text.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if not is_url(text):
+            raise ValueError("must be an http or https URL")
         return SecretStr(text.rstrip("/"))
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _refuse_odd_endpoint(cls, url: str) -> str:
+        if url and not is_url(url):
+            raise ValueError("must be an http or https URL")
+        return url
 
     @field_validator("lease_s")
     @classmethod

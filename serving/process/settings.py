@@ -3,14 +3,16 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.errors import Fatal
 
 FILE_SUFFIX = "_FILE"
+HTTP: Final = ("http", "https")
 
 
 class SettingsInvalid(Fatal):
@@ -26,11 +28,33 @@ class ProcessSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
+    takes_several_endpoints: ClassVar[bool] = False
+    """Whether ``rpc_url`` may hold several endpoints, separated by white space."""
+
     rpc_url: SecretStr = Field(description="JSON-RPC endpoint of the chain; may hold a token")
     ledger_url: SecretStr = Field(
         description="SQLAlchemy URL of the ledger, e.g. sqlite:///ledger.sqlite3"
     )
     deployment_file: Path = Field(description="record that the deploy script wrote")
+
+    @field_validator("rpc_url")
+    @classmethod
+    def _refuse_odd_endpoints(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        urls = text.split() if cls.takes_several_endpoints else [text]
+        if not urls or not all(is_url(url) for url in urls):
+            several = "http or https URLs, separated by spaces"
+            raise ValueError(
+                f"must be {several if cls.takes_several_endpoints else 'an http or https URL'}"
+            )
+        return value
+
+    def rpc_urls(self) -> list[str]:
+        """Return the endpoints, the first to be asked first.
+
+        The endpoints may hold tokens: for connecting, never for a log.
+        """
+        return self.rpc_url.get_secret_value().split()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -63,6 +87,20 @@ class ProcessSettings(BaseSettings):
                 names = ", ".join(f"{prefix}{str(where[0]).upper()}" for where in missing)
                 texts.insert(0, f"not set: {names}; docs/settings.md says what they are")
             raise SettingsInvalid("; ".join(texts)) from None
+
+
+def is_url(text: str, schemes: tuple[str, ...] = HTTP) -> bool:
+    """Tell whether a client can be given ``text``: a scheme of ``schemes``, a host, a port if any.
+
+    ``urlsplit`` drops white space inside a URL, and clients do not: such a URL is refused.
+    """
+    if any(character.isspace() for character in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _describe_problem(prefix: str, location: tuple[int | str, ...], message: str) -> str:
