@@ -81,8 +81,7 @@ class Reader:
     def _export(self, text: str) -> None:
         for line in re.findall(r"^export (.+)$", text, re.M):
             for name, value in (word.split("=") for word in line.split()):
-                # "…" stands for what the reader knows.
-                if "…" in value or name == "ETH_KEYSTORE_ACCOUNT":
+                if "…" in value:  # what the reader knows
                     assert name in self._variables, name
                 else:
                     self._variables[name] = value
@@ -124,8 +123,8 @@ def split_signature(text: str) -> tuple[str, str | None]:
 
 
 def read_word(type_name: str, word: str) -> Any:
-    """Read an argument as `cast` does."""
+    """Read an argument as `cast` does; all bytes on the page are signatures."""
     if type_name.startswith("uint"):
         return int(word)
-    assert len(word) == {"address": 42, "bytes32": 66}[type_name], word
+    assert len(word) == {"address": 42, "bytes32": 66, "bytes": 132}[type_name], word
     return word if type_name == "address" else bytes.fromhex(word[2:])

@@ -220,6 +220,7 @@ def test_page__followed_from_top_to_bottom__does_what_it_says(
     booked = [ours.adapter.functions.positionOf(token_id).call()[1] for token_id in range(5)]
     assert booked == [0, 0, 10 * USDC, 20 * USDC, 40 * USDC]
     assert ours.position.functions.accountOf(4).call()[0] == 5 * USDC
+    assert len(ours.usdc.events.AuthorizationCanceled().get_logs(from_block=0)) == 1
     withdrawn = ours.adapter.events.PrincipalWithdrawn().get_logs(from_block=0)
     assert [log["args"]["loss"] for log in withdrawn] == [0, 0, 57_999_998]
 
@@ -236,7 +237,7 @@ def list_owner_functions() -> set[tuple[str, str]]:
         for one in load_abi(abi_name)
         if one["type"] == "function" and one["stateMutability"] == "nonpayable"
         if contract == "adapter" or one["name"] not in NOT_OF_OWNERS
-    } | {("usdc", "approve")}
+    } | {("usdc", "approve"), ("usdc", "cancelAuthorization")}
 
 
 def read_table() -> list[tuple[str, str, str]]:
