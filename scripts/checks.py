@@ -151,6 +151,8 @@ def _load_receipt(path: Path) -> dict[str, Any]:
 
     try:
         view = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ReceiptInvalid(f"{path} holds no receipt: its JSON is nested too deeply") from None
     except ValueError as error:
         raise ReceiptInvalid(f"{path} holds no JSON: {error}") from error
     if not isinstance(view, dict):
