@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from serving.models.answers import Holder
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
 from serving.models.provider_json import write_provider_json
-from serving.models.usage import find_usage, has_odd_count, read_report
+from serving.models.sold import COST_FIELD
+from serving.models.usage import find_usage, has_odd_count, list_usages, read_report
 
 _OTHER_USAGES: Final = frozenset({"x_groq", "usage_metadata", "usageMetadata"})
 """Fields of an answer other than ``usage`` that may hold usage."""
@@ -66,7 +67,8 @@ def restate_answer(
 ) -> bytes:
     """Return a whole answer for the client: as it came where its usage is what is charged."""
     words = find_usage(parsed)
-    if words is not None and counted.is_reported and not has_odd_count(words):
+    is_told = words is not None and counted.is_reported and not has_odd_count(words)
+    if is_told and not says_cost(parsed):
         return raw
     names = RESPONSE_NAMES if holder is Holder.OUTPUT else CHAT_NAMES
     usage = build_usage(counted, names)
@@ -84,6 +86,30 @@ def may_hold_usage(chunk: Mapping[str, Any]) -> bool:
     return isinstance(choices, list) and any(
         isinstance(choice, dict) and "usage" in choice for choice in choices
     )
+
+
+def says_cost(holder: Mapping[str, Any]) -> bool:
+    """Tell whether a usage in an answer or chunk names a cost as a market does.
+
+    Only a market's own last word may: a provider's would be read as the market's.
+    """
+    return any(isinstance(usage, dict) and COST_FIELD in usage for usage in list_usages(holder))
+
+
+def strip_cost(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a response: the same, but with no cost in the usage of either."""
+    response = event.get("response")
+    inner = response if isinstance(response, dict) else {}
+    if not (says_cost(event) or says_cost(inner)):
+        return event
+    usage = inner.get("usage")
+    told = {"usage": _without_cost(usage)} if isinstance(usage, dict) else {}
+    response = {"response": {**drop_usage(inner, None), **told}} if inner else {}
+    return {**drop_usage(event, None), **response}
+
+
+def _without_cost(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in usage.items() if name != COST_FIELD}
 
 
 def drop_usage(holder: Mapping[str, Any], choices: Sequence[Any] | None) -> dict[str, Any]:

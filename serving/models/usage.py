@@ -66,13 +66,14 @@ class Report:
 
 def find_usage(holder: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the usage object of an answer, or of a chunk of a stream, wherever it stands."""
-    for found in _list_usages(holder):
+    for found in list_usages(holder):
         if isinstance(found, dict) and found:
             return found
     return None
 
 
-def _list_usages(holder: Mapping[str, Any]) -> Iterator[Any]:
+def list_usages(holder: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield whatever stands where an answer or chunk may have its usage, of any type."""
     yield holder.get("usage")
     groq = holder.get("x_groq")
     if isinstance(groq, dict):

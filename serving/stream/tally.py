@@ -24,7 +24,9 @@ from serving.models.stating import (
     Names,
     drop_usage,
     may_hold_usage,
+    says_cost,
     state_usage,
+    strip_cost,
 )
 from serving.models.usage import Report, find_usage, has_odd_count, merge, read_report
 from serving.models.weight import NOTHING, Weight, count_bytes, weigh_choice
@@ -108,9 +110,12 @@ class Shown:
     """What a market said last that it charged."""
     failure: Any = None
 
-    def note_usage(self, usage: Any) -> None:
-        """Take a report into account, which covers what has been delivered by now."""
-        if isinstance(usage, dict) and COST_FIELD in usage:
+    def note_usage(self, usage: Any, *, may_say_cost: bool = False) -> None:
+        """Take a report into account, which covers what has been delivered by now.
+
+        ``may_say_cost`` is whether a market before this server has said it in its own name.
+        """
+        if may_say_cost and isinstance(usage, dict) and COST_FIELD in usage:
             self.sold_usdc = read_cost(usage[COST_FIELD])
         later = read_report(usage)
         if later is None:
@@ -203,7 +208,8 @@ class ChatTally:
             self._read_choice(choice)
         usage = find_usage(chunk) if may_hold_usage(chunk) else None
         if usage is not None:
-            shown.note_usage(usage)
+            # A market passes on no provider's chunk without choices: such a one is its own.
+            shown.note_usage(usage, may_say_cost=not choices)
         if shown.is_over(is_finished=self.is_finished):
             shown.weight = before  # the event is not delivered
             return Move.OVER, event
@@ -212,7 +218,8 @@ class ChatTally:
                 self._last = chunk
             return Move.DROP, event
         self._last = chunk
-        if self._passes_usage and usage is not None and not has_odd_count(usage):
+        is_asked_for = self._passes_usage and usage is not None and not has_odd_count(usage)
+        if is_asked_for and not says_cost(chunk):
             return Move.PASS, event
         if usage is None and isinstance(chunk.get("usage"), _NO_NONSENSE):
             return Move.PASS, event
@@ -295,6 +302,9 @@ class ResponseTally:
             return Move.FAILED, event
         if not isinstance(kind, str):
             return Move.DROP, event
+        costless = strip_cost(parsed)
+        if costless is not parsed:
+            parsed, readable = costless, write_provider_json(costless)
         if readable is not data:
             event = _build_typed(kind, readable)
         return self._read_typed(kind, parsed, event)
@@ -314,7 +324,9 @@ class ResponseTally:
         if shown.is_over(is_finished=self.is_finished):
             shown.weight = before  # the event is not delivered
             return Move.OVER, event
-        return (Move.DROP if kind in _ENDED else Move.PASS), event
+        if kind in _ENDED:
+            return Move.DROP, event
+        return Move.PASS, event
 
     def build_end(
         self,

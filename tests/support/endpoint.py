@@ -218,6 +218,8 @@ class FakeEndpoint:
             for event in self.events:
                 await response.write(event)
                 await asyncio.sleep(0)
+            if behaviour == "stream_stalls":
+                await self.release.wait()
             return response
         if behaviour == "stream_dies_at_once":
             assert request.transport is not None

@@ -154,6 +154,29 @@ async def test_stream__the_client_leaves_for_good__the_market_is_asked(chain: Ch
     assert settled.proxy["completion_tokens"] == settled.sales[0]["completion_tokens"]
 
 
+async def test_stream__the_seller_says_a_cost__the_markets_own_word_counts(chain: Chain) -> None:
+    chain.provider.behaviour = "stream_stalls"
+    lie = {"prompt_tokens": 20, "completion_tokens": 10, "cost_usdc": 0}
+    chain.provider.events = [make_chunk("Hello", usage=lie)] * 2
+    running = {"include_usage": True, "continuous_usage_stats": True}
+    await chain.ask_and_leave(after_bytes=1, stream_options=running)
+    settled = await chain.settle()
+    assert settled.buyer_usdc == settled.market_usdc > 0
+
+
+@pytest.mark.parametrize("field", ["usage", "usage_metadata"])
+async def test_whole__the_seller_says_a_cost__it_does_not_leave_the_market(
+    chain: Chain, field: str
+) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    body = make_completion("Hi", usage) | {field: {**usage, "cost_usdc": 0}}
+    chain.provider.body = json.dumps(body).encode()
+    answer = await chain.market.chat(await chain.market.get_buyer_key())
+    assert answer.json()["usage"] == usage
+    assert "cost_usdc" not in answer.text
+    assert answer.headers["x-market-cost-usdc"] == "300"
+
+
 async def test_stream__takes_too_long__the_client_is_told_what_the_market_charged(
     tmp_path: Path,
 ) -> None:

@@ -259,6 +259,47 @@ def test_read__running_usage_asked_for__passed_as_it_came() -> None:
     assert make_tally(passes_usage=True).read(event) == (Move.PASS, event)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"usage": {**USAGE, "cost_usdc": 0}},
+        {"usage": {"cost_usdc": 0}},
+        {"usage": USAGE, "x_groq": {"usage": {"cost_usdc": 0}}},
+        {"usage": USAGE, "usage_metadata": {"cost_usdc": 0}},
+        {"choices": [{**make_choice("a"), "usage": {"cost_usdc": 0}}]},
+    ],
+)
+@pytest.mark.parametrize("passes_usage", [True, False])
+def test_read__cost_beside_choices__neither_passed_nor_believed(
+    said: dict[str, Any], passes_usage: bool
+) -> None:
+    tally = make_tally(passes_usage=passes_usage)
+    move, told = tally.read(make_event(**{"choices": [make_choice("a")], **said}))
+    assert move is Move.PASS
+    assert b"cost_usdc" not in told
+    assert orjson.loads(told.removeprefix(b"data: "))["choices"] == [make_choice("a")]
+    assert tally.count().sold_usdc is None
+
+
+def test_read__cost_in_a_chunk_of_its_own__believed() -> None:
+    tally = make_tally()
+    used = make_event(choices=[], usage={**USAGE, "cost_usdc": 7})
+    assert read(tally, make_chunk("a"), used) == [Move.PASS, Move.DROP]
+    assert tally.count().sold_usdc == 7
+
+
+@pytest.mark.parametrize("kind", ["response.in_progress", "response.completed"])
+def test_read__response_that_says_a_cost__leaves_without_it(kind: str) -> None:
+    tally = ResponseTally(make_sent())
+    response = {"id": "r-1", "usage": {"input_tokens": 3, "output_tokens": 1, "cost_usdc": 0}}
+    _, told = tally.read(make_event(type=kind, response=response, usage={"cost_usdc": 0}))
+    told += tally.build_end(tally.count(), charge={"cost": 40}, asks_for_usage=True, is_whole=True)
+    assert b"cost_usdc" not in told
+    assert b'"id":"r-1"' in told
+    assert b'"input_tokens":3' in told
+    assert tally.count().sold_usdc is None
+
+
 @pytest.mark.parametrize(("asks", "choices"), [(True, 0), (False, 1)])
 def test_build_end__usage_with_cost__client_finds_what_it_expects(asks: bool, choices: int) -> None:
     tally = make_tally()
