@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Send
 from serving.http.errors import ApiError
 
 JSON: Final = "application/json"
+NO_CONTENT: Final = 204
 ENDS_CONNECTION: Final = frozenset({408, 413})
 """Statuses after which the rest of the body is not read."""
 
@@ -67,7 +68,9 @@ def to_response(answer: Answer | StreamAnswer) -> Response:
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     """Send a whole answer."""
     start = build_start(answer.status, answer.headers.items(), request_id)
-    start["headers"].append((b"content-length", b"%d" % len(answer.body)))
+    if answer.status != NO_CONTENT:
+        # RFC 9110, 8.6: a 204 must not say a length.
+        start["headers"].append((b"content-length", b"%d" % len(answer.body)))
     await send(start)
     await send({"type": "http.response.body", "body": answer.body})
 

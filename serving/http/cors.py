@@ -15,6 +15,8 @@ from serving.http.answers import Answer
 from serving.http.bodies import find_header
 
 ANY: Final = "*"
+ALLOWED: Final = "access-control-allow-origin"
+"""The mark without which a browser shows an answer to no page."""
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 MAX_AGE_S: Final = 600
 """How long a browser remembers a preflight's answer, in seconds."""
@@ -67,23 +69,26 @@ class Cors:
     def __init__(self, rules: CorsRules) -> None:
         self._rules = rules
 
-    def find_marks(self, scope: Scope) -> Mapping[str, str] | None:
-        """Return the headers that tell a browser that its page may ask; None where it may not."""
+    def find_marks(self, scope: Scope) -> Mapping[str, str]:
+        """Return the headers for an answer; ``ALLOWED`` is among them if the page may ask.
+
+        A request that names no origin gets them too: a cache would otherwise hand its answer,
+        without ``ALLOWED``, to a page that may ask. So with listed origins every answer varies.
+        """
         origin = find_header(scope, b"origin")
-        if origin is None:
-            return None
         if ANY in self._rules.origins:
-            return {"access-control-allow-origin": ANY}
-        if origin not in self._rules.origins:
-            return None
-        marks = {"access-control-allow-origin": origin, "vary": "origin"}
+            return {ALLOWED: ANY}
+        marks = {"vary": "origin"}
+        if origin is None or origin not in self._rules.origins:
+            return marks
+        marks[ALLOWED] = origin
         if self._rules.has_credentials:
             marks["access-control-allow-credentials"] = "true"
         return marks
 
     def answer_preflight(self, scope: Scope, marks: Mapping[str, str]) -> Answer | None:
-        """Return the answer to a preflight; None where the request is none."""
-        if scope["method"] != "OPTIONS":
+        """Return the answer to a page's preflight; None for all other requests."""
+        if scope["method"] != "OPTIONS" or ALLOWED not in marks:
             return None
         if find_header(scope, b"access-control-request-method") is None:
             return None
@@ -99,14 +104,15 @@ class Cors:
 
 
 def mark(send: Send, marks: Mapping[str, str]) -> Send:
-    """Return what sends an answer that a page may read, with those of its headers that are ours."""
+    """Return what sends an answer with ``marks``; a page that may ask can read our headers too."""
     added = [(name.encode(), value.encode()) for name, value in marks.items()]
 
     async def send_marked(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), *added]
-            names = sorted({name for name, _ in headers if name.lower().startswith(_EXPOSED)})
-            headers.append((b"access-control-expose-headers", b", ".join(names)))
+            if ALLOWED in marks:
+                names = sorted({name for name, _ in headers if name.lower().startswith(_EXPOSED)})
+                headers.append((b"access-control-expose-headers", b", ".join(names)))
             message = {**message, "headers": headers}
         await send(message)
 

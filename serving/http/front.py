@@ -77,12 +77,11 @@ class Front:
         # What monitors ask is the operator's alone: no page reads it.
         if self._cors is not None and path not in self._watched:
             marks = self._cors.find_marks(scope)
-            if marks is not None:
-                preflight = self._cors.answer_preflight(scope, marks)
-                if preflight is not None:
-                    await send_answer(send, preflight, request_id)
-                    return
-                send = mark(send, marks)
+            preflight = self._cors.answer_preflight(scope, marks)
+            if preflight is not None:
+                await send_answer(send, preflight, request_id)
+                return
+            send = mark(send, marks)
         lean = self._dispatch(scope)
         if lean is None:
             status = await self._pass_on(scope, receive, send, request_id, path)

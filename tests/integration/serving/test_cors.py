@@ -68,6 +68,8 @@ async def test_cors__listed_origin__preflight_and_answers_are_readable(
     async with RUN[kind](engine, tmp_path, cors_origins=f"{PAGE}, http://b.example:81") as server:
         status, headers = await speak(server, "OPTIONS", server.chat, PREFLIGHT)
         assert status == 204
+        assert "content-length" not in headers
+        assert "transfer-encoding" not in headers
         assert headers["access-control-allow-origin"] == PAGE
         assert headers["vary"] == "origin"
         assert "post" in headers["access-control-allow-methods"]
@@ -79,6 +81,7 @@ async def test_cors__listed_origin__preflight_and_answers_are_readable(
         for method, path, expected in (("POST", server.chat, 400), ("GET", server.public, 200)):
             status, headers = await speak(server, method, path, {"origin": PAGE})
             assert (status, headers["access-control-allow-origin"]) == (expected, PAGE)
+            assert headers["vary"] == "origin"
             assert "x-request-id" in headers["access-control-expose-headers"]
         if kind == "proxy":
             _, headers = await speak(server, "POST", server.chat, {"origin": PAGE})
@@ -89,12 +92,26 @@ async def test_cors__listed_origin__preflight_and_answers_are_readable(
         for method in ("OPTIONS", "POST"):
             _, headers = await speak(server, method, server.chat, {**PREFLIGHT, "origin": OTHER})
             assert allowed(headers) == {}
+            assert headers["vary"] == "origin"
+
+
+async def test_cors__listed_origin__answers_without_an_origin_vary_by_it(
+    kind: str, engine: Engine, tmp_path: Path
+) -> None:
+    async with RUN[kind](engine, tmp_path, cors_origins=PAGE) as server:
+        # The documentation is cached publicly.
+        for method, path in (("GET", f"{server.prefix}/docs"), ("POST", server.chat)):
+            _, headers = await speak(server, method, path, {})
+            assert headers["vary"] == "origin"
+            assert allowed(headers) == {}
 
 
 async def test_cors__monitors_paths__never(kind: str, engine: Engine, tmp_path: Path) -> None:
     async with RUN[kind](engine, tmp_path, cors_origins="*") as server:
-        _, headers = await speak(server, "GET", server.public, {"origin": OTHER})
-        assert headers["access-control-allow-origin"] == "*"
+        for page in ({"origin": OTHER}, {}):
+            _, headers = await speak(server, "GET", server.public, page)
+            assert headers["access-control-allow-origin"] == "*"
+            assert "vary" not in headers
         for name in ("metrics", "readyz", "healthz"):
             for method in ("GET", "OPTIONS"):
                 _, headers = await speak(server, method, f"{server.prefix}/{name}", PREFLIGHT)
