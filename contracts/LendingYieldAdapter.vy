@@ -361,6 +361,8 @@ def deposit(tokenId: uint256, assets: uint256, minSharesOut: uint256) -> uint256
     """
     @notice Deposit USDC into the position's vault. Owner only; requires a prior USDC.approve.
     @dev What the vault does not take goes back to the caller and is no principal.
+        Warning: never deposit to a token id that is not final. After a reorg the id may be a position that
+        somebody opened for you in another vault; to open and deposit at once, use `open`.
     @param tokenId The position.
     @param assets USDC (1e-6).
     @param minSharesOut Refuse fewer shares than this: your floor against a share price that was moved
@@ -394,6 +396,7 @@ def depositWithPermit(
     """
     @notice `deposit`, with an EIP-2612 permit instead of an approval. Owner only.
     @dev A permit that somebody used already is ignored when the approval it gave is there.
+        Warning: never deposit to a token id that is not final (see `deposit`); use `openWithPermit`.
     @param tokenId The position.
     @param assets USDC (1e-6), and the value that was signed.
     @param minSharesOut See `deposit`.
@@ -423,8 +426,9 @@ def depositWithAuthorization(
     """
     @notice `deposit` by an EIP-3009 authorization that the owner signed. Anyone may send it: the owner needs
         no ether.
-    @dev The nonce to sign is keccak256(abi.encode(block.chainid, this contract, owner, tokenId,
-        minSharesOut, salt)), so the signature is good for this position and this floor only. Unless the
+    @dev The nonce to sign is keccak256(abi.encode(block.chainid, this contract, owner, tokenId, the
+        position's vault, minSharesOut, salt)), so the signature is good for this position in this vault
+        and this floor only: a token id that a reorg gave to another opening does not match. Unless the
         owner sends it, shares worth less than 99.5 % of what was paid are refused. What the vault does not
         take goes back to the owner.
     @param tokenId The position.
@@ -440,7 +444,8 @@ def depositWithAuthorization(
     """
     owner: address = staticcall IYieldFundedPosition(position).ownerOf(tokenId)
     stake: Stake = self._check_deposit(tokenId, assets)
-    nonce: bytes32 = keccak256(abi_encode(chain.id, self, owner, tokenId, minSharesOut, salt))
+    vault: address = self._load_route(tokenId).vault
+    nonce: bytes32 = keccak256(abi_encode(chain.id, self, owner, tokenId, vault, minSharesOut, salt))
     self._receive(owner, assets, validAfter, validBefore, nonce, v, r, s)
     return self._invest(tokenId, stake, owner, owner, assets, minSharesOut)
 

@@ -103,12 +103,15 @@ def deposit_nonce(
     chain_id: int | None = None,
     adapter: str | None = None,
     owner: str | None = None,
+    vault: str | None = None,
     salt: bytes = SALT,
 ) -> bytes:
-    types = ["uint256", "address", "address", "uint256", "uint256", "bytes32"]
+    """Hash what an owner signs a deposit for, in the world's first vault by default."""
+    types = ["uint256", "address", "address", "uint256", "address", "uint256", "bytes32"]
     chain_id = ape.chain.chain_id if chain_id is None else chain_id
     parties = [adapter or world.adapter.address, owner or world.owner.address]
-    return keccak(encode(types, [chain_id, *parties, token_id, floor, salt]))
+    target = [token_id, vault or world.vault.address]
+    return keccak(encode(types, [chain_id, *parties, *target, floor, salt]))
 
 
 @pytest.fixture
@@ -243,13 +246,38 @@ def test_deposit_with_authorization__for_another_chain_adapter_or_owner__reverts
         )
 
 
+def test_deposit_with_authorization__same_token_id_in_another_vault__reverts(world: World) -> None:
+    """The owner signs for an opening that a reorg undoes; its token id is a stranger's gift."""
+    world.fund(world.owner, AMOUNT)
+    with ape.chain.isolate():
+        token_id = world.create()
+        signature = sign_authorization(world, deposit_nonce(world, token_id, AMOUNT))
+    bait = world.deploy_vault()
+    world.fund(world.outsider, 1)
+    world.usdc.approve(world.adapter, 1, sender=world.outsider)
+    given = (world.owner, 1, NO_SMOOTHING, bait, 60, 1, 0)
+    opened = world.adapter.openFor(*given, sender=world.outsider)
+    assert opened.return_value[0] == token_id
+    assert world.position.ownerOf(token_id) == world.owner.address
+
+    call = (token_id, AMOUNT, AMOUNT, 0, ALL, SALT)
+    with ape.reverts("usdc: invalid signature"):
+        world.adapter.depositWithAuthorization(*call, *signature, sender=world.outsider)
+    assert world.balance(world.owner) == AMOUNT
+    # Only the vault was wrong: the same words signed for the bait are good for it.
+    nonce = deposit_nonce(world, token_id, AMOUNT, vault=bait.address)
+    signature = sign_authorization(world, nonce)
+    world.adapter.depositWithAuthorization(*call, *signature, sender=world.outsider)
+    assert world.balance(bait) == AMOUNT + 1
+
+
 def test_deposit_with_authorization__relayed_but_dear__only_the_owner_may(world: World) -> None:
     vault = world.deploy_vault()
     vault.setFees(0, 51, sender=world.admin)
     token_id = world.create(vault=vault)
     world.fund(world.owner, AMOUNT)
-    signature = sign_authorization(world, deposit_nonce(world, token_id, 0))
-    call = (token_id, AMOUNT, 0, 0, ALL, SALT, *signature)
+    nonce = deposit_nonce(world, token_id, 0, vault=vault.address)
+    call = (token_id, AMOUNT, 0, 0, ALL, SALT, *sign_authorization(world, nonce))
     with ape.reverts("adapter: shares worth too little"):
         world.adapter.depositWithAuthorization(*call, sender=world.outsider)
     world.adapter.depositWithAuthorization(*call, sender=world.owner)

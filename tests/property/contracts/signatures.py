@@ -28,9 +28,9 @@ _AUTHORIZATION_TYPE: Final = keccak(
 )
 # What every authorization is bound to: chain, adapter, owner.
 _PLACE: Final = ("uint256", "address", "address")
-# The arguments of a deposit, and of an opening, that an authorization is bound to.
+# What an authorization of a deposit, and of an opening, is bound to beside.
 _PURPOSES: Final = {
-    3: ("uint256", "uint256", "uint256"),
+    4: ("uint256", "address", "uint256", "uint256"),
     6: ("uint8", "uint16", "address", "uint16", "uint256", "uint256"),
 }
 

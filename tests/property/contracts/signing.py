@@ -37,6 +37,8 @@ class Way(NamedTuple):
     expect: Callable[[int, int, bool], None]
     names_payer: bool = False
     """Whether a call by authorization begins with the payer."""
+    vault: tuple[str, ...] = ()
+    """The position's vault, where a signature names it and the call does not."""
 
 
 class SigningMachine(SavingMachine):
@@ -146,7 +148,7 @@ class SigningMachine(SavingMachine):
         drawn=tokens,
         who=senders,
         assets=st.integers(0, 10**7),
-        flaw=st.sampled_from(["", "", "", "", "signer", "value", "token", "floor"]),
+        flaw=st.sampled_from(["", "", "", "", "signer", "value", "token", "vault", "floor"]),
         times=times,
         salt=salts,
         floor=floors,
@@ -164,7 +166,10 @@ class SigningMachine(SavingMachine):
         """Sign an authorization and deposit by it; with a flaw, other words than were signed."""
         token_id = self.saving(drawn)
         owner = self.model.stakes[token_id].owner
-        purpose = (token_id + (flaw == "token"), floor + (flaw == "floor"), salt)
+        vault = self.model.stakes[token_id].vault.name
+        if flaw == "vault":
+            vault = next(other.name for other in self.model.vaults if other.name != vault)
+        purpose = (token_id + (flaw == "token"), vault, floor + (flaw == "floor"), salt)
         signed = self.authorize(owner, assets + (flaw == "value"), flaw, times, purpose)
         way = self.way_to_deposit(self.caller(who, token_id), token_id, floor)
         self.present_authorization(way, assets, signed)
@@ -224,7 +229,7 @@ class SigningMachine(SavingMachine):
         """Present a signature with the words of this call beside it."""
         salt = int(signed.purpose[-1])
         presented = signed._replace(
-            owner=way.payer, value=assets, purpose=(*way.before, way.floor, salt)
+            owner=way.payer, value=assets, purpose=(*way.before, *way.vault, way.floor, salt)
         )
 
         def expect(at: int) -> None:
@@ -245,8 +250,9 @@ class SigningMachine(SavingMachine):
             deposit = self.model.deposit_signed if is_authorized else self.model.deposit
             deposit(sender, token_id, assets, min_shares=floor, at=at)
 
-        payer = self.model.stakes[token_id].owner
-        return Way(sender, payer, "deposit", (token_id,), floor, expect)
+        stake = self.model.stakes[token_id]
+        vault = (stake.vault.name,)
+        return Way(sender, stake.owner, "deposit", (token_id,), floor, expect, vault=vault)
 
     def way_to_open(self, owner: str, vault: Vault, bps: int, *, sender: str | None = None) -> Way:
         """Open for ``owner``; only an authorization may be sent by somebody else."""
