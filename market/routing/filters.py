@@ -42,6 +42,9 @@ LONGER_CEILINGS: Final = b"x-market-max-longer-prompts"
 """``<above prompt tokens>=<input>/<output>/<cached input>``, ascending, with commas between."""
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
+DRAIN_FLOOR_S: Final = 3.0
+"""A seller is read on for at least this long: whoever leaves at once would else have hidden
+reasoning for nothing. Shorter than a proxy waits for the charge."""
 _LONGER: Final = re.compile(r"([0-9]{1,9})=([0-9]{1,18})/([0-9]{1,18})/([0-9]{1,18})")
 
 
@@ -159,13 +162,13 @@ def _read_ceiling(text: str | None, name: bytes) -> int | None:
 
 
 def parse_drain(text: str | None) -> float | None:
-    """Read how long (seconds) a seller may be read on for a client that has left; None: as long as
-    the market likes. Raises ``RequestRejected`` (400)."""
+    """Read how long (seconds) a seller may be read on for a client that has left, at least
+    ``DRAIN_FLOOR_S``; None: as long as the market likes. Raises ``RequestRejected`` (400)."""
     if text is None:
         return None
     if _SECONDS.fullmatch(text) is None:
         raise bad_request("invalid_header", f"{DRAIN_HEADER} must be a whole number of seconds.")
-    return float(text)
+    return max(DRAIN_FLOOR_S, float(text))
 
 
 def parse_filters(routing: Any) -> Filters:

@@ -24,8 +24,9 @@ log = structlog.get_logger("proxy")
 PATIENCE_S: Final = 5.0
 """How long the record is asked for at once: a market that is well settles within moments."""
 
-STOPPING_PATIENCE_S: Final = 2.0
-"""The same while this process stops: it cannot come back to the question later."""
+STOPPING_PATIENCE_S: Final = 4.0
+"""The same while this process stops: it cannot come back to the question later. Longer than a
+market reads on for the seller's report at least."""
 
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5

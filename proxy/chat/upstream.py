@@ -137,7 +137,8 @@ class HttpUpstream:
 
     async def open_stream(self, body: bytes, tiers: Tiers) -> UpstreamStream:
         """Return a streamed completion that has begun with success."""
-        # After a client has left, this server reads on; once it has had enough, so has the market.
+        # After a client has left, this server reads on; once it has had enough, so has the market,
+        # but for the few seconds that it reads on at least.
         post = self._build_post(body, tiers).header(DRAIN_HEADER, "0")
         return await open_stream(post, self._access)
 

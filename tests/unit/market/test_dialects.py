@@ -7,7 +7,7 @@ import pytest
 
 from market.http.mirrors import read_minimum
 from market.pricing.amounts import parse_millionths
-from market.routing.filters import parse_filters
+from market.routing.filters import parse_drain, parse_filters
 from market.text.requests import LIMITS, parse_request
 from serving.dialects.endpoints import Endpoint
 from serving.http.errors import ApiError
@@ -134,3 +134,12 @@ def test_get_discount_pct__is_rounded_down_to_a_tenth() -> None:
     assert get_discount_pct(cost=8_161, direct=10_000) == 18.3
     assert get_discount_pct(cost=15, direct=10) == -50.0
     assert get_discount_pct(cost=1, direct=0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "drain_s"), [(None, None), ("0", 3.0), ("2", 3.0), ("3", 3.0), ("9", 9.0)]
+)
+def test_parse_drain__less_than_hidden_reasoning_takes__three_seconds(
+    text: str | None, drain_s: float | None
+) -> None:
+    assert parse_drain(text) == drain_s
