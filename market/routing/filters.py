@@ -60,6 +60,7 @@ class Filters:
     cached_input_usdc_per_mtok_max: int | None = None
     """An offer without a price of cached tokens has its input price held against it."""
     per_request_usdc_max: int | None = None
+    """None: the reference's fee."""
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
 

@@ -119,6 +119,7 @@ class Ask:
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
     per_request_usdc_max: int | None = None
+    """None: see ``fee_usdc_max``."""
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
@@ -142,6 +143,15 @@ class Ask:
     def direct_worth(self) -> int:
         """The exact worth of the estimate at the reference price (1e-12 USDC); 0 without one."""
         return 0 if self.direct is None else get_worth(self.estimate, self.direct)
+
+    @property
+    def fee_usdc_max(self) -> int:
+        """The most that a request's fee may be, in 1e-6 USDC: the reference's, where the buyer does
+        not say. An estimate of many tokens would else hide a fee that a short answer is not worth.
+        """
+        if self.per_request_usdc_max is not None:
+            return self.per_request_usdc_max
+        return 0 if self.direct is None else self.direct.per_request_usdc
 
     def get_limits(self, prompt_tokens: int) -> tuple[int | None, int | None, int | None]:
         """Return the most that input, output and cached input may cost for such a prompt."""
@@ -256,7 +266,7 @@ def _is_chosen(offer: Offer, ask: Ask) -> bool:
 
 def _is_too_dear(offer: Offer, ask: Ask) -> bool:
     """Tell whether a prompt within the bound may have a price above what is allowed for it."""
-    if _is_above(offer.price.per_request_usdc, ask.per_request_usdc_max):
+    if offer.price.per_request_usdc > ask.fee_usdc_max:
         return True
     steps = (*offer.longer, *ask.longer_max)
     if not steps:

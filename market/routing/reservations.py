@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -33,13 +34,20 @@ class Reserved:
         self._book = book
 
     async def post(
-        self, tokens: Tokens, *, also: Callable[[Connection], object] | None = None
+        self,
+        tokens: Tokens,
+        *,
+        also: Callable[[Connection], object] | None = None,
+        has_fee: bool = True,
     ) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
 
+        Without ``has_fee``, the tokens are all that is charged: the seller broke off its answer.
         ``also`` is done in the same transaction, and so must be harmless when done again.
         """
         price = self.verdict.offer.get_price(tokens.prompt)
+        if not has_fee:
+            price = replace(price, per_request_usdc=0)
         figures = build_figures(self.sale, tokens, price)
         now_s = int(time.time())
 

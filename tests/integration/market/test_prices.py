@@ -434,6 +434,43 @@ async def test_fee__nothing_delivered__is_not_charged(
     assert [sale["cost_usdc"] for sale in await fees.settled_sales()] == [None]
 
 
+async def test_fee__the_seller_breaks_off__the_tokens_alone_are_charged(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    key = await fees.get_buyer_key()
+    await fees.list_offer(await fees.get_key(), seller.url, **FEE)
+    seller.behaviour = "stream_dies"
+
+    answer = await fees.chat(key, stream=True)
+
+    [sale] = await fees.settled_sales()
+    assert sale["per_request_usdc"] == 0
+    assert 0 < sale["cost_usdc"] < 5_000
+    assert f'"cost_usdc":{sale["cost_usdc"]}' in answer.text
+
+
+async def test_fee__above_the_references__only_where_the_buyer_allows_it(
+    fees: RunningMarket, seller: FakeEndpoint
+) -> None:
+    key = await fees.get_buyer_key()
+    tokens = {"price_input_per_1m": 1, "price_output_per_1m": 1}
+    await fees.list_offer(await fees.get_key(), seller.url, price_per_request="0.010001", **tokens)
+
+    refused = await fees.chat(key, max_tokens=100_000)
+    allowed = await fees.chat(key, routing={"max_price_per_request": "0.010001"})
+
+    assert refused.json()["error"]["code"] == "price_ceiling_not_met"
+    assert allowed.status_code == 200
+
+
+async def test_fee__the_reference_has_none__none_is_charged_unasked(
+    market: RunningMarket, seller: FakeEndpoint
+) -> None:
+    await market.list_offer(await market.get_key(), seller.url, price_per_request="0.000001")
+    refused = await market.chat(await market.get_buyer_key())
+    assert refused.json()["error"]["code"] == "price_ceiling_not_met"
+
+
 async def test_fee__in_the_order__counts_for_what_the_request_costs(
     fees: RunningMarket, seller: FakeEndpoint
 ) -> None:
