@@ -45,7 +45,9 @@ def check_direction(before: View, after: View, *, suffering: bool) -> None:
         kept = ("credited", "spent", "withdrawn", "key_epoch")
         assert all(getattr(new.account, n) >= getattr(old.account, n) for n in kept), "P4"
         assert new.booked[0] == old.booked[0], "a position never changes its vault"
-        harvested = new.account.credited > old.account.credited
+        # A gift is credited too, and burns no shares.
+        is_credited = new.account.credited > old.account.credited
+        harvested = is_credited and new.booked[2] < old.booked[2]
         if new.principal_value is None or new.pending_yield is None:
             continue
         assert old.principal_value is not None and old.pending_yield is not None

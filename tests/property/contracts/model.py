@@ -454,18 +454,16 @@ class Model:
     def _payable(stake: Stake, wanted: int, at: int) -> tuple[int, int]:
         """Ask for all of it, else for what is there, and never with another position's shares."""
         vault = stake.vault
-        needed = vault.preview_withdraw(wanted, at)
-        if needed <= stake.shares:
+        paid = wanted
+        if vault.preview_withdraw(wanted, at) > stake.shares:
+            worth = vault.preview_redeem(stake.shares, at)
+            if worth <= vault.liquidity:
+                return worth, stake.shares
+            paid = min(wanted, vault.liquidity)
+        if paid > vault.liquidity:
             everybody = vault.preview_redeem(vault.shares[ADAPTER], at)
-            paid = wanted if wanted <= vault.liquidity else min(vault.liquidity, everybody)
-            return paid, vault.preview_withdraw(paid, at)
-        worth = vault.preview_redeem(stake.shares, at)
-        if worth <= vault.liquidity:
-            return worth, stake.shares
-        burned = stake.shares
-        if vault.preview_redeem(vault.shares[ADAPTER], at) > vault.liquidity:
-            burned = min(burned, vault.to_shares(vault.liquidity, at))
-        return vault.preview_redeem(burned, at), burned
+            paid = min(vault.liquidity, everybody)
+        return paid, vault.preview_withdraw(paid, at)
 
     def harvest(self, token_id: int, *, at: int) -> None:
         refuse_unless(token_id < len(self.stakes), "unknown position")
