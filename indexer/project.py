@@ -159,6 +159,7 @@ def _settled(draft: PositionState, event: ChainEvent) -> None:
     draft.spent_usdc += cost_usdc
     draft.day_spent_usdc += cost_usdc
     _check_total(event, "spentAfter", draft.spent_usdc)
+    _check_solvent(draft, event)
 
 
 def _release_requested(draft: PositionState, event: ChainEvent) -> None:
@@ -169,6 +170,7 @@ def _unspent_withdrawn(draft: PositionState, event: ChainEvent) -> None:
     _touch(draft, event)
     draft.withdrawn_usdc += event.integer("assets")
     _check_total(event, "withdrawnAfter", draft.withdrawn_usdc)
+    _check_solvent(draft, event)
 
 
 def _key_epoch_bumped(draft: PositionState, event: ChainEvent) -> None:
@@ -181,6 +183,14 @@ def _check_total(event: ChainEvent, name: str, expected: int) -> None:
     if stated != expected:
         raise EventMissing(
             f"{_place(event)} says that {name} is {stated}; the events before it make {expected}"
+        )
+
+
+def _check_solvent(draft: PositionState, event: ChainEvent) -> None:
+    if draft.unspent_usdc < 0:
+        raise EventMissing(
+            f"{_place(event)} takes more than what the events before it credited:"
+            f" {-draft.unspent_usdc} too much"
         )
 
 

@@ -171,6 +171,20 @@ HELD = event("HoldPlaced", requested=400, granted=400, expiresAt=NOON_S + 7200, 
 
 
 @pytest.mark.parametrize(
+    "takes_out",
+    [
+        event("Settled", batchId="0x01", cost=400, spentAfter=400),
+        event("UnspentYieldWithdrawn", owner=OWNER, assets=301, withdrawnAfter=301),
+    ],
+)
+def test_project__more_taken_out_than_credited__an_event_is_missing(takes_out: ChainEvent) -> None:
+    held = event("HoldPlaced", requested=400, granted=400, expiresAt=NOON_S + 7200, keyEpoch=0)
+    credited = event("YieldCredited", amount=300, creditedAfter=300)
+    with pytest.raises(EventMissing, match="too much"):
+        fold(credited, held, takes_out)
+
+
+@pytest.mark.parametrize(
     "after_a_gap",
     [
         event("YieldCredited", amount=5, creditedAfter=1_006),
