@@ -20,9 +20,11 @@
     loses a unit on an exit still covers the principal after a harvest.
 
     OTHERS' DEPOSITS. A deposit that the owner does not send, given or relayed, is refused where its shares
-    are worth less than 99.5 % of what was paid, by the vault's own preview: a giver is not led into a bad
-    vault, a relayer cannot choose a bad moment, and the owner's yield has little to make up for. It holds
-    for honest vaults; a hostile one previews what it likes, to the harm of who pays.
+    are worth less than 99.5 % of what was paid, by the vault's own preview in that block. The rule catches
+    what a vault takes on entry and exit. It holds for honest vaults whose price is not stale and cannot be
+    moved within a block: the preview measures at the price that the shares were bought at, so a price that
+    was raised for the moment passes. Only the floor and `validBefore` bind the moment: a floor of 0 is
+    unsafe in a relayed deposit. A hostile vault previews what it likes, to the harm of who pays.
 
     ROUNDING. Whatever a vault rounds away is taken from the yield first, and shown as a loss otherwise.
 
@@ -46,8 +48,9 @@
       A3  a harvest leaves previewWithdraw(principal) <= shares, and no principal without shares
       A4  an honest vault returns the owner principal and yield, less 2 units of rounding an operation; the 2
           units that a harvest leaves above the principal come with later yield, or in kind
-      A5  nobody loses by any sequence of calls of others; a gift moves at most 0.5 % of itself from the
-          owner's yield to the owner's principal
+      A5  for an honest vault whose price is not stale and cannot be moved within a block, nobody loses by any
+          sequence of calls of others; a gift moves at most 0.5 % of itself from the owner's yield to the
+          owner's principal
 """
 
 from . import vault_calls
@@ -304,6 +307,7 @@ def openWithAuthorization(
         dailySmoothingBps, vaultAddress, harvestIntervalMinutes, minSharesOut, salt)), so the signature is
         good for this very call only. Unless the owner sends it, shares worth less than 99.5 % of what was
         paid are refused. What the vault does not take goes back to the owner.
+        Warning: who sends it chooses the moment until `validBefore`. Sign a floor; 0 is unsafe.
     @param owner Who signed, pays, and owns the position.
     @param modelTier See `createVault`.
     @param dailySmoothingBps See `createVault`.
@@ -431,6 +435,7 @@ def depositWithAuthorization(
         and this floor only: a token id that a reorg gave to another opening does not match. Unless the
         owner sends it, shares worth less than 99.5 % of what was paid are refused. What the vault does not
         take goes back to the owner.
+        Warning: who sends it chooses the moment until `validBefore`. Sign a floor; 0 is unsafe.
     @param tokenId The position.
     @param assets USDC (1e-6), and the value that was signed.
     @param minSharesOut See `deposit`.
@@ -788,7 +793,8 @@ def _invest(
 @view
 def _check_worth(vault: address, shares: uint256, paid: uint256):
     """
-    @notice Refuse shares that the vault would not give 99.5 % of `paid` for, fees and rounding included.
+    @notice Refuse shares that the vault would not give 99.5 % of `paid` for, fees and rounding included, at
+        the price of this moment: a price that was moved before the deposit is not noticed.
     """
     worth: uint256 = vault_calls._preview_redeem(vault, shares)
     assert worth * BPS >= paid * (BPS - MAX_SHORTFALL_BPS), "adapter: shares worth too little"

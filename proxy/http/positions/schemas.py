@@ -8,7 +8,7 @@ from ledger.chain.harvest_outlook import NoHarvest
 class AllowanceView(BaseModel):
     """A position's allowance now."""
 
-    credited_usdc: int = Field(description="all yield ever harvested")
+    credited_usdc: int = Field(description="all that was ever credited: yield harvested and gifts")
     spent_usdc: int = Field(description="settled on chain")
     withdrawn_usdc: int
     unspent_usdc: int
