@@ -39,11 +39,21 @@ class RawLog:
     """None where the node does not say."""
 
 
+MALFORMED: Final = "(malformed URL)"
+"""What ``mask_url`` returns for a text that is no URL of a host."""
+
+
 def mask_url(url: str) -> str:
-    """Return a URL's scheme, host and port only: paths and users carry access tokens."""
-    parts = urlsplit(url)
-    port = "" if parts.port is None else f":{parts.port}"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}"
+    """Return a URL's scheme, host and port only: paths and users carry access tokens.
+
+    Nothing of a malformed URL is shown: any part of it may be a token.
+    """
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return MALFORMED
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else MALFORMED
 
 
 def _ignore(_failure: Failure, _detail: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import httpx
 
 from contracts.errors import Fatal, Rejected, Retryable
+from contracts.reader import mask_url
 
 TIMEOUT_S: Final = 10.0
 WORDS_MAX: Final = 500
@@ -33,16 +34,18 @@ def post_json(url: str, body: object) -> Any:
 
 
 def _read(url: str, method: str, *, body: object = None, api_key: str | None = None) -> Any:
+    shown = mask_url(url)
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
         answer = httpx.request(method, url, json=body, headers=headers, timeout=TIMEOUT_S)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise UrlInvalid(f"{url} is not a URL of a proxy: {error}") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        # Neither the error's text nor the error as a cause: both may quote a password.
+        raise UrlInvalid(f"{shown} is not an http or https URL of a proxy") from None
     except httpx.HTTPError as error:
-        raise NoAnswer(f"{url} did not answer: {type(error).__name__}") from error
+        raise NoAnswer(f"{shown} did not answer: {type(error).__name__}") from error
     if answer.is_error:
-        raise Refused(f"{url} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
+        raise Refused(f"{shown} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
     try:
         return answer.json()
-    except ValueError as error:
-        raise Refused(f"{url} answered with no JSON: {answer.text[:WORDS_MAX]}") from error
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{shown} answered with no JSON: {answer.text[:WORDS_MAX]}") from error
