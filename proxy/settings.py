@@ -65,7 +65,7 @@ class ProxySettings(ServerSettings):
         default=512, ge=1, le=65_536, description="most connections to upstream at a time"
     )
     upstream_body_bytes_max: int = Field(
-        default=16 * 1024**2, ge=1_024, description="longest answer taken from upstream, bytes"
+        default=17 * 1024**2, ge=1_024, description="longest answer taken from upstream, bytes"
     )
     catalogue_interval_s: float = Field(
         default=15.0, gt=0, le=3_600, description="pause between two looks at upstream's models"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from market.settings import MarketSettings
 from proxy.settings import ProxySettings
 from serving.process.settings import SettingsInvalid
 
@@ -74,3 +75,9 @@ def test_settings__missing_secret__refused() -> None:
 
 def test_settings__repr__shows_no_secret() -> None:
     assert SECRET not in repr(build())
+
+
+def test_defaults__an_answer_of_the_markets_limit_with_its_usage__fits_the_proxy() -> None:
+    proxy_max = ProxySettings.model_fields["upstream_body_bytes_max"].default
+    market_max = MarketSettings.model_fields["answer_bytes_max"].default
+    assert proxy_max - market_max >= 64 * 1024, "the market adds the usage that it charges"
