@@ -23,6 +23,9 @@ from ledger.tables import KeptAnswer, Usage, table_of
 KEPT_S: Final = 86_400
 """How long a key stands for its request, and an answer is kept, in seconds."""
 
+FORGOTTEN_MAX: Final = 1_000
+"""Rows that are forgotten in one transaction."""
+
 _kept = table_of(KeptAnswer)
 _usage = table_of(Usage)
 
@@ -51,21 +54,19 @@ class EarlierRequest:
     """Whether its answer was too large to be kept."""
 
 
-def find_earlier(
-    connection: Connection, lookup_id: str, *, now_s: int, lock: bool = False
-) -> EarlierRequest | None:
-    """Return the request that the key stands for, or None where it stands for none.
-
-    ``lock`` keeps the row as it is until the caller's transaction ends.
-    """
-    row = _load(connection, lookup_id, lock=lock)
+def find_earlier(connection: Connection, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
+    """Return the request that the key stands for, or None where it stands for none."""
+    row = _load(connection, lookup_id, lock=False)
     return None if row is None or row[0] <= now_s else row[1]
 
 
 def _load(
     connection: Connection, lookup_id: str, *, lock: bool
 ) -> tuple[int, EarlierRequest | None] | None:
-    """Return when the row ends and what it stands for, None where there is no row."""
+    """Return when the row ends and what it stands for, None where there is no row.
+
+    ``lock`` keeps the row as it is until the caller's transaction ends.
+    """
     statement = select(_kept).where(_kept.c.lookup_id == lookup_id)
     if lock and is_postgres(connection):
         statement = statement.with_for_update()
@@ -111,19 +112,24 @@ class ReserveOnce:
         }
         dialect = postgresql if is_postgres(connection) else sqlite
         # Whoever inserts first has the row locked; the others wait here for what becomes of it.
-        inserted = connection.execute(
+        insert = (
             dialect.insert(_kept)
             .values(lookup_id=claim.lookup_id, **values)
             .on_conflict_do_nothing(index_elements=[_kept.c.lookup_id])
             .returning(_kept.c.lookup_id)
-        ).one_or_none()
-        if inserted is not None:
-            try:
-                return self.reserve(connection)
-            except (CurrentError, ValueError):
-                connection.execute(delete(_kept).where(_kept.c.lookup_id == claim.lookup_id))
-                raise
-        earlier = find_earlier(connection, claim.lookup_id, now_s=now_s, lock=True)
+        )
+        row = None
+        while row is None:
+            if connection.execute(insert).one_or_none() is not None:
+                try:
+                    return self.reserve(connection)
+                except (CurrentError, ValueError):
+                    connection.execute(delete(_kept).where(_kept.c.lookup_id == claim.lookup_id))
+                    raise
+            # None: the row was swept since, so the key is new.
+            row = _load(connection, claim.lookup_id, lock=True)
+        ends_at_s, found = row
+        earlier = None if ends_at_s <= now_s else found
         if earlier is not None and earlier.request_id != request_id:
             raise RequestRepeated(f"the key stands for request {earlier.request_id}")
         reserved = self.reserve(connection)
@@ -172,7 +178,7 @@ def keep_answer(
     )
 
 
-def forget_answers(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:
+def forget_answers(connection: Connection, *, now_s: int, limit: int = FORGOTTEN_MAX) -> int:
     """Delete at most ``limit`` rows whose time is over; return how many."""
     expired = (
         select(_kept.c.lookup_id)

@@ -15,6 +15,7 @@ from ledger.errors import RefusalReason, ReserveRefused
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
 from ledger.spending.kept_answers import (
+    FORGOTTEN_MAX,
     Claim,
     PostAndKeep,
     ReserveOnce,
@@ -140,7 +141,9 @@ class Meter:
         now_s = int(time.time())
         swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
         await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
-        await self.write(lambda connection: forget_answers(connection, now_s=now_s))
+        forgotten = FORGOTTEN_MAX
+        while forgotten >= FORGOTTEN_MAX:
+            forgotten = await self.write(lambda connection: forget_answers(connection, now_s=now_s))
         return swept
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:

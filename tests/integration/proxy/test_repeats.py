@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, func, insert, select, update
 
 from ledger.database.engine import read, write
 from ledger.spending.kept_answers import KEPT_S, forget_answers
@@ -369,6 +369,41 @@ async def test_repeat__a_day_later__is_another_request(proxy: RunningProxy, engi
     assert charged(proxy) == [COST_USDC] * 2
     with write(engine) as connection:
         assert forget_answers(connection, now_s=now_s() + KEPT_S + 60) == 1
+
+
+async def test_sweep__more_rows_than_one_turn_deletes__all_are_forgotten(
+    proxy: RunningProxy, engine: Engine
+) -> None:
+    row = {"body_digest": "d" * 64, "state": "dropped", "expires_at_s": now_s() - 1}
+    rows = [{**row, "lookup_id": f"{n:064d}", "request_id": f"r-{n}"} for n in range(2_001)]
+    with write(engine) as connection:
+        connection.execute(insert(KEPT), rows)
+    await proxy.front.app.state.services.meter.sweep()
+    with read(engine) as connection:
+        assert connection.execute(select(func.count()).select_from(KEPT)).scalar_one() == 0
+
+
+async def test_repeat__row_swept_between_insert_and_lock__the_key_is_new(
+    proxy: RunningProxy, engine: Engine
+) -> None:
+    await ask(proxy)
+    with write(engine) as connection:
+        connection.execute(update(KEPT).values(expires_at_s=now_s()))
+    swept: list[int] = []
+
+    def sweep(connection: Any, _: Any, statement: str, *__: Any) -> None:
+        if statement.startswith("INSERT INTO kept_answer") and not swept:
+            swept.append(connection.exec_driver_sql("DELETE FROM kept_answer").rowcount)
+
+    event.listen(engine, "after_cursor_execute", sweep)
+    try:
+        assert (await ask(proxy)).status_code == 200
+    finally:
+        event.remove(engine, "after_cursor_execute", sweep)
+    assert swept == [1]
+    assert charged(proxy) == [COST_USDC] * 2
+    with read(engine) as connection:
+        assert connection.execute(select(func.count()).select_from(KEPT)).scalar_one() == 1
 
 
 async def test_stream__client_left_in_the_middle__gets_all_of_it_when_it_asks_again(
