@@ -36,7 +36,11 @@ class Routing(BaseModel):
     trusted_only: bool = False
     max_price_input_per_1m: Amount | None = None
     max_price_output_per_1m: Amount | None = None
-    max_price_per_request: Amount | None = None
+    max_price_per_request: Amount | None = Field(
+        default=None,
+        description="USD, the most that an offer may take for a request on top of its tokens;"
+        " without it the most is the reference's fee",
+    )
     max_price_cached_input_per_1m: Amount | None = Field(
         default=None,
         description="an offer without such a price has its input price held against it",
