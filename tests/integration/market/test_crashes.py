@@ -23,13 +23,15 @@ from scripts.stack.ports import free_port
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases
 from tests.support.market import KMS_LINE, SECRET, bearer, make_body, make_settings, run_market
-from tests.support.waiting import LIMIT_S
+from tests.support.waiting import LIMIT_S, until
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 CREDIT_USDC: Final = 300_000
 CAP_USD: Final = "0.02"
 KILLS: Final = 3
 BUYERS: Final = 24
+WAITING: Final = 12
+"""Requests under way when a market dies. By chance, hardly all of them asked the other."""
 
 
 class Process:
@@ -146,7 +148,15 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
             for number in range(KILLS):
                 await asyncio.sleep(chance.uniform(0.3, 1.0))
                 victim = markets[number % 2]
+                # Sellers are silent while the victim dies: it leaves sales under way.
+                for one in (seller, other):
+                    one.release.clear()
+                    one.behaviour = "slow"
+                await until(lambda: seller.open + other.open >= WAITING, "sellers are asked")
                 victim.kill()
+                for one in (seller, other):
+                    one.behaviour = "normal"
+                    one.release.set()
                 check_limits(engine)
                 victim.start()
                 await victim.serves()
