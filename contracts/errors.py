@@ -93,7 +93,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "adapter: not a usdc vault": "the address is no ERC-4626 vault of USDC; check it",
         "adapter: not owner": "only the position's owner may do this; use the owner's wallet",
         "adapter: nothing to deposit": "the amount is 0; deposit more",
-        "adapter: owner not allowed": "USDC and our own contracts own no positions; name a wallet",
+        "adapter: owner not allowed": "USDC, adapter and position own no positions; name a wallet",
         "adapter: permit refused": "the permit is invalid and no allowance is there; sign again",
         "adapter: position not wired": "the position contract names another adapter; deploy again",
         "adapter: principal not covered": "a harvest would cut into the principal; try later",

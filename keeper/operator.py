@@ -2,12 +2,9 @@
 having what is left alone tried at once."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from sqlalchemy import Engine
 
 from contracts.units import format_usdc
 from keeper.report import (
@@ -20,20 +17,10 @@ from keeper.report import (
 )
 from keeper.settings import KeeperSettings
 from ledger.chain.harvests import forget_harvest_failures
-from ledger.database.engine import open_engine, read, write
-from ledger.database.schema import migrate
+from ledger.database.engine import read, write
+from ledger.database.schema import opened_ledger
 from ledger.intents.rests import forget_all_failures
 from ledger.spending.debts import load_debts, write_off
-
-
-@contextmanager
-def _opened(settings: KeeperSettings) -> Iterator[Engine]:
-    engine = open_engine(settings.ledger_url.get_secret_value())
-    try:
-        migrate(engine)
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def print_period(
@@ -46,7 +33,10 @@ def print_period(
     console = Console(highlight=False, markup=False)
     until_s = int(time.time())
     from_s = until_s - since_s
-    with _opened(settings) as engine, read(engine) as connection:
+    with (
+        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
+        read(engine) as connection,
+    ):
         report = build_report(
             load_movements(connection, since_s=from_s),
             load_spending(connection, since_s=from_s, ether_price_usdc=settings.ether_price_usdc),
@@ -62,7 +52,10 @@ def print_period(
 
 def say_debt(settings: KeeperSettings, *, token_id: int) -> str:
     """Say how much of a position's posted usage no credit pays. Raises ``LedgerUnavailable``."""
-    with _opened(settings) as engine, read(engine) as connection:
+    with (
+        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
+        read(engine) as connection,
+    ):
         debts = load_debts(connection, now_s=int(time.time()), token_id=token_id)
     debt_usdc = sum(debt.debt_usdc for debt in debts)
     advice = "; --yes gives up the requests that do not fit" if debt_usdc else ""
@@ -75,7 +68,10 @@ def give_up(settings: KeeperSettings, *, token_id: int) -> str:
 
     Raises ``LedgerUnavailable``.
     """
-    with _opened(settings) as engine, write(engine) as connection:
+    with (
+        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
+        write(engine) as connection,
+    ):
         done = write_off(connection, token_id=token_id, now_s=int(time.time()))
     amount = format_usdc(done.amount_usdc)
     return f"position {done.token_id}: {done.requests} requests, {amount} USDC given up"
@@ -86,5 +82,8 @@ def end_rests(settings: KeeperSettings) -> int:
 
     Return how many kinds and positions rest no longer. Raises ``LedgerUnavailable``.
     """
-    with _opened(settings) as engine, write(engine) as connection:
+    with (
+        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
+        write(engine) as connection,
+    ):
         return forget_all_failures(connection) + forget_harvest_failures(connection)

@@ -1,7 +1,6 @@
 """``current market``: serve, and what the operator agrees with sellers and buyers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -39,18 +38,11 @@ def _parse_address(text: str) -> str:
 _address = argument("address", type=Parsed("address", _parse_address), help="The seller's wallet.")
 
 
-@contextmanager
-def _opened_ledger() -> "Iterator[Engine]":
-    from ledger.database.engine import open_engine
-    from ledger.database.schema import migrate
+def _opened_ledger() -> "AbstractContextManager[Engine]":
+    from ledger.database.schema import opened_ledger
     from market.settings import MarketSettings
 
-    engine = open_engine(MarketSettings.from_environment().ledger_url.get_secret_value())
-    try:
-        migrate(engine)
-        yield engine
-    finally:
-        engine.dispose()
+    return opened_ledger(MarketSettings.from_environment().ledger_url.get_secret_value())
 
 
 @group("market", invoke_without_command=True, settings=SETTINGS, is_service=True)

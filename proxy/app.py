@@ -1,7 +1,7 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -13,7 +13,7 @@ from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
 from contracts.transport import HttpTransport
-from ledger.database.on_loop import LoopLedger
+from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
 from ledger.database.writer import GroupWriter
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
@@ -59,10 +59,12 @@ def create_app(
     engine: Engine,
     *,
     make_upstream: Callable[[ProxySettings], Upstream] = HttpUpstream,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
 ) -> Front:
     """Build the ASGI application over a migrated ledger. Connects to nothing before its lifespan.
 
-    ``make_upstream`` is called in the running event loop. Raises ``Fatal`` where prices or tracing
+    ``make_upstream`` is called in the running event loop; ``retry_delays_s`` are the pauses between
+    the tries to write a charge. Raises ``Fatal`` where prices or tracing
     are configured wrongly.
     """
     prices = load_references(
@@ -80,7 +82,7 @@ def create_app(
             engine,
             writer,
             timeout_s=settings.ledger_timeout_s,
-            retry_delays_s=settings.ledger_retry_delays_s,
+            retry_delays_s=retry_delays_s,
         )
         services = _build_services(
             settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
@@ -137,7 +139,7 @@ def _build_services(
     limits: Limits,
 ) -> Services:
     rules = settings.admission_rules()
-    meter = Meter(ledger, rules)
+    meter = Meter(ledger, rules, kept_bytes_max=settings.idempotency_position_bytes_max)
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices)
     chain_view = ChainView(reader, adapter=deployment.adapter)

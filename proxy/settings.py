@@ -1,12 +1,11 @@
 """The proxy's settings, all ``PROXY_…``."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from ledger.database.on_loop import RETRY_DELAYS_S
 from ledger.spending.admission import AdmissionRules
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
@@ -84,6 +83,11 @@ class ProxySettings(ServerSettings):
         le=64 * 1024**2,
         description="longest answer that is kept for a repeated Idempotency-Key, bytes",
     )
+    idempotency_position_bytes_max: int = Field(
+        default=16 * 1024**2,
+        ge=0,
+        description="most that is kept of one position's answers, bytes; further ones are not kept",
+    )
     idempotency_wait_s: float = Field(
         default=60.0,
         ge=0,
@@ -110,12 +114,6 @@ class ProxySettings(ServerSettings):
         ge=1,
         validate_default=True,
         description="how long a hold must outlive a reservation, seconds",
-    )
-
-    ledger_retry_delays_s: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=RETRY_DELAYS_S,
-        max_length=100,
-        description="pauses between the tries to charge an answer, seconds, as a JSON list",
     )
 
     @field_validator("upstream_url")

@@ -1,13 +1,15 @@
 """Creating and migrating the schema, and binding a database to one deployment."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, RowMapping, insert, inspect, select, text
 
 from contracts.deployment import Deployment as DeploymentRecord
-from ledger.database.engine import write
+from ledger.database.engine import open_engine, write
 from ledger.database.locks import lock_schema
 from ledger.database.pooling import check_sessions
 from ledger.errors import WrongDeployment
@@ -36,6 +38,17 @@ def migrate(engine: Engine) -> str:
 
             upgrade(connection, MIGRATIONS)
     return head
+
+
+@contextmanager
+def opened_ledger(url: str) -> Iterator[Engine]:
+    """Open the ledger at an SQLAlchemy URL for a command, migrated. Raises as ``migrate`` does."""
+    engine = open_engine(url)
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _load_revision(connection: Connection) -> str | None:

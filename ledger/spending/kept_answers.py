@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.errors import CurrentError
@@ -51,7 +51,7 @@ class EarlierRequest:
     """In 1e-6 USDC; None before it is charged."""
     sealed: bytes | None
     is_dropped: bool
-    """Whether its answer was too large to be kept."""
+    """Whether there was no room to keep its answer."""
 
 
 def find_earlier(connection: Connection, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
@@ -106,8 +106,10 @@ class ReserveOnce:
         values = {
             "body_digest": claim.body_digest,
             "request_id": request_id,
+            "token_id": self.reserve.reservation.token_id,
             "state": "open",
             "sealed": None,
+            "sealed_bytes": 0,
             "expires_at_s": now_s + KEPT_S,
         }
         dialect = postgresql if is_postgres(connection) else sqlite
@@ -147,6 +149,8 @@ class PostAndKeep:
     claim: Claim
     seal: Callable[[Posted], bytes | None]
     """Returns the sealed answer, or None where it is too large. Pure."""
+    bytes_max: int
+    """Most that is kept of a position's answers, in all."""
 
     def __call__(self, connection: Connection) -> Posted:
         posted = self.post(connection)
@@ -155,27 +159,51 @@ class PostAndKeep:
             self.claim,
             self.post.request_id,
             self.seal(posted),
+            bytes_max=self.bytes_max,
             now_s=self.post.now_s,
         )
         return posted
 
 
 def keep_answer(
-    connection: Connection, claim: Claim, request_id: str, sealed: bytes | None, *, now_s: int
+    connection: Connection,
+    claim: Claim,
+    request_id: str,
+    sealed: bytes | None,
+    *,
+    bytes_max: int,
+    now_s: int,
 ) -> None:
     """Keep a charged request's answer; None: it is too large. Again is harmless.
 
-    Does nothing where the key stands for another request by now.
+    It is dropped where its position would keep more than ``bytes_max`` with it: else whoever has a
+    key could fill the disk. Does nothing where the key stands for another request by now.
     """
+    if sealed is not None:
+        kept_bytes = _count_others(connection, claim.lookup_id)
+        sealed = sealed if kept_bytes + len(sealed) <= bytes_max else None
     connection.execute(
         update(_kept)
         .where(_kept.c.lookup_id == claim.lookup_id, _kept.c.request_id == request_id)
         .values(
             state="dropped" if sealed is None else "kept",
             sealed=sealed,
+            sealed_bytes=len(sealed or b""),
             expires_at_s=now_s + KEPT_S,
         )
     )
+
+
+def _count_others(connection: Connection, lookup_id: str) -> int:
+    """Return how many bytes are kept of the other answers of a row's position."""
+    own = select(_kept.c.token_id, _kept.c.sealed_bytes).where(_kept.c.lookup_id == lookup_id)
+    row = connection.execute(own).one_or_none()
+    if row is None:
+        return 0
+    total = select(func.coalesce(func.sum(_kept.c.sealed_bytes), 0)).where(
+        _kept.c.token_id == row.token_id
+    )
+    return int(connection.execute(total).scalar_one()) - int(row.sealed_bytes)
 
 
 def forget_answers(connection: Connection, *, now_s: int, limit: int = FORGOTTEN_MAX) -> int:

@@ -116,13 +116,18 @@ class KeptAnswer(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("state IN ('open','kept','dropped')", name="kept_state_known"),
         CheckConstraint("(state = 'kept') = (sealed IS NOT NULL)", name="kept_when_sealed"),
+        # What a position keeps in all is added up from the index alone.
+        Index("kept_answer_of_position", "token_id", "sealed_bytes"),
     )
 
     lookup_id: str = Field(primary_key=True)
     body_digest: str
     request_id: str
     """The request that runs, or that was charged."""
+    token_id: int = Field(sa_type=BigInteger)
     state: str
-    """``open``: no answer yet; ``dropped``: it was too large to be kept."""
+    """``open``: no answer yet; ``dropped``: there was no room to keep it."""
     sealed: bytes | None = None
+    sealed_bytes: int = Field(default=0, sa_type=BigInteger)
+    """The length of ``sealed``."""
     expires_at_s: int = Field(index=True, sa_type=BigInteger)

@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from serving.http.repeats import check_idempotency_key
+from serving.http.idempotency_header import check_idempotency_key
 
 
 def read_idempotency_key(request: Request) -> str | None:

@@ -6,7 +6,6 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
-from ledger.selling.sale_records import build_sale_id
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
     MarketAccount,
@@ -57,9 +56,6 @@ BUYER_COLUMNS: Final = (
     "cost_usdc",
 )
 """What of a sale its buyer sees."""
-
-ATTEMPTS_MAX: Final = 40
-"""More attempts than any request is given: see ``market.routing.attempts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +114,8 @@ def load_buyer_sales(
     connection: Connection, account_id: str, *, request_id: str
 ) -> list[RowMapping]:
     """Return the attempts at one request of an account, in no order."""
-    # By the ids that they can have: the key of the table is what finds them.
-    ids = [build_sale_id(request_id, attempt) for attempt in range(ATTEMPTS_MAX)]
     query = select(*(_sale.c[name] for name in BUYER_COLUMNS)).where(
-        _sale.c.sale_id.in_(ids), _sale.c.account_id == account_id
+        _sale.c.request_id == request_id, _sale.c.account_id == account_id
     )
     return list(connection.execute(query).mappings())
 

@@ -1,7 +1,7 @@
 """Which sellers a request may go to: its field ``routing``, and headers of price ceilings. Pure.
 
-The headers are for whoever stands between a buyer and the market and charges by the market's list:
-they hold whatever the buyer wrote into the field, and other upstreams take no notice of them.
+The headers (``serving.models.price_ceilings``) are for whoever stands between a buyer and the
+market and charges by the market's list: they hold whatever the buyer wrote into the field.
 """
 
 import re
@@ -12,9 +12,16 @@ from typing import Any, Final
 
 from market.pricing.amounts import parse_millionths
 from serving.http.errors import bad_request, wrong_type
-from serving.models.price_list import TIERS_MAX
+from serving.models.price_ceilings import (
+    CACHED_INPUT_CEILING,
+    INPUT_CEILING,
+    LONGER_CEILINGS,
+    OUTPUT_CEILING,
+    PER_REQUEST_CEILING,
+    read_longer,
+)
 from serving.models.prices import USD_PER_MTOK_MAX, Price
-from serving.models.sold import DRAIN_HEADER
+from serving.models.sold import DRAIN_FLOOR_S, DRAIN_HEADER
 from serving.models.terms import Tiers
 
 ROUTING_FIELD: Final = "routing"
@@ -33,19 +40,8 @@ _KNOWN: Final = frozenset(
     }
 )
 
-INPUT_CEILING: Final = b"x-market-max-input-usdc-per-mtok"
-OUTPUT_CEILING: Final = b"x-market-max-output-usdc-per-mtok"
-CACHED_INPUT_CEILING: Final = b"x-market-max-cached-input-usdc-per-mtok"
-PER_REQUEST_CEILING: Final = b"x-market-max-per-request-usdc"
-"""Where another ceiling is named and this is not, no fee is let through."""
-LONGER_CEILINGS: Final = b"x-market-max-longer-prompts"
-"""``<above prompt tokens>=<input>/<output>/<cached input>``, ascending, with commas between."""
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
-DRAIN_FLOOR_S: Final = 3.0
-"""A seller is read on for at least this long: whoever leaves at once would else have hidden
-reasoning for nothing. Shorter than a proxy waits for the charge."""
-_LONGER: Final = re.compile(r"([0-9]{1,9})=([0-9]{1,18})/([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +123,10 @@ def _lower_price(price: Price, filters: Filters) -> Price:
 def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
     """Read the headers, by what returns one's value. Raises ``RequestRejected`` (400)."""
     input_max, output_max, cached_input_max, per_request_max = (
-        _read_ceiling(find_header(name), name)
+        _read_ceiling(find_header(name.encode()), name)
         for name in (INPUT_CEILING, OUTPUT_CEILING, CACHED_INPUT_CEILING, PER_REQUEST_CEILING)
     )
-    longer = _read_longer(find_header(LONGER_CEILINGS))
+    longer = _read_longer(find_header(LONGER_CEILINGS.encode()))
     if per_request_max is None and (input_max, output_max, cached_input_max) != (None,) * 3:
         # Who charges by a list that says nothing of fees must not be charged one.
         per_request_max = 0
@@ -138,26 +134,18 @@ def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
 
 
 def _read_longer(text: str | None) -> Tiers:
-    tiers: list[tuple[int, Price]] = []
-    for part in [] if text is None else text.split(","):
-        match = _LONGER.fullmatch(part.strip())
-        above, *prices = (0, 0, 0, 0) if match is None else map(int, match.groups())
-        if above <= (tiers[-1][0] if tiers else 0) or prices[2] > prices[0]:
-            form = "<above prompt tokens>=<input>/<output>/<cached input>, ascending"
-            message = f"{LONGER_CEILINGS.decode()} must be a list of {form}."
-            raise bad_request("invalid_header", message)
-        tiers.append((above, Price(*prices)))
-    if len(tiers) > TIERS_MAX:
-        message = f"{LONGER_CEILINGS.decode()} has more than {TIERS_MAX} parts."
-        raise bad_request("invalid_header", message)
-    return tuple(tiers)
+    try:
+        return () if text is None else read_longer(text)
+    except ValueError as error:
+        raise bad_request("invalid_header", f"{LONGER_CEILINGS} {error}.") from None
 
 
-def _read_ceiling(text: str | None, name: bytes) -> int | None:
+def _read_ceiling(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     if _CEILING.fullmatch(text) is None:
-        message = f"{name.decode()} must be an integer of 1e-6 USDC per million tokens."
+        base = "a request" if name == PER_REQUEST_CEILING else "a million tokens"
+        message = f"{name} must be an integer of 1e-6 USDC for {base}."
         raise bad_request("invalid_header", message)
     return int(text)
 

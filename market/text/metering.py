@@ -13,7 +13,7 @@ from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
 from serving.dialects.call import Call
 from serving.dialects.endpoints import Endpoint
-from serving.http.errors import ApiError, TryLater, internal_error, settlement_failed
+from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
 from serving.models.answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
@@ -102,6 +102,9 @@ class SaleBooking:
         self._is_broken_off = cause is not None
         self._won.end(cause, well=ending is None)
 
+    def note_stop(self) -> None:
+        """Nothing: a charge waits for the ledger alone."""
+
 
 class SaleEndings:
     """The market's errors for streams that end early.
@@ -118,7 +121,7 @@ class SaleEndings:
             case Why.INTERNAL:
                 return _end_with(internal_error())
             case Why.UNSETTLED:
-                return _end_with(settlement_failed())
+                return _end_with(charge_follows())
             case Why.DIED if isinstance(detail, UpstreamFailure):
                 return _end("seller_disconnected", "The seller broke off its answer.", detail.cause)
             case Why.FAILED if detail is not None:

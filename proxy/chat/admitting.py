@@ -14,6 +14,7 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import Offer, list_offers
+from proxy.chat.repeat_keys import RepeatKey
 from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
 from proxy.keys.authentication import check_standing
@@ -24,7 +25,6 @@ from proxy.tracing import Span, no_span
 from serving.dialects.call import Call
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
-from serving.http.repeats import RepeatKey
 from serving.models.counting import Sent
 from serving.models.references import References
 from serving.models.usage import TOKENS_MAX

@@ -27,6 +27,7 @@ from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import MarketSale
 from proxy.chat.meter import Meter
 from proxy.chat.operator_credit import OperatorCredit
+from proxy.chat.repeat_keys import RepeatKey, WholeAnswer
 from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
@@ -46,7 +47,6 @@ from serving.http.errors import (
 )
 from serving.http.metrics import ANSWERED
 from serving.http.open_requests import InFlight
-from serving.http.repeats import RepeatKey, WholeAnswer
 from serving.models.additions import Additions
 from serving.models.answers import Holder, find_failure, is_answer
 from serving.models.counting import Counted

@@ -17,16 +17,15 @@ from proxy.chat.charging import count_sale
 from proxy.chat.upstream import Upstream
 from serving.models.counting import Counted, Sent
 from serving.models.failures import UpstreamFailure, UpstreamRejected
-from serving.models.sold import Sale
+from serving.models.sold import DRAIN_FLOOR_S, Sale
 
 log = structlog.get_logger("proxy")
 
 PATIENCE_S: Final = 5.0
 """How long the record is asked for at once: a market that is well settles within moments."""
 
-STOPPING_PATIENCE_S: Final = 4.0
-"""The same while this process stops: it cannot come back to the question later. Longer than a
-market reads on for the seller's report at least."""
+STOPPING_PATIENCE_S: Final = DRAIN_FLOOR_S + 1.0
+"""The same while this process stops: it cannot come back to the question later."""
 
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5

@@ -34,9 +34,11 @@ log = structlog.get_logger("proxy")
 class Meter:
     """Reserves, posts and voids for the request path."""
 
-    def __init__(self, ledger: LoopLedger, rules: AdmissionRules) -> None:
+    def __init__(self, ledger: LoopLedger, rules: AdmissionRules, *, kept_bytes_max: int) -> None:
+        """``kept_bytes_max``: the most that is kept of one position's answers, in bytes."""
         self._ledger = ledger
         self._rules = rules
+        self._kept_bytes_max = kept_bytes_max
         self.read = ledger.read
         self.write = ledger.write
 
@@ -109,13 +111,17 @@ class Meter:
             price.per_request_usdc,
         )
         call = Post(request_id, charge, int(time.time()), used)
-        return await self._ledger.persist(call if keep is None else PostAndKeep(call, *keep))
+        if keep is None:
+            return await self._ledger.persist(call)
+        return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
 
     async def keep_answer(self, claim: Claim, request_id: str, sealed: bytes | None) -> None:
         """Keep the answer of a request that was charged. Raises ``CurrentError``."""
-        now_s = int(time.time())
+        now_s, bytes_max = int(time.time()), self._kept_bytes_max
         await self._ledger.persist(
-            lambda connection: keep_answer(connection, claim, request_id, sealed, now_s=now_s)
+            lambda connection: keep_answer(
+                connection, claim, request_id, sealed, bytes_max=bytes_max, now_s=now_s
+            )
         )
 
     async def void(self, request_id: str, reason: str) -> bool:

@@ -13,34 +13,12 @@ import orjson
 from Crypto.Cipher import AES
 from Crypto.Random import get_random_bytes
 
-from serving.http.errors import NO_RETRY, RequestRejected, bad_request
-
-IDEMPOTENCY_KEY_MAX: Final = 200
-IDEMPOTENCY: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": "idempotency-key",
-            "in": "header",
-            "required": False,
-            "description": "the same request with the same key is done once",
-            "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_MAX},
-        }
-    ]
-}
-"""How the document states the header."""
+from serving.http.errors import NO_RETRY, RequestRejected
 
 _LABEL: Final = b"current: idempotency, version 1"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
-
-
-def check_idempotency_key(key: str) -> str:
-    """Return a header's value if it can be a key. Raises 400."""
-    if not (0 < len(key) <= IDEMPOTENCY_KEY_MAX and key.isprintable()):
-        message = f"Idempotency-Key is 1 to {IDEMPOTENCY_KEY_MAX} printable characters."
-        raise bad_request("invalid_idempotency_key", message)
-    return key
 
 
 class SealBroken(ValueError):
@@ -129,8 +107,8 @@ def answer_not_kept(request_id: str, *, cost_usdc: int) -> RequestRejected:
     """409: the first request was served and charged, and its answer is not there any more."""
     message = (
         "The request with this Idempotency-Key was served and charged, but its answer was not kept:"
-        " it was too long, or the server stopped before. Its receipt is there by its request_id. To"
-        " run it, and pay for it, again, take a new key."
+        " it was too long, too much is kept already, or the server stopped before. Its receipt is"
+        " there by its request_id. To run it, and pay for it, again, take a new key."
     )
     return RequestRejected(
         409,

@@ -6,6 +6,7 @@ others wait for it, and get its answer.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +17,17 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.spending.kept_answers import Claim, EarlierRequest, find_earlier
 from proxy.chat.meter import Meter
-from proxy.keys.authentication import check_standing
-from proxy.keys.tokens import KeyClaims
-from serving.http.answers import Answer, StreamAnswer
-from serving.http.repeats import (
+from proxy.chat.repeat_keys import (
     RepeatKey,
+    SealBroken,
     WholeAnswer,
     answer_not_kept,
     idempotency_key_reused,
     request_in_progress,
 )
+from proxy.keys.authentication import check_standing
+from proxy.keys.tokens import KeyClaims
+from serving.http.answers import Answer, StreamAnswer
 
 log = structlog.get_logger("proxy")
 
@@ -34,6 +36,9 @@ LOOK_S: Final = 0.02
 LOOK_S_MAX: Final = 0.5
 LOST_AFTER_S: Final = 60
 """A charged request whose answer is not there by then has lost it: its server was stopped."""
+WAITING_MAX: Final = 8
+"""How many repeats of one request wait at a time: each takes a place among the open requests, and
+has reserved nothing."""
 REPLAYED: Final = {"idempotent-replayed": "true"}
 
 
@@ -53,14 +58,24 @@ class Repeats:
     def __init__(self, meter: Meter, rules: RepeatRules) -> None:
         self._meter = meter
         self.rules = rules
+        self._waiting: Counter[str] = Counter()
 
     async def find(self, key: RepeatKey, claims: KeyClaims) -> Answer | StreamAnswer | None:
         """Return what was answered under the key; None where nothing was charged under it.
 
-        Waits for a request that still runs. Raises 409 where it runs for too long, had another
-        body, or left no answer; and what ``check_standing`` raises: a kept answer is no way around
-        a revocation.
+        Waits for a request that still runs. Raises 409 where it runs for too long, others wait for
+        it already, it had another body, or left no answer; and what ``check_standing`` raises: a
+        kept answer is no way around a revocation.
         """
+        self._waiting[key.lookup_id] += 1
+        try:
+            return await self._find(key, claims)
+        finally:
+            self._waiting[key.lookup_id] -= 1
+            if not self._waiting[key.lookup_id]:
+                del self._waiting[key.lookup_id]
+
+    async def _find(self, key: RepeatKey, claims: KeyClaims) -> Answer | StreamAnswer | None:
         until_s, pause_s = time.monotonic() + self.rules.wait_s, LOOK_S
         while True:
             now_s = int(time.time())
@@ -72,7 +87,7 @@ class Repeats:
             answer = _read_answer(key, earlier, now_s=now_s)
             if answer is not None:
                 return answer
-            if time.monotonic() >= until_s:
+            if time.monotonic() >= until_s or self._waiting[key.lookup_id] > WAITING_MAX:
                 raise request_in_progress(earlier.request_id)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LOOK_S_MAX)
@@ -115,7 +130,11 @@ def _read_answer(
         if earlier.is_dropped or is_lost:
             raise answer_not_kept(earlier.request_id, cost_usdc=cost_usdc)
         return None
-    kept = key.open(earlier.sealed)
+    try:
+        kept = key.open(earlier.sealed)
+    except SealBroken:
+        log.error("kept_answer_broken", request_id=earlier.request_id)
+        raise answer_not_kept(earlier.request_id, cost_usdc=cost_usdc) from None
     headers = {**kept.headers, **REPLAYED, "x-current-request-id": earlier.request_id}
     if kept.is_stream:
         return StreamAnswer(headers, _Replay(kept.body))

@@ -19,7 +19,7 @@ from proxy.errors import (
     stream_timeout,
     upstream_failed,
 )
-from serving.http.errors import ApiError, internal_error, settlement_failed
+from serving.http.errors import ApiError, charge_follows, internal_error
 from serving.models.counting import Counted
 from serving.models.failures import UpstreamError
 from serving.models.prices import Tokens
@@ -88,8 +88,13 @@ class ChatBooking:
 
     def note_end(self, ending: Ending | None) -> None:
         """Note whether this process stops: then nothing can be asked of a market later."""
-        if self._sale is not None and ending is not None:
-            self._sale.is_stopping = ending.code == _STOPPING
+        if ending is not None and ending.code == _STOPPING:
+            self.note_stop()
+
+    def note_stop(self) -> None:
+        """Note that this process stops: the market has its last chance to say the cost."""
+        if self._sale is not None:
+            self._sale.is_stopping = True
 
 
 class ChatEndings:
@@ -125,7 +130,7 @@ class ChatEndings:
             case Why.LOST:
                 return reservation_lost()
             case Why.UNSETTLED:
-                return settlement_failed()
+                return charge_follows()
             case Why.INTERNAL:
                 return internal_error()
 

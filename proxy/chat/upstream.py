@@ -5,12 +5,13 @@ asks of it. Raised are ``UpstreamFailure`` and ``UpstreamRejected``: ``upstream_
 a client is told of them.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from pyreqwest.request import RequestBuilder
 
 from proxy.settings import ProxySettings
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
+from serving.models.price_ceilings import write_ceilings
 from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
 from serving.models.terms import Tiers
 from serving.models.upstream import (
@@ -24,14 +25,6 @@ from serving.models.upstream import (
     fetch,
     open_stream,
 )
-
-INPUT_CEILING: Final = "x-market-max-input-usdc-per-mtok"
-OUTPUT_CEILING: Final = "x-market-max-output-usdc-per-mtok"
-CACHED_INPUT_CEILING: Final = "x-market-max-cached-input-usdc-per-mtok"
-PER_REQUEST_CEILING: Final = "x-market-max-per-request-usdc"
-LONGER_CEILINGS: Final = "x-market-max-longer-prompts"
-"""Tell a market the prices that the buyer is charged, so that no dearer seller serves; others take
-no notice."""
 
 
 class Upstream(Protocol):
@@ -147,20 +140,8 @@ class HttpUpstream:
         return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
     def _build_post(self, body: bytes, tiers: Tiers) -> RequestBuilder:
-        (_, price), *longer = tiers
-        ceilings = {
-            INPUT_CEILING: str(price.input_usdc_per_mtok),
-            OUTPUT_CEILING: str(price.output_usdc_per_mtok),
-            CACHED_INPUT_CEILING: str(price.cached_usdc_per_mtok),
-        }
-        if price.per_request_usdc:
-            ceilings[PER_REQUEST_CEILING] = str(price.per_request_usdc)
-        if longer:
-            ceilings[LONGER_CEILINGS] = ",".join(
-                f"{above}={one.input_usdc_per_mtok}/{one.output_usdc_per_mtok}"
-                f"/{one.cached_usdc_per_mtok}"
-                for above, one in longer
-            )
+        # So that no seller serves who is dearer than what the buyer is charged.
+        ceilings = write_ceilings(tiers)
         url = f"{self._access.base_url}/chat/completions"
         return build_post(self._client, url, self._access, body, ceilings)
 

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
+from proxy.chat.repeat_keys import RepeatKey, derive_repeat_key
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
 from serving.http.answers import Answer, StreamAnswer
@@ -17,7 +18,7 @@ from serving.http.bodies import find_header, parse_bearer, read_body
 from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
-from serving.http.repeats import RepeatKey, check_idempotency_key, derive_repeat_key
+from serving.http.idempotency_header import check_idempotency_key
 
 PREFIX: Final = "/api/current"
 COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"

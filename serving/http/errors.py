@@ -162,6 +162,15 @@ def settlement_failed() -> TryLater:
     return TryLater(502, "settlement_failed", message, headers=NO_RETRY)
 
 
+def charge_follows() -> TryLater:
+    """502: a stream was delivered, and its charge could not be written yet."""
+    message = (
+        "The answer was delivered, but its cost is not settled yet: the charge follows, and its"
+        " receipt will say it. If it cannot be settled, the reservation is given back."
+    )
+    return TryLater(502, "settlement_failed", message, headers=NO_RETRY)
+
+
 def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -> TryLater:
     """503: something that we depend on does not work; nothing is let through meanwhile."""
     return TryLater(503, code, message, headers={"retry-after": str(retry_after_s)})

@@ -5,7 +5,7 @@ the text that was delivered. Whoever charges counts by this, so two servers in o
 the same request, answer and report charge the same tokens.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from serving.models.bounds import estimate_output_tokens
@@ -49,9 +49,9 @@ class Counted:
     """Whether a part is estimated here."""
     is_cut: bool = False
     """Whether the provider reported more than can be true."""
-    reasoning: int = field(default=0, compare=False)
+    reasoning: int = 0
     """The part of the output that need not be shown, as it was reported and believed."""
-    sold_usdc: int | None = field(default=None, compare=False)
+    sold_usdc: int | None = None
     """What a market states that it charged for these tokens, in 1e-6 USDC."""
 
     @property

@@ -22,6 +22,10 @@ DRAIN_HEADER: Final = "x-market-drain-s"
 """How long (seconds) a seller is read on for its usage report once this client has left. A proxy
 has read on by itself, so it asks for 0: then the charge is known as soon as the market allows."""
 
+DRAIN_FLOOR_S: Final = 3.0
+"""A market reads on for at least this long, in seconds: whoever leaves at once would else have
+hidden reasoning for nothing."""
+
 COST_FIELD: Final = "cost_usdc"
 """What the usage of a stream, an error within it, and a record call the cost, in 1e-6 USDC."""
 

@@ -13,6 +13,7 @@ ended early.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Protocol
@@ -118,6 +119,10 @@ class Booking(Protocol):
         """Note how the provider's side ended, before anything is charged; None: well."""
         ...
 
+    def note_stop(self) -> None:
+        """Note that this process stops: the next charge is the last that is tried."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
@@ -159,6 +164,7 @@ class LiveStream:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_PIECES)
         self._left = False
         self._cut_by: Ending | None = None
+        self._stopping = asyncio.Event()
         self._relay: asyncio.Task[Ending | None] | None = None
 
     @property
@@ -211,8 +217,16 @@ class LiveStream:
             ending = await self._await_relay()
         finally:
             renewal.cancel()
-        # Shielded: the second cancellation of an impatient shutdown must not stop the charge.
-        return await asyncio.shield(asyncio.ensure_future(self._finish(ending)))
+        # Shielded: no cancellation of an impatient shutdown stops the charge. It hurries it.
+        finishing = asyncio.ensure_future(self._finish(ending))
+        while True:
+            try:
+                return await asyncio.shield(finishing)
+            except asyncio.CancelledError:
+                if finishing.cancelled():
+                    raise
+                self._booking.note_stop()
+                self._stopping.set()
 
     async def _await_relay(self) -> Ending | None:
         """Return why the stream ended early, or None."""
@@ -317,8 +331,11 @@ class LiveStream:
             self._end()
         # The answer is delivered already, so the charge is tried for as long as it can stand.
         until_s = time.monotonic() + booking.lease_s
-        while time.monotonic() < until_s:
-            await asyncio.sleep(self._rules.post_retry_s)
+        is_last = False
+        while not is_last and time.monotonic() < until_s:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._rules.post_retry_s)
+            is_last = self._stopping.is_set()
             try:
                 await booking.post(counted)
             except Retryable as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ledger.database.engine import read, write
 from ledger.tables import MarketSale, Usage, table_of
@@ -55,6 +55,8 @@ class Chain:
         self.market = market
         self.provider = provider
         self.seller_key = seller_key
+        self._before: tuple[str, str] = ("", "")
+        """The newest usage and sale before the request that is asked now."""
 
     async def list_model(self, model: str, *offers: tuple[float, float], url: str = "") -> None:
         """Have the model sold at these prices of input and output, in US dollars a million."""
@@ -73,10 +75,12 @@ class Chain:
 
     async def ask(self, **changes: Any) -> httpx.Response:
         """Ask through the proxy, and read the answer to its end."""
+        self._before = self._find_newest()
         return await self.proxy.chat(**changes)
 
     async def ask_and_leave(self, *, after_bytes: int, **changes: Any) -> None:
         """Ask for a stream through the proxy, and leave once this much of it has come."""
+        self._before = self._find_newest()
         headers = {"authorization": f"Bearer {proxies.make_key()}"}
         body = proxies.make_body(stream=True, **changes)
         post = self.proxy.client.stream("POST", proxies.CHAT, json=body, headers=headers)
@@ -87,8 +91,19 @@ class Chain:
                 if received >= after_bytes:
                     break
 
+    def _find_newest(self) -> tuple[str, str]:
+        usage, sale = table_of(Usage), table_of(MarketSale)
+        with read(self.proxy.engine) as connection:
+            used = connection.execute(select(func.max(usage.c.request_id))).scalar_one()
+        with read(self.market.engine) as connection:
+            sold = connection.execute(select(func.max(sale.c.request_id))).scalar_one()
+        return used or "", sold or ""
+
     async def settle(self) -> Settled:
-        """Return what the newest request came to, once both have written it."""
+        """Return what the request asked last came to, once both have written it.
+
+        Raises ``AssertionError`` where the proxy reserved nothing for it.
+        """
         services = self.proxy.front.app.state.services
         await until(lambda: services.completions.in_flight.count == 0, "the proxy has written it")
         in_flight = self.market.front.app.state.services.serving.in_flight
@@ -99,16 +114,16 @@ class Chain:
                 select(usage).order_by(usage.c.request_id.desc()).limit(1)
             ).mappings()
             row = dict(last.one())
+        assert row["request_id"] > self._before[0], "nothing was reserved"
         with read(self.market.engine) as connection:
             sales = connection.execute(
                 select(sale)
-                .where(sale.c.reserved_at_s >= row["reserved_at_s"])
+                .where(sale.c.request_id > self._before[1])
                 .order_by(sale.c.sale_id.desc())
-                .limit(40)
             ).mappings()
             tried = [dict(one) for one in sales]
-        newest = tried[0]["request_id"] if tried else None
-        return Settled(row, [one for one in tried if one["request_id"] == newest])
+        assert len({one["request_id"] for one in tried}) <= 1
+        return Settled(row, tried)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from sqlalchemy import Engine, select
 from contracts.deployment import Deployment
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.database.engine import read
+from ledger.database.on_loop import RETRY_DELAYS_S
 from ledger.tables import Demand, Position, Usage, table_of
 from proxy.app import create_app
 from proxy.keys.tokens import KeyClaims, KeyRing
 from proxy.settings import ProxySettings
 from serving.http.front import Front
 from serving.http.run import build_config
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.openapi import CheckedClient, Document, get_proxy_document
 from tests.support.waiting import LIMIT_S
@@ -48,6 +50,11 @@ def make_settings(**changes: Any) -> ProxySettings:
         **changes,
     }
     return ProxySettings(**values)
+
+
+def settings_for(provider: FakeEndpoint, directory: Path, **changes: Any) -> ProxySettings:
+    """Return settings for a proxy before ``provider``, with the operator's prices."""
+    return make_settings(upstream_url=provider.url, prices_file=write_prices(directory), **changes)
 
 
 def make_key(token_id: int = 0, key_epoch: int = 0, key_id: str = "00" * 8) -> str:
@@ -114,12 +121,13 @@ async def run_proxy(
     *,
     deployment: Deployment = DEPLOYMENT,
     document: Document | None = None,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
 ) -> AsyncIterator[RunningProxy]:
     """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would.
 
     All answers are held against ``document``, by default the proxy's own.
     """
-    front = create_app(settings, deployment, engine)
+    front = create_app(settings, deployment, engine, retry_delays_s=retry_delays_s)
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)

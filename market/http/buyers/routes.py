@@ -25,7 +25,7 @@ router = APIRouter(tags=["buyers"])
 
 PAYMENTS_SHOWN: Final = 100
 
-_SETTLED: Final = ("voided", "reserved", "posted")
+_PRECEDENCE: Final = ("voided", "reserved", "posted")
 """The states of attempts; of a request, the last of these that one of its attempts is in."""
 
 
@@ -71,7 +71,7 @@ async def get_sale(services: ServicesDep, buyer: BuyerDep, request_id: IdPath) -
     )
     if not tried:
         raise not_found("sale")
-    row = max(tried, key=lambda one: (_SETTLED.index(one["state"]), one["attempt"]))
+    row = max(tried, key=lambda one: (_PRECEDENCE.index(one["state"]), one["attempt"]))
     is_voided = row["state"] == "voided"
     return BuyerSale(
         request_id=request_id,

@@ -25,7 +25,7 @@ from serving.http.bodies import find_header, read_body
 from serving.http.document.schemas import errors_of, security_of
 from serving.http.document.writing import JSON, body_of, bytes_of
 from serving.http.front import get_request_id
-from serving.http.repeats import IDEMPOTENCY
+from serving.http.idempotency_header import IDEMPOTENCY
 
 router = APIRouter(tags=["media"])
 

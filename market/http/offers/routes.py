@@ -41,7 +41,7 @@ from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable
-from serving.http.repeats import IDEMPOTENCY
+from serving.http.idempotency_header import IDEMPOTENCY
 from serving.http.strict_json import parse_exact_json
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access

@@ -12,7 +12,7 @@ from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
-from serving.http.repeats import IDEMPOTENCY
+from serving.http.idempotency_header import IDEMPOTENCY
 
 router = APIRouter(tags=["chat"])
 
@@ -24,7 +24,7 @@ router = APIRouter(tags=["chat"])
     openapi_extra={**body_of(CompletionRequest), **IDEMPOTENCY},
     responses={
         200: {
-            "description": "upstream's completion, unchanged; events where `stream` is true",
+            "description": "upstream's completion; events where `stream` is true",
             "headers": COMPLETION_HEADERS,
             "model": ChatCompletion,
             "content": events_of(ChatChunk),

@@ -31,7 +31,7 @@ from ledger.database.notify import notify_positions
 from ledger.spending.keys import load_child
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
-from tests.support.ledgers import Databases, make_state, put_cursor, put_positions
+from tests.support.ledgers import make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
     RunningProxy,
@@ -46,15 +46,6 @@ from tests.support.waiting import until
 
 CHILDREN: Final = "/api/current/keys/children"
 COST_USDC: Final = 12
-
-
-@pytest.fixture
-def engine(databases: Databases) -> Engine:
-    engine = databases.open_ledger()
-    with write(engine) as connection:
-        put_positions(connection, make_state(now_s=now_s()))
-        put_cursor(connection, now_s=now_s())
-    return engine
 
 
 @pytest.fixture

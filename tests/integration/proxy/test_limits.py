@@ -15,7 +15,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,10 +38,9 @@ from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor,
 from tests.support.proxy import (
     RunningProxy,
     make_key,
-    make_settings,
     now_s,
     run_proxy,
-    write_prices,
+    settings_for,
 )
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
@@ -58,18 +56,6 @@ def engine(databases: Databases) -> Engine:
         put_positions(connection, replace(state, owner=OWNER.address.lower()))
         put_cursor(connection, now_s=now_s())
     return engine
-
-
-@pytest.fixture
-async def proxy(
-    engine: Engine, provider: FakeEndpoint, tmp_path: Path
-) -> AsyncIterator[RunningProxy]:
-    async with run_proxy(settings_for(provider, tmp_path), engine) as running:
-        yield running
-
-
-def settings_for(provider: FakeEndpoint, directory: Path, **changes: Any) -> Any:
-    return make_settings(upstream_url=provider.url, prices_file=write_prices(directory), **changes)
 
 
 async def sign_in(

@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,11 +81,15 @@ def engine(path: Path) -> Iterator[Engine]:
 
 @asynccontextmanager
 async def serving(
-    engine: Engine, provider: FakeEndpoint, folder: Path, **changes: Any
+    engine: Engine,
+    provider: FakeEndpoint,
+    folder: Path,
+    *,
+    retry_delays_s: Sequence[float] = (0.05, 0.1),
+    **changes: Any,
 ) -> AsyncIterator[RunningProxy]:
-    changes = {"ledger_retry_delays_s": (0.05, 0.1), **changes}
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(folder), **changes)
-    async with run_proxy(settings, engine) as running:
+    async with run_proxy(settings, engine, retry_delays_s=retry_delays_s) as running:
         yield running
 
 
@@ -180,7 +184,7 @@ async def test_database__free_again_before_the_last_try__posted(
     engine: Engine, provider: FakeEndpoint, path: Path, tmp_path: Path
 ) -> None:
     delays_s = (0.05,) * 40
-    async with serving(engine, provider, tmp_path, ledger_retry_delays_s=delays_s) as proxy:
+    async with serving(engine, provider, tmp_path, retry_delays_s=delays_s) as proxy:
         asking = await ask_slowly(proxy, provider)
         with locked(path):
             provider.release.set()

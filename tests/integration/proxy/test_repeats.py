@@ -7,7 +7,8 @@
     ├── while it runs: waits for it; after the bound: 409 request_in_progress
     ├── ten at once, over two proxies: one charge
     ├── it failed, or its process was killed and its lease ran out: it runs again
-    ├── its answer was too long, or lost: 409 with its id and cost
+    ├── its answer was too long, or lost, or its position keeps enough: 409 with its id and cost
+    ├── very many at once: a few wait, the others hear 409
     └── its key was revoked meanwhile: 401
     another body: 409; another API key, or a day later: another request
     a client that left its stream in the middle: the whole of it when it asks again
@@ -19,7 +20,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ from ledger.database.engine import read, write
 from ledger.spending.kept_answers import KEPT_S, forget_answers
 from ledger.spending.leases import sweep_leases
 from ledger.tables import KeptAnswer, Position, Usage, table_of
+from proxy.chat.repeated import WAITING_MAX
 from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
 from tests.support.answers import TEXT
@@ -50,9 +51,9 @@ from tests.support.proxy import (
     RunningProxy,
     make_body,
     make_key,
-    make_settings,
     now_s,
     run_proxy,
+    settings_for,
     write_prices,
 )
 from tests.support.waiting import LIMIT_S, until, until_it
@@ -60,27 +61,6 @@ from tests.support.waiting import LIMIT_S, until, until_it
 COST_USDC: Final = 12
 KEPT: Final = table_of(KeptAnswer)
 PROMPT: Final = "A prompt that nobody else may read."
-
-
-@pytest.fixture
-def engine(databases: Databases) -> Engine:
-    engine = databases.open_ledger()
-    with write(engine) as connection:
-        put_positions(connection, make_state(now_s=now_s()))
-        put_cursor(connection, now_s=now_s())
-    return engine
-
-
-@pytest.fixture
-async def proxy(
-    engine: Engine, provider: FakeEndpoint, tmp_path: Path
-) -> AsyncIterator[RunningProxy]:
-    async with run_proxy(settings_for(provider, tmp_path), engine) as running:
-        yield running
-
-
-def settings_for(provider: FakeEndpoint, directory: Path, **changes: Any) -> Any:
-    return make_settings(upstream_url=provider.url, prices_file=write_prices(directory), **changes)
 
 
 async def ask(
@@ -337,12 +317,48 @@ async def test_repeat__answer_too_long_to_keep__409_with_its_id_and_cost(
         assert refused.headers["x-should-retry"] == "false"
 
 
+async def test_repeat__position_keeps_enough_already__409_and_others_are_kept_on(
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
+) -> None:
+    async with run_proxy(settings_for(provider, tmp_path), engine) as proxy:
+        await ask(proxy)
+    with read(engine) as connection:
+        (kept_bytes,) = connection.execute(select(func.length(KEPT.c.sealed))).scalars()
+    settings = settings_for(provider, tmp_path, idempotency_position_bytes_max=kept_bytes)
+    async with run_proxy(settings, engine) as proxy:
+        second = await ask(proxy, name="second")
+        refused = await ask(proxy, name="second")
+        again = await ask(proxy)
+
+        error = error_of(refused, 409, "answer_not_kept")
+        assert error["request_id"] == second.headers["x-request-id"]
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+        assert charged(proxy) == [COST_USDC] * 2
+
+
+async def test_repeat__very_many_at_once__a_few_wait_and_the_others_are_told(
+    proxy: RunningProxy, provider: FakeEndpoint
+) -> None:
+    provider.behaviour = "slow"
+    first = asyncio.create_task(ask(proxy))
+    await until(lambda: provider.requests)
+    repeats = [asyncio.create_task(ask(proxy)) for _ in range(3 * WAITING_MAX)]
+    await until(lambda: sum(repeat.done() for repeat in repeats) == 2 * WAITING_MAX)
+    told = [repeat.result() for repeat in repeats if repeat.done()]
+    provider.release.set()
+    answers = await asyncio.gather(first, *repeats)
+
+    assert {error_of(one, 409, "request_in_progress")["code"] for one in told}
+    assert sum(answer.status_code == 200 for answer in answers) == 1 + WAITING_MAX
+    assert charged(proxy) == [COST_USDC]
+
+
 async def test_repeat__charged_but_its_answer_lost__409_and_no_second_charge(
     proxy: RunningProxy, engine: Engine
 ) -> None:
     await ask(proxy)
     with write(engine) as connection:
-        connection.execute(update(KEPT).values(state="open", sealed=None))
+        connection.execute(update(KEPT).values(state="open", sealed=None, sealed_bytes=0))
         connection.execute(update(table_of(Usage)).values(resolved_at_s=now_s() - 61))
 
     assert error_of(await ask(proxy), 409, "answer_not_kept")["cost_usdc"] == COST_USDC
@@ -374,7 +390,7 @@ async def test_repeat__a_day_later__is_another_request(proxy: RunningProxy, engi
 async def test_sweep__more_rows_than_one_turn_deletes__all_are_forgotten(
     proxy: RunningProxy, engine: Engine
 ) -> None:
-    row = {"body_digest": "d" * 64, "state": "dropped", "expires_at_s": now_s() - 1}
+    row = {"body_digest": "d" * 64, "state": "dropped", "expires_at_s": now_s() - 1, "token_id": 0}
     rows = [{**row, "lookup_id": f"{n:064d}", "request_id": f"r-{n}"} for n in range(2_001)]
     with write(engine) as connection:
         connection.execute(insert(KEPT), rows)

@@ -373,6 +373,34 @@ async def test_stream__ledger_gone_at_the_end__told_and_charged_later(
     assert (usage["state"], usage["cost_usdc"]) == ("posted", COST_REPORTED_USDC)
 
 
+async def test_stream__not_charged_yet_when_the_proxy_stops__charged_before_it_ends(
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(
+        upstream_url=provider.url, drain_timeout_s=1, prices_file=write_prices(tmp_path)
+    )
+    async with run_proxy(settings, engine) as proxy:
+        completions = proxy.front.app.state.services.completions
+        patient = replace(completions._stream_rules, post_retry_s=3_600.0)
+        monkeypatch.setattr(completions, "_stream_rules", patient)
+        post = completions._meter.post
+        failures = iter([True])
+
+        async def fail(*arguments: Any, **named: Any) -> Any:
+            if next(failures, False):
+                raise LedgerUnavailable("disk full")
+            return await post(*arguments, **named)
+
+        monkeypatch.setattr(completions._meter, "post", fail)
+        received = await receive(proxy)
+        assert received.error["code"] == "settlement_failed"
+        assert "the charge follows" in received.error["message"]
+        assert [usage["state"] for usage in proxy.usage()] == ["reserved"]
+    assert [(usage["state"], usage["cost_usdc"]) for usage in proxy.usage()] == [
+        ("posted", COST_REPORTED_USDC)
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "param"),
     [

@@ -6,7 +6,7 @@ reports and how it ends, and whether the client stays. For every request:
 ::
 
     same       what the buyer is charged is what the market charged, to the unit
-    bounded    neither is above what was reserved, nor above what can be true
+    bounded    neither is above what was reserved
     nothing    where nothing was delivered, nothing is charged
     told       the client is told the cost that is charged, and no answer that is cut looks whole
 """

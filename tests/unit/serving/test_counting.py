@@ -14,26 +14,27 @@ SHOWN = deliver_whole(Weight(30, 30))
 
 
 @pytest.mark.parametrize(
-    ("report", "tokens", "is_cut"),
+    ("report", "tokens", "is_cut", "reasoning"),
     [
-        (Report(20, 10), Tokens(20, 10), False),
+        (Report(20, 10), Tokens(20, 10), False, 0),
         # What is shown has no more tokens than bytes, but for a slack of 64.
-        (Report(20, 900), Tokens(20, 94), True),
-        (Report(20, 900, reasoning=890), Tokens(20, 900), False),
-        (Report(9_000, 9_000, reasoning=9_000), Tokens(500, 1_000), True),
-        (Report(20, 10, cached=16), Tokens(20, 10, 16), False),
-        (Report(0, 0), Tokens(0, 0), False),
-        (Report(20, 0), Tokens(20, 0), False),
-        (Report(600, 10, cached=550), Tokens(500, 10, 500), True),
+        (Report(20, 900), Tokens(20, 94), True, 0),
+        (Report(20, 900, reasoning=890), Tokens(20, 900), False, 890),
+        (Report(9_000, 9_000, reasoning=9_000), Tokens(500, 1_000), True, 1_000),
+        (Report(20, 10, cached=16), Tokens(20, 10, 16), False, 0),
+        (Report(0, 0), Tokens(0, 0), False, 0),
+        (Report(20, 0), Tokens(20, 0), False, 0),
+        (Report(600, 10, cached=550), Tokens(500, 10, 500), True, 0),
         # What only the total has is reasoning, where the output limit allows it.
-        (Report(20, 10, unexplained=990), Tokens(20, 1_000), False),
-        (Report(20, 10, unexplained=991), Tokens(20, 10), False),
+        (Report(20, 10, unexplained=990), Tokens(20, 1_000), False, 990),
+        (Report(20, 10, unexplained=991), Tokens(20, 10), False, 0),
     ],
 )
 def test_count_tokens__report__believed_as_far_as_it_can_be_true(
-    report: Report, tokens: Tokens, is_cut: bool
+    report: Report, tokens: Tokens, is_cut: bool, reasoning: int
 ) -> None:
-    assert count_tokens(SENT, SHOWN, report) == Counted(tokens, is_estimated=False, is_cut=is_cut)
+    counted = Counted(tokens, is_estimated=False, is_cut=is_cut, reasoning=reasoning)
+    assert count_tokens(SENT, SHOWN, report) == counted
 
 
 @pytest.mark.parametrize(
