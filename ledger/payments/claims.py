@@ -24,10 +24,10 @@ from ledger.payments.records import (
     set_credit,
 )
 from ledger.selling.accounts import save_account
-from ledger.tables import MarketCredit, MarketPayment, MarketSale, table_of
+from ledger.tables import MarketCredit, X402Payment, MarketSale, table_of
 
 _credit = table_of(MarketCredit)
-_payment = table_of(MarketPayment)
+_payment = table_of(X402Payment)
 _sale = table_of(MarketSale)
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, exists, func, select, text, update
 
 from ledger.intents.record import IntentState
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
-from ledger.tables import PAYMENT_OPEN, PAYMENT_YOUNG, Block, Intent, MarketPayment, table_of
+from ledger.tables import PAYMENT_OPEN, PAYMENT_YOUNG, Block, Intent, X402Payment, table_of
 
 _block = table_of(Block)
 _intent = table_of(Intent)
-_payment = table_of(MarketPayment)
+_payment = table_of(X402Payment)
 
 _FIRST_REST_S: Final = 4
 _REST_DOUBLINGS_MAX: Final = 8

@@ -15,7 +15,7 @@ of the payer's account, one row of ``market_credit`` for each change, so that L7
 for a request is **claimed** by one request at a time, and for good by the one that is charged: the
 claim ends where its sales are void.
 
-Lock order: ``market_payment`` before ``market_account``. Amounts are in 1e-6 USDC. Every function
+Lock order: ``x402_payment`` before ``market_account``. Amounts are in 1e-6 USDC. Every function
 takes the connection of an open transaction.
 """
 
@@ -30,11 +30,11 @@ from sqlalchemy import Connection, insert, select, update
 from contracts.authorizations import Authorization
 from contracts.errors import Rejected
 from contracts.units import USDC_MAX
-from ledger.tables import MarketAccount, MarketCredit, MarketPayment, table_of
+from ledger.tables import MarketAccount, MarketCredit, X402Payment, table_of
 
 _account = table_of(MarketAccount)
 _credit = table_of(MarketCredit)
-_payment = table_of(MarketPayment)
+_payment = table_of(X402Payment)
 
 OPEN: Final = ("verified", "sent")
 SOURCE: Final = "x402"
@@ -169,7 +169,7 @@ def find_one(connection: Connection, which: Any) -> PaymentRecord | None:
 
 
 def read_payment(row: Mapping[Any, Any]) -> PaymentRecord:
-    """Return a row of ``market_payment``."""
+    """Return a row of ``x402_payment``."""
     authorization = Authorization(
         payer=row["payer"],
         payee=row["payee"],

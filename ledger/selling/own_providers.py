@@ -9,10 +9,10 @@ from sqlalchemy import Connection, func, insert, select, update
 from ledger.errors import TooMany
 from ledger.selling.accounts import lock_owner
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
-from ledger.tables import MarketProvider, MarketProviderKey, table_of
+from ledger.tables import MarketOwnProvider, MarketOwnProviderKey, table_of
 
-_provider = table_of(MarketProvider)
-provider_keys: Final = SealedKeys(table_of(MarketProviderKey), "provider_id")
+_provider = table_of(MarketOwnProvider)
+provider_keys: Final = SealedKeys(table_of(MarketOwnProviderKey), "provider_id")
 
 PROVIDERS_MAX: Final = 25
 """Of one account, that are not deleted."""

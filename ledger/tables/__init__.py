@@ -12,9 +12,9 @@ from ledger.tables.batches import Batch, BatchItem, BatchStray, Demand
 from ledger.tables.buyers import (
     MarketAccount,
     MarketCredit,
-    MarketPayment,
-    MarketProvider,
-    MarketProviderKey,
+    X402Payment,
+    MarketOwnProvider,
+    MarketOwnProviderKey,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
 from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
@@ -68,10 +68,10 @@ __all__ = [
     "MarketNonce",
     "MarketOffer",
     "MarketOfferKey",
-    "MarketPayment",
+    "X402Payment",
     "MarketPayout",
-    "MarketProvider",
-    "MarketProviderKey",
+    "MarketOwnProvider",
+    "MarketOwnProviderKey",
     "MarketSale",
     "MarketSeller",
     "Mirror",

@@ -38,13 +38,13 @@ class MarketCredit(SQLModel, table=True):
     credited_at_s: int = Field(sa_type=BigInteger)
 
 
-class MarketPayment(SQLModel, table=True):
+class X402Payment(SQLModel, table=True):
     """A transfer that a payer has signed (EIP-3009), and what became of it. Market and keeper.
 
     States: see ``ledger.payments.claims``. What it brings is credit of ``account_id``.
     """
 
-    __tablename__ = "market_payment"
+    __tablename__ = "x402_payment"
     __table_args__ = (
         CheckConstraint(
             "state IN ('verified','sent','settled','failed','expired')", name="state_known"
@@ -52,16 +52,16 @@ class MarketPayment(SQLModel, table=True):
         CheckConstraint("purpose IN ('request','topup')", name="purpose_known"),
         CheckConstraint("value_usdc > 0", name="value_positive"),
         CheckConstraint("credited_usdc BETWEEN 0 AND value_usdc", name="credit_fits"),
-        UniqueConstraint("payer", "nonce", name="market_payment_once"),
-        Index("market_payment_account", "account_id", "payment_id"),
+        UniqueConstraint("payer", "nonce", name="x402_payment_once"),
+        Index("x402_payment_account", "account_id", "payment_id"),
         Index(
-            "market_payment_open",
+            "x402_payment_open",
             "look_at_s",
             sqlite_where=text(unqualified(PAYMENT_OPEN)),
             postgresql_where=text(unqualified(PAYMENT_OPEN)),
         ),
         Index(
-            "market_payment_young",
+            "x402_payment_young",
             "settled_block",
             sqlite_where=text(unqualified(PAYMENT_YOUNG)),
             postgresql_where=text(unqualified(PAYMENT_YOUNG)),
@@ -105,15 +105,15 @@ class MarketPayment(SQLModel, table=True):
     updated_at_s: int = Field(sa_type=BigInteger)
 
 
-class MarketProvider(SQLModel, table=True):
+class MarketOwnProvider(SQLModel, table=True):
     """A provider of a buyer's own, asked before the market or after it. Market."""
 
-    __tablename__ = "market_provider"
+    __tablename__ = "market_own_provider"
     __table_args__ = (
         CheckConstraint("position IN ('priority','fallback')", name="position_known"),
         CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
-        Index("market_provider_account", "account_id"),
-        Index("market_provider_changed", "changed_at_s"),
+        Index("market_own_provider_account", "account_id"),
+        Index("market_own_provider_changed", "changed_at_s"),
     )
 
     provider_id: str = Field(primary_key=True)
@@ -129,12 +129,12 @@ class MarketProvider(SQLModel, table=True):
     changed_at_s: int = Field(sa_type=BigInteger)
 
 
-class MarketProviderKey(SQLModel, table=True):
+class MarketOwnProviderKey(SQLModel, table=True):
     """The key of a buyer's provider, sealed. Gone when the provider is deleted. Market."""
 
-    __tablename__ = "market_provider_key"
+    __tablename__ = "market_own_provider_key"
 
-    provider_id: str = Field(primary_key=True, foreign_key="market_provider.provider_id")
+    provider_id: str = Field(primary_key=True, foreign_key="market_own_provider.provider_id")
     ciphertext: bytes
     wrapped_key: bytes
     kms_key_id: str = Field(index=True)

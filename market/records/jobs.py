@@ -7,16 +7,16 @@ from ledger.tables import (
     JOB_OPEN,
     MarketArtifact,
     MarketJob,
-    MarketProvider,
-    MarketProviderKey,
+    MarketOwnProvider,
+    MarketOwnProviderKey,
     MarketSale,
     table_of,
 )
 
 _artifact = table_of(MarketArtifact)
 _job = table_of(MarketJob)
-_provider = table_of(MarketProvider)
-_provider_key = table_of(MarketProviderKey)
+_provider = table_of(MarketOwnProvider)
+_provider_key = table_of(MarketOwnProviderKey)
 _sale = table_of(MarketSale)
 
 _JOBS = select(_job, _sale.c.ceiling_usdc, _sale.c.cost_usdc, _sale.c.unit).join(

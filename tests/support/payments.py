@@ -25,7 +25,7 @@ from x402.schemas.v1 import PaymentPayloadV1
 from contracts.authorizations import Authorization
 from contracts.errors import Retryable
 from ledger.database.engine import read
-from ledger.tables import MarketPayment, table_of
+from ledger.tables import X402Payment, table_of
 from tests.support.endpoint import FakeEndpoint
 from tests.support.keepers import Stage
 from tests.support.market import BUYER, RunningMarket, make_body, make_settings, run_market
@@ -101,7 +101,7 @@ class Shop:
 
     def payments(self) -> list[dict[str, Any]]:
         """Return all payments, oldest first."""
-        payment = table_of(MarketPayment)
+        payment = table_of(X402Payment)
         with read(self.stage.engine) as connection:
             rows = connection.execute(select(payment).order_by(payment.c.payment_id)).mappings()
             return [dict(row) for row in rows]

@@ -32,7 +32,7 @@ from ledger.tables import (
     MarketJob,
     MarketKey,
     MarketOffer,
-    MarketPayment,
+    X402Payment,
     MarketPayout,
     MarketSale,
     MarketSeller,
@@ -49,7 +49,7 @@ from tests.support.ledgers import NOW_S
 PAYEE: Final = "0x" + "aa" * 20
 SMALL_INDEXES: Final = (
     *("batch_open", "payout_batch_open", "intent_open", "position_release"),
-    *("market_payment_open", "market_payment_young", "market_sale_open", "market_sale_unpaid"),
+    *("x402_payment_open", "x402_payment_young", "market_sale_open", "market_sale_unpaid"),
     *("market_job_due", "market_payout_waits", "position_harvest_look"),
 )
 """Indexes of what is open only: to read one from end to end costs what is open."""
@@ -119,7 +119,7 @@ _OVER: Final[dict[type[Any], dict[str, str]]] = {
     MarketKey: {"key_id": "'old-' || i", "key_hash": "'old-' || i", "kind": "'buyer'"}
     | {"owner": "'old-' || i"},
     MarketCredit: {"credit_id": "'x402\\:old-' || i || '\\:0'", "account_id": "'old-' || i"},
-    MarketPayment: {
+    X402Payment: {
         "payment_id": "'old-' || i",
         "account_id": "'old-' || i",
         "payer": "'old-' || (i % 1000)",

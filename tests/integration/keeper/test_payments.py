@@ -28,7 +28,7 @@ from keeper.rounds import Outcome
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.outcomes import load_waiting_payments
-from ledger.tables import MarketAccount, MarketPayment, table_of
+from ledger.tables import MarketAccount, X402Payment, table_of
 from tests.support.authorizations import (
     BURNING_CODE,
     PAYER,
@@ -69,7 +69,7 @@ def paid(stage: Stage) -> int:
 
 def go_on(stage: Stage, rounds: int = 4) -> None:
     """Let keepers and indexer go on; rests are over at once."""
-    payment = table_of(MarketPayment)
+    payment = table_of(X402Payment)
     for _ in range(rounds):
         stage.tick()
         stage.world.anvil.mine()
@@ -567,7 +567,7 @@ def test_payment__deep_enough__is_final(shop: Stage) -> None:
     shop.world.anvil.mine(3)
     go_on(shop, 2)
 
-    payment = table_of(MarketPayment)
+    payment = table_of(X402Payment)
     with read(shop.engine) as connection:
         assert connection.execute(payment.select()).mappings().one()["is_final"]
     assert_settled_once(shop, payment_id)
@@ -628,7 +628,7 @@ def test_waiting__counts_what_nothing_is_wrong_with(shop: Stage) -> None:
 
 def test_mismatch__credit_without_its_row__is_found(shop: Stage) -> None:
     settle(shop)
-    payment = table_of(MarketPayment)
+    payment = table_of(X402Payment)
     with write(shop.engine) as connection:
         connection.execute(update(payment).values(credited_usdc=PRICE - 1))
 

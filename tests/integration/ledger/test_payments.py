@@ -30,7 +30,7 @@ from ledger.payments.outcomes import (
     settle_payment,
 )
 from ledger.payments.records import Claim, NewPayment, PaymentConflict, PaymentUncovered
-from ledger.tables import MarketAccount, MarketPayment, table_of
+from ledger.tables import MarketAccount, X402Payment, table_of
 from serving.process.ids import new_id
 from tests.support.authorizations import load, load_credit, load_credit_rows
 from tests.support.ledgers import Databases
@@ -137,7 +137,7 @@ def test_record__beyond_the_balance__is_refused_and_leaves_nothing(ledger: Engin
     with pytest.raises(PaymentUncovered):
         put(ledger, other, balance_usdc=2 * PRICE - 1)
     with read(ledger) as connection:
-        rows = connection.execute(select(table_of(MarketPayment).c.nonce)).scalars().all()
+        rows = connection.execute(select(table_of(X402Payment).c.nonce)).scalars().all()
     assert list(rows) == [SIGNED.nonce]
     put(ledger, other, balance_usdc=2 * PRICE)
 
@@ -212,7 +212,7 @@ def test_end__credited_in_advance__is_taken_back_as_far_as_it_is_free(
 ) -> None:
     payment_id = put(ledger)
     do(ledger, lambda c: settle(c, payment_id))
-    account, payment = table_of(MarketAccount), table_of(MarketPayment)
+    account, payment = table_of(MarketAccount), table_of(X402Payment)
     do(ledger, lambda c: c.execute(update(account).values(reserved_usdc=reserved_usdc)))
     do(ledger, lambda c: c.execute(update(payment).values(state="sent")))
 

@@ -285,7 +285,7 @@ async def test_keys__of_own_providers__are_in_no_answer_and_no_byte_of_the_datab
         assert not any(OWN_KEY.encode() in file.read_bytes() for file in files)
         with engine.connect() as connection:
             sealed = connection.exec_driver_sql(
-                "SELECT ciphertext, wrapped_key FROM market_provider_key"
+                "SELECT ciphertext, wrapped_key FROM market_own_provider_key"
             ).one()
         longer = {"api_key": OWN_KEY + "0" * 200}
         changed = await market.client.patch(path, json=longer, headers=bearer(key))
@@ -294,7 +294,7 @@ async def test_keys__of_own_providers__are_in_no_answer_and_no_byte_of_the_datab
             assert not any(bytes(part) in file.read_bytes() for file in files), "replaced for good"
         with engine.connect() as connection:
             sealed = connection.exec_driver_sql(
-                "SELECT ciphertext, wrapped_key FROM market_provider_key"
+                "SELECT ciphertext, wrapped_key FROM market_own_provider_key"
             ).one()
         assert (await market.client.delete(path, headers=bearer(key))).status_code == 200
         assert (await market.client.delete(path, headers=bearer(key))).status_code == 200
