@@ -21,7 +21,7 @@ from contracts.errors import Fatal, Retryable
 from contracts.reverts import find_revert_data, find_revert_reason
 
 
-class Failure(StrEnum):
+class NodeFailure(StrEnum):
     """A way in which a node fails, as it stands in logs and counters."""
 
     UNREACHABLE = "unreachable"
@@ -70,7 +70,7 @@ class NodeUnavailable(Retryable):
         self,
         message: str,
         *,
-        failure: Failure = Failure.UNREACHABLE,
+        failure: NodeFailure = NodeFailure.UNREACHABLE,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -86,14 +86,14 @@ class RateLimited(NodeUnavailable):
     """Too many requests. ``retry_after_s`` is the node's own wish, where it has one."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message, failure=Failure.RATE_LIMITED, retry_after_s=retry_after_s)
+        super().__init__(message, failure=NodeFailure.RATE_LIMITED, retry_after_s=retry_after_s)
 
 
 class BodyTooLarge(NodeUnavailable):
     """The answer is larger than what is read of one; a shorter range may fit."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, failure=Failure.BODY_TOO_LARGE)
+        super().__init__(message, failure=NodeFailure.BODY_TOO_LARGE)
 
 
 class NodeRefused(Retryable):
@@ -103,7 +103,7 @@ class NodeRefused(Retryable):
     trouble: None for the latter. ``data`` is what the contract reverted with, where the node says.
     """
 
-    failure = Failure.REFUSED
+    failure = NodeFailure.REFUSED
 
     def __init__(self, code: int, message: str, data: bytes | None = None) -> None:
         super().__init__(f"{message} (code {code})")
@@ -115,19 +115,19 @@ class NodeRefused(Retryable):
 class RangeRefused(NodeRefused):
     """Too many blocks, or too many logs, for one request."""
 
-    failure = Failure.RANGE_REFUSED
+    failure = NodeFailure.RANGE_REFUSED
 
 
 class MethodMissing(NodeRefused):
     """The node does not offer the method."""
 
-    failure = Failure.METHOD_MISSING
+    failure = NodeFailure.METHOD_MISSING
 
 
 class WrongChain(Fatal):
     """The node serves another chain than the one configured."""
 
-    failure = Failure.WRONG_CHAIN
+    failure = NodeFailure.WRONG_CHAIN
 
 
 _MISSING_METHOD_CODE: Final = -32601
@@ -182,9 +182,9 @@ def build_refusal(
         return refusal
     if method == "eth_getLogs" or method.startswith("eth_getBlock"):
         if _UNKNOWN_BLOCK.search(text):
-            return NotYet(f"{method}: {text}", failure=Failure.UNKNOWN_BLOCK)
+            return NotYet(f"{method}: {text}", failure=NodeFailure.UNKNOWN_BLOCK)
         if _PRUNED.search(text):
-            return NodeUnavailable(f"{method}: {text}", failure=Failure.HISTORY_PRUNED)
+            return NodeUnavailable(f"{method}: {text}", failure=NodeFailure.HISTORY_PRUNED)
     if code == _MISSING_METHOD_CODE:
         return MethodMissing(code, text)
     # "Too many results" and "too many requests" share a code at some providers.

@@ -25,8 +25,8 @@ from typing import Any, Final, TypeVar
 from contracts.blocks import Header
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
     MethodMissing,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -38,7 +38,7 @@ from contracts.transport import Answer, Call, Transport
 
 T = TypeVar("T")
 Ask = Callable[[ChainReader], T]
-Listener = Callable[[str, Failure, str], None]
+Listener = Callable[[str, NodeFailure, str], None]
 """Hears of every failure: the endpoint's name, which failure, and in its own words."""
 
 WORKERS: Final = 4
@@ -63,7 +63,7 @@ SCOUT_LEAD: Final = 2
 _LOG_FIELDS: Final = ("blockHash", "logIndex", "address", "topics", "data", "transactionHash")
 
 
-class Endpoint:
+class NodeEndpoint:
     """What is known of one endpoint. ``transport`` counts its connections."""
 
     def __init__(self, name: str, transport: Transport, listener: Listener) -> None:
@@ -105,7 +105,7 @@ class Endpoint:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _ignore(_name: str, _failure: Failure, _detail: str) -> None:
+def _ignore(_name: str, _failure: NodeFailure, _detail: str) -> None:
     pass
 
 
@@ -124,7 +124,7 @@ class ChainPool(ChainReader):
         assert 1 <= quorum <= len(transports)
         super().__init__(_PoolTransport(self))
         self._endpoints = [
-            Endpoint(name, transport, listener) for name, transport in transports.items()
+            NodeEndpoint(name, transport, listener) for name, transport in transports.items()
         ]
         self._current = self._endpoints[0]
         self._chain_id = chain_id
@@ -158,7 +158,9 @@ class ChainPool(ChainReader):
         if leader is None or (leader.head_seen or 0) <= head.number + SCOUT_LEAD:
             return head
         behind = (leader.head_seen or 0) - head.number
-        self._fail(self._current, NodeUnavailable(f"{behind} behind", failure=Failure.LAGGING_HEAD))
+        self._fail(
+            self._current, NodeUnavailable(f"{behind} behind", failure=NodeFailure.LAGGING_HEAD)
+        )
         self._current = leader
         return self._read(lambda reader: reader.fetch_head())
 
@@ -276,7 +278,7 @@ class ChainPool(ChainReader):
             return value
         raise last if last is not None else self._nobody()
 
-    def _usable(self) -> list[Endpoint]:
+    def _usable(self) -> list[NodeEndpoint]:
         """Return the endpoints that do not rest, the one in use first."""
         now_s = self._clock()
         others = [one for one in self._endpoints if one is not self._current]
@@ -287,7 +289,7 @@ class ChainPool(ChainReader):
             return WrongChain(f"no endpoint serves chain {self._chain_id}")
         return NodeUnavailable("every endpoint rests or is set aside")
 
-    def _ask(self, endpoint: Endpoint, ask: Ask[T]) -> T:
+    def _ask(self, endpoint: NodeEndpoint, ask: Ask[T]) -> T:
         """Ask one endpoint, and see to it that it is on the right chain before that counts."""
         try:
             value = ask(endpoint.reader)
@@ -306,7 +308,7 @@ class ChainPool(ChainReader):
             endpoint.failures = 0
         return value
 
-    def _check_chain(self, endpoint: Endpoint) -> None:
+    def _check_chain(self, endpoint: NodeEndpoint) -> None:
         served = endpoint.reader.fetch_chain_id()
         endpoint.checked_at_s = self._clock()
         endpoint.serves_another_chain = served != self._chain_id
@@ -317,7 +319,7 @@ class ChainPool(ChainReader):
             self._listener(endpoint.name, error.failure, str(error))
             raise error
 
-    def _fail(self, endpoint: Endpoint, error: NodeUnavailable | NodeRefused) -> None:
+    def _fail(self, endpoint: NodeEndpoint, error: NodeUnavailable | NodeRefused) -> None:
         """Note a failure and let the endpoint rest, unless its answer merely is not there yet."""
         self._listener(endpoint.name, error.failure, str(error))
         wish_s = getattr(error, "retry_after_s", None)
@@ -329,7 +331,7 @@ class ChainPool(ChainReader):
             rest_s = min(REST_MAX_S, REST_S * 2.0 ** min(endpoint.failures - 1, 8))
             endpoint.rests_until_s = self._clock() + rest_s * random.uniform(0.5, 1)
 
-    def _scout(self) -> Endpoint | None:
+    def _scout(self) -> NodeEndpoint | None:
         """Return the other endpoint with the highest head; look at their heads now and then."""
         others = [one for one in self._usable() if one is not self._current]
         now_s = self._clock()
@@ -341,7 +343,7 @@ class ChainPool(ChainReader):
         seen = [one for one in others if one.head_seen is not None]
         return max(seen, key=lambda one: one.head_seen or 0, default=None)
 
-    def _look_at_head(self, endpoint: Endpoint) -> None:
+    def _look_at_head(self, endpoint: NodeEndpoint) -> None:
         try:
             endpoint.head_seen = self._ask(endpoint, lambda reader: reader.fetch_head()).number
         except (NodeUnavailable, NodeRefused, WrongChain):
@@ -353,7 +355,7 @@ class ChainPool(ChainReader):
         """Return the newest block that a quorum has, by hash."""
         asked = self._submit(lambda reader: reader.fetch_head())
         heads = self._collect(asked, enough=self._has_agreement)
-        votes: dict[str, list[Endpoint]] = {}
+        votes: dict[str, list[NodeEndpoint]] = {}
         by_hash: dict[str, Header] = {}
         for endpoint, head in heads.items():
             votes.setdefault(head.block_hash, []).append(endpoint)
@@ -373,25 +375,25 @@ class ChainPool(ChainReader):
             raise self._no_quorum(f"nobody has block {numbers[self._quorum - 1]} any more")
         return header
 
-    def _judge_head(self, endpoint: Endpoint, agreed: Header, future: "Future[Header]") -> None:
+    def _judge_head(self, endpoint: NodeEndpoint, agreed: Header, future: "Future[Header]") -> None:
         if future.cancelled() or future.exception() is not None:
             return
         shown = future.result()
         if shown.number == agreed.number and shown.block_hash != agreed.block_hash:
             self._strike(endpoint, f"block {agreed.number}, which a quorum agrees on")
 
-    def _has_agreement(self, heads: Mapping[Endpoint, Header]) -> bool:
+    def _has_agreement(self, heads: Mapping[NodeEndpoint, Header]) -> bool:
         hashes = [head.block_hash for head in heads.values()]
         return any(hashes.count(one) >= self._quorum for one in hashes)
 
     def _collect(
         self,
-        asked: Mapping["Future[T]", Endpoint],
+        asked: Mapping["Future[T]", NodeEndpoint],
         *,
-        enough: Callable[[Mapping[Endpoint, T]], bool],
-    ) -> dict[Endpoint, T]:
+        enough: Callable[[Mapping[NodeEndpoint, T]], bool],
+    ) -> dict[NodeEndpoint, T]:
         """Return the answers that are there when it is ``enough``, or shortly after a quorum."""
-        answers: dict[Endpoint, T] = {}
+        answers: dict[NodeEndpoint, T] = {}
         deadline_s = time.monotonic() + ANSWER_WAIT_S
         pending = set(asked)
         while pending and not enough(answers):
@@ -438,7 +440,7 @@ class ChainPool(ChainReader):
                 raise error
         raise self._no_quorum(f"{max(voters.values(), default=0)} of {self._quorum} agree")
 
-    def _submit(self, ask: Ask[T]) -> dict["Future[T]", Endpoint]:
+    def _submit(self, ask: Ask[T]) -> dict["Future[T]", NodeEndpoint]:
         now_s = self._clock()
         usable = self._usable()
         if not usable:
@@ -449,7 +451,7 @@ class ChainPool(ChainReader):
         return {one.submit(partial(self._ask, one, ask), now_s=now_s): one for one in moving}
 
     def _judge(
-        self, endpoint: Endpoint, key: Callable[[T], Hashable], agreed: Hashable
+        self, endpoint: NodeEndpoint, key: Callable[[T], Hashable], agreed: Hashable
     ) -> Callable[["Future[T]"], None]:
         def judge(future: "Future[T]") -> None:
             if future.cancelled() or future.exception() is not None:
@@ -463,9 +465,9 @@ class ChainPool(ChainReader):
 
         return judge
 
-    def _strike(self, endpoint: Endpoint, what: str) -> None:
+    def _strike(self, endpoint: NodeEndpoint, what: str) -> None:
         """Name an endpoint that a quorum contradicts; set it aside where it does so again."""
-        self._listener(endpoint.name, Failure.OUTVOTED, f"contradicts {what}")
+        self._listener(endpoint.name, NodeFailure.OUTVOTED, f"contradicts {what}")
         with self._lock:
             now_s = self._clock()
             if now_s - endpoint.struck_at_s > STRIKE_LIFE_S:
@@ -478,11 +480,11 @@ class ChainPool(ChainReader):
             rest_s = min(SET_ASIDE_MAX_S, SET_ASIDE_S * 2.0 ** min(endpoint.times_set_aside, 8))
             endpoint.times_set_aside += 1
             endpoint.rests_until_s = now_s + rest_s
-        self._listener(endpoint.name, Failure.OUTVOTED, f"set aside for {rest_s:.0f} s")
+        self._listener(endpoint.name, NodeFailure.OUTVOTED, f"set aside for {rest_s:.0f} s")
 
     def _no_quorum(self, detail: str) -> NotYet:
-        self._listener("all", Failure.NO_QUORUM, detail)
-        return NotYet(f"no quorum: {detail}", failure=Failure.NO_QUORUM)
+        self._listener("all", NodeFailure.NO_QUORUM, detail)
+        return NotYet(f"no quorum: {detail}", failure=NodeFailure.NO_QUORUM)
 
 
 class _PoolTransport:
@@ -538,5 +540,5 @@ def _raw_essence(answer: Any) -> Hashable:
 
 def _all_of(blocks: list[list[RawLog]], block_hashes: Sequence[str]) -> list[list[RawLog]]:
     if len(blocks) < len(block_hashes):
-        raise NotYet("logs of a block are not there yet", failure=Failure.UNKNOWN_BLOCK)
+        raise NotYet("logs of a block are not there yet", failure=NodeFailure.UNKNOWN_BLOCK)
     return blocks

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from contracts.blocks import Header
 from contracts.errors import Fatal, Reverted
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet, WrongChain
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable, NotYet, WrongChain
 from contracts.transport import Call, Transport
 
 CALL_GAS: Final = 5_000_000
@@ -56,7 +56,7 @@ def mask_url(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else MALFORMED
 
 
-def _ignore(_failure: Failure, _detail: str) -> None:
+def _ignore(_failure: NodeFailure, _detail: str) -> None:
     pass
 
 
@@ -67,7 +67,7 @@ class ChainReader:
     """
 
     def __init__(
-        self, transport: Transport, *, note: Callable[[Failure, str], None] = _ignore
+        self, transport: Transport, *, note: Callable[[NodeFailure, str], None] = _ignore
     ) -> None:
         self._transport = transport
         self._note = note
@@ -100,7 +100,8 @@ class ChainReader:
         for number, header in zip(numbers, headers, strict=True):
             if header is not None and header.number != number:
                 raise NodeUnavailable(
-                    f"the node sent block {header.number} for {number}", failure=Failure.MALFORMED
+                    f"the node sent block {header.number} for {number}",
+                    failure=NodeFailure.MALFORMED,
                 )
         return headers
 
@@ -145,7 +146,8 @@ class ChainReader:
         )
         if block is None:
             raise NotYet(
-                f"a range up to block {last} ends beyond the node", failure=Failure.CLAMPED_RANGE
+                f"a range up to block {last} ends beyond the node",
+                failure=NodeFailure.CLAMPED_RANGE,
             )
         return parse_header(block), self._check_range_logs(logs, first, last, addresses)
 
@@ -188,11 +190,11 @@ class ChainReader:
             expected = header.transaction_count
             if receipts is None or (expected is not None and count != expected):
                 raise NotYet(
-                    f"{count} receipts for {expected} transactions", failure=Failure.EMPTY_LOGS
+                    f"{count} receipts for {expected} transactions", failure=NodeFailure.EMPTY_LOGS
                 )
             for receipt in receipts:
                 if receipt["blockHash"].lower() != header.block_hash:
-                    raise NotYet("receipts of another block", failure=Failure.OTHER_BLOCKS_LOGS)
+                    raise NotYet("receipts of another block", failure=NodeFailure.OTHER_BLOCKS_LOGS)
                 logs += [log for log in receipt["logs"] if log["address"].lower() in wanted]
         return self._check_block_logs(logs, header.block_hash, addresses)
 
@@ -249,7 +251,7 @@ class ChainReader:
             if log.block_hash != block_hash:
                 raise NotYet(
                     f"logs of {log.block_hash[:10]} instead of {block_hash[:10]}",
-                    failure=Failure.OTHER_BLOCKS_LOGS,
+                    failure=NodeFailure.OTHER_BLOCKS_LOGS,
                 )
         return checked
 
@@ -261,29 +263,32 @@ class ChainReader:
             if not first <= log.block_number <= last:
                 raise NodeUnavailable(
                     "the node sent logs from outside the range asked for",
-                    failure=Failure.OTHER_BLOCKS_LOGS,
+                    failure=NodeFailure.OTHER_BLOCKS_LOGS,
                 )
         return checked
 
     def _check_logs(self, logs: Any, addresses: Collection[str]) -> list[RawLog]:
         """Return the logs in chain order, each once; refuse an answer that cannot be one."""
         if not isinstance(logs, list):
-            raise NodeUnavailable("the node sent no list of logs", failure=Failure.MALFORMED)
+            raise NodeUnavailable("the node sent no list of logs", failure=NodeFailure.MALFORMED)
         by_place: dict[tuple[str, int], RawLog] = {}
         for log in map(_parse_log, logs):
             if log.address not in addresses:
                 raise NodeUnavailable(
                     "the node sent a log of a contract that was not asked for",
-                    failure=Failure.OTHER_BLOCKS_LOGS,
+                    failure=NodeFailure.OTHER_BLOCKS_LOGS,
                 )
             known = by_place.setdefault((log.block_hash, log.log_index), log)
             if known is log:
                 continue
             if known != log:
                 raise NodeUnavailable(
-                    f"two logs at index {log.log_index} of a block", failure=Failure.DUPLICATE_LOG
+                    f"two logs at index {log.log_index} of a block",
+                    failure=NodeFailure.DUPLICATE_LOG,
                 )
-            self._note(Failure.DUPLICATE_LOG, f"block {log.block_number}, index {log.log_index}")
+            self._note(
+                NodeFailure.DUPLICATE_LOG, f"block {log.block_number}, index {log.log_index}"
+            )
         return sorted(by_place.values(), key=lambda log: (log.block_number, log.log_index))
 
 
@@ -314,7 +319,7 @@ def _range_query(first: int, last: int, addresses: Sequence[str]) -> dict[str, A
 
 def _require_head(block: Any) -> Header:
     if block is None:
-        raise NotYet("the node has no newest block", failure=Failure.UNKNOWN_BLOCK)
+        raise NotYet("the node has no newest block", failure=NodeFailure.UNKNOWN_BLOCK)
     return parse_header(block)
 
 
@@ -364,5 +369,5 @@ def _malformed(what: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NodeUnavailable(
-            f"the node sent a malformed {what}: {error!r}", failure=Failure.MALFORMED
+            f"the node sent a malformed {what}: {error!r}", failure=NodeFailure.MALFORMED
         ) from error

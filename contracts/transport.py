@@ -19,8 +19,8 @@ import orjson
 from contracts.batches import BatchSize
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
     MethodMissing,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     RangeRefused,
@@ -141,7 +141,7 @@ class HttpTransport:
             body = self._exchange("a batch", build_batch(calls))
             answers = read_batch(calls, body)
         except NodeUnavailable as error:
-            is_slow = error.failure is Failure.TIMED_OUT
+            is_slow = error.failure is NodeFailure.TIMED_OUT
             if is_slow or not self._batches.fail(len(calls)):
                 raise
             return []
@@ -163,7 +163,7 @@ class HttpTransport:
         except TimeoutError as error:
             self._timeouts += 1
             raise NodeUnavailable(
-                f"{what}: no answer in time", failure=Failure.TIMED_OUT
+                f"{what}: no answer in time", failure=NodeFailure.TIMED_OUT
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise NodeUnavailable(f"{what}: {type(error).__name__}") from error
@@ -183,7 +183,7 @@ class HttpTransport:
             if answer.status >= http.client.MULTIPLE_CHOICES:
                 raise NodeUnavailable(f"{what}: HTTP {answer.status}") from None
             raise NodeUnavailable(
-                f"{what}: {len(answer.body)} bytes that are no JSON", failure=Failure.NOT_JSON
+                f"{what}: {len(answer.body)} bytes that are no JSON", failure=NodeFailure.NOT_JSON
             ) from None
         if answer.status >= http.client.MULTIPLE_CHOICES and not _is_rpc(body):
             raise NodeUnavailable(f"{what}: HTTP {answer.status}")
@@ -242,7 +242,7 @@ class HttpTransport:
             if time.monotonic() > deadline_s:
                 raise TimeoutError
         if response.length:
-            raise NodeUnavailable("the answer ends early", failure=Failure.NOT_JSON)
+            raise NodeUnavailable("the answer ends early", failure=NodeFailure.NOT_JSON)
         return b"".join(chunks)
 
 
@@ -266,12 +266,12 @@ def read_batch(calls: Sequence[Call], body: Any) -> list[Answer]:
             raise refusal
         return []
     if not isinstance(body, list):
-        raise NodeUnavailable("a batch was answered with no list", failure=Failure.NOT_JSON)
+        raise NodeUnavailable("a batch was answered with no list", failure=NodeFailure.NOT_JSON)
     by_id = {item.get("id"): item for item in body if isinstance(item, dict)}
     if set(by_id) == {None}:
         # A list of one error that belongs to no request: the same as one error for all.
         return read_batch(calls, by_id[None])
-    missing = NodeUnavailable("the answer lacks this request", failure=Failure.NOT_JSON)
+    missing = NodeUnavailable("the answer lacks this request", failure=NodeFailure.NOT_JSON)
     return [
         _read_item(method, by_id[place]) if place in by_id else missing
         for place, (method, _) in enumerate(calls)
@@ -297,7 +297,7 @@ def _may_be_a_limit(answer: Answer) -> bool:
     if isinstance(answer, NodeRefused):
         is_of_one_request = isinstance(answer, (RangeRefused, MethodMissing))
         return answer.revert_reason is None and not is_of_one_request
-    may_be = (Failure.RATE_LIMITED, Failure.NOT_JSON)
+    may_be = (NodeFailure.RATE_LIMITED, NodeFailure.NOT_JSON)
     return isinstance(answer, NodeUnavailable) and answer.failure in may_be
 
 
@@ -314,12 +314,14 @@ def _is_rpc(body: Any) -> bool:
 def _read_item(method: str, item: Any) -> Answer:
     """Return one JSON-RPC answer's result, or the exception for its error."""
     if not isinstance(item, dict):
-        return NodeUnavailable(f"{method}: the answer is no object", failure=Failure.NOT_JSON)
+        return NodeUnavailable(f"{method}: the answer is no object", failure=NodeFailure.NOT_JSON)
     error = item.get("error")
     if error is not None:
         return read_error(method, error)
     if "result" not in item:
-        return NodeUnavailable(f"{method}: neither a result nor an error", failure=Failure.NOT_JSON)
+        return NodeUnavailable(
+            f"{method}: neither a result nor an error", failure=NodeFailure.NOT_JSON
+        )
     return item["result"]
 
 

@@ -28,7 +28,7 @@ from contracts.blocks import BlockRange, BlockRef
 from contracts.deployment import Deployment
 from contracts.events import CONTRACTS, ChainEvent, ContractName, cut_log
 from contracts.node_errors import (
-    Failure,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -329,7 +329,7 @@ def decode_range(
     if len(set(places)) != len(places):
         raise NodeUnavailable(
             f"a log twice in {answer.blocks.first}..{answer.blocks.last}",
-            failure=Failure.DUPLICATE_LOG,
+            failure=NodeFailure.DUPLICATE_LOG,
         )
     if places != sorted(places):
         rows[start:] = sorted(rows[start:])
@@ -340,7 +340,7 @@ def _read_header(answer: Any, number: int) -> BlockRef:
     if isinstance(answer, Exception):
         raise answer
     if answer is None:
-        raise NotYet(f"the node has no block {number}", failure=Failure.CLAMPED_RANGE)
+        raise NotYet(f"the node has no block {number}", failure=NodeFailure.CLAMPED_RANGE)
     header = BlockRef(
         number=int(answer["number"], 16),
         block_hash=answer["hash"].lower(),
@@ -349,7 +349,7 @@ def _read_header(answer: Any, number: int) -> BlockRef:
     )
     if header.number != number:
         raise NodeUnavailable(
-            f"the node sent block {header.number} for {number}", failure=Failure.MALFORMED
+            f"the node sent block {header.number} for {number}", failure=NodeFailure.MALFORMED
         )
     return header
 
@@ -367,10 +367,10 @@ def _read_log_blocks(
         if not blocks.first <= number <= blocks.last:
             raise NodeUnavailable(
                 "the node sent logs from outside the range asked for",
-                failure=Failure.OTHER_BLOCKS_LOGS,
+                failure=NodeFailure.OTHER_BLOCKS_LOGS,
             )
         if hashes.setdefault(number, block_hash) != block_hash:
-            raise NotYet("the chain moved under a range of logs", failure=Failure.CHAIN_MOVED)
+            raise NotYet("the chain moved under a range of logs", failure=NodeFailure.CHAIN_MOVED)
         time_text = log.get("blockTimestamp")
         if time_text is None:
             timeless.append(number)
@@ -387,7 +387,7 @@ def _read_log_blocks(
         for key, block in found.items():
             if block.timestamp_s < 0:
                 if block.block_hash not in times:
-                    raise NotYet("the chain moved under its logs", failure=Failure.CHAIN_MOVED)
+                    raise NotYet("the chain moved under its logs", failure=NodeFailure.CHAIN_MOVED)
                 found[key] = block._replace(timestamp_s=times[block.block_hash])
     return found
 
@@ -399,7 +399,7 @@ def _malformed(blocks: BlockRange) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NodeUnavailable(
             f"malformed answer for {blocks.first}..{blocks.last}: {error!r}",
-            failure=Failure.MALFORMED,
+            failure=NodeFailure.MALFORMED,
         ) from error
 
 
@@ -422,4 +422,4 @@ def _no_cycles() -> Iterator[None]:
 def _check_links(answers: Sequence[RangeAnswer]) -> None:
     for earlier, later in pairwise(answers):
         if later.parent_hash != earlier.last.block_hash:
-            raise NotYet("the chain moved under a backfill", failure=Failure.CHAIN_MOVED)
+            raise NotYet("the chain moved under a backfill", failure=NodeFailure.CHAIN_MOVED)

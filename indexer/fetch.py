@@ -22,8 +22,8 @@ from contracts.deployment import Deployment
 from contracts.events import EVENTS, ChainEvent, ContractName, UnknownEvent, decode_args
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
     MethodMissing,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -43,12 +43,12 @@ RECEIPTS_MISSING_S: Final = 60.0
 """How long nobody is asked for receipts after nobody offered them."""
 _LOGS_UNUSABLE: Final = frozenset(
     {
-        Failure.BODY_TOO_LARGE,
-        Failure.DUPLICATE_LOG,
-        Failure.MALFORMED,
-        Failure.OTHER_BLOCKS_LOGS,
-        Failure.RANGE_REFUSED,
-        Failure.REFUSED,
+        NodeFailure.BODY_TOO_LARGE,
+        NodeFailure.DUPLICATE_LOG,
+        NodeFailure.MALFORMED,
+        NodeFailure.OTHER_BLOCKS_LOGS,
+        NodeFailure.RANGE_REFUSED,
+        NodeFailure.REFUSED,
     }
 )
 
@@ -97,7 +97,7 @@ class EventSource:
                 break
             found.append(header)
         if not found:
-            error = NotYet(f"no block {blocks.first}", failure=Failure.UNKNOWN_BLOCK)
+            error = NotYet(f"no block {blocks.first}", failure=NodeFailure.UNKNOWN_BLOCK)
             self.reader.suspect(error)
             raise error
         return found
@@ -133,7 +133,7 @@ class EventSource:
         try:
             return self.decode(self._believe(header, logs), headers)
         except NotYet as error:
-            if error.failure is not Failure.MALFORMED:
+            if error.failure is not NodeFailure.MALFORMED:
                 raise
             again = self.fetch_from_receipts(header)
             if again is None or again == logs:
@@ -160,12 +160,12 @@ class EventSource:
             if log.block_number != header.number:
                 raise NodeUnavailable(
                     f"a log of block {log.block_number} with the hash of {header.number}",
-                    failure=Failure.MALFORMED,
+                    failure=NodeFailure.MALFORMED,
                 )
         if logs:
             self._empty_looks.pop(header.block_hash, None)
             if not self._bloom.is_possible(header.logs_bloom):
-                self._note(Failure.WRONG_BLOOM, f"block {header.number}")
+                self._note(NodeFailure.WRONG_BLOOM, f"block {header.number}")
             return logs
         if not self._bloom.doubts_empty(header.logs_bloom) or header.block_hash in self._proven:
             return []
@@ -174,7 +174,7 @@ class EventSource:
     def _settle_doubt(self, header: Header) -> list[RawLog]:
         doubt = NotYet(
             f"no logs in block {header.number}, whose bloom says that there may be some",
-            failure=Failure.EMPTY_LOGS,
+            failure=NodeFailure.EMPTY_LOGS,
         )
         proof = self._fetch_from_second(header)
         if proof is None:
@@ -185,7 +185,7 @@ class EventSource:
                 self._empty_looks = {header.block_hash: looks}
                 self.reader.suspect(doubt)
                 raise doubt
-            self._note(Failure.BELIEVED_EMPTY, f"block {header.number}")
+            self._note(NodeFailure.BELIEVED_EMPTY, f"block {header.number}")
             proof = []
         elif proof:
             self.reader.suspect(doubt)
@@ -278,7 +278,7 @@ class EventSource:
         headers: dict[int, BlockRef] = {}
         for number, header in zip(timeless, reader.fetch_headers(timeless), strict=True):
             if header is None:
-                raise NotYet(f"no block {number}", failure=Failure.UNKNOWN_BLOCK)
+                raise NotYet(f"no block {number}", failure=NodeFailure.UNKNOWN_BLOCK)
             headers[number] = header
         return self.decode(logs, headers)
 
@@ -310,7 +310,7 @@ class EventSource:
             if looks >= UNREADABLE_LOOKS_MAX:
                 raise
             self._unreadable_looks = {place: looks}
-            unreadable = NotYet(str(error), failure=Failure.MALFORMED)
+            unreadable = NotYet(str(error), failure=NodeFailure.MALFORMED)
             self.reader.suspect(unreadable)
             raise unreadable from error
         header = headers.get(log.block_number)
@@ -327,9 +327,9 @@ class EventSource:
             log_index=log.log_index,
         )
 
-    def _note(self, failure: Failure, detail: str) -> None:
+    def _note(self, failure: NodeFailure, detail: str) -> None:
         self._health.note_failure("any", failure, detail)
 
 
 def _moved() -> NotYet:
-    return NotYet("the chain moved under a second look", failure=Failure.CHAIN_MOVED)
+    return NotYet("the chain moved under a second look", failure=NodeFailure.CHAIN_MOVED)

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 from contracts.blocks import Header
-from contracts.node_errors import Failure, NodeUnavailable
+from contracts.node_errors import NodeFailure, NodeUnavailable
 from contracts.reader import parse_header
 from indexer.health import Health
 
@@ -79,7 +79,7 @@ class HeadsListener:
                 lost = error if isinstance(error, NodeUnavailable) else None
                 self._health.note_failure(
                     self._name,
-                    Failure.HEADS_LOST if lost is None else lost.failure,
+                    NodeFailure.HEADS_LOST if lost is None else lost.failure,
                     type(error).__name__ if lost is None else str(lost),
                 )
                 rest_s = min(RECONNECT_MAX_S, 0.1 * 2.0 ** min(failures, 8))
@@ -115,9 +115,9 @@ class HeadsListener:
 
     def _hear(self, message: Any) -> None:
         if not isinstance(message, dict):
-            raise NodeUnavailable("no JSON-RPC message", failure=Failure.HEADS_LOST)
+            raise NodeUnavailable("no JSON-RPC message", failure=NodeFailure.HEADS_LOST)
         if "error" in message:
-            raise NodeUnavailable("the subscription was refused", failure=Failure.HEADS_LOST)
+            raise NodeUnavailable("the subscription was refused", failure=NodeFailure.HEADS_LOST)
         params = message.get("params")
         if not isinstance(params, dict):
             return  # the subscription's id
@@ -134,5 +134,5 @@ class HeadsListener:
         if missed_since_s is not None and time.monotonic() - missed_since_s > SILENCE_S:
             raise NodeUnavailable(
                 "blocks come, but no word of them on the open connection",
-                failure=Failure.HEADS_SILENT,
+                failure=NodeFailure.HEADS_SILENT,
             )

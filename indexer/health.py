@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from contracts.node_errors import Failure
+from contracts.node_errors import NodeFailure
 
 log = structlog.get_logger("indexer")
 
@@ -22,7 +22,7 @@ class HealthReport:
     """How many rewinds, by their depth in blocks."""
     repairs: int
     """How many blocks were mirrored again because a second look showed other events."""
-    failures: Mapping[tuple[str, Failure], int]
+    failures: Mapping[tuple[str, NodeFailure], int]
     """By endpoint and name."""
     head_number: int
     mirrored_number: int
@@ -47,7 +47,7 @@ class Health:
     """The counters. Several threads may write; ``report`` is a consistent copy."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _failures: Counter[tuple[str, Failure]] = field(default_factory=Counter)
+    _failures: Counter[tuple[str, NodeFailure]] = field(default_factory=Counter)
     _reorgs: Counter[int] = field(default_factory=Counter)
     _events_mirrored: int = 0
     _blocks_mirrored: int = 0
@@ -74,7 +74,7 @@ class Health:
                 takeovers=self._takeovers,
             )
 
-    def note_failure(self, endpoint: str, failure: Failure, detail: str) -> None:
+    def note_failure(self, endpoint: str, failure: NodeFailure, detail: str) -> None:
         """Count a failure of a node and write the line that names it."""
         with self._lock:
             self._failures[endpoint, failure] += 1

@@ -21,7 +21,7 @@ from contracts.blocks import BlockRange, BlockRef
 from contracts.deployment import Deployment
 from contracts.events import ChainEvent
 from contracts.node_errors import (
-    Failure,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -132,7 +132,7 @@ class HistoryReviewer:
         if lacking:
             partial = NotYet(
                 f"{lacking} events of blocks {first}..{last} are not shown any more",
-                failure=Failure.PARTIAL_LOGS,
+                failure=NodeFailure.PARTIAL_LOGS,
             )
             self._source.reader.suspect(partial)
             raise partial
@@ -154,10 +154,10 @@ class HistoryReviewer:
             # So deep a fork is for the follower to find; nothing of it may be mixed in here.
             self._pending = None
             raise NotYet(
-                f"blocks {first}..{last} are of another chain", failure=Failure.CHAIN_MOVED
+                f"blocks {first}..{last} are of another chain", failure=NodeFailure.CHAIN_MOVED
             )
         self._health.note_failure(
-            "any", Failure.PARTIAL_LOGS, f"blocks {first}..{last}: {len(missing)} events more"
+            "any", NodeFailure.PARTIAL_LOGS, f"blocks {first}..{last}: {len(missing)} events more"
         )
         self._health.note_repair()
         log.warning("repairing", first=first, last=last, events=len(missing))

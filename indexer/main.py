@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import Fatal, Retryable
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable, NotYet
 from contracts.pool import ChainPool
 from contracts.reader import ChainReader, check_chain, mask_url
 from contracts.transport import HttpTransport
@@ -243,5 +243,5 @@ def check_history(engine: Engine, reader: ChainReader, deployment: Deployment) -
     if not shown:
         raise HistoryPruned(
             f"the node shows no logs of block {number}, where the first event is"
-            f" ({Failure.HISTORY_PRUNED}); use a node with the whole history"
+            f" ({NodeFailure.HISTORY_PRUNED}); use a node with the whole history"
         )

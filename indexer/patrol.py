@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from contracts.deployment import Deployment
-from contracts.node_errors import Failure, NodeRefused
+from contracts.node_errors import NodeFailure, NodeRefused
 from contracts.reader import ChainReader
 from indexer.health import Health
 from indexer.verify import compare_chunk
@@ -52,6 +52,6 @@ class Patrol:
             # A node that has no views to show is not the mirror's fault.
             self._after, self._refusals, found = None, 0, []
         for difference in found[:5]:
-            self._health.note_failure("any", Failure.PARTIAL_LOGS, str(difference))
+            self._health.note_failure("any", NodeFailure.PARTIAL_LOGS, str(difference))
         self._wrong |= {one.token_id for one in found if one.token_id is not None}
         return self._wrong if self._after is None else None

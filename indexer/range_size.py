@@ -10,7 +10,7 @@ from typing import Final
 
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -82,7 +82,7 @@ class RangeSize:
         A rate limit is paced by whoever asks again; a provider that counts work instead of requests
         may refuse one long range for ever, so that it is halved as well.
         """
-        if isinstance(error, NotYet) or error.failure is Failure.HISTORY_PRUNED:
+        if isinstance(error, NotYet) or error.failure is NodeFailure.HISTORY_PRUNED:
             return
         self._answers = 0
         if count == 1:
@@ -98,4 +98,4 @@ class RangeSize:
 
 def is_too_long(error: Error) -> bool:
     """Tell whether the failure itself says that fewer blocks help."""
-    return isinstance(error, (RangeRefused, BodyTooLarge)) or error.failure is Failure.TIMED_OUT
+    return isinstance(error, (RangeRefused, BodyTooLarge)) or error.failure is NodeFailure.TIMED_OUT

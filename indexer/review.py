@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from contracts.blocks import BlockRef
 from contracts.events import ChainEvent
-from contracts.node_errors import Failure, NotYet
+from contracts.node_errors import NodeFailure, NotYet
 from indexer.fetch import EventSource
 from indexer.health import Health
 from ledger.chain import event_rows
@@ -91,11 +91,11 @@ class Reviewer:
                 continue
             differs = f"{len(known)} events mirrored, {len(again)} at a second look"
             self._health.note_failure(
-                "any", Failure.PARTIAL_LOGS, f"block {block.number}: {differs}"
+                "any", NodeFailure.PARTIAL_LOGS, f"block {block.number}: {differs}"
             )
             header = self._source.fetch_header(block.number)
             if header.block_hash != block.block_hash:
-                raise NotYet("the chain moved under a second look", failure=Failure.CHAIN_MOVED)
+                raise NotYet("the chain moved under a second look", failure=NodeFailure.CHAIN_MOVED)
             proof = self._source.fetch_from_receipts(header)
             if proof is None and _is_more(again, known):
                 proof = logs
@@ -125,7 +125,7 @@ class Reviewer:
             )
         for event in events:
             if event.block_hash not in by_hash:
-                raise NotYet("another indexer moved the cursor", failure=Failure.CHAIN_MOVED)
+                raise NotYet("another indexer moved the cursor", failure=NodeFailure.CHAIN_MOVED)
             by_hash[event.block_hash].append(event)
         return by_hash
 

@@ -13,7 +13,7 @@ from contracts.blocks import BlockRange, BlockRef, Header
 from contracts.deployment import Deployment
 from contracts.errors import Fatal
 from contracts.events import ChainEvent
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable, NotYet
 from contracts.reader import ChainReader, RawLog
 from indexer.backfill import Backfill
 from indexer.fetch import EventSource
@@ -40,11 +40,11 @@ REWIND_HEADERS: Final = 16
 """Headers that are asked for together while the common ancestor is looked for."""
 UNFIT_ANSWERS: Final = frozenset(
     {
-        Failure.CHAIN_MOVED,
-        Failure.CLAMPED_RANGE,
-        Failure.DUPLICATE_LOG,
-        Failure.MALFORMED,
-        Failure.OTHER_BLOCKS_LOGS,
+        NodeFailure.CHAIN_MOVED,
+        NodeFailure.CLAMPED_RANGE,
+        NodeFailure.DUPLICATE_LOG,
+        NodeFailure.MALFORMED,
+        NodeFailure.OTHER_BLOCKS_LOGS,
     }
 )
 """What a backfill finds wrong with an answer that its reader took for a good one."""
@@ -249,13 +249,13 @@ class Follower:
             raise error
         self._history.doubt_all(window, set())
         self._patrol.restart()
-        raise NotYet(str(error), failure=Failure.PARTIAL_LOGS) from error
+        raise NotYet(str(error), failure=NodeFailure.PARTIAL_LOGS) from error
 
     def _follow_shorter(self, window: Sequence[BlockRef], head: Header) -> Outcome:
         """Handle a head that is not above the cursor: a lagging node, or a shorter chain."""
         tip = window[-1]
         at_tip = head if head.number == tip.number else self._reader.fetch_header(tip.number)
-        lags = NotYet(f"head {head.number} after {tip.number}", failure=Failure.LAGGING_HEAD)
+        lags = NotYet(f"head {head.number} after {tip.number}", failure=NodeFailure.LAGGING_HEAD)
         if at_tip is not None and at_tip.block_hash == tip.block_hash:
             self._reader.suspect(lags)
             return Outcome.NOTHING_NEW  # a backend that lags behind the one asked before
@@ -288,7 +288,7 @@ class Follower:
             wrong = self._reviewer.look_before_leaving(window, leaving=tip.number)
         except NotYet as error:
             at_tip = None
-            if error.failure is Failure.CHAIN_MOVED:
+            if error.failure is NodeFailure.CHAIN_MOVED:
                 at_tip = self._reader.fetch_header(tip.number)
             if at_tip is None or at_tip.block_hash == tip.block_hash:
                 raise
@@ -298,7 +298,7 @@ class Follower:
         try:
             reached = self._backfiller.step(tip, deep, head)
         except (EventMissing, UnexpectedEvent) as error:
-            self._health.note_failure("any", Failure.PARTIAL_LOGS, str(error))
+            self._health.note_failure("any", NodeFailure.PARTIAL_LOGS, str(error))
             self._doubt_history(window, error)
         except NodeUnavailable as error:
             if error.failure in UNFIT_ANSWERS:
@@ -406,7 +406,7 @@ class Follower:
         error: EventMissing | UnexpectedEvent,
     ) -> Outcome:
         """Look for the events that must have come before those just read."""
-        self._health.note_failure("any", Failure.PARTIAL_LOGS, str(error))
+        self._health.note_failure("any", NodeFailure.PARTIAL_LOGS, str(error))
         for header in headers:
             logs = self._source.fetch_from_receipts(header)
             if logs is not None:
@@ -472,7 +472,7 @@ class Follower:
         first = window[0]
         other = self._fetch_second_header(first.number)
         if other is not None and other.block_hash == first.block_hash:
-            alone = NotYet("a fork that nobody else has", failure=Failure.OUTVOTED)
+            alone = NotYet("a fork that nobody else has", failure=NodeFailure.OUTVOTED)
             self._reader.suspect(alone)
             raise alone
         return ReorgTooDeep(

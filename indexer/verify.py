@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from sqlalchemy import Engine
 
 from contracts.deployment import Deployment
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Call
 from ledger.chain import mirror, position_rows
@@ -205,7 +205,7 @@ def _fetch_supply(reader: ChainReader, deployment: Deployment, cursor: MirrorSta
     selector = "0x" + keccak(text="totalSupply()")[:4].hex()
     [answer] = _fetch_each(reader, cursor, [(deployment.position, selector)])
     if answer is None:
-        raise NodeUnavailable("no total supply", failure=Failure.MALFORMED)
+        raise NodeUnavailable("no total supply", failure=NodeFailure.MALFORMED)
     return _parse_word(answer, 0)
 
 
@@ -278,7 +278,7 @@ def _read_address(answer: bytes, place: int) -> str:
 
 def _parse_word(answer: bytes, place: int) -> int:
     if len(answer) < 32 * (place + 1):
-        raise NodeUnavailable("a view was answered with too little", failure=Failure.MALFORMED)
+        raise NodeUnavailable("a view was answered with too little", failure=NodeFailure.MALFORMED)
     return int.from_bytes(answer[32 * place : 32 * (place + 1)], "big")
 
 
@@ -287,7 +287,7 @@ def _parse_bytes(answer: Any) -> bytes:
         return bytes.fromhex(answer[2:])
     except (TypeError, ValueError) as error:
         raise NodeUnavailable(
-            "a call was answered with no hex", failure=Failure.MALFORMED
+            "a call was answered with no hex", failure=NodeFailure.MALFORMED
         ) from error
 
 

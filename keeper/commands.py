@@ -16,7 +16,7 @@ from serving.process.command_line import (
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from keeper.rounds import Report
+    from keeper.rounds import RoundReport
     from keeper.settings import KeeperSettings
 
 SETTINGS: Final = ("KEEPER_RPC_URL", "KEEPER_LEDGER_URL", "KEEPER_DEPLOYMENT_FILE")
@@ -72,7 +72,7 @@ def once(dry_run: bool, jobs: tuple[str, ...], as_json: bool) -> ExitCode:
     """Make one round, for cron; without a key, say what it would do."""
     from keeper.errors import LockHeld
     from keeper.main import log, run_once
-    from keeper.rounds import JOBS, Outcome
+    from keeper.rounds import JOBS, RoundOutcome
     from keeper.settings import KeeperSettings
 
     stop = stop_on_signals()
@@ -85,12 +85,12 @@ def once(dry_run: bool, jobs: tuple[str, ...], as_json: bool) -> ExitCode:
         raise Failed(str(error), ExitCode.LOCKED) from error
     _print_round(report, settings, as_json=as_json, is_dry_run=is_dry_run)
     log.info("round", outcome=report.outcome, acted=dict(report.acted))
-    has_failed = report.outcome in (Outcome.FAILED, Outcome.STALE)
+    has_failed = report.outcome in (RoundOutcome.FAILED, RoundOutcome.STALE)
     return ExitCode.FAILED if has_failed else ExitCode.DONE
 
 
 def _print_round(
-    report: "Report", settings: "KeeperSettings", *, as_json: bool, is_dry_run: bool
+    report: "RoundReport", settings: "KeeperSettings", *, as_json: bool, is_dry_run: bool
 ) -> None:
     """Say what happened on the standard output: a round for cron says nothing but in its log."""
     from rich.console import Console

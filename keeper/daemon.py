@@ -9,7 +9,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from contracts.errors import Fatal, Retryable
-from keeper.rounds import Outcome, Report
+from keeper.rounds import RoundOutcome, RoundReport
 
 log = structlog.get_logger("keeper")
 
@@ -18,7 +18,7 @@ class Rounds:
     """Runs ``tick`` and remembers what ended it for good."""
 
     def __init__(
-        self, tick: Callable[[], Report], lead: Callable[[], bool], stop: threading.Event
+        self, tick: Callable[[], RoundReport], lead: Callable[[], bool], stop: threading.Event
     ) -> None:
         self._tick = tick
         self._lead = lead
@@ -46,7 +46,7 @@ class Rounds:
             self._stop.set()
             return
         self._failures = 0
-        if report.outcome is not Outcome.NOTHING_DUE:
+        if report.outcome is not RoundOutcome.NOTHING_DUE:
             log.info(
                 "round",
                 outcome=report.outcome,
@@ -65,7 +65,7 @@ class Rounds:
 
 
 def run_daemon(
-    tick: Callable[[], Report],
+    tick: Callable[[], RoundReport],
     *,
     lead: Callable[[], bool],
     poll_interval_s: float,

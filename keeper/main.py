@@ -10,7 +10,7 @@ import structlog
 from contracts.errors import Retryable
 from keeper.daemon import run_daemon
 from keeper.lock import ROLE, build_fence, hold_lock
-from keeper.rounds import JOBS, Report
+from keeper.rounds import JOBS, RoundReport
 from keeper.settings import KeeperSettings
 from keeper.wiring import House, build_keeper, build_rehearsal, build_watch, open_house
 from ledger.database.leadership import Leadership
@@ -26,7 +26,7 @@ def run_once(
     dry_run: bool = False,
     jobs: Collection[str] = JOBS,
     stop: threading.Event | None = None,
-) -> Report:
+) -> RoundReport:
     """Do one round of ``jobs``, or say what it would do; without a key always the latter.
 
     Raises ``LockHeld`` where another keeper is at work, and what ``open_house`` raises.

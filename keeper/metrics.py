@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from contracts.errors import Fatal
 from keeper.alarms import NAMES, Alarm, Vitals
 from keeper.duties.registry import KINDS
-from keeper.rounds import Outcome, Report
+from keeper.rounds import RoundOutcome, RoundReport
 
 BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BROKEN: Final = "broken"
@@ -83,7 +83,7 @@ class KeeperMetrics:
         self._alarm = Gauge(
             "current_keeper_alarm", "1 while an alarm stands", ["alarm"], registry=registry
         )
-        for outcome in (*Outcome, BROKEN):
+        for outcome in (*RoundOutcome, BROKEN):
             self._rounds.labels(str(outcome))
         for kind in KINDS:
             self._items.labels(kind)
@@ -94,7 +94,7 @@ class KeeperMetrics:
         for name in NAMES:
             self._alarm.labels(name)
 
-    def note_round(self, report: Report | None, *, seconds: float) -> None:
+    def note_round(self, report: RoundReport | None, *, seconds: float) -> None:
         """Count a round; None for one that could not go on."""
         self._round_seconds.observe(seconds)
         self._rounds.labels(BROKEN if report is None else str(report.outcome)).inc()

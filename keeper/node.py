@@ -19,7 +19,7 @@ from web3 import Web3
 from contracts.blocks import Header
 from contracts.chain import Web3Transport
 from contracts.errors import Reverted
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Transport
 from keeper.errors import EndpointsDisagree
@@ -27,7 +27,7 @@ from keeper.gas import TRANSACTION_GAS_MAX, get_least_gas
 from keeper.node_values import (
     NONSENSE,
     Answer,
-    Receipt,
+    TransactionReceipt,
     as_failure,
     keep_sound,
     parse_base_fee,
@@ -87,7 +87,7 @@ class Node(ChainReader):
 
     def doubt(self, reason: str) -> None:
         """Say that the endpoint in use seems to be wrong, so that another one is asked next."""
-        self._on_nonsense(NodeUnavailable(reason, failure=Failure.OUTVOTED))
+        self._on_nonsense(NodeUnavailable(reason, failure=NodeFailure.OUTVOTED))
 
     def fetch_head(self) -> Header:
         return self._insist(super().fetch_head)
@@ -166,13 +166,13 @@ class Node(ChainReader):
         """Return the newest block's base fee per gas."""
         return self._get("eth_getBlockByNumber", ["latest", False], parse_base_fee)
 
-    def fetch_receipt(self, tx_hash: str) -> Receipt | None:
+    def fetch_receipt(self, tx_hash: str) -> TransactionReceipt | None:
         """Return the receipt of a transaction that is in a block, or None: what most endpoints say.
 
         Where it is a tie, a receipt counts for more than none: one of them lags. Raises
         ``NodeUnavailable`` where nobody answers.
         """
-        votes: Counter[Receipt | None] = Counter()
+        votes: Counter[TransactionReceipt | None] = Counter()
         failure: NodeUnavailable | NodeRefused = NodeUnavailable("no endpoint shows receipts")
         for answer in self._ask_all("eth_getTransactionReceipt", [tx_hash]):
             try:
@@ -295,7 +295,7 @@ class Node(ChainReader):
             try:
                 return ask()
             except NodeUnavailable as error:
-                if error.failure is not Failure.MALFORMED:
+                if error.failure is not NodeFailure.MALFORMED:
                     raise
                 self._on_nonsense(error)
                 if left == 0:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable
 from contracts.units import UINT256_MAX
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ NONCE_MAX: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class TransactionReceipt:
     """A transaction's receipt. ``fee_wei`` is what its gas cost."""
 
     tx_hash: str
@@ -38,7 +38,7 @@ def as_failure(method: str, error: Exception) -> NodeUnavailable:
     """Return what to raise for an answer that could not be read."""
     if isinstance(error, NodeUnavailable):
         return error
-    return NodeUnavailable(f"{method}: no answer to this: {error!r}", failure=Failure.MALFORMED)
+    return NodeUnavailable(f"{method}: no answer to this: {error!r}", failure=NodeFailure.MALFORMED)
 
 
 def keep_sound(answers: Iterable[Answer], parse: Callable[[Any], T]) -> list[T]:
@@ -107,7 +107,7 @@ def parse_receipt_logs(receipt: Any) -> str:
     return json.dumps([{name: log[name] for name in names} for log in logs])
 
 
-def parse_receipt(answer: Any, tx_hash: str) -> Receipt | None:
+def parse_receipt(answer: Any, tx_hash: str) -> TransactionReceipt | None:
     """Return a receipt out of JSON; None for none. Raises ``NodeUnavailable``."""
     if answer is None:
         return None
@@ -119,7 +119,7 @@ def parse_receipt(answer: Any, tx_hash: str) -> Receipt | None:
         gas_used = int(answer["gasUsed"], 16)
         # Base adds a fee for posting its data to Ethereum, outside the gas price.
         data_fee_wei = int(answer.get("l1Fee") or "0x0", 16)
-        return Receipt(
+        return TransactionReceipt(
             tx_hash=tx_hash,
             block_number=int(answer["blockNumber"], 16),
             block_hash=answer["blockHash"].lower(),

@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from keeper.duties.calls import Call
+from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action
 from keeper.duties.registry import AnyDuty
 from keeper.snapshot import Snapshot
 from ledger.intents.lifecycle import plan_intent
 
 
-def build_intent_id(kind: str, call: Call, *, block_hash: str) -> str:
+def build_intent_id(kind: str, call: ChainCall, *, block_hash: str) -> str:
     """Return the id of an action: its kind and its batch, or else what it does at which block.
 
     Deciding the same at the same block gives the same id.

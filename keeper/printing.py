@@ -8,7 +8,7 @@ from rich.table import Table
 
 from contracts.units import format_usdc
 from keeper.gas import gas_cost_usdc
-from keeper.rounds import Report, Step
+from keeper.rounds import RoundReport, Step
 
 
 def get_fee_usdc(step: Step, *, ether_price_usdc: int) -> int | None:
@@ -18,7 +18,7 @@ def get_fee_usdc(step: Step, *, ether_price_usdc: int) -> int | None:
     return gas_cost_usdc(1, step.fee_wei, ether_price_usdc=ether_price_usdc)
 
 
-def build_lines(report: Report, *, is_dry_run: bool, ether_price_usdc: int) -> Iterator[str]:
+def build_lines(report: RoundReport, *, is_dry_run: bool, ether_price_usdc: int) -> Iterator[str]:
     """Return one JSON object for each transaction, and one for the round. Amounts are integers."""
     for step in report.steps:
         yield json.dumps(
@@ -49,7 +49,7 @@ def build_lines(report: Report, *, is_dry_run: bool, ether_price_usdc: int) -> I
     )
 
 
-def print_table(report: Report, console: Console, *, ether_price_usdc: int) -> None:
+def print_table(report: RoundReport, console: Console, *, ether_price_usdc: int) -> None:
     """Print what a dry run found: each transaction, why, and what it costs."""
     table = Table(title="What a round would do now", title_justify="left")
     for name in ("job", "why", "items", "USDC", "gas", "gas in USDC", "simulated"):

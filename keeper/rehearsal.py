@@ -15,7 +15,7 @@ from keeper.duties.registry import AnyDuty, Duties
 from keeper.errors import MirrorStale
 from keeper.node import Node
 from keeper.rests import Rests
-from keeper.rounds import JOBS, Outcome, Report, Step, decide, judge
+from keeper.rounds import JOBS, RoundOutcome, RoundReport, Step, decide, judge
 from keeper.snapshot import Snapshot, SnapshotReader
 from ledger.database.engine import read, write
 from ledger.intents import queries
@@ -53,9 +53,9 @@ class Rehearsal:
         self._sender = sender
         self._clock = clock
 
-    def run(self, jobs: Collection[str] = JOBS) -> Report:
+    def run(self, jobs: Collection[str] = JOBS) -> RoundReport:
         """Say what a round of ``jobs`` would do, and why. Raises like ``Keeper.tick``."""
-        report = Report()
+        report = RoundReport()
         log.info("rehearsal", sender=self._sender)
         now_s = int(self._clock())
         try:
@@ -63,7 +63,7 @@ class Rehearsal:
             snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
-            report.outcome, report.waits_for = Outcome.STALE, str(error)
+            report.outcome, report.waits_for = RoundOutcome.STALE, str(error)
             return report
         stopped = self._rests.load_stopped(now_s=now_s)
         for duty in self._duties:
@@ -83,7 +83,7 @@ class Rehearsal:
         return report
 
     def _rehearse(
-        self, duty: AnyDuty, action: Action, snapshot: Snapshot, report: Report, *, now_s: int
+        self, duty: AnyDuty, action: Action, snapshot: Snapshot, report: RoundReport, *, now_s: int
     ) -> None:
         call = None
         with _undone(self._engine) as connection:

@@ -37,7 +37,7 @@ JOBS: Final[tuple[str, ...]] = (*KINDS, TIDY)
 """What a round does, by name."""
 
 
-class Outcome(StrEnum):
+class RoundOutcome(StrEnum):
     """How a round ended."""
 
     ACTED = "acted"
@@ -67,10 +67,10 @@ class Step:
 
 
 @dataclass(slots=True)
-class Report:
+class RoundReport:
     """What a round did: items by kind, and in words what failed or is waited for."""
 
-    outcome: Outcome = Outcome.NOTHING_DUE
+    outcome: RoundOutcome = RoundOutcome.NOTHING_DUE
     steps: list[Step] = field(default_factory=list)
     acted: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
@@ -94,13 +94,13 @@ class Keeper:
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
 
-    def tick(self, jobs: Collection[str] = JOBS) -> Report:
+    def tick(self, jobs: Collection[str] = JOBS) -> RoundReport:
         """Do one round of ``jobs`` and say how it ended; open transactions are always looked after.
 
         Raises ``NodeUnavailable``, ``NodeRefused`` or ``LedgerUnavailable`` where the round could
         not go on; whatever was begun is in the ledger, and the next round goes on from there.
         """
-        report = Report()
+        report = RoundReport()
         now_s = self._means.now_s()
         try:
             mirror = self._reader.check_mirror(now_s=now_s)
@@ -110,7 +110,7 @@ class Keeper:
             self._decide_and_act(jobs, report, now_s=now_s)
         except MirrorStale as error:
             log.warning("mirror_stale", reason=str(error))
-            report.outcome, report.waits_for = Outcome.STALE, str(error)
+            report.outcome, report.waits_for = RoundOutcome.STALE, str(error)
             return report
         except (OutcomeUnknown, GasPriceOverBound) as error:
             log.warning("waiting", reason=str(error))
@@ -132,7 +132,7 @@ class Keeper:
         """Return the kinds that rest after repeated failures."""
         return self._rests.load_stopped(now_s=self._means.now_s())
 
-    def _decide_and_act(self, jobs: Collection[str], report: Report, *, now_s: int) -> None:
+    def _decide_and_act(self, jobs: Collection[str], report: RoundReport, *, now_s: int) -> None:
         resting = self._rests.load_resting(now_s=now_s)
         snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)
         decided = [(duty, decide(duty, snapshot)) for duty in self._duties if duty.kind in jobs]
@@ -148,7 +148,7 @@ class Keeper:
                 report.failures.append(f"{action.kind}: stopped after repeated failures")
 
     def _act(
-        self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: Report
+        self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: RoundReport
     ) -> None:
         """Send actions one behind the other, so that a block may hold them all, then wait for them.
 
@@ -175,7 +175,7 @@ class Keeper:
         action: Action,
         snapshot: Snapshot,
         launched: list[tuple[Action, IntentRecord]],
-        report: Report,
+        report: RoundReport,
     ) -> None:
         """Send one action, without the items that the contract refuses: those rest.
 
@@ -202,7 +202,7 @@ class Keeper:
         action: Action,
         mined: IntentRecord,
         snapshot: Snapshot,
-        report: Report,
+        report: RoundReport,
     ) -> None:
         """Note how a transaction went that is in a block."""
         report.steps.append(_step_of(action, mined))
@@ -235,7 +235,7 @@ class Keeper:
         return self._transactor.launch(self._means.load(intent_id))
 
     def _leave_out(
-        self, kind: str, refused: Collection[Item], error: ActionFailed, report: Report
+        self, kind: str, refused: Collection[Item], error: ActionFailed, report: RoundReport
     ) -> None:
         subjects = [item.subject for item in refused]
         self._rests.refuse(kind, subjects, now_s=self._means.now_s())
@@ -243,7 +243,7 @@ class Keeper:
             log.warning("item_refused", kind=kind, item=subject, reason=error.reason)
             report.refused.append(f"{kind} {subject}: {error.reason}")
 
-    def _note_failure(self, kind: str, error: ActionFailed, report: Report) -> None:
+    def _note_failure(self, kind: str, error: ActionFailed, report: RoundReport) -> None:
         report.failures.append(str(error))
         if self._rests.fail(kind, now_s=self._means.now_s()):
             log.error("breaker_tripped", kind=kind, reason=error.reason)
@@ -276,12 +276,12 @@ def decide(duty: AnyDuty, snapshot: Snapshot) -> list[Action]:
     return [Action(duty.kind, items) for items in transactions]
 
 
-def judge(report: Report) -> Outcome:
+def judge(report: RoundReport) -> RoundOutcome:
     """Return how a round ended that was not stopped by a stale mirror."""
     if report.failures:
-        return Outcome.FAILED
+        return RoundOutcome.FAILED
     if report.waits_for is not None:
-        return Outcome.WAITING
+        return RoundOutcome.WAITING
     if report.refused and not report.acted:
-        return Outcome.FAILED
-    return Outcome.ACTED if report.acted.total() else Outcome.NOTHING_DUE
+        return RoundOutcome.FAILED
+    return RoundOutcome.ACTED if report.acted.total() else RoundOutcome.NOTHING_DUE

@@ -10,7 +10,7 @@ from contracts.errors import CurrentError
 from keeper.alarms import AlarmRules, Bell, Vitals, decide_alarms
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
-from keeper.rounds import Report
+from keeper.rounds import RoundReport
 from ledger.chain.mirror import load_mirror
 from ledger.database.engine import read
 from ledger.payments.outcomes import load_waiting_payments
@@ -48,10 +48,10 @@ class Watch:
         self._bell = Bell(repeat_s=repeat_s)
         self._looked_at_s: float | None = None
 
-    def run(self, tick: Callable[[], Report]) -> Report:
+    def run(self, tick: Callable[[], RoundReport]) -> RoundReport:
         """Make a round, count it, and look around if it is time. Raises what the round raises."""
         began_s = time.monotonic()
-        report: Report | None = None
+        report: RoundReport | None = None
         try:
             report = tick()
             return report

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from contracts.bindings import Contracts, bind_contracts
 from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
-from contracts.node_errors import Failure
+from contracts.node_errors import NodeFailure
 from contracts.pool import ChainPool
 from contracts.reader import check_chain, mask_url
 from contracts.transport import HttpTransport
@@ -75,7 +75,7 @@ def open_house(settings: KeeperSettings) -> House:
     return House(deployment, bind_contracts(open_web3(urls[0]), deployment), engine, node)
 
 
-def _note_failure(endpoint: str, failure: Failure, detail: str) -> None:
+def _note_failure(endpoint: str, failure: NodeFailure, detail: str) -> None:
     log.info("endpoint_failed", endpoint=endpoint, failure=failure, detail=detail)
 
 

@@ -33,7 +33,7 @@ from market.payments.settlement_watch import SettlementWatch
 from market.pricing.media_units import check_unit_prices
 from market.records.database import Database
 from market.routing.book import Book
-from market.routing.own_providers import OwnRoutes
+from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
 from market.text.serving import Serving
@@ -88,7 +88,7 @@ def create_app(
         )
         app.state.services = services
         await services.book.refresh()
-        await services.serving.own_routes.refresh()
+        await services.serving.own_providers.refresh()
         try:
             async with running(*_list_loops(services, settings)):
                 try:
@@ -96,7 +96,7 @@ def create_app(
                 finally:
                     await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
         finally:
-            await services.provider.close()
+            await services.seller_client.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
             await asyncio.to_thread(database.close)
@@ -123,7 +123,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
     """Return what is done beside serving."""
     database = services.database
     return [
-        repeat(services.serving.own_routes.refresh, settings.refresh_interval_s),
+        repeat(services.serving.own_providers.refresh, settings.refresh_interval_s),
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
@@ -147,18 +147,20 @@ def _build_services(
 ) -> Services:
     metrics, secrets = Metrics(), settings.list_secrets()
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
-    provider = SellerClient(dialer, settings.seller_rules())
-    own_routes = OwnRoutes(database, sealer, metrics)
-    serving = Serving(database, book, provider, metrics, own_routes, settings.serving_rules())
+    seller_client = SellerClient(dialer, settings.seller_rules())
+    own_providers = OwnProviders(database, sealer, metrics)
+    serving = Serving(
+        database, book, seller_client, metrics, own_providers, settings.serving_rules()
+    )
     artifacts = Artifacts(
         database,
         book,
-        provider,
+        seller_client,
         public_url=settings.public_url,
         lifetime_s=settings.artifact_lifetime_s,
     )
     job_rules = settings.job_rules()
-    follower = JobFollower(database, book, provider, artifacts, job_rules)
+    follower = JobFollower(database, book, seller_client, artifacts, job_rules)
     return Services(
         authenticator=Authenticator(
             database,
@@ -172,11 +174,11 @@ def _build_services(
         database=database,
         dialer=dialer,
         metrics=metrics,
-        media=MediaServing(serving, book, provider, artifacts),
+        media=MediaServing(serving, book, seller_client, artifacts),
         artifacts=artifacts,
         jobs=Jobs(
             database,
-            provider,
+            seller_client,
             serving,
             artifacts,
             follower,
@@ -185,7 +187,7 @@ def _build_services(
             public_url=settings.public_url,
         ),
         job_follower=follower,
-        provider=provider,
+        seller_client=seller_client,
         sealer=sealer,
         serving=serving,
         paywall=open_paywall(settings, deployment, web3, database, book, serving),

@@ -30,10 +30,10 @@ class Metrics(ServerMetrics):
         causes = ("ok", "rejected", "other", *Cause)
         attempts = self.counter("attempts", "Calls of sellers by what became of them", "cause")
         self._by_cause = {str(cause): attempts.labels(cause) for cause in causes}
-        own_routes = self.counter(
+        own_providers = self.counter(
             "byok_requests", "Calls of buyers' own providers by what became of them", "cause"
         )
-        self._own_by_cause = {str(cause): own_routes.labels(cause) for cause in causes}
+        self._own_by_cause = {str(cause): own_providers.labels(cause) for cause in causes}
         self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here")
         self._offers = self.gauge("offers", "Active offers by health", "health")
 
@@ -41,7 +41,7 @@ class Metrics(ServerMetrics):
         """Count one call of a seller: ``ok``, ``rejected``, ``other`` or a ``Cause``."""
         self._by_cause[cause].inc()
 
-    def observe_own_route(self, cause: str) -> None:
+    def observe_own_provider(self, cause: str) -> None:
         """Count one call of a buyer's own provider, by the same words."""
         self._own_by_cause[cause].inc()
 

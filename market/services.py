@@ -35,7 +35,7 @@ class Services:
     artifacts: Artifacts
     jobs: Jobs
     job_follower: JobFollower
-    provider: SellerClient
+    seller_client: SellerClient
     sealer: Sealer
     serving: Serving
     secrets: tuple[bytes, ...]

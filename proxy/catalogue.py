@@ -51,7 +51,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CatalogueState:
     """The models at one moment. ``fallback``: upstream did not say, so the list may be wrong."""
 
     models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
@@ -84,7 +84,7 @@ class Catalogue:
         return self._build_models([{"id": name} for name in KNOWN_GOOD]).values()
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> CatalogueState:
         """The newest list, at the prices of this moment: some change by the hour and the date."""
         until_s = self._snapshot.valid_until_s
         if until_s is not None and time.time() >= until_s:
@@ -92,8 +92,8 @@ class Catalogue:
             self._snapshot = self._build(fallback=known.fallback, fetched_at=known.fetched_at)
         return self._snapshot
 
-    async def refresh(self, *, older_than_s: float = 0.0) -> Snapshot:
-        """Fetch the list again unless it is young. Never raises: see ``Snapshot.fallback``.
+    async def refresh(self, *, older_than_s: float = 0.0) -> CatalogueState:
+        """Fetch the list again unless it is young. Never raises: see ``CatalogueState.fallback``.
 
         While upstream is down the last list stands; before the first, the operator's price file.
         """
@@ -117,7 +117,7 @@ class Catalogue:
             self._snapshot = self._build(fallback=fallback, fetched_at=time.monotonic())
             return self._snapshot
 
-    async def find_unknown(self, names: Iterable[str]) -> tuple[list[str], Snapshot]:
+    async def find_unknown(self, names: Iterable[str]) -> tuple[list[str], CatalogueState]:
         """Return which names no model has, and the list that says so.
 
         The list is fetched again before a name counts as unknown, unless it is young.
@@ -127,11 +127,11 @@ class Catalogue:
             snapshot = await self.refresh(older_than_s=FRESH_S)
         return [name for name in wanted if name not in snapshot.models], snapshot
 
-    def _build(self, *, fallback: bool, fetched_at: float) -> Snapshot:
+    def _build(self, *, fallback: bool, fetched_at: float) -> CatalogueState:
         models = self._build_models(self._entries)
         ends = (model.terms.valid_until_s for model in models.values() if model.terms is not None)
         valid_until_s = min((end for end in ends if end is not None), default=None)
-        return Snapshot(MappingProxyType(models), fallback, fetched_at, valid_until_s)
+        return CatalogueState(MappingProxyType(models), fallback, fetched_at, valid_until_s)
 
     def _build_models(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Model]:
         models, now_s = {}, int(time.time())

@@ -25,7 +25,7 @@ _usage = table_of(Usage)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class KeyStanding:
     """Whether a key may be used: its position's epoch, owner and the mirror they are from."""
 
     key_epoch: int
@@ -33,12 +33,12 @@ class Standing:
     mirror: MirrorState | None
 
 
-def load_standing(connection: Connection, token_id: int) -> Standing | None:
+def load_standing(connection: Connection, token_id: int) -> KeyStanding | None:
     """Return a position's standing, or None where the mirror has no such position."""
     row = connection.execute(
         select(_position.c.key_epoch, _position.c.owner).where(_position.c.token_id == token_id)
     ).one_or_none()
-    return None if row is None else Standing(int(row[0]), str(row[1]), load_mirror(connection))
+    return None if row is None else KeyStanding(int(row[0]), str(row[1]), load_mirror(connection))
 
 
 def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[int, int]:

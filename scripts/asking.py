@@ -11,7 +11,7 @@ TIMEOUT_S: Final = 10.0
 WORDS_MAX: Final = 500
 
 
-class NoAnswer(Retryable):
+class ProxySilent(Retryable):
     """The proxy did not answer."""
 
 
@@ -24,12 +24,12 @@ class UrlInvalid(Fatal):
 
 
 def get_json(url: str, *, api_key: str | None = None) -> Any:
-    """Return what a proxy answers to GET. Raises ``NoAnswer``, ``Refused``, ``UrlInvalid``."""
+    """Return what a proxy answers to GET. Raises ``ProxySilent``, ``Refused``, ``UrlInvalid``."""
     return _read(url, "GET", api_key=api_key)
 
 
 def post_json(url: str, body: object) -> Any:
-    """Return what a proxy answers to POST. Raises ``NoAnswer``, ``Refused``, ``UrlInvalid``."""
+    """Return what a proxy answers to POST. Raises ``ProxySilent``, ``Refused``, ``UrlInvalid``."""
     return _read(url, "POST", body=body)
 
 
@@ -42,7 +42,7 @@ def _read(url: str, method: str, *, body: object = None, api_key: str | None = N
         # Neither the error's text nor the error as a cause: both may quote a password.
         raise UrlInvalid(f"{shown} is not an http or https URL of a proxy") from None
     except httpx.HTTPError as error:
-        raise NoAnswer(f"{shown} did not answer: {type(error).__name__}") from error
+        raise ProxySilent(f"{shown} did not answer: {type(error).__name__}") from error
     if answer.is_error:
         raise Refused(f"{shown} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
     try:

@@ -60,7 +60,7 @@ class KeyAccount(ApeSigner):
         return "deployer"
 
 
-class Deployment:
+class Deployer:
     """The contracts that one account deploys, and the transactions that made them, in order."""
 
     def __init__(self, account: AccountAPI) -> None:
@@ -86,9 +86,9 @@ class Deployment:
 
 def deploy_all(
     account: AccountAPI, *, keeper: str, apy_bps: int, externals: dict[str, str] | None
-) -> Deployment:
+) -> Deployer:
     """Deploy and wire everything; stand-ins for ``externals`` too when there are none."""
-    deployment = Deployment(account)
+    deployment = Deployer(account)
     if externals is None:
         usdc = deployment.deploy("usdc", project.MockUSDC)
         deployment.deploy("vault", project.MockVault, usdc)
@@ -150,7 +150,7 @@ def check_all(contracts: dict[str, ContractInstance], *, admin: str, keeper: str
         raise DeployError("deployed, but not as it should be: " + "; ".join(wrong))
 
 
-def build_record(deployment: Deployment, *, admin: str, keeper: str) -> dict[str, Any]:
+def build_record(deployment: Deployer, *, admin: str, keeper: str) -> dict[str, Any]:
     """Build what is written down. The block is the first of the deployment."""
     first = chain.provider.get_receipt(next(iter(deployment.transactions.values())))
     block = chain.provider.get_block(first.block_number)

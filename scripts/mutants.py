@@ -94,7 +94,7 @@ class Mutation:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MutationResult:
     """What became of a mutation; ``detail`` is the first failing test, or what went wrong."""
 
     mutation: Mutation
@@ -263,7 +263,7 @@ class Run:
                 raise MutantsError(f"fails without any mutation: {failed}")
             self._passed.update(fresh)
 
-    def judge(self, mutation: Mutation) -> Verdict:
+    def judge(self, mutation: Mutation) -> MutationResult:
         """Make a mutation in a free copy, look for a test that notices, and put the copy back."""
         copy = self._free.get()
         began_s = time.monotonic()
@@ -281,7 +281,7 @@ class Run:
             shutil.rmtree(build)
             shutil.copytree(self.unchanged.root / ".build", build)
             self._free.put(copy)
-        return Verdict(mutation, outcome, detail, time.monotonic() - began_s)
+        return MutationResult(mutation, outcome, detail, time.monotonic() - began_s)
 
     def _find_killer(self, copy: Copy, mutation: Mutation) -> str | None:
         names = deployed_from(mutation.source, copy.root / "contracts")
@@ -312,14 +312,14 @@ def choose(mutations: Sequence[Mutation], names: Sequence[str]) -> list[Mutation
     return [m for m in mutations if not names or any(name in m.name for name in names)]
 
 
-def print_verdict(verdict: Verdict) -> None:
+def print_verdict(verdict: MutationResult) -> None:
     mutation = verdict.mutation
     outcome = verdict.outcome if verdict.is_good else verdict.outcome.upper()
     place = f"{mutation.source.removesuffix('.vy')}: {mutation.name}"
     print(f"{outcome:<8}  {place:<72}  {verdict.elapsed_s:4.0f} s  {verdict.detail}", flush=True)
 
 
-def build_tables(verdicts: Sequence[Verdict]) -> str:
+def build_tables(verdicts: Sequence[MutationResult]) -> str:
     """Return the verdicts as the tables of ``docs/mutants.md``, one for each source."""
     lines: list[str] = []
     source = ""
@@ -340,13 +340,13 @@ def build_tables(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def record(verdicts: Sequence[Verdict], document: Path = DOCUMENT) -> None:
+def record(verdicts: Sequence[MutationResult], document: Path = DOCUMENT) -> None:
     """Put the tables into the document, instead of those it has."""
     head = document.read_text().partition("\n### ")[0]
     document.write_text(head.rstrip("\n") + "\n" + build_tables(verdicts))
 
 
-def print_summary(verdicts: Sequence[Verdict], elapsed_s: float) -> None:
+def print_summary(verdicts: Sequence[MutationResult], elapsed_s: float) -> None:
     killed = sum(verdict.outcome == "killed" for verdict in verdicts)
     excused = sum(verdict.is_good and verdict.outcome == "survived" for verdict in verdicts)
     print(
@@ -370,9 +370,9 @@ def ending_with_us() -> Iterator[Life]:
         life.end()
 
 
-def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[Verdict]:
+def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[MutationResult]:
     """Judge every mutation, printing as it goes; return the verdicts in the list's order."""
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, MutationResult] = {}
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         ThreadPoolExecutor(jobs) as pool,
@@ -381,7 +381,7 @@ def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[Verdict]:
         run = Run(Path(folder), life, jobs)
         print(f"{len(mutations)} mutations; first the tests without any", flush=True)
         run.prepare(mutations)
-        futures: list[Future[Verdict]] = [pool.submit(run.judge, each) for each in mutations]
+        futures: list[Future[MutationResult]] = [pool.submit(run.judge, each) for each in mutations]
         try:
             for future in as_completed(futures):
                 verdict = future.result()

@@ -15,7 +15,7 @@ MULTICALL_BASE_GAS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ChainCall:
     """A transaction without its fees. ``gas`` None: to be estimated."""
 
     to: str

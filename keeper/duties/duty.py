@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from web3.contract import Contract
 
 from contracts.bindings import Contracts
-from keeper.duties.calls import Call
+from keeper.duties.calls import ChainCall
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.positions import PositionsReader
 from keeper.node import Node
@@ -135,7 +135,9 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
         """Write down what follows from the decision alone, also for what is left alone."""
 
     @abstractmethod
-    def build(self, connection: Connection, items: Sequence[ItemT], *, now_s: int) -> Call | None:
+    def build(
+        self, connection: Connection, items: Sequence[ItemT], *, now_s: int
+    ) -> ChainCall | None:
         """Build the transaction; plan its batch with it. None: nothing is left to do."""
 
     def note_planned(
@@ -153,7 +155,7 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
         """Write down that a transaction is in a block, whether or not it succeeded there."""
 
     @abstractmethod
-    def build_trial(self, items: Sequence[ItemT]) -> Call | None:
+    def build_trial(self, items: Sequence[ItemT]) -> ChainCall | None:
         """Build a call by which a refused item can be told from the others; it is only simulated.
 
         None where no item can fail the others.

@@ -17,7 +17,7 @@ from contracts.authorizations import decode_aggregate, read_word
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
 from contracts.units import BPS_ONE, USDC_MAX, mul_div_up
-from keeper.duties.calls import MULTICALL_BASE_GAS, Call, select
+from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall, select
 from keeper.duties.duty import Action, PlainDuty
 from keeper.duties.moment import DutyRules, Moment
 from keeper.gas import TRANSACTION_GAS_MAX, GasPrice
@@ -228,7 +228,7 @@ def _predict_rest_s(
 # --------------------------------------------------------------------------------------- calldata
 
 
-def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: int) -> Call:
+def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: int) -> ChainCall:
     """Build one ``aggregate3`` of harvests, each allowed to fail.
 
     The gas is given, not estimated: an estimate would find the least with which the outer call
@@ -238,7 +238,7 @@ def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: i
     calls = [(adapter, True, _HARVEST_SELECTOR + token_id.to_bytes(32)) for token_id in token_ids]
     data = "0x" + (_CALLS_SELECTOR + encode(_CALLS, [calls])).hex()
     gas = MULTICALL_BASE_GAS + gas_each * len(token_ids)
-    return Call(contracts.multicall3.address, data, tuple(token_ids), gas=gas)
+    return ChainCall(contracts.multicall3.address, data, tuple(token_ids), gas=gas)
 
 
 def read_harvest(answer: bytes) -> list[int | None]:
@@ -338,7 +338,9 @@ class Harvest(PlainDuty[HarvestFacts, HarvestItem, HarvestRules]):
             with write(self.tools.engine) as connection:
                 _rest(connection, chosen)
 
-    def build(self, connection: Connection, items: Sequence[HarvestItem], *, now_s: int) -> Call:
+    def build(
+        self, connection: Connection, items: Sequence[HarvestItem], *, now_s: int
+    ) -> ChainCall:
         token_ids = [item.token_id for item in items]
         return build_harvest(self.tools.contracts, token_ids, gas_each=self.rules.harvest_gas)
 

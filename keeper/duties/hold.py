@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from contracts.bindings import Contracts
 from contracts.units import USDC_MAX
-from keeper.duties.calls import Call, select
+from keeper.duties.calls import ChainCall, select
 from keeper.duties.duty import PlainDuty, is_allowed
 from keeper.duties.moment import Moment
 from keeper.duties.positions import (
@@ -208,11 +208,11 @@ def _is_near_expiry(facts: PositionFacts, rules: HoldRules, *, now_s: int) -> bo
     return facts.state.hold_expires_at_s - now_s < rules.hold_renew_before_s
 
 
-def build_hold(contracts: Contracts, items: Sequence[HoldItem]) -> Call:
+def build_hold(contracts: Contracts, items: Sequence[HoldItem]) -> ChainCall:
     """Build ``hold``: absolute amounts, so that repeating it is harmless."""
     holds = [(i.token_id, i.amount_usdc, i.expires_at_s, i.key_epoch) for i in items]
     data = "0x" + (_SELECTOR + encode(_TYPES, [holds])).hex()
-    return Call(contracts.position.address, data, tuple(item.token_id for item in items))
+    return ChainCall(contracts.position.address, data, tuple(item.token_id for item in items))
 
 
 def is_release(data: str) -> bool:
@@ -232,7 +232,7 @@ class Hold(PlainDuty[Facts, HoldItem, HoldRules]):
     def decide(self, facts: Facts, moment: Moment) -> list[tuple[HoldItem, ...]]:
         return decide_holds(facts, moment, self.rules)
 
-    def build(self, connection: Connection, items: Sequence[HoldItem], *, now_s: int) -> Call:
+    def build(self, connection: Connection, items: Sequence[HoldItem], *, now_s: int) -> ChainCall:
         return build_hold(self.tools.contracts, items)
 
     def note_planned(
@@ -254,7 +254,7 @@ class Hold(PlainDuty[Facts, HoldItem, HoldRules]):
                     connection, token_id=position.token_id, required_usdc=position.required_usdc
                 )
 
-    def build_trial(self, items: Sequence[HoldItem]) -> Call:
+    def build_trial(self, items: Sequence[HoldItem]) -> ChainCall:
         return build_hold(self.tools.contracts, items)
 
     def is_disarmed(self, intent: IntentRecord, *, block_number: int) -> bool:

@@ -12,7 +12,7 @@ from web3.contract import Contract
 
 from contracts.bindings import Contracts
 from contracts.units import USDC_MAX
-from keeper.duties.calls import Call, select
+from keeper.duties.calls import ChainCall, select
 from keeper.duties.duty import NO_BATCH, BatchDuty, is_allowed
 from keeper.duties.moment import DutyRules, Moment
 from ledger.chain.mirror import MirrorState
@@ -114,12 +114,12 @@ def decide_payouts(
     return [tuple(items)] if items else []
 
 
-def build_payout(contracts: Contracts, batch: PlannedPayout) -> Call:
+def build_payout(contracts: Contracts, batch: PlannedPayout) -> ChainCall:
     """Build ``pay`` for a planned payout batch: one amount for each payee."""
     payees = [to_checksum_address(payee) for payee, _ in batch.items]
     arguments = [bytes.fromhex(batch.batch_id[2:]), payees, [amount for _, amount in batch.items]]
     data = "0x" + (_SELECTOR + encode(_TYPES, arguments)).hex()
-    return Call(contracts.payouts.address, data, (), batch_id=batch.batch_id)
+    return ChainCall(contracts.payouts.address, data, (), batch_id=batch.batch_id)
 
 
 class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):
@@ -164,12 +164,12 @@ class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):
 
     def build(
         self, connection: Connection, items: Sequence[PayoutItem], *, now_s: int
-    ) -> Call | None:
+    ) -> ChainCall | None:
         payouts = [(item.payout_id, item.payee, item.amount_usdc) for item in items]
         batch = plan_payout_batch(connection, payouts, now_s=now_s)
         return None if batch is None else build_payout(self.tools.contracts, batch)
 
-    def build_trial(self, items: Sequence[PayoutItem]) -> Call:
+    def build_trial(self, items: Sequence[PayoutItem]) -> ChainCall:
         paid = tuple((item.payee, item.amount_usdc) for item in items)
         return build_payout(self.tools.contracts, PlannedPayout(NO_BATCH, paid))
 

@@ -11,7 +11,7 @@ from web3.contract import Contract
 
 from contracts.bindings import Contracts
 from contracts.units import USDC_MAX
-from keeper.duties.calls import Call, select
+from keeper.duties.calls import ChainCall, select
 from keeper.duties.duty import NO_BATCH, BatchDuty, is_allowed
 from keeper.duties.moment import Moment
 from keeper.duties.positions import (
@@ -109,7 +109,7 @@ def _is_expiring(facts: PositionFacts, rules: SettleRules, *, left_s: int, now_s
     return left_s < rules.settle_before_expiry_s
 
 
-def build_settle(contracts: Contracts, batch: PlannedBatch) -> Call:
+def build_settle(contracts: Contracts, batch: PlannedBatch) -> ChainCall:
     """Build ``settle`` for a planned batch."""
     arguments = [
         bytes.fromhex(batch.batch_id[2:]),
@@ -118,7 +118,7 @@ def build_settle(contracts: Contracts, batch: PlannedBatch) -> Call:
     ]
     data = "0x" + (_SELECTOR + encode(_TYPES, arguments)).hex()
     token_ids = tuple(token_id for token_id, _ in batch.items)
-    return Call(contracts.position.address, data, token_ids, batch_id=batch.batch_id)
+    return ChainCall(contracts.position.address, data, token_ids, batch_id=batch.batch_id)
 
 
 class Settle(BatchDuty[Facts, SettleItem, SettleRules]):
@@ -138,12 +138,12 @@ class Settle(BatchDuty[Facts, SettleItem, SettleRules]):
 
     def build(
         self, connection: Connection, items: Sequence[SettleItem], *, now_s: int
-    ) -> Call | None:
+    ) -> ChainCall | None:
         limits_usdc = {item.token_id: item.limit_usdc for item in items}
         batch = plan_batch(connection, limits_usdc=limits_usdc, now_s=now_s)
         return None if batch is None else build_settle(self.tools.contracts, batch)
 
-    def build_trial(self, items: Sequence[SettleItem]) -> Call:
+    def build_trial(self, items: Sequence[SettleItem]) -> ChainCall:
         costs = tuple((item.token_id, item.amount_usdc) for item in items)
         return build_settle(self.tools.contracts, PlannedBatch(NO_BATCH, _NO_ROOT, costs))
 

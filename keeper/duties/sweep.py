@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from contracts.units import USDC_MAX
-from keeper.duties.calls import Call
+from keeper.duties.calls import ChainCall
 from keeper.duties.duty import PlainDuty
 from keeper.duties.moment import DutyRules, Moment
 from ledger.intents.record import IntentRecord
@@ -111,9 +111,9 @@ class Sweep(PlainDuty[SweepFacts, SweepItem, SweepRules]):
     def decide(self, facts: SweepFacts, moment: Moment) -> list[tuple[SweepItem, ...]]:
         return decide_sweep(facts, moment, self.rules)
 
-    def build(self, connection: Connection, items: Sequence[SweepItem], *, now_s: int) -> Call:
+    def build(self, connection: Connection, items: Sequence[SweepItem], *, now_s: int) -> ChainCall:
         position = self.tools.contracts.position
-        return Call(position.address, position.encode_abi("sweep", args=[]), ())
+        return ChainCall(position.address, position.encode_abi("sweep", args=[]), ())
 
     def build_trial(self, items: Sequence[SweepItem]) -> None:
         return None

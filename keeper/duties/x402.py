@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from sqlalchemy import Connection
 
-from keeper.duties.calls import Call
+from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action, PlainDuty, Tools
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
@@ -157,7 +157,9 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
             with write(self.tools.engine) as connection:
                 rest_payments(connection, refusals, was_sent=False, now_s=moment.wall_s)
 
-    def build(self, connection: Connection, items: Sequence[PaymentItem], *, now_s: int) -> Call:
+    def build(
+        self, connection: Connection, items: Sequence[PaymentItem], *, now_s: int
+    ) -> ChainCall:
         found = load_payments(connection, [item.payment_id for item in items])
         signed = [payment.authorization for payment in found]
         return build_payments(self.tools.contracts, signed, gas_each=self.rules.payment_gas)

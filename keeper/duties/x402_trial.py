@@ -11,14 +11,14 @@ from contracts.authorizations import (
 )
 from contracts.bindings import Contracts
 from contracts.errors import Reverted
-from keeper.duties.calls import MULTICALL_BASE_GAS, Call
+from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall
 from keeper.node import Node
 from ledger.payments.records import PaymentRecord
 
 
 def build_payments(
     contracts: Contracts, payments: Sequence[Authorization], *, gas_each: int
-) -> Call:
+) -> ChainCall:
     """Build one ``aggregate3`` of transfers that payers have signed, each allowed to fail.
 
     The gas is given, not estimated: an estimate would find the least with which the outer call
@@ -27,7 +27,7 @@ def build_payments(
     usdc = contracts.usdc.address
     data = encode_aggregate((usdc, payment.encode_transfer()) for payment in payments)
     gas = MULTICALL_BASE_GAS + gas_each * len(payments)
-    return Call(contracts.multicall3.address, "0x" + data.hex(), (), gas=gas)
+    return ChainCall(contracts.multicall3.address, "0x" + data.hex(), (), gas=gas)
 
 
 class PaymentTrial:

@@ -7,7 +7,7 @@ import structlog
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused
 from keeper.errors import OutcomeUnknown
-from keeper.node_values import Receipt
+from keeper.node_values import TransactionReceipt
 from keeper.transactor.means import CANCELLED, REVERTED_ON_CHAIN, Means
 from ledger.database.engine import write
 from ledger.intents import lifecycle
@@ -35,7 +35,7 @@ class Inclusions:
             ):
                 raise OutcomeUnknown(f"{intent.intent_id} is in no block yet")
 
-    def find_receipt(self, intent: IntentRecord) -> Receipt | None:
+    def find_receipt(self, intent: IntentRecord) -> TransactionReceipt | None:
         """Return the receipt of any transaction that carries the intent out, or None."""
         for tx_hash in intent.tx_hashes:
             receipt = self._node.fetch_receipt(tx_hash)
@@ -43,7 +43,7 @@ class Inclusions:
                 return receipt
         return None
 
-    def note_mined(self, intent: IntentRecord, receipt: Receipt) -> IntentRecord:
+    def note_mined(self, intent: IntentRecord, receipt: TransactionReceipt) -> IntentRecord:
         """Write down the block that holds a transaction; return the intent as it stands then."""
         error = None if receipt.succeeded else self._find_reason(intent, receipt)
         if receipt.tx_hash in intent.cancel_tx_hashes:
@@ -72,7 +72,7 @@ class Inclusions:
         self._means.checkpoint("mined")
         return self._means.load(intent.intent_id)
 
-    def _find_reason(self, intent: IntentRecord, receipt: Receipt) -> str:
+    def _find_reason(self, intent: IntentRecord, receipt: TransactionReceipt) -> str:
         if intent.kind == FILL:
             return REVERTED_ON_CHAIN
         try:

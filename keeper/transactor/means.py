@@ -24,7 +24,7 @@ CANCELLED: Final = "cancelled"
 ON_CHAIN: Final = "its effect is on chain"
 
 
-class Endings(Protocol):
+class IntentEndings(Protocol):
     """What the transactor must ask about the meaning of an intent: ``keeper.duties`` answers."""
 
     def is_repeatable(self, intent: IntentRecord) -> bool:
@@ -81,7 +81,7 @@ class Means:
     engine: Engine
     node: Node
     signer: Signer
-    endings: Endings
+    endings: IntentEndings
     rules: SendRules
     chain_id: int
     stop: threading.Event

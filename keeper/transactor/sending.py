@@ -4,7 +4,7 @@ import structlog
 
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from keeper.gas import TRANSFER_GAS
-from keeper.node_values import Receipt
+from keeper.node_values import TransactionReceipt
 from keeper.transactor.inclusion import Inclusions
 from keeper.transactor.means import Means
 from keeper.transactor.replacement import Replacement
@@ -101,11 +101,11 @@ class Transactor:
         """Wait for the receipt. Raises ``OutcomeUnknown`` when time is up or on a stop."""
         return self._inclusions.wait(intent)
 
-    def find_receipt(self, intent: IntentRecord) -> Receipt | None:
+    def find_receipt(self, intent: IntentRecord) -> TransactionReceipt | None:
         """Return the receipt of any transaction that carries the intent out, or None."""
         return self._inclusions.find_receipt(intent)
 
-    def note_mined(self, intent: IntentRecord, receipt: Receipt) -> IntentRecord:
+    def note_mined(self, intent: IntentRecord, receipt: TransactionReceipt) -> IntentRecord:
         """Write down the block that holds a transaction; return the intent as it stands then."""
         return self._inclusions.note_mined(intent, receipt)
 

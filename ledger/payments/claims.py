@@ -13,7 +13,7 @@ from ledger.database.statements import insert_or_ignore
 from ledger.payments.records import (
     OPEN,
     SOURCE,
-    Claim,
+    ClaimOutcome,
     NewPayment,
     PaymentConflict,
     PaymentRecord,
@@ -24,7 +24,7 @@ from ledger.payments.records import (
     set_credit,
 )
 from ledger.selling.accounts import save_account
-from ledger.tables import MarketCredit, X402Payment, MarketSale, table_of
+from ledger.tables import MarketCredit, MarketSale, X402Payment, table_of
 
 _credit = table_of(MarketCredit)
 _payment = table_of(X402Payment)
@@ -137,7 +137,7 @@ def look_again(connection: Connection, payment_id: str, *, now_s: int) -> None:
 
 def claim_payment(
     connection: Connection, payment_id: str, *, request_id: str, now_s: int, until_s: int
-) -> Claim:
+) -> ClaimOutcome:
     """Claim a payment for a request until it is charged, or until ``until_s`` where it dies.
 
     One that may be claimed is settled, or was credited before that.
@@ -153,7 +153,7 @@ def claim_payment(
     ).one()
     credited_usdc, claimed_by, claimed_until_s = row
     if int(credited_usdc) == 0:
-        return Claim.UNPAID
+        return ClaimOutcome.UNPAID
     if claimed_by is not None:
         states = set(
             connection.execute(
@@ -161,15 +161,15 @@ def claim_payment(
             ).scalars()
         )
         if "posted" in states:
-            return Claim.USED
+            return ClaimOutcome.USED
         if "reserved" in states or int(claimed_until_s) > now_s:
-            return Claim.IN_USE
+            return ClaimOutcome.IN_USE
     connection.execute(
         update(_payment)
         .where(_payment.c.payment_id == payment_id)
         .values(request_id=request_id, claimed_until_s=until_s, updated_at_s=now_s)
     )
-    return Claim.CLAIMED
+    return ClaimOutcome.CLAIMED
 
 
 def release_payment(

@@ -41,7 +41,7 @@ SOURCE: Final = "x402"
 _NUMBERS_AT_ONCE: Final = 8
 
 
-class Claim(StrEnum):
+class ClaimOutcome(StrEnum):
     """What came of claiming a payment for a request."""
 
     CLAIMED = "claimed"

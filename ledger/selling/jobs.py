@@ -21,7 +21,7 @@ from sqlalchemy import Connection, RowMapping, delete, or_, select, text, update
 
 from contracts.errors import Rejected
 from ledger.database.statements import insert_or_ignore
-from ledger.selling.sale_records import Figures, NewSale, SaleResolved
+from ledger.selling.sale_records import NewSale, SaleFigures, SaleResolved
 from ledger.selling.sales import post_sale, void_sale
 from ledger.tables import JOB_OPEN, MarketArtifact, MarketJob, MarketSale, table_of
 
@@ -80,14 +80,14 @@ class NewArtifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """How a job ended. With ``figures`` it is charged; without, its reservation goes back."""
 
     state: JobState
     error_code: str | None = None
     is_seller_failure: bool = False
     result: str | None = None
-    figures: Figures | None = None
+    figures: SaleFigures | None = None
     artifacts: Sequence[NewArtifact] = ()
     artifacts_expire_at_s: int = 0
 
@@ -213,7 +213,7 @@ def note_poll(connection: Connection, *, job_id: str, state: JobState | None) ->
     return int(failed or 0)
 
 
-def end_job(connection: Connection, job_id: str, outcome: Outcome, *, now_s: int) -> bool:
+def end_job(connection: Connection, job_id: str, outcome: JobOutcome, *, now_s: int) -> bool:
     """End a job, and charge for it or give its reservation back; tell whether it was open.
 
     A job whose reservation is gone, its deadline long past, expires without a charge.
@@ -231,7 +231,7 @@ def end_job(connection: Connection, job_id: str, outcome: Outcome, *, now_s: int
         try:
             post_sale(connection, sale_id, outcome.figures, now_s=now_s)
         except SaleResolved:
-            ended = Outcome(JobState.EXPIRED, error_code="reservation_lost")
+            ended = JobOutcome(JobState.EXPIRED, error_code="reservation_lost")
     else:
         void_sale(
             connection,
@@ -297,9 +297,9 @@ def sweep_jobs(connection: Connection, *, now_s: int, limit: int = 100) -> list[
     ).all()
     for job_id, state in sorted((str(job_id), state) for job_id, state in rows):
         if state == JobState.SUBMITTING:
-            outcome = Outcome(JobState.FAILED, error_code="submission_lost")
+            outcome = JobOutcome(JobState.FAILED, error_code="submission_lost")
         else:
-            outcome = Outcome(
+            outcome = JobOutcome(
                 JobState.EXPIRED, error_code="deadline_passed", is_seller_failure=True
             )
         end_job(connection, job_id, outcome, now_s=now_s)

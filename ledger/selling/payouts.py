@@ -168,15 +168,15 @@ def follow_payouts(connection: Connection) -> int:
 
 
 def _close(connection: Connection, batch_id: str, *, expected_block: int | None) -> bool:
-    """Note what became of a batch's items, if its payment is mirrored; tell whether it is."""
+    """Note what became of a batch's items, if the mirror has its events; tell whether it has."""
     block_number = expected_block
-    events = [] if block_number is None else _load_payments(connection, batch_id, block_number)
+    events = [] if block_number is None else _load_paid_events(connection, batch_id, block_number)
     if not events:
         # Carried by somebody else's transaction, or by ours in another block than at first.
         block_number = _find_block(connection, batch_id)
         if block_number is None:
             return False
-        events = _load_payments(connection, batch_id, block_number)
+        events = _load_paid_events(connection, batch_id, block_number)
     credited = {event.text("payee") for event in events if event.name == "PayoutCredited"}
     of_batch = _item.c.batch_id == batch_id
     connection.execute(update(_item).where(of_batch).values(state="paid"))
@@ -192,7 +192,7 @@ def _close(connection: Connection, batch_id: str, *, expected_block: int | None)
     return True
 
 
-def _load_payments(connection: Connection, batch_id: str, block_number: int) -> list[ChainEvent]:
+def _load_paid_events(connection: Connection, batch_id: str, block_number: int) -> list[ChainEvent]:
     """Return the events of a batch in a block; none where it was not paid there."""
     events = load_batch_events(connection, batch_id=batch_id, block_number=block_number)
     return events if any(event.name == "BatchPaid" for event in events) else []
@@ -287,7 +287,7 @@ def _sum_events(
     connection: Connection, batch_id: str, block_number: int
 ) -> dict[tuple[str, str], int]:
     sums: dict[tuple[str, str], int] = defaultdict(int)
-    for event in _load_payments(connection, batch_id, block_number):
+    for event in _load_paid_events(connection, batch_id, block_number):
         if event.name in _ENDS:
             sums[_ENDS[event.name], event.text("payee")] += event.integer("amount")
     return dict(sums)

@@ -71,7 +71,7 @@ class NewSale:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class SaleFigures:
     """What a sale came to. ``cost = earning + fee + margin``."""
 
     prompt_tokens: int

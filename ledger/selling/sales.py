@@ -25,9 +25,9 @@ from sqlalchemy import Connection, and_, select, text, update
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import (
-    Figures,
     NewSale,
     SaleDenial,
+    SaleFigures,
     SaleRefused,
     SaleResolved,
     Used,
@@ -133,7 +133,7 @@ def _use_offer(connection: Connection, sale: NewSale, *, day: int) -> tuple[int,
     raise SaleRefused(SaleDenial.QUOTA_SPENT if found[0] else SaleDenial.CAP_REACHED)
 
 
-def post_sale(connection: Connection, sale_id: str, figures: Figures, *, now_s: int) -> Used:
+def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now_s: int) -> Used:
     """Turn a reservation into a sale. The same post again is harmless.
 
     Raises ``SaleResolved`` where it was voided, was posted otherwise or is unknown, and
@@ -154,7 +154,7 @@ def post_sale(connection: Connection, sale_id: str, figures: Figures, *, now_s: 
     return _repeat_post(connection, sale_id, figures)
 
 
-def _repeat_post(connection: Connection, sale_id: str, figures: Figures) -> Used:
+def _repeat_post(connection: Connection, sale_id: str, figures: SaleFigures) -> Used:
     stored = (
         connection.execute(select(_sale).where(_sale.c.sale_id == sale_id)).mappings().one_or_none()
     )

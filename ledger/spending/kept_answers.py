@@ -31,7 +31,7 @@ _usage = table_of(Usage)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class NamedRequest:
     """A request as its idempotency key names it. Both texts are keyed hashes."""
 
     lookup_id: str
@@ -99,7 +99,7 @@ class ReserveOnce:
     """
 
     reserve: Reserve
-    claim: Claim
+    claim: NamedRequest
 
     def __call__(self, connection: Connection) -> Reserved:
         claim, request_id, now_s = self.claim, self.reserve.request_id, self.reserve.now_s
@@ -146,7 +146,7 @@ class PostAndKeep:
     """Post, and keep the answer in the same transaction. Raises what ``Post`` raises."""
 
     post: Post
-    claim: Claim
+    claim: NamedRequest
     seal: Callable[[Posted], bytes | None]
     """Returns the sealed answer, or None where it is too large. Pure."""
     bytes_max: int
@@ -167,7 +167,7 @@ class PostAndKeep:
 
 def keep_answer(
     connection: Connection,
-    claim: Claim,
+    claim: NamedRequest,
     request_id: str,
     sealed: bytes | None,
     *,

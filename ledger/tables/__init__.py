@@ -12,9 +12,9 @@ from ledger.tables.batches import Batch, BatchItem, BatchStray, Demand
 from ledger.tables.buyers import (
     MarketAccount,
     MarketCredit,
-    X402Payment,
     MarketOwnProvider,
     MarketOwnProviderKey,
+    X402Payment,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
 from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
@@ -68,10 +68,9 @@ __all__ = [
     "MarketNonce",
     "MarketOffer",
     "MarketOfferKey",
-    "X402Payment",
-    "MarketPayout",
     "MarketOwnProvider",
     "MarketOwnProviderKey",
+    "MarketPayout",
     "MarketSale",
     "MarketSeller",
     "Mirror",
@@ -80,6 +79,7 @@ __all__ = [
     "Position",
     "Usage",
     "UsedNonce",
+    "X402Payment",
     "table_of",
 ]
 

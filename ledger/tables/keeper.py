@@ -67,7 +67,7 @@ class HoldPlacement(SQLModel, table=True):
 
 
 class PayoutBatch(SQLModel, table=True):
-    """A payment to sellers: one ``pay`` of the payouts contract. Keeper."""
+    """Payouts that one ``pay`` of the payouts contract carries out. Keeper."""
 
     __tablename__ = "payout_batch"
     __table_args__ = (

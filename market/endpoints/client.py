@@ -16,7 +16,7 @@ from serving.models.failures import Cause, UpstreamFailure
 from serving.models.upstream import (
     SUCCESSES,
     Access,
-    Answer,
+    ProviderAnswer,
     RawAnswer,
     UpstreamStream,
     authorize,
@@ -57,7 +57,7 @@ class SellerClient:
         """Close all connections."""
         await self._dialer.close()
 
-    async def call(self, access: Access, path: str, body: bytes) -> Answer:
+    async def call(self, access: Access, path: str, body: bytes) -> ProviderAnswer:
         """Return a whole answer that is a JSON object."""
         client, url = await self._dial(access.base_url)
         return await fetch(

@@ -38,14 +38,14 @@ class Artifacts:
         self,
         database: Database,
         book: Book,
-        provider: SellerClient,
+        seller_client: SellerClient,
         *,
         public_url: str,
         lifetime_s: int,
     ) -> None:
         self._database = database
         self._book = book
-        self._provider = provider
+        self._seller_client = seller_client
         self._public_url = public_url
         self.lifetime_s = lifetime_s
 
@@ -92,7 +92,7 @@ class Artifacts:
         if row is None:
             raise not_found("artifact")
         try:
-            download = await self._provider.open_download(
+            download = await self._seller_client.open_download(
                 row["url"], await self._find_access(row["offer_id"])
             )
         except (UpstreamFailure, UpstreamRejected):

@@ -18,8 +18,8 @@ from sqlalchemy import RowMapping
 from contracts.errors import CurrentError
 from ledger.selling.jobs import (
     FOLLOWED,
+    JobOutcome,
     JobState,
-    Outcome,
     claim_polls,
     end_job,
     note_poll,
@@ -63,13 +63,13 @@ class JobFollower:
         self,
         database: Database,
         book: Book,
-        provider: SellerClient,
+        seller_client: SellerClient,
         artifacts: Artifacts,
         rules: JobRules,
     ) -> None:
         self._database = database
         self._book = book
-        self._provider = provider
+        self._seller_client = seller_client
         self._artifacts = artifacts
         self._rules = rules
         self.open_jobs = 0
@@ -109,7 +109,7 @@ class JobFollower:
         news: JobNews | None = None
         try:
             path = f"{row['endpoint']}/{row['upstream_id']}"
-            answer = await self._provider.send(access, "GET", path, timeout_s=POLL_TIMEOUT_S)
+            answer = await self._seller_client.send(access, "GET", path, timeout_s=POLL_TIMEOUT_S)
             news = read_job(answer.parse())
         except (UpstreamFailure, UpstreamRejected) as error:
             log.info("job_poll_failed", job_id=job_id, cause=str(error))
@@ -127,7 +127,7 @@ class JobFollower:
     async def _complete(self, row: RowMapping, news: JobNews) -> None:
         try:
             for url in news.urls:
-                await self._provider.check_artifact(url)
+                await self._seller_client.check_artifact(url)
         except UpstreamFailure:
             await self._end(row, _lost("artifact_refused"))
             return
@@ -139,7 +139,7 @@ class JobFollower:
         names = [one.artifact_id for one in artifacts]
         await self._end(
             row,
-            Outcome(
+            JobOutcome(
                 JobState.COMPLETED,
                 result=orjson.dumps(
                     {"artifacts": names, "base": base, "quantity": quantity}
@@ -152,7 +152,7 @@ class JobFollower:
             ),
         )
 
-    async def _end(self, row: RowMapping, outcome: Outcome) -> None:
+    async def _end(self, row: RowMapping, outcome: JobOutcome) -> None:
         now_s = int(time.time())
         try:
             ended = await self._database.persist(
@@ -180,7 +180,7 @@ class JobFollower:
             return
         try:
             path = f"{medium}/{upstream_id}"
-            await self._provider.send(access, "DELETE", path, timeout_s=POLL_TIMEOUT_S)
+            await self._seller_client.send(access, "DELETE", path, timeout_s=POLL_TIMEOUT_S)
         except (UpstreamFailure, UpstreamRejected) as error:
             log.info("job_cancel_not_taken", upstream_id=upstream_id, cause=str(error))
 
@@ -195,8 +195,8 @@ class JobFollower:
             return None
 
 
-def _lost(code: str) -> Outcome:
-    return Outcome(JobState.FAILED, error_code=code, is_seller_failure=True)
+def _lost(code: str) -> JobOutcome:
+    return JobOutcome(JobState.FAILED, error_code=code, is_seller_failure=True)
 
 
 def _read_terms(sale: RowMapping, job: RowMapping) -> Any:

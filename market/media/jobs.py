@@ -23,9 +23,9 @@ from contracts.errors import CurrentError
 from ledger.selling.jobs import (
     FOLLOWED,
     JobExists,
+    JobOutcome,
     JobState,
     NewJob,
-    Outcome,
     drop_job,
     end_job,
     note_attempt,
@@ -79,7 +79,7 @@ class Jobs:
     def __init__(
         self,
         database: Database,
-        provider: SellerClient,
+        seller_client: SellerClient,
         serving: Serving,
         artifacts: Artifacts,
         follower: JobFollower,
@@ -89,7 +89,7 @@ class Jobs:
         public_url: str,
     ) -> None:
         self._database = database
-        self._provider = provider
+        self._seller_client = seller_client
         self._serving = serving
         self._artifacts = artifacts
         self._follower = follower
@@ -155,7 +155,7 @@ class Jobs:
 
         async def attempt(access: Access, model: str) -> JobNews:
             content_type, body = submission.call.build_body(model)
-            answer = await self._provider.send(
+            answer = await self._seller_client.send(
                 access, "POST", submission.medium, content_type=content_type, body=body
             )
             news = read_job(answer.parse())
@@ -226,7 +226,7 @@ class Jobs:
     async def cancel(self, row: RowMapping, segment: str) -> Answer:
         """Cancel a job that is open, without a charge; one that has ended stays as it is."""
         job_id, medium, now_s = row["job_id"], Medium(row["endpoint"]), int(time.time())
-        outcome = Outcome(JobState.CANCELLED, error_code="cancelled_by_buyer")
+        outcome = JobOutcome(JobState.CANCELLED, error_code="cancelled_by_buyer")
         ended = await self._database.persist(
             lambda connection: end_job(connection, job_id, outcome, now_s=now_s)
         )

@@ -50,11 +50,11 @@ class MediaServing:
     """Serves what is answered at once; jobs are ``market.media.jobs``."""
 
     def __init__(
-        self, serving: Serving, book: Book, provider: SellerClient, artifacts: Artifacts
+        self, serving: Serving, book: Book, seller_client: SellerClient, artifacts: Artifacts
     ) -> None:
         self._serving = serving
         self._book = book
-        self._provider = provider
+        self._seller_client = seller_client
         self._artifacts = artifacts
 
     def build_asks(self, call: MediaCall, minimum_pct: int | None) -> list[Ask]:
@@ -80,13 +80,13 @@ class MediaServing:
     async def _serve(self, order: Order, call: MediaCall) -> Answer:
         async def attempt(access: Access, model: str) -> Made:
             content_type, body = call.build_body(model)
-            answer = await self._provider.send(
+            answer = await self._seller_client.send(
                 access, "POST", call.medium, content_type=content_type, body=body
             )
             made = _READERS[call.medium](call, answer)
             for image in made.images or ():
                 if is_kept(image):
-                    await self._provider.check_artifact(image["url"])
+                    await self._seller_client.check_artifact(image["url"])
             return made
 
         won = await self._serving.route(order, attempt)

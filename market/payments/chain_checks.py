@@ -51,7 +51,7 @@ class DomainUnknown(Retryable):
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class PayerMeans:
     """What the payer has (1e-6 USDC)."""
 
     balance_usdc: int
@@ -79,7 +79,7 @@ class PaymentChain:
                 raise unavailable("chain_unavailable", text) from error
         return self._domain
 
-    async def examine(self, authorization: Authorization) -> Means:
+    async def examine(self, authorization: Authorization) -> PayerMeans:
         """Return what the payer has, if the transfer would pass. Raises ``PaymentInvalid``, 503."""
         domain = await self.load_domain()
         try:
@@ -96,7 +96,7 @@ class PaymentChain:
             raise PaymentInvalid(INSUFFICIENT_FUNDS, "The payer's balance does not cover this.")
         passes, data = answers[2]
         if passes:
-            return Means(balance)
+            return PayerMeans(balance)
         reason = read_reason(data)
         if not authorization.is_signed_by_key(domain):
             message = f"The signature is not the payer's ({reason})."

@@ -9,11 +9,11 @@ from ledger.payments.records import NewPayment, PaymentConflict, PaymentRecord
 from market.errors import PaymentNeeded
 from market.payments.x402 import (
     NONCE_USED,
-    Demand,
     Payment,
+    PaymentDemand,
     PaymentInvalid,
-    Receipt,
-    Terms,
+    PaymentReceipt,
+    X402Terms,
     build_receipt_headers,
     build_required_body,
     build_required_header,
@@ -37,17 +37,19 @@ class Settled:
 
     record: PaymentRecord
     version: int
-    terms: Terms
+    terms: X402Terms
 
     def build_headers(self) -> dict[str, str]:
         """Return the receipt."""
         signed = self.record.authorization
-        receipt = Receipt(signed.payer, signed.value_usdc, self.record.tx_hash or "")
+        receipt = PaymentReceipt(signed.payer, signed.value_usdc, self.record.tx_hash or "")
         headers = build_receipt_headers(self.terms, receipt, version=self.version)
         return headers | {PAYMENT_HEADER: self.record.payment_id}
 
 
-def read_payment(header: str | None, terms: Terms) -> tuple[Payment | None, PaymentInvalid | None]:
+def read_payment(
+    header: str | None, terms: X402Terms
+) -> tuple[Payment | None, PaymentInvalid | None]:
     """Return the payment that came, or why it cannot be read."""
     try:
         return (None if header is None else parse_payment(header, terms)), None
@@ -75,7 +77,7 @@ def explain_invalid(error: PaymentInvalid | PaymentConflict) -> PaymentInvalid:
 
 
 def ask_for_payment(
-    terms: Terms, demand: Demand, invalid: PaymentInvalid | None = None
+    terms: X402Terms, demand: PaymentDemand, invalid: PaymentInvalid | None = None
 ) -> PaymentNeeded:
     """Return the 402 that asks for a payment, and why the one that came will not do."""
     if invalid is not None:

@@ -25,7 +25,7 @@ from ledger.payments.claims import (
     release_payment,
 )
 from ledger.payments.records import (
-    Claim,
+    ClaimOutcome,
     PaymentConflict,
     PaymentRecord,
     PaymentUncovered,
@@ -51,10 +51,10 @@ from market.payments.x402 import (
     NONCE_USED,
     SIMULATION_FAILED,
     VALUE_MISMATCH,
-    Demand,
     Payment,
+    PaymentDemand,
     PaymentInvalid,
-    Terms,
+    X402Terms,
     check_times,
 )
 from market.records.database import Database
@@ -122,7 +122,7 @@ class Paywall:
         digest = digest_order("request", call.path, call.raw)
         payment, invalid = read_payment(header, terms)
         known = None if payment is None else await self._find(payment)
-        demand = Demand(0, self.rules.public_url + call.path, DESCRIPTION)
+        demand = PaymentDemand(0, self.rules.public_url + call.path, DESCRIPTION)
         if known is None or not known.credited_usdc:
             # Else its credit has to cover what the request may cost now, not the payment.
             demand = replace(demand, amount_usdc=self._quote(asks))
@@ -150,7 +150,9 @@ class Paywall:
         terms = await self._load_terms()
         digest = digest_order("topup", account_id or "", str(amount_usdc).encode())
         url = self.rules.public_url + path
-        demand = Demand(amount_usdc, url, f"{format_usdc(amount_usdc)} USDC of prepaid credit")
+        demand = PaymentDemand(
+            amount_usdc, url, f"{format_usdc(amount_usdc)} USDC of prepaid credit"
+        )
         payment, invalid = read_payment(header, terms)
         if payment is None:
             raise ask_for_payment(terms, demand, invalid)
@@ -168,9 +170,9 @@ class Paywall:
 
     # ------------------------------------------------------------------------------------ the terms
 
-    async def _load_terms(self) -> Terms:
+    async def _load_terms(self) -> X402Terms:
         domain = await self._chain.load_domain()
-        return Terms(domain, self.rules.payee, self.rules.timeout_s)
+        return X402Terms(domain, self.rules.payee, self.rules.timeout_s)
 
     def _quote(self, asks: Sequence[Ask]) -> int:
         """Return what a request may cost at most with the best seller. Raises 404, 503."""
@@ -207,7 +209,7 @@ class Paywall:
         payment: Payment,
         purpose: str,
         digest: str,
-        demand: Demand,
+        demand: PaymentDemand,
         asks: Sequence[Ask],
         *,
         account_id: str | None = None,
@@ -251,7 +253,7 @@ class Paywall:
         return record
 
     async def _await_settled(
-        self, record: PaymentRecord, payment: Payment, terms: Terms
+        self, record: PaymentRecord, payment: Payment, terms: X402Terms
     ) -> Settled:
         """Return the payment once its credit is there. Raises ``PaymentInvalid``, 503."""
         if record.credited_usdc:
@@ -292,7 +294,7 @@ class Paywall:
         return replace(answer, headers={**answer.headers, **settled.build_headers(), **credit})
 
     async def _claim(
-        self, settled: Settled, demand: Demand, asks: Sequence[Ask], request_id: str
+        self, settled: Settled, demand: PaymentDemand, asks: Sequence[Ask], request_id: str
     ) -> None:
         """Bind the payment to this request. Raises 402 where it was used, 503 where it is now."""
         payment_id, now_s = settled.record.payment_id, int(time.time())
@@ -302,13 +304,13 @@ class Paywall:
                 connection, payment_id, request_id=request_id, now_s=now_s, until_s=until_s
             )
         )
-        if claim is Claim.CLAIMED:
+        if claim is ClaimOutcome.CLAIMED:
             return
-        if claim is Claim.IN_USE:
+        if claim is ClaimOutcome.IN_USE:
             text = "Another request is being served with this payment. Come again when it is over."
             raise unavailable("payment_in_use", text)
         message = "A request was served with this payment: sign another one."
-        if claim is Claim.UNPAID:
+        if claim is ClaimOutcome.UNPAID:
             message = "The payment was taken back from the chain: sign another one."
         demand = replace(demand, amount_usdc=self._quote(asks))
         raise ask_for_payment(settled.terms, demand, PaymentInvalid(NONCE_USED, message))

@@ -64,7 +64,7 @@ class PaymentInvalid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class X402Terms:
     """To whom and in what to pay. ``payee`` is 0x hex in lower case."""
 
     domain: TokenDomain
@@ -84,7 +84,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class PaymentDemand:
     """What one 402 asks for. ``error`` is why it does although something was sent."""
 
     amount_usdc: int
@@ -103,7 +103,7 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class PaymentReceipt:
     """What became of a payment. ``tx_hash`` is empty while it is in no block."""
 
     payer: str
@@ -116,7 +116,7 @@ class Receipt:
 # ------------------------------------------------------------------------------------------- terms
 
 
-def build_required_header(terms: Terms, demand: Demand) -> str:
+def build_required_header(terms: X402Terms, demand: PaymentDemand) -> str:
     """Return the header of a 402 that asks for a payment: version 2."""
     domain = terms.domain
     return _encode(
@@ -143,7 +143,7 @@ def build_required_header(terms: Terms, demand: Demand) -> str:
     )
 
 
-def build_required_body(terms: Terms, demand: Demand) -> bytes:
+def build_required_body(terms: X402Terms, demand: PaymentDemand) -> bytes:
     """Return the body of the same 402: version 1, and words for people."""
     domain = terms.domain
     return orjson.dumps(
@@ -169,7 +169,9 @@ def build_required_body(terms: Terms, demand: Demand) -> bytes:
     )
 
 
-def build_receipt_headers(terms: Terms, receipt: Receipt, *, version: int) -> dict[str, str]:
+def build_receipt_headers(
+    terms: X402Terms, receipt: PaymentReceipt, *, version: int
+) -> dict[str, str]:
     """Return the receipt as the version of the payment has it."""
     body: dict[str, Any] = {
         "success": receipt.success,
@@ -190,7 +192,7 @@ def _encode(value: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------- payments
 
 
-def parse_payment(header: str, terms: Terms) -> Payment:
+def parse_payment(header: str, terms: X402Terms) -> Payment:
     """Return the payment of a header, by these terms. Raises ``PaymentInvalid``.
 
     Its amount, its times and its signature are not looked at here.
@@ -227,7 +229,7 @@ def check_times(authorization: Authorization, *, now_s: int) -> None:
 
 
 def _check_accepted(
-    accepted: Mapping[str, Any], authorization: Authorization, terms: Terms
+    accepted: Mapping[str, Any], authorization: Authorization, terms: X402Terms
 ) -> None:
     """Raise ``PaymentInvalid`` unless the terms that were accepted are these and what was signed.
 

@@ -26,7 +26,7 @@ from market.records.store import KeyHolder
 from market.routing.book import Book, Live
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
 from market.routing.refusals import DENIALS, build_rejection, explain_none, find_telling
-from market.routing.reservations import Reserved
+from market.routing.reservations import ReservedSale
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
@@ -74,7 +74,7 @@ class Won(Generic[T]):
     """The attempt that went well. Its offer's place is still taken, its sale still reserved."""
 
     result: T
-    charge: Reserved
+    charge: ReservedSale
     attempts: int
     book: Book
 
@@ -249,7 +249,7 @@ class Attempts:
 
     async def _prepare(
         self, order: Order, verdict: Verdict, live: Live, attempt: int
-    ) -> tuple[Access, Reserved]:
+    ) -> tuple[Access, ReservedSale]:
         """Open the offer's key and reserve with it. Gives the offer's place back where it fails."""
         try:
             access = await self._book.open_access(verdict.offer, live.base_url)
@@ -259,7 +259,9 @@ class Attempts:
             self._book.withdraw(verdict.offer.offer_id)
             raise
 
-    async def _reserve(self, order: Order, verdict: Verdict, live: Live, attempt: int) -> Reserved:
+    async def _reserve(
+        self, order: Order, verdict: Verdict, live: Live, attempt: int
+    ) -> ReservedSale:
         offer = verdict.offer
         sale = NewSale(
             request_id=order.request_id,
@@ -291,7 +293,9 @@ class Attempts:
             return used
 
         self._book.note_used(await self._database.write(write))
-        return Reserved(self._database, self._book, sale, verdict=verdict, lease_s=self._lease_s)
+        return ReservedSale(
+            self._database, self._book, sale, verdict=verdict, lease_s=self._lease_s
+        )
 
     async def _take_refusal(self, refusal: SaleRefused, verdict: Verdict) -> Drop | None:
         """Learn from what the ledger turned down; return why, None where the offer is another now.
@@ -308,7 +312,7 @@ class Attempts:
         return DENIALS.get(refusal.reason)
 
     async def _attempt(
-        self, attempt: Attempt[T], reserved: Reserved, access: Access, model: str
+        self, attempt: Attempt[T], reserved: ReservedSale, access: Access, model: str
     ) -> T:
         """Call the seller. Whatever goes wrong gives the reservation back, and is raised."""
         offer_id = reserved.sale.offer_id

@@ -42,7 +42,7 @@ _MARKET_CODES: Final = frozenset({"model_not_found", "credit_spent", "sellers_fa
 _OUR_CODES: Final = frozenset({"ledger_unavailable", "overloaded", "kms_unavailable"})
 
 
-class Position(StrEnum):
+class AskedWhen(StrEnum):
     """When a provider is asked."""
 
     PRIORITY = "priority"
@@ -58,7 +58,7 @@ class OwnProvider:
     label: str
     base_url: str
     models: Mapping[str, str]
-    position: Position
+    position: AskedWhen
     is_active: bool
     version: int
     health: Health = WELL
@@ -66,7 +66,7 @@ class OwnProvider:
 
 
 class Free:
-    """The charge of what costs nothing: see ``market.text.metering.Charge``."""
+    """The charge of what costs nothing: see ``market.text.metering.SaleCharge``."""
 
     def __init__(self, request_id: str) -> None:
         self.sale_id = request_id
@@ -96,7 +96,7 @@ class OwnWon(Generic[T]):
     result: T
     charge: Free
     provider: OwnProvider
-    routes: "OwnRoutes"
+    routes: "OwnProviders"
     base: None = None
     offer_id: str = ""
 
@@ -112,7 +112,7 @@ class OwnWon(Generic[T]):
         }
 
 
-class OwnRoutes:
+class OwnProviders:
     """All buyers' own providers, by account. ``refresh`` keeps them current."""
 
     def __init__(
@@ -155,7 +155,7 @@ class OwnRoutes:
                     label=row["label"],
                     base_url=row["base_url"],
                     models=orjson.loads(row["models"]),
-                    position=Position(row["position"]),
+                    position=AskedWhen(row["position"]),
                     is_active=row["status"] == "active",
                     version=int(row["version"]),
                 )
@@ -164,7 +164,7 @@ class OwnRoutes:
             del self._by_account[row["account_id"]]
 
     def find(
-        self, account_id: str, model: str, position: Position | None = None
+        self, account_id: str, model: str, position: AskedWhen | None = None
     ) -> Sequence[OwnProvider]:
         """Return an account's active providers of a model, oldest first."""
         account = self._by_account.get(account_id)
@@ -188,7 +188,7 @@ class OwnRoutes:
         return None if own is None else own.health.get_standing(self._clock())
 
     async def run(
-        self, order: Order, position: Position, attempt: Attempt[T]
+        self, order: Order, position: AskedWhen, attempt: Attempt[T]
     ) -> OwnWon[T] | UpstreamRejected | None:
         """Return the first provider's answer, the first refusal where all refuse or fail, or None
         where there is no provider, or none that said anything."""
@@ -201,21 +201,21 @@ class OwnRoutes:
             try:
                 result = await attempt(await self._open_access(own), own.models[model])
             except UpstreamFailure as failure:
-                self._metrics.observe_own_route(failure.cause)
+                self._metrics.observe_own_provider(failure.cause)
                 self.end(own, failure.cause, retry_after_s=failure.retry_after_s)
             except UpstreamRejected as error:
-                self._metrics.observe_own_route("rejected")
+                self._metrics.observe_own_provider("rejected")
                 self.end(own, well=False)
                 rejected = rejected or error
             except (SealBroken, KmsUnavailable) as error:
                 log.error("key_not_opened", provider_id=own.provider_id, error=str(error))
                 self.end(own, well=False)
             except BaseException:
-                self._metrics.observe_own_route("other")
+                self._metrics.observe_own_provider("other")
                 self.end(own, well=False)
                 raise
             else:
-                self._metrics.observe_own_route(SERVED)
+                self._metrics.observe_own_provider(SERVED)
                 return OwnWon(result, Free(order.request_id), own, self)
         return rejected
 

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
-from ledger.selling.sale_records import Figures, NewSale, Used
+from ledger.selling.sale_records import NewSale, SaleFigures, Used
 from ledger.selling.sales import post_sale, renew_sale, void_sale
 from market.pricing.split import split_cost
 from market.records.database import Database
@@ -20,7 +20,7 @@ from serving.models.prices import Price, Tokens
 log = structlog.get_logger("market")
 
 
-class Reserved:
+class ReservedSale:
     """A sale that is reserved."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Reserved:
         )
 
 
-class Terms(Protocol):
+class SaleTerms(Protocol):
     """What a sale was reserved at, beside its price. Amounts in 1e-6 USDC."""
 
     @property
@@ -110,7 +110,7 @@ class Terms(Protocol):
     def flat_fee_usdc(self) -> int: ...
 
 
-def build_figures(sale: Terms, tokens: Tokens, price: Price) -> Figures:
+def build_figures(sale: SaleTerms, tokens: Tokens, price: Price) -> SaleFigures:
     """Return what a sale comes to, at the fee of its reservation. Pure.
 
     ``price`` is the reserved offer's, for a prompt as long as the one that was counted.
@@ -121,7 +121,7 @@ def build_figures(sale: Terms, tokens: Tokens, price: Price) -> Figures:
         ceiling_usdc=sale.ceiling_usdc - sale.flat_fee_usdc,
         fee_bps=sale.fee_bps,
     )
-    return Figures(
+    return SaleFigures(
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
         cost_usdc=split.cost_usdc + sale.flat_fee_usdc,

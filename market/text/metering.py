@@ -14,7 +14,7 @@ from market.routing.ranking import Ask
 from serving.dialects.call import Call
 from serving.dialects.endpoints import Endpoint
 from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
-from serving.models.answers import Holder, weigh_answer
+from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
 from serving.models.prices import Tokens
@@ -31,7 +31,7 @@ HOLDERS: Final[Mapping[Endpoint, Holder]] = {
 }
 
 
-class Charge(Protocol):
+class SaleCharge(Protocol):
     """What can be charged, kept and given back: see ``market.routing.reservations``."""
 
     sale_id: str
@@ -59,7 +59,7 @@ class Charge(Protocol):
         ...
 
 
-class Won(Protocol):
+class ServedAttempt(Protocol):
     """The attempt that served, whose seller learns how it ended."""
 
     def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
@@ -70,7 +70,7 @@ class Won(Protocol):
 class SaleBooking:
     """A stream's reservation."""
 
-    def __init__(self, charge: Charge, won: Won) -> None:
+    def __init__(self, charge: SaleCharge, won: ServedAttempt) -> None:
         self.booking_id = charge.sale_id
         self.lease_s = charge.lease_s
         self._charge = charge

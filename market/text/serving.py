@@ -25,7 +25,7 @@ from market.records.store import KeyHolder
 from market.routing.attempts import Attempt, Attempts, Order, Won
 from market.routing.book import Book
 from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, parse_filters
-from market.routing.own_providers import OwnRoutes, OwnWon, Position, is_market_failure
+from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_market_failure
 from market.routing.ranking import Ask, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
@@ -48,12 +48,11 @@ from serving.http.errors import (
 )
 from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
-from serving.models.answers import find_failure, is_answer
+from serving.models.provider_answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
 from serving.models.sold import COST_FIELD, COST_HEADER
 from serving.models.stating import restate_answer
-from serving.models.upstream import Access
-from serving.models.upstream import Answer as SellerAnswer
+from serving.models.upstream import Access, ProviderAnswer
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import NoAnswer, Reading
 from serving.stream.sse import EventTooLong
@@ -95,18 +94,18 @@ class Serving:
         self,
         database: Database,
         book: Book,
-        provider: SellerClient,
+        seller_client: SellerClient,
         metrics: Metrics,
-        own_routes: OwnRoutes,
+        own_providers: OwnProviders,
         rules: ServingRules,
     ) -> None:
         self.attempts = Attempts(
             database, book, metrics, attempts_max=rules.attempts_max, lease_s=rules.lease_s
         )
-        self.own_routes = own_routes
+        self.own_providers = own_providers
         self._database = database
         self._book = book
-        self._provider = provider
+        self._seller_client = seller_client
         self._metrics = metrics
         self._rules = rules
         self._additions = Additions()
@@ -220,7 +219,7 @@ class Serving:
     async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
         """Return the first attempt that goes well: the buyer's own priority providers, the market,
         then the buyer's own fallbacks. Raises ``ApiError``."""
-        first = await self.own_routes.run(order, Position.PRIORITY, attempt)
+        first = await self.own_providers.run(order, AskedWhen.PRIORITY, attempt)
         if isinstance(first, OwnWon):
             return first
         try:
@@ -228,7 +227,7 @@ class Serving:
         except ApiError as error:
             if not is_market_failure(error):
                 raise
-            last = await self.own_routes.run(order, Position.FALLBACK, attempt)
+            last = await self.own_providers.run(order, AskedWhen.FALLBACK, attempt)
             if isinstance(last, OwnWon):
                 return last
             rejected = first or last
@@ -254,20 +253,20 @@ class Serving:
             ),
         )
 
-    async def _call(self, order: Order, call: Call, access: Access, model: str) -> SellerAnswer:
+    async def _call(self, order: Order, call: Call, access: Access, model: str) -> ProviderAnswer:
         answer = await self._send(
             order,
             call,
             access,
             model,
-            lambda body: self._provider.call(access, call.endpoint, body),
+            lambda body: self._seller_client.call(access, call.endpoint, body),
         )
         if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
             raise explain_no_answer(find_failure(answer.parsed), access)
         return answer
 
     async def _charge(
-        self, won: Won[SellerAnswer] | OwnWon[SellerAnswer], call: Call, ask: Ask
+        self, won: Won[ProviderAnswer] | OwnWon[ProviderAnswer], call: Call, ask: Ask
     ) -> Answer:
         won.end()
         counted = count_answer(call, ask, won.result.parsed)
@@ -286,7 +285,7 @@ class Serving:
             call,
             access,
             model,
-            lambda body: self._provider.open_stream(access, call.endpoint, body),
+            lambda body: self._seller_client.open_stream(access, call.endpoint, body),
         )
         reading = Reading(source, build_tally(call, order.asks[0]))
         try:

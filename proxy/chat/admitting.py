@@ -13,10 +13,10 @@ from ledger.tables.usage import Reservation
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
-from proxy.chat.model_choice import Offer, list_offers
+from proxy.chat.model_choice import ModelOption, list_options
 from proxy.chat.repeat_keys import RepeatKey
 from proxy.chat.repeated import Repeats, claim_of
-from proxy.chat.request import CHEAPEST, ChatRequest, parse_chat_request
+from proxy.chat.request import CHEAPEST, MeteredRequest, parse_chat_request
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.money_refusals import needs_outlook, refused
@@ -38,8 +38,8 @@ class Admitted:
 
     request_id: str
     claims: KeyClaims
-    request: ChatRequest
-    offer: Offer
+    request: MeteredRequest
+    offer: ModelOption
     """As it was reserved: with ``fit``, its output limit may be lower than asked for."""
     hold_left_usdc: int
     repeat: RepeatKey | None
@@ -129,14 +129,16 @@ class Admission:
             "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
         }
 
-    async def _read(self, claims: KeyClaims, raw: bytes) -> tuple[ChatRequest, list[Offer]]:
+    async def _read(
+        self, claims: KeyClaims, raw: bytes
+    ) -> tuple[MeteredRequest, list[ModelOption]]:
         """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
         request = parse_chat_request(raw)
         models = None
         if claims.is_child and request.call.model == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
             models = await self._meter.read(lambda connection: load_models(connection, claims))
-        offers = await list_offers(request, self._catalogue, self._prices, models=models)
+        offers = await list_options(request, self._catalogue, self._prices, models=models)
         return request, offers
 
     async def admit_once(
@@ -186,9 +188,9 @@ async def _reserve(
     reserve: _ReserveStep,
     request_id: str,
     claims: KeyClaims,
-    request: ChatRequest,
-    offer: Offer,
-) -> tuple[Offer, int]:
+    request: MeteredRequest,
+    offer: ModelOption,
+) -> tuple[ModelOption, int]:
     """Reserve an offer's ceiling; return the offer as reserved, and what is left of the hold."""
 
     def fit(affordable_usdc: int) -> int:
@@ -204,7 +206,7 @@ async def _reserve(
     return offer, reserved.hold_left_usdc
 
 
-def _build_reservation(request_id: str, claims: KeyClaims, offer: Offer) -> Reservation:
+def _build_reservation(request_id: str, claims: KeyClaims, offer: ModelOption) -> Reservation:
     return Reservation(
         request_id=request_id,
         token_id=claims.token_id,

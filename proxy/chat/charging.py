@@ -8,28 +8,28 @@ stated, without a cache and in the dearest tier within reach, and never more tha
 
 from dataclasses import replace
 
-from proxy.chat.model_choice import Offer
-from serving.models.answers import Holder, weigh_answer
+from proxy.chat.model_choice import ModelOption
+from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.prices import Tokens, get_charge_usdc
 from serving.models.sold import Sale
-from serving.models.upstream import Answer
+from serving.models.upstream import ProviderAnswer
 from serving.models.usage import find_usage, read_report
 
 
-def buys_at_market(offer: Offer) -> bool:
+def buys_at_market(offer: ModelOption) -> bool:
     """Tell whether an offer's price is what upstream states that it charges."""
     return offer.terms.source == "upstream"
 
 
-def count_completion(completion: Answer, sent: Sent) -> Counted:
+def count_completion(completion: ProviderAnswer, sent: Sent) -> Counted:
     """Return the tokens of a whole completion, and what a market states that they cost."""
     delivered = deliver_whole(weigh_answer(completion.parsed, Holder.CHOICES))
     counted = count_tokens(sent, delivered, read_report(find_usage(completion.parsed)))
     return replace(counted, sold_usdc=completion.sold_usdc)
 
 
-def get_cost_usdc(offer: Offer, counted: Counted) -> int:
+def get_cost_usdc(offer: ModelOption, counted: Counted) -> int:
     """Return what to charge for the counted tokens (1e-6 USDC), at most the offer's ceiling."""
     tokens = counted.tokens
     own_usdc = get_charge_usdc(tokens, offer.get_price(tokens), ceiling_usdc=offer.ceiling_usdc)
@@ -38,7 +38,7 @@ def get_cost_usdc(offer: Offer, counted: Counted) -> int:
     return min(counted.sold_usdc, get_bound_usdc(offer, tokens))
 
 
-def get_bound_usdc(offer: Offer, tokens: Tokens) -> int:
+def get_bound_usdc(offer: ModelOption, tokens: Tokens) -> int:
     """Return the most that a market can have charged for these tokens (1e-6 USDC)."""
     uncached = Tokens(tokens.prompt, tokens.completion)
     return get_charge_usdc(uncached, offer.price, ceiling_usdc=offer.ceiling_usdc)

@@ -19,12 +19,12 @@ import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
-from ledger.spending.kept_answers import Claim
+from ledger.spending.kept_answers import NamedRequest
 from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.admitting import Admission, Admitted
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
-from proxy.chat.market_sales import MarketSale
+from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
 from proxy.chat.operator_credit import OperatorCredit
 from proxy.chat.repeat_keys import RepeatKey, WholeAnswer
@@ -48,7 +48,7 @@ from serving.http.errors import (
 from serving.http.metrics import ANSWERED
 from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
-from serving.models.answers import Holder, find_failure, is_answer
+from serving.models.provider_answers import Holder, find_failure, is_answer
 from serving.models.counting import Counted
 from serving.models.stating import restate_answer
 from serving.models.terms import Tiers
@@ -56,7 +56,7 @@ from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
 from serving.stream.tally import ChatTally
-from serving.stream.transcript import Transcript
+from serving.stream.transcript import SentEvents
 
 log = structlog.get_logger("proxy")
 
@@ -157,7 +157,7 @@ class Completions:
         call = admitted.call
         transcript = None
         if admitted.repeat is not None:
-            transcript = Transcript(self._repeats.rules.answer_bytes_max)
+            transcript = SentEvents(self._repeats.rules.answer_bytes_max)
         tally = ChatTally(admitted.get_sent(), passes_usage=call.asks_for_running_usage)
         stream = LiveStream(
             reading=Reading(source, tally),
@@ -182,7 +182,7 @@ class Completions:
         request_id: str,
         repeat: RepeatKey,
         headers: dict[str, str],
-        transcript: Transcript,
+        transcript: SentEvents,
     ) -> str:
         """Run a stream to its end, and keep what its client was told."""
         outcome = await run
@@ -197,7 +197,7 @@ class Completions:
         if is_sold and source.sale_id is not None:
             lasting_s = SALE_LASTS * self._meter.lease_s
             sent = admitted.get_sent()
-            sale = MarketSale(self._upstream, source.sale_id, sent, lasting_s=lasting_s)
+            sale = SoldStream(self._upstream, source.sale_id, sent, lasting_s=lasting_s)
 
         async def post(counted: Counted) -> int:
             believed = counted if is_sold else replace(counted, sold_usdc=None)
@@ -259,7 +259,7 @@ class Completions:
 
     def _keep(
         self, repeat: RepeatKey, build: Callable[[Posted], Answer]
-    ) -> tuple[Claim, Callable[[Posted], bytes | None]]:
+    ) -> tuple[NamedRequest, Callable[[Posted], bytes | None]]:
         """Return how the answer is kept in the transaction that charges for it."""
 
         def seal(posted: Posted) -> bytes | None:

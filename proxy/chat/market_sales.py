@@ -35,7 +35,7 @@ class SaleUnsettled(Retryable):
     """The market does not say yet what a request came to."""
 
 
-class MarketSale:
+class SoldStream:
     """What one stream came to at the market that sold it."""
 
     def __init__(self, upstream: Upstream, sale_id: str, sent: Sent, *, lasting_s: float) -> None:

@@ -16,7 +16,7 @@ from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
 from ledger.spending.kept_answers import (
     FORGOTTEN_MAX,
-    Claim,
+    NamedRequest,
     PostAndKeep,
     ReserveOnce,
     forget_answers,
@@ -53,7 +53,7 @@ class Meter:
         *,
         fit: Callable[[int], int] | None = None,
         generation: int | None = None,
-        claim: Claim | None = None,
+        claim: NamedRequest | None = None,
     ) -> Reserved:
         """Reserve the ceiling, or with ``fit`` what it makes of what the hold affords.
 
@@ -97,7 +97,7 @@ class Meter:
         *,
         price: Price,
         cost_usdc: int,
-        keep: tuple[Claim, Callable[[Posted], bytes | None]] | None = None,
+        keep: tuple[NamedRequest, Callable[[Posted], bytes | None]] | None = None,
     ) -> Posted:
         """Charge a reservation at ``price``, and with ``keep`` keep the sealed answer with it.
 
@@ -115,7 +115,7 @@ class Meter:
             return await self._ledger.persist(call)
         return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
 
-    async def keep_answer(self, claim: Claim, request_id: str, sealed: bytes | None) -> None:
+    async def keep_answer(self, claim: NamedRequest, request_id: str, sealed: bytes | None) -> None:
         """Keep the answer of a request that was charged. Raises ``CurrentError``."""
         now_s, bytes_max = int(time.time()), self._kept_bytes_max
         await self._ledger.persist(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.catalogue import Catalogue, Model
-from proxy.chat.request import CHEAPEST, ChatRequest
+from proxy.chat.request import CHEAPEST, MeteredRequest
 from proxy.errors import catalogue_unavailable, discount_not_met, model_not_found, model_not_priced
 from serving.dialects.call import Call
 from serving.http.errors import bad_request, unavailable
@@ -24,7 +24,7 @@ from serving.models.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ModelOption:
     """One model that could serve a request. ``ceiling_usdc`` in 1e-6 USDC."""
 
     model: str
@@ -49,7 +49,7 @@ class Offer:
         """Return what the request is estimated to cost, exactly, in 1e-12 USDC."""
         return get_worth(self.estimate, self.get_price(self.estimate))
 
-    def fit(self, affordable_usdc: int, *, choices: int) -> "Offer":
+    def fit(self, affordable_usdc: int, *, choices: int) -> "ModelOption":
         """Return the offer with the largest output limit that an amount pays for (1e-6 USDC).
 
         At least one token, which it may not pay for. What it returns fits its own ceiling.
@@ -86,13 +86,13 @@ class Offer:
         }
 
 
-async def list_offers(
-    request: ChatRequest,
+async def list_options(
+    request: MeteredRequest,
     catalogue: Catalogue,
     prices: References,
     *,
     models: Collection[str] | None = None,
-) -> list[Offer]:
+) -> list[ModelOption]:
     """Return the offer for the model that the request names, or all for the cheapest, best first.
 
     ``models`` are the only ones that the key may use; None = any. Raises 400 for a model without a
@@ -127,7 +127,7 @@ async def _find_model(name: str, catalogue: Catalogue) -> Model:
     return model
 
 
-def _build_named_offer(request: ChatRequest, model: Model) -> Offer:
+def _build_named_offer(request: MeteredRequest, model: Model) -> ModelOption:
     if model.terms is None:
         raise model_not_priced(model.model_id)
     if request.call.images and model.terms.image_tokens is None:
@@ -136,7 +136,7 @@ def _build_named_offer(request: ChatRequest, model: Model) -> Offer:
     return _build_offer(request.call, model, model.terms)
 
 
-def _build_offers(request: ChatRequest, models: Iterable[Model]) -> list[Offer]:
+def _build_offers(request: MeteredRequest, models: Iterable[Model]) -> list[ModelOption]:
     has_images = request.call.images > 0
     return [
         _build_offer(request.call, model, model.terms)
@@ -145,14 +145,14 @@ def _build_offers(request: ChatRequest, models: Iterable[Model]) -> list[Offer]:
     ]
 
 
-def _build_offer(call: Call, model: Model, terms: Terms) -> Offer:
+def _build_offer(call: Call, model: Model, terms: Terms) -> ModelOption:
     limits = {"context_tokens": model.context_tokens, "image_tokens": terms.image_tokens}
     # A market counts the bytes that it is sent, and may be right to charge for as many tokens.
     added_bytes = call.count_added_bytes(model.model_id) if terms.source == "upstream" else 0
     prompt_bound = call.get_prompt_bound(**limits, added_bytes=added_bytes)
     max_tokens = call.get_max_tokens(**limits)
     price = terms.get_bound_price(prompt_bound)
-    return Offer(
+    return ModelOption(
         model=model.model_id,
         terms=terms,
         price=price,
@@ -168,8 +168,8 @@ def _build_offer(call: Call, model: Model, terms: Terms) -> Offer:
 
 
 def _select_discounted(
-    request: ChatRequest, offers: list[Offer], prices: References, minimum_pct: int
-) -> list[Offer]:
+    request: MeteredRequest, offers: list[ModelOption], prices: References, minimum_pct: int
+) -> list[ModelOption]:
     """Keep the offers that are provably cheap enough. Raises 503 with the best discount if none.
 
     As at a market: what the request is estimated to cost, against the same at the reference price.
@@ -190,7 +190,7 @@ def _select_discounted(
     return kept
 
 
-def _get_direct_worth(offer: Offer, prices: References, now_s: int) -> int:
+def _get_direct_worth(offer: ModelOption, prices: References, now_s: int) -> int:
     """Return the exact worth of the same request at the reference price; 0 without one."""
     direct = prices.find_discount_base(offer.model, now_s=now_s)
     if direct is None or not direct.tiers:

@@ -21,7 +21,7 @@ _TAG_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
 
 
-class SealBroken(ValueError):
+class AnswerSealBroken(ValueError):
     """A sealed answer does not open: it was changed, or belongs to another request."""
 
 
@@ -54,12 +54,12 @@ class RepeatKey:
         return b"".join((nonce, tag, sealed))
 
     def open(self, sealed: bytes) -> WholeAnswer:
-        """Return a sealed answer. Raises ``SealBroken``."""
+        """Return a sealed answer. Raises ``AnswerSealBroken``."""
         nonce, tag = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES : _NONCE_BYTES + _TAG_BYTES]
         try:
             plain = self._cipher(nonce).decrypt_and_verify(sealed[_NONCE_BYTES + _TAG_BYTES :], tag)
         except ValueError as error:
-            raise SealBroken("a kept answer does not open") from error
+            raise AnswerSealBroken("a kept answer does not open") from error
         end = _LENGTH_BYTES + int.from_bytes(plain[:_LENGTH_BYTES], "big")
         head = orjson.loads(plain[_LENGTH_BYTES:end])
         return WholeAnswer(head["is_stream"], head["headers"], plain[end:])

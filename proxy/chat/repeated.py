@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 
 from contracts.errors import CurrentError
-from ledger.spending.kept_answers import Claim, EarlierRequest, find_earlier
+from ledger.spending.kept_answers import EarlierRequest, NamedRequest, find_earlier
 from proxy.chat.meter import Meter
 from proxy.chat.repeat_keys import (
+    AnswerSealBroken,
     RepeatKey,
-    SealBroken,
     WholeAnswer,
     answer_not_kept,
     idempotency_key_reused,
@@ -111,9 +111,9 @@ class Repeats:
             log.error("answer_not_kept", request_id=request_id, error=str(error))
 
 
-def claim_of(key: RepeatKey) -> Claim:
+def claim_of(key: RepeatKey) -> NamedRequest:
     """Return the key as the ledger has it."""
-    return Claim(key.lookup_id, key.body_digest)
+    return NamedRequest(key.lookup_id, key.body_digest)
 
 
 def _read_answer(
@@ -132,7 +132,7 @@ def _read_answer(
         return None
     try:
         kept = key.open(earlier.sealed)
-    except SealBroken:
+    except AnswerSealBroken:
         log.error("kept_answer_broken", request_id=earlier.request_id)
         raise answer_not_kept(earlier.request_id, cost_usdc=cost_usdc) from None
     headers = {**kept.headers, **REPLAYED, "x-current-request-id": earlier.request_id}

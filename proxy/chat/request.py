@@ -17,7 +17,7 @@ _OWN_FIELDS: Final = frozenset({"fit", "min_discount_pct"})
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class MeteredRequest:
     """A request. ``call`` is what goes to upstream."""
 
     call: Call
@@ -26,10 +26,10 @@ class ChatRequest:
     min_discount_pct: int | None
 
 
-def parse_chat_request(raw: bytes) -> ChatRequest:
+def parse_chat_request(raw: bytes) -> MeteredRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
     call = parse_call(Endpoint.CHAT, raw, LIMITS, own_fields=_OWN_FIELDS)
-    return ChatRequest(call, read_flag(call.own, "fit"), _read_min_discount(call.own))
+    return MeteredRequest(call, read_flag(call.own, "fit"), _read_min_discount(call.own))
 
 
 def _read_min_discount(own: Any) -> int | None:

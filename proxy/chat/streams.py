@@ -7,7 +7,7 @@ import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import UsageResolved
-from proxy.chat.market_sales import MarketSale, SaleUnsettled
+from proxy.chat.market_sales import SaleUnsettled, SoldStream
 from proxy.chat.meter import Meter
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import describe_said, translate
@@ -41,7 +41,7 @@ class ChatBooking:
     """A request's reservation in the ledger: see ``serving.stream.live.Booking``."""
 
     def __init__(
-        self, request_id: str, meter: Meter, post: Post, sale: MarketSale | None = None
+        self, request_id: str, meter: Meter, post: Post, sale: SoldStream | None = None
     ) -> None:
         """``sale`` is what the stream came to at the market that sells it, if one does."""
         self.booking_id = request_id

@@ -16,8 +16,8 @@ from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
 from serving.models.terms import Tiers
 from serving.models.upstream import (
     Access,
-    Answer,
     ClientRules,
+    ProviderAnswer,
     UpstreamStream,
     authorize,
     build_post,
@@ -48,7 +48,7 @@ class Upstream(Protocol):
         """Return upstream's own prices; none where it has no list, None where it does not say."""
         ...
 
-    async def complete(self, body: bytes, tiers: Tiers) -> Answer:
+    async def complete(self, body: bytes, tiers: Tiers) -> ProviderAnswer:
         """Return a whole completion that costs us no more than these prices."""
         ...
 
@@ -119,7 +119,7 @@ class HttpUpstream:
         entries = data if isinstance(data, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def complete(self, body: bytes, tiers: Tiers) -> Answer:
+    async def complete(self, body: bytes, tiers: Tiers) -> ProviderAnswer:
         """Return a whole completion; where this raises, nothing is to be charged."""
         return await fetch(
             self._build_post(body, tiers),
@@ -145,7 +145,7 @@ class HttpUpstream:
         url = f"{self._access.base_url}/chat/completions"
         return build_post(self._client, url, self._access, body, ceilings)
 
-    async def _fetch_json(self, name: str) -> Answer:
+    async def _fetch_json(self, name: str) -> ProviderAnswer:
         request = authorize(self._client.get(f"{self._access.base_url}/{name}"), self._access)
         return await fetch(
             request, self._access, timeout_s=self._list_timeout_s, bytes_max=self._bytes_max

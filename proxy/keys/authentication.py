@@ -18,7 +18,7 @@ from proxy.errors import (
     position_not_found,
 )
 from proxy.keys.tokens import KeyClaims, KnownKeys
-from proxy.store import Standing, load_key_epochs, load_standing
+from proxy.store import KeyStanding, load_key_epochs, load_standing
 from serving.http.bodies import parse_bearer
 from serving.http.errors import RequestRejected
 
@@ -37,14 +37,14 @@ def authenticate(authorization: str | None, known: KnownKeys) -> KeyClaims:
     return claims
 
 
-async def check_standing(claims: KeyClaims, meter: Meter) -> Standing:
+async def check_standing(claims: KeyClaims, meter: Meter) -> KeyStanding:
     """Return the position's standing if the key's epoch is its current one, and the key is live.
 
     For everything but reservations, which compare the same under the lock that reserves. Raises
     404 or 401, and ``LedgerUnavailable``.
     """
 
-    def load(connection: Connection) -> tuple[Standing | None, RowMapping | None]:
+    def load(connection: Connection) -> tuple[KeyStanding | None, RowMapping | None]:
         child = None
         if claims.is_child:
             child = load_child(connection, claims.key_id, token_id=claims.token_id)

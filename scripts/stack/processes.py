@@ -90,7 +90,7 @@ def describe_end(returncode: int) -> str:
         return f"was killed (signal {-returncode})"
 
 
-class Child:
+class ChildProcess:
     """One command of a stack. Made by `Stack.start`; the stack alone changes it."""
 
     def __init__(
@@ -192,9 +192,9 @@ class Stack:
         self.say = say
         self.grace_s = grace_s
         self._restarts_in_a_row_max = restarts_in_a_row_max
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, ChildProcess] = {}
         # Children and callbacks in the order of their start: the stop goes through it backwards.
-        self._started: list[Child | Callable[[], object]] = []
+        self._started: list[ChildProcess | Callable[[], object]] = []
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._changing = threading.Lock()
@@ -221,7 +221,7 @@ class Stack:
             for number in self._handlers:
                 signal.signal(number, lambda *_: self._hurry.set())
         for one in reversed(self._started):
-            if isinstance(one, Child):
+            if isinstance(one, ChildProcess):
                 self._stop(one)
             else:
                 try:
@@ -243,7 +243,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         restart: bool = False,
-    ) -> Child:
+    ) -> ChildProcess:
         """Start a child and wait until it is ready, or return at once if ``ready`` is None.
 
         ``env`` is added to our own environment. With ``restart`` a child that ends by itself is
@@ -251,7 +251,7 @@ class Stack:
         it ends before it is ready, NotReady after ``timeout_s``; the name is free again then.
         """
         assert name not in self._children, f"{name} is already started"
-        child = Child(
+        child = ChildProcess(
             name,
             command,
             directory=self.directory,
@@ -287,7 +287,7 @@ class Stack:
         self._started.remove(child)
         self._stop(child)
 
-    def child(self, name: str) -> Child:
+    def child(self, name: str) -> ChildProcess:
         return self._children[name]
 
     def check(self) -> None:
@@ -310,7 +310,7 @@ class Stack:
 
     # --- inside ---
 
-    def _launch(self, child: Child) -> None:
+    def _launch(self, child: ChildProcess) -> None:
         child.error = None
         child.is_wanted = True
         began_s = time.monotonic()
@@ -323,7 +323,7 @@ class Stack:
         )
         child.watcher.start()
 
-    def _wait_until_ready(self, child: Child, *, show: bool) -> None:
+    def _wait_until_ready(self, child: ChildProcess, *, show: bool) -> None:
         began_s = time.monotonic()
         next_report_s = PROGRESS_EVERY_S
         while not self._stopping.is_set() and child.is_wanted:
@@ -344,11 +344,11 @@ class Stack:
                 self.say(f"{child.name} is starting ({elapsed_s:.0f} s): {last[:100]}")
             time.sleep(POLL_S)
 
-    def _died(self, child: Child) -> ChildDied:
+    def _died(self, child: ChildProcess) -> ChildDied:
         assert child.guard is not None
         return ChildDied(child.name, describe_end(child.guard.wait()), child.log_path)
 
-    def _watch(self, child: Child) -> None:
+    def _watch(self, child: ChildProcess) -> None:
         """Follow one child until it is stopped on purpose or has failed for good."""
         failures_in_a_row = 0
         while True:
@@ -386,7 +386,7 @@ class Stack:
                 gone_s = time.monotonic() - ended_s
                 self.say(f"{child.name} {end}; it is back after {gone_s:.1f} s")
 
-    def _stop(self, child: Child) -> None:
+    def _stop(self, child: ChildProcess) -> None:
         with self._changing:  # so that its watcher does not start it again meanwhile
             child.is_wanted = False
         child.end_group(signal.SIGTERM)

@@ -10,7 +10,7 @@ proxy before a market agrees with it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from serving.models.answers import Holder
+from serving.models.provider_answers import Holder
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
 from serving.models.provider_json import write_provider_json
 from serving.models.sold import COST_FIELD

@@ -72,7 +72,7 @@ class ClientRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProviderAnswer:
     """A provider's whole answer: the bytes for its client, as they came where every client reads
     them, and the same parsed."""
 
@@ -136,7 +136,7 @@ def authorize(request: RequestBuilder, access: Access) -> RequestBuilder:
 
 async def fetch(
     request: RequestBuilder, access: Access, *, timeout_s: float, bytes_max: int
-) -> Answer:
+) -> ProviderAnswer:
     """Return a whole answer. Raises ``UpstreamFailure`` or ``UpstreamRejected``.
 
     An error that comes as a success is raised as the error that it is.
@@ -145,7 +145,7 @@ async def fetch(
     readable, parsed = _parse_object(answer.raw)
     if parsed.get("error"):
         raise classify_said(parsed["error"], secrets=access.secrets)
-    return Answer(readable, parsed, answer.sold_usdc)
+    return ProviderAnswer(readable, parsed, answer.sold_usdc)
 
 
 async def fetch_raw(

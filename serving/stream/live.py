@@ -22,10 +22,10 @@ import structlog
 
 from contracts.errors import CurrentError, Retryable
 from serving.models.counting import Counted
-from serving.stream.reading import Reading, Verdict
+from serving.stream.reading import Reading, StreamState
 from serving.stream.sse import EventTooLong, build_event
 from serving.stream.tally import Tally
-from serving.stream.transcript import Transcript
+from serving.stream.transcript import SentEvents
 
 log = structlog.get_logger("serving")
 
@@ -150,7 +150,7 @@ class LiveStream:
         charge_name: str,
         asks_for_usage: bool,
         rules: StreamRules,
-        transcript: Transcript | None = None,
+        transcript: SentEvents | None = None,
     ) -> None:
         self._reading = reading
         self._booking = booking
@@ -268,15 +268,15 @@ class LiveStream:
             if piece and not self._left:
                 await self._queue.put(piece)
             match verdict:
-                case Verdict.GOES_ON:
+                case StreamState.GOES_ON:
                     pass
-                case Verdict.DONE:
+                case StreamState.DONE:
                     return (None if reading.has_answer else Why.EMPTY), None
-                case Verdict.FAILED:
+                case StreamState.FAILED:
                     return Why.FAILED, self._tally.failure
-                case Verdict.OVER:
+                case StreamState.OVER:
                     return Why.OVER, None
-                case Verdict.CLOSED:
+                case StreamState.CLOSED:
                     return Why.BROKE_OFF, None
 
     async def _renew(self) -> None:

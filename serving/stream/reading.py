@@ -28,7 +28,7 @@ class Source(Protocol):
         ...
 
 
-class Verdict(Enum):
+class StreamState(Enum):
     """How a stream stands after a piece of it."""
 
     GOES_ON = auto()
@@ -40,16 +40,16 @@ class Verdict(Enum):
 
 
 _VERDICTS: Final = {
-    Move.DONE: Verdict.DONE,
-    Move.FAILED: Verdict.FAILED,
-    Move.OVER: Verdict.OVER,
+    Move.DONE: StreamState.DONE,
+    Move.FAILED: StreamState.FAILED,
+    Move.OVER: StreamState.OVER,
 }
 
 
 class NoAnswer(Exception):
     """A provider's stream began with nothing that is an answer. ``verdict`` is how it ended."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: StreamState) -> None:
         super().__init__(verdict.name)
         self.verdict = verdict
 
@@ -62,7 +62,7 @@ class Reading:
         self._source = source
         self._pieces = source.pieces()
         self._splitter = EventSplitter(event_bytes_max=EVENT_BYTES_MAX)
-        self._begun: tuple[bytes, Verdict] | None = None
+        self._begun: tuple[bytes, StreamState] | None = None
         self._has_spoken = False
 
     @property
@@ -81,16 +81,16 @@ class Reading:
             while not self._has_spoken:
                 piece, verdict = await self.read()
                 passed += piece
-                if verdict is Verdict.GOES_ON:
+                if verdict is StreamState.GOES_ON:
                     continue
-                if verdict is Verdict.DONE and self.has_answer:
+                if verdict is StreamState.DONE and self.has_answer:
                     break
                 raise NoAnswer(verdict)
             else:
-                verdict = Verdict.GOES_ON
+                verdict = StreamState.GOES_ON
         self._begun = (passed, verdict)
 
-    async def read(self) -> tuple[bytes, Verdict]:
+    async def read(self) -> tuple[bytes, StreamState]:
         """Return the next events for the client, and how the stream stands after them.
 
         Raises ``EventTooLong``, and what the source raises.
@@ -102,13 +102,13 @@ class Reading:
             return self._take(self._splitter.feed(piece))
         last = self._splitter.finish()
         if last is None:
-            return b"", Verdict.CLOSED
+            return b"", StreamState.CLOSED
         passed, verdict = self._take([last])
         # An event that was cut off in its middle is no failure that the provider reports.
-        is_told = verdict in (Verdict.DONE, Verdict.OVER) or self.tally.failure is not None
-        return passed, verdict if is_told else Verdict.CLOSED
+        is_told = verdict in (StreamState.DONE, StreamState.OVER) or self.tally.failure is not None
+        return passed, verdict if is_told else StreamState.CLOSED
 
-    def _take(self, events: list[bytes]) -> tuple[bytes, Verdict]:
+    def _take(self, events: list[bytes]) -> tuple[bytes, StreamState]:
         """Read events through the tally. What follows the end is not read, nor counted."""
         passed = []
         for event in events:
@@ -120,7 +120,7 @@ class Reading:
                 passed.append(shown)
             elif move is not Move.DROP:
                 return b"".join(passed), _VERDICTS[move]
-        return b"".join(passed), Verdict.GOES_ON
+        return b"".join(passed), StreamState.GOES_ON
 
     async def close(self) -> None:
         """Stop receiving. Again is harmless."""

@@ -1,7 +1,7 @@
 """What a stream has said so far, for whoever asks for it again. Bounded."""
 
 
-class Transcript:
+class SentEvents:
     """The events of a stream as its client gets them, up to a number of bytes."""
 
     def __init__(self, bytes_max: int) -> None:

@@ -20,7 +20,7 @@ from contracts.transport import Transport
 from indexer.sync import Follower, Outcome, SyncRules
 from keeper.node import Node
 from keeper.rehearsal import Rehearsal
-from keeper.rounds import Keeper, Report
+from keeper.rounds import Keeper, RoundReport
 from keeper.settings import KeeperSettings
 from keeper.transactor.means import no_checkpoint
 from keeper.wiring import House, build_keeper, build_rehearsal
@@ -138,7 +138,7 @@ class Stage:
     def rehearsal(self) -> Rehearsal:
         return build_rehearsal(self.keeper_settings(), self.house())
 
-    def tick(self) -> Report:
+    def tick(self) -> RoundReport:
         """Let a fresh keeper make one round, and the indexer see it."""
         report = self.keeper().tick()
         self.sync()

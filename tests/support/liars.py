@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, RateLimited
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable, RateLimited
 from contracts.transport import Call, Transport
 
 Lie = Callable[[str, Any], Any]
@@ -18,7 +18,7 @@ class Liar:
 
     def request(self, method: str, params: list[Any]) -> Any:
         if self.lie == "silent":
-            raise NodeUnavailable("no answer in time", failure=Failure.TIMED_OUT)
+            raise NodeUnavailable("no answer in time", failure=NodeFailure.TIMED_OUT)
         if self.lie == "swallows" and method == "eth_sendRawTransaction":
             return "0x" + "00" * 32
         if self.lie == "refuses" and method in ("eth_call", "eth_estimateGas"):

@@ -32,7 +32,6 @@ from ledger.tables import (
     MarketJob,
     MarketKey,
     MarketOffer,
-    X402Payment,
     MarketPayout,
     MarketSale,
     MarketSeller,
@@ -41,6 +40,7 @@ from ledger.tables import (
     Position,
     Usage,
     UsedNonce,
+    X402Payment,
     table_of,
 )
 from ledger.tables.types import Uint256

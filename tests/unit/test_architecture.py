@@ -4,7 +4,8 @@
 
     import rules      what ``lint-imports`` checks
     pure modules      each says so in its docstring, and the import rules hold each to it
-    names             a module's stem stands in two rooms only where it means one thing
+    names             a module's stem stands in two rooms only where it means one thing, and so
+                      does a class's name in two modules
     mentions          every module that a docstring or comment names exists
 """
 
@@ -71,6 +72,24 @@ SHARED_STEMS: Final = {
 }
 """The stems that may stand in more than one room, and the one thing that each means there."""
 
+SHARED_CLASSES: Final = {
+    "CompletionRequest": "the body of a completion, as each server's document names it",
+    "Deployment": "the contracts of one chain: as recorded, and as the ledger mirrors them",
+    "Health": "what is known of whether an endpoint works: a node, or an offer",
+    "HealthReport": "a moment of ``Health``",
+    "KeyIssued": "a new API key, shown once, as each server's document names it",
+    "Metrics": "the metrics of a process",
+    "ModelEntry": "a model in a list, as each server's document names it",
+    "NewOffer": "an offer to be listed: as its seller sends it, and as it is stored",
+    "NewProvider": "an own provider to be listed: as its buyer sends it, and as it is stored",
+    "PayoutItem": "one payout in a batch: as it is planned, and as it is stored",
+    "Readiness": "whether a server lets requests through, as each document names it",
+    "Services": "what the routes of a server share",
+    "TokenDomain": "what signatures over a token's authorizations are bound to",
+    "Usage": "what a request used: as it is stored, and as an answer states it",
+}
+"""The classes whose names may stand in more than one module, and what each means there."""
+
 
 @cache
 def modules() -> dict[str, Path]:
@@ -120,6 +139,20 @@ def test_names__in_two_rooms__mean_one_thing() -> None:
     assert not unknown, "rename all but one, or say in SHARED_STEMS what each means"
     alone = sorted(SHARED_STEMS.keys() - shared)
     assert not alone, "stands in one room now: take it from SHARED_STEMS"
+
+
+def test_names__of_classes_in_two_modules__mean_one_thing() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name)
+
+    shared = {name for name, found in places.items() if len(found) > 1}
+    unknown = {name: places[name] for name in sorted(shared - SHARED_CLASSES.keys())}
+    assert not unknown, "rename all but one, or say in SHARED_CLASSES what each means"
+    alone = sorted(SHARED_CLASSES.keys() - shared)
+    assert not alone, "stands in one module now: take it from SHARED_CLASSES"
 
 
 def sources() -> list[Path]:

@@ -157,16 +157,16 @@ async def explain_route(
 
 
 def _describe_own(services: Services, account_id: str, model: str) -> list[OwnProviderEstimate]:
-    own_routes = services.serving.own_routes
+    own_providers = services.serving.own_providers
     return [
         OwnProviderEstimate(
             provider_id=own.provider_id,
             label=own.label,
             position=own.position,
-            health=own_routes.look_at(own),
+            health=own_providers.look_at(own),
             estimated_cost_usdc=FEE_USDC,
         )
-        for own in own_routes.find(account_id, model)
+        for own in own_providers.find(account_id, model)
     ]
 
 

@@ -15,7 +15,7 @@ from market.http.prices import (
 )
 from market.media.requests import Medium
 from market.pricing.media_units import Base
-from market.routing.own_providers import Position
+from market.routing.own_providers import AskedWhen
 from market.routing.ranking import Drop
 from serving.dialects.endpoints import Endpoint
 
@@ -134,7 +134,7 @@ class OwnProviderEstimate(BaseModel):
 
     provider_id: str
     label: str
-    position: Position
+    position: AskedWhen
     health: Standing
     estimated_cost_usdc: int
 

@@ -192,7 +192,7 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
     access = Access(base_url, read_api_key(body.get("api_key")))
     await _check_host(services, base_url)
     try:
-        models = await services.provider.fetch_models(access)
+        models = await services.seller_client.fetch_models(access)
     except UpstreamFailure as failure:
         message = f"The provider did not list its models ({failure.cause})."
         raise RequestRejected(400, "discovery_failed", message) from None

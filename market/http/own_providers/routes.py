@@ -31,7 +31,7 @@ from market.http.own_providers.schemas import (
 )
 from market.listing.offers import keep_place, read_api_key
 from market.records.jobs import load_account_providers
-from market.routing.own_providers import FEE_USDC, Position
+from market.routing.own_providers import FEE_USDC, AskedWhen
 from market.services import Services
 from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.bodies import read_body
@@ -135,7 +135,7 @@ async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: I
     )
     if not found:
         raise not_found("provider")
-    await services.serving.own_routes.refresh()
+    await services.serving.own_providers.refresh()
     await services.database.scrub()
     return Deleted(id=provider_id)
 
@@ -155,7 +155,7 @@ def _read_columns(
     if "models" in body:
         columns["models"] = _read_models(body["models"])
     if "position" in body:
-        columns["position"] = _read_choice(body, "position", tuple(Position))
+        columns["position"] = _read_choice(body, "position", tuple(AskedWhen))
     if "status" in body:
         columns["status"] = _read_choice(body, "status", ("active", "paused"))
     return columns
@@ -210,7 +210,7 @@ async def _seal(services: Services, api_key: str, provider_id: str) -> SealedKey
 
 
 async def _load(services: Services, account_id: str, provider_id: str) -> ProviderView:
-    await services.serving.own_routes.refresh()
+    await services.serving.own_providers.refresh()
     return _describe(services, await _find(services, account_id, provider_id))
 
 
@@ -223,7 +223,7 @@ async def _find(services: Services, account_id: str, provider_id: str) -> RowMap
 
 
 def _describe(services: Services, row: RowMapping) -> ProviderView:
-    own_routes = services.serving.own_routes
+    own_providers = services.serving.own_providers
     return ProviderView(
         id=row["provider_id"],
         label=row["label"],
@@ -231,7 +231,7 @@ def _describe(services: Services, row: RowMapping) -> ProviderView:
         models=orjson.loads(row["models"]),
         position=row["position"],
         status=row["status"],
-        health=own_routes.get_standing(row["account_id"], row["provider_id"]),
+        health=own_providers.get_standing(row["account_id"], row["provider_id"]),
         created_at=int(row["created_at_s"]),
         updated_at=int(row["changed_at_s"]),
     )

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.endpoints.health import Standing
-from market.routing.own_providers import Position
+from market.routing.own_providers import AskedWhen
 
 LABEL_MAX = 100
 MODELS_MAX = 200
@@ -21,7 +21,7 @@ class NewProvider(BaseModel):
     models: dict[str, str] = Field(
         min_length=1, max_length=MODELS_MAX, description="names here to the provider's own"
     )
-    position: Position = Field(description="asked before the market, or after it")
+    position: AskedWhen = Field(description="asked before the market, or after it")
     label: str = Field(default="", max_length=LABEL_MAX)
 
 
@@ -39,7 +39,7 @@ class ProviderChange(BaseModel):
     models: dict[str, str] | None = Field(
         default=None, description="names here to the provider's own"
     )
-    position: Position | None = None
+    position: AskedWhen | None = None
     label: str | None = Field(default=None, max_length=LABEL_MAX)
     status: Literal["active", "paused"] | None = None
 
@@ -51,7 +51,7 @@ class ProviderView(BaseModel):
     label: str
     base_url: str
     models: dict[str, str] = Field(description="names here to the provider's own")
-    position: Position
+    position: AskedWhen
     status: Literal["active", "paused"]
     health: Standing | None = Field(description="null: not looked at yet")
     created_at: int

@@ -29,7 +29,7 @@ from proxy.keys.authentication import check_standing
 from proxy.keys.key_message import build_key_message, is_timestamp_current
 from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
-from proxy.store import Standing, load_standing
+from proxy.store import KeyStanding, load_standing
 from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of
@@ -116,7 +116,7 @@ def _parse_signature(text: str) -> bytes:
     return signature
 
 
-async def _load_standing(services: Services, token_id: int, *, now_s: int) -> Standing:
+async def _load_standing(services: Services, token_id: int, *, now_s: int) -> KeyStanding:
     standing = await services.meter.read(lambda connection: load_standing(connection, token_id))
     if standing is None:
         raise position_not_found()
@@ -140,7 +140,7 @@ async def _check_signed(services: Services, owner: str, text: str, signature: by
 async def _issue(
     services: Services,
     token_id: int,
-    standing: Standing,
+    standing: KeyStanding,
     *,
     now_s: int,
     nonce: tuple[str, int] | None = None,

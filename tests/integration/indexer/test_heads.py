@@ -26,7 +26,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from contracts.blocks import Header
 from contracts.errors import Fatal
-from contracts.node_errors import Failure
+from contracts.node_errors import NodeFailure
 from indexer.heads import HeadsListener
 from indexer.health import Health
 from indexer.main import name_endpoints, run
@@ -85,13 +85,13 @@ def test_listener__new_block__hint_and_awake() -> None:
 @pytest.mark.parametrize(
     ("answer", "failure"),
     [
-        ('{"id": 1, "error": {"code": -32601, "message": "no"}}', Failure.HEADS_LOST),
-        ("<html>", Failure.HEADS_LOST),
-        ("[]", Failure.HEADS_LOST),
-        ('{"params": {"result": {"number": "0x1"}}}', Failure.MALFORMED),
+        ('{"id": 1, "error": {"code": -32601, "message": "no"}}', NodeFailure.HEADS_LOST),
+        ("<html>", NodeFailure.HEADS_LOST),
+        ("[]", NodeFailure.HEADS_LOST),
+        ('{"params": {"result": {"number": "0x1"}}}', NodeFailure.MALFORMED),
     ],
 )
-def test_listener__bad_answer__named_and_connects_again(answer: str, failure: Failure) -> None:
+def test_listener__bad_answer__named_and_connects_again(answer: str, failure: NodeFailure) -> None:
     connected: list[int] = []
 
     def handle(socket: ServerConnection) -> None:
@@ -119,7 +119,7 @@ def test_listener__connection_lost__connects_again() -> None:
 
     with serving(handle) as server, listening(url_of(server)) as (listener, _, health):
         wait_until(lambda: listener.take_hint() is not None)
-        assert health.report().failures == {("heads", Failure.HEADS_LOST): 2}
+        assert health.report().failures == {("heads", NodeFailure.HEADS_LOST): 2}
 
 
 def test_listener__silent_while_the_chain_goes_on__named_and_connects_again() -> None:
@@ -141,7 +141,7 @@ def test_listener__silent_while_the_chain_goes_on__named_and_connects_again() ->
             return len(connected) > 1
 
         wait_until(is_found_out)
-        assert ("heads", Failure.HEADS_SILENT) in health.report().failures
+        assert ("heads", NodeFailure.HEADS_SILENT) in health.report().failures
 
 
 # --------------------------------------------------------------------------------------------- run
@@ -205,7 +205,7 @@ def test_run__heads_and_rare_polling__blocks_are_mirrored_at_once(
             wait_until(partial(is_mirrored, health, head.number))
     assert health.report().lag_blocks == 0
     named = {failure for _, failure in health.report().failures}
-    assert named == ({Failure.UNREACHABLE} if dead else set())
+    assert named == ({NodeFailure.UNREACHABLE} if dead else set())
 
 
 def test_run__heads_that_lead_nowhere__polling_mirrors(world: World, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_run__heads_that_lead_nowhere__polling_mirrors(world: World, tmp_path: P
     with running(settings) as health:
         head = world.anvil.mine()
         wait_until(lambda: health.report().mirrored_number == head.number)
-    assert health.report().failures.keys() == {("ws://127.0.0.1:9", Failure.HEADS_LOST)}
+    assert health.report().failures.keys() == {("ws://127.0.0.1:9", NodeFailure.HEADS_LOST)}
 
 
 def test_run__every_endpoint_on_another_chain__stops(world: World, tmp_path: Path) -> None:

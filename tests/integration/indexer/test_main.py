@@ -26,7 +26,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, update
 
-from contracts.node_errors import Failure
+from contracts.node_errors import NodeFailure
 from indexer.health import Health
 from indexer.main import rebuild, run, verify
 from indexer.metrics import serve_metrics
@@ -224,7 +224,7 @@ def test_start__position_row_is_wrong__made_again_from_its_events(
     with running(settings) as health:
         wait_until(lambda: health.report().observed_at_s > 0 and not find_differences(settings))
         named = {failure for _, failure in health.report().failures}
-    assert named == {Failure.PARTIAL_LOGS}
+    assert named == {NodeFailure.PARTIAL_LOGS}
     assert audit(engine, world.anvil.web3, world.deployment) == []
 
 
@@ -246,7 +246,7 @@ def test_metrics__what_happened__is_shown() -> None:
         health.note_mirrored(blocks=3, events=5)
         health.note_rewind(depth=3)
         health.note_rewind(depth=300)
-        health.note_failure("node", Failure.EMPTY_LOGS, "")
+        health.note_failure("node", NodeFailure.EMPTY_LOGS, "")
         health.note_leadership(True)
         after = read_metrics(port)
     finally:

@@ -35,8 +35,8 @@ from contracts.chain import Web3Transport
 from contracts.errors import Retryable
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
     MethodMissing,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -154,21 +154,21 @@ def hang_up(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("reply", "failure"),
     [
-        (text('{"jsonrpc": "2.0", "id": 1, "resu'), Failure.NOT_JSON),
-        (text('{"jsonrpc": "2.0", "id": 1, "result": "0x1"}', length=400), Failure.NOT_JSON),
-        (text("<html>busy</html>"), Failure.NOT_JSON),
-        (text(""), Failure.NOT_JSON),
-        (text('"0x1"'), Failure.NOT_JSON),
-        (text('{"jsonrpc": "2.0", "id": 1}'), Failure.NOT_JSON),
-        (text("<html>bad gateway</html>", status=502), Failure.UNREACHABLE),
-        (text("", status=307, Location="http://127.0.0.1:9/"), Failure.UNREACHABLE),
-        (silence, Failure.TIMED_OUT),
-        (endless, Failure.BODY_TOO_LARGE),
-        (text("", status=413), Failure.BODY_TOO_LARGE),
+        (text('{"jsonrpc": "2.0", "id": 1, "resu'), NodeFailure.NOT_JSON),
+        (text('{"jsonrpc": "2.0", "id": 1, "result": "0x1"}', length=400), NodeFailure.NOT_JSON),
+        (text("<html>busy</html>"), NodeFailure.NOT_JSON),
+        (text(""), NodeFailure.NOT_JSON),
+        (text('"0x1"'), NodeFailure.NOT_JSON),
+        (text('{"jsonrpc": "2.0", "id": 1}'), NodeFailure.NOT_JSON),
+        (text("<html>bad gateway</html>", status=502), NodeFailure.UNREACHABLE),
+        (text("", status=307, Location="http://127.0.0.1:9/"), NodeFailure.UNREACHABLE),
+        (silence, NodeFailure.TIMED_OUT),
+        (endless, NodeFailure.BODY_TOO_LARGE),
+        (text("", status=413), NodeFailure.BODY_TOO_LARGE),
     ],
 )
 def test_request__no_answer__failure_by_name_and_then_recovers(
-    reply: Reply, failure: Failure
+    reply: Reply, failure: NodeFailure
 ) -> None:
     with Server(reply, result("0x1")) as server:
         transport = HttpTransport(server.url, timeout_s=0.2, body_bytes_max=1_000_000)
@@ -184,7 +184,7 @@ def test_request__nobody_listens__unreachable() -> None:
         url = server.url
     with pytest.raises(NodeUnavailable) as caught:
         HttpTransport(url).request("eth_chainId", [])
-    assert caught.value.failure is Failure.UNREACHABLE
+    assert caught.value.failure is NodeFailure.UNREACHABLE
 
 
 @pytest.mark.parametrize(("header", "wait_s"), [("2.5", 2.5), ("9999", 30.0), ("Tue, 1 Jan", None)])
@@ -442,7 +442,7 @@ def _raise(error: Exception) -> Any:
 FAULTS: dict[str, Fault] = {
     "empty_logs": _logs(lambda _: []),
     "partial_logs": _logs(lambda logs: logs[:-1]),
-    "unknown_block": _logs(lambda _: _raise(NotYet("?", failure=Failure.UNKNOWN_BLOCK))),
+    "unknown_block": _logs(lambda _: _raise(NotYet("?", failure=NodeFailure.UNKNOWN_BLOCK))),
     "other_blocks_logs": _logs(lambda logs: [{**log, "blockHash": ZERO} for log in logs]),
     "null_blocks": lambda method, params, answer: (
         None if method == "eth_getBlockByNumber" and params[0] != "latest" else answer
@@ -450,7 +450,7 @@ FAULTS: dict[str, Fault] = {
     "rate_limited": _logs(lambda _: _raise(RateLimited("slow"))),
     "range_refused": _logs(lambda _: _raise(RangeRefused(-32005, "too many results"))),
     "too_large": _logs(lambda _: _raise(BodyTooLarge("huge"))),
-    "not_json": _logs(lambda _: _raise(NodeUnavailable("<html>", failure=Failure.NOT_JSON))),
+    "not_json": _logs(lambda _: _raise(NodeUnavailable("<html>", failure=NodeFailure.NOT_JSON))),
     "duplicate_log": _logs(lambda logs: [*logs, logs[0]]),
     "two_logs_at_one_index": _logs(lambda logs: [*logs, {**logs[0], "data": "0x"}]),
     "zero_tx_hash": _logs(lambda logs: [{**log, "transactionHash": ZERO} for log in logs]),
@@ -523,7 +523,7 @@ class Scene:
         assert cursor.block_hash == self.world.anvil.head().block_hash
         assert audit(self.engine, self.world.anvil.web3, self.world.deployment) == []
 
-    def failures(self) -> set[Failure]:
+    def failures(self) -> set[NodeFailure]:
         return {failure for _, failure in self.health.report().failures}
 
 
@@ -614,7 +614,7 @@ def test_event_missing__before_one_that_builds_on_it__found_in_the_receipts(
     )
     scene.sync()
     scene.assert_mirror_is_chain()
-    assert Failure.PARTIAL_LOGS in scene.failures()
+    assert NodeFailure.PARTIAL_LOGS in scene.failures()
 
 
 def load_minted_block(scene: Scene) -> int:
@@ -648,7 +648,9 @@ def test_quorum__one_liar_of_three__found_out_and_mirror_is_chain(
     scene.assert_mirror_is_chain()
     named = {name for name, failure in scene.health.report().failures if failure != "no_quorum"}
     assert named & {"node0", "node2"} <= ({"node0", "node2"} if fault == "null_blocks" else set())
-    assert fault == "null_blocks" or ("node1", Failure.OUTVOTED) in scene.health.report().failures
+    assert (
+        fault == "null_blocks" or ("node1", NodeFailure.OUTVOTED) in scene.health.report().failures
+    )
 
 
 def test_partial_logs__believed_at_first__repaired_at_the_second_look(open_scene: Open) -> None:
@@ -664,7 +666,7 @@ def test_partial_logs__believed_at_first__repaired_at_the_second_look(open_scene
     scene.assert_mirror_is_chain()
     report = scene.health.report()
     assert report.repairs > 0
-    assert Failure.PARTIAL_LOGS in scene.failures()
+    assert NodeFailure.PARTIAL_LOGS in scene.failures()
     assert report.reorgs == {}
 
 
@@ -685,7 +687,7 @@ def test_empty_logs__no_receipts_and_never_any__believed_in_the_end(open_scene: 
     node.fault = _block(saying_maybe)
     scene.sync()
     assert spoilt
-    assert {Failure.EMPTY_LOGS, Failure.BELIEVED_EMPTY} <= scene.failures()
+    assert {NodeFailure.EMPTY_LOGS, NodeFailure.BELIEVED_EMPTY} <= scene.failures()
     node.fault = None
     scene.assert_mirror_is_chain()
 

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import Engine
 
 from contracts.errors import Fatal
-from contracts.node_errors import Failure
+from contracts.node_errors import NodeFailure
 from indexer.settings import IndexerSettings
 from scripts.audit import audit
 from tests.support.deploy import World
@@ -45,24 +45,28 @@ AT_THE_HAND_OVER = ("head_goes_back", "lost_logs", "reorg_between", "spoilt_bloc
 LOST_IN_HISTORY = (("lost_logs", "backfill"), ("lost_logs", "hand_over"))
 WITHOUT_FIGURES = frozenset({"BatchSettled", "DepositGiven"})
 """Events of the traffic whose loss no view of the contracts shows (docs/indexer.md)."""
-NAMED_AS: dict[str, set[Failure]] = {
-    "logs_not_there_yet": {Failure.EMPTY_LOGS},
-    "head_goes_back": {Failure.LAGGING_HEAD, Failure.UNKNOWN_BLOCK, Failure.CLAMPED_RANGE},
-    "clamped_range": {Failure.PARTIAL_LOGS},
-    "empty_by_hash": {Failure.EMPTY_LOGS},
+NAMED_AS: dict[str, set[NodeFailure]] = {
+    "logs_not_there_yet": {NodeFailure.EMPTY_LOGS},
+    "head_goes_back": {
+        NodeFailure.LAGGING_HEAD,
+        NodeFailure.UNKNOWN_BLOCK,
+        NodeFailure.CLAMPED_RANGE,
+    },
+    "clamped_range": {NodeFailure.PARTIAL_LOGS},
+    "empty_by_hash": {NodeFailure.EMPTY_LOGS},
     "reorg_between": set(),  # above what is read it is nobody's failure, below a reorg like any
-    "lost_logs": {Failure.PARTIAL_LOGS, Failure.EMPTY_LOGS},
-    "range_limit": {Failure.RANGE_REFUSED},
-    "overloaded": {Failure.RATE_LIMITED, Failure.NOT_JSON, Failure.BODY_TOO_LARGE},
-    "heads_silent": {Failure.HEADS_SILENT},
-    "pruned_history": {Failure.PARTIAL_LOGS},
-    "unknown_block": {Failure.UNKNOWN_BLOCK, Failure.CLAMPED_RANGE},
-    "spoilt_blocks": {Failure.WRONG_BLOOM, Failure.DUPLICATE_LOG, Failure.MALFORMED},
-    "wrong_chain": {Failure.WRONG_CHAIN},
-    "silent_socket": {Failure.TIMED_OUT},
-    "errors_inside": {Failure.REFUSED, Failure.RATE_LIMITED},
-    "range_in_strange_words": {Failure.REFUSED, Failure.UNREACHABLE},
-    "batch_limit": {Failure.RATE_LIMITED, Failure.UNREACHABLE},
+    "lost_logs": {NodeFailure.PARTIAL_LOGS, NodeFailure.EMPTY_LOGS},
+    "range_limit": {NodeFailure.RANGE_REFUSED},
+    "overloaded": {NodeFailure.RATE_LIMITED, NodeFailure.NOT_JSON, NodeFailure.BODY_TOO_LARGE},
+    "heads_silent": {NodeFailure.HEADS_SILENT},
+    "pruned_history": {NodeFailure.PARTIAL_LOGS},
+    "unknown_block": {NodeFailure.UNKNOWN_BLOCK, NodeFailure.CLAMPED_RANGE},
+    "spoilt_blocks": {NodeFailure.WRONG_BLOOM, NodeFailure.DUPLICATE_LOG, NodeFailure.MALFORMED},
+    "wrong_chain": {NodeFailure.WRONG_CHAIN},
+    "silent_socket": {NodeFailure.TIMED_OUT},
+    "errors_inside": {NodeFailure.REFUSED, NodeFailure.RATE_LIMITED},
+    "range_in_strange_words": {NodeFailure.REFUSED, NodeFailure.UNREACHABLE},
+    "batch_limit": {NodeFailure.RATE_LIMITED, NodeFailure.UNREACHABLE},
 }
 
 
@@ -217,7 +221,7 @@ def test_liar__one_of_three_with_a_quorum_of_two__found_out(
             traffic.play(4)
             rows = fetch_chain_rows(world)
             wait_until(lambda: is_right(engine, world, rows))
-            wait_until(lambda: (liar.url, Failure.OUTVOTED) in health.report().failures)
+            wait_until(lambda: (liar.url, NodeFailure.OUTVOTED) in health.report().failures)
             named = {name for name, failure in health.report().failures if failure != "no_quorum"}
         assert named <= {liar.url}
     assert load_mirrored_rows(engine) == rows
@@ -234,7 +238,9 @@ def test_backfill__logs_missing_that_no_total_misses__not_fresh_before_they_are_
     # With none of its events at all a position is not even missed by another event.
     proxy.inject("pruned_history", from_block=world.deployment.block_number + 2)
     with running(settings) as health:
-        wait_until(lambda: Failure.PARTIAL_LOGS in {name for _, name in health.report().failures})
+        wait_until(
+            lambda: NodeFailure.PARTIAL_LOGS in {name for _, name in health.report().failures}
+        )
         assert health.report().mirrored_number == world.anvil.head().number
         assert health.report().observed_at_s == 0
         proxy.heal()

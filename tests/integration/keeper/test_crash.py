@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import Retryable
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from ledger.audit import find_bad_debt
 from ledger.database.engine import read, write
 from ledger.errors import ReserveRefused
@@ -269,12 +269,12 @@ def test_settle__raw_transaction_sent_again_by_anybody__changes_nothing(
 def test_settle__pool_forgot_it__the_same_transaction_again(stage: Stage, token_id: int) -> None:
     anvil = stage.world.anvil
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     sent = stage.intents()[-1]
     assert sent.tx_hash is not None
     anvil.drop_transaction(sent.tx_hash)
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     anvil.mine()
     anvil.set_automine(True)
     finish(stage)
@@ -287,13 +287,13 @@ def test_settle__in_no_block__nothing_else_is_sent(stage: Stage, token_id: int) 
     other = stage.world.open_position(role="second_owner")
     stage.sync()
     stage.world.anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     rehearsed = stage.rehearsal().run()
-    assert rehearsed.outcome is Outcome.WAITING
+    assert rehearsed.outcome is RoundOutcome.WAITING
     assert stage.intents()[-1].intent_id in (rehearsed.waits_for or "")
     stage.want(other)
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     assert len(stage.intent_states("settle")) == 1
     assert stage.usage_states() == {"request-1": "settling"}
     with pytest.raises(ReserveRefused):
@@ -306,12 +306,12 @@ def test_settle__stuck__fee_is_raised_and_either_lands_once(
 ) -> None:
     anvil = stage.world.anvil
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     first = stage.intents()[-1]
     stage.ahead_s = 61
     stage.settings["MAX_STALENESS_S"] = "200"
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     raised = stage.intents()[-1]
     assert raised.tx_hashes == (raised.tx_hash, first.tx_hash)
     assert raised.nonce == first.nonce
@@ -330,7 +330,7 @@ def test_settle__reverts_in_its_block__the_same_batch_again(stage: Stage, token_
     anvil, position = stage.world.anvil, stage.world.contracts.position
     keeper_address = stage.world.accounts["keeper"].address
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     forbid = position.encode_abi("setSettler", args=[keeper_address, False])
     send_beside(stage, "admin", to=position.address, data=forbid)
     anvil.mine()
@@ -358,7 +358,7 @@ def test_settle__somebody_used_its_nonce__the_same_batch_again(stage: Stage, tok
     send_beside(stage, "keeper", to=stage.world.accounts["outsider"].address)
     stage.sync()
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     assert stage.usage_states() == {"request-1": "settling"}, "not deep enough to be sure"
 
     stage.world.anvil.mine(3)
@@ -439,7 +439,7 @@ def test_settle__receipt_lost_in_a_killed_wait__time_is_bounded(
     stage.settings["RECEIPT_TIMEOUT_S"] = "0.2"
     began_s = time.monotonic()
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
 
     assert time.monotonic() - began_s < LIMIT_S
     stage.world.anvil.mine()

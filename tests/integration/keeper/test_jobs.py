@@ -22,7 +22,7 @@ from sqlalchemy import select, update
 from web3.contract import Contract
 
 from contracts.errors import Reverted
-from keeper.rounds import TIDY, Outcome
+from keeper.rounds import TIDY, RoundOutcome
 from keeper.wiring import NOBODY, build_duties, build_reader
 from ledger.chain.harvests import load_due_harvests, note_harvests_sent
 from ledger.chain.mirror import load_mirror
@@ -93,7 +93,7 @@ def test_settle__one_hold_is_gone_on_chain__the_others_are_settled(stage: Stage)
 
     assert report.acted == {"settle": 1}
     assert report.refused == [f"settle {bad}: position: cost above hold"]
-    assert report.outcome is Outcome.ACTED
+    assert report.outcome is RoundOutcome.ACTED
     assert stage.chain_spent(good) == 300_000
     assert stage.batch_states() == ["abandoned", "planned"]
     assert stage.keeper().tick().acted == {}, "it rests"
@@ -120,7 +120,7 @@ def test_settle__every_hold_is_gone_on_chain__nothing_is_signed(stage: Stage) ->
 
     report = stage.keeper().tick()
 
-    assert report.outcome is Outcome.FAILED
+    assert report.outcome is RoundOutcome.FAILED
     assert len(report.refused) == 2
     assert stage.intent_states("settle") == ["abandoned"]
 
@@ -137,7 +137,7 @@ def test_harvest__a_vault_burns_all_gas__the_others_are_harvested(stage: Stage) 
 
     assert stage.state(honest).credited_usdc > 0
     assert stage.state(hostile).credited_usdc == 0
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "the hostile one rests"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "the hostile one rests"
     stage.world.send("admin", vault.functions.misbehave(0))
     stage.world.anvil.warp(300)
     stage.sync()
@@ -167,7 +167,7 @@ def test_harvest__a_vault_leaves_no_gas_to_its_caller__stops_nobody_else(stage: 
 
     assert rehearsed.acted == report.acted == {"settle": 1, "harvest": 1}
     assert rehearsed.failures == report.failures == []
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "it rests"
     assert stage.state(hostile).credited_usdc == 0
     with read(stage.engine) as connection:
         position = table_of(Position)
@@ -188,7 +188,7 @@ def test_harvest__more_than_one_transaction_holds__several_in_one_block(stage: S
     tokens = open_three_earning(stage)
     anvil = stage.world.anvil
     anvil.set_automine(False)
-    assert stage.keeper().tick().outcome is Outcome.WAITING
+    assert stage.keeper().tick().outcome is RoundOutcome.WAITING
     sent = stage.intents()
     assert [(intent.kind, intent.nonce) for intent in sent] == [("harvest", 0), ("harvest", 1)]
     assert {tuple(intent.payload["token_ids"]) for intent in sent} < {(t,) for t in tokens}
@@ -243,7 +243,7 @@ def test_harvest__fees_over_the_bound_at_the_second__the_first_is_followed(stage
     stage.world.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(10**9))
     stage.world.anvil.mine()
 
-    assert report.outcome is Outcome.WAITING
+    assert report.outcome is RoundOutcome.WAITING
     assert report.acted == {"harvest": 1}
     assert [str(intent.state) for intent in stage.intents()] == ["mined", "simulated"]
 

@@ -26,7 +26,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from contracts.errors import Fatal
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from keeper.wiring import build_watch
 from ledger.database.engine import read, write
 from ledger.spending.debts import load_debts, load_written_off, write_off
@@ -265,7 +265,7 @@ def test_watch__bad_debt_and_a_stopped_kind__are_alarms_in_log_and_metrics(stage
         build_watch(stage.keeper_settings(), stage.house(), process, serve=True)
 
     with capture_logs() as logs:
-        assert watch.run(process.tick).outcome is Outcome.FAILED
+        assert watch.run(process.tick).outcome is RoundOutcome.FAILED
 
     alarms = {str(log["alarm"]): log for log in logs if log["event"] == "alarm"}
     assert set(alarms) == {"bad_debt", "kind_stopped"}

@@ -24,7 +24,7 @@ from sqlalchemy import update
 
 from contracts.transport import HttpTransport
 from keeper.duties.x402_following import EXPIRY_SLACK_S
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.outcomes import load_waiting_payments
@@ -187,8 +187,8 @@ def test_payment__crash_after_any_step__settles_once(shop: Stage, step: str) -> 
 def test_payment__in_no_block__is_not_sent_again(shop: Stage) -> None:
     payment_id = record(shop.engine, authorize(shop.world, PRICE))
     shop.world.anvil.set_automine(False)
-    assert shop.tick().outcome is Outcome.WAITING
-    assert shop.tick().outcome is Outcome.WAITING
+    assert shop.tick().outcome is RoundOutcome.WAITING
+    assert shop.tick().outcome is RoundOutcome.WAITING
     assert load(shop.engine, payment_id).state == "sent"
 
     shop.world.anvil.mine()
@@ -373,7 +373,7 @@ def test_payment__refused_now__is_not_sent_and_may_pass_later(
     refuse(shop, True)
     shop.sync()
 
-    assert shop.tick().outcome is Outcome.NOTHING_DUE
+    assert shop.tick().outcome is RoundOutcome.NOTHING_DUE
     payment = load(shop.engine, payment_id)
     assert (payment.state, payment.failures) == ("verified", 1)
     assert payment.error is not None

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from contracts.errors import CurrentError
 from keeper.duties.payout import GIVE_UP_BLOCKS_MIN
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from keeper.transactor.recovery import ATTEMPTS_MAX
 from ledger.database.engine import read
 from ledger.tables import PayoutBatch, table_of
@@ -94,7 +94,7 @@ def forbid_in_its_block(stage: Stage) -> None:
     anvil, payouts = stage.world.anvil, stage.world.contracts.payouts
     keeper = stage.world.accounts["keeper"].address
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     forbid = payouts.encode_abi("setPayer", args=[keeper, False])
     send_beside(stage, "admin", to=payouts.address, data=forbid)
     anvil.mine()

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import select
 
 from contracts.errors import CurrentError
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from ledger.database.engine import read
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.tables import PayoutBatch, table_of
@@ -140,7 +140,7 @@ def test_payout__payable__is_followed_to_its_end(stage: Stage) -> None:
     finish(stage)
 
     assert_paid_once(stage)
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
 
 
 @pytest.mark.parametrize("lands", ["first", "raised"])
@@ -150,13 +150,13 @@ def test_payout__stuck_and_forgotten__either_transaction_pays_once(
     anvil = stage.world.anvil
     owe_three(stage)
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     first = stage.intents()[-1]
     assert first.tx_hash is not None
     anvil.drop_transaction(first.tx_hash)
     stage.ahead_s = 61
     stage.settings["MAX_STALENESS_S"] = "200"
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     raised = stage.intents()[-1]
     assert raised.tx_hashes == (raised.tx_hash, first.tx_hash)
     if lands == "first":
@@ -177,7 +177,7 @@ def test_payout__treasury_too_small__pays_what_it_covers(stage: Stage) -> None:
     assert stage.tick().acted == {"payout": 1}
     assert [stage.received(payee)[0] for payee in (PAYEE, OTHER_PAYEE)] == [0, 10 * USDC]
     finish(stage)
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
 
     stage.world.fund_usdc(stage.world.contracts.payouts.address, 11 * USDC)
     stage.sync()
@@ -192,7 +192,7 @@ def test_payout__more_refused_payees_than_a_batch_holds__the_others_are_paid(
     stage.owe(*((f"bad-{n:03}", treasury, 1) for n in range(200)), ("good", PAYEE, 4))
 
     report = stage.keeper().tick()
-    assert report.outcome is Outcome.FAILED
+    assert report.outcome is RoundOutcome.FAILED
     assert len(report.refused) == 200
     assert report.refused[0] == "payout bad-000: payouts: payee not allowed"
     assert stage.keeper().tick().acted == {"payout": 1}

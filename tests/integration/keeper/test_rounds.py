@@ -22,7 +22,7 @@ import pytest
 from contracts.errors import Reverted
 from keeper.errors import LockHeld
 from keeper.lock import hold_lock
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from ledger.chain.mirror import save_observation
 from ledger.database.engine import open_engine, read, write
 from ledger.intents.rests import load_rests
@@ -34,7 +34,7 @@ def test_tick__nothing_due__sends_nothing(stage: Stage) -> None:
     stage.world.open_position()
     stage.sync()
 
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
     assert stage.intents() == []
 
 
@@ -60,7 +60,7 @@ def test_tick__deposit_to_treasury__every_unit_arrives(stage: Stage) -> None:
     assert stage.tick().acted == {"sweep": 1}
     payouts = stage.world.contracts.payouts.address
     assert stage.world.contracts.usdc.functions.balanceOf(payouts).call() == 300_001
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
 
     stage.world.anvil.mine(2)
     stage.sync()
@@ -84,7 +84,7 @@ def test_tick__effect_not_mirrored_yet__is_not_decided_again(
     assert keeper.tick().acted == {"hold": 1}
     for _ in range(3):
         stage.ahead_s += 1
-        assert keeper.tick().outcome is Outcome.NOTHING_DUE
+        assert keeper.tick().outcome is RoundOutcome.NOTHING_DUE
     assert len(stage.intent_states("hold")) == 1
 
 
@@ -95,11 +95,11 @@ def test_tick__settlement_not_mirrored_yet__is_not_decided_again(stage: Stage) -
 
     assert keeper.tick().acted == {"settle": 1}
     for _ in range(3):
-        assert keeper.tick().outcome is Outcome.NOTHING_DUE
+        assert keeper.tick().outcome is RoundOutcome.NOTHING_DUE
     assert len(stage.settlements()) == 1
 
     stage.sync()
-    assert stage.keeper().tick().outcome is Outcome.NOTHING_DUE
+    assert stage.keeper().tick().outcome is RoundOutcome.NOTHING_DUE
     assert stage.usage_states() == {"request-1": "settled"}
 
 
@@ -138,17 +138,19 @@ def test_tick__one_vault_cannot_pay__the_others_are_harvested(stage: Stage) -> N
     stage.world.send("admin", stage.world.vault.functions.setLiquidity(0))
     stage.world.anvil.warp(1_800)
     stage.sync()
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "every quote is refused, nothing is sent"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, (
+        "every quote is refused, nothing is sent"
+    )
 
 
 def test_tick__harvest_not_worth_its_gas__waits(stage: Stage) -> None:
     stage.settings["ETHER_PRICE_USDC"] = str(10**15)
     stage.open_earning()
 
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
 
     stage.settings["HARVEST_MAX_AGE_S"] = "0"
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "it rests, in the next process too"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "it rests, in the next process too"
     stage.world.anvil.warp(1_800)
     stage.sync()
     assert stage.tick().acted == {"harvest": 1}
@@ -168,13 +170,13 @@ def test_tick__release_asked_for__settles_frees_and_leaves_time_to_withdraw(stag
     assert (state.hold_usdc, state.release_requested_at_s) == (0, None)
 
     stage.want(token_id)
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "the grace"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "the grace"
     stage.world.send("owner", position.functions.withdrawUnspentYield(token_id))
     stage.sync()
     assert stage.state(token_id).unspent_usdc == 0
 
     stage.settings["RELEASE_GRACE_S"] = "0"
-    assert stage.tick().outcome is Outcome.NOTHING_DUE, "no credit is left to hold"
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "no credit is left to hold"
     stage.assert_sound()
 
 
@@ -185,7 +187,7 @@ def test_tick__release_without_a_hold__is_answered_once(stage: Stage) -> None:
     stage.sync()
 
     assert stage.tick().acted == {"hold": 1}
-    assert stage.tick().outcome is Outcome.NOTHING_DUE
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
 
 
 def test_tick__hold_near_expiry__is_renewed_by_the_chain_s_clock(stage: Stage) -> None:
@@ -211,7 +213,7 @@ def test_tick__mirror_is_old__stale_and_nothing_sent(stage: Stage) -> None:
             observed_at_s=int(time.time()) - 61,
         )
 
-    assert stage.keeper().tick().outcome is Outcome.STALE
+    assert stage.keeper().tick().outcome is RoundOutcome.STALE
     assert stage.intents() == []
 
 
@@ -231,7 +233,7 @@ def test_tick__clock_is_behind_and_the_mirror_stands_still__the_chain_tells(stag
     stage.world.anvil.warp(61)
     report = stage.keeper().tick()
 
-    assert report.outcome is Outcome.STALE
+    assert report.outcome is RoundOutcome.STALE
     assert "behind our node's newest block" in str(report.waits_for)
     assert stage.intent_states("settle") == []
 
@@ -241,7 +243,7 @@ def test_tick__clock_is_ahead__stale_and_says_what_else_it_may_be(stage: Stage) 
     stage.ahead_s = 90
     report = stage.keeper().tick()
 
-    assert report.outcome is Outcome.STALE
+    assert report.outcome is RoundOutcome.STALE
     assert "this clock is ahead, or the indexer stopped" in str(report.waits_for)
 
     stage.world.anvil.mine()
@@ -252,13 +254,13 @@ def test_tick__mirror_is_of_another_fork__stale_and_nothing_sent(stage: Stage) -
     stage.open_earning()
     stage.world.anvil.reorg(1)
 
-    assert stage.keeper().tick().outcome is Outcome.STALE
+    assert stage.keeper().tick().outcome is RoundOutcome.STALE
     assert stage.intents() == []
 
     stage.world.anvil.mine()
     stage.world.anvil.warp(1_800)
     stage.sync()
-    assert stage.keeper().tick().outcome is Outcome.ACTED
+    assert stage.keeper().tick().outcome is RoundOutcome.ACTED
 
 
 def test_tick__would_revert__signs_nothing_and_rests_after_some(stage: Stage) -> None:
@@ -273,7 +275,7 @@ def test_tick__would_revert__signs_nothing_and_rests_after_some(stage: Stage) ->
     # Each a process of its own, as under cron.
     for _ in range(2):
         report = stage.keeper().tick()
-        assert report.outcome is Outcome.FAILED
+        assert report.outcome is RoundOutcome.FAILED
         assert "position: not settler" in report.failures[0]
         assert stage.usage_states() == {"request-1": "posted"}, "the batch is given up"
     assert "stopped" in stage.keeper().tick().failures[0]
@@ -298,8 +300,8 @@ def test_tick__gas_over_its_bound__waits_with_the_same_batch(stage: Stage) -> No
     stage.spend(token_id, 300_000)
     stage.settings.update(FEE_WEI_MAX="1", TIP_WEI="0", TIP_WEI_MAX="0")
 
-    assert stage.tick().outcome is Outcome.WAITING
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     assert stage.intent_states("settle") == ["simulated"]
 
     for name in ("FEE_WEI_MAX", "TIP_WEI", "TIP_WEI_MAX"):
@@ -315,7 +317,7 @@ def test_rehearsal__everything_due__decides_the_same_and_leaves_no_trace(stage: 
 
     report = stage.rehearsal().run()
 
-    assert report.outcome is Outcome.ACTED
+    assert report.outcome is RoundOutcome.ACTED
     assert report.acted == {"settle": 1}
     assert stage.usage_states() == {"request-1": "posted"}
     assert stage.batch_states() == []

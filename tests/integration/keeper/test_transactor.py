@@ -22,7 +22,7 @@ import structlog
 from hexbytes import HexBytes
 
 from contracts.errors import Retryable
-from keeper.rounds import Outcome
+from keeper.rounds import RoundOutcome
 from keeper.transactor.means import CANCELLED, Means
 from keeper.transactor.sending import Transactor
 from keeper.wiring import build_duties, open_signer
@@ -113,7 +113,7 @@ def test_fees__over_the_bound__nothing_is_signed_until_they_fall(
     anvil.mine()
     stage.sync()
 
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     assert stage.intents()[-1].raw_tx is None
 
     anvil.request("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
@@ -127,7 +127,7 @@ def test_fees__over_the_bound__nothing_is_signed_until_they_fall(
 def test_fees__spike_after_sending__raised_until_it_lands_once(stage: Stage, token_id: int) -> None:
     anvil = stage.world.anvil
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     first = stage.intents()[-1]
     anvil.request("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
     anvil.mine()
@@ -297,7 +297,7 @@ def test_fees__stuck_again_and_again__each_replacement_is_taken(
     anvil = stage.world.anvil
     stage.settings.update(TIP_WEI=tip_wei, MAX_STALENESS_S="1000")
     anvil.set_automine(False)
-    assert stage.tick().outcome is Outcome.WAITING
+    assert stage.tick().outcome is RoundOutcome.WAITING
     for _ in range(6):
         stage.ahead_s += 61
         with suppress(Retryable), structlog.testing.capture_logs() as lines:

@@ -29,7 +29,7 @@ from ledger.payments.outcomes import (
     rest_payments,
     settle_payment,
 )
-from ledger.payments.records import Claim, NewPayment, PaymentConflict, PaymentUncovered
+from ledger.payments.records import ClaimOutcome, NewPayment, PaymentConflict, PaymentUncovered
 from ledger.tables import MarketAccount, X402Payment, table_of
 from serving.process.ids import new_id
 from tests.support.authorizations import load, load_credit, load_credit_rows
@@ -96,7 +96,9 @@ def settle(connection: Connection, payment_id: str) -> bool:
     )
 
 
-def claim(connection: Connection, payment_id: str, request_id: str, *, now_s: int = NOW_S) -> Claim:
+def claim(
+    connection: Connection, payment_id: str, request_id: str, *, now_s: int = NOW_S
+) -> ClaimOutcome:
     return claim_payment(
         connection, payment_id, request_id=request_id, now_s=now_s, until_s=now_s + 60
     )
@@ -152,7 +154,7 @@ def test_record__many_at_once__is_one_payment_of_one_account(ledger: Engine) -> 
 
 def test_claim__before_the_money__is_none(ledger: Engine) -> None:
     payment_id = put(ledger)
-    assert do(ledger, lambda c: claim(c, payment_id, "r-1")) is Claim.UNPAID
+    assert do(ledger, lambda c: claim(c, payment_id, "r-1")) is ClaimOutcome.UNPAID
 
 
 def test_claim__many_at_once__one_has_it(ledger: Engine) -> None:
@@ -161,7 +163,7 @@ def test_claim__many_at_once__one_has_it(ledger: Engine) -> None:
 
     claims = do_at_once(ledger, lambda c, n: claim(c, payment_id, f"r-{n}"))
 
-    assert sorted(claims) == [Claim.CLAIMED] + [Claim.IN_USE] * (AT_ONCE - 1)
+    assert sorted(claims) == [ClaimOutcome.CLAIMED] + [ClaimOutcome.IN_USE] * (AT_ONCE - 1)
 
 
 def test_claim__released_or_run_out__may_be_claimed_again(ledger: Engine) -> None:
@@ -169,13 +171,19 @@ def test_claim__released_or_run_out__may_be_claimed_again(ledger: Engine) -> Non
     do(ledger, lambda c: settle(c, payment_id))
     do(ledger, lambda c: claim(c, payment_id, "r-1"))
     do(ledger, lambda c: release_payment(c, payment_id, request_id="r-0", now_s=NOW_S))
-    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is Claim.IN_USE, "not r-0's to end"
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is ClaimOutcome.IN_USE, (
+        "not r-0's to end"
+    )
 
     do(ledger, lambda c: release_payment(c, payment_id, request_id="r-1", now_s=NOW_S))
-    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is Claim.CLAIMED
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is ClaimOutcome.CLAIMED
     # The process of the second one dies; its time runs out.
-    assert do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 59)) is Claim.IN_USE
-    assert do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 60)) is Claim.CLAIMED
+    assert (
+        do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 59)) is ClaimOutcome.IN_USE
+    )
+    assert (
+        do(ledger, lambda c: claim(c, payment_id, "r-3", now_s=NOW_S + 60)) is ClaimOutcome.CLAIMED
+    )
 
 
 def test_settle__many_at_once__is_credit_once(ledger: Engine) -> None:

@@ -32,7 +32,7 @@ from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, 
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.jobs import claim_polls, sweep_jobs
 from ledger.selling.offers import NewOffer, save_offer
-from ledger.selling.sale_records import Figures, NewSale
+from ledger.selling.sale_records import NewSale, SaleFigures
 from ledger.selling.sales import post_sale, renew_sale, reserve_sale, sweep_sales, void_sale
 from ledger.selling.sealed_keys import SealedKey
 from ledger.spending.admission import AdmissionRules
@@ -156,7 +156,7 @@ def sell_as_a_market(engine: Engine) -> None:
             reserve_sale(connection, tried, now_s=NOW_S, lease_expires_at_s=NOW_S + 9)
             renew_sale(connection, tried.sale_id, lease_expires_at_s=NOW_S + 10)
         void_sale(connection, "request.0", reason="", is_seller_failure=True, now_s=NOW_S)
-        post_sale(connection, "request.1", Figures(1, 1, 9, 8, 1, 0, 1, 1), now_s=NOW_S)
+        post_sale(connection, "request.1", SaleFigures(1, 1, 9, 8, 1, 0, 1, 1), now_s=NOW_S)
         assert sweep_sales(connection, now_s=NOW_S + 11) == 1
         sweep_jobs(connection, now_s=NOW_S)
         claim_polls(connection, now_s=NOW_S, interval_s=1)

@@ -21,7 +21,7 @@ from ledger.selling.accounts import (
 )
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import NewOffer, change_offer, save_offer
-from ledger.selling.sale_records import Figures, NewSale, SaleRefused, SaleResolved
+from ledger.selling.sale_records import NewSale, SaleFigures, SaleRefused, SaleResolved
 from ledger.selling.sales import post_sale, reserve_sale, sweep_sales, void_sale
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
@@ -54,7 +54,7 @@ class MarketLedger(RuleBasedStateMachine):
         self.numbers = 0
         self.open: dict[str, tuple[int, int]] = {}
         """sale id -> (ceiling, lease's end)"""
-        self.posted: dict[str, Figures] = {}
+        self.posted: dict[str, SaleFigures] = {}
         self.versions = {"o1": 0, "o2": 0}
         self.revoked = False
 
@@ -155,7 +155,7 @@ class MarketLedger(RuleBasedStateMachine):
         split = split_cost(
             Tokens(prompt, completion), PRICE, ceiling_usdc=ceiling_usdc, fee_bps=333
         )
-        figures = Figures(
+        figures = SaleFigures(
             *(prompt, completion, split.cost_usdc, split.earning_usdc, split.fee_usdc, 0),
             PRICE.input_usdc_per_mtok,
             PRICE.output_usdc_per_mtok,
@@ -286,8 +286,8 @@ def test_mismatches__each_kind_of_tampering__is_found() -> None:
     machine.set_up()
     machine.reserve(offer_id="o1", ceiling_usdc=100, stale=False)
     with write(machine.engine) as connection:
-        post_sale(connection, "r00001.0", Figures(1, 1, 10, 8, 1, 1, 1, 1), now_s=NOW_S)
-    machine.posted["r00001.0"] = Figures(1, 1, 10, 8, 1, 1, 1, 1)
+        post_sale(connection, "r00001.0", SaleFigures(1, 1, 10, 8, 1, 1, 1, 1), now_s=NOW_S)
+    machine.posted["r00001.0"] = SaleFigures(1, 1, 10, 8, 1, 1, 1, 1)
     machine.open.clear()
     machine.pay()
     machine.l7_holds()

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from contracts.node_errors import (
-    Failure,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -107,7 +107,7 @@ class Scene:
     def __init__(self, count: int, *, quorum: int) -> None:
         self.nodes = [FakeNode() for _ in range(count)]
         self.now_s = 1_000.0
-        self.heard: list[tuple[str, Failure]] = []
+        self.heard: list[tuple[str, NodeFailure]] = []
         self.pool = ChainPool(
             {f"node{place}": node for place, node in enumerate(self.nodes)},
             chain_id=1,
@@ -129,7 +129,7 @@ def scene(count: int, *, quorum: int = 1) -> Iterator[Scene]:
         made.pool.close()
 
 
-def eventually(scene: Scene, heard: tuple[str, Failure], *, times: int = 1) -> None:
+def eventually(scene: Scene, heard: tuple[str, NodeFailure], *, times: int = 1) -> None:
     wait_until(lambda: scene.heard.count(heard) >= times)
 
 
@@ -142,13 +142,13 @@ def test_read__first_fails__second_answers_and_stays() -> None:
         one.now_s += 1
         assert one.pool.fetch_head().number == 10
         assert one.nodes[0].asked == asked
-        assert one.heard == [("node0", Failure.UNREACHABLE)]
+        assert one.heard == [("node0", NodeFailure.UNREACHABLE)]
 
 
 def test_read__all_fail__raises_then_recovers_within_a_second() -> None:
     with scene(2) as one:
         for node in one.nodes:
-            node.error = NodeUnavailable("down", failure=Failure.TIMED_OUT)
+            node.error = NodeUnavailable("down", failure=NodeFailure.TIMED_OUT)
         for _ in range(30):
             with pytest.raises(NodeUnavailable):
                 one.pool.fetch_head()
@@ -188,7 +188,7 @@ def test_fetch_head__other_is_far_ahead__stuck_one_is_left() -> None:
         while one.pool.fetch_head().number == 10:
             one.now_s += SCOUT_S
             assert time.monotonic() < deadline_s
-        assert one.heard == [("node0", Failure.LAGGING_HEAD)]
+        assert one.heard == [("node0", NodeFailure.LAGGING_HEAD)]
 
 
 def test_chain_id__one_is_wrong__set_aside_until_it_is_right() -> None:
@@ -196,7 +196,7 @@ def test_chain_id__one_is_wrong__set_aside_until_it_is_right() -> None:
         one.nodes[0].chain_id = 5
         one.nodes[0].height = 99
         assert one.pool.fetch_head().number == 10
-        assert one.heard == [("node0", Failure.WRONG_CHAIN)]
+        assert one.heard == [("node0", NodeFailure.WRONG_CHAIN)]
         one.nodes[0].chain_id = 1
         one.nodes[1].error = NodeUnavailable("down")
         with pytest.raises(NodeUnavailable):
@@ -231,10 +231,10 @@ def test_chain_id__wrong_later__found_before_an_answer_counts(change: str) -> No
 def test_suspect__of_two__the_other_is_asked_next() -> None:
     with scene(2) as one:
         one.pool.fetch_head()
-        one.pool.suspect(NotYet("empty", failure=Failure.EMPTY_LOGS))
+        one.pool.suspect(NotYet("empty", failure=NodeFailure.EMPTY_LOGS))
         one.pool.fetch_head()
         assert one.nodes[1].asked > 0
-        assert one.heard == [("node0", Failure.EMPTY_LOGS)]
+        assert one.heard == [("node0", NodeFailure.EMPTY_LOGS)]
 
 
 @pytest.mark.parametrize("read", ["head", "header"])
@@ -245,8 +245,8 @@ def test_quorum__forged_block__outvoted_and_named(read: str) -> None:
             head = one.pool.fetch_head() if read == "head" else one.pool.fetch_header(10)
             assert head is not None
             assert head.block_hash == hash_of(10)
-            eventually(one, ("node0", Failure.OUTVOTED), times=place + 1)
-        eventually(one, ("node0", Failure.OUTVOTED), times=STRIKES_MAX + 1)  # set aside
+            eventually(one, ("node0", NodeFailure.OUTVOTED), times=place + 1)
+        eventually(one, ("node0", NodeFailure.OUTVOTED), times=STRIKES_MAX + 1)  # set aside
         asked = one.nodes[0].asked
         assert one.pool.fetch_head().block_hash == hash_of(10)
         assert one.nodes[0].asked == asked
@@ -264,7 +264,7 @@ def test_quorum__lie_about_logs__the_truth_and_a_name(lie: str) -> None:
         one.nodes[1].has_logs = lie == "forged"
         [logs] = one.pool.fetch_blocks_logs([hash_of(9)], [OURS])
         assert [log.data for log in logs] == ["0x01"]
-        eventually(one, ("node1", Failure.OUTVOTED))
+        eventually(one, ("node1", NodeFailure.OUTVOTED))
         assert {name for name, _ in one.heard} == {"node1"}
 
 
@@ -289,8 +289,8 @@ def test_quorum__no_two_agree__not_yet() -> None:
         one.nodes[0].fork = "f"
         with pytest.raises(NotYet) as caught:
             one.pool.fetch_head()
-        assert caught.value.failure is Failure.NO_QUORUM
-        assert ("all", Failure.NO_QUORUM) in one.heard
+        assert caught.value.failure is NodeFailure.NO_QUORUM
+        assert ("all", NodeFailure.NO_QUORUM) in one.heard
 
 
 def test_quorum__one_of_two_is_down__not_yet() -> None:
@@ -307,14 +307,14 @@ def test_transport__raw_answers_under_quorum__agreed() -> None:
         logs: Any
         [logs] = one.pool.transport.request_batch([("eth_getLogs", [query])])
         assert logs[0]["data"] == "0x01"
-        eventually(one, ("node2", Failure.OUTVOTED))
+        eventually(one, ("node2", NodeFailure.OUTVOTED))
 
 
 ITEM_ERRORS = [
     NodeRefused(-32603, "Internal error"),
     NodeRefused(-32000, "context deadline exceeded"),
     RateLimited("exceeded its compute units"),
-    NodeUnavailable("the answer lacks this request", failure=Failure.NOT_JSON),
+    NodeUnavailable("the answer lacks this request", failure=NodeFailure.NOT_JSON),
 ]
 RANGE: Call = ("eth_getLogs", [{"blockHash": hash_of(7)}])
 HEADER: Call = ("eth_getBlockByNumber", ["0x7", False])

@@ -22,8 +22,8 @@ import pytest
 from contracts.blocks import Header
 from contracts.bloom import BITS, BloomQuery, build_mask
 from contracts.node_errors import (
-    Failure,
     MethodMissing,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -94,7 +94,7 @@ def test_fetch_headers__null_and_there__none_and_header() -> None:
 def test_fetch_header__not_the_block__refused(answer: Any) -> None:
     with pytest.raises(NodeUnavailable) as caught:
         ChainReader(Answers(answer)).fetch_header(7)
-    assert caught.value.failure is Failure.MALFORMED
+    assert caught.value.failure is NodeFailure.MALFORMED
 
 
 def test_fetch_head__null__not_yet() -> None:
@@ -105,33 +105,33 @@ def test_fetch_head__null__not_yet() -> None:
 @pytest.mark.parametrize(
     ("logs", "failure"),
     [
-        ([log(blockHash=OTHER_HASH)], Failure.OTHER_BLOCKS_LOGS),
-        ([log(address="0x" + "bb" * 20)], Failure.OTHER_BLOCKS_LOGS),
-        ([log(removed=True)], Failure.MALFORMED),
-        ([log(transactionHash="0x" + "00" * 32)], Failure.MALFORMED),
-        ([log(logIndex=None)], Failure.MALFORMED),
-        ([log(), log(data="0x01")], Failure.DUPLICATE_LOG),
-        (None, Failure.MALFORMED),
-        ({}, Failure.MALFORMED),
+        ([log(blockHash=OTHER_HASH)], NodeFailure.OTHER_BLOCKS_LOGS),
+        ([log(address="0x" + "bb" * 20)], NodeFailure.OTHER_BLOCKS_LOGS),
+        ([log(removed=True)], NodeFailure.MALFORMED),
+        ([log(transactionHash="0x" + "00" * 32)], NodeFailure.MALFORMED),
+        ([log(logIndex=None)], NodeFailure.MALFORMED),
+        ([log(), log(data="0x01")], NodeFailure.DUPLICATE_LOG),
+        (None, NodeFailure.MALFORMED),
+        ({}, NodeFailure.MALFORMED),
     ],
 )
-def test_fetch_block_logs__cannot_be__refused(logs: Any, failure: Failure) -> None:
+def test_fetch_block_logs__cannot_be__refused(logs: Any, failure: NodeFailure) -> None:
     with pytest.raises(NodeUnavailable) as caught:
         ChainReader(Answers(logs)).fetch_block_logs(HASH, [OURS])
     assert caught.value.failure is failure
 
 
 def test_fetch_block_logs__one_twice_and_out_of_order__each_once_in_order() -> None:
-    noted: list[Failure] = []
+    noted: list[NodeFailure] = []
     reader = ChainReader(
         Answers([log(2), log(1), log(2)]), note=lambda failure, _: noted.append(failure)
     )
     assert [one.log_index for one in reader.fetch_block_logs(HASH, [OURS])] == [1, 2]
-    assert noted == [Failure.DUPLICATE_LOG]
+    assert noted == [NodeFailure.DUPLICATE_LOG]
 
 
 def test_fetch_blocks_logs__a_later_block_unknown__those_before_it() -> None:
-    unknown = NotYet("unknown block", failure=Failure.UNKNOWN_BLOCK)
+    unknown = NotYet("unknown block", failure=NodeFailure.UNKNOWN_BLOCK)
     reader = ChainReader(Answers([log()], unknown))
     assert len(reader.fetch_blocks_logs([HASH, OTHER_HASH], [OURS])) == 1
     with pytest.raises(NotYet):
@@ -141,13 +141,13 @@ def test_fetch_blocks_logs__a_later_block_unknown__those_before_it() -> None:
 def test_fetch_range__end_is_not_there__not_yet() -> None:
     with pytest.raises(NotYet) as caught:
         ChainReader(Answers(None, [])).fetch_range(5, 9, [OURS])
-    assert caught.value.failure is Failure.CLAMPED_RANGE
+    assert caught.value.failure is NodeFailure.CLAMPED_RANGE
 
 
 def test_fetch_range__log_from_outside__refused() -> None:
     with pytest.raises(NodeUnavailable) as caught:
         ChainReader(Answers(block(9), [log(blockNumber="0xa")])).fetch_range(5, 9, [OURS])
-    assert caught.value.failure is Failure.OTHER_BLOCKS_LOGS
+    assert caught.value.failure is NodeFailure.OTHER_BLOCKS_LOGS
 
 
 @pytest.mark.parametrize("receipts", [None, [], [{"blockHash": OTHER_HASH, "logs": []}]])
@@ -201,7 +201,7 @@ def test_build_refusal__rate__is_no_reason_to_split(code: int, message: str) -> 
 def test_build_refusal__block_unknown__not_yet(message: str) -> None:
     error = build_refusal("eth_getLogs", -32000, message)
     assert isinstance(error, NotYet)
-    assert error.failure is Failure.UNKNOWN_BLOCK
+    assert error.failure is NodeFailure.UNKNOWN_BLOCK
 
 
 def test_build_refusal__others__said_as_they_are() -> None:
@@ -209,7 +209,7 @@ def test_build_refusal__others__said_as_they_are() -> None:
     assert isinstance(missing, MethodMissing)
     pruned = build_refusal("eth_getLogs", 4444, "pruned history unavailable")
     assert isinstance(pruned, NodeUnavailable)
-    assert pruned.failure is Failure.HISTORY_PRUNED
+    assert pruned.failure is NodeFailure.HISTORY_PRUNED
     # A transaction's refusal is the keeper's to read, whatever words it has in common.
     underpriced = build_refusal("eth_sendRawTransaction", -32005, "txpool limit exceeded")
     assert type(underpriced) is NodeRefused

@@ -16,7 +16,7 @@ import pytest
 
 from contracts.blocks import BlockRange
 from contracts.events import EVENTS, ChainEvent, ContractName
-from contracts.node_errors import Failure, NodeRefused, NodeUnavailable, NotYet
+from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable, NotYet
 from contracts.transport import Call
 from indexer.backfill import RangeAnswer, decode_range, read_range
 from ledger.chain.event_rows import EventRow
@@ -97,28 +97,31 @@ def test_read_range__no_times_in_the_logs__the_headers_say() -> None:
 def test_read_range__node_behind_the_range__not_yet() -> None:
     with pytest.raises(NotYet) as caught:
         read(Node([make_log(6, 0)], head=8))
-    assert caught.value.failure is Failure.CLAMPED_RANGE
+    assert caught.value.failure is NodeFailure.CLAMPED_RANGE
 
 
 @pytest.mark.parametrize(
     ("logs", "failure"),
     [
-        ([make_log(10, 0)], Failure.OTHER_BLOCKS_LOGS),
-        ([make_log(6, 0), make_log(6, 0)], Failure.DUPLICATE_LOG),
-        ([make_log(6, 0, address="0x" + "ee" * 20)], Failure.MALFORMED),
-        ([make_log(6, 0, transactionHash="0x" + "00" * 32)], Failure.MALFORMED),
-        ([make_log(6, 0), make_log(6, 1, blockNumber="0x7")], Failure.MALFORMED),
-        ([{}], Failure.MALFORMED),
-        ([make_log(9, 0, blockHash="0x" + "ee" * 32)], Failure.CHAIN_MOVED),
+        ([make_log(10, 0)], NodeFailure.OTHER_BLOCKS_LOGS),
+        ([make_log(6, 0), make_log(6, 0)], NodeFailure.DUPLICATE_LOG),
+        ([make_log(6, 0, address="0x" + "ee" * 20)], NodeFailure.MALFORMED),
+        ([make_log(6, 0, transactionHash="0x" + "00" * 32)], NodeFailure.MALFORMED),
+        ([make_log(6, 0), make_log(6, 1, blockNumber="0x7")], NodeFailure.MALFORMED),
+        ([{}], NodeFailure.MALFORMED),
+        ([make_log(9, 0, blockHash="0x" + "ee" * 32)], NodeFailure.CHAIN_MOVED),
         (
             [make_log(6, 0), make_log(6, 1, blockHash="0x" + "ee" * 32)],
-            Failure.CHAIN_MOVED,
+            NodeFailure.CHAIN_MOVED,
         ),
-        ([make_log(6, 0, blockHash="0x" + "ee" * 32, blockTimestamp=None)], Failure.CHAIN_MOVED),
+        (
+            [make_log(6, 0, blockHash="0x" + "ee" * 32, blockTimestamp=None)],
+            NodeFailure.CHAIN_MOVED,
+        ),
     ],
 )
 def test_read_range__what_no_honest_node_says__refused(
-    logs: list[dict[str, Any]], failure: Failure
+    logs: list[dict[str, Any]], failure: NodeFailure
 ) -> None:
     with pytest.raises(NodeUnavailable) as caught:
         read(Node(logs))

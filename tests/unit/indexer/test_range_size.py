@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from contracts.node_errors import (
     BodyTooLarge,
-    Failure,
+    NodeFailure,
     NodeRefused,
     NodeUnavailable,
     NotYet,
@@ -35,13 +35,13 @@ STRANGE: list[Error] = [
     NodeRefused(-32603, "Internal error"),
     NodeUnavailable("HTTP 504"),
     NodeUnavailable("RemoteDisconnected"),
-    NodeUnavailable("no JSON", failure=Failure.NOT_JSON),
+    NodeUnavailable("no JSON", failure=NodeFailure.NOT_JSON),
     RateLimited("exceeded its compute units"),
 ]
 PLAIN: list[Error] = [
     RangeRefused(-32005, "block range too large"),
     BodyTooLarge("HTTP 413"),
-    NodeUnavailable("no answer in time", failure=Failure.TIMED_OUT),
+    NodeUnavailable("no answer in time", failure=NodeFailure.TIMED_OUT),
 ]
 
 
@@ -110,7 +110,7 @@ def test_fail__not_there_or_pruned__the_same_again() -> None:
     size = RangeSize(1_000)
     for _ in range(4):
         size.fail(16, NotYet("no block"))
-        size.fail(16, NodeUnavailable("pruned", failure=Failure.HISTORY_PRUNED))
+        size.fail(16, NodeUnavailable("pruned", failure=NodeFailure.HISTORY_PRUNED))
     assert size.blocks == 16
 
 

@@ -7,7 +7,7 @@ import pytest
 from keeper.alarms import NAMES, Alarm, AlarmRules, Bell, Vitals, decide_alarms
 from keeper.duties.registry import KINDS
 from keeper.metrics import KeeperMetrics
-from keeper.rounds import Outcome, Report, Step
+from keeper.rounds import RoundOutcome, RoundReport, Step
 
 RULES = AlarmRules(balance_wei_min=100, fee_wei_max=50, max_staleness_s=60, settle_age_s_max=3_600)
 WELL = Vitals(
@@ -75,13 +75,13 @@ def test_metrics__before_anything__every_label_is_zero() -> None:
         assert value("current_keeper_alarm", {"alarm": name}) == 0
     for kind in KINDS:
         assert value("current_keeper_items_total", {"kind": kind}) == 0
-    for outcome in [*Outcome, "broken"]:
+    for outcome in [*RoundOutcome, "broken"]:
         assert value("current_keeper_rounds_total", {"outcome": outcome}) == 0
 
 
 def test_metrics__rounds_and_vitals__are_counted_and_shown() -> None:
     metrics = KeeperMetrics()
-    report = Report(outcome=Outcome.ACTED, refused=["one"], leases_voided=4)
+    report = RoundReport(outcome=RoundOutcome.ACTED, refused=["one"], leases_voided=4)
     report.acted["settle"] = 3
     report.steps.append(Step("settle", "age x3", 3, 30, fee_wei=9))
     report.steps.append(Step("hold", "open x1", 1, 10, fee_wei=2, error="reverted"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from ledger.selling.sale_records import Figures
+from ledger.selling.sale_records import SaleFigures
 from ledger.selling.sales import post_sale
 from market.pricing.amounts import parse_millionths
 from market.pricing.offer_prices import read_price
@@ -154,7 +154,7 @@ def test_assess__with_a_fee__reserves_all_that_may_be_charged(
 
 @pytest.mark.parametrize("cost_usdc", [0, 299, 301, 10**9])
 def test_post__of_parts_that_do_not_make_the_cost__is_refused(cost_usdc: int) -> None:
-    figures = Figures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0, **PRICES)
+    figures = SaleFigures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0, **PRICES)
     with create_engine("sqlite://").begin() as connection, pytest.raises(ValueError, match="parts"):
         post_sale(connection, "sale", figures, now_s=0)
 

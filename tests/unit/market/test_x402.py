@@ -47,11 +47,11 @@ from contracts.signatures import ERC6492_SUFFIX
 from market.payments.x402 import (
     LEFT_S_MAX,
     LEFT_S_MIN,
-    Demand,
     Payment,
+    PaymentDemand,
     PaymentInvalid,
-    Receipt,
-    Terms,
+    PaymentReceipt,
+    X402Terms,
     build_receipt_headers,
     build_required_body,
     build_required_header,
@@ -63,8 +63,8 @@ PAYER: LocalAccount = Account.from_key("0x" + "41" * 32)
 USDC = "0x" + "a4" * 20
 PAYEE = "0x" + "a3" * 20
 DOMAIN = TokenDomain("USD Coin", "2", 8_453, USDC)
-TERMS = Terms(DOMAIN, PAYEE, timeout_s=300)
-DEMAND = Demand(1_234, "http://market.test/min30/v1/chat/completions", "Inference")
+TERMS = X402Terms(DOMAIN, PAYEE, timeout_s=300)
+DEMAND = PaymentDemand(1_234, "http://market.test/min30/v1/chat/completions", "Inference")
 NOW_S = 1_800_000_000
 
 
@@ -118,7 +118,7 @@ def test_terms__of_both_versions__are_read_by_the_package() -> None:
 
 
 def test_terms__chain_without_an_old_name__goes_by_the_new_one() -> None:
-    terms = Terms(TokenDomain("USD Coin", "2", 31_337, USDC), PAYEE, timeout_s=300)
+    terms = X402Terms(TokenDomain("USD Coin", "2", 31_337, USDC), PAYEE, timeout_s=300)
 
     assert terms.network_v1 == terms.network == "eip155:31337"
 
@@ -244,7 +244,7 @@ def test_times__at_their_limits(after_s: int, before_s: int, reason: str | None)
 def test_receipt__of_either_version__is_read_by_the_package(
     version: int, name: str, network: str
 ) -> None:
-    receipt = Receipt(PAYER.address.lower(), 1_234, "0x" + "01" * 32)
+    receipt = PaymentReceipt(PAYER.address.lower(), 1_234, "0x" + "01" * 32)
     headers = build_receipt_headers(TERMS, receipt, version=version)
 
     read = decode_payment_response_header(headers[name])

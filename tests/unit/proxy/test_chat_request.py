@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.request import ChatRequest, parse_chat_request
+from proxy.chat.request import MeteredRequest, parse_chat_request
 from serving.http.errors import RequestRejected
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def parse(**changes: Any) -> ChatRequest:
+def parse(**changes: Any) -> MeteredRequest:
     return parse_chat_request(json.dumps({"model": "m", "messages": MESSAGES, **changes}).encode())
 
 
@@ -237,7 +237,7 @@ def test_parse__harmless_values__pass() -> None:
 
 
 def test_parse__images__are_counted_without_their_data() -> None:
-    def with_image(data: str) -> ChatRequest:
+    def with_image(data: str) -> MeteredRequest:
         image = {"type": "image_url", "image_url": {"url": data, "detail": "low"}}
         content = [{"type": "text", "text": "what is it?"}, image]
         return parse(messages=[{"role": "user", "content": content}])

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from contracts.errors import CurrentError
-from scripts.asking import NoAnswer, Refused, UrlInvalid, get_json
+from scripts.asking import ProxySilent, Refused, UrlInvalid, get_json
 
 PASSWORD = "pass-word"
 
@@ -35,7 +35,7 @@ def test_get_json__no_url_of_a_proxy__said_without_its_password(url: str) -> Non
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (None, NoAnswer, "http://h:81 did not answer: ConnectError"),
+        (None, ProxySilent, "http://h:81 did not answer: ConnectError"),
         (httpx.Response(404, text="unknown"), Refused, "http://h:81 answered 404: unknown"),
         (httpx.Response(200, text="page"), Refused, "http://h:81 answered with no JSON: page"),
         (httpx.Response(200, text="[" * 100_000), Refused, "http://h:81 answered with no JSON: ["),
@@ -68,4 +68,4 @@ def test_get_json__port_out_of_range__shown_without_its_password(
 
     monkeypatch.setattr(httpx, "request", request)
 
-    assert PASSWORD not in fail_with(f"http://user:{PASSWORD}@h:99999", NoAnswer)
+    assert PASSWORD not in fail_with(f"http://user:{PASSWORD}@h:99999", ProxySilent)

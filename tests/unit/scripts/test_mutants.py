@@ -11,7 +11,7 @@ from scripts.mutants import (
     NOT_PLAYED,
     MutantsError,
     Mutation,
-    Verdict,
+    MutationResult,
     choose,
     deployed_from,
     first_failure,
@@ -80,7 +80,7 @@ def test_apply__old_text_not_there_once__refuses(text: str) -> None:
     ],
 )
 def test_verdict__good__only_as_the_list_says(excuse: str, outcome: str, is_good: bool) -> None:
-    assert Verdict(mutation(excuse=excuse), outcome, "", 1.0).is_good is is_good
+    assert MutationResult(mutation(excuse=excuse), outcome, "", 1.0).is_good is is_good
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_choose__part_of_a_name__those_only_and_unknown_refused() -> None:
 def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) -> None:
     document = tmp_path / "mutants.md"
     document.write_text("# Mutations\n\nText.\n\n### old.vy\n\n| gone |\n")
-    killed = Verdict(mutation(), "killed", "test_hold.py::test_hold__zero[1-2]", 1.0)
-    survived = Verdict(mutation(excuse="harmless"), "survived", "harmless", 1.0)
+    killed = MutationResult(mutation(), "killed", "test_hold.py::test_hold__zero[1-2]", 1.0)
+    survived = MutationResult(mutation(excuse="harmless"), "survived", "harmless", 1.0)
 
     record([killed, survived], document)
 

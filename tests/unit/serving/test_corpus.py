@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from contracts.errors import Retryable
-from serving.models.answers import Holder, is_answer, weigh_answer
+from serving.models.provider_answers import Holder, is_answer, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.prices import Price, get_cost_usdc
 from serving.models.usage import TOKENS_MAX, find_usage, read_report
-from serving.stream.reading import Reading, Verdict
+from serving.stream.reading import Reading, StreamState
 from serving.stream.tally import ChatTally
 from tests.support.corpus import Case, load_cases
 
@@ -64,15 +64,15 @@ def test_whole_answer__counted_as_worked_out_by_hand(case: Case) -> None:
         check(case, count_tokens(make_sent(case), delivered, read_report(find_usage(case.whole))))
 
 
-async def read_all(reading: Reading) -> tuple[Verdict, bytes]:
+async def read_all(reading: Reading) -> tuple[StreamState, bytes]:
     passed = b""
     while True:
         try:
             piece, verdict = await reading.read()
         except Retryable:
-            return Verdict.CLOSED, passed
+            return StreamState.CLOSED, passed
         passed += piece
-        if verdict is not Verdict.GOES_ON:
+        if verdict is not StreamState.GOES_ON:
             return verdict, passed
 
 
@@ -86,7 +86,9 @@ async def test_stream__cut_anywhere__counted_as_worked_out_by_hand(
     pieces = [whole[at : at + piece_bytes] for at in range(0, len(whole), piece_bytes)]
     reading = Reading(Pieces(pieces, dies=case.dies), ChatTally(make_sent(case)))
     verdict, passed = await read_all(reading)
-    is_whole = verdict is Verdict.DONE or (verdict is Verdict.CLOSED and reading.tally.is_finished)
+    is_whole = verdict is StreamState.DONE or (
+        verdict is StreamState.CLOSED and reading.tally.is_finished
+    )
     assert (is_whole and reading.has_answer) == (case.ends == "ok")
     if case.ends == "refused":
         assert reading.tally.weight.extent == 0, "nothing was delivered"

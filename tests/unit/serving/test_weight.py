@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serving.models.answers import Holder, is_answer, weigh_answer
+from serving.models.provider_answers import Holder, is_answer, weigh_answer
 from serving.models.weight import weigh_choice, weigh_message, weigh_output
 
 DETAILS = [{"type": "reasoning.text", "text": " think", "format": "unknown", "index": 0}]
