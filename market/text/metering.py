@@ -14,10 +14,10 @@ from market.routing.ranking import Ask
 from serving.dialects.call import Call
 from serving.dialects.endpoints import Endpoint
 from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
-from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
 from serving.models.prices import Tokens
+from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.sold import COST_FIELD
 from serving.models.usage import find_usage, read_report
 from serving.stream.live import Ending, Why

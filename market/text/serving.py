@@ -48,8 +48,8 @@ from serving.http.errors import (
 )
 from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
-from serving.models.provider_answers import find_failure, is_answer
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
+from serving.models.provider_answers import find_failure, is_answer
 from serving.models.sold import COST_FIELD, COST_HEADER
 from serving.models.stating import restate_answer
 from serving.models.upstream import Access, ProviderAnswer

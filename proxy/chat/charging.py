@@ -9,9 +9,9 @@ stated, without a cache and in the dearest tier within reach, and never more tha
 from dataclasses import replace
 
 from proxy.chat.model_choice import ModelOption
-from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.prices import Tokens, get_charge_usdc
+from serving.models.provider_answers import Holder, weigh_answer
 from serving.models.sold import Sale
 from serving.models.upstream import ProviderAnswer
 from serving.models.usage import find_usage, read_report

@@ -48,8 +48,8 @@ from serving.http.errors import (
 from serving.http.metrics import ANSWERED
 from serving.http.open_requests import InFlight
 from serving.models.additions import Additions
-from serving.models.provider_answers import Holder, find_failure, is_answer
 from serving.models.counting import Counted
+from serving.models.provider_answers import Holder, find_failure, is_answer
 from serving.models.stating import restate_answer
 from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream

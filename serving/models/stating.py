@@ -10,8 +10,8 @@ proxy before a market agrees with it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from serving.models.provider_answers import Holder
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
+from serving.models.provider_answers import Holder
 from serving.models.provider_json import write_provider_json
 from serving.models.sold import COST_FIELD
 from serving.models.usage import find_usage, has_odd_count, list_usages, read_report

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
-from serving.models.provider_answers import find_failure
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
+from serving.models.provider_answers import find_failure
 from serving.models.provider_json import (
     read_for_clients,
     read_provider_json,

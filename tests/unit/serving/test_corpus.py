@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from contracts.errors import Retryable
-from serving.models.provider_answers import Holder, is_answer, weigh_answer
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.prices import Price, get_cost_usdc
+from serving.models.provider_answers import Holder, is_answer, weigh_answer
 from serving.models.usage import TOKENS_MAX, find_usage, read_report
 from serving.stream.reading import Reading, StreamState
 from serving.stream.tally import ChatTally
