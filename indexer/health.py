@@ -1,8 +1,9 @@
 """What the mirror did and what its nodes did to it, counted; for logs, metrics and tests."""
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -46,6 +47,8 @@ class HealthReport:
 class Health:
     """The counters. Several threads may write; ``report`` is a consistent copy."""
 
+    now: Callable[[], float] = time.time
+    """The clock that stamps the mirror, in Unix seconds."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _failures: Counter[tuple[str, NodeFailure]] = field(default_factory=Counter)
     _reorgs: Counter[int] = field(default_factory=Counter)

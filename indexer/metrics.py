@@ -4,7 +4,6 @@
 the configured ones, failures the names in ``Failure``, depths one of ``DEPTHS``.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -69,10 +68,15 @@ def _build_counters(report: HealthReport) -> Iterator[Metric]:
     yield failures
 
 
-def build_registry(health: Health, *, clock: Callable[[], float] = time.time) -> CollectorRegistry:
-    """Return a registry of its own that shows ``health`` as it is when it is asked."""
+def build_registry(
+    health: Health, *, clock: Callable[[], float] | None = None
+) -> CollectorRegistry:
+    """Return a registry of its own that shows ``health`` as it is when it is asked.
+
+    ``clock`` None: the one that stamps the mirror.
+    """
     registry = CollectorRegistry()
-    registry.register(_HealthCollector(health, clock))
+    registry.register(_HealthCollector(health, (lambda: health.now()) if clock is None else clock))
     return registry
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from time import time
 from typing import Final, NoReturn
 
 import structlog
@@ -25,6 +24,7 @@ from indexer.project import EventMissing, UnexpectedEvent
 from indexer.reorg import Duplicate, Extend, Gap, Rewind, Unrecoverable, reconcile
 from indexer.review import Reviewer
 from ledger.chain import event_rows, holds, mirror
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read, write
 from ledger.database.notify import notify_positions
 
@@ -91,15 +91,17 @@ class Follower:
         rules: SyncRules,
         *,
         health: Health | None = None,
-        clock: Callable[[], float] = time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """``clock`` None: the ledger's own."""
         self._engine = engine
         self._health = Health() if health is None else health
         self._source = EventSource(reader, deployment, self._health)
         self._reader = reader
         self._deployment = deployment
         self._rules = rules
-        self._clock = clock
+        self._clock = LedgerClock(engine).measured_now if clock is None else clock
+        self._health.now = self._clock
         self._reviewer = Reviewer(
             engine, self._source, self._health, window_blocks=rules.window_blocks
         )

@@ -9,6 +9,7 @@ payment_late       a buyer's payment waits for longer than ``KEEPER_PAYMENT_ALAR
 bad_debt           posted usage that no credit pays: it was withdrawn, or its position is gone
 kind_stopped       a kind of transaction rests after repeated failures
 clock_behind       this host's clock is behind the indexer's
+clock_far_off      this host's clock is more than 5 s off the database's
 node_away          the node did not answer
 ================== ================================================================================
 """
@@ -26,6 +27,7 @@ NAMES: Final = (
     "bad_debt",
     "kind_stopped",
     "clock_behind",
+    "clock_far_off",
     "node_away",
 )
 
@@ -49,6 +51,8 @@ class Vitals:
     payments_usdc: int = 0
     clock_behind_s: int = 0
     """How far our clock is behind the indexer's; 0 also where it is not."""
+    clock_ahead_s: int = 0
+    """How far this host's clock is ahead of the database's; below zero: behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class AlarmRules:
     settle_age_s_max: int
     payment_age_s_max: int = 120
     clock_behind_s_max: int = 5
+    clock_off_s_max: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ def decide_alarms(vitals: Vitals, rules: AlarmRules) -> list[Alarm]:
         alarms.append(Alarm("kind_stopped", {"kinds": list(vitals.stopped_kinds)}))
     if vitals.clock_behind_s > rules.clock_behind_s_max:
         alarms.append(Alarm("clock_behind", {"seconds": vitals.clock_behind_s}))
+    if abs(vitals.clock_ahead_s) > rules.clock_off_s_max:
+        alarms.append(Alarm("clock_far_off", {"ahead_s": vitals.clock_ahead_s}))
     if vitals.balance_wei is None:
         alarms.append(Alarm("node_away"))
     return alarms

@@ -1,7 +1,6 @@
 """The dry run: what a round would do, without a key and without a trace."""
 
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from keeper.node import Node
 from keeper.rests import Rests
 from keeper.rounds import JOBS, RoundOutcome, RoundReport, Step, decide, judge
 from keeper.snapshot import Snapshot, SnapshotReader
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read, write
 from ledger.intents import queries
 from ledger.intents.record import IntentState
@@ -43,7 +43,6 @@ class Rehearsal:
         rests: Rests,
         *,
         sender: str | None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._node = node
@@ -51,13 +50,13 @@ class Rehearsal:
         self._duties = duties
         self._rests = rests
         self._sender = sender
-        self._clock = clock
+        self._clock = LedgerClock(engine)
 
     def run(self, jobs: Collection[str] = JOBS) -> RoundReport:
         """Say what a round of ``jobs`` would do, and why. Raises like ``Keeper.tick``."""
         report = RoundReport()
         log.info("rehearsal", sender=self._sender)
-        now_s = int(self._clock())
+        now_s = int(self._clock.measured_now())
         try:
             resting = self._rests.load_resting(now_s=now_s)
             snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)

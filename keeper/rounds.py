@@ -18,6 +18,7 @@ from keeper.snapshot import Snapshot, SnapshotReader
 from keeper.transactor.means import Means
 from keeper.transactor.recovery import Recovery
 from keeper.transactor.sending import Transactor
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord, IntentState
 from ledger.intents.rests import drop_rests
@@ -127,6 +128,11 @@ class Keeper:
     def address(self) -> str:
         """The sender of every transaction."""
         return self._means.signer.address
+
+    @property
+    def clock(self) -> LedgerClock:
+        """The clock that decides."""
+        return self._means.clock
 
     def stopped_kinds(self) -> list[str]:
         """Return the kinds that rest after repeated failures."""
@@ -249,7 +255,12 @@ class Keeper:
             log.error("breaker_tripped", kind=kind, reason=error.reason)
 
     def _tidy(self, now_s: int) -> int:
-        """Void dead reservations, forget old demand and rests; return how many were voided."""
+        """Void dead reservations, forget old demand and rests; return how many were voided.
+
+        Does nothing while this host's clock is far off.
+        """
+        if not self._means.clock.may_sweep:
+            return 0
         with write(self._means.engine) as connection:
             demand.drop_demand(connection, wanted_before_s=now_s - DEMAND_KEPT_S)
             drop_rests(connection, ended_before_s=now_s - DEMAND_KEPT_S)

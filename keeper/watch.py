@@ -12,6 +12,7 @@ from keeper.metrics import KeeperMetrics
 from keeper.node import Node
 from keeper.rounds import RoundReport
 from ledger.chain.mirror import load_mirror
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
 from ledger.payments.outcomes import load_waiting_payments
 from ledger.spending.debts import load_debts, load_posted
@@ -34,7 +35,7 @@ class Watch:
         interval_s: int,
         repeat_s: int,
         stopped_kinds: Callable[[], Sequence[str]] = tuple,
-        clock: Callable[[], float] = time.time,
+        clock: LedgerClock,
     ) -> None:
         self._engine = engine
         self._node = node
@@ -64,7 +65,7 @@ class Watch:
 
     def look(self) -> None:
         """Read the vitals and tell. What cannot be read is told too, not raised."""
-        now_s = int(self._clock())
+        now_s = int(self._clock.measured_now())
         try:
             vitals = self._read(now_s=now_s)
         except CurrentError as error:
@@ -101,5 +102,6 @@ class Watch:
             fee_wei=fee_wei,
             oldest_payment_s=None if waiting.since_s is None else max(0, now_s - waiting.since_s),
             payments_usdc=waiting.value_usdc,
+            clock_ahead_s=self._clock.ahead_s,
             clock_behind_s=0 if mirror is None else max(0, mirror.observed_at_s - now_s),
         )

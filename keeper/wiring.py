@@ -1,7 +1,6 @@
 """The keeper's parts, opened, checked and put together from its settings."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +31,7 @@ from keeper.transactor.kms import open_kms
 from keeper.transactor.means import Means, no_checkpoint, no_fence
 from keeper.transactor.signer import LocalSigner, Signer, open_keyfile
 from keeper.watch import Watch
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
 
@@ -101,12 +101,12 @@ def build_keeper(
     stop: threading.Event,
     *,
     fence: Callable[[], None] = no_fence,
-    clock: Callable[[], float] = time.time,
+    clock: LedgerClock | None = None,
     checkpoint: Callable[[str], None] = no_checkpoint,
 ) -> Keeper:
     """Put a keeper together. Raises what ``open_signer`` raises.
 
-    ``fence`` raises where the keeper's lock is lost. The last two arguments are for tests.
+    ``fence`` raises where the keeper's lock is lost. ``clock`` None: the ledger's own.
     """
     signer = open_signer(settings)
     duties = build_duties(settings, house, sender=signer.address)
@@ -118,7 +118,7 @@ def build_keeper(
         rules=settings.send_rules(),
         chain_id=house.deployment.chain_id,
         stop=stop,
-        clock=clock,
+        clock=LedgerClock(house.engine) if clock is None else clock,
         fence=fence,
         checkpoint=checkpoint,
     )
@@ -169,6 +169,7 @@ def build_watch(
         interval_s=settings.watch_interval_s,
         repeat_s=settings.alarm_repeat_s,
         stopped_kinds=keeper.stopped_kinds,
+        clock=keeper.clock,
     )
 
 

@@ -1,7 +1,8 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
+from ledger.database.clock import MEASURE_S, LedgerClock
 from ledger.database.writer import GroupWriter
 from market.background import gather_earnings, rewrap_all
 from market.endpoints.client import SellerClient
@@ -63,8 +65,12 @@ def create_app(
     kms: Kms,
     *,
     resolve: Resolve = resolve_by_system,
+    host_clock: Callable[[], float] = time.time,
 ) -> Front:
-    """Build the ASGI application over a migrated ledger; nothing is called before its lifespan."""
+    """Build the ASGI application over a migrated ledger; nothing is called before its lifespan.
+
+    ``host_clock`` is this host's.
+    """
     references = load_references(settings.prices_file)
     check_unit_prices(references.operator)
     web3 = open_web3(settings.rpc_url.get_secret_value())
@@ -74,7 +80,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         writer = GroupWriter(engine)
-        database = Database(engine, writer, timeout_s=settings.ledger_timeout_s)
+        database = Database(
+            engine,
+            writer,
+            timeout_s=settings.ledger_timeout_s,
+            clock=LedgerClock(engine, host_clock=host_clock),
+        )
         book = Book(
             database,
             references,
@@ -87,6 +98,7 @@ def create_app(
             settings, deployment, web3, database, book, dialer, sealer, limits
         )
         app.state.services = services
+        await database.measure_clock()
         await services.book.refresh()
         await services.serving.own_providers.refresh()
         try:
@@ -127,6 +139,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
+        repeat(database.measure_clock, MEASURE_S),
         rewrap_all(database, services.sealer),
         repeat(
             lambda: gather_earnings(database, settings.payout_minimum_usdc),

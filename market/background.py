@@ -1,7 +1,6 @@
 """What the market does again and again, beside serving."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -33,7 +32,7 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
     Sellers who are paid at once are paid what they earned so far, those who are paid daily what
     they earned until the last 02:00 UTC.
     """
-    now_s = int(time.time())
+    now_s = database.now_s()
     last_close_s = (now_s - DAILY_PAYOUT_S) // SECONDS_PER_DAY * SECONDS_PER_DAY + DAILY_PAYOUT_S
     planned: list[str] = []
     for policy, until_s in (("at_once", now_s), ("daily", last_close_s - 1)):

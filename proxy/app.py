@@ -1,6 +1,7 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,6 +14,7 @@ from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
 from contracts.transport import HttpTransport
+from ledger.database.clock import MEASURE_S, LedgerClock
 from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
 from ledger.database.writer import GroupWriter
 from proxy.catalogue import Catalogue
@@ -60,12 +62,13 @@ def create_app(
     *,
     make_upstream: Callable[[ProxySettings], Upstream] = HttpUpstream,
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    host_clock: Callable[[], float] = time.time,
 ) -> Front:
     """Build the ASGI application over a migrated ledger. Connects to nothing before its lifespan.
 
     ``make_upstream`` is called in the running event loop; ``retry_delays_s`` are the pauses between
-    the tries to write a charge. Raises ``Fatal`` where prices or tracing
-    are configured wrongly.
+    the tries to write a charge; ``host_clock`` is this host's.
+    Raises ``Fatal`` where prices or tracing are configured wrongly.
     """
     prices = load_references(
         settings.prices_file, upstream_age_s_max=settings.upstream_prices_age_s_max
@@ -83,11 +86,13 @@ def create_app(
             writer,
             timeout_s=settings.ledger_timeout_s,
             retry_delays_s=retry_delays_s,
+            clock=LedgerClock(engine, host_clock=host_clock),
         )
         services = _build_services(
             settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
         )
         app.state.services = services
+        await ledger.measure_clock()
         await services.catalogue.refresh()
         listener = RevocationListener(engine, services.completions.watch)
         listener.start()
@@ -96,6 +101,7 @@ def create_app(
                 repeat(services.catalogue.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
+                repeat(ledger.measure_clock, MEASURE_S),
             ):
                 try:
                     yield
@@ -141,7 +147,7 @@ def _build_services(
     rules = settings.admission_rules()
     meter = Meter(ledger, rules, kept_bytes_max=settings.idempotency_position_bytes_max)
     metrics = Metrics()
-    catalogue = Catalogue(upstream, prices)
+    catalogue = Catalogue(upstream, prices, now_s=ledger.now_s)
     chain_view = ChainView(reader, adapter=deployment.adapter)
     repeats = Repeats(
         meter, RepeatRules(settings.idempotency_answer_bytes_max, settings.idempotency_wait_s)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -65,8 +65,10 @@ class CatalogueState:
 class Catalogue:
     """Keeps the newest list of models; the request path reads it without waiting."""
 
-    def __init__(self, upstream: Upstream, prices: References) -> None:
+    def __init__(self, upstream: Upstream, prices: References, *, now_s: Callable[[], int]) -> None:
+        """``now_s`` is the ledger's clock: prices change by the hour and the date."""
         self._upstream = upstream
+        self.now_s = now_s
         self._prices = prices
         self._lock = asyncio.Lock()
         self._entries: Sequence[Mapping[str, Any]] = [{"id": name} for name in prices.operator]
@@ -87,7 +89,7 @@ class Catalogue:
     def snapshot(self) -> CatalogueState:
         """The newest list, at the prices of this moment: some change by the hour and the date."""
         until_s = self._snapshot.valid_until_s
-        if until_s is not None and time.time() >= until_s:
+        if until_s is not None and self.now_s() >= until_s:
             known = self._snapshot
             self._snapshot = self._build(fallback=known.fallback, fetched_at=known.fetched_at)
         return self._snapshot
@@ -110,7 +112,7 @@ class Catalogue:
             else:
                 self._entries, fallback = entries[:MODELS_MAX], False
                 if prices is not None:
-                    self._prices.note_upstream(prices[:MODELS_MAX], now_s=int(time.time()))
+                    self._prices.note_upstream(prices[:MODELS_MAX], now_s=self.now_s())
                 if self.snapshot.fallback:
                     log.info("catalogue_loaded", models=len(self._entries))
             # Built again also while upstream is down: what it said of prices grows old.
@@ -134,7 +136,7 @@ class Catalogue:
         return CatalogueState(MappingProxyType(models), fallback, fetched_at, valid_until_s)
 
     def _build_models(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Model]:
-        models, now_s = {}, int(time.time())
+        models, now_s = {}, self.now_s()
         for entry in entries:
             model_id = entry["id"]
             if _MODEL_ID.fullmatch(model_id) is None:

@@ -1,7 +1,6 @@
 """What it takes to carry intents out: ledger, node, key, clock, and what their ends mean."""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -13,6 +12,7 @@ from keeper.errors import GasPriceOverBound
 from keeper.node import Node
 from keeper.transactor.fees import FeeRules, Fees, decide_fees
 from keeper.transactor.signer import Signer
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read, write
 from ledger.intents import record
 from ledger.intents.record import IntentRecord, SignedTransaction
@@ -85,12 +85,12 @@ class Means:
     rules: SendRules
     chain_id: int
     stop: threading.Event
-    clock: Callable[[], float] = time.time
+    clock: LedgerClock
     fence: Callable[[], None] = no_fence
     checkpoint: Callable[[str], None] = no_checkpoint
 
     def now_s(self) -> int:
-        return int(self.clock())
+        return int(self.clock.measured_now())
 
     def load(self, intent_id: str) -> IntentRecord:
         """Return an intent that exists, as it stands now."""

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
 from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
@@ -44,7 +45,11 @@ class LoopLedger:
         *,
         timeout_s: float,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+        clock: LedgerClock | None = None,
     ) -> None:
+        """``clock`` None: the database's own."""
+        self.clock = LedgerClock(engine) if clock is None else clock
+        self.now_s = self.clock.now_s
         self._engine = engine
         self._writer = writer
         self._timeout_s = timeout_s
@@ -78,6 +83,14 @@ class LoopLedger:
                 return await self._loop.run_in_executor(self._readers, run)
         except TimeoutError:
             raise _too_late(patience_s) from None
+
+    async def measure_clock(self) -> None:
+        """Look at the database's clock, in a thread. Without an answer, what is known stands."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._loop.run_in_executor(self._readers, self.clock.try_measure)
+        except TimeoutError:
+            log.warning("clock_not_measured", error=str(_too_late(self._timeout_s)))
 
     async def probe(self) -> None:
         """Raise ``LedgerUnavailable`` unless the database answers within ``PROBE_TIMEOUT_S``."""

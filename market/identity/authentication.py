@@ -98,7 +98,7 @@ class Authenticator:
         known = self._known.get(key_hash)
         if role is Role.BUYER and known is not None and known[1] > time.monotonic():
             return known[0]
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         holder = await self._database.read(
             lambda connection: load_key_holder(
                 connection, key_hash=key_hash, kind=role, now_s=now_s
@@ -114,7 +114,7 @@ class Authenticator:
 
     def build_challenge(self, role: Role, address: str) -> Challenge:
         """Return a message for ``address`` to sign. Nothing is stored."""
-        now = datetime.now(UTC)
+        now = datetime.fromtimestamp(self._database.clock.now(), UTC)
         expires_at_s = int(now.timestamp()) + CHALLENGE_S
         nonce = make_nonce(self._secrets, role=role, address=address, expires_at_s=expires_at_s)
         message = build_siwe(
@@ -133,7 +133,7 @@ class Authenticator:
         self, role: Role, *, message: str, signature: str, label: str, expires_at_s: int | None
     ) -> Issued:
         """Trade a signed challenge for a key. Raises ``ApiError``, and ``LedgerUnavailable``."""
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         signed = self._parse(message, now_s=now_s)
         nonce_expires_at_s = read_nonce(
             self._secrets, signed.nonce, role=role, address=signed.address

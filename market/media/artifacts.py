@@ -7,7 +7,6 @@ bounded in size. Its key goes along only to its own endpoint.
 
 import re
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -76,7 +75,7 @@ class Artifacts:
         """Return what writes them down, None where there are none."""
         if not artifacts:
             return None
-        expires_at_s = int(time.time()) + self.lifetime_s
+        expires_at_s = self._database.now_s() + self.lifetime_s
         return lambda connection: save_artifacts(
             connection, artifacts, sale_id=sale_id, offer_id=offer_id, expires_at_s=expires_at_s
         )
@@ -85,7 +84,7 @@ class Artifacts:
         """Return something that was made, as it arrives, and its content type. Raises 404, 502."""
         row = None
         if _ID.fullmatch(artifact_id) is not None:
-            now_s = int(time.time())
+            now_s = self._database.now_s()
             row = await self._database.read(
                 lambda connection: load_artifact(connection, artifact_id, now_s=now_s)
             )

@@ -6,7 +6,6 @@ it is in the ledger.
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -78,7 +77,7 @@ class JobFollower:
     async def follow(self) -> int:
         """Ask the sellers of the jobs that are due, and end those past their time; return how
         many were asked for."""
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         self.open_jobs, due = await self._database.read(
             lambda connection: count_due_jobs(connection, now_s=now_s)
         )
@@ -148,12 +147,12 @@ class JobFollower:
                     _read_terms(sale, row), Tokens(quantity, 0), _read_price(sale)
                 ),
                 artifacts=artifacts,
-                artifacts_expire_at_s=int(time.time()) + self._artifacts.lifetime_s,
+                artifacts_expire_at_s=self._database.now_s() + self._artifacts.lifetime_s,
             ),
         )
 
     async def _end(self, row: RowMapping, outcome: JobOutcome) -> None:
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         try:
             ended = await self._database.persist(
                 lambda connection: end_job(connection, row["job_id"], outcome, now_s=now_s)

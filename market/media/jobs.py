@@ -8,7 +8,6 @@ the same; see ``market.media.results``.
 
 import asyncio
 import hmac
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +134,7 @@ class Jobs:
         return row
 
     async def _submit(self, submission: Submission, digests: Sequence[str]) -> Answer:
-        job_id, now_s = submission.request_id, int(time.time())
+        job_id, now_s = submission.request_id, self._database.now_s()
 
         def note(connection: Connection, sale: NewSale) -> None:
             job = NewJob(
@@ -182,7 +181,7 @@ class Jobs:
         won.end()
         upstream_id = won.result.upstream_id
         assert upstream_id is not None
-        next_poll_at_s = int(time.time()) + self._rules.poll_interval_s
+        next_poll_at_s = self._database.now_s() + self._rules.poll_interval_s
         try:
             started = await self._database.persist(
                 lambda connection: start_job(
@@ -225,7 +224,7 @@ class Jobs:
 
     async def cancel(self, row: RowMapping, segment: str) -> Answer:
         """Cancel a job that is open, without a charge; one that has ended stays as it is."""
-        job_id, medium, now_s = row["job_id"], Medium(row["endpoint"]), int(time.time())
+        job_id, medium, now_s = row["job_id"], Medium(row["endpoint"]), self._database.now_s()
         outcome = JobOutcome(JobState.CANCELLED, error_code="cancelled_by_buyer")
         ended = await self._database.persist(
             lambda connection: end_job(connection, job_id, outcome, now_s=now_s)

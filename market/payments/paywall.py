@@ -8,7 +8,6 @@ sent again with the same payment, until one is served: that one is charged, and 
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -225,9 +224,9 @@ class Paywall:
                 f" ({format_usdc(demand.amount_usdc)} USDC): that is what this may cost."
             )
             raise PaymentInvalid(VALUE_MISMATCH, message)
-        check_times(signed, now_s=int(time.time()))
+        check_times(signed, now_s=self._database.now_s())
         means = await self._chain.examine(signed)
-        new_account_id, now_s = new_id(), int(time.time())
+        new_account_id, now_s = new_id(), self._database.now_s()
         new = build_payment(payment, purpose, digest, account_id)
         try:
             record = await self._database.write(
@@ -259,7 +258,7 @@ class Paywall:
         if record.credited_usdc:
             return Settled(record, payment.version, terms)
         if record.error is not None and not record.is_over:
-            now_s, id_ = int(time.time()), record.payment_id
+            now_s, id_ = self._database.now_s(), record.payment_id
             await self._database.write(lambda connection: look_again(connection, id_, now_s=now_s))
         found = await self._watch.wait(record.payment_id, timeout_s=self.rules.wait_s)
         if found is None:
@@ -297,7 +296,7 @@ class Paywall:
         self, settled: Settled, demand: PaymentDemand, asks: Sequence[Ask], request_id: str
     ) -> None:
         """Bind the payment to this request. Raises 402 where it was used, 503 where it is now."""
-        payment_id, now_s = settled.record.payment_id, int(time.time())
+        payment_id, now_s = settled.record.payment_id, self._database.now_s()
         until_s = now_s + self.rules.claim_s
         claim = await self._database.write(
             lambda connection: claim_payment(
@@ -316,7 +315,7 @@ class Paywall:
         raise ask_for_payment(settled.terms, demand, PaymentInvalid(NONCE_USED, message))
 
     async def _release(self, payment_id: str, request_id: str) -> None:
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         await self._database.persist(
             lambda connection: release_payment(
                 connection, payment_id, request_id=request_id, now_s=now_s

@@ -6,7 +6,6 @@ went well, the charge, is the caller's.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -283,7 +282,7 @@ class Attempts:
             unit=offer.unit,
             flat_fee_usdc=order.buyer.flat_fee_usdc,
         )
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         expires_at_s = now_s + self._lease_s
 
         def write(connection: Connection) -> Used:

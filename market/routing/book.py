@@ -83,7 +83,6 @@ class Book:
         fee_bps: int,
         concurrency_max: int,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.references = references
         self._database = database
@@ -91,7 +90,7 @@ class Book:
         self._fee_bps = fee_bps
         self._concurrency_max = concurrency_max
         self._clock = clock
-        self._wall_clock = wall_clock
+        self._now_s = database.now_s
         self._shelves: dict[str, dict[Base, Shelf]] = {}
         self._live: dict[str, Live] = {}
         self._last: dict[tuple[str, str], set[str]] = {}
@@ -114,12 +113,12 @@ class Book:
 
     def find_reference(self, model: str) -> Terms | None:
         """Return what a model costs at its own provider now, or None where nobody states it."""
-        return self.references.find_reference(model, now_s=int(self._wall_clock()))
+        return self.references.find_reference(model, now_s=self._now_s())
 
     def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
         """Return a model's offers that count ``base``, or None where there are none."""
         until_s = self._prices_hold_until_s
-        if until_s is not None and self._wall_clock() >= until_s:
+        if until_s is not None and self._now_s() >= until_s:
             self._reprice()
         shelves = self._shelves.get(model)
         return None if shelves is None else shelves.get(base)
@@ -143,7 +142,7 @@ class Book:
         """Read what changed since the last look; all of it the first time."""
         async with self._lock:
             since_s = self._looked_at_s
-            now_s = int(self._wall_clock())
+            now_s = self._now_s()
             changed = await self._database.read(
                 lambda connection: load_offers(connection, changed_since_s=since_s)
             )
@@ -262,7 +261,7 @@ class Book:
             while live.started and live.started[0] <= now - MINUTE_S:
                 live.started.popleft()
             recent = len(live.started)
-        today = utc_day(int(self._wall_clock()))
+        today = utc_day(self._now_s())
         return OfferState(
             standing=live.health.get_standing(now),
             in_flight=live.in_flight,

@@ -132,7 +132,7 @@ class OwnProviders:
 
     async def refresh(self) -> None:
         """Read what changed since the last look; all of it the first time."""
-        since_s, now_s = self._looked_at_s, int(time.time())
+        since_s, now_s = self._looked_at_s, self._database.now_s()
         rows = await self._database.read(
             lambda connection: load_providers(connection, changed_since_s=since_s)
         )

@@ -1,6 +1,5 @@
 """One attempt that has its reservation: charged, kept, or given back."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -49,7 +48,7 @@ class ReservedSale:
         if not has_fee:
             price = replace(price, per_request_usdc=0)
         figures = build_figures(self.sale, tokens, price)
-        now_s = int(time.time())
+        now_s = self._database.now_s()
 
         def write(connection: Connection) -> Used:
             used = post_sale(connection, self.sale_id, figures, now_s=now_s)
@@ -74,7 +73,7 @@ class ReservedSale:
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""
-        now_s = int(time.time())
+        now_s = self._database.now_s()
         try:
             used = await self._database.persist(
                 lambda connection: void_sale(
@@ -93,7 +92,7 @@ class ReservedSale:
 
     async def renew(self) -> None:
         """Keep the reservation. Raises ``SaleResolved`` or ``LedgerUnavailable``."""
-        expires_at_s = int(time.time() + self.lease_s)
+        expires_at_s = int(self._database.clock.now() + self.lease_s)
         await self._database.write(
             lambda connection: renew_sale(connection, self.sale_id, lease_expires_at_s=expires_at_s)
         )

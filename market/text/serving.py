@@ -6,7 +6,6 @@ Buyers' own providers that go before the market are asked first; then the market
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -199,8 +198,13 @@ class Serving:
         return await self.in_flight.run(_report(work, request_id))
 
     async def sweep(self) -> int:
-        """Void what dead processes left; return how many."""
-        now_s = int(time.time())
+        """Void what dead processes left; return how many.
+
+        Does nothing while this host's clock is far off.
+        """
+        if not self._database.clock.may_sweep:
+            return 0
+        now_s = self._database.now_s()
         swept = await self._database.write(lambda connection: sweep_sales(connection, now_s=now_s))
         if swept:
             self._metrics.swept.inc(swept)

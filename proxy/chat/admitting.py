@@ -1,6 +1,5 @@
 """Admission of a chat completion: read it, price it, reserve for it, or say why not."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -181,7 +180,7 @@ class Admission:
             outlook = await self._chain_view.fetch_outlook(
                 claims.token_id, refusal.facts.harvest, now_s=refusal.facts.as_of_s
             )
-        return refused(refusal, outlook=outlook, now_s=int(time.time()), fit=fit)
+        return refused(refusal, outlook=outlook, now_s=self._meter.now_s(), fit=fit)
 
 
 async def _reserve(

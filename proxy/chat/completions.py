@@ -216,7 +216,7 @@ class Completions:
             self._metrics.observe_request(outcome, time.monotonic() - started_s)
 
     async def _find_revoked(self, keys: set[KeyClaims]) -> Mapping[KeyClaims, ApiError]:
-        now_s = int(time.time())
+        now_s = self._meter.now_s()
         return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
 
     async def _send(self, admitted: Admitted, post: Callable[[bytes, Tiers], Awaitable[T]]) -> T:

@@ -4,7 +4,6 @@ Every write is a function of ``ledger/``; here is only what is asked of it, and 
 reservation whose caller has gone.
 """
 
-import time
 from collections.abc import Callable
 
 import structlog
@@ -41,6 +40,8 @@ class Meter:
         self._kept_bytes_max = kept_bytes_max
         self.read = ledger.read
         self.write = ledger.write
+        self.clock = ledger.clock
+        self.now_s = ledger.now_s
 
     @property
     def max_staleness_s(self) -> int:
@@ -60,7 +61,7 @@ class Meter:
         Raises ``ReserveRefused`` and ``LedgerUnavailable``, and with ``claim`` ``RequestRepeated``.
         Where the hold is what lacks, the keeper is told.
         """
-        call = Reserve(reservation, self._rules, int(time.time()), fit, generation)
+        call = Reserve(reservation, self._rules, self.now_s(), fit, generation)
         try:
             reserved = await self._ledger.write(
                 call if claim is None else ReserveOnce(call, claim),
@@ -84,11 +85,11 @@ class Meter:
         generation: int | None = None,
     ) -> Reserved:
         """Return what ``reserve`` would, or raise what it would. Writes nothing."""
-        call = Reserve(reservation, self._rules, int(time.time()), fit, generation)
+        call = Reserve(reservation, self._rules, self.now_s(), fit, generation)
         return await self.read(lambda connection: preview(connection, call))
 
     def _void_abandoned(self, request_id: str) -> None:
-        self._ledger.submit_and_forget(Void(request_id, "abandoned", int(time.time())))
+        self._ledger.submit_and_forget(Void(request_id, "abandoned", self.now_s()))
 
     async def post(
         self,
@@ -110,14 +111,14 @@ class Meter:
             price.cached_input_usdc_per_mtok,
             price.per_request_usdc,
         )
-        call = Post(request_id, charge, int(time.time()), used)
+        call = Post(request_id, charge, self.now_s(), used)
         if keep is None:
             return await self._ledger.persist(call)
         return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
 
     async def keep_answer(self, claim: NamedRequest, request_id: str, sealed: bytes | None) -> None:
         """Keep the answer of a request that was charged. Raises ``CurrentError``."""
-        now_s, bytes_max = int(time.time()), self._kept_bytes_max
+        now_s, bytes_max = self.now_s(), self._kept_bytes_max
         await self._ledger.persist(
             lambda connection: keep_answer(
                 connection, claim, request_id, sealed, bytes_max=bytes_max, now_s=now_s
@@ -127,7 +128,7 @@ class Meter:
     async def void(self, request_id: str, reason: str) -> bool:
         """Give a reservation back; tell whether it was written. If not, its lease runs out."""
         try:
-            await self._ledger.persist(Void(request_id, reason, int(time.time())))
+            await self._ledger.persist(Void(request_id, reason, self.now_s()))
         except CurrentError as error:
             log.error("void_failed", request_id=request_id, error=str(error))
             return False
@@ -140,11 +141,16 @@ class Meter:
 
     async def renew(self, request_id: str) -> None:
         """Prolong a reservation by a whole lease. Raises ``UsageResolved`` where it has ended."""
-        await self.write(Renew(request_id, int(time.time()) + self._rules.lease_s))
+        await self.write(Renew(request_id, self.now_s() + self._rules.lease_s))
 
     async def sweep(self) -> int:
-        """Void what dead processes left; return how many. Forgets old nonces and answers too."""
-        now_s = int(time.time())
+        """Void what dead processes left; return how many. Forgets old nonces and answers too.
+
+        Does nothing while this host's clock is far off.
+        """
+        if not self.clock.may_sweep:
+            return 0
+        now_s = self.now_s()
         swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
         await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
         forgotten = FORGOTTEN_MAX
@@ -154,7 +160,7 @@ class Meter:
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:
         """Tell the keeper that a position wants a hold. Nothing waits for it."""
-        now_s = int(time.time())
+        now_s = self.now_s()
         self._ledger.submit_and_forget(
             lambda connection: note_demand(
                 connection, token_id=token_id, required_usdc=required_usdc, now_s=now_s

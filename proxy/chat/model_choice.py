@@ -1,6 +1,5 @@
 """Which model serves a request, at what price and up to what ceiling."""
 
-import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -99,16 +98,19 @@ async def list_options(
     price, 404 for an unknown one, 503 where no offer is cheap enough or upstream's list is not
     known.
     """
+    now_s = catalogue.now_s()
     if request.call.model == CHEAPEST:
         known = catalogue.snapshot.models.values()
         offers = _build_offers(
-            request, [model for model in known if models is None or model.model_id in models]
+            request,
+            [model for model in known if models is None or model.model_id in models],
+            now_s=now_s,
         )
     else:
         model = await _find_model(request.call.model, catalogue)
-        offers = [_build_named_offer(request, model)]
+        offers = [_build_named_offer(request, model, now_s=now_s)]
     if request.min_discount_pct is not None:
-        offers = _select_discounted(request, offers, prices, request.min_discount_pct)
+        offers = _select_discounted(request, offers, prices, request.min_discount_pct, now_s=now_s)
     if not offers:
         raise unavailable("no_model_available", "No model with a known price can serve this now.")
     return sorted(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
@@ -127,25 +129,27 @@ async def _find_model(name: str, catalogue: Catalogue) -> Model:
     return model
 
 
-def _build_named_offer(request: MeteredRequest, model: Model) -> ModelOption:
+def _build_named_offer(request: MeteredRequest, model: Model, *, now_s: int) -> ModelOption:
     if model.terms is None:
         raise model_not_priced(model.model_id)
     if request.call.images and model.terms.image_tokens is None:
         message = f"{model.model_id!r} does not state what an image takes, so none can be sent."
         raise bad_request("unsupported_content", message, param="messages")
-    return _build_offer(request.call, model, model.terms)
+    return _build_offer(request.call, model, model.terms, now_s=now_s)
 
 
-def _build_offers(request: MeteredRequest, models: Iterable[Model]) -> list[ModelOption]:
+def _build_offers(
+    request: MeteredRequest, models: Iterable[Model], *, now_s: int
+) -> list[ModelOption]:
     has_images = request.call.images > 0
     return [
-        _build_offer(request.call, model, model.terms)
+        _build_offer(request.call, model, model.terms, now_s=now_s)
         for model in models
         if model.terms is not None and not (has_images and model.terms.image_tokens is None)
     ]
 
 
-def _build_offer(call: Call, model: Model, terms: Terms) -> ModelOption:
+def _build_offer(call: Call, model: Model, terms: Terms, *, now_s: int) -> ModelOption:
     limits = {"context_tokens": model.context_tokens, "image_tokens": terms.image_tokens}
     # A market counts the bytes that it is sent, and may be right to charge for as many tokens.
     added_bytes = call.count_added_bytes(model.model_id) if terms.source == "upstream" else 0
@@ -163,18 +167,22 @@ def _build_offer(call: Call, model: Model, terms: Terms) -> ModelOption:
         ceiling_usdc=get_ceiling_usdc(
             prompt_bound=prompt_bound, max_tokens=max_tokens, choices=call.choices, price=price
         ),
-        price_age_s=terms.get_age_s(int(time.time())),
+        price_age_s=terms.get_age_s(now_s),
     )
 
 
 def _select_discounted(
-    request: MeteredRequest, offers: list[ModelOption], prices: References, minimum_pct: int
+    request: MeteredRequest,
+    offers: list[ModelOption],
+    prices: References,
+    minimum_pct: int,
+    *,
+    now_s: int,
 ) -> list[ModelOption]:
     """Keep the offers that are provably cheap enough. Raises 503 with the best discount if none.
 
     As at a market: what the request is estimated to cost, against the same at the reference price.
     """
-    now_s = int(time.time())
     worths = [
         (offer, offer.get_worth(), _get_direct_worth(offer, prices, now_s)) for offer in offers
     ]

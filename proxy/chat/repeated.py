@@ -78,7 +78,7 @@ class Repeats:
     async def _find(self, key: RepeatKey, claims: KeyClaims) -> Answer | StreamAnswer | None:
         until_s, pause_s = time.monotonic() + self.rules.wait_s, LOOK_S
         while True:
-            now_s = int(time.time())
+            now_s = self._meter.now_s()
             look = partial(find_earlier, lookup_id=key.lookup_id, now_s=now_s)
             earlier = await self._meter.read(look)
             if earlier is None:

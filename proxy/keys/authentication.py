@@ -1,6 +1,5 @@
 """Who is asking: from the Authorization header to a key's claims, and whether they still hold."""
 
-import time
 from collections.abc import Set
 
 from sqlalchemy import Connection, RowMapping
@@ -56,7 +55,7 @@ async def check_standing(claims: KeyClaims, meter: Meter) -> KeyStanding:
     if standing.key_epoch != claims.key_epoch:
         raise key_revoked()
     if claims.generation is not None:
-        problem = find_child_problem(child, generation=claims.generation, now_s=int(time.time()))
+        problem = find_child_problem(child, generation=claims.generation, now_s=meter.now_s())
         if problem is not None:
             raise problem
     return standing

@@ -27,6 +27,7 @@ from keeper.wiring import House, build_keeper, build_rehearsal
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.chain.position_rows import load_states
 from ledger.chain.positions import PositionState
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import is_postgres, read, write
 from ledger.database.schema import bind_deployment
 from ledger.database.statements import insert_or_ignore
@@ -131,7 +132,7 @@ class Stage:
             self.keeper_settings(),
             self.house(),
             threading.Event(),
-            clock=lambda: time.time() + self.ahead_s,
+            clock=LedgerClock(self.engine, host_clock=lambda: time.time() + self.ahead_s),
             checkpoint=checkpoint,
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,13 +185,14 @@ async def run_market(
     resolve: Resolve = resolve_by_system,
     deployment: Deployment = DEPLOYMENT,
     document: Document | None = None,
+    host_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[RunningMarket]:
     """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would.
 
     All answers are held against ``document``, by default the market's own.
     """
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
-    front = create_app(settings, deployment, engine, kms, resolve=resolve)
+    front = create_app(settings, deployment, engine, kms, resolve=resolve, host_clock=host_clock)
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)

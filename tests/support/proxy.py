@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +122,15 @@ async def run_proxy(
     deployment: Deployment = DEPLOYMENT,
     document: Document | None = None,
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    host_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[RunningProxy]:
     """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would.
 
     All answers are held against ``document``, by default the proxy's own.
     """
-    front = create_app(settings, deployment, engine, retry_delays_s=retry_delays_s)
+    front = create_app(
+        settings, deployment, engine, retry_delays_s=retry_delays_s, host_clock=host_clock
+    )
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)

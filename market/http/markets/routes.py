@@ -1,6 +1,5 @@
 """What everybody may see: models, prices, markets, how a request would be routed."""
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
@@ -73,7 +72,7 @@ async def list_prices(services: ServicesDep) -> PriceList:
     A client that prices by this list finds ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``
     beside the id, and when that was, ``updated_at``.
     """
-    book, now = services.book, datetime.now(UTC)
+    book, now = services.book, datetime.fromtimestamp(services.database.clock.now(), UTC)
     return PriceList(
         data=[
             describe_prices(model, shelves, book.find_reference(model), book.get_state, now=now)
@@ -180,7 +179,7 @@ async def get_feed(
     after = None if cursor is None else parse_cursor(cursor)
     if cursor is not None and after is None:
         raise bad_request("invalid_cursor", "'cursor' is not one of this feed.", param="cursor")
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     events = await services.database.read(
         lambda connection: load_feed(connection, after=after, limit=limit, now_s=now_s)
     )

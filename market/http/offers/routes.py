@@ -1,7 +1,5 @@
 """A seller's offers: list, change, take down; and what a provider key can serve."""
 
-import time
-
 from fastapi import APIRouter, Request
 from sqlalchemy import RowMapping
 
@@ -80,7 +78,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
         request_digest=digests[0] if digests else None,
         **columns,
     )
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     try:
         stored_id = await services.database.write(
             lambda connection: save_offer(
@@ -138,7 +136,7 @@ async def patch_offer(
     sealed = None
     if wish.api_key is not None:
         sealed = await _seal(services, wish.api_key, offer_id)
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: change_offer(
             connection,
@@ -161,7 +159,7 @@ async def patch_offer(
 @router.delete("/v1/seller/offers/{offer_id}", responses=SIGNED, dependencies=SELLER_KEY)
 async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> Deleted:
     """Take an offer down and erase its key. Again is harmless."""
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: delete_offer(
             connection, offer_id=offer_id, seller=seller.owner, now_s=now_s
@@ -238,4 +236,4 @@ async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> O
 
 def _describe_offer(services: Services, row: RowMapping) -> OfferView:
     health = services.book.find_health(row["offer_id"])
-    return describe_offer(row, health, day=utc_day(int(time.time())))
+    return describe_offer(row, health, day=utc_day(services.database.now_s()))

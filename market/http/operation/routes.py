@@ -39,11 +39,19 @@ async def healthz() -> Alive:
     name="tell_ready",
 )
 async def readyz(response: Response, services: ServicesDep) -> Readiness:
-    """Tell whether requests would be let through: whether the ledger answers."""
+    """Tell whether requests would be let through: the ledger answers, the clock is right."""
     try:
         await services.database.probe()
-        ready = True
+        ledger_ready = True
     except CurrentError:
-        ready = False
+        ledger_ready = False
+    clock = services.database.clock
+    ready = ledger_ready and not clock.is_far_off
     response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, ledger=ready, models=len(services.book.shelves))
+    return Readiness(
+        ready=ready,
+        ledger=ledger_ready,
+        clock=not clock.is_far_off,
+        clock_ahead_s=clock.ahead_s,
+        models=len(services.book.shelves),
+    )

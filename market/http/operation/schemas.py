@@ -8,4 +8,8 @@ class Readiness(BaseModel):
 
     ready: bool
     ledger: bool = Field(description="the ledger answers")
+    clock: bool = Field(description="this host's clock is at most 5 s off the database's")
+    clock_ahead_s: int = Field(
+        description="how far this host's clock is ahead of the database's; below zero: behind"
+    )
     models: int = Field(description="how many models are listed")

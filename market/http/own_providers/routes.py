@@ -1,6 +1,5 @@
 """A buyer's own providers: list, change, take down."""
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -61,7 +60,7 @@ async def create_provider(request: Request, services: ServicesDep, buyer: BuyerD
             raise wrong_type(name, "given")
     columns = _read_columns(body, _NEW_FIELDS, services)
     await _check_host(services, columns["base_url"])
-    provider_id, now_s = new_id(), int(time.time())
+    provider_id, now_s = new_id(), services.database.now_s()
     provider = StoredProvider(
         provider_id=provider_id, account_id=buyer.owner, **{"label": "", **columns}
     )
@@ -106,7 +105,7 @@ async def patch_provider(
     sealed = None
     if "api_key" in body:
         sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: change_provider(
             connection,
@@ -127,7 +126,7 @@ async def patch_provider(
 @router.delete("/v1/buyer/providers/{provider_id}", responses=SIGNED, dependencies=BUYER_KEY)
 async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: IdPath) -> Deleted:
     """Take a provider down and erase its key. Again is harmless."""
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: delete_provider(
             connection, provider_id=provider_id, account_id=buyer.owner, now_s=now_s

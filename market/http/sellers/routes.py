@@ -1,6 +1,5 @@
 """A seller's own account."""
 
-import time
 from typing import get_args
 
 from fastapi import APIRouter, Request
@@ -44,7 +43,7 @@ async def patch_seller_account(
     policies = get_args(PayoutPolicy)
     if policy not in policies:
         raise wrong_type("payout_policy", " or ".join(repr(one) for one in policies))
-    now_s = int(time.time())
+    now_s = services.database.now_s()
     await services.database.write(
         lambda connection: set_seller_terms(
             connection, address=seller.owner, payout_policy=policy, now_s=now_s

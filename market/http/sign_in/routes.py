@@ -1,6 +1,5 @@
 """Signing in with a wallet, and the keys that it gives: the same for sellers and buyers."""
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -73,7 +72,7 @@ def _add_sign_in(role: Role) -> None:
         services.limits.take_key(request.scope)
         body = parse_exact_json(await read_body(request.scope, request.receive, services))
         label = read_string(body, "label", default="", length_max=LABEL_MAX)
-        expires_at_s = _read_expiry(body)
+        expires_at_s = _read_expiry(body, now_s=services.database.now_s())
         issued = await services.authenticator.issue_key(
             role,
             message=read_string(body, "message", length_max=10_000),
@@ -107,7 +106,7 @@ def _add_sign_in(role: Role) -> None:
         key_id: IdPath,
     ) -> KeyRevoked:
         """Revoke a key of the wallet, at once and for good."""
-        now_s = int(time.time())
+        now_s = services.database.now_s()
         found = await services.database.write(
             lambda connection: revoke_key(
                 connection, kind=role, owner=holder.owner, key_id=key_id, now_s=now_s
@@ -123,11 +122,11 @@ _add_sign_in(Role.SELLER)
 _add_sign_in(Role.BUYER)
 
 
-def _read_expiry(body: Mapping[str, Any]) -> int | None:
+def _read_expiry(body: Mapping[str, Any], *, now_s: int) -> int | None:
     value = body.get("expires_at")
     if value is None:
         return None
-    if type(value) is not int or not time.time() < value <= TIME_MAX_S:
+    if type(value) is not int or not now_s < value <= TIME_MAX_S:
         raise wrong_type("expires_at", "a time to come, in Unix seconds")
     return int(value)
 

@@ -1,7 +1,6 @@
 """The child keys under a root key."""
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -99,7 +98,7 @@ async def create_child_key(
     body = await read(request, services, ChildTermsBody)
     await _check_models(services, body.models, response)
     terms = body.build_terms()
-    now_s = int(time.time())
+    now_s = services.meter.now_s()
     key_id = secrets.token_hex(CHILD_ID_BYTES)
 
     def create(connection: Connection) -> Any:
@@ -125,7 +124,7 @@ async def list_child_keys(claims: ClaimsDep, services: ServicesDep) -> ChildList
     rows = await services.meter.read(
         lambda c: load_children_of(c, token_id=claims.token_id, key_epoch=claims.key_epoch)
     )
-    return ChildList(data=[describe_child(row, now_s=int(time.time())) for row in rows])
+    return ChildList(data=[describe_child(row, now_s=services.meter.now_s()) for row in rows])
 
 
 @router.patch(
@@ -149,7 +148,7 @@ async def change_child_key(
         ),
     )
     log.info("child_key_changed", token_id=claims.token_id, key_id=keyId, fields=sorted(changes))
-    return describe_child(row, now_s=int(time.time()))
+    return describe_child(row, now_s=services.meter.now_s())
 
 
 @router.post(
@@ -167,7 +166,7 @@ async def rotate_child_key(
     """
     await _check_root(claims, services)
     grace_s = (await read(request, services, RotationBody)).grace_s
-    now_s = int(time.time())
+    now_s = services.meter.now_s()
 
     def rotate(connection: Connection) -> Any:
         row = rotate_child(
@@ -198,7 +197,7 @@ async def rotate_child_key(
 async def revoke_child_key(keyId: str, claims: ClaimsDep, services: ServicesDep) -> Response:
     """Revoke a child key for good; its live streams end."""
     await _check_root(claims, services)
-    now_s = int(time.time())
+    now_s = services.meter.now_s()
     await _write(
         services,
         lambda c: revoke_child(

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 
 import structlog
 from fastapi import APIRouter, Request
@@ -57,7 +56,9 @@ async def create_nonce(
             token_id = parse_token_id(tokenId)
         except ValueError as error:
             raise bad_request("invalid_token_id", f"'tokenId' {error}.", param="tokenId") from None
-    return NonceView.model_validate(services.sign_in.describe(token_id, now_s=int(time.time())))
+    return NonceView.model_validate(
+        services.sign_in.describe(token_id, now_s=services.meter.now_s())
+    )
 
 
 @router.post(
@@ -73,7 +74,7 @@ async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
     """
     services.limits.take_key(request.scope)
     raw = await read_body(request.scope, request.receive, services)
-    now_s = time.time()
+    now_s = services.meter.clock.now()
     if "message" in parse_json_object(raw):
         return await _issue_for_sign_in(services, parse(raw, SignInRequest), now_s=now_s)
     wish = parse(raw, KeyRequest)
@@ -181,7 +182,7 @@ async def show_own_key(claims: ClaimsDep, services: ServicesDep) -> KeySelf:
             lambda c: load_child(c, claims.key_id, token_id=claims.token_id)
         )
         assert row is not None
-        child = describe_child(row, now_s=int(time.time()))
+        child = describe_child(row, now_s=services.meter.now_s())
     return KeySelf(
         keyId=claims.key_id,
         tokenId=str(claims.token_id),

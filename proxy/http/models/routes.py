@@ -1,6 +1,5 @@
 """The models, live from upstream."""
 
-import time
 from typing import Any
 
 from fastapi import APIRouter
@@ -25,7 +24,10 @@ host_router = APIRouter()
 async def list_models(services: ServicesDep) -> ModelCatalogue:
     """List the models, live from upstream. `fallback` is true while upstream is down."""
     snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    models = [ModelEntry(**describe_model(model)) for model in services.catalogue.listed]
+    now_s = services.catalogue.now_s()
+    models = [
+        ModelEntry(**describe_model(model, now_s=now_s)) for model in services.catalogue.listed
+    ]
     if snapshot.fallback:
         return ModelCatalogue(models=models, fallback=True)
     return ModelCatalogue(models=models)
@@ -36,7 +38,10 @@ async def list_models(services: ServicesDep) -> ModelCatalogue:
 async def list_openai_models(services: ServicesDep) -> OpenAiModelList:
     """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK."""
     await services.catalogue.refresh(older_than_s=FRESH_S)
-    return OpenAiModelList(data=[_describe_openai(model) for model in services.catalogue.listed])
+    now_s = services.catalogue.now_s()
+    return OpenAiModelList(
+        data=[_describe_openai(model, now_s=now_s) for model in services.catalogue.listed]
+    )
 
 
 @host_router.get("/v1/models/{model:path}", include_in_schema=False)
@@ -46,15 +51,15 @@ async def get_openai_model(services: ServicesDep, model: str) -> OpenAiModel:
     await services.catalogue.refresh(older_than_s=FRESH_S)
     for listed in services.catalogue.listed:
         if listed.model_id == model:
-            return _describe_openai(listed)
+            return _describe_openai(listed, now_s=services.catalogue.now_s())
     raise model_not_found(model)
 
 
-def _describe_openai(model: Model) -> OpenAiModel:
-    return OpenAiModel(**describe_model(model))
+def _describe_openai(model: Model, *, now_s: int) -> OpenAiModel:
+    return OpenAiModel(**describe_model(model, now_s=now_s))
 
 
-def describe_model(model: Model) -> dict[str, Any]:
+def describe_model(model: Model, *, now_s: int) -> dict[str, Any]:
     """Return a model as both lists show it."""
     terms = model.terms
     price = None if terms is None else terms.price
@@ -66,6 +71,6 @@ def describe_model(model: Model) -> dict[str, Any]:
         "cached_input_usdc_per_mtok": None if price is None else price.cached_usdc_per_mtok,
         "per_request_usdc": None if price is None else price.per_request_usdc,
         "price_source": None if terms is None else terms.source,
-        "price_age_s": None if terms is None else terms.get_age_s(int(time.time())),
+        "price_age_s": None if terms is None else terms.get_age_s(now_s),
         "context_tokens": model.context_tokens,
     }

@@ -1,7 +1,5 @@
 """Liveness, readiness, metrics."""
 
-import time
-
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
@@ -28,9 +26,9 @@ async def tell_alive() -> Alive:
     responses={503: {"description": "not ready: see what is false", "content": one_of(Readiness)}},
 )
 async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
-    """Tell whether requests would be served: mirror, ledger, upstream and our credit there."""
+    """Tell whether requests would be served: mirror, ledger, upstream, our credit there, clock."""
     mirror, ledger_ready = await _load_mirror(services)
-    now_s = int(time.time())
+    now_s = services.meter.now_s()
     age_s = None if mirror is None else mirror.age_s(now_s=now_s)
     # A mirror that was seen in the future is stale too: one of the clocks is wrong.
     mirror_ready = (
@@ -38,7 +36,8 @@ async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
     )
     upstream_ready = not services.catalogue.snapshot.fallback
     credit_ready = not services.completions.credit.is_spent
-    ready = mirror_ready and upstream_ready and credit_ready
+    clock = services.meter.clock
+    ready = mirror_ready and upstream_ready and credit_ready and not clock.is_far_off
     response.status_code = 200 if ready else 503
     return Readiness(
         ready=ready,
@@ -52,6 +51,8 @@ async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
         mirror_age_s_max=services.meter.max_staleness_s,
         upstream=upstream_ready,
         operator_credit=credit_ready,
+        clock=not clock.is_far_off,
+        clock_ahead_s=clock.ahead_s,
     )
 
 
@@ -65,7 +66,7 @@ async def get_metrics(services: ServicesDep) -> str:
     mirror, _ = await _load_mirror(services)
     return services.metrics.render(
         in_flight=services.completions.in_flight.count,
-        mirror_age_s=None if mirror is None else mirror.age_s(now_s=int(time.time())),
+        mirror_age_s=None if mirror is None else mirror.age_s(now_s=services.meter.now_s()),
         catalogue_fallback=services.catalogue.snapshot.fallback,
         credit_spent=services.completions.credit.is_spent,
     )

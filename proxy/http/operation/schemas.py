@@ -17,3 +17,7 @@ class Readiness(BaseModel):
     operator_credit: bool = Field(
         description="upstream did not refuse lately for want of the operator's own credit"
     )
+    clock: bool = Field(description="this host's clock is at most 5 s off the database's")
+    clock_ahead_s: int = Field(
+        description="how far this host's clock is ahead of the database's; below zero: behind"
+    )

@@ -1,7 +1,5 @@
 """A position's allowance, harvests and mirror."""
 
-import time
-
 from fastapi import APIRouter
 
 from ledger.chain.harvest_outlook import expect_harvest
@@ -24,7 +22,7 @@ async def show_position(tokenId: str, services: ServicesDep) -> PositionView:
         token_id = parse_token_id(tokenId)
     except ValueError as error:
         raise bad_request("invalid_token_id", f"'tokenId' {error}.", param="tokenId") from None
-    now_s = int(time.time())
+    now_s = services.meter.now_s()
     found = await services.meter.read(
         lambda connection: load_position(connection, token_id, now_s=now_s)
     )

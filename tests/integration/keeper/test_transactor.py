@@ -26,6 +26,7 @@ from keeper.rounds import RoundOutcome
 from keeper.transactor.means import CANCELLED, Means
 from keeper.transactor.sending import Transactor
 from keeper.wiring import build_duties, open_signer
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
 from ledger.intents.record import FILL
 from ledger.spending.strays import load_overcharges
@@ -268,6 +269,7 @@ def build_transactor(stage: Stage) -> Transactor:
             rules=settings.send_rules(),
             chain_id=CHAIN_ID,
             stop=threading.Event(),
+            clock=LedgerClock(stage.engine),
         )
     )
 

@@ -15,13 +15,11 @@ import contextlib
 import shutil
 import signal
 import sqlite3
-import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +31,7 @@ from ledger.spending.books import Books
 from ledger.spending.metering import Reserve, Reserved
 from ledger.tables import Position, table_of
 from tests.support.answers import PIECES
+from tests.support.clocks import HostClock
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import (
     Databases,
@@ -86,18 +85,26 @@ async def serving(
     folder: Path,
     *,
     retry_delays_s: Sequence[float] = (0.05, 0.1),
+    host_clock: Callable[[], float] = time.time,
     **changes: Any,
 ) -> AsyncIterator[RunningProxy]:
     settings = make_settings(upstream_url=provider.url, prices_file=write_prices(folder), **changes)
-    async with run_proxy(settings, engine, retry_delays_s=retry_delays_s) as running:
+    async with run_proxy(
+        settings, engine, retry_delays_s=retry_delays_s, host_clock=host_clock
+    ) as running:
         yield running
 
 
 @pytest.fixture
+def clock() -> HostClock:
+    return HostClock()
+
+
+@pytest.fixture
 async def proxy(
-    engine: Engine, provider: FakeEndpoint, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path, clock: HostClock
 ) -> AsyncIterator[RunningProxy]:
-    async with serving(engine, provider, tmp_path) as running:
+    async with serving(engine, provider, tmp_path, host_clock=clock) as running:
         yield running
 
 
@@ -314,30 +321,26 @@ async def test_clock__jumps__nothing_is_let_through_until_the_mirror_has_moved(
     provider: FakeEndpoint,
     engine: Engine,
     jump_s: int,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: HostClock,
 ) -> None:
     assert await ask(proxy) == (200, "ok")
-    clock = SimpleNamespace(time=lambda: time.time() + jump_s, monotonic=time.monotonic)
-    reading = [m for n, m in sys.modules.items() if n.startswith("proxy.") and hasattr(m, "time")]
-    for module in reading:
-        monkeypatch.setattr(module, "time", clock)
+    clock.ahead_s = jump_s
 
     assert await ask(proxy) == (503, "chain_state_stale")
     assert (await proxy.client.get("/api/current/readyz")).status_code == 503
     assert len(provider.requests) == 1
     with write(engine) as connection:
-        put_cursor(connection, number=11, now_s=int(clock.time()))
+        put_cursor(connection, number=11, now_s=int(clock()))
     # The indexer's clock has jumped, too; the chain's has not, and by it the hold lives.
     assert await ask(proxy) == (200, "ok")
     assert proxy.drawn_usdc() == 2 * COST_USDC
 
 
 async def test_clock__jumps_ahead_while_upstream_works__withheld_once_it_was_swept(
-    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, clock: HostClock
 ) -> None:
     asking = await ask_slowly(proxy, provider)
-    clock = SimpleNamespace(time=lambda: time.time() + 3_600, monotonic=time.monotonic)
-    monkeypatch.setattr("proxy.chat.meter.time", clock)
+    clock.ahead_s = 3_600
     assert await proxy.front.app.state.services.meter.sweep() == 1
     provider.release.set()
 
@@ -347,7 +350,7 @@ async def test_clock__jumps_ahead_while_upstream_works__withheld_once_it_was_swe
 
 
 async def test_clock__behind_the_chain__the_chains_decides_when_a_hold_lapses(
-    proxy: RunningProxy, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, engine: Engine, clock: HostClock
 ) -> None:
     at_s = now_s()
     with write(engine) as connection:
@@ -355,8 +358,7 @@ async def test_clock__behind_the_chain__the_chains_decides_when_a_hold_lapses(
         put_positions(connection, make_state(now_s=at_s - 7_200, hold_lives_s=7_200))
         put_cursor(connection, number=11, now_s=at_s)
         connection.execute(text("UPDATE mirror SET observed_at_s = :at"), {"at": at_s - 7_200})
-    clock = SimpleNamespace(time=lambda: time.time() - 7_200, monotonic=time.monotonic)
-    monkeypatch.setattr("proxy.chat.meter.time", clock)
+    clock.ahead_s = -7_200
     assert await ask(proxy) == (503, "hold_pending")
 
 
