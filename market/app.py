@@ -38,6 +38,7 @@ from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
+from market.text.repeating import RepeatedSales
 from market.text.serving import Serving
 from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
@@ -162,8 +163,20 @@ def _build_services(
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
     seller_client = SellerClient(dialer, settings.seller_rules())
     own_providers = OwnProviders(database, sealer, metrics)
+    repeated = RepeatedSales(
+        database,
+        metrics,
+        settings.repeat_rules(),
+        account_bytes_max=settings.idempotency_account_bytes_max,
+    )
     serving = Serving(
-        database, book, seller_client, metrics, own_providers, settings.serving_rules()
+        database,
+        book,
+        seller_client,
+        metrics,
+        own_providers,
+        repeated,
+        settings.serving_rules(),
     )
     artifacts = Artifacts(
         database,

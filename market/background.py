@@ -13,10 +13,11 @@ from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
-from market.endpoints.sealing import SealBroken, Sealer
+from market.endpoints.sealing import Sealer
 from market.records.database import Database
 from market.records.jobs import load_stale_provider_keys
 from market.records.store import load_stale_keys
+from serving.process.aes_gcm import SealBroken
 from serving.process.ids import new_id
 
 log = structlog.get_logger("market")

@@ -104,6 +104,11 @@ class MarketSettings(ServerSettings):
         validate_default=True,
         description="how long a reservation stands if its process dies, seconds",
     )
+    idempotency_account_bytes_max: int = Field(
+        default=16 * 1024**2,
+        ge=0,
+        description="most that is kept of one account's answers, bytes; further ones are not kept",
+    )
     refresh_interval_s: float = Field(
         default=1.0, gt=0, description="pause between two looks for changed offers, seconds"
     )

@@ -22,7 +22,6 @@ from proxy.chain_view import ChainView
 from proxy.chat.admitting import Admission
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
-from proxy.chat.repeated import RepeatRules, Repeats
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
@@ -37,6 +36,7 @@ from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
+from serving.http.repeated import Repeats
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
 from serving.stream.live import StreamRules
@@ -149,9 +149,7 @@ def _build_services(
     metrics = Metrics()
     catalogue = Catalogue(upstream, prices, now_s=ledger.now_s)
     chain_view = ChainView(reader, adapter=deployment.adapter)
-    repeats = Repeats(
-        meter, RepeatRules(settings.idempotency_answer_bytes_max, settings.idempotency_wait_s)
-    )
+    repeats = Repeats(meter, settings.repeat_rules(), id_header="x-current-request-id")
     admission = Admission(
         meter=meter,
         catalogue=catalogue,

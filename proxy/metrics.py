@@ -34,7 +34,6 @@ class Metrics(ServerMetrics):
         self._estimated = self.counter("usage_estimated", "Charges by our own count of tokens")
         self._overruns = self.counter("ceiling_overruns", "Charges below what was reported")
         self.keys_issued = self.counter("keys_issued", "Root keys that were issued")
-        self.replayed = self.counter("answers_replayed", "Answers from an earlier charged request")
         self._fallback = self.gauge("catalogue_fallback", "1 while upstream lists no models")
         self._credit_spent = self.gauge(
             "operator_credit_spent", "1 while upstream refuses for want of the operator's credit"

@@ -77,22 +77,10 @@ class ProxySettings(ServerSettings):
         default=86_400, ge=1, description="oldest price of upstream's that still counts, seconds"
     )
 
-    idempotency_answer_bytes_max: int = Field(
-        default=1024**2,
-        ge=0,
-        le=64 * 1024**2,
-        description="longest answer that is kept for a repeated Idempotency-Key, bytes",
-    )
     idempotency_position_bytes_max: int = Field(
         default=16 * 1024**2,
         ge=0,
         description="most that is kept of one position's answers, bytes; further ones are not kept",
-    )
-    idempotency_wait_s: float = Field(
-        default=60.0,
-        ge=0,
-        le=600,
-        description="how long a repeated request waits for the first one, seconds",
     )
 
     otel_endpoint: str = Field(

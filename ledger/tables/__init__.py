@@ -18,6 +18,7 @@ from ledger.tables.buyers import (
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
 from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
+from ledger.tables.kept_answers import KeptAnswer
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
 from ledger.tables.predicates import (
     BATCH_OPEN,
@@ -33,7 +34,7 @@ from ledger.tables.predicates import (
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
-from ledger.tables.usage import KeptAnswer, Usage
+from ledger.tables.usage import Usage
 
 __all__ = [
     "BATCH_OPEN",

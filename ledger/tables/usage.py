@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, get_type_hints
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, String, Table
-from sqlmodel import Field, SQLModel
+from sqlmodel import SQLModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +103,3 @@ class Usage(SQLModel, table=True):
         Index("usage_batch", "batch_id"),
         Index("usage_token", "token_id", "reserved_at_s"),
     )
-
-
-class KeptAnswer(SQLModel, table=True):
-    """A request with an idempotency key, and its answer for whoever repeats it. Proxy.
-
-    Nothing in a row can be read without the repeated request's own keys: the id and the digest are
-    keyed hashes, the answer is sealed. The row counts while its request is not voided.
-    """
-
-    __tablename__ = "kept_answer"
-    __table_args__ = (
-        CheckConstraint("state IN ('open','kept','dropped')", name="kept_state_known"),
-        CheckConstraint("(state = 'kept') = (sealed IS NOT NULL)", name="kept_when_sealed"),
-        # What a position keeps in all is added up from the index alone.
-        Index("kept_answer_of_position", "token_id", "sealed_bytes"),
-    )
-
-    lookup_id: str = Field(primary_key=True)
-    body_digest: str
-    request_id: str
-    """The request that runs, or that was charged."""
-    token_id: int = Field(sa_type=BigInteger)
-    state: str
-    """``open``: no answer yet; ``dropped``: there was no room to keep it."""
-    sealed: bytes | None = None
-    sealed_bytes: int = Field(default=0, sa_type=BigInteger)
-    """The length of ``sealed``."""
-    expires_at_s: int = Field(index=True, sa_type=BigInteger)

@@ -9,16 +9,11 @@ offer leaves nothing that could be opened.
 import importlib
 import secrets
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from Crypto.Cipher import AES
-
-from contracts.errors import Fatal, Rejected, Retryable
+from contracts.errors import Fatal, Retryable
 from ledger.selling.sealed_keys import SealedKey
-
-KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
-_TAG_BYTES: Final = 16
+from serving.process.aes_gcm import KEY_BYTES, SealBroken, decrypt, encrypt
 
 
 class KmsInvalid(Fatal):
@@ -27,10 +22,6 @@ class KmsInvalid(Fatal):
 
 class KmsUnavailable(Retryable):
     """The KMS does not answer."""
-
-
-class SealBroken(Rejected):
-    """A sealed key does not open: it was changed, moved, or its KMS key is not known here."""
 
 
 class Kms(Protocol):
@@ -83,12 +74,12 @@ class FileKms:
         return next(iter(self._keys))
 
     def wrap(self, data_key: bytes, *, context: str) -> bytes:
-        return _encrypt(self._keys[self.key_id], data_key, context)
+        return encrypt(self._keys[self.key_id], data_key, context)
 
     def unwrap(self, wrapped: bytes, *, key_id: str, context: str) -> bytes:
         if key_id not in self._keys:
             raise SealBroken("the key that wraps this is not known here")
-        return _decrypt(self._keys[key_id], wrapped, context)
+        return decrypt(self._keys[key_id], wrapped, context)
 
 
 class AwsKms:
@@ -139,12 +130,12 @@ class Sealer:
         """Return a key encrypted for one offer. Raises ``KmsUnavailable``."""
         data_key = secrets.token_bytes(KEY_BYTES)
         wrapped = self._kms.wrap(data_key, context=offer_id)
-        return SealedKey(_encrypt(data_key, secret.encode(), offer_id), wrapped, self._kms.key_id)
+        return SealedKey(encrypt(data_key, secret.encode(), offer_id), wrapped, self._kms.key_id)
 
     def open(self, sealed: SealedKey, *, offer_id: str) -> str:
         """Return the key in the clear. Raises ``SealBroken`` or ``KmsUnavailable``."""
         data_key = self._unwrap(sealed, offer_id)
-        return _decrypt(data_key, sealed.ciphertext, offer_id).decode()
+        return decrypt(data_key, sealed.ciphertext, offer_id).decode()
 
     def rewrap(self, sealed: SealedKey, *, offer_id: str) -> SealedKey:
         """Return the same under the KMS key that wraps now. Raises as ``open`` does."""
@@ -168,22 +159,3 @@ def open_kms(location: str) -> Kms:
     if kind == "aws" and rest:
         return AwsKms(rest)
     raise KmsInvalid("a KMS is file:<path> or aws:<key id>")
-
-
-def _encrypt(key: bytes, plain: bytes, context: str) -> bytes:
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    cipher = AES.new(key, AES.MODE_GCM, nonce=nonce)
-    cipher.update(context.encode())
-    ciphertext, tag = cipher.encrypt_and_digest(plain)
-    return nonce + ciphertext + tag
-
-
-def _decrypt(key: bytes, sealed: bytes, context: str) -> bytes:
-    if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
-        raise SealBroken("a sealed key is too short")
-    cipher = AES.new(key, AES.MODE_GCM, nonce=sealed[:_NONCE_BYTES])
-    cipher.update(context.encode())
-    try:
-        return cipher.decrypt_and_verify(sealed[_NONCE_BYTES:-_TAG_BYTES], sealed[-_TAG_BYTES:])
-    except ValueError:
-        raise SealBroken("a sealed key was changed, or belongs to another offer") from None

@@ -17,7 +17,7 @@ from market.identity.keys import Role
 from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
-from market.routing.filters import Ceilings, parse_ceilings, parse_drain
+from market.routing.filters import CEILING_HEADERS, Ceilings, parse_ceilings, parse_drain
 from market.routing.sessions import SESSION_HEADER
 from market.services import Services
 from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
@@ -33,6 +33,7 @@ from serving.http.errors import (
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.metrics import ANSWERED
+from serving.http.repeat_keys import RepeatKey, derive_repeat_key
 from serving.models.sold import DRAIN_HEADER
 
 T = TypeVar("T")
@@ -122,10 +123,19 @@ async def answer_call(
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER)
         raw = await read_body(scope, receive, services)
-        return await serve_to(buyer, raw, ceilings, drain_s)
+        named = find_header(scope, b"idempotency-key")
+        repeat = None
+        if named is not None:
+            whole = build_request_text(scope, raw)
+            repeat = derive_repeat_key(header, idempotency_key=named, body=whole)
+        return await serve_to(buyer, raw, ceilings, drain_s, repeat)
 
     async def serve_to(
-        buyer: KeyHolder, raw: bytes, ceilings: Ceilings, drain_s: float | None
+        buyer: KeyHolder,
+        raw: bytes,
+        ceilings: Ceilings,
+        drain_s: float | None,
+        repeat: RepeatKey | None = None,
     ) -> Answer | StreamAnswer:
         return await services.serving.serve(
             buyer,
@@ -136,9 +146,16 @@ async def answer_call(
             ceilings=ceilings,
             session_name=find_header(scope, SESSION_HEADER),
             drain_s=drain_s,
+            repeat=repeat,
         )
 
     return await answer_by(serve, services.metrics, request_id)
+
+
+def build_request_text(scope: Scope, raw: bytes) -> bytes:
+    """Return all that makes a request what it is: its path, its price ceilings, its body."""
+    ceilings = (find_header(scope, name.encode()) for name in CEILING_HEADERS)
+    return "\n".join((scope["path"], *(text or "" for text in ceilings))).encode() + b"\0" + raw
 
 
 async def answer_by(

@@ -92,6 +92,16 @@ def load_key_holder(
     return None if row is None else KeyHolder(str(row[0]), str(row[1]))
 
 
+def is_key_live(connection: Connection, key_id: str, *, now_s: int) -> bool:
+    """Tell whether a key is neither revoked nor expired."""
+    query = select(_key.c.key_id).where(
+        _key.c.key_id == key_id,
+        _key.c.revoked_at_s.is_(None),
+        or_(_key.c.expires_at_s.is_(None), _key.c.expires_at_s > now_s),
+    )
+    return connection.execute(query).one_or_none() is not None
+
+
 def load_keys(connection: Connection, *, kind: str, owner: str) -> list[RowMapping]:
     """Return an owner's keys, oldest first; never their hashes."""
     columns = ("key_id", "label", "created_at_s", "expires_at_s", "revoked_at_s")

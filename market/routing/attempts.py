@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
 from market.endpoints.health import Standing
-from market.endpoints.sealing import KmsUnavailable, SealBroken
+from market.endpoints.sealing import KmsUnavailable
 from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
 from market.metrics import Metrics
 from market.pricing.media_units import Base
@@ -30,6 +30,7 @@ from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
+from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 
@@ -50,7 +51,7 @@ class Order:
     """What a buyer wants, as far as offers are tried for it.
 
     ``asks`` are the ways in which it can be priced, one for each unit; ``also`` is written with
-    every reservation.
+    every reservation, and its refusals (``CurrentError``) end the request.
     """
 
     buyer: KeyHolder
@@ -58,6 +59,8 @@ class Order:
     asks: Sequence[Ask]
     request_id: str
     also: Callable[[Connection, NewSale], object] | None = None
+    attempts_before: int = 0
+    """How many sales the request has had already."""
 
     @property
     def priced_asks(self) -> Sequence[Ask]:
@@ -264,7 +267,7 @@ class Attempts:
         offer = verdict.offer
         sale = NewSale(
             request_id=order.request_id,
-            attempt=attempt,
+            attempt=order.attempts_before + attempt,
             account_id=order.buyer.owner,
             key_id=order.buyer.key_id,
             offer_id=offer.offer_id,

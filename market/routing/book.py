@@ -26,7 +26,7 @@ from market.endpoints.health import (
     fail,
     give_up,
 )
-from market.endpoints.sealing import SealBroken, Sealer
+from market.endpoints.sealing import Sealer
 from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_price
 from market.records.database import Database
@@ -39,6 +39,7 @@ from serving.models.prices import scale_price
 from serving.models.references import References
 from serving.models.terms import Terms, Tiers
 from serving.models.upstream import Access
+from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 

@@ -40,6 +40,14 @@ _KNOWN: Final = frozenset(
     }
 )
 
+CEILING_HEADERS: Final = (
+    INPUT_CEILING,
+    OUTPUT_CEILING,
+    CACHED_INPUT_CEILING,
+    PER_REQUEST_CEILING,
+    LONGER_CEILINGS,
+)
+
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 

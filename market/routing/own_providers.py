@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection
 
 from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
-from market.endpoints.sealing import KmsUnavailable, SealBroken, Sealer
+from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
@@ -28,6 +28,7 @@ from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
 from serving.models.sold import OWN_PROVIDER_HEADER
 from serving.models.upstream import Access
+from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 
@@ -80,6 +81,10 @@ class Free:
         has_fee: bool = True,  # noqa: ARG002
     ) -> int:
         """Charge nothing."""
+        return FEE_USDC
+
+    def get_cost_usdc(self, tokens: Tokens) -> int:  # noqa: ARG002
+        """Return what ``post`` charges, in 1e-6 USDC."""
         return FEE_USDC
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:

@@ -44,10 +44,7 @@ class ReservedSale:
         Without ``has_fee``, the tokens are all that is charged: the seller broke off its answer.
         ``also`` is done in the same transaction, and so must be harmless when done again.
         """
-        price = self.verdict.offer.get_price(tokens.prompt)
-        if not has_fee:
-            price = replace(price, per_request_usdc=0)
-        figures = build_figures(self.sale, tokens, price)
+        figures = self._count(tokens, has_fee=has_fee)
         now_s = self._database.now_s()
 
         def write(connection: Connection) -> Used:
@@ -70,6 +67,16 @@ class ReservedSale:
             fee_usdc=figures.fee_usdc,
         )
         return figures.cost_usdc
+
+    def get_cost_usdc(self, tokens: Tokens) -> int:
+        """Return what ``post`` will charge for these tokens, in 1e-6 USDC."""
+        return self._count(tokens).cost_usdc
+
+    def _count(self, tokens: Tokens, *, has_fee: bool = True) -> SaleFigures:
+        price = self.verdict.offer.get_price(tokens.prompt)
+        if not has_fee:
+            price = replace(price, per_request_usdc=0)
+        return build_figures(self.sale, tokens, price)
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""

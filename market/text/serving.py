@@ -28,13 +28,14 @@ from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_mar
 from market.routing.ranking import Ask, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
+from market.text.calling import Opened, SellerCalls
 from market.text.metering import (
     HOLDERS,
     SaleBooking,
     SaleEndings,
-    build_tally,
     count_answer,
 )
+from market.text.repeating import RepeatedSales
 from market.text.requests import parse_request
 from serving.dialects.call import Call
 from serving.dialects.endpoints import Endpoint
@@ -46,15 +47,11 @@ from serving.http.errors import (
     settlement_failed,
 )
 from serving.http.open_requests import InFlight
-from serving.models.additions import Additions
-from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
-from serving.models.provider_answers import find_failure, is_answer
+from serving.http.repeat_keys import RepeatKey
 from serving.models.sold import COST_FIELD, COST_HEADER
 from serving.models.stating import restate_answer
-from serving.models.upstream import Access, ProviderAnswer
+from serving.models.upstream import ProviderAnswer
 from serving.stream.live import LiveStream, StreamRules
-from serving.stream.reading import NoAnswer, Reading
-from serving.stream.sse import EventTooLong
 
 log = structlog.get_logger("market")
 
@@ -75,17 +72,6 @@ class ServingRules:
     """How much dearer than the cheapest the seller of a conversation may be, per cent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A seller's stream that has begun, and what no buyer is told of the seller."""
-
-    reading: Reading
-    secrets: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return "Opened(…)"
-
-
 class Serving:
     """Serves requests, and knows which ones are still open."""
 
@@ -96,6 +82,7 @@ class Serving:
         seller_client: SellerClient,
         metrics: Metrics,
         own_providers: OwnProviders,
+        repeated: RepeatedSales,
         rules: ServingRules,
     ) -> None:
         self.attempts = Attempts(
@@ -104,10 +91,10 @@ class Serving:
         self.own_providers = own_providers
         self._database = database
         self._book = book
-        self._seller_client = seller_client
         self._metrics = metrics
         self._rules = rules
-        self._additions = Additions()
+        self._repeated = repeated
+        self._calls = SellerCalls(seller_client, opening_s=rules.opening_s)
         self.in_flight = InFlight(rules.in_flight_max)
 
     def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
@@ -152,12 +139,14 @@ class Serving:
         ceilings: Ceilings = ANY_PRICE,
         session_name: str | None = None,
         drain_s: float | None = None,
+        repeat: RepeatKey | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
-        ``session_name`` is what its header calls the conversation that it belongs to. ``drain_s``
-        is how long a stream's seller is read on once the buyer has left, at most as long as the
-        market's rules say; None: that long.
+        With ``repeat``, at most one request with the same key is charged. ``session_name`` is what
+        its header calls the conversation that it belongs to. ``drain_s`` is how long a stream's
+        seller is read on once the buyer has left, at most as long as the market's rules say; None:
+        that long.
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
@@ -165,7 +154,14 @@ class Serving:
         session = self._find_session(buyer, call, session_name)
         ask = replace(self.build_ask(call, minimum_pct, ceilings), session=session)
         order = Order(buyer, endpoint, [ask], request_id)
-        return await self.run(lambda: self._serve(order, call, drain_s), request_id)
+        if repeat is None:
+            return await self.run(lambda: self._serve(order, call, drain_s), request_id)
+        return await self.run(
+            lambda: self._repeated.answer_once(
+                repeat, order, lambda taken: self._serve(taken, call, drain_s, repeat)
+            ),
+            request_id,
+        )
 
     def _find_session(self, buyer: KeyHolder, call: Call, name: str | None) -> Session | None:
         if buyer.key_id == PAID_KEY_ID:
@@ -206,19 +202,20 @@ class Serving:
             return 0
         now_s = self._database.now_s()
         swept = await self._database.write(lambda connection: sweep_sales(connection, now_s=now_s))
+        await self._repeated.forget()
         if swept:
             self._metrics.swept.inc(swept)
             log.warning("leases_swept", reservations=swept)
         return swept
 
     async def _serve(
-        self, order: Order, call: Call, drain_s: float | None
+        self, order: Order, call: Call, drain_s: float | None, repeat: RepeatKey | None = None
     ) -> Answer | StreamAnswer:
         if call.stream:
-            opened = await self.route(order, lambda a, name: self._open(order, call, a, name))
-            return self._start_stream(opened, call, drain_s)
-        answered = await self.route(order, lambda a, name: self._call(order, call, a, name))
-        return await self._charge(answered, call, order.asks[0])
+            opened = await self.route(order, lambda a, name: self._calls.open(order, call, a, name))
+            return self._start_stream(opened, order, call, drain_s, repeat)
+        answered = await self.route(order, lambda a, name: self._calls.call(order, call, a, name))
+        return await self._charge(answered, order, call, repeat)
 
     async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
         """Return the first attempt that goes well: the buyer's own priority providers, the market,
@@ -239,79 +236,40 @@ class Serving:
                 raise build_rejection(rejected) from error
             raise
 
-    async def _send(
+    async def _charge(
         self,
+        won: Won[ProviderAnswer] | OwnWon[ProviderAnswer],
         order: Order,
         call: Call,
-        access: Access,
-        model: str,
-        post: Callable[[bytes], Awaitable[T]],
-    ) -> T:
-        """Return what ``post`` makes of the body for a seller, without what its model refuses."""
-        max_tokens = order.asks[0].bound.completion // call.choices
-        return await self._additions.send(
-            (access.base_url, model),
-            call.additions,
-            lambda without: post(
-                call.build_body(model=model, max_tokens=max_tokens, without=without)
-            ),
-        )
-
-    async def _call(self, order: Order, call: Call, access: Access, model: str) -> ProviderAnswer:
-        answer = await self._send(
-            order,
-            call,
-            access,
-            model,
-            lambda body: self._seller_client.call(access, call.endpoint, body),
-        )
-        if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
-            raise explain_no_answer(find_failure(answer.parsed), access)
-        return answer
-
-    async def _charge(
-        self, won: Won[ProviderAnswer] | OwnWon[ProviderAnswer], call: Call, ask: Ask
+        repeat: RepeatKey | None,
     ) -> Answer:
         won.end()
-        counted = count_answer(call, ask, won.result.parsed)
-        cost_usdc = await settle(won.charge.post(counted.tokens), won.charge.sale_id)
+        counted = count_answer(call, order.asks[0], won.result.parsed)
         headers = won.build_headers() | {
             "content-type": "application/json",
-            COST_HEADER: str(cost_usdc),
+            COST_HEADER: str(won.charge.get_cost_usdc(counted.tokens)),
         }
         raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
-        return Answer(200, headers, raw)
-
-    async def _open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
-        """Begin a stream; until the seller has said something, the next seller may serve."""
-        source = await self._send(
-            order,
-            call,
-            access,
-            model,
-            lambda body: self._seller_client.open_stream(access, call.endpoint, body),
-        )
-        reading = Reading(source, build_tally(call, order.asks[0]))
-        try:
-            await reading.begin(timeout_s=self._rules.opening_s)
-        except TimeoutError:
-            await source.close()
-            raise UpstreamFailure(Cause.TIMEOUT) from None
-        except (NoAnswer, EventTooLong):
-            await source.close()
-            raise explain_no_answer(reading.tally.failure, access) from None
-        except BaseException:
-            await source.close()
-            raise
-        return Opened(reading, access.secrets)
+        answer = Answer(200, headers, raw)
+        also = None if repeat is None else self._repeated.keep_whole(repeat, order, answer)
+        await settle(won.charge.post(counted.tokens, also=also), won.charge.sale_id)
+        if repeat is not None and isinstance(won, OwnWon):
+            await self._repeated.keep_free(repeat, order, answer)
+        return answer
 
     def _start_stream(
-        self, won: Won[Opened] | OwnWon[Opened], call: Call, drain_s: float | None
+        self,
+        won: Won[Opened] | OwnWon[Opened],
+        order: Order,
+        call: Call,
+        drain_s: float | None,
+        repeat: RepeatKey | None,
     ) -> StreamAnswer:
         rules = self._rules.stream
         if drain_s is not None:
             drain_s = min(drain_s, rules.drain_s)
             rules = replace(rules, drain_s=drain_s, last_words_s=rules.drain_s)
+        transcript = None if repeat is None else self._repeated.repeats.open_transcript()
         stream = LiveStream(
             reading=won.result.reading,
             booking=SaleBooking(won.charge, won),
@@ -319,18 +277,16 @@ class Serving:
             charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,
             rules=rules,
+            transcript=transcript,
         )
-        self.in_flight.keep(stream.run())
         headers = won.build_headers()
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
+        run = stream.run()
+        if repeat is not None and transcript is not None:
+            keep = self._repeated.run_own if isinstance(won, OwnWon) else self._repeated.run_sold
+            run = keep(run, repeat, order, headers, transcript)
+        self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
-
-
-def explain_no_answer(failure: Any, access: Access) -> UpstreamError:
-    """Return what a seller's success without an answer says of it: its own error, if it has one."""
-    if failure is None:
-        return UpstreamFailure(Cause.BAD_FORMAT)
-    return classify_said(failure, secrets=access.secrets)
 
 
 async def settle(post: Coroutine[Any, Any, int], sale_id: str) -> int:

@@ -13,8 +13,6 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import ModelOption, list_options
-from proxy.chat.repeat_keys import RepeatKey
-from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.request import CHEAPEST, MeteredRequest, parse_chat_request
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
@@ -24,6 +22,8 @@ from proxy.tracing import Span, no_span
 from serving.dialects.call import Call
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
+from serving.http.repeat_keys import RepeatKey
+from serving.http.repeated import Repeats
 from serving.models.counting import Sent
 from serving.models.references import References
 from serving.models.usage import TOKENS_MAX
@@ -145,7 +145,7 @@ class Admission:
     ) -> Admitted | Answer | StreamAnswer:
         """Admit a request, or return what another with the same idempotency key was answered."""
         while repeat is not None:
-            answer = await self._repeats.find(repeat, claims)
+            answer = await self._repeats.find(repeat, lambda: check_standing(claims, self._meter))
             if answer is not None:
                 return answer
             with suppress(RequestRepeated):  # another one was faster
@@ -167,7 +167,7 @@ class Admission:
             with self._span("reserve", request_id=request_id, model=offer.model):
                 reserve: _ReserveStep = self._meter.reserve
                 if repeat is not None:
-                    reserve = partial(self._meter.reserve, claim=claim_of(repeat))
+                    reserve = partial(self._meter.reserve, claim=repeat)
                 offer, left_usdc = await _reserve(reserve, request_id, claims, request, offer)
         except ReserveRefused as refusal:
             raise await self._explain(claims, refusal, fit=request.fit) from refusal

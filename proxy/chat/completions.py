@@ -9,17 +9,17 @@ its client still waits.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
-from ledger.spending.kept_answers import NamedRequest
+from ledger.kept_answers import NamedRequest
 from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.admitting import Admission, Admitted
@@ -27,8 +27,6 @@ from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
 from proxy.chat.operator_credit import OperatorCredit
-from proxy.chat.repeat_keys import RepeatKey, WholeAnswer
-from proxy.chat.repeated import Repeats, claim_of
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
@@ -47,6 +45,8 @@ from serving.http.errors import (
 )
 from serving.http.metrics import ANSWERED
 from serving.http.open_requests import InFlight
+from serving.http.repeat_keys import RepeatKey
+from serving.http.repeated import Repeats
 from serving.models.additions import Additions
 from serving.models.counting import Counted
 from serving.models.provider_answers import Holder, find_failure, is_answer
@@ -56,7 +56,6 @@ from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
 from serving.stream.tally import ChatTally
-from serving.stream.transcript import SentEvents
 
 log = structlog.get_logger("proxy")
 
@@ -155,9 +154,8 @@ class Completions:
             with self._span("upstream", request_id=admitted.request_id, stream=True), translated():
                 source = await self._send(admitted, self._upstream.open_stream)
         call = admitted.call
-        transcript = None
-        if admitted.repeat is not None:
-            transcript = SentEvents(self._repeats.rules.answer_bytes_max)
+        repeat = admitted.repeat
+        transcript = None if repeat is None else self._repeats.open_transcript()
         tally = ChatTally(admitted.get_sent(), passes_usage=call.asks_for_running_usage)
         stream = LiveStream(
             reading=Reading(source, tally),
@@ -171,24 +169,10 @@ class Completions:
         headers = self._build_headers(admitted, left_usdc=admitted.hold_left_usdc)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         run = self._run_stream(stream, admitted.claims, started_s)
-        if admitted.repeat is not None and transcript is not None:
-            run = self._run_and_keep(run, admitted.request_id, admitted.repeat, headers, transcript)
+        if repeat is not None and transcript is not None:
+            run = self._repeats.run_and_keep(run, repeat, admitted.request_id, headers, transcript)
         self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
-
-    async def _run_and_keep(
-        self,
-        run: Coroutine[Any, Any, str],
-        request_id: str,
-        repeat: RepeatKey,
-        headers: dict[str, str],
-        transcript: SentEvents,
-    ) -> str:
-        """Run a stream to its end, and keep what its client was told."""
-        outcome = await run
-        if outcome != settlement_failed().code:  # that one was told of no charge
-            await self._repeats.keep_stream(repeat, request_id, headers, transcript.get())
-        return outcome
 
     def _book(self, admitted: Admitted, source: UpstreamStream) -> ChatBooking:
         """Return what a stream is charged to, and by whose word."""
@@ -263,11 +247,9 @@ class Completions:
         """Return how the answer is kept in the transaction that charges for it."""
 
         def seal(posted: Posted) -> bytes | None:
-            answer = build(posted)
-            kept = WholeAnswer(False, dict(answer.headers), answer.body)
-            return self._repeats.seal(repeat, kept)
+            return self._repeats.seal(repeat, build(posted))
 
-        return claim_of(repeat), seal
+        return repeat, seal
 
     @asynccontextmanager
     async def _voided_on_failure(self, admitted: Admitted) -> AsyncIterator[None]:

@@ -11,19 +11,20 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.database.on_loop import LoopLedger
 from ledger.errors import RefusalReason, ReserveRefused
-from ledger.spending.admission import AdmissionRules
-from ledger.spending.demand import note_demand
-from ledger.spending.kept_answers import (
+from ledger.kept_answers import (
     FORGOTTEN_MAX,
+    EarlierRequest,
     NamedRequest,
-    PostAndKeep,
-    ReserveOnce,
+    find_earlier,
     forget_answers,
     keep_answer,
 )
+from ledger.spending.admission import AdmissionRules
+from ledger.spending.demand import note_demand
 from ledger.spending.keys import forget_nonces
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, preview
+from ledger.spending.once import PostAndKeep, ReserveOnce, find_completion
 from ledger.tables.usage import Charge, PriceUsed, Reservation
 from serving.models.prices import Price, Tokens
 
@@ -116,12 +117,29 @@ class Meter:
             return await self._ledger.persist(call)
         return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
 
+    async def find_earlier(self, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
+        """Return the request that an idempotency key stands for, or None.
+
+        Raises ``LedgerUnavailable``.
+        """
+        return await self.read(
+            lambda connection: find_earlier(
+                connection, lookup_id, find_work=find_completion, now_s=now_s
+            )
+        )
+
     async def keep_answer(self, claim: NamedRequest, request_id: str, sealed: bytes | None) -> None:
         """Keep the answer of a request that was charged. Raises ``CurrentError``."""
         now_s, bytes_max = self.now_s(), self._kept_bytes_max
         await self._ledger.persist(
             lambda connection: keep_answer(
-                connection, claim, request_id, sealed, bytes_max=bytes_max, now_s=now_s
+                connection,
+                claim,
+                request_id,
+                sealed,
+                find_work=find_completion,
+                bytes_max=bytes_max,
+                now_s=now_s,
             )
         )
 

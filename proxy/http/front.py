@@ -10,15 +10,14 @@ from typing import Final
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
-from proxy.chat.repeat_keys import RepeatKey, derive_repeat_key
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
 from serving.http.answers import Answer, StreamAnswer
-from serving.http.bodies import find_header, parse_bearer, read_body
+from serving.http.bodies import find_header, read_body
 from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
-from serving.http.idempotency_header import check_idempotency_key
+from serving.http.repeat_keys import derive_repeat_key
 
 PREFIX: Final = "/api/current"
 COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"
@@ -42,14 +41,6 @@ def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
     return dispatch
 
 
-def derive_repeat(authorization: str | None, named: str, raw: bytes) -> RepeatKey:
-    """Return what the idempotency key of an authentic request comes to. Raises 400."""
-    api_key = None if authorization is None else parse_bearer(authorization)
-    assert api_key is not None
-    key = check_idempotency_key(named)
-    return derive_repeat_key(api_key=api_key, idempotency_key=key, body=raw)
-
-
 async def answer_completion(
     scope: Scope, receive: Receive, services: Services, request_id: str
 ) -> Answer | StreamAnswer:
@@ -65,7 +56,9 @@ async def answer_completion(
         services.limits.take_request((claims.token_id, claims.key_id))
         raw = await read_body(scope, receive, services)
         named = find_header(scope, b"idempotency-key")
-        repeat = None if named is None else derive_repeat(authorization, named, raw)
+        repeat = None
+        if named is not None:
+            repeat = derive_repeat_key(authorization, idempotency_key=named, body=raw)
         is_admitted = True
         return await services.completions.complete(claims, raw, request_id, repeat=repeat)
 

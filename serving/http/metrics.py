@@ -42,6 +42,7 @@ class ServerMetrics:
             self._prefix + "request_seconds", seconds, buckets=_BUCKETS_S, registry=self.registry
         )
         self.in_flight = self.gauge("requests_in_flight", "Inference requests that are open")
+        self.replayed = self.counter("answers_replayed", "Answers from an earlier charged request")
         self.swept = self.counter("leases_swept", "Reservations of dead processes")
 
     def counter(self, name: str, what: str, *labels: str) -> Counter:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from serving.http.cors import ANY, Cors, CorsRules, parse_origins
 from serving.http.limits import Limits, parse_networks
+from serving.http.repeated import RepeatRules
 from serving.process.settings import ProcessSettings
 
 
@@ -74,6 +75,19 @@ class ServerSettings(ProcessSettings):
         default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
     )
 
+    idempotency_answer_bytes_max: int = Field(
+        default=1024**2,
+        ge=0,
+        le=64 * 1024**2,
+        description="longest answer that is kept for a repeated Idempotency-Key, bytes",
+    )
+    idempotency_wait_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=600,
+        description="how long a repeated request waits for the first one, seconds",
+    )
+
     cors_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
         default="",
         description="origins whose web pages may ask from a browser, with commas between; * = any",
@@ -95,6 +109,10 @@ class ServerSettings(ProcessSettings):
         """Return who may ask from a browser, None where no other origin may."""
         origins = parse_origins(self.cors_origins)
         return Cors(CorsRules(origins, self.cors_credentials)) if origins else None
+
+    def repeat_rules(self) -> RepeatRules:
+        """Return what is kept of answers for requests that come again."""
+        return RepeatRules(self.idempotency_answer_bytes_max, self.idempotency_wait_s)
 
     def build_limits(self) -> Limits:
         """Return the limits of one process, all unused."""

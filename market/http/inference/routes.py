@@ -12,6 +12,7 @@ from serving.dialects.endpoints import Endpoint
 from serving.http.answers import to_response
 from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
+from serving.http.idempotency_header import IDEMPOTENCY
 
 router = APIRouter(tags=["inference"])
 
@@ -27,7 +28,7 @@ def _add_inference(endpoint: Endpoint) -> None:
         response_class=JSONResponse,
         responses={**CALL, 200: answer},
         dependencies=BUYER_KEY,
-        openapi_extra=body_of(BODIES[endpoint]),
+        openapi_extra={**body_of(BODIES[endpoint]), **IDEMPOTENCY},
         name=f"create_{endpoint}",
     )
     async def infer(request: Request, services: ServicesDep) -> Response:

@@ -29,12 +29,12 @@ import pytest
 from sqlalchemy import Engine, event, func, insert, select, update
 
 from ledger.database.engine import read, write
-from ledger.spending.kept_answers import KEPT_S, forget_answers
+from ledger.kept_answers import KEPT_S, forget_answers
 from ledger.spending.leases import sweep_leases
 from ledger.tables import KeptAnswer, Position, Usage, table_of
-from proxy.chat.repeated import WAITING_MAX
 from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
+from serving.http.repeated import WAITING_MAX
 from tests.support.answers import TEXT
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import (
@@ -390,7 +390,7 @@ async def test_repeat__a_day_later__is_another_request(proxy: RunningProxy, engi
 async def test_sweep__more_rows_than_one_turn_deletes__all_are_forgotten(
     proxy: RunningProxy, engine: Engine
 ) -> None:
-    row = {"body_digest": "d" * 64, "state": "dropped", "expires_at_s": now_s() - 1, "token_id": 0}
+    row = {"body_digest": "d" * 64, "state": "dropped", "expires_at_s": now_s() - 1, "owner": "o"}
     rows = [{**row, "lookup_id": f"{n:064d}", "request_id": f"r-{n}"} for n in range(2_001)]
     with write(engine) as connection:
         connection.execute(insert(KEPT), rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ledger.selling.sealed_keys import SealedKey
-from market.endpoints.sealing import FileKms, KmsInvalid, SealBroken, Sealer, open_kms
+from market.endpoints.sealing import FileKms, KmsInvalid, Sealer, open_kms
 from market.identity.keys import (
     Role,
     digest_request,
@@ -17,6 +17,7 @@ from market.identity.keys import (
     make_nonce,
     read_nonce,
 )
+from serving.process.aes_gcm import SealBroken
 
 SECRET = b"7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
 ADDRESS = "0x" + "aB" * 20

@@ -7,22 +7,17 @@ Whoever has the database alone can neither tell which request a row belongs to n
 import hmac
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import orjson
-from Crypto.Cipher import AES
-from Crypto.Random import get_random_bytes
 
+from serving.http.bodies import parse_bearer
 from serving.http.errors import NO_RETRY, RequestRejected
+from serving.http.idempotency_header import check_idempotency_key
+from serving.process.aes_gcm import decrypt, encrypt
 
 _LABEL: Final = b"current: idempotency, version 1"
-_NONCE_BYTES: Final = 12
-_TAG_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
-
-
-class AnswerSealBroken(ValueError):
-    """A sealed answer does not open: it was changed, or belongs to another request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +44,31 @@ class RepeatKey:
         """Return the answer, encrypted by AES-256-GCM under a key that this request alone has."""
         head = orjson.dumps({"is_stream": answer.is_stream, "headers": answer.headers})
         plain = len(head).to_bytes(_LENGTH_BYTES, "big") + head + answer.body
-        nonce = get_random_bytes(_NONCE_BYTES)
-        sealed, tag = self._cipher(nonce).encrypt_and_digest(plain)
-        return b"".join((nonce, tag, sealed))
+        return encrypt(self._seal_key, plain, self._context)
 
     def open(self, sealed: bytes) -> WholeAnswer:
-        """Return a sealed answer. Raises ``AnswerSealBroken``."""
-        nonce, tag = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES : _NONCE_BYTES + _TAG_BYTES]
-        try:
-            plain = self._cipher(nonce).decrypt_and_verify(sealed[_NONCE_BYTES + _TAG_BYTES :], tag)
-        except ValueError as error:
-            raise AnswerSealBroken("a kept answer does not open") from error
+        """Return a sealed answer. Raises ``SealBroken``."""
+        plain = decrypt(self._seal_key, sealed, self._context)
         end = _LENGTH_BYTES + int.from_bytes(plain[:_LENGTH_BYTES], "big")
         head = orjson.loads(plain[_LENGTH_BYTES:end])
         return WholeAnswer(head["is_stream"], head["headers"], plain[end:])
 
-    def _cipher(self, nonce: bytes) -> Any:
-        cipher = AES.new(self._seal_key, AES.MODE_GCM, nonce=nonce, mac_len=_TAG_BYTES)
-        # Moved to another request's row, it does not open.
-        cipher.update(f"{self.lookup_id} {self.body_digest}".encode())
-        return cipher
+    @property
+    def _context(self) -> str:
+        """Moved to another request's row, a sealed answer does not open."""
+        return f"{self.lookup_id} {self.body_digest}"
 
 
-def derive_repeat_key(*, api_key: str, idempotency_key: str, body: bytes) -> RepeatKey:
-    """Return what stands for a request: the same for the same three, and for nothing else.
+def derive_repeat_key(authorization: str | None, *, idempotency_key: str, body: bytes) -> RepeatKey:
+    """Return what stands for an authentic request: the same for the same three, and for nothing
+    else. Raises 400 where the header cannot be a key.
 
-    ``body`` is everything that makes the request what it is.
+    ``authorization`` is the header that the request was found authentic by; ``body`` is everything
+    that makes the request what it is.
     """
+    api_key = None if authorization is None else parse_bearer(authorization)
+    assert api_key is not None
+    check_idempotency_key(idempotency_key)
     root = hmac.digest(_LABEL, api_key.encode(), "sha256")
     seed = f"\0{idempotency_key}".encode()
     lookup, digest_key, seal_key = (
@@ -107,8 +100,8 @@ def answer_not_kept(request_id: str, *, cost_usdc: int) -> RequestRejected:
     """409: the first request was served and charged, and its answer is not there any more."""
     message = (
         "The request with this Idempotency-Key was served and charged, but its answer was not kept:"
-        " it was too long, too much is kept already, or the server stopped before. Its receipt is"
-        " there by its request_id. To run it, and pay for it, again, take a new key."
+        " it was too long, too much is kept already, or the server stopped before. What it"
+        " was charged is found by its request_id. To run it, and pay for it, again, take a new key."
     )
     return RequestRejected(
         409,

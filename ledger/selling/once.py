@@ -1,0 +1,70 @@
+"""Requests to the market that are charged once for their idempotency key.
+
+A request has a sale for each seller that was tried; between two of them its key is free, and
+another process may take it. Then the first process's next reservation is refused
+(``RequestRepeated``), and it waits for the other one's answer.
+"""
+
+from sqlalchemy import Connection, select
+
+from ledger.kept_answers import NamedRequest, Work, keep_answer, take_key
+from ledger.tables import MarketSale, table_of
+
+_sale = table_of(MarketSale)
+
+
+def find_sold(connection: Connection, request_id: str) -> Work | None:
+    """Return what has become of a request; None where all of its sales were given back."""
+    sales = connection.execute(
+        select(_sale.c.state, _sale.c.cost_usdc, _sale.c.resolved_at_s).where(
+            _sale.c.request_id == request_id, _sale.c.state != "voided"
+        )
+    ).all()
+    for sale in sales:
+        if sale.state == "posted":
+            return Work(False, sale.resolved_at_s, sale.cost_usdc)
+    return Work(is_running=True) if sales else None
+
+
+def take_request(
+    connection: Connection, claim: NamedRequest, *, request_id: str, account_id: str, now_s: int
+) -> None:
+    """Let a key stand for a buyer's request, in the transaction that reserves a sale for it.
+
+    Raises ``RequestRepeated`` where it stands for another one; then the sale must be taken back.
+    """
+    take_key(
+        connection,
+        claim,
+        request_id=request_id,
+        owner=f"account {account_id}",
+        find_work=find_sold,
+        now_s=now_s,
+    )
+
+
+def keep_free_answer(
+    connection: Connection,
+    claim: NamedRequest,
+    *,
+    request_id: str,
+    account_id: str,
+    sealed: bytes | None,
+    bytes_max: int,
+    now_s: int,
+) -> None:
+    """Keep the answer of a request that cost nothing here, and so has no sale.
+
+    Raises ``RequestRepeated`` where the key stands for another request.
+    """
+    take_request(connection, claim, request_id=request_id, account_id=account_id, now_s=now_s)
+    free = Work(is_running=False, charged_at_s=now_s, cost_usdc=0)
+    keep_answer(
+        connection,
+        claim,
+        request_id,
+        sealed,
+        find_work=lambda *_: free,
+        bytes_max=bytes_max,
+        now_s=now_s,
+    )

@@ -1,0 +1,100 @@
+"""One call of a seller or of a buyer's own provider: a whole answer, or a stream's beginning."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from market.endpoints.client import SellerClient
+from market.routing.attempts import Order
+from market.text.metering import HOLDERS, build_tally
+from serving.dialects.call import Call
+from serving.models.additions import Additions
+from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
+from serving.models.provider_answers import find_failure, is_answer
+from serving.models.upstream import Access, ProviderAnswer
+from serving.stream.reading import NoAnswer, Reading
+from serving.stream.sse import EventTooLong
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A seller's stream that has begun, and what no buyer is told of the seller."""
+
+    reading: Reading
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Opened(…)"
+
+
+class SellerCalls:
+    """Calls sellers, and remembers which additions their models refuse."""
+
+    def __init__(self, seller_client: SellerClient, *, opening_s: float) -> None:
+        """``opening_s``: how long a seller of a stream may say nothing but comments, in seconds."""
+        self._seller_client = seller_client
+        self._opening_s = opening_s
+        self._additions = Additions()
+
+    async def _send(
+        self,
+        order: Order,
+        call: Call,
+        access: Access,
+        model: str,
+        post: Callable[[bytes], Awaitable[T]],
+    ) -> T:
+        """Return what ``post`` makes of the body for a seller, without what its model refuses."""
+        max_tokens = order.asks[0].bound.completion // call.choices
+        return await self._additions.send(
+            (access.base_url, model),
+            call.additions,
+            lambda without: post(
+                call.build_body(model=model, max_tokens=max_tokens, without=without)
+            ),
+        )
+
+    async def call(self, order: Order, call: Call, access: Access, model: str) -> ProviderAnswer:
+        """Return a seller's whole answer. Raises ``UpstreamError``."""
+        answer = await self._send(
+            order,
+            call,
+            access,
+            model,
+            lambda body: self._seller_client.call(access, call.endpoint, body),
+        )
+        if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
+            raise explain_no_answer(find_failure(answer.parsed), access)
+        return answer
+
+    async def open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
+        """Begin a stream; until the seller has said something, the next seller may serve."""
+        source = await self._send(
+            order,
+            call,
+            access,
+            model,
+            lambda body: self._seller_client.open_stream(access, call.endpoint, body),
+        )
+        reading = Reading(source, build_tally(call, order.asks[0]))
+        try:
+            await reading.begin(timeout_s=self._opening_s)
+        except TimeoutError:
+            await source.close()
+            raise UpstreamFailure(Cause.TIMEOUT) from None
+        except (NoAnswer, EventTooLong):
+            await source.close()
+            raise explain_no_answer(reading.tally.failure, access) from None
+        except BaseException:
+            await source.close()
+            raise
+        return Opened(reading, access.secrets)
+
+
+def explain_no_answer(failure: Any, access: Access) -> UpstreamError:
+    """Return what a seller's success without an answer says of it: its own error, if it has one."""
+    if failure is None:
+        return UpstreamFailure(Cause.BAD_FORMAT)
+    return classify_said(failure, secrets=access.secrets)
