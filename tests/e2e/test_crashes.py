@@ -1,6 +1,7 @@
-"""kill -9 of random processes of a running stack, with requests in flight; then the money adds up.
+"""kill -9 of a running stack's processes, with requests in flight; then the money adds up.
 
-The short campaign runs with every test run, the long one with ``make test-all``.
+Each process in turn, a reorg and all processes at once run with every test run, random campaigns
+with ``make test-all``.
 """
 
 import json
@@ -135,6 +136,16 @@ class Load:
                 elif answer.status_code not in (429, 502, 503, 504):
                     self.unexpected.append(answer.text)
 
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until so many more requests were answered."""
+        enough = len(self.answered) + count
+        wait_until(
+            lambda: len(self.answered) >= enough,
+            f"{count} more answers; see {self.stack.log}",
+            limit_s=3 * LIMIT_S,
+            poll_s=0.1,
+        )
+
     @contextmanager
     def in_background(self, clients: int) -> Iterator[None]:
         threads = [threading.Thread(target=self.run, args=(seed,)) for seed in range(clients)]
@@ -177,7 +188,9 @@ def read_usage(stack: RunningStack) -> list[tuple[str, str, int | None]]:
 
 
 def assert_money_adds_up(stack: RunningStack, load: Load) -> None:
-    """Every answer is charged exactly once, what it said; the audit finds nothing."""
+    """Once the chain is mirrored and all is settled: every answer is charged once, what it said."""
+    wait_until(lambda: audit(stack)[0] == 0, f"the audit is clean; see {stack.log}", poll_s=0.5)
+    wait_until_settled(stack)
     usage = {request_id: (state, cost) for state, request_id, cost in read_usage(stack)}
     for request_id, cost_usdc in load.answered.items():
         assert usage[request_id] == ("settled", cost_usdc)
@@ -199,48 +212,51 @@ def campaign(stack: RunningStack, *, seconds: float, seed: int) -> Load:
     return load
 
 
-def test_crashes__short_campaign__money_adds_up(name: str, tmp_path: Path) -> None:
-    with running_stack(name, tmp_path, fresh=True) as stack:
-        load = campaign(stack, seconds=15, seed=1)
-        wait_until_settled(stack)
-        assert_money_adds_up(stack, load)
+def reorganise(stack: RunningStack, depth_blocks: int) -> None:
+    """Replace the newest blocks by empty ones."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": "anvil_reorg", "params": [depth_blocks, []]}
+    answer = httpx.post(stack.record.rpc_url, json=body, timeout=LIMIT_S).json()
+    assert "error" not in answer
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_up__the_printed_curl_line__is_answered_when_pasted(name: str, tmp_path: Path) -> None:
-    with running_stack(name, tmp_path, fresh=True) as stack:
-        line = next(line for line in stack.log.read_text().splitlines() if line.startswith("curl"))
-        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=LIMIT_S, check=True)
+def paste_curl_line(stack: RunningStack) -> None:
+    """Run the line that ``current up`` prints, as a person would."""
+    line = next(line for line in stack.log.read_text().splitlines() if line.startswith("curl"))
+    done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=LIMIT_S, check=True)
     answer = json.loads(done.stdout)
     assert answer["choices"][0]["message"]["content"]
     assert answer["usage"]["completion_tokens"] > 0
 
 
-def test_crashes__whole_stack_killed_and_started_again__goes_on(name: str, tmp_path: Path) -> None:
+def test_up__every_process_killed_then_all_of_them__money_adds_up(
+    name: str, tmp_path: Path
+) -> None:
     with running_stack(name, tmp_path, fresh=True) as stack:
+        if shutil.which("curl") is not None:
+            paste_curl_line(stack)
         load = Load(stack)
         with load.in_background(clients=4):
-            wait_until(lambda: len(load.answered) > 4, "the proxy answers", poll_s=0.1)
+            for child in PROCESSES:
+                load.wait_for_answers(2)
+                stack.kill(child)
+            load.wait_for_answers(2)
+            reorganise(stack, 20)
+            load.wait_for_answers(2)
             os.kill(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
-    assert load.answered
     with running_stack(name, tmp_path, fresh=False) as stack:
         load.stack = stack
-        wait_until_settled(stack)
         assert_money_adds_up(stack, load)
 
 
+@pytest.mark.slow
 def test_reorgs__deep_with_requests_in_flight__mirror_is_chain(name: str, tmp_path: Path) -> None:
     with running_stack(name, tmp_path, fresh=True) as stack:
         load = Load(stack)
         with load.in_background(clients=4):
             for depth in (1, 66, 20):
-                time.sleep(2)
-                body = {"jsonrpc": "2.0", "id": 1, "method": "anvil_reorg", "params": [depth, []]}
-                answer = httpx.post(stack.record.rpc_url, json=body, timeout=LIMIT_S).json()
-                assert "error" not in answer
-        wait_until(lambda: audit(stack)[0] == 0, "the mirror is the chain", poll_s=0.5)
-        wait_until_settled(stack)
+                load.wait_for_answers(4)
+                reorganise(stack, depth)
         assert_money_adds_up(stack, load)
         assert load.answered
 
@@ -250,5 +266,4 @@ def test_reorgs__deep_with_requests_in_flight__mirror_is_chain(name: str, tmp_pa
 def test_crashes__long_campaign__money_adds_up(name: str, tmp_path: Path, seed: int) -> None:
     with running_stack(name, tmp_path, fresh=True) as stack:
         load = campaign(stack, seconds=120, seed=seed)
-        wait_until_settled(stack)
         assert_money_adds_up(stack, load)

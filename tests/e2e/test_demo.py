@@ -1,15 +1,18 @@
-"""``current demo`` as a stranger runs it: two at once, side by side, each to the last step."""
+"""``current demo`` as a stranger runs it, to the last step; also two at once, side by side."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from scripts.stack.devnet import ROOT
 
 CURRENT = str(Path(sys.executable).with_name("current"))
 
 
-def test_demo__two_side_by_side__every_step_holds_in_both() -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_demo__side_by_side__every_step_holds_in_each(count: int) -> None:
     demos = [
         subprocess.Popen(
             [CURRENT, "demo"],
@@ -19,7 +22,7 @@ def test_demo__two_side_by_side__every_step_holds_in_both() -> None:
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        for _ in range(2)
+        for _ in range(count)
     ]
     outputs = [demo.communicate(timeout=1_200)[0] for demo in demos]
     for demo, said in zip(demos, outputs, strict=True):

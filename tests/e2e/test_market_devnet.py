@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 from eth_account import Account
 from x402 import x402Client
 from x402.http.clients import wrapHttpxWithPayment
@@ -24,6 +25,7 @@ async def pay(devnet: Devnet, client: x402Client) -> httpx.Response:
     return answer
 
 
+@pytest.mark.slow  # the demo's own sale to a stranger is the quick test of it
 def test_devnet__as_it_starts__is_paid_by_the_packages_own_client() -> None:
     stranger, notes = Account.create(), list[str]()
     client = register_exact_evm_client(x402Client(), stranger).set_spend_controls(False)
