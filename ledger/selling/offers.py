@@ -45,6 +45,8 @@ class NewOffer:
     """At most the input price; None: cached tokens cost what other prompt tokens do."""
     price_per_request_usdc: int | None = None
     """In 1e-6 USDC, beside the tokens; None: nothing."""
+    price_tiers: str | None = None
+    """The prices of longer prompts, as the market writes them; None: those of short ones."""
 
 
 def save_offer(

@@ -85,6 +85,8 @@ class MarketOffer(SQLModel, table=True):
     """Of prompt tokens that the endpoint had cached; None: the input price."""
     price_per_request_usdc: int | None = Field(default=None, sa_type=BigInteger)
     """What each request costs beside its tokens; None: nothing."""
+    price_tiers: str | None = Field(default=None, sa_type=Text)
+    """What longer prompts cost, by ``market.pricing.offer_prices``; None: what short ones do."""
     cost_multiplier_ppm: int | None = Field(default=None, sa_type=BigInteger)
     cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
     quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)

@@ -17,8 +17,10 @@ from eth_utils.address import is_checksum_address
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.places import is_same_place
 from market.identity.keys import is_address
+from market.listing.offer_tiers import TIERS, TIERS_COLUMN, check_tiers, parse_tiers
 from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
+from market.pricing.offer_prices import read_stored_tiers, write_tiers
 from serving.http.errors import bad_request, wrong_type
 from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX
 
@@ -33,7 +35,7 @@ _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
 _CACHED_PRICE: Final = "price_cached_input_per_1m"
 _REQUEST_PRICE: Final = "price_per_request"
-_BESIDE: Final = (_CACHED_PRICE, _REQUEST_PRICE)
+_BESIDE: Final = (_CACHED_PRICE, _REQUEST_PRICE, TIERS)
 """Prices that an offer of tokens may have beside those of input and output."""
 _UNIT_PRICE: Final = "price_per_unit"
 _AMOUNTS: Final = {
@@ -46,6 +48,7 @@ _AMOUNTS: Final = {
     "cap_daily_usd": ("cap_daily_usdc", USD_MAX),
     "quota_total_usd": ("quota_total_usdc", USD_MAX),
 }
+_COLUMNS: Final = {**{name: column for name, (column, _) in _AMOUNTS.items()}, TIERS: TIERS_COLUMN}
 _CLEARABLE: Final = frozenset({*_BESIDE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
 _FIELDS: Final = frozenset(
     {
@@ -59,6 +62,7 @@ _FIELDS: Final = frozenset(
         "rate_limit_rpm",
         "unit",
         _UNIT_PRICE,
+        TIERS,
     }
 )
 
@@ -86,9 +90,9 @@ def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: boo
     columns.setdefault("upstream_model", columns["model"])
     columns.setdefault("provider", "")
     columns.setdefault("payout_address", seller)
-    for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm"):
+    for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm", TIERS_COLUMN):
         columns.setdefault(column, None)
-    _check_cached_price(columns)
+    _check_other_prices(columns)
     return OfferWish(columns, wish.api_key)
 
 
@@ -115,13 +119,14 @@ def parse_change(
             "price_output_usdc_per_mtok": None,
             "price_cached_input_usdc_per_mtok": None,
             "price_per_request_usdc": None,
+            TIERS_COLUMN: None,
         }
     elif any(name in body for name in (*_PRICES, *_BESIDE, _UNIT_PRICE)):
         if is_medium or _UNIT_PRICE in body or stored["cost_multiplier_ppm"] is not None:
             _check_priced_one_way(body, is_medium=is_medium)
         columns["cost_multiplier_ppm"] = None
         _set_unit_price(body, columns, stored["unit"])
-        _check_cached_price({**stored, **columns})
+        _check_other_prices({**stored, **columns})
     return OfferWish(columns, wish.api_key)
 
 
@@ -168,8 +173,15 @@ def _check_priced_one_way(body: Mapping[str, Any], *, is_medium: bool) -> None:
             raise bad_request("invalid_price", message, param=name)
 
 
-def _check_cached_price(columns: Mapping[Any, Any]) -> None:
-    """Refuse a price of cached tokens that is above that of all other prompt tokens."""
+def _check_other_prices(columns: Mapping[Any, Any]) -> None:
+    """Refuse a price of cached tokens that is above that of all other prompt tokens, and prices of
+    longer prompts that are far above those of short ones."""
+    if columns[TIERS_COLUMN] is not None:
+        check_tiers(
+            read_stored_tiers(columns[TIERS_COLUMN]),
+            input_price=columns["price_input_usdc_per_mtok"],
+            output_price=columns["price_output_usdc_per_mtok"],
+        )
     cached = columns["price_cached_input_usdc_per_mtok"]
     if cached is not None and cached > columns["price_input_usdc_per_mtok"]:
         message = f"{_CACHED_PRICE!r} is above 'price_input_per_1m'."
@@ -184,12 +196,14 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
     columns: dict[str, Any] = {}
     for name, value in body.items():
         if value is None and name in _CLEARABLE:
-            columns[_AMOUNTS[name][0] if name in _AMOUNTS else name] = None
+            columns[_COLUMNS.get(name, name)] = None
         elif value is None:
             raise wrong_type(name, "given, or left out")
         elif name in _AMOUNTS:
             column, maximum = _AMOUNTS[name]
             columns[column] = _read_amount(name, value, maximum)
+        elif name == TIERS:
+            columns[TIERS_COLUMN] = write_tiers(parse_tiers(value))
         elif name not in ("api_key", _UNIT_PRICE):
             columns[name] = _read_text_field(name, value, allow_loopback=allow_loopback)
     key = body.get("api_key")

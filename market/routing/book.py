@@ -28,7 +28,7 @@ from market.endpoints.health import (
 )
 from market.endpoints.sealing import Sealer
 from market.pricing.media_units import Base, get_base, list_tiers
-from market.pricing.offer_prices import read_price
+from market.pricing.offer_prices import read_tiers
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState
@@ -168,7 +168,7 @@ class Book:
         known = self._live.get(offer_id)
         multiplier_ppm = row["cost_multiplier_ppm"]
         tiers = (
-            ((0, read_price(row)),)
+            read_tiers(row)
             if multiplier_ppm is None
             else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
         )

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping
 
 from market.http.markets.schemas import Event, OfferEvent, SaleEvent
+from market.http.offers.describing import describe_stored_tiers
 from market.listing.feed import FeedCursor
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS
@@ -55,6 +56,7 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
         "price_output_per_1m": None,
         "price_cached_input_per_1m": None,
         "price_per_request": None,
+        "tiers": [],
         "unit": unit,
         "price_per_unit": None,
         "cost_multiplier": None,
@@ -66,6 +68,7 @@ def _describe_price(row: RowMapping) -> dict[str, Any]:
         return shown | {"price_per_unit": show_millionths(UNITS[unit].to_per_unit_usdc(price))}
     fee_usdc = row["price_per_request_usdc"]
     shown["price_per_request"] = None if fee_usdc is None else show_millionths(int(fee_usdc))
+    shown["tiers"] = describe_stored_tiers(row["price_tiers"])
     return shown | {
         f"price_{side}_per_1m": None if units is None else show_millionths(int(units))
         for side in _TOKEN_PRICES

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from market.endpoints.health import Standing
+from market.http.offers.schemas import OfferTier
 from market.http.prices import (
     ModelReference,
     OfferPrice,
@@ -183,6 +184,7 @@ class OfferEvent(BaseModel):
     price_output_per_1m: float | None
     price_cached_input_per_1m: float | None = Field(description="null: the input price")
     price_per_request: float | None = Field(description="beside the tokens; null: nothing")
+    tiers: list[OfferTier] = Field(description="prices of longer prompts; mostly none")
     unit: UnitName | None = Field(description="null: sold by tokens")
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price, in place of prices")

@@ -5,9 +5,10 @@ from typing import Any
 
 from contracts.units import USDC_ONE
 from market.endpoints.health import HealthReport
-from market.http.offers.schemas import OfferView
+from market.http.offers.schemas import OfferTier, OfferView
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS
+from market.pricing.offer_prices import read_stored_tiers
 from serving.models.prices import Price
 
 
@@ -29,6 +30,7 @@ def describe_offer(row: Mapping[Any, Any], health: HealthReport | None, *, day: 
             "price_output_per_1m": None if unit else _show(row["price_output_usdc_per_mtok"]),
             "price_cached_input_per_1m": _show(row["price_cached_input_usdc_per_mtok"]),
             "price_per_request": _show(row["price_per_request_usdc"]),
+            "tiers": describe_stored_tiers(row["price_tiers"]),
             "unit": unit,
             "price_per_unit": per_unit,
             "cost_multiplier": _show(row["cost_multiplier_ppm"]),
@@ -44,6 +46,19 @@ def describe_offer(row: Mapping[Any, Any], health: HealthReport | None, *, day: 
             "health": health,
         }
     )
+
+
+def describe_stored_tiers(text: str | None) -> list[OfferTier]:
+    """Return the prices of longer prompts that an offer's row has."""
+    return [
+        OfferTier(
+            above_prompt_tokens=above,
+            price_input_per_1m=show_millionths(input_price),
+            price_output_per_1m=show_millionths(output_price),
+            price_cached_input_per_1m=_show(cached_price),
+        )
+        for above, input_price, output_price, cached_price in read_stored_tiers(text)
+    ]
 
 
 def _show(units: int | None) -> float | None:

@@ -6,8 +6,34 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from market.http.health import HealthView
 from market.http.prices import Amount, ModelReference, UnitName
+from market.listing.offer_tiers import ABOVE_MAX
+from serving.models.price_list import TIERS_MAX
 
 STATUS = Literal["active", "paused"]
+
+
+class NewTier(BaseModel):
+    """What all tokens of a request cost whose prompt is longer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    above_prompt_tokens: int = Field(
+        ge=1, le=ABOVE_MAX, description="for prompts of more tokens than these"
+    )
+    price_input_per_1m: Amount
+    price_output_per_1m: Amount
+    price_cached_input_per_1m: Amount | None = Field(
+        default=None, description="at most the tier's input price; left out: that price"
+    )
+
+
+class OfferTier(BaseModel):
+    """What all tokens of a request cost whose prompt is longer, as an offer has it."""
+
+    above_prompt_tokens: int = Field(description="for prompts of more tokens than these")
+    price_input_per_1m: float
+    price_output_per_1m: float
+    price_cached_input_per_1m: float | None = Field(description="null: the tier's input price")
 
 
 class _OfferFields(BaseModel):
@@ -26,6 +52,12 @@ class _OfferFields(BaseModel):
     )
     price_per_request: Amount | None = Field(
         default=None, description="of each request, beside its tokens; left out: nothing"
+    )
+    tiers: list[NewTier] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=TIERS_MAX,
+        description="prices of longer prompts, ascending; left out: they cost what short ones do",
     )
     cost_multiplier: Amount | None = Field(
         default=None, description="of the reference price, in place of prices; 0.5 is half of it"
@@ -49,8 +81,8 @@ class NewOffer(_OfferFields):
 
 
 class OfferChange(_OfferFields):
-    """What to change of an offer; what is left out stays. Null lifts a cap or a fee, and
-    makes cached tokens cost what other prompt tokens do."""
+    """What to change of an offer; what is left out stays. Null lifts a cap, a fee or the
+    prices of longer prompts, and makes cached tokens cost what other prompt tokens do."""
 
     api_key: str | None = Field(
         default=None, max_length=4_096, description="sealed on arrival, never shown again"
@@ -82,6 +114,7 @@ class OfferView(BaseModel):
     price_output_per_1m: float | None
     price_cached_input_per_1m: float | None = Field(description="null: the input price")
     price_per_request: float | None = Field(description="beside the tokens; null: nothing")
+    tiers: list[OfferTier] = Field(description="prices of longer prompts; mostly none")
     unit: UnitName | None
     price_per_unit: float | None
     cost_multiplier: float | None = Field(description="of the reference price")

@@ -36,6 +36,15 @@ PAYMENT = (
     " 0, 5, 7, false, 0, 1, 1)"
 )
 
+KEPT = (
+    "INSERT INTO kept_answer (lookup_id, body_digest, request_id, token_id, state, sealed,"
+    " sealed_bytes, expires_at_s) VALUES ('lo_1', 'd', 'rq_1', 7, 'kept', :sealed, 2, 99)"
+)
+KEPT_OF_ACCOUNT = (
+    "INSERT INTO kept_answer (lookup_id, body_digest, request_id, owner, state, sealed_bytes,"
+    " expires_at_s) VALUES ('lo_2', 'd', 'rq_2', 'account ac_1', 'open', 0, 99)"
+)
+
 
 def move_to(engine: Engine, revision: str) -> None:
     """Bring a database to a revision, older or newer."""
@@ -62,6 +71,7 @@ def at_0013(databases: Databases) -> Engine:
         for statement in (ACCOUNT, PROVIDER, PAYMENT):
             connection.execute(text(statement))
         connection.execute(text(PROVIDER_KEY), {"sealed": b"\x01\x02", "wrapped": b"\x03"})
+        connection.execute(text(KEPT), {"sealed": b"\x01\x02"})
     return engine
 
 
@@ -90,3 +100,22 @@ def test_migrate__back_from_the_other_names__the_rows_are_there(at_0013: Engine)
         payments = connection.execute(text("SELECT payment_id FROM market_payment")).scalars().all()
         keys = connection.execute(text("SELECT kms_key_id FROM market_provider_key")).scalars()
         assert (payments, list(keys)) == (["pm_1"], ["kms_1"])
+
+
+def test_migrate__kept_answers__are_those_of_their_positions_there_and_back(
+    at_0013: Engine,
+) -> None:
+    assert migrate(at_0013) == newest()
+    with write(at_0013) as connection:
+        kept = text("SELECT request_id, owner, sealed, expires_at_s FROM kept_answer")
+        assert [tuple(row) for row in connection.execute(kept)] == [
+            ("rq_1", "position 7", b"\x01\x02", 99)
+        ]
+        connection.execute(text(KEPT_OF_ACCOUNT))
+
+    move_to(at_0013, "0014")
+
+    with read(at_0013) as connection:
+        # An account has no position: what the market kept is forgotten.
+        kept = text("SELECT request_id, token_id, sealed FROM kept_answer")
+        assert [tuple(row) for row in connection.execute(kept)] == [("rq_1", 7, b"\x01\x02")]

@@ -128,6 +128,7 @@ async def test_repeat__answered_before__same_answer_and_one_charge(
         assert (await ask(market, key)).content == first.content
         assert charged(market) == [COST_USDC]
         assert len(seller.requests) == 1
+        assert "idempotency-key" not in seller.headers[0]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -89,6 +89,8 @@ async def test_repeat__answered_before__same_answer_and_one_charge(
     assert second.content == first.content
     assert charged(proxy) == [COST_USDC]
     assert len(provider.requests) == 1
+    # Its own requests are none of a provider's or a market's: the key stays here.
+    assert "idempotency-key" not in provider.headers[0]
     assert second.headers["idempotent-replayed"] == "true"
     assert second.headers["x-current-request-id"] == first.headers["x-request-id"]
     assert "idempotent-replayed" not in first.headers

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from ledger.selling.sale_records import SaleFigures
 from ledger.selling.sales import post_sale
 from market.pricing.amounts import parse_millionths
-from market.pricing.offer_prices import read_price
+from market.pricing.offer_prices import read_tiers, write_tiers
 from market.routing.ranking import Ask, Offer, OfferState, assess
 from market.routing.refusing import LAST_S, LAST_S_MAX, REFUSALS_BORNE, Refusing, refuse
 from market.routing.reservations import build_figures
@@ -64,12 +64,22 @@ def test_figures__cached_tokens__are_charged_at_their_price_and_written_down() -
     assert figures.cached_tokens == 16
 
 
-def test_read_price__cached_above_input__is_the_input_price() -> None:
-    row = {"price_input_usdc_per_mtok": 5, "price_output_usdc_per_mtok": 7}
-    row["price_per_request_usdc"] = 0
-    assert read_price({**row, "price_cached_input_usdc_per_mtok": 6}) == Price(5, 7, 5)
-    assert read_price({**row, "price_cached_input_usdc_per_mtok": 0}) == Price(5, 7, 0)
-    assert read_price({**row, "price_cached_input_usdc_per_mtok": None}) == Price(5, 7)
+def test_read_tiers__cached_above_input__is_the_input_price() -> None:
+    row: dict[str, Any] = {"price_input_usdc_per_mtok": 5, "price_output_usdc_per_mtok": 7}
+    row |= {"price_per_request_usdc": 0, "price_tiers": None}
+    for cached, price in ((6, Price(5, 7, 5)), (0, Price(5, 7, 0)), (None, Price(5, 7))):
+        assert read_tiers({**row, "price_cached_input_usdc_per_mtok": cached}) == ((0, price),)
+
+
+def test_read_tiers__longer_prompts__have_their_prices_and_the_same_fee() -> None:
+    row: dict[str, Any] = {"price_input_usdc_per_mtok": 5, "price_output_usdc_per_mtok": 7}
+    row |= {"price_per_request_usdc": 3, "price_cached_input_usdc_per_mtok": 1}
+    row["price_tiers"] = write_tiers([(200_000, 10, 9, 2), (400_000, 8, 9, None)])
+    assert read_tiers(row) == (
+        (0, Price(5, 7, 1, 3)),
+        (200_000, Price(10, 9, 2, 3)),
+        (400_000, Price(8, 9, None, 3)),
+    )
 
 
 @pytest.mark.parametrize(
