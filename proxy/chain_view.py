@@ -6,6 +6,7 @@ Nothing is decided by it.
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +15,12 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from contracts.errors import CurrentError, Reverted
 from contracts.reader import ChainReader
-from ledger.chain.harvest_outlook import HarvestOutlook, expect_harvest
+from ledger.chain.harvest_outlook import (
+    HarvestOutlook,
+    NoHarvest,
+    PrincipalStep,
+    expect_harvest,
+)
 from ledger.errors import HarvestTimes
 
 log = structlog.get_logger("proxy")
@@ -62,12 +68,29 @@ class ChainView:
             return None
 
     async def fetch_outlook(
-        self, token_id: int, times: HarvestTimes, *, now_s: int
+        self,
+        token_id: int,
+        times: HarvestTimes,
+        *,
+        now_s: int,
+        load_steps: Callable[[int], Awaitable[Sequence[PrincipalStep]]],
     ) -> HarvestOutlook:
-        """Return when the position's next harvest is expected. ``now_s``: the chain's clock."""
+        """Return when the position's next harvest is expected. ``now_s``: the chain's clock.
+
+        ``load_steps`` returns the principals of a position, oldest first. It is asked only where
+        the yield is still to reach a cent; where it raises, the principal counts as unchanged.
+        """
         # Without shares the answer is known, and the chain is not asked.
         pending_usdc = await self.fetch_pending_yield(token_id) if times.has_shares else 0
-        return expect_harvest(times, pending_usdc=pending_usdc, now_s=now_s)
+        outlook = expect_harvest(times, pending_usdc=pending_usdc, now_s=now_s)
+        if not outlook.is_estimate and outlook.reason is not NoHarvest.YIELD_BELOW_MINIMUM:
+            return outlook
+        try:
+            steps = await load_steps(token_id)
+        except CurrentError as error:
+            log.info("principal_unknown", token_id=token_id, error=str(error))
+            return outlook
+        return expect_harvest(times, pending_usdc=pending_usdc, now_s=now_s, steps=steps)
 
     async def _ask(self, token_id: int) -> int | None:
         try:

@@ -194,8 +194,12 @@ def describe_facts(facts: AllowanceFacts, outlook: HarvestOutlook) -> dict[str, 
 
 
 def describe_outlook(outlook: HarvestOutlook, *, name: str) -> dict[str, Any]:
-    """Return when the next harvest is expected as ``name``, and why none is."""
+    """Return when the next harvest is expected as ``name``, and why none is.
+
+    ``is_estimate`` says that the yield is still to reach a cent.
+    """
     return {
         name: None if outlook.at_s is None else format_time(outlook.at_s),
+        "is_estimate": outlook.is_estimate,
         "no_harvest_because": None if outlook.reason is None else str(outlook.reason),
     }

@@ -97,6 +97,19 @@ def load_events(connection: Connection, *, token_id: int) -> list[ChainEvent]:
     return [_event_from_row(row) for row in rows]
 
 
+def load_last_events(
+    connection: Connection, *, token_id: int, names: Sequence[str], limit: int
+) -> list[ChainEvent]:
+    """Return a position's newest events of some names, at most ``limit``, in chain order."""
+    rows = connection.execute(
+        select(_event)
+        .where(_event.c.token_id == token_id, _event.c.name.in_(names))
+        .order_by(_event.c.block_number.desc(), _event.c.log_index.desc())
+        .limit(limit)
+    ).mappings()
+    return [_event_from_row(row) for row in rows][::-1]
+
+
 def load_range_events(connection: Connection, *, first: int, last: int) -> list[ChainEvent]:
     """Return the events of the blocks from ``first`` to ``last``, both included, in chain order."""
     rows = connection.execute(

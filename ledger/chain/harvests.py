@@ -6,14 +6,20 @@ expression, so that a look costs what is due, however many positions rest or are
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, case, select, text, update
 
+from ledger.chain.event_rows import load_last_events
+from ledger.chain.harvest_outlook import PrincipalStep
 from ledger.database.engine import is_postgres
 from ledger.database.locks import lock_positions
 from ledger.tables import HAS_SHARES_POSTGRES, HAS_SHARES_SQLITE, Position, table_of
 
 _position = table_of(Position)
+
+STEPS_MAX: Final = 100
+"""So many of the newest changes of a principal are read: an estimate needs no more."""
 
 _due_at_s = _position.c.last_harvest_at_s + _position.c.harvest_interval_s
 _look_at_s = case(
@@ -33,6 +39,20 @@ class DueHarvest:
     failures: int
     sent_at_s: int
     """When the keeper last sent its harvest, 0 for never."""
+
+
+def load_principal_steps(connection: Connection, token_id: int) -> list[PrincipalStep]:
+    """Return the newest principals of a position, oldest first; empty without a deposit."""
+    names = ("Deposited", "PrincipalWithdrawn", "ExitedInKind")
+    events = load_last_events(connection, token_id=token_id, names=names, limit=STEPS_MAX)
+    return [
+        PrincipalStep(
+            event.block_timestamp_s,
+            # What leaves in kind leaves nothing behind.
+            0 if event.name == "ExitedInKind" else event.integer("principalAfter"),
+        )
+        for event in events
+    ]
 
 
 def load_due_harvests(connection: Connection, *, now_s: int, limit: int) -> list[DueHarvest]:

@@ -178,7 +178,10 @@ class Admission:
         outlook = None
         if needs_outlook(refusal) and refusal.facts is not None:
             outlook = await self._chain_view.fetch_outlook(
-                claims.token_id, refusal.facts.harvest, now_s=refusal.facts.as_of_s
+                claims.token_id,
+                refusal.facts.harvest,
+                now_s=refusal.facts.as_of_s,
+                load_steps=self._meter.read_principal,
             )
         return refused(refusal, outlook=outlook, now_s=self._meter.now_s(), fit=fit)
 

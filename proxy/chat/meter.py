@@ -4,11 +4,13 @@ Every write is a function of ``ledger/``; here is only what is asked of it, and 
 reservation whose caller has gone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from contracts.errors import CurrentError
+from ledger.chain.harvest_outlook import PrincipalStep
+from ledger.chain.harvests import load_principal_steps
 from ledger.database.on_loop import LoopLedger
 from ledger.errors import RefusalReason, ReserveRefused
 from ledger.kept_answers import (
@@ -48,6 +50,10 @@ class Meter:
     def max_staleness_s(self) -> int:
         """The oldest mirror that still admits requests, in seconds."""
         return self._rules.max_staleness_s
+
+    async def read_principal(self, token_id: int) -> Sequence[PrincipalStep]:
+        """Return a position's newest principals, oldest first. Raises ``LedgerUnavailable``."""
+        return await self.read(lambda connection: load_principal_steps(connection, token_id))
 
     async def reserve(
         self,

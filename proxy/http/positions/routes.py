@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from ledger.chain.harvest_outlook import expect_harvest
 from proxy.errors import position_not_found
 from proxy.http.dependencies import ServicesDep
 from proxy.http.positions.schemas import PositionView
@@ -29,8 +28,11 @@ async def show_position(tokenId: str, services: ServicesDep) -> PositionView:
     if found is None:
         raise position_not_found()
     pending_usdc = await services.chain_view.fetch_pending_yield(token_id)
-    outlook = expect_harvest(
-        found.facts.harvest, pending_usdc=pending_usdc, now_s=found.facts.as_of_s
+    outlook = await services.chain_view.fetch_outlook(
+        token_id,
+        found.facts.harvest,
+        now_s=found.facts.as_of_s,
+        load_steps=services.meter.read_principal,
     )
     view = {**found.view, "pending_yield_usdc": pending_usdc}
     view["harvest"] |= describe_outlook(outlook, name="next_at")

@@ -28,6 +28,10 @@ class HarvestView(BaseModel):
     next_at: str | None = Field(
         description="when the next one of at least 0.01 USDC is expected; null: none is in sight"
     )
+    is_estimate: bool = Field(
+        description="whether the yield is still to reach 0.01 USDC; `next_at` is when it does, at "
+        "the pace since the last harvest"
+    )
     no_harvest_because: NoHarvest | None = Field(description="why none is expected")
 
 

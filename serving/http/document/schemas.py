@@ -22,6 +22,11 @@ class ErrorFacts(BaseModel):
     next_harvest_at: str | None = Field(
         default=None, description="when a harvest is next expected to add to the allowance"
     )
+    is_estimate: bool | None = Field(
+        default=None,
+        description="whether the yield is still to reach 0.01 USDC; `next_harvest_at` is when it "
+        "does, at the pace since the last harvest",
+    )
     no_harvest_because: str | None = Field(
         default=None,
         description="why no harvest is expected: no_principal, yield_below_minimum or unknown",

@@ -10,6 +10,7 @@
     prices: upstream's own first, with their age; cached tokens at their price, in receipt and leaf
     pending yield: the adapter's view; null while the node is down
     next harvest: when a cent is there, by the chain's clock; none without principal or a node
+    └── below a cent: estimated, at the pace of the principal that is left
 """
 
 import asyncio
@@ -26,7 +27,9 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from sqlalchemy import Engine, select, update
 
+from contracts.events import ChainEvent
 from contracts.reader import ChainReader
+from ledger.chain.event_rows import save_events
 from ledger.database.engine import read, write
 from ledger.spending.batches import plan_batch
 from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
@@ -249,6 +252,50 @@ async def test_next_harvest__no_principal__none_is_promised(
     assert (harvest["next_at"], harvest["no_harvest_because"]) == (None, "no_principal")
     assert (refused["next_harvest_at"], refused["no_harvest_because"]) == (None, "no_principal")
     assert "Wait" not in refused["message"]
+
+
+async def test_next_harvest__half_a_cent_and_less_principal__estimated_by_what_is_left(
+    proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_pending(monkeypatch, 5_000)
+    began_s = now_s() - 8_000
+    with write(proxy.engine) as connection:
+        state = make_state(now_s=now_s(), credited_usdc=0, hold_usdc=0)
+        put_positions(connection, replace(state, last_harvest_at_s=began_s, principal_usdc=10))
+        save_events(
+            connection,
+            [
+                make_principal_event("Deposited", began_s - 50, 10_000_000),
+                make_principal_event("PrincipalWithdrawn", began_s + 4_000, 2_500_000),
+            ],
+        )
+
+    harvest = (await proxy.client.get("/api/current/positions/0")).json()["harvest"]
+    refused = (await proxy.chat()).json()["error"]
+
+    # 4,000 s of 10 USDC and 4,000 s of 2.5 brought half a cent: 20,000 s of 2.5 bring the rest.
+    wait_s = datetime.fromisoformat(harvest["next_at"]).timestamp() - now_s()
+    assert 19_900 < wait_s < 20_100
+    assert harvest["is_estimate"] is refused["is_estimate"] is True
+
+
+def make_principal_event(name: str, at_s: int, principal_usdc: int) -> ChainEvent:
+    owner = "0x" + "aa" * 20
+    args: dict[str, int | str | bool] = {"tokenId": 0, "owner": owner, "assets": 1}
+    if name == "Deposited":
+        args |= {"shares": 1, "principalAfter": principal_usdc, "sharesAfter": 1}
+    else:
+        args |= {"sharesBurned": 1, "principalAfter": principal_usdc, "sharesAfter": 1, "loss": 0}
+    return ChainEvent(
+        contract="adapter",
+        name=name,
+        args=args,
+        block_number=at_s,
+        block_hash="0x" + "0a" * 32,
+        block_timestamp_s=at_s,
+        tx_hash="0x" + "0b" * 32,
+        log_index=0,
+    )
 
 
 async def test_resets_at__chain_ahead_of_this_host__its_day_everywhere(

@@ -7,6 +7,7 @@
     a cent or more is there      → when the keeper looks at it, never in the past
     less                         → when a cent is reached as fast as so far, not before it is due
     too little to tell, or years → none: below the minimum
+    the principal changed        → at the pace of the principal of now
 """
 
 import pytest
@@ -15,6 +16,7 @@ from ledger.chain.harvest_outlook import (
     HORIZON_S,
     HarvestOutlook,
     NoHarvest,
+    PrincipalStep,
     expect_harvest,
     read_harvest_times,
 )
@@ -66,6 +68,42 @@ def test_expect_harvest__keeper_looks_later__not_before_that() -> None:
     times = make_times(look_at_s=DUE_S + 900)
 
     assert expect_harvest(times, pending_usdc=20_000, now_s=DUE_S).at_s == DUE_S + 900
+
+
+@pytest.mark.parametrize(
+    ("principals", "at_s"),
+    [
+        # 4,000 of 10,000 came in 1,000 s of one principal: 6,000 more take 1,500 s.
+        ([(0, 7)], LAST_S + 2_500),
+        # Four times the principal from now on: a quarter of the time.
+        ([(0, 7), (1_000, 28)], LAST_S + 1_375 + 425),
+        # Half of it left at half-time: 750 of 1,000 principal seconds, 0.5 a second from now.
+        ([(-90, 1_000), (500, 500)], LAST_S + 1_000 + 2_250),
+        # What happened before the last harvest does not count.
+        ([(-9_000, 1), (-100, 7)], LAST_S + 2_500),
+    ],
+)
+def test_expect_harvest__principal_changed__pace_of_the_principal_of_now(
+    principals: list[tuple[int, int]], at_s: int
+) -> None:
+    steps = [PrincipalStep(LAST_S + after_s, usdc) for after_s, usdc in principals]
+
+    outlook = expect_harvest(
+        make_times(look_at_s=LAST_S + 1_800),
+        pending_usdc=4_000,
+        now_s=LAST_S + 1_000,
+        steps=steps,
+    )
+
+    assert outlook == HarvestOutlook(at_s, is_estimate=True)
+
+
+def test_expect_harvest__all_principal_withdrawn__none() -> None:
+    steps = [PrincipalStep(LAST_S, 1_000_000), PrincipalStep(LAST_S + 500, 0)]
+
+    outlook = expect_harvest(make_times(), pending_usdc=9_000, now_s=DUE_S, steps=steps)
+
+    assert outlook == HarvestOutlook(None, reason=NoHarvest.YIELD_BELOW_MINIMUM)
 
 
 @pytest.mark.parametrize(("rests_until_s", "look_at_s"), [(0, DUE_S), (DUE_S + 60, DUE_S + 60)])

@@ -97,6 +97,7 @@ def test_refused__money__says_what_helps(
         "held_usdc": 7,
         "resets_at": "2027-01-16T00:00:00Z",
         "next_harvest_at": "2027-01-15T08:10:00Z",
+        "is_estimate": False,
         "no_harvest_because": None,
     }
     if reason != "never_harvested":
@@ -133,6 +134,7 @@ def test_refused__harvest_not_certain__not_promised(outlook: HarvestOutlook, adv
 
     assert error.message.endswith(advice)
     assert (error.facts["next_harvest_at"] is None) == (outlook.at_s is None)
+    assert error.facts["is_estimate"] is outlook.is_estimate
     assert error.facts["no_harvest_because"] == outlook.reason
 
 
