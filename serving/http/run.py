@@ -3,12 +3,14 @@
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 
-from contracts.errors import Fatal, Retryable
+from contracts.errors import CurrentError, Fatal, Retryable
 from serving.http.protocol import build_protocol
 from serving.http.settings import ServerSettings
 from serving.process.logs import configure_logs
@@ -22,6 +24,20 @@ class CannotListen(Fatal):
 
 class StartupFailed(Retryable):
     """The application's own startup failed; the log says why."""
+
+
+class SentenceLifespan(LifespanOn):
+    """uvicorn's lifespan, which keeps a failure of ours instead of logging its traceback."""
+
+    failure: CurrentError | None = None
+
+    async def send(self, message: Any) -> None:
+        """Take a message of the application, which sends it while it handles its exception."""
+        error = sys.exc_info()[1]
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, CurrentError):
+            self.failure = error
+            message = {"type": message["type"], "message": ""}
+        await super().send(message)
 
 
 def build_config(app: Any, settings: ServerSettings, **changes: Any) -> uvicorn.Config:
@@ -55,8 +71,8 @@ def run(kind: type[S], build: Callable[[S], Any]) -> None:
 def serve(app: Any, settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; open requests have ``drain_timeout_s`` to finish.
 
-    Raises ``CannotListen`` where the address cannot be had, ``StartupFailed`` where the application
-    did not start.
+    Raises ``CannotListen`` where the address cannot be had; where the application did not start,
+    its own ``CurrentError``, or ``StartupFailed`` for any other exception.
     """
     # What is loaded by now stays: each time that all of it was searched for garbage, every request
     # waited for a tenth of a second.
@@ -65,12 +81,17 @@ def serve(app: Any, settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server stops gracefully, then raises the signal again; by then all is done.
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(build_config(app, settings, loop="uvloop"))
+    config = build_config(app, settings, loop="uvloop")
+    config.load()
+    config.lifespan_class = SentenceLifespan
+    server = uvicorn.Server(config)
     try:
         server.run()
     except SystemExit as error:
         # How uvicorn ends where it cannot start or cannot bind; the application has ended in order.
         if server.lifespan.should_exit:
+            if isinstance(server.lifespan, SentenceLifespan) and server.lifespan.failure:
+                raise server.lifespan.failure from None
             raise StartupFailed("the server did not start; the log says why") from error
         prefix = str(settings.model_config["env_prefix"])
         raise CannotListen(
