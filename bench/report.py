@@ -15,13 +15,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
+from contracts.errors import Retryable
 from scripts.stack.anvil_path import ROOT
 
 RESULTS: Final = ROOT / "bench" / "results"
 PICTURES: Final = ROOT / "docs" / "img"
 
 
-class BenchError(Exception):
+class BenchError(Retryable):
     """The bench cannot go on; the message is the sentence to print."""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serving.process.command_line import argument, command, group
+from serving.process.command_line import HTTP_URL, argument, command, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 name_option = click.option("--name", default="devnet", help="A stack started by `current up`.")
 rpc_option = click.option(
     "--rpc-url",
+    type=HTTP_URL,
     envvar="CURRENT_RPC_URL",
     show_envvar=True,
     help="JSON-RPC endpoint of the chain, instead of --name.",

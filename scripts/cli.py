@@ -12,7 +12,7 @@ from keeper.commands import keeper
 from market.commands import market
 from proxy.commands import proxy
 from scripts.checks import audit, receipt
-from serving.process.command_line import ALL_CODES, Failed, argument, group
+from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 API_URL = "http://127.0.0.1:8402/api/current"
 
-api_url_option = click.option("--api-url", default=API_URL, help="The proxy's API.")
+api_url_option = click.option("--api-url", type=HTTP_URL, default=API_URL, help="The proxy's API.")
 
 
 @group("current", exit_codes=ALL_CODES)

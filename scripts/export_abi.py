@@ -1,20 +1,18 @@
 """Write the ABI of every deployed contract to ``contracts/abi``, or check that it is fresh.
 
-``python -m scripts.export_abi``           write
-``python -m scripts.export_abi --check``   change nothing; exit with 1 when a file is stale
+``python -m scripts.export_abi`` writes them, ``--check`` exits 1 where they are stale.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vyper.cli.vyper_compile import compile_files
+import click
+
+from serving.process.command_line import command
+from serving.process.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -33,25 +31,32 @@ def build_abis(root: Path = ROOT) -> dict[Path, str]:
     Entries are sorted by kind, name and number of arguments, so that moving a function within a
     source changes nothing.
     """
+    # The compiler is slow to import, and help needs none.
+    from vyper.cli.vyper_compile import compile_files
+
     sources = [root / "contracts" / source for source in SOURCES]
-    compiled = compile_files(sources, output_formats=("abi",), paths=[str(root)])
+    compiled = compile_files(sources, output_formats=("abi", "devdoc"), paths=[str(root)])
     return {
         root / "contracts" / "abi" / f"{path.stem}.json": _render(
-            name_outputs(output["abi"], path.read_text())
+            name_outputs(output["abi"], output["devdoc"])
         )
         for path, output in zip(sources, compiled.values(), strict=True)
     }
 
 
-def name_outputs(abi: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+def name_outputs(abi: list[dict[str, Any]], devdoc: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the ABI with a name for every output.
 
     Vyper names the fields of a struct, and no output itself. The name is the first word of the
-    function's ``@return`` in ``source``; a view that has none there is called as its answer is.
+    function's ``@return`` in ``devdoc``, the compiler's reading of the NatSpec; a function without
+    ``@return`` gives its own name to its output.
     """
-    named = dict(
-        re.findall(r'^def (\w+)(?:(?!^def)[^"])*"""[^"]*?@return ([a-z]\w*) ', source, re.M)
-    )
+    methods: dict[str, dict[str, Any]] = devdoc.get("methods", {})
+    named = {
+        signature.partition("(")[0]: text.split()[0]
+        for signature, found in methods.items()
+        for text in found.get("returns", {}).values()
+    }
     return [
         {**entry, "outputs": [_named(o, named, entry["name"]) for o in entry["outputs"]]}
         if entry.get("outputs")
@@ -74,22 +79,19 @@ def find_stale(abis: dict[Path, str]) -> list[Path]:
     return [path for path, text in abis.items() if not path.exists() or path.read_text() != text]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see the module."""
-    parser = argparse.ArgumentParser(description="Export the ABI of every deployed contract.")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when stale")
-    options = parser.parse_args(arguments)
-
+@command("export_abi", help=__doc__, is_check=True)
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 where a file is stale.")
+def main(check: bool) -> ExitCode:
+    """Write or check every file."""
     abis = build_abis()
     stale = find_stale(abis)
-    verb = "stale" if options.check else "written"
     for path in stale:
-        if not options.check:
+        if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(abis[path])
-        sys.stdout.write(f"{verb}: {path.relative_to(ROOT)}\n")
-    return 1 if options.check and stale else 0
+        click.echo(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+    return ExitCode.FAILED if check and stale else ExitCode.DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m scripts.export_abi")

@@ -3,7 +3,6 @@
 ``python -m scripts.export_settings`` writes them, ``--check`` exits 1 where they are stale.
 """
 
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,8 @@ from indexer.settings import IndexerSettings
 from keeper.settings import KeeperSettings
 from market.settings import MarketSettings
 from proxy.settings import ProxySettings
+from serving.process.command_line import command
+from serving.process.exit_codes import ExitCode
 from serving.process.settings import ProcessSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -85,9 +86,9 @@ PAGES: Final = {
 }
 
 
-@click.command(help=__doc__)
+@command("export_settings", help=__doc__, is_check=True)
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 where a file is stale.")
-def main(check: bool) -> None:
+def main(check: bool) -> ExitCode:
     """Write or check both files."""
     stale = False
     for path, build in PAGES.items():
@@ -99,8 +100,8 @@ def main(check: bool) -> None:
             stale = True
         else:
             path.write_text(wanted, encoding="utf-8")
-    sys.exit(1 if stale else 0)
+    return ExitCode.FAILED if stale else ExitCode.DONE
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m scripts.export_settings")

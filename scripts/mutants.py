@@ -8,13 +8,12 @@ Left out are the tests that see a change without running it: ``test_sources.py``
 gone) and ``test_gas.py``; ``test_deploy.py``, which tests a script; and the contracts of third
 parties, which are not in the copy.
 
-Exits with 1 when a mutation survives without an excuse, is killed in spite of one, does not
-compile, or compiles to the same code; and when the tests fail without any mutation.
+It fails when a mutation survives without an excuse, is killed in spite of one, does not compile,
+or compiles to the same code; and when the tests fail without any mutation.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import queue
@@ -34,7 +33,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import click
+
+from contracts.errors import Fatal, Retryable
 from scripts.stack.anvil_path import ROOT
+from serving.process.command_line import command
+from serving.process.exit_codes import ExitCode
 
 LIST: Final = Path(__file__).with_name("mutations.toml")
 DOCUMENT: Final = ROOT / "docs" / "mutants.md"
@@ -69,8 +73,12 @@ PYTEST_OPTIONS: Final = (
 )
 
 
-class MutantsError(Exception):
+class MutantsError(Retryable):
     """The run means nothing; the message is the one sentence to print."""
+
+
+class MutationUnknown(Fatal):
+    """No mutation has a name that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +312,11 @@ class Run:
 def choose(mutations: Sequence[Mutation], names: Sequence[str]) -> list[Mutation]:
     """Return the mutations whose name contains one of ``names``; all when there are none.
 
-    Raises MutantsError for a name that is in none.
+    Raises MutationUnknown for a name that is in none.
     """
     for name in names:
         if not any(name in mutation.name for mutation in mutations):
-            raise MutantsError(f"no mutation is called {name!r}")
+            raise MutationUnknown(f"no mutation is called {name!r}")
     return [m for m in mutations if not names or any(name in m.name for name in names)]
 
 
@@ -393,34 +401,27 @@ def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[MutationResult]:
     return [verdicts[mutation.name] for mutation in mutations]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(description="Break the contracts and see the tests notice.")
-    parser.add_argument("--jobs", type=int, default=2, help="copies side by side (2)")
-    parser.add_argument("--only", action="append", default=[], help="a part of a name; repeatable")
-    parser.add_argument("--list", action="store_true", help="print the list and do nothing")
-    parser.add_argument("--record", action="store_true", help="renew the tables of docs/mutants.md")
-    options = parser.parse_args(arguments)
+@command("mutants", help=__doc__)
+@click.option("--jobs", type=click.IntRange(1), default=2, help="Copies side by side.")
+@click.option("--only", multiple=True, help="A part of a mutation's name; repeatable.")
+@click.option("--list", "is_list", is_flag=True, help="Print the list and do nothing.")
+@click.option("--record", "is_recorded", is_flag=True, help="Renew the tables of docs/mutants.md.")
+def main(jobs: int, only: tuple[str, ...], is_list: bool, is_recorded: bool) -> ExitCode:
+    """Judge the mutations and print what became of each."""
+    if is_recorded and only:
+        raise click.UsageError("only a run of all mutations can be recorded")
     began_s = time.monotonic()
-    try:
-        if options.record and options.only:
-            raise MutantsError("only a run of all mutations can be recorded")
-        mutations = choose(load_mutations(), options.only)
-        if options.list:
-            for mutation in mutations:
-                print(f"{mutation.source:<24}  {mutation.name}: {mutation.breaks}")
-            return 0
-        verdicts = judge_all(mutations, options.jobs)
-    except MutantsError as error:
-        print(f"mutants: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if options.record:
+    mutations = choose(load_mutations(), only)
+    if is_list:
+        for mutation in mutations:
+            print(f"{mutation.source:<24}  {mutation.name}: {mutation.breaks}")
+        return ExitCode.DONE
+    verdicts = judge_all(mutations, jobs)
+    if is_recorded:
         record(verdicts)
     print_summary(verdicts, time.monotonic() - began_s)
-    return 0 if all(verdict.is_good for verdict in verdicts) else 1
+    return ExitCode.DONE if all(verdict.is_good for verdict in verdicts) else ExitCode.FAILED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m scripts.mutants")

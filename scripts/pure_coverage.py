@@ -1,7 +1,6 @@
 """Measure how much of the pure modules the quick tests run, and hold each to a floor.
 
-``make coverage``. The pure modules are those that the import rules of ``pyproject.toml`` name. The
-exit code is that of the tests where they fail, else 1 where a module is below the floor.
+``make coverage``. The pure modules are those that the import rules of ``pyproject.toml`` name.
 """
 
 import json
@@ -13,14 +12,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
 from scripts.stack.anvil_path import ROOT
+from serving.process.command_line import argument, command
+from serving.process.exit_codes import ExitCode
 
 FLOOR_PERCENT: Final = 95.0
 """Of statements and branches together, for each module."""
+_PYTEST_USAGE: Final = 4
+"""How pytest ends where it does not know an argument."""
+
 TESTS: Final = ("tests/unit", "tests/property", "tests/integration")
 
 
-def main(arguments: Sequence[str]) -> int:
+@command(
+    "pure_coverage",
+    help=__doc__,
+    exit_codes={
+        ExitCode.DONE: "each pure module is at the floor or above",
+        ExitCode.FAILED: "a test failed, or a module is below the floor",
+        ExitCode.UNUSABLE: "wrong arguments: pytest does not take them",
+    },
+    context_settings={"ignore_unknown_options": True},
+)
+@argument("arguments", nargs=-1, type=click.UNPROCESSED, help="Further arguments of pytest.")
+def main(arguments: Sequence[str]) -> ExitCode:
     """Run the tests, with further arguments of pytest, and print every pure module."""
     with tempfile.TemporaryDirectory(prefix="current-coverage-") as folder:
         config, report = Path(folder) / "coverage.ini", Path(folder) / "coverage.json"
@@ -35,14 +52,15 @@ def main(arguments: Sequence[str]) -> int:
             check=False,
         )
         if tests.returncode != 0:
-            return tests.returncode
+            is_usage = tests.returncode == _PYTEST_USAGE
+            return ExitCode.UNUSABLE if is_usage else ExitCode.FAILED
         percents = read_percents(json.loads(report.read_text()))
     for name, percent in sorted(percents.items(), key=lambda found: (found[1], found[0])):
         print(f"{percent:6.1f} %  {name}")
     low = sorted(name for name, percent in percents.items() if percent < FLOOR_PERCENT)
     if low:
         print(f"below {FLOOR_PERCENT:.0f} %: {', '.join(low)}", file=sys.stderr)
-    return 1 if low else 0
+    return ExitCode.FAILED if low else ExitCode.DONE
 
 
 def list_pure_files() -> list[str]:
@@ -75,4 +93,4 @@ def read_percents(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(prog_name="python -m scripts.pure_coverage")

@@ -402,7 +402,11 @@ def set_up() -> None:
         say(f"ready after {time.monotonic() - began_s:.1f} s")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    """Set up; return 0, 1 where that failed, 2 for an argument, 130 after Ctrl-C."""
+    if arguments:
+        print(__doc__, file=sys.stdout if arguments[0] in ("-h", "--help") else sys.stderr)
+        return 0 if arguments[0] in ("-h", "--help") else 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         set_up()
@@ -419,4 +423,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

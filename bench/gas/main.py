@@ -7,13 +7,13 @@ the mock. The references come from npm (``bench/peers.py``); ours are the contra
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 from bench.gas.chain import HARDFORK
 from bench.gas.measure import Measured, measure
 from bench.peers import Peer, load_peers
 from bench.report import BenchError, build_result, build_row, write_result
+from serving.process.command_line import command
 
 REFERENCES: Final[tuple[str, ...]] = ("OpenZeppelin", "solady", "solmate")
 
@@ -124,18 +124,15 @@ def print_tables(measured: Measured) -> None:
             print(f"{'  times a direct one':36}{cells}")
 
 
-def main() -> int:
-    """Measure, print, write. Exit code 0 whatever the figures are."""
-    try:
-        settings, peers, skipped = load_references()
-        versions = ", ".join(f"{name} {peer.version}" for name, peer in peers.items())
-        if peers:
-            print(f"bench: {versions}; solc {settings['solc']}, {settings['optimizer_runs']} runs")
-        circle = peers.pop(CIRCLE, None)
-        measured = measure(peers, circle)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+@command("gas", help=__doc__)
+def main() -> None:
+    """Measure, print, write."""
+    settings, peers, skipped = load_references()
+    versions = ", ".join(f"{name} {peer.version}" for name, peer in peers.items())
+    if peers:
+        print(f"bench: {versions}; solc {settings['solc']}, {settings['optimizer_runs']} runs")
+    circle = peers.pop(CIRCLE, None)
+    measured = measure(peers, circle)
     settings = {
         **settings,
         "peers": {name: peer.version for name, peer in peers.items()},
@@ -144,8 +141,7 @@ def main() -> int:
     report = build_report(measured, settings=settings, skipped=skipped)
     print_tables(measured)
     write_result("gas", report)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m bench.gas.main")

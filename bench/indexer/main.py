@@ -13,15 +13,15 @@ own; figures are medians of three.
 from __future__ import annotations
 
 import shutil
-import sys
 
 import click
 
 from bench.indexer.run import DENSE, Run
-from bench.report import BenchError, build_result, work_folder, write_result
+from bench.report import build_result, work_folder, write_result
+from serving.process.command_line import command
 
 
-@click.command(help=__doc__)
+@command("indexer", help=__doc__)
 @click.option(
     "--blocks",
     type=click.IntRange(200),
@@ -29,14 +29,11 @@ from bench.report import BenchError, build_result, work_folder, write_result
     help="How many the dense chain has; the sparse one has ten times as many.",
 )
 def main(blocks: int) -> None:
-    """Measure, print, write. Exit code 0 whatever the figures are."""
+    """Measure, print, write."""
     folder = work_folder("indexer")
     run = Run(folder, blocks=blocks)
     try:
         run.measure_all()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     ratios = run.build_ratios()
@@ -45,4 +42,4 @@ def main(blocks: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m bench.indexer.main")

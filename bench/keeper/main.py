@@ -34,6 +34,7 @@ from contracts.units import SECONDS_PER_DAY, USDC_ONE
 from keeper.duties.registry import Rules
 from keeper.gas import gas_cost_usdc
 from scripts.stack.anvil_path import ROOT
+from serving.process.command_line import command
 
 SIZES: Final = (1_000, 100_000, 1_000_000)
 HARVESTS_MAX: Final = 60_000
@@ -148,7 +149,7 @@ def run(sizes: Sequence[int]) -> dict[str, Any]:
     return build_result(rows, ratios, {}, positions=list(sizes))
 
 
-@click.command(help=__doc__)
+@command("keeper", help=__doc__)
 @click.option(
     "--positions", type=click.IntRange(10_000), default=SIZES[-1], help="The largest size."
 )
@@ -178,4 +179,4 @@ def draw_gas(gas: Mapping[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m bench.keeper.main")

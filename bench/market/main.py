@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 
 import click
 import structlog
 
 from bench.market.decisions import SIZES, measure_decisions
 from bench.market.requests import CONCURRENCY, measure_requests, run_seller
-from bench.report import BenchError, build_result, build_row, work_folder, write_result
+from bench.report import build_result, build_row, work_folder, write_result
+from serving.process.command_line import command
 
 
-@click.command(help=__doc__)
+@command("market", help=__doc__)
 @click.option(
     "--requests",
     type=click.IntRange(CONCURRENCY),
@@ -30,7 +30,7 @@ from bench.report import BenchError, build_result, build_row, work_folder, write
     help="How many requests each latency is the median of.",
 )
 def main(requests: int) -> None:
-    """Measure, print, write. Exit code 0 whatever the figures are."""
+    """Measure, print, write."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     rows = [
         build_row(f"route_{count}", round(measure_decisions(count)), "decisions/s")
@@ -40,9 +40,6 @@ def main(requests: int) -> None:
     try:
         with run_seller() as seller_url:
             rows += asyncio.run(measure_requests(seller_url, folder, requests=requests))
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found = {row["name"]: row["value"] for row in rows}
@@ -61,4 +58,4 @@ def main(requests: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m bench.market.main")

@@ -10,7 +10,6 @@ draws ``docs/img/bench-proxy.svg``, the picture by whole runs only.
 from __future__ import annotations
 
 import shutil
-import sys
 from typing import Final
 
 import click
@@ -18,7 +17,8 @@ import click
 from bench.bars import Bar, Picture, draw
 from bench.proxy.run import KEYS, Run
 from bench.proxy.upstream import find_nginx
-from bench.report import BenchError, build_result, work_folder, write_result
+from bench.report import build_result, work_folder, write_result
+from serving.process.command_line import command
 
 ROUNDS: Final = 3
 POSITIONS: Final = 1_000_000
@@ -47,7 +47,7 @@ def draw_rates(run: Run) -> str:
     return draw(PICTURE, bars)
 
 
-@click.command(help=__doc__)
+@command("proxy", help=__doc__)
 @click.option("--rounds", type=click.IntRange(1), default=ROUNDS, help="How often all is measured.")
 @click.option("--seconds", type=click.IntRange(1), default=3, help="How long each takes.")
 @click.option(
@@ -57,14 +57,11 @@ def draw_rates(run: Run) -> str:
     help="How many the larger of the two ledgers holds.",
 )
 def main(rounds: int, seconds: int, positions: int) -> None:
-    """Measure, print, write. Exit code 0 whatever the figures are."""
+    """Measure, print, write."""
     folder = work_folder("proxy")
     run = Run(folder, rounds=rounds, seconds=seconds, positions=positions)
     try:
         run.measure_all()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     ratios = run.build_ratios()
@@ -82,4 +79,4 @@ def main(rounds: int, seconds: int, positions: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m bench.proxy.main")

@@ -26,7 +26,7 @@ def aggregate3(calls: DynArray[Call3, MAX_CALLS]) -> DynArray[Result, MAX_CALLS]
     """
     @notice Make calls one after the other.
     @param calls Target, whether a failure is allowed, and calldata.
-    @return Whether each succeeded, and its answer.
+    @return returnData Whether each succeeded, and its answer.
     """
     results: DynArray[Result, MAX_CALLS] = []
     for call: Call3 in calls:

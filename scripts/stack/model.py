@@ -17,6 +17,8 @@ from typing import Final
 import click
 
 from scripts.stack.ports import port_is_free
+from serving.process.command_line import Failed, command
+from serving.process.exit_codes import ExitCode
 
 MODEL_ID: Final = "SmolLM2-135M-Instruct"
 CONTEXT_TOKENS: Final = 2048
@@ -75,17 +77,17 @@ def serve(*, port: int, slots: int = SLOTS) -> None:
     os._exit(0)
 
 
-@click.command(help=__doc__)
+@command("model", help=__doc__)
 @click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
 @click.option("--slots", default=SLOTS, show_default=True, help="Requests served at a time.")
 def main(port: int, slots: int) -> None:
     if port and not port_is_free(port):
-        raise click.ClickException(f"port {port} is taken; choose another with --port")
+        raise Failed(f"port {port} is taken; choose another with --port", ExitCode.FAILED)
     try:
         serve(port=port, slots=slots)
     except (FileNotFoundError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failed(str(error), ExitCode.FAILED) from error
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m scripts.stack.model")

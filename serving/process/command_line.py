@@ -279,6 +279,19 @@ class Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+def parse_http_url(text: str) -> str:
+    """Return an http or https URL. Raises ``ValueError``, which shows nothing of it."""
+    from serving.process.settings import is_url
+
+    if not is_url(text):
+        raise ValueError("not an http or https URL with a host, such as http://127.0.0.1:8545")
+    return text
+
+
+HTTP_URL: Final = Parsed("url", parse_http_url)
+"""The type of an option that takes the URL of a node or a server."""
+
+
 def _describe(error: OSError) -> str:
     if error.filename is None:
         return str(error) or type(error).__name__

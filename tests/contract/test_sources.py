@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ape.managers.project import ProjectManager
+from click.testing import CliRunner
 
 from contracts.errors import REASONS, UNKNOWN_REASON, Rejected, Reverted
-from scripts.export_abi import ROOT, build_abis, find_stale, main
+from scripts.export_abi import ROOT, build_abis, find_stale, main, name_outputs
+from serving.process.exit_codes import ExitCode
 
 CONTRACTS = ROOT / "contracts"
 CODE_LIMIT_BYTES = 24_576
@@ -53,16 +56,34 @@ def test_abi__exported__fresh() -> None:
 
 
 def test_abi__stale_or_missing__check_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = tmp_path / "Stale.json"
     monkeypatch.setattr("scripts.export_abi.ROOT", tmp_path)
     monkeypatch.setattr("scripts.export_abi.build_abis", lambda: {stale: "[]\n"})
-    assert main(["--check"]) == 1
-    assert capsys.readouterr().out == "stale: Stale.json\n"
+    checked = CliRunner().invoke(main, ["--check"])
+    assert (checked.exit_code, checked.stdout) == (ExitCode.FAILED, "stale: Stale.json\n")
     assert not stale.exists()
-    assert main([]) == 0
-    assert main(["--check"]) == 0
+    assert CliRunner().invoke(main, []).exit_code == ExitCode.DONE
+    assert CliRunner().invoke(main, ["--check"]).exit_code == ExitCode.DONE
+
+
+def test_outputs__named_by_the_first_word_of_their_return() -> None:
+    output = {"name": "", "type": "uint256"}
+    abi: list[dict[str, Any]] = [
+        {"type": "function", "name": "settle", "outputs": [output]},
+        {"type": "function", "name": "owed", "outputs": [output]},
+        {"type": "event", "name": "Settled"},
+    ]
+    devdoc = {"methods": {"settle(bytes32,uint256)": {"returns": {"_0": "amount USDC sent."}}}}
+
+    named = name_outputs(abi, devdoc)
+
+    assert [entry.get("outputs") for entry in named] == [
+        [{"name": "amount", "type": "uint256"}],
+        [{"name": "owed", "type": "uint256"}],
+        None,
+    ]
 
 
 @pytest.mark.parametrize("name", ["YieldFundedPosition", "LendingYieldAdapter", "Payouts"])

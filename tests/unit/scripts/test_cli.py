@@ -120,6 +120,23 @@ def test_values__outside_what_is_taken__exit_2_before_settings(
         assert ended.stdout == ""
 
 
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "http://a b", "http://h:0"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("audit", "--rpc-url"),
+        ("receipt", "verify", "request", "--rpc-url"),
+        ("position", "show", "0", "--api-url"),
+    ],
+)
+def test_url__no_client_can_use_it__exit_2_and_a_sentence(words: tuple[str, ...], url: str) -> None:
+    ended = run(*words, url)
+
+    assert ended.exit_code == ExitCode.UNUSABLE
+    assert f"Invalid value for '{words[-1]}': not an http or https URL" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("process", sorted(CLASSES))
 def test_required_settings__in_help__are_those_of_the_class(process: str) -> None:
     required = [name for name, field in list_settings(CLASSES[process]) if field.is_required()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from scripts.mutants import (
     CONTRACT_TESTS,
@@ -12,6 +13,7 @@ from scripts.mutants import (
     MutantsError,
     Mutation,
     MutationResult,
+    MutationUnknown,
     choose,
     deployed_from,
     first_failure,
@@ -19,6 +21,7 @@ from scripts.mutants import (
     main,
     record,
 )
+from serving.process.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "contracts"
@@ -122,7 +125,7 @@ def test_choose__part_of_a_name__those_only_and_unknown_refused() -> None:
 
     assert [mutation.name for mutation in chosen] == ["cap rounds up"]
     assert choose(MUTATIONS, []) == MUTATIONS
-    with pytest.raises(MutantsError, match="no mutation is called 'nonsense'"):
+    with pytest.raises(MutationUnknown, match="no mutation is called 'nonsense'"):
         choose(MUTATIONS, ["nonsense"])
 
 
@@ -141,6 +144,15 @@ def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) ->
     )
 
 
-def test_main__record_of_a_part__refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--record", "--only", "cap rounds up"]) == 1
-    assert "only a run of all" in capsys.readouterr().err
+def test_main__record_of_a_part__refused() -> None:
+    ended = CliRunner(mix_stderr=False).invoke(main, ["--record", "--only", "cap rounds up"])
+
+    assert ended.exit_code == ExitCode.UNUSABLE
+    assert "only a run of all" in ended.stderr
+
+
+def test_main__name_of_no_mutation__said() -> None:
+    ended = CliRunner(mix_stderr=False).invoke(main, ["--list", "--only", "no such mutation"])
+
+    assert ended.exit_code == ExitCode.UNUSABLE
+    assert ended.stderr == "Error: no mutation is called 'no such mutation'\n"
