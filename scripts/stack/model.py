@@ -78,8 +78,14 @@ def serve(*, port: int, slots: int = SLOTS) -> None:
 
 
 @command("model", help=__doc__)
-@click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
-@click.option("--slots", default=SLOTS, show_default=True, help="Requests served at a time.")
+@click.option(
+    "--port",
+    default=0,
+    show_default="a free one",
+    type=click.IntRange(0, 65_535),
+    help="The port to listen on.",
+)
+@click.option("--slots", type=click.IntRange(1), default=SLOTS, help="Requests served at a time.")
 def main(port: int, slots: int) -> None:
     if port and not port_is_free(port):
         raise Failed(f"port {port} is taken; choose another with --port", ExitCode.FAILED)
