@@ -192,7 +192,7 @@ def _pair_values(
     ]
     answers = iter(_fetch_views(reader, deployment.multicall3, cursor, calls))
     for state in states:
-        mirrored = _mirrored_values(state, now_s=cursor.block_timestamp_s)
+        mirrored = mirrored_values(state, now_s=cursor.block_timestamp_s)
         for view in _VIEWS:
             answer = next(answers)
             if answer is None and view.contract == "adapter" and not state.vault:
@@ -291,7 +291,11 @@ def _parse_bytes(answer: Any) -> bytes:
         ) from error
 
 
-def _mirrored_values(state: PositionState, *, now_s: int) -> dict[str, int | str]:
+def mirrored_values(state: PositionState, *, now_s: int) -> dict[str, int | str]:
+    """Return what the contracts' views should say of a position, by the names of their outputs.
+
+    Amounts in 1e-6 USDC; ``now_s`` is the chain's clock, and addresses are lower-case 0x hex.
+    """
     allowance = get_allowance(state, now_s=now_s)
     return {
         "credited": state.credited_usdc,

@@ -33,6 +33,14 @@ def post_json(url: str, body: object) -> Any:
     return _read(url, "POST", body=body)
 
 
+def answers_well(url: str) -> bool:
+    """Tell whether a server answers GET with 200 within two seconds."""
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 def _read(url: str, method: str, *, body: object = None, api_key: str | None = None) -> Any:
     shown = mask_url(url)
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}

@@ -19,10 +19,10 @@ from contracts.deployment import Deployment
 from contracts.node_errors import NodeUnavailable
 from contracts.reader import ChainReader
 from indexer.sync import Follower, SyncRules
+from indexer.verify import mirrored_values
 from ledger.audit import Violation, find_stranded_batches, find_violations
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.chain.position_rows import load_state_from_row
-from ledger.chain.positions import PositionState, get_allowance
 from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate
 from ledger.tables import Event, Position, table_of
@@ -86,7 +86,7 @@ def _find_l5(
     owed = liabilities = 0
     for row in rows:
         state = load_state_from_row(row)
-        mirrored = _mirrored_figures(state, now_s=cursor.block_timestamp_s)
+        mirrored = mirrored_values(state, now_s=cursor.block_timestamp_s)
         actual = _chain_figures(contracts, state.token_id, cursor)
         owed += state.spent_usdc
         liabilities += state.unspent_usdc
@@ -101,34 +101,12 @@ def _find_l5(
         yield Violation("L5", "liabilities", detail)
 
 
-def _mirrored_figures(state: PositionState, *, now_s: int) -> dict[str, Any]:
-    allowance = get_allowance(state, now_s=now_s)
-    return {
-        "credited": state.credited_usdc,
-        "spent": state.spent_usdc,
-        "withdrawn": state.withdrawn_usdc,
-        "held": allowance.held_usdc,
-        "holdExpiresAt": state.hold_expires_at_s if now_s < state.hold_expires_at_s else 0,
-        "dayCap": allowance.day_cap_usdc,
-        "daySpent": allowance.day_spent_usdc,
-        "keyEpoch": state.key_epoch,
-        "remaining": allowance.remaining_usdc,
-        "withdrawable": allowance.withdrawable_usdc,
-        "owner": state.owner,
-        "vault": state.vault,
-        "principal": state.principal_usdc,
-        "shares": state.shares,
-        "harvestIntervalMinutes": state.harvest_interval_s // 60,
-        "lastHarvestAt": state.last_harvest_at_s,
-    }
-
-
 def _chain_figures(contracts: Contracts, token_id: int, cursor: MirrorState) -> dict[str, Any]:
     position, adapter = contracts.position.functions, contracts.adapter.functions
     account = _call(position.accountOf(token_id), cursor)
     figures = dict(zip(ACCOUNT_FIELDS, account, strict=True))
-    figures["remaining"] = _call(position.remainingAllowance(token_id), cursor)
-    figures["withdrawable"] = _call(position.withdrawableYield(token_id), cursor)
+    figures["remainingAllowance"] = _call(position.remainingAllowance(token_id), cursor)
+    figures["withdrawableYield"] = _call(position.withdrawableYield(token_id), cursor)
     figures["owner"] = _call(position.ownerOf(token_id), cursor).lower()
     vault, principal, shares, interval, last = _call(adapter.positionOf(token_id), cursor)
     figures["vault"] = vault.lower()

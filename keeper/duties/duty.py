@@ -55,6 +55,24 @@ class Item(Protocol):
         """What it moves or secures, as decided (1e-6 USDC)."""
 
 
+class OfPosition:
+    """An item that is about one position."""
+
+    __slots__ = ()
+
+    token_id: int
+
+    @property
+    def subject(self) -> int:
+        """The position."""
+        return self.token_id
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The position."""
+        return (self.token_id,)
+
+
 FactsT = TypeVar("FactsT")
 ItemT = TypeVar("ItemT", bound=Item)
 RulesT = TypeVar("RulesT", bound=DutyRules, contravariant=True)

@@ -18,7 +18,7 @@ from contracts.bindings import Contracts
 from contracts.errors import Reverted
 from contracts.units import BPS_ONE, USDC_MAX, mul_div_up
 from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall, select
-from keeper.duties.duty import Action, PlainDuty
+from keeper.duties.duty import Action, OfPosition, PlainDuty
 from keeper.duties.moment import DutyRules, Moment
 from keeper.gas import TRANSACTION_GAS_MAX, GasPrice
 from keeper.node_values import WORD_BYTES
@@ -107,20 +107,12 @@ class HarvestFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class HarvestItem:
+class HarvestItem(OfPosition):
     """Harvest a position for about ``amount_usdc``."""
 
     token_id: int
     amount_usdc: int
     reason: str
-
-    @property
-    def subject(self) -> int:
-        return self.token_id
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return (self.token_id,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from contracts.bindings import Contracts
 from contracts.units import USDC_MAX
 from keeper.duties.calls import ChainCall, select
-from keeper.duties.duty import PlainDuty, is_allowed
+from keeper.duties.duty import OfPosition, PlainDuty, is_allowed
 from keeper.duties.moment import Moment
 from keeper.duties.positions import (
     HOLD,
@@ -65,7 +65,7 @@ class HoldRules(PositionRules):
 
 
 @dataclass(frozen=True, slots=True)
-class HoldItem:
+class HoldItem(OfPosition):
     """Make a position's hold ``amount_usdc`` until ``expires_at_s``; 0 frees it."""
 
     token_id: int
@@ -73,14 +73,6 @@ class HoldItem:
     expires_at_s: int
     key_epoch: int
     reason: str
-
-    @property
-    def subject(self) -> int:
-        return self.token_id
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return (self.token_id,)
 
 
 def decide_holds(positions: Facts, moment: Moment, rules: HoldRules) -> list[tuple[HoldItem, ...]]:

@@ -12,7 +12,7 @@ from web3.contract import Contract
 from contracts.bindings import Contracts
 from contracts.units import USDC_MAX
 from keeper.duties.calls import ChainCall, select
-from keeper.duties.duty import NO_BATCH, BatchDuty, is_allowed
+from keeper.duties.duty import NO_BATCH, BatchDuty, OfPosition, is_allowed
 from keeper.duties.moment import Moment
 from keeper.duties.positions import (
     SETTLE,
@@ -59,7 +59,7 @@ class SettleRules(PositionRules):
 
 
 @dataclass(frozen=True, slots=True)
-class SettleItem:
+class SettleItem(OfPosition):
     """Settle a position's posted usage, up to ``limit_usdc``: what its live hold can pay."""
 
     token_id: int
@@ -67,14 +67,6 @@ class SettleItem:
     reason: str
     amount_usdc: int = field(default=0, compare=False)
     """What is posted now, at most the limit; more may be posted until the batch is planned."""
-
-    @property
-    def subject(self) -> int:
-        return self.token_id
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return (self.token_id,)
 
 
 def decide_settle(facts: PositionFacts, rules: SettleRules, *, now_s: int) -> SettleItem | None:

@@ -39,17 +39,31 @@ Tiers = Annotated[
 ]
 
 
-class TokenPrice(BaseModel):
+class UsdcTokenPrice(BaseModel):
+    """What tokens cost, in the ledger's unit, of what may not be sold by tokens."""
+
+    input_usdc_per_mtok: int | None = Field(description="null: not sold by tokens")
+    output_usdc_per_mtok: int | None = Field(description="null: not sold by tokens")
+    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
+    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
+    tiers: Tiers
+
+
+class OptionalTokenPrice(UsdcTokenPrice):
+    """What tokens cost, in dollars too."""
+
+    price_input_per_1m: float | None = Field(description="null: not sold by tokens")
+    price_output_per_1m: float | None = Field(description="null: not sold by tokens")
+    price_cached_input_per_1m: float | None = Field(description="null: the input price")
+
+
+class TokenPrice(OptionalTokenPrice):
     """What tokens cost, in dollars and in the ledger's unit."""
 
     price_input_per_1m: float
     price_output_per_1m: float
-    price_cached_input_per_1m: float | None = Field(description="null: the input price")
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
-    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
-    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
-    tiers: Tiers
 
 
 class UnitPrice(BaseModel):
@@ -59,32 +73,16 @@ class UnitPrice(BaseModel):
     price_per_unit: float
 
 
-class OfferPrice(BaseModel):
+class OfferPrice(OptionalTokenPrice):
     """An offer's price: of tokens, or of a unit. The other kind's fields are null."""
 
-    price_input_per_1m: float | None
-    price_output_per_1m: float | None
-    price_cached_input_per_1m: float | None = Field(description="null: the input price")
-    input_usdc_per_mtok: int | None
-    output_usdc_per_mtok: int | None
-    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
-    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
-    tiers: Tiers
     unit: UnitName | None = Field(description="null: sold by tokens")
-    price_per_unit: float | None
+    price_per_unit: float | None = Field(description="null: sold by tokens")
 
 
-class ReferencePrice(BaseModel):
+class ReferencePrice(OptionalTokenPrice):
     """What a model costs at its own provider, who says so, and since when."""
 
-    price_input_per_1m: float | None = Field(description="null: not sold by tokens")
-    price_output_per_1m: float | None
-    price_cached_input_per_1m: float | None = Field(description="null: the input price")
-    input_usdc_per_mtok: int | None
-    output_usdc_per_mtok: int | None
-    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
-    per_request_usdc: int | None = Field(description="beside the tokens; null: not sold by tokens")
-    tiers: Tiers
     usdc_per_million: dict[Base, int] = Field(
         description="1e-6 USDC for a million of each base that media are counted in"
     )

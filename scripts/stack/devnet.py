@@ -24,13 +24,13 @@ from contracts.bindings import Contracts, bind, bind_contracts
 from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import Rejected
-from scripts.asking import post_json
+from scripts.asking import answers_well, post_json
 from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S, Anvil, start_anvil
 from scripts.stack.devnet_market import start_market
 from scripts.stack.model import MODEL_ID
 from scripts.stack.ports import free_port, preferred_port
 from scripts.stack.processes import Stack
-from scripts.stack.run_directory import RunDirectory
+from scripts.stack.run_directory import RunDirectory, keep_secret
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PRICES: Final = Path(__file__).with_name("devnet_prices.toml")
@@ -144,7 +144,7 @@ def _start_model(stack: Stack, *, restart: bool) -> int:
     stack.start(
         "model",
         command,
-        ready=lambda: _answers(f"http://127.0.0.1:{port}/v1/models"),
+        ready=lambda: answers_well(f"http://127.0.0.1:{port}/v1/models"),
         timeout_s=120,
         cwd=ROOT,
         restart=restart,
@@ -237,7 +237,7 @@ def _start_services(
             "PROXY_UPSTREAM_NAME": "market",
             "PROXY_PRICES_FILE": str(PRICES),
         },
-        ready=lambda: _answers(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
+        ready=lambda: answers_well(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
         timeout_s=60,
         cwd=ROOT,
         restart=restart,
@@ -247,21 +247,7 @@ def _start_services(
 
 def _key_secret_file(directory: RunDirectory) -> Path:
     """Return the file with this devnet's own key secret, made at its first start."""
-    path = directory.path / "key_secret"
-    if not path.exists():
-        draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-        draft.replace(path)
-    return path
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
+    return keep_secret(directory.path / "key_secret", secrets.token_hex(32))
 
 
 def warp_to_now(devnet: Devnet) -> int:

@@ -1,6 +1,5 @@
 """The devnet's market: the local model is what one seller lists, the proxy the first buyer."""
 
-import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -14,8 +13,10 @@ from eth_account.signers.local import LocalAccount
 from contracts.units import USDC_ONE
 from ledger.database.engine import open_engine
 from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
+from scripts.asking import answers_well
 from scripts.stack.model import MODEL_ID
 from scripts.stack.processes import Stack
+from scripts.stack.run_directory import keep_secret
 
 MODEL_API_KEY: Final = "the-local-model-asks-for-none"
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -40,8 +41,8 @@ def start_market(
     the market refuses the seller.
     """
     folder, url = stack.directory.path, f"http://127.0.0.1:{port}"
-    secret = _keep(folder / "market_secret", secrets.token_hex(32))
-    kms = _keep(folder / "market_kms", f"devnet {secrets.token_hex(32)}")
+    secret = keep_secret(folder / "market_secret", secrets.token_hex(32))
+    kms = keep_secret(folder / "market_kms", f"devnet {secrets.token_hex(32)}")
     stack.start(
         "market",
         [sys.executable, "-m", "market"],
@@ -58,7 +59,7 @@ def start_market(
             "MARKET_PAYOUT_INTERVAL_S": "2",
             "MARKET_PAYOUT_MINIMUM_USDC": "1",
         },
-        ready=lambda: _answers(f"{url}/readyz"),
+        ready=lambda: answers_well(f"{url}/readyz"),
         timeout_s=60,
         cwd=ROOT,
         restart=restart,
@@ -69,7 +70,7 @@ def start_market(
         key = issue_operator_key(engine)
         credit(engine, OPERATOR_ACCOUNT, OPERATOR_CREDIT_USDC, "devnet")
         engine.dispose()
-        _keep(key_file, key)
+        keep_secret(key_file, key)
     _list_model(url, seller, folder / "market_seller_key", model_url)
     return url, key_file
 
@@ -78,7 +79,7 @@ def _list_model(url: str, seller: LocalAccount, key_file: Path, model_url: str) 
     """List the model, or say where it is this time."""
     with httpx.Client(base_url=url, timeout=20) as client:
         if not key_file.exists():
-            _keep(key_file, _sign_in(client, seller))
+            keep_secret(key_file, _sign_in(client, seller))
         key = key_file.read_text(encoding="ascii")
         client.headers["authorization"] = f"Bearer {key}"
         offers = _read(client.get("/v1/seller/offers"))["offers"]
@@ -109,21 +110,3 @@ def _read(answer: httpx.Response) -> dict[str, Any]:
     answer.raise_for_status()
     read: dict[str, Any] = answer.json()
     return read
-
-
-def _keep(path: Path, text: str) -> Path:
-    """Write a secret that only its owner can read, unless the file is there; return the path."""
-    if not path.exists():
-        draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-        draft.replace(path)
-    return path
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -171,3 +171,14 @@ def _prune(root: Path, prefix: str) -> None:
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def keep_secret(path: Path, text: str) -> Path:
+    """Write a secret that only its owner can read, unless the file is there; return the path."""
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+        draft.replace(path)
+    return path

@@ -9,10 +9,10 @@ from market.http.offers.schemas import OfferTier
 from market.http.prices import (
     ModelReference,
     OfferPrice,
-    Tiers,
     TokenPrice,
     UnitName,
     UnitPrice,
+    UsdcTokenPrice,
 )
 from market.media.requests import Medium
 from market.pricing.media_units import Base
@@ -54,16 +54,11 @@ class MarketList(BaseModel):
     markets: list[MarketSummary]
 
 
-class PriceEntry(MarketSummary):
+class PriceEntry(UsdcTokenPrice, MarketSummary):
     """What a buyer's price list needs of a model. Prices of tokens are of the best offer."""
 
     id: str
     updated_at: str = Field(description="when this was so")
-    input_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
-    output_usdc_per_mtok: int | None = Field(description="null: nobody sells it by tokens")
-    cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
-    per_request_usdc: int | None = Field(description="what a request costs beside its tokens")
-    tiers: Tiers
     context_tokens: int | None
     image_tokens: int | None = Field(description="the most that one image takes")
 
