@@ -52,7 +52,7 @@ class BackfillProgress:
             self._log("backfilling", now_s)
 
     def end(self) -> None:
-        """Put the bar away and log what was done since the first ``show``. Again is harmless."""
+        """Put the bar away and log what was done since the first ``show``. Idempotent."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -68,10 +68,10 @@ def find_stranded_batches(connection: Connection) -> list[Violation]:
 
 
 def find_bad_debt(connection: Connection) -> list[Violation]:
-    """Return usage that no position is there to pay for: a reorg took its mint away.
+    """Return usage whose position is gone because a reorg took its mint away.
 
-    Breaks no invariant. It is paid if the same position is minted again; else it is the operator's
-    loss.
+    Such usage breaks no invariant. If the position is minted again, it pays; else the operator
+    bears the loss.
     """
     orphans = connection.execute(
         select(_usage.c.request_id, _usage.c.token_id, _usage.c.cost_usdc)

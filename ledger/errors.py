@@ -13,7 +13,7 @@
     │   ├── UnknownUsage           no usage row has this request id
     │   ├── TooMany                the owner has as many keys or offers as are allowed
     │   ├── IdempotencyConflict    one idempotency key with two different contents
-    │   └── RequestRepeated        the idempotency key stands for a request that runs or was charged
+    │   └── RequestRepeated        the idempotency key names a request that runs or was charged
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
         ├── SchemaUnknown          the database has a schema that this version does not know
@@ -113,7 +113,7 @@ class AllowanceFacts:
     held_usdc: int
     """The live hold, confirmed part only."""
     drawn_usdc: int
-    """What is promised against the hold and not yet settled."""
+    """Reserved, posted and settling usage that the hold must still pay."""
     resets_at_s: int
     """When the next UTC day begins, by the chain's clock."""
     as_of_s: int
@@ -132,7 +132,7 @@ class LimitFacts:
     used: int
     """Before this reservation."""
     resets_at_s: int | None
-    """When ``used`` begins anew, in Unix seconds; None where time alone does not change it."""
+    """When ``used`` starts from zero again, Unix seconds; None where time does not change it."""
 
 
 class ReserveRefused(Rejected):
@@ -158,8 +158,8 @@ class TooMany(Rejected):
 
 
 class IdempotencyConflict(Rejected):
-    """The idempotency key stands for a request with another content."""
+    """The idempotency key was used for a request with another body."""
 
 
 class RequestRepeated(Rejected):
-    """The idempotency key stands for a request that runs, or that was charged."""
+    """The idempotency key was used for a request that runs, or that was charged."""

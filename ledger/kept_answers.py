@@ -155,7 +155,7 @@ def keep_answer(
     bytes_max: int,
     now_s: int,
 ) -> None:
-    """Keep the answer of a request that was charged; None: it is too large. Again is harmless.
+    """Keep the answer of a request that was charged; None: it is too large. Idempotent.
 
     It is dropped where its owner would keep more than ``bytes_max`` with it: else whoever has an
     API key could fill the disk. Does nothing where the request was not charged, or the key stands

@@ -26,7 +26,7 @@ PENDING_USDC_LEAST: Final = 100
 """Less yield than this says too little of how fast a position earns: rounding is over 1 % of it."""
 
 HORIZON_S: Final = 366 * SECONDS_PER_DAY
-"""Beyond this, an estimate of when the yield reaches a cent is none."""
+"""An estimate that lies further ahead than this is not given."""
 
 
 class NoHarvest(StrEnum):
@@ -77,7 +77,7 @@ def expect_harvest(
 ) -> HarvestOutlook:
     """Return when the next harvest of at least a cent can come, never before ``now_s``.
 
-    ``pending_usdc``: what a harvest would credit now (1e-6 USDC); None where nobody knows.
+    ``pending_usdc``: what a harvest would credit now (1e-6 USDC); None where that is unknown.
     ``now_s``: the chain's clock. ``steps``: the principal since the last harvest at the latest,
     oldest first; none where it has not changed. Rounding: an estimate is rounded up, to a later
     second.

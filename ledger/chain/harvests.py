@@ -74,7 +74,7 @@ def load_due_harvests(connection: Connection, *, now_s: int, limit: int) -> list
 
 
 def rest_harvests(connection: Connection, rests: Sequence[tuple[int, int, int]]) -> None:
-    """Write (token id, when to look again, failures in a row) of positions. Again is harmless."""
+    """Write (token id, when to look again, failures in a row) of positions. Idempotent."""
     if not rests:
         return
     lock_positions(connection, [token_id for token_id, _, _ in rests])

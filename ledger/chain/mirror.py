@@ -1,6 +1,6 @@
 """How far the chain is mirrored: the cursor, the window of unfinalised blocks, and going back.
 
-What is mirrored stands beside it (``event_rows``, ``position_rows``, ``holds``). Only the indexer
+``event_rows``, ``position_rows`` and ``holds`` write what is mirrored. Only the indexer
 writes through these modules. Every function works inside the caller's write transaction,
 so that events, projections and cursor move together.
 """
@@ -111,7 +111,7 @@ def load_window(connection: Connection) -> list[BlockRef]:
 def find_mirrored(
     connection: Connection, blocks: Iterable[tuple[int, str]], *, mirrored_block: int
 ) -> frozenset[tuple[int, str]]:
-    """Return those of ``blocks``, as (number, hash), that the mirrored chain has.
+    """Return the pairs (number, hash) of ``blocks`` that the mirrored chain has.
 
     A block is judged by its hash: after a reorg another one has its number. Below the window no
     reorg is followed, and the number says enough.

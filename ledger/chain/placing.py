@@ -75,8 +75,10 @@ def note_placements(
 
 
 def find_misplaced(connection: Connection) -> list[tuple[int, int | None, int | None]]:
-    """Return the positions whose ``hold_placing_usdc`` is not what the open reductions say, as
-    token id, the one, the other."""
+    """Return the positions whose ``hold_placing_usdc`` differs from their open reductions.
+
+    Each as token id, the column's value, the least amount of the open reductions.
+    """
     least_usdc = (
         select(_placement.c.token_id, func.min(_placement.c.amount_usdc).label("least_usdc"))
         .select_from(_placement.join(_intent, _intent.c.intent_id == _placement.c.intent_id))

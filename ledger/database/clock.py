@@ -42,7 +42,7 @@ class LedgerClock:
         host_clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``host_clock`` is the host's wall clock, ``steady_clock`` one that nobody sets."""
+        """``host_clock`` is the host's wall clock, ``steady_clock`` a monotonic one."""
         self._engine = engine
         self._host_clock = host_clock
         self._steady_clock = steady_clock
@@ -55,12 +55,12 @@ class LedgerClock:
         self._was_far_off = False
 
     def now(self) -> float:
-        """Return the time in Unix seconds. Asks nobody."""
+        """Return the time in Unix seconds, without a query."""
         lead_s = self._lead_s
         return self._host_clock() if lead_s is None else self._steady_clock() + lead_s
 
     def now_s(self) -> int:
-        """Return the time in whole Unix seconds, rounded down. Asks nobody."""
+        """Return the time in whole Unix seconds, rounded down, without a query."""
         return int(self.now())
 
     def measured_now(self) -> float:
@@ -90,7 +90,7 @@ class LedgerClock:
 
     @property
     def is_far_off(self) -> bool:
-        """Whether the host's clock is so wrong that somebody must set it."""
+        """Whether the host's clock is so wrong that a person must set it."""
         return self._ahead_s is not None and abs(self._ahead_s) > FAR_OFF_S
 
     @property

@@ -48,7 +48,7 @@ class Leadership:
         self.release()
 
     def acquire(self) -> bool:
-        """Try to lead, without waiting; tell whether we do. Again is harmless.
+        """Try to lead, without waiting; tell whether we do. Idempotent.
 
         Raises ``LedgerUnavailable`` where the database cannot be asked.
         """
@@ -74,7 +74,7 @@ class Leadership:
         return True
 
     def release(self) -> None:
-        """Stand back. Again is harmless."""
+        """Stand back. Idempotent."""
         if self._session is not None:
             self._session.close()  # the lock ends with it
             self._session = None

@@ -2,24 +2,24 @@
 
 SQLite has one: the whole database, from the transaction's first statement. There every function of
 this package runs alone. On PostgreSQL transactions are READ COMMITTED, each statement sees what was
-committed before it began, and a transaction locks rows in this order, so that none waits in a
-circle:
+committed before it began, and a transaction locks rows in this order, so that no two transactions
+wait for each other:
 
 1. ``mirror``: the indexer's cursor, moved by compare-and-set. It keeps two indexers apart.
-2. ``position``, ascending by token id, all that the transaction will touch, in one go. Whoever
-   changes ``drawn_usdc``, or takes usage out of ``reserved``, holds the row of its position; so
-   does whoever changes a ``child_key`` of it.
-3. ``batch``: whoever closes, reopens or abandons one holds its row.
+2. ``position``, ascending by token id, every row that the transaction will touch, in one statement.
+   A transaction that changes ``drawn_usdc`` or a ``child_key`` of a position, or takes its usage
+   out of ``reserved``, holds the position's row.
+3. ``batch``: a transaction that closes, reopens or abandons a batch holds the batch's row.
 4. ``usage``: after 2 for ``reserved`` usage, after 3 for ``settling`` and ``settled``; planning a
-   batch takes those ``posted`` rows that nobody has locked, and waits for none.
+   batch takes the ``posted`` rows that are not locked, and waits for no other.
 5. ``deployment`` (the next batch's number), then ``intent``, then ``demand``: one row each.
 
-What still meets in a circle (two functions in one transaction of a caller's own) the database takes
-back as ``LedgerContended``.
+If transactions still wait for each other (a caller may combine two functions), the database rolls
+one of them back: ``LedgerContended``.
 
-A position that a reorg took away has no row to lock, while its usage stands. In its place there is
-an advisory lock on its id, which whoever inserts the row takes too: the ``drawn_usdc`` of a new row
-is the sum of usage that nobody is changing.
+A position that a reorg took away has no row to lock, while its usage stands. An advisory lock on
+its id takes the row's place, and an insert of the row takes that lock too: so no usage changes
+while the ``drawn_usdc`` of a new row is summed up.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ _SCHEMA: Final = "current:schema"
 
 
 def lock_positions(connection: Connection, token_ids: Iterable[int]) -> None:
-    """Lock positions until the transaction ends, those without a row too. Again is harmless."""
+    """Lock positions until the transaction ends, also positions without a row. Idempotent."""
     if not is_postgres(connection):
         return
     wanted = sorted(set(token_ids))
@@ -47,7 +47,7 @@ def lock_positions(connection: Connection, token_ids: Iterable[int]) -> None:
     missing = [token_id for token_id in wanted if token_id not in found]
     if missing:
         lock_absent_positions(connection, missing)
-        # One may have been inserted meanwhile, by whoever held its lock.
+        # The last holder of a lock may have inserted the row meanwhile.
         _lock_rows(connection, missing)
 
 

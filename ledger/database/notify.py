@@ -1,6 +1,6 @@
 """Telling other processes at once that a position's key epoch or hold has changed.
 
-A notification is a hint: whoever gets one reads the ledger. It is sent by the transaction that made
+A notification is a hint: its receiver reads the ledger. It is sent by the transaction that made
 the change, so it arrives after the change can be read, and not at all if that is rolled back.
 """
 
@@ -91,7 +91,7 @@ class Listener:
         return Changes(heard, may_have_missed=False)
 
     def close(self) -> None:
-        """Stop listening. Again is harmless; ``wait`` starts anew."""
+        """Stop listening. Idempotent; the next ``wait`` listens again."""
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -25,7 +25,7 @@ T = TypeVar("T")
 RETRY_DELAYS_S: Final = (0.1, 0.5, 2.0)
 """Pauses between the tries to write what can be repeated without harm."""
 PROBE_TIMEOUT_S: Final = 2.0
-"""A ledger that takes longer is not ready: whoever asks must hear so while a database hangs."""
+"""A ledger that takes longer is not ready: a monitor must hear so while a database hangs."""
 READERS_MAX: Final = 10
 """How many queries run at a time. Threads of their own: a database that hangs stops nothing else.
 """
@@ -144,7 +144,7 @@ class LoopLedger:
         """Take a group's outcomes from the writer's thread."""
         try:
             self._loop.call_soon_threadsafe(_settle, outcomes)
-        except RuntimeError:  # the loop is closed: nobody waits
+        except RuntimeError:  # the loop is closed: no caller waits
             log.warning("ledger_answers_lost", answers=len(outcomes))
 
     def _expire(self) -> None:

@@ -22,7 +22,7 @@ _deployment = table_of(Deployment)
 
 
 def migrate(engine: Engine) -> str:
-    """Bring the schema to this version's revision, and return it. Again is harmless.
+    """Bring the schema to this version's revision, and return it. Idempotent.
 
     One transaction; of several processes that start at once, one migrates and the others wait.
     Raises ``SchemaUnknown`` for a database that a newer version has migrated, ``SessionsShared``
@@ -59,7 +59,7 @@ def _load_revision(connection: Connection) -> str | None:
 
 
 def bind_deployment(connection: Connection, record: DeploymentRecord) -> None:
-    """Bind the database to one deployment for good. Again is harmless.
+    """Bind the database to one deployment for good. Idempotent.
 
     Raises ``WrongDeployment`` where the database belongs to other contracts.
     """

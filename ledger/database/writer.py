@@ -50,10 +50,10 @@ class GroupCall(Protocol):
 
 
 class Ticket(Protocol):
-    """What stands for a submitted call at an inbox."""
+    """The handle of a submitted call at an inbox."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more: a call is not begun then."""
+        """Whether the caller has stopped waiting: such a call is not begun."""
         ...
 
 
@@ -66,7 +66,7 @@ class Inbox(Protocol):
 
 
 class _Futures:
-    """The inbox of those who wait for a future each."""
+    """The inbox of callers that each wait for a future."""
 
     def deliver(self, outcomes: Sequence[tuple["Future[Any]", Any, Exception | None]]) -> None:
         for future, result, failure in outcomes:
@@ -196,10 +196,10 @@ class GroupWriter:
 
 
 class _DatabaseFile:
-    """SQLite's file, as long as it is the one that was opened.
+    """The SQLite file that was opened; tells whether it is still at its path.
 
     A file that was deleted or replaced lives on, unseen, in the connections that have it open:
-    what they write is durable for nobody.
+    whatever they write is lost.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -14,12 +14,12 @@ never guessed. ``mined``: it is in a block that can still go; ``error`` says whe
 there. ``confirmed``, ``reverted``: that block is deep enough. ``abandoned``: given up.
 ``replaced``: another transaction used its nonce, or had its effect.
 
-What carries a batch id is tried again under the same intent, with another nonce: the id counts once
-on chain, so whichever attempt lands, the others have no effect.
+A transaction with a batch id is tried again under the same intent, with another nonce: the id
+counts once on chain, so whichever attempt lands, the others have no effect.
 
 Every function works inside the caller's write transaction. A change of state names the states that
-it may start from: one that finds another state changes nothing and raises ``IntentMoved``; one that
-finds its own result is a repetition and harmless.
+it may start from: a change that finds another state does nothing and raises ``IntentMoved``; a
+change that finds its own result is a repetition and harmless.
 """
 
 import json
@@ -199,10 +199,10 @@ def replace_transaction(
 def try_again(
     connection: Connection, intent: IntentRecord, *, failed_block: int, now_s: int
 ) -> None:
-    """Plan an intent anew whose transactions failed, or can never land, as of ``failed_block``.
+    """Plan an intent again whose transactions failed, or can never land, as of ``failed_block``.
 
-    Only for what counts once on chain however often it is sent. Raises ``IntentMoved`` where the
-    intent is not as ``intent`` says.
+    Only for transactions that count once on chain however often they are sent. Raises
+    ``IntentMoved`` where the stored intent differs from ``intent``.
     """
     payload = replace(
         intent,

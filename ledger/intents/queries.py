@@ -47,11 +47,12 @@ def load_confirmed_from_nonce(
 
 
 def load_stranded(connection: Connection) -> list[IntentRecord]:
-    """Return closed intents whose batch is open: somebody else's transaction carried it, or theirs
-    did, in a block that a reorg took, and something else has the nonce now.
+    """Return closed intents whose batch is open.
 
-    An intent with a batch is named after it. Right after a reorg one may be here whose effect the
-    mirror has not seen again yet: look before you act.
+    Another sender's transaction carried the batch; or the intent's own did, in a block that a reorg
+    took away, and another transaction has its nonce now. An intent with a batch is named after the
+    batch. Right after a reorg the mirror may not yet show the effect of an intent that is returned
+    here: check the chain before acting.
     """
     closed = [IntentState.CONFIRMED, IntentState.REVERTED, IntentState.REPLACED]
     found: list[IntentRecord] = []

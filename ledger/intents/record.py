@@ -59,15 +59,15 @@ class IntentRecord:
     nonce: int | None
     tx_hash: str | None
     earlier_tx_hashes: tuple[str, ...]
-    """Hashes of the transactions that a higher fee took the place of: any of them may be mined."""
+    """Hashes of the transactions that were replaced at a higher fee: each may still be mined."""
     cancel_tx_hashes: tuple[str, ...]
-    """Those of all hashes whose transactions do nothing: they free the nonce of the intent."""
+    """Hashes of the transactions that do nothing but free the intent's nonce."""
     failed_tx_hashes: tuple[str, ...]
-    """What was mined, or would have been, in attempts that failed deep in the chain."""
+    """Hashes of the attempts that failed deep in the chain, mined or not."""
     failed_block: int | None
-    """The newest block that a failed attempt was seen to have failed by."""
+    """The newest block in which an attempt was seen to have failed."""
     was_mined: bool
-    """Whether it was in a block once that a reorg took back."""
+    """Whether the intent was once in a block that a reorg took back."""
     raw_tx: str | None
     mined_block: int | None
     mined_block_hash: str | None

@@ -1,8 +1,8 @@
-"""What the keeper remembers of failures: how often in a row, and until when it leaves which alone.
+"""Rests: how often an item failed in a row, and until when the keeper leaves it alone.
 
 A row is about one item of one kind of transaction, or about the kind as a whole (``WHOLE_KIND``).
-The ledger has it and not the keeper's memory, so that one that runs once a minute, or one that
-takes over, goes on where the last one was. The clock is the wall's.
+Rests are kept in the ledger and not in the keeper's memory, so that a keeper that cron starts each
+minute, or a standby that takes over, goes on where the last keeper was. The clock is the wall's.
 """
 
 from collections.abc import Callable, Iterable
@@ -55,7 +55,7 @@ def note_failure(
 
 
 def forget_failures(connection: Connection, kind: str, subjects: Iterable[str]) -> None:
-    """Forget what failed: it has succeeded. Again is harmless."""
+    """Forget what failed: it has succeeded. Idempotent."""
     wanted = sorted(subjects)
     for start in range(0, len(wanted), CHUNK):
         chunk = wanted[start : start + CHUNK]
@@ -68,7 +68,7 @@ def forget_all_failures(connection: Connection) -> int:
 
 
 def drop_rests(connection: Connection, *, ended_before_s: int) -> None:
-    """Forget items that have been free for so long that nobody seems to want them any more."""
+    """Forget items whose rest ended before ``ended_before_s``: they were not tried since."""
     connection.execute(
         delete(_rest).where(_rest.c.until_s < ended_before_s, _rest.c.subject != WHOLE_KIND)
     )

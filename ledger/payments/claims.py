@@ -1,7 +1,7 @@
 """What the market does with payments: writes them down, and claims each for one request.
 
-A payment for a request is claimed by one request at a time, and for good by the one that is
-charged: the claim ends where its sales are void. See ``ledger.payments.records``.
+A payment for a request is claimed by one request at a time, and for good by the request that is
+charged: a claim ends where all its sales are void. See ``ledger.payments.records``.
 """
 
 from collections.abc import Iterable
@@ -140,7 +140,7 @@ def claim_payment(
 ) -> ClaimOutcome:
     """Claim a payment for a request until it is charged, or until ``until_s`` where it dies.
 
-    One that may be claimed is settled, or was credited before that.
+    Only a payment that is settled, or was credited before that, can be claimed.
     """
     row = connection.execute(
         select(

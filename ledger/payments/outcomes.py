@@ -46,9 +46,9 @@ def mark_payments_sent(
 def rest_payments(
     connection: Connection, refusals: Mapping[str, str], *, was_sent: bool, now_s: int
 ) -> None:
-    """Leave payments alone for a while that would fail, or did: by id, why.
+    """Let payments rest that failed, or would fail. ``refusals``: the reason of each, by its id.
 
-    Rests double with each failure in a row. Those that were sent count as unsent again.
+    A rest doubles with each failure in a row. A payment that was sent counts as unsent again.
     """
     for payment_id, reason in sorted(refusals.items()):
         state = "sent" if was_sent else "verified"

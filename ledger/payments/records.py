@@ -1,8 +1,8 @@
 """Payments by signed authorization (EIP-3009) as they are stored, and the credit that they bring.
 
-From a payer's signature to credit of an account. The market has no key of the chain: it checks an
-authorization and writes it down (``ledger.payments.claims``); the keeper sends it to USDC and reads
-from the chain what became of it (``ledger.payments.outcomes``). ::
+A payment leads from a payer's signature to credit of an account. The market has no key of the
+chain: it checks an authorization and writes it down (``ledger.payments.claims``); the keeper sends
+the authorization to USDC and reads its outcome from the chain (``ledger.payments.outcomes``). ::
 
        ┌─ failed in its block ─┐
        ▼                       │        ┌─ reorg ─┐
@@ -10,10 +10,10 @@ from the chain what became of it (``ledger.payments.outcomes``). ::
        └───────────────────────┴──► expired   its time ran out unused
                                 └──► failed    cancelled, or used for another transfer
 
-Whoever submits an authorization, the money comes to the same account, once. What settles is credit
-of the payer's account, one row of ``market_credit`` for each change, so that L7 holds. A payment
-for a request is **claimed** by one request at a time, and for good by the one that is charged: the
-claim ends where its sales are void.
+Anyone may submit an authorization: the money comes to the same account, once. A settled payment is
+credit of the payer's account, one row of ``market_credit`` for each change, so that L7 holds. A
+payment for a request is **claimed** by one request at a time, and for good by the request that is
+charged: a claim ends where all its sales are void.
 
 Lock order: ``x402_payment`` before ``market_account``. Amounts are in 1e-6 USDC. Every function
 takes the connection of an open transaction.
@@ -46,15 +46,15 @@ class ClaimOutcome(StrEnum):
 
     CLAIMED = "claimed"
     UNPAID = "unpaid"
-    """It is not settled."""
+    """The payment is not settled."""
     IN_USE = "in_use"
-    """Another request is being served with it."""
+    """Another request is being served with the payment."""
     USED = "used"
-    """A request was served with it."""
+    """A request was served with the payment."""
 
 
 class PaymentConflict(Rejected):
-    """The payer's nonce stands for another payment, or for another request."""
+    """The payer has used the nonce for another payment, or for another request."""
 
 
 class PaymentUncovered(Rejected):

@@ -66,7 +66,7 @@ def save_key(connection: Connection, key: NewKey, *, now_s: int) -> None:
 
 
 def revoke_key(connection: Connection, *, kind: str, owner: str, key_id: str, now_s: int) -> bool:
-    """Revoke an owner's key for good; tell whether there is one. Again is harmless."""
+    """Revoke an owner's key for good; tell whether the owner has that key. Idempotent."""
     is_theirs = (_key.c.key_id == key_id) & (_key.c.kind == kind) & (_key.c.owner == owner)
     changed = connection.execute(
         update(_key).where(is_theirs).values(revoked_at_s=func.coalesce(_key.c.revoked_at_s, now_s))
@@ -93,7 +93,7 @@ def lock_owner(connection: Connection, kind: str, owner: str) -> None:
 
 
 def save_seller(connection: Connection, *, address: str, now_s: int) -> None:
-    """Record a seller. Again is harmless."""
+    """Record a seller. Idempotent."""
     values = {
         "address": address,
         "payout_policy": "at_once",

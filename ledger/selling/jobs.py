@@ -268,7 +268,7 @@ def save_artifacts(
     offer_id: str,
     expires_at_s: int,
 ) -> None:
-    """Write down where what was made is kept. Again is harmless."""
+    """Write down where a job's results are kept. Idempotent."""
     for one in artifacts:
         values = {
             "artifact_id": one.artifact_id,

@@ -57,7 +57,7 @@ def save_offer(
     now_s: int,
     same_digests: Collection[str] = (),
 ) -> str:
-    """Store an offer with its sealed key; return its id, or the one that was made before.
+    """Store an offer with its sealed key; return its id, or the id of the same offer made before.
 
     The same idempotency key with the same digest finds the first offer; ``same_digests`` are those
     of the same request by older secrets. Raises ``IdempotencyConflict`` where the digest differs,
@@ -125,7 +125,7 @@ def change_offer(
 
 
 def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:
-    """Take an offer down and erase its key; tell whether there is one. Again is harmless."""
+    """Take an offer down and erase its key; tell whether there is one. Idempotent."""
     changed = connection.execute(
         update(_offer)
         .where(_offer.c.offer_id == offer_id, _offer.c.seller == seller)

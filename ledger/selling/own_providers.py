@@ -82,7 +82,7 @@ def change_provider(
 def delete_provider(
     connection: Connection, *, provider_id: str, account_id: str, now_s: int
 ) -> bool:
-    """Take a provider down and erase its key; tell whether there is one. Again is harmless."""
+    """Take a provider down and erase its key; tell whether there is one. Idempotent."""
     changed = connection.execute(
         update(_provider)
         .where(_provider.c.provider_id == provider_id, _provider.c.account_id == account_id)

@@ -135,9 +135,9 @@ def abandon_payout_batch(connection: Connection, batch_id: str) -> None:
 
 
 def reopen_payouts(connection: Connection, *, above_block: int) -> None:
-    """Open the batches again whose payment was mirrored above a block: a reorg took those away.
+    """Open the payout batches again that were paid above a block: a reorg took those blocks away.
 
-    Belongs in the transaction that deletes their events. Again is harmless.
+    Belongs in the transaction that deletes the blocks' events. Idempotent.
     """
     lost = connection.execute(
         select(_batch.c.batch_id).where(_batch.c.paid_block > above_block)
@@ -149,8 +149,8 @@ def reopen_payouts(connection: Connection, *, above_block: int) -> None:
 def follow_payouts(connection: Connection) -> int:
     """Bring open batches as far as their intents and the mirrored chain are; return how many ended.
 
-    What was paid and what credited is read from the batch's events, once its block is final. A
-    batch whose nonce a transaction of somebody else used, yet that is on chain, ends here too.
+    The batch's events say what was paid and what was credited, once their block is final. A batch
+    also ends here if another sender's transaction carried it and our nonce was used elsewhere.
     """
     rows = connection.execute(
         select(_batch.c.batch_id, _batch.c.state, _intent.c.state, _intent.c.mined_block)
@@ -172,7 +172,7 @@ def _close(connection: Connection, batch_id: str, *, expected_block: int | None)
     block_number = expected_block
     events = [] if block_number is None else _load_paid_events(connection, batch_id, block_number)
     if not events:
-        # Carried by somebody else's transaction, or by ours in another block than at first.
+        # Another sender's transaction carried it, or ours did in another block than at first.
         block_number = _find_block(connection, batch_id)
         if block_number is None:
             return False
@@ -208,7 +208,7 @@ def _find_block(connection: Connection, batch_id: str) -> int | None:
             # The only topic comes first among an event's words.
             func.substr(_event.c.words, 1, 32) == bytes.fromhex(batch_id[2:]),
         )
-        # It is among the newest, if anywhere.
+        # The event is among the newest, if it is there at all.
         .order_by(_event.c.block_number.desc())
         .limit(1)
     ).scalar_one_or_none()
@@ -227,7 +227,7 @@ def find_payout_mismatches(connection: Connection) -> list[tuple[str, str]]:
     """Return what breaks L7 beyond the market's own rows, as (subject, detail).
 
     A payout is in the one live batch that it names, as it was written; what a batch paid is what
-    the chain's events say. One that is ``sent`` may be on chain already.
+    the chain's events say. A batch in state ``sent`` may be on chain already.
     """
     return [*_find_wrong_items(connection), *_find_wrong_batches(connection)]
 

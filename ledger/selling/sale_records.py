@@ -39,7 +39,7 @@ def build_sale_id(request_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewSale:
-    """What is reserved for one attempt. ``offer_version`` is the one whose price is named."""
+    """The reservation of one attempt. ``offer_version`` is the version whose price it uses."""
 
     request_id: str
     attempt: int
@@ -81,7 +81,7 @@ class SaleFigures:
     fee_usdc: int
     margin_usdc: int
     input_usdc_per_mtok: int
-    """The price of a prompt as long as the one that was counted."""
+    """The price that applies to a prompt of the counted length."""
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = None
     per_request_usdc: int = 0

@@ -1,4 +1,4 @@
-"""The statements of sales, built once: building one anew costs more than running it.
+"""The statements of sales, built once: to build one takes longer than to run it.
 
 What they check they check in the statement that changes it, so that no limit is passed however many
 requests and processes there are. Amounts are in 1e-6 USDC.
@@ -107,7 +107,7 @@ FREE_OFFER: Final = (
     update(_offer)
     .where(_offer.c.offer_id == bindparam("offer"))
     .values(
-        # What was reserved on an earlier day counts against no cap any more.
+        # A reservation of an earlier day counts against no cap any more.
         day_used_usdc=case(
             (_offer.c.day == _TODAY, _offer.c.day_used_usdc - _FREED),
             else_=_offer.c.day_used_usdc,

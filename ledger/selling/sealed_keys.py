@@ -42,7 +42,7 @@ class SealedKeys:
     def replace(
         self, connection: Connection, owner_id: str, *, before: SealedKey, after: SealedKey
     ) -> bool:
-        """Put a key that was wrapped anew in place of ``before``; tell if that was still there."""
+        """Put a rewrapped key in place of ``before``; tell whether ``before`` was still there."""
         _overwrite_what_goes(connection)
         changed = connection.execute(
             update(self._table)
@@ -56,7 +56,7 @@ class SealedKeys:
         return changed.rowcount == 1
 
     def erase(self, connection: Connection, owner_id: str) -> None:
-        """Erase an owner's key. Again is harmless."""
+        """Erase an owner's key. Idempotent."""
         _overwrite_what_goes(connection)
         connection.execute(delete(self._table).where(self._is_of(owner_id)))
 

@@ -37,7 +37,7 @@ def is_admitted(
 
 
 def _is_fresh(mirror: tuple[int, int] | None, rules: AdmissionRules, *, now_s: int) -> bool:
-    # One that was seen in the future is as old as nobody knows: a clock was set back.
+    # A mirror stamped in the future has unknown age (a clock was set back): treat it as stale.
     return mirror is not None and abs(now_s - mirror[1]) <= rules.max_staleness_s
 
 

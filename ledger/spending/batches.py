@@ -184,7 +184,7 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
 
     The hold falls with the ``Settled`` events that came before; here ``drawn_usdc`` falls with it.
     Usage that the batch names but had to give away is settled by it too, unless another batch has
-    settled it already. Again is harmless.
+    settled it already. Idempotent.
     """
     _lock_items(connection, batch_id)
     state = connection.execute(
@@ -213,9 +213,9 @@ def close_batch(connection: Connection, batch_id: str, *, block_number: int, tx_
 def reopen_batch(connection: Connection, batch_id: str) -> None:
     """Take back ``close_batch`` after a reorg: the batch is planned again, its usage settling.
 
-    The same signed transaction may land again, so the usage stays in this batch; only one that was
-    given up before is given up again. Usage that another settled batch names too was charged there
-    as well, and is that one's now. Again is harmless.
+    The same signed transaction may land again, so the usage stays in this batch; only a batch that
+    was abandoned before is abandoned again. Usage that another settled batch also names was charged
+    there too, and belongs to that batch now. Idempotent.
     """
     _lock_items(connection, batch_id)
     row = connection.execute(

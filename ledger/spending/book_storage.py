@@ -50,7 +50,7 @@ def load_books(
 
 
 def load_children(connection: Connection, key_ids: Iterable[str]) -> dict[str, Child]:
-    """Return those of the keys that are child keys. The caller has locked their positions."""
+    """Return the child keys among ``keys``. The caller has locked their positions."""
     wanted = sorted({key_id for key_id in key_ids if is_child_id(key_id)})
     if not wanted:
         return {}

@@ -43,7 +43,7 @@ class Debt:
 
 @dataclass(frozen=True, slots=True)
 class WrittenOff:
-    """What was given up of a position's usage (1e-6 USDC)."""
+    """The usage of a position that the operator has written off (1e-6 USDC)."""
 
     token_id: int
     requests: int
@@ -55,8 +55,8 @@ def get_payable_usdc(
 ) -> int:
     """Return how much of a position's posted usage its credit can still pay (1e-6 USDC).
 
-    ``current_usdc`` is what is drawn under the current key epoch: without a live hold only that may
-    open a new one, which then pays for the rest too. What is settling comes first.
+    ``current_usdc`` is what is drawn under the current key epoch: without a live hold only that
+    usage may open a new hold, which then pays for older usage too. Settling usage is paid first.
     """
     if state is None:
         return 0

@@ -22,7 +22,7 @@ def answer_demand(connection: Connection, *, token_id: int, required_usdc: int) 
 
 
 def drop_demand(connection: Connection, *, wanted_before_s: int) -> int:
-    """Delete demands that nobody repeated since ``wanted_before_s``; return how many."""
+    """Delete demands that were not repeated since ``wanted_before_s``; return how many."""
     return connection.execute(
         delete(_demand).where(_demand.c.wanted_at_s < wanted_before_s)
     ).rowcount
@@ -34,7 +34,7 @@ def note_demand(connection: Connection, *, token_id: int, required_usdc: int, no
     statement = dialect.insert(_demand).values(
         token_id=token_id, required_usdc=required_usdc, wanted_at_s=now_s
     )
-    # In one statement, so that a demand that is dropped meanwhile is noted anew.
+    # In one statement, so that a demand that is dropped meanwhile is noted again.
     larger_usdc = case(
         (_demand.c.required_usdc < required_usdc, required_usdc), else_=_demand.c.required_usdc
     )

@@ -63,7 +63,7 @@ TERMS: Final = tuple(field.name for field in fields(ChildTerms))
 def save_issued_key(
     connection: Connection, *, key_id: str, token_id: int, key_epoch: int, now_s: int
 ) -> None:
-    """Record that a root key was issued. Again is harmless."""
+    """Record that a root key was issued. Idempotent."""
     values = {
         "key_id": key_id,
         "token_id": token_id,
@@ -160,7 +160,7 @@ def rotate_child(
 ) -> RowMapping:
     """Begin a new generation of a live child key; the one before is good for ``grace_s`` more.
 
-    Returns its row. One that was still in its own grace ends at once. Raises ``UnknownChild``.
+    Returns its row. An older secret still in its own grace ends at once. Raises ``UnknownChild``.
     """
     values = {"generation": _child_key.c.generation + 1, "grace_until_s": now_s + grace_s}
     return _change(connection, key_id, token_id, key_epoch, values)
@@ -191,7 +191,7 @@ def _change(
         raise UnknownChild(f"no child key {key_id}")
     if values:
         connection.execute(update(_child_key).where(is_live).values(values))
-        # Whoever streams with it may have to stop.
+        # A stream that uses this key may have to stop.
         notify_positions(connection, [token_id])
     changed = load_child(connection, key_id, token_id=token_id)
     assert changed is not None

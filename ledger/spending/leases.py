@@ -15,8 +15,8 @@ _usage = table_of(Usage)
 def sweep_leases(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:
     """Void at most ``limit`` reservations whose lease ran out; return how many.
 
-    Their process is dead: a live one renews its lease or resolves within it. One that is renewed
-    or resolved meanwhile is left alone.
+    The process of an expired reservation is dead: a live process renews or resolves it in time. A
+    reservation that is renewed or resolved meanwhile is left alone.
     """
     is_expired = (_usage.c.state == "reserved") & (_usage.c.lease_expires_at_s <= now_s)
     found = connection.execute(

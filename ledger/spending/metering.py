@@ -257,7 +257,7 @@ class Post(MeterCall[Posted]):
 
 @dataclass(frozen=True)
 class Void(MeterCall[None]):
-    """Give a whole reservation back. Again is harmless.
+    """Give a whole reservation back. Idempotent.
 
     Raises ``UnknownUsage``, and ``UsageResolved`` where the usage was posted.
     """
@@ -311,8 +311,8 @@ def _check_reserved(request_id: str, usage: StoredUsage) -> None:
 
 
 def _draw_less(account: Account | None, amount_usdc: int) -> None:
-    # A position whose mint a reorg took away has no row; the one that may come back starts from
-    # what its usage adds up to.
+    # A position whose mint a reorg took away has no row; if it is minted again, its new row starts
+    # from the sum of its usage.
     if account is not None:
         account.change_usdc -= amount_usdc
 

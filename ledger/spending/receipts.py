@@ -17,10 +17,10 @@ _LEAF_TYPES = (
     "uint256",  # key epoch
     "bytes32",  # keccak of the model's name
     "uint256",  # prompt tokens
-    "uint256",  # those of them that were charged as cached
+    "uint256",  # prompt tokens that were charged as cached
     "uint256",  # completion tokens
     "uint256",  # price of prompt tokens, 1e-6 USDC per 1e6 tokens
-    "uint256",  # price of cached ones
+    "uint256",  # price of cached prompt tokens
     "uint256",  # price of completion tokens
     "uint256",  # cost, 1e-6 USDC
     "uint256",  # when it was posted, Unix seconds

@@ -1,4 +1,4 @@
-"""Usage that a batch names although it is not its own any more, and what was charged twice."""
+"""Usage that a batch's receipts name but another batch owns now, and what was charged twice."""
 
 from collections import defaultdict
 
@@ -14,9 +14,9 @@ _usage = table_of(Usage)
 
 
 def claim_strays(connection: Connection, batch_id: str) -> None:
-    """Take what a batch names and no other has settled: out of the batch that has it, if any does.
+    """Move usage that a batch names, and no other batch has settled, into that batch.
 
-    That one is short of it from then on, and names it as a stray.
+    A batch that loses usage this way names it as a stray from then on.
     """
     named = select(_stray.c.request_id).where(_stray.c.batch_id == batch_id)
     rows = connection.execute(
@@ -74,7 +74,7 @@ def hand_over(connection: Connection, batch_id: str) -> None:
 
 
 def is_spoiled(connection: Connection, batch_id: str) -> bool:
-    """Tell whether a batch that is not settled would charge for what is not its own any more."""
+    """Tell whether an unsettled batch would charge for usage that belongs to another batch."""
     abandoned = select(_batch.c.batch_id).where(
         _batch.c.batch_id == batch_id, _batch.c.state == "abandoned"
     )

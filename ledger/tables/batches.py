@@ -9,7 +9,7 @@ from ledger.tables.predicates import BATCH_OPEN, unqualified
 class Batch(SQLModel, table=True):
     """A settlement: planned by the keeper, settled by the indexer when the chain says so.
 
-    One that was given up settles all the same where the chain says so.
+    An abandoned batch is settled all the same where the chain says so.
     """
 
     __tablename__ = "batch"

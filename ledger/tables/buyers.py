@@ -80,15 +80,15 @@ class X402Payment(SQLModel, table=True):
     signature: str = Field(sa_type=Text)
     purpose: str
     request_digest: str
-    """Of what it was made for: the same authorization does not pay for anything else."""
+    """Hash of the request that the payment is for: the authorization pays for no other request."""
     state: str
     error: str | None = Field(default=None, sa_type=Text)
-    """Why it would not go through when it was last tried, or why it ended."""
+    """Why the payment failed when it was last tried, or why it ended."""
     failures: int = 0
     look_at_s: int = Field(sa_type=BigInteger)
-    """When the keeper looks at it again."""
+    """When the keeper looks at the payment again."""
     from_block: int = Field(sa_type=BigInteger)
-    """It was not used before this block."""
+    """The authorization was not used before this block."""
     intent_id: str | None = None
     """The keeper's newest transaction that carries it."""
     tx_hash: str | None = None
@@ -97,9 +97,9 @@ class X402Payment(SQLModel, table=True):
     is_final: bool = False
     """Its block is deeper than any reorg that is followed."""
     credited_usdc: int = Field(default=0, sa_type=BigInteger)
-    """How much of it is credit of the account, spent or not."""
+    """How much of the payment is credit of the account, spent or not."""
     request_id: str | None = None
-    """The request that it is being used for, or was."""
+    """The request that the payment pays for, or paid for."""
     claimed_until_s: int | None = Field(default=None, sa_type=BigInteger)
     created_at_s: int = Field(sa_type=BigInteger)
     updated_at_s: int = Field(sa_type=BigInteger)

@@ -15,7 +15,7 @@ END)"""
 
 
 class Deployment(SQLModel, table=True):
-    """The contracts that this database mirrors: one row, written once, by whoever starts first."""
+    """The contracts that this database mirrors: one row, written by the first process to start."""
 
     __tablename__ = "deployment"
 
@@ -169,7 +169,7 @@ class Position(SQLModel, table=True):
     """L1: sum of ceilings of reserved usage and costs of posted and settling usage."""
 
     harvest_look_at_s: int = Field(default=0, sa_type=BigInteger)
-    """Not looked at for a harvest before this, though due: it was poor or refused. Keeper."""
+    """The keeper considers no harvest before this: the last one was too poor or refused. Keeper."""
     harvest_failures: int = 0
     """How often in a row its harvest failed. Keeper."""
     harvest_sent_at_s: int = Field(default=0, sa_type=BigInteger)

@@ -12,8 +12,8 @@ PAYMENT_YOUNG = "x402_payment.state = 'settled' AND x402_payment.is_final = fals
 """Settled in a block that a reorg may still take."""
 SALE_RESERVED = "market_sale.state = 'reserved'"
 SALE_UNPAID = "market_sale.state = 'posted' AND market_sale.payout_id IS NULL"
-"""What is looked for again and again among what is over. Queries say it in the words of the index:
-SQLite does not know a value that is bound, and for PostgreSQL ``IS false`` is not ``= false``."""
+"""These predicates find the few open rows among many closed ones. A query must repeat the words of
+the index: SQLite does not match a bound value, nor PostgreSQL ``IS false`` with ``= false``."""
 
 
 def unqualified(predicate: str) -> str:

@@ -81,7 +81,7 @@ class MarketSale(SQLModel, table=True):
 
 
 class MarketPayout(SQLModel, table=True):
-    """What is to be paid to one address: the earnings of the sales that name it. Market.
+    """A payout to one address: the sum of the earnings of the sales that name it. Market.
 
     Written once, but for ``batch_id``; ``payout_item`` says how far the keeper has come with it.
     """

@@ -16,7 +16,7 @@ class MarketSeller(SQLModel, table=True):
     address: str = Field(primary_key=True)
     """Lower case."""
     fee_bps: int | None = None
-    """What was agreed with this seller; None for the market's usual fee."""
+    """The fee that was agreed with this seller; None for the market's usual fee."""
     payout_policy: str = "at_once"
     is_trusted: bool = False
     created_at_s: int = Field(sa_type=BigInteger)

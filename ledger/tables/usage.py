@@ -62,7 +62,7 @@ PRICE_COLUMNS: Final = tuple(field.name for field in fields(PriceUsed))
 
 
 def _build_columns(declared: type[Any], *, key: str | None = None) -> list[Column[Any]]:
-    """Return a column for each field; without a ``key``, what is not written yet is NULL."""
+    """Return a column for each field; without a ``key`` each column may be NULL at first."""
     columns: list[Column[Any]] = []
     for name, hint in get_type_hints(declared).items():
         is_text = hint in (str, str | None)

@@ -56,7 +56,7 @@ class Shelf:
         insort(self._pairs[pair], offer.offer_id)
 
     def remove(self, offer_id: str) -> None:
-        """Take an offer away. Again is harmless."""
+        """Take an offer away. Idempotent."""
         offer = self._offers.pop(offer_id, None)
         if offer is None:
             return

@@ -217,7 +217,7 @@ class UpstreamStream:
                 yield bytes(piece)
 
     async def close(self) -> None:
-        """Stop receiving; the provider notices. Again is harmless."""
+        """Stop receiving; the provider notices. Idempotent."""
         await self._request.__aexit__(None, None, None)
 
 

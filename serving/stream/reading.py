@@ -24,7 +24,7 @@ class Source(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop receiving; the provider notices. Again is harmless."""
+        """Stop receiving; the provider notices. Idempotent."""
         ...
 
 
@@ -123,5 +123,5 @@ class Reading:
         return b"".join(passed), StreamState.GOES_ON
 
     async def close(self) -> None:
-        """Stop receiving. Again is harmless."""
+        """Stop receiving. Idempotent."""
         await self._source.close()

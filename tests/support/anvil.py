@@ -71,7 +71,7 @@ class Anvil:
         self.stop()
 
     def stop(self) -> None:
-        """End the process. Again is harmless."""
+        """End the process. Idempotent."""
         self._process.terminate()
         try:
             self._process.wait(timeout=10)

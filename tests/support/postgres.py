@@ -193,7 +193,7 @@ class Postgres:
             os.kill(process, how)
 
     def close(self) -> None:
-        """End the server and delete its data. Again is harmless."""
+        """End the server and delete its data. Idempotent."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -158,7 +158,7 @@ async def patch_offer(
 
 @router.delete("/v1/seller/offers/{offer_id}", responses=SIGNED, dependencies=SELLER_KEY)
 async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> Deleted:
-    """Take an offer down and erase its key. Again is harmless."""
+    """Take an offer down and erase its key. Idempotent."""
     now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: delete_offer(

@@ -125,7 +125,7 @@ async def patch_provider(
 
 @router.delete("/v1/buyer/providers/{provider_id}", responses=SIGNED, dependencies=BUYER_KEY)
 async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: IdPath) -> Deleted:
-    """Take a provider down and erase its key. Again is harmless."""
+    """Take a provider down and erase its key. Idempotent."""
     now_s = services.database.now_s()
     found = await services.database.write(
         lambda connection: delete_provider(
