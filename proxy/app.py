@@ -28,6 +28,7 @@ from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from proxy.http.routes import TAGS, router
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyRing, KnownKeys
+from proxy.list_memory import ListMemory
 from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
@@ -147,7 +148,8 @@ def _build_services(
     rules = settings.admission_rules()
     meter = Meter(ledger, rules, kept_bytes_max=settings.idempotency_position_bytes_max)
     metrics = Metrics()
-    catalogue = Catalogue(upstream, prices, now_s=ledger.now_s)
+    memory = ListMemory(ledger, settings.upstream_url.get_secret_value())
+    catalogue = Catalogue(upstream, prices, memory, now_s=ledger.now_s)
     chain_view = ChainView(reader, adapter=deployment.adapter)
     repeats = Repeats(meter, settings.repeat_rules(), id_header="x-current-request-id")
     admission = Admission(

@@ -12,6 +12,7 @@ import structlog
 
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import translate
+from proxy.list_memory import Heard, ListMemory
 from serving.models.failures import UpstreamError
 from serving.models.references import References
 from serving.models.terms import Terms
@@ -65,8 +66,18 @@ class CatalogueState:
 class Catalogue:
     """Keeps the newest list of models; the request path reads it without waiting."""
 
-    def __init__(self, upstream: Upstream, prices: References, *, now_s: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        prices: References,
+        memory: ListMemory,
+        *,
+        now_s: Callable[[], int],
+    ) -> None:
         """``now_s`` is the ledger's clock: prices change by the hour and the date."""
+        self._memory = memory
+        self._has_list = False
+        """Whether there is a list that upstream has said, now or before this process started."""
         self._upstream = upstream
         self.now_s = now_s
         self._prices = prices
@@ -97,7 +108,8 @@ class Catalogue:
     async def refresh(self, *, older_than_s: float = 0.0) -> CatalogueState:
         """Fetch the list again unless it is young. Never raises: see ``CatalogueState.fallback``.
 
-        While upstream is down the last list stands; before the first, the operator's price file.
+        While upstream is down the last list stands, also one that was heard before this process
+        started; before the first, the operator's price file.
         """
         async with self._lock:
             if time.monotonic() - self.snapshot.fetched_at < older_than_s:
@@ -109,15 +121,27 @@ class Catalogue:
                 if not self.snapshot.fallback:
                     log.warning("catalogue_lost", code=translate(error).code)
                 fallback = True
+                if not self._has_list:
+                    await self._recall()
             else:
-                self._entries, fallback = entries[:MODELS_MAX], False
+                self._entries, fallback, self._has_list = entries[:MODELS_MAX], False, True
                 if prices is not None:
                     self._prices.note_upstream(prices[:MODELS_MAX], now_s=self.now_s())
+                    self._memory.keep(Heard(self._entries, prices[:MODELS_MAX], self.now_s()))
                 if self.snapshot.fallback:
                     log.info("catalogue_loaded", models=len(self._entries))
             # Built again also while upstream is down: what it said of prices grows old.
             self._snapshot = self._build(fallback=fallback, fetched_at=time.monotonic())
             return self._snapshot
+
+    async def _recall(self) -> None:
+        """Take the list that was last heard, at the prices that it had then."""
+        heard = await self._memory.recall()
+        if heard is None:
+            return
+        self._entries, self._has_list = heard.models, True
+        self._prices.note_upstream(heard.prices, now_s=heard.at_s)
+        log.info("catalogue_recalled", models=len(heard.models), heard_at_s=heard.at_s)
 
     async def find_unknown(self, names: Iterable[str]) -> tuple[list[str], CatalogueState]:
         """Return which names no model has, and the list that says so.

@@ -34,6 +34,7 @@ from ledger.tables.predicates import (
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
+from ledger.tables.upstream_lists import UpstreamList
 from ledger.tables.usage import Usage
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "PayoutBatch",
     "PayoutItem",
     "Position",
+    "UpstreamList",
     "Usage",
     "UsedNonce",
     "X402Payment",
