@@ -1,6 +1,6 @@
-"""A node through web3: for whoever needs the client itself, to call and to send.
+"""A node through web3: for callers that need the client itself, to call and to send.
 
-Whoever only reads does it through ``contracts.reader``, which loads without web3.
+Callers that only read use ``contracts.reader``, which loads without web3.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def revert_reason(error: ContractLogicError) -> str:
 
 
 class Web3Transport:
-    """A web3 client's provider, for whoever needs the client as well."""
+    """A web3 client's provider, for callers that also need the client."""
 
     def __init__(self, web3: Web3) -> None:
         self._provider = web3.provider

@@ -33,7 +33,7 @@ class Deployment:
 
     @property
     def own_contracts(self) -> frozenset[str]:
-        """The addresses that no payment may go to: what arrives there, nobody could take out."""
+        """The addresses that no payment may go to: money that arrives there is lost."""
         return frozenset((self.position, self.adapter, self.payouts, self.usdc))
 
 

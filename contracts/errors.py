@@ -6,7 +6,7 @@
     ├── Retryable        the same call may succeed later (RPC timeout, database locked)
     ├── Rejected         this action is wrong now (a quote went stale, balance too low)
     │   └── Reverted     a contract refused, and said why
-    └── Fatal            no later call can succeed until somebody acts (wrong chain id)
+    └── Fatal            no later call can succeed until a person acts (wrong chain id)
 
 Third-party exceptions are translated into this tree once, at the edge, with ``from exc``. Each room
 derives its own classes from one of the three branches; a loop decides by branch, never by message.

@@ -1,7 +1,7 @@
 """Several endpoints of one chain, read as if they were one.
 
 With a quorum of 1 one endpoint is asked, as long as it is good; the others take over where it
-fails. With a quorum of k every answer is one that k endpoints gave; an endpoint that k others
+fails. With a quorum of k, k endpoints gave every answer; an endpoint that k others
 contradict is named, and set aside after it did so again.
 
 ::
@@ -64,7 +64,7 @@ _LOG_FIELDS: Final = ("blockHash", "logIndex", "address", "topics", "data", "tra
 
 
 class NodeEndpoint:
-    """What is known of one endpoint. ``transport`` counts its connections."""
+    """The state of one endpoint. ``transport`` counts its connections."""
 
     def __init__(self, name: str, transport: Transport, listener: Listener) -> None:
         self.name = name
@@ -94,7 +94,7 @@ class NodeEndpoint:
             return any(now_s - at_s > STRAGGLER_WAIT_S for at_s, _ in self._asked)
 
     def submit(self, ask: Callable[[], T], *, now_s: float) -> "Future[T]":
-        """Ask in the endpoint's own threads: a slow one keeps nobody else waiting."""
+        """Ask in the endpoint's own threads: a slow endpoint delays no other."""
         future = self._executor.submit(ask)
         with self._lock:
             self._asked.append((now_s, future))
@@ -259,7 +259,7 @@ class ChainPool(ChainReader):
     ) -> T:
         """Return the first usable answer; where ``key`` tells answers apart, the agreed one.
 
-        ``can_shrink`` says that the caller would rather ask for less than ask somebody else.
+        ``can_shrink`` says that the caller would rather ask for less than ask another endpoint.
         """
         if self._quorum > 1 and key is not None:
             return self._agree(ask, key)
@@ -409,9 +409,9 @@ class ChainPool(ChainReader):
         return answers
 
     def _agree(self, ask: Ask[T], key: Callable[[T], Hashable]) -> T:
-        """Return the answer that a quorum gives; whoever contradicts it gets a strike.
+        """Return the answer that a quorum gives; an endpoint that contradicts it gets a strike.
 
-        An answer that is None, or all None, contradicts nobody: that endpoint lags.
+        An answer that is None, or all None, contradicts no other: that endpoint lags.
         """
         asked = self._submit(ask)
         voters: dict[Hashable, int] = {}
@@ -514,7 +514,7 @@ def _essence(logs: Sequence[RawLog]) -> Hashable:
 def _find_failure(answers: Sequence[Answer]) -> NodeUnavailable | NodeRefused | None:
     """Return what failed of a batch's answers, None where every answer is the chain's own.
 
-    A range that is too long comes first: whoever asked would rather ask for less.
+    A range that is too long comes first: its caller would rather ask for less.
     """
     failures = [
         answer

@@ -74,7 +74,7 @@ class ChainReader:
 
     @property
     def transport(self) -> Transport:
-        """What the requests go through; for requests of one's own, whose answers are unchecked."""
+        """The transport of the requests; also for the caller's own requests, unchecked."""
         return self._transport
 
     # -------------------------------------------------------------------------------------- headers
@@ -218,7 +218,7 @@ class ChainReader:
     # -------------------------------------------------------------------------------- several nodes
 
     def second(self) -> "ChainReader | None":
-        """Return a reader of another node than the one that answered last, if there is one."""
+        """Return a reader of another node than the node that answered last, or None."""
         return None
 
     def suspect(self, error: NodeUnavailable | NodeRefused) -> None:

@@ -140,7 +140,7 @@ class Backfill:
         return reached
 
     def close(self) -> None:
-        """Forget what was read ahead and wait for the threads' end. Another step starts anew."""
+        """Forget what was read ahead and wait for the threads' end. Another step starts over."""
         self._stop(wait=True)
 
     def _stop(self, *, wait: bool) -> None:
@@ -217,7 +217,7 @@ class Backfill:
         rows: list[EventRow] = []
         for answer in answers:
             decode_range(answer, self._contract_by_address, events, rows)
-            answer.logs.clear()  # what comes next needs the memory
+            answer.logs.clear()  # the next range needs the memory
         return events, rows
 
     def _write(
@@ -244,7 +244,7 @@ class Backfill:
         event_rows.save_event_rows(connection, rows)
         tokens = {token_id for token_id in map(event_rows.token_of, rows) if token_id is not None}
         states = project_range(position_rows.load_states(connection, tokens), events)
-        # So deep a hold is confirmed. Those that were not when the chain was last followed are now.
+        # So deep a hold is confirmed, also a hold that was unconfirmed when the mirror last moved.
         position_rows.save_states(connection, states.values(), confirmed=True)
         holds.confirm_holds(connection, confirmed_block=last.number, changed_tokens=())
         settled = {event.text("batchId"): event for event in events if event.name == "BatchSettled"}
@@ -302,7 +302,7 @@ def decode_range(
 ) -> None:
     """Append an answer's events and their rows, in chain order.
 
-    Raises ``NodeUnavailable`` for logs that cannot be, ``UnknownEvent`` for those of no event.
+    Raises ``NodeUnavailable`` for impossible logs, ``UnknownEvent`` for logs of no known event.
     """
     start = len(rows)
     with _malformed(answer.blocks):

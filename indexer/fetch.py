@@ -40,7 +40,7 @@ UNREADABLE_LOOKS_MAX: Final = 20
 """How often a log that fits no event is asked for again before it counts as the contracts' own."""
 PROVEN_MAX: Final = 64
 RECEIPTS_MISSING_S: Final = 60.0
-"""How long nobody is asked for receipts after nobody offered them."""
+"""How long receipts are not asked for after no endpoint offered them."""
 _LOGS_UNUSABLE: Final = frozenset(
     {
         NodeFailure.BODY_TOO_LARGE,

@@ -25,7 +25,7 @@ OPEN_TIMEOUT_S: Final = 5.0
 LOOK_S: Final = 0.25
 """How often the listener looks up from the connection: to stop, or to see that it is silent."""
 SILENCE_S: Final = 3.0
-"""How long the chain may go on without a word from the connection before it is opened anew."""
+"""How long the chain may go on without a message before the connection is opened again."""
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -103,7 +103,7 @@ class HeadsListener:
         )
         with self._lock:
             self._missed_since_s = None
-        # Blocks may have come while nobody listened.
+        # Blocks may have come while the connection was down.
         self._wake.set()
         while not self._closing.is_set():
             try:

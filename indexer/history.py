@@ -6,7 +6,7 @@ at the head, by another endpoint where there is one; and all of history is, as s
 cannot be: an event that does not follow from those before it, or a view of the contracts that says
 something else than the mirror.
 
-Nodes lose logs, they do not make them up. So the events of a range are those of both answers
+Nodes lose logs, they do not invent them. So the events of a range are the events of both answers
 together: what the second look adds is added, and what it lacks is no reason to delete anything.
 """
 

@@ -114,7 +114,7 @@ def run(settings: IndexerSettings, stop: threading.Event, *, health: Health | No
     """Mirror until ``stop`` is set. Raises ``Fatal`` where only a person can help."""
     health = Health() if health is None else health
     wake = threading.Event()
-    # Whoever waits for a block must also hear that it is time to stop.
+    # A wait for the next block must also end when the process is to stop.
     threading.Thread(target=_pass_on, args=(stop, wake), name="stop", daemon=True).start()
     heads: HeadsListener | None = None
     if settings.heads_url is not None:

@@ -1,4 +1,4 @@
-"""The indexer's Prometheus metrics, made of its ``Health`` whenever somebody asks.
+"""The indexer's Prometheus metrics, made of its ``Health`` at each scrape.
 
 ``docs/indexer.md`` says what to alert on and what to do about it. Labels are bounded: endpoints are
 the configured ones, failures the names in ``Failure``, depths one of ``DEPTHS``.

@@ -34,7 +34,7 @@ class Patrol:
         return self._after is not None
 
     def restart(self) -> None:
-        """Begin anew, with the first position."""
+        """Begin again with the first position."""
         self._after = -1
         self._wrong = set()
 

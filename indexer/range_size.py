@@ -79,7 +79,7 @@ class RangeSize:
     def fail(self, count: int, error: Error) -> None:
         """Note that ``count`` blocks could not be read; ask for half of them where that may help.
 
-        A rate limit is paced by whoever asks again; a provider that counts work instead of requests
+        The caller waits out a rate limit; a provider that counts work instead of requests
         may refuse one long range for ever, so that it is halved as well.
         """
         if isinstance(error, NotYet) or error.failure is NodeFailure.HISTORY_PRUNED:

@@ -217,7 +217,7 @@ class Follower:
             return Outcome.NOTHING_NEW  # noted by the reader; the next look goes on from here
 
     def _look_back(self, window: Sequence[BlockRef]) -> Outcome:
-        """Look at some of history again, then at what the contracts say came of it."""
+        """Review a part of history, then compare it with what the contracts say."""
         if self._history.is_pending:
             try:
                 self._history.step(window)

@@ -91,7 +91,7 @@ _ADDRESSES: Final = frozenset({"owner", "vault"})
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was compared, and where; the differences are told apart from it.
+    """What was compared, and where; the differences are reported separately.
 
     ``values`` are single figures of positions: principal, owner, allowance. ``block`` is the
     mirrored block of the last comparison, None where nothing is mirrored yet.
@@ -263,7 +263,7 @@ def _decode_aggregate(answer: Any, count: int) -> list[bytes | None] | None:
 
 
 def _read_words(view: _View, answer: bytes | None) -> Iterable[tuple[str, int | str]]:
-    """Return the words of an answer by their names; a revert says that there is no position."""
+    """Return the words of an answer by their names; a revert means that the position is unknown."""
     if answer is None:
         return [(view.words[0], "refused")]
     return [

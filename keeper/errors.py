@@ -11,7 +11,7 @@
     │   ├── LeadershipLost       another keeper may be at work by now
     │   └── SigningFailed        the vault of keys did not sign
     ├── Rejected
-    │   └── ActionFailed         an action reverted, or its nonce was used by somebody else
+    │   └── ActionFailed         an action reverted, or another sender used its nonce
     └── Fatal
         ├── KeyMissing           nothing to sign with
         ├── KeyUnreadable        a key is configured that cannot be used
@@ -59,7 +59,7 @@ class KeyMissing(Fatal):
 
 
 class KeyUnreadable(Fatal):
-    """A key is configured that cannot be used. Shows nothing of it."""
+    """A configured key cannot be used. The message shows nothing of the key."""
 
 
 class LockHeld(Fatal):

@@ -1,4 +1,4 @@
-"""One keeper at a time on one ledger, and the fence that stops one that has lost its place.
+"""One keeper at a time on one ledger, and the fence that stops a keeper without the lock.
 
 The lock is ``ledger.database.leadership``: an advisory lock on PostgreSQL, a file beside a SQLite
 database.

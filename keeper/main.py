@@ -1,4 +1,4 @@
-"""The keeper's entry point: one round, or a daemon that makes one after the other."""
+"""The keeper's entry point: one round, or a daemon that makes rounds until it is stopped."""
 
 import threading
 from collections.abc import Collection

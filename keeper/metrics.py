@@ -95,7 +95,7 @@ class KeeperMetrics:
             self._alarm.labels(name)
 
     def note_round(self, report: RoundReport | None, *, seconds: float) -> None:
-        """Count a round; None for one that could not go on."""
+        """Count a round; None for a round that was broken off."""
         self._round_seconds.observe(seconds)
         self._rounds.labels(BROKEN if report is None else str(report.outcome)).inc()
         if report is None:

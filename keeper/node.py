@@ -58,7 +58,7 @@ Suspect = Callable[[NodeUnavailable], None]
 
 
 def _trust(_error: NodeUnavailable) -> None:
-    """Suspect nobody."""
+    """Suspect no endpoint."""
 
 
 class Node(ChainReader):
@@ -96,7 +96,7 @@ class Node(ChainReader):
         return self._insist(partial(super().fetch_headers, numbers))
 
     def has_block(self, number: int, block_hash: str) -> bool:
-        """Tell whether an endpoint knows a block; it is the one that is asked from then on."""
+        """Tell whether an endpoint knows a block; that endpoint is asked from then on."""
         for _ in self._endpoints:
             header = self.fetch_header(number)
             if header is not None and header.block_hash == block_hash:
@@ -140,7 +140,7 @@ class Node(ChainReader):
         """Return the gas that a call needs in the next block, as the middle of the endpoints says.
 
         What no transaction can use, or this one not do without, does not count: its nonce would be
-        stuck for ever. Raises ``Reverted``, and ``NodeUnavailable`` where nobody answers.
+        stuck for ever. Raises ``Reverted``, and ``NodeUnavailable`` where no endpoint answers.
         """
         least = get_least_gas(bytes.fromhex(call["data"].removeprefix("0x")))
         found: list[int] = []
@@ -151,7 +151,7 @@ class Node(ChainReader):
             elif isinstance(answer, (NodeUnavailable, NodeRefused)):
                 failure = failure if isinstance(failure, Reverted) else answer
             else:
-                # One that is absurd is left out like one that is none.
+                # An absurd value is left out like a malformed one.
                 gas = keep_sound([answer], parse_quantity)
                 found += [one for one in gas if least <= one <= TRANSACTION_GAS_MAX]
         if not found:
@@ -170,7 +170,7 @@ class Node(ChainReader):
         """Return the receipt of a transaction that is in a block, or None: what most endpoints say.
 
         Where it is a tie, a receipt counts for more than none: one of them lags. Raises
-        ``NodeUnavailable`` where nobody answers.
+        ``NodeUnavailable`` where no endpoint answers.
         """
         votes: Counter[TransactionReceipt | None] = Counter()
         failure: NodeUnavailable | NodeRefused = NodeUnavailable("no endpoint shows receipts")
@@ -227,7 +227,7 @@ class Node(ChainReader):
     ) -> int:
         """Return the highest count that more than half of those that answer have reached.
 
-        Raises ``EndpointsDisagree`` where nobody answers.
+        Raises ``EndpointsDisagree`` where no endpoint answers.
         """
         block = "latest" if block_number is None else hex(block_number)
         answers = self._ask_all("eth_getTransactionCount", [address, block])
@@ -262,7 +262,7 @@ class Node(ChainReader):
             return
         answers: queue.Queue[Answer] = queue.Queue()
         for endpoint in self._endpoints:
-            # Each in a thread of its own, which nobody waits for: a silent one must not delay.
+            # Each in a thread that is not waited for: a silent endpoint must not delay the others.
             threading.Thread(
                 target=lambda asked: answers.put(_ask(asked, method, params)),
                 args=(endpoint,),

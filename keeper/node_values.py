@@ -31,7 +31,7 @@ class TransactionReceipt:
 Answer = Any | NodeUnavailable | NodeRefused
 
 NONSENSE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What reading an answer raises that is none."""
+"""Errors raised while parsing a malformed answer."""
 
 
 def as_failure(method: str, error: Exception) -> NodeUnavailable:

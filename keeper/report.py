@@ -89,7 +89,7 @@ class YieldReport:
 
     @property
     def slot_s(self) -> int:
-        """What a point of the plot stands for: a day, in a short period an hour."""
+        """The time that a point of the plot covers: a day, in a short period an hour."""
         is_short = self.until_s - self.since_s <= SHORT_S
         return SECONDS_PER_HOUR if is_short else SECONDS_PER_DAY
 

@@ -28,7 +28,7 @@ from ledger.spending.leases import sweep_leases
 log = structlog.get_logger("keeper")
 
 DEMAND_KEPT_S: Final = 86_400
-"""How long a demand that nobody repeats stays in the ledger; so does a rest that is over."""
+"""How long an unrepeated demand stays in the ledger; so does a rest that is over."""
 
 
 TIDY: Final = "tidy"

@@ -24,7 +24,7 @@ log = structlog.get_logger("market")
 
 REWRAP_BATCH: Final = 100
 DAILY_PAYOUT_S: Final = 2 * 3_600
-"""Seconds after a UTC midnight at which the day before is paid to those who are paid daily."""
+"""Seconds after a UTC midnight at which sellers paid daily get the earnings of the day before."""
 
 
 async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
@@ -53,7 +53,7 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
 
 
 async def rewrap_all(database: Database, sealer: Sealer) -> None:
-    """Wrap anew what an older KMS key has wrapped, so that the old one can be taken away."""
+    """Rewrap data keys that an older KMS key has wrapped, so that the older key can be retired."""
 
     def of_offers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
         return load_stale_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)

@@ -35,8 +35,8 @@ def not_found(what: str) -> RequestRejected:
 
 
 def model_not_found(model: str) -> RequestRejected:
-    """404: nobody lists the model."""
-    message = f"There is no model {model[:200]!r}. GET /v1/models lists what there is."
+    """404: no seller lists the model."""
+    message = f"There is no model {model[:200]!r}. GET /v1/models lists all models."
     return RequestRejected(404, "model_not_found", message, "model")
 
 

@@ -19,7 +19,7 @@ _CODES: Final = (
 
 
 class Metrics(ServerMetrics):
-    """What the market counts besides."""
+    """The market's own metrics, beside those of every server."""
 
     def __init__(self) -> None:
         super().__init__(

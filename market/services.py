@@ -39,7 +39,7 @@ class Services:
     sealer: Sealer
     serving: Serving
     secrets: tuple[bytes, ...]
-    """Every live secret, the one that signs first."""
+    """Every live secret; the first one signs."""
     allow_loopback: bool
     unpayable: frozenset[str]
     """Addresses (lower case) that no seller can be paid at."""

@@ -205,7 +205,7 @@ class MarketSettings(ServerSettings):
         )
 
     def list_secrets(self) -> tuple[bytes, ...]:
-        """Return every live secret, the one that signs first."""
+        """Return every live secret; the first one signs."""
         return list_secrets(self.secret, self.secrets_previous)
 
     @property

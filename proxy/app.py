@@ -45,7 +45,7 @@ from serving.stream.live import StreamRules
 log = structlog.get_logger("proxy")
 
 REVOCATION_LOOK_S: Final = 0.2
-"""How soon a live stream ends after its key's revocation is mirrored, where nobody announces it."""
+"""How soon a live stream ends after its key's revocation is mirrored, without a notification."""
 
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""

@@ -35,7 +35,7 @@ KNOWN_GOOD: Final = (
     "deepseek-chat",
     "mistral-large-latest",
 )
-"""What is listed before upstream has ever said what it has, and the operator names no models."""
+"""The models that are listed while upstream has never answered and the operator names none."""
 
 _MODEL_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "context_tokens")
@@ -43,7 +43,7 @@ _CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model; ``terms`` is None where nobody states its price."""
+    """One model; ``terms`` is None where its price is unknown."""
 
     model_id: str
     owned_by: str

@@ -29,7 +29,7 @@ _PENDING_YIELD: Final = function_signature_to_4byte_selector("pendingYield(uint2
 _WORD_BYTES: Final = 32
 
 FRESH_S: Final = 15.0
-"""How long an answer is shown again, also that there is none."""
+"""How long an answer of the node is shown again; also how long its silence is remembered."""
 WAIT_S: Final = 2.0
 """How long a request waits for the node."""
 REMEMBERED_MAX: Final = 10_000
@@ -38,7 +38,7 @@ ASKED_MAX: Final = 4
 
 
 class ChainView:
-    """Asks the adapter's view, remembers its answers for a while, and never keeps anybody long."""
+    """Asks the adapter's view, remembers its answers a while, and never delays a request long."""
 
     def __init__(self, reader: ChainReader, *, adapter: str) -> None:
         self._reader = reader

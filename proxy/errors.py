@@ -87,17 +87,17 @@ def receipt_not_found() -> RequestRejected:
 
 def model_not_found(model: str) -> RequestRejected:
     """404: upstream offers no such model."""
-    message = f"There is no model {model[:200]!r}. GET /api/current/models lists what there is."
+    message = f"There is no model {model[:200]!r}. GET /api/current/models lists all models."
     return RequestRejected(404, "model_not_found", message, "model")
 
 
 def unknown_models(names: Sequence[str], *, fallback: bool) -> RequestRejected:
-    """400: a child key is for models that nobody offers.
+    """400: a child key names unknown models.
 
     ``fallback``: upstream does not say now which ones it has, and its last list has not these.
     """
     shown = ", ".join(repr(name[:200]) for name in names[:5])
-    message = f"There is no model {shown}. GET /api/current/models lists what there is."
+    message = f"There is no model {shown}. GET /api/current/models lists all models."
     if fallback:
         message += " The model's provider does not answer now: this is by its last list."
     return RequestRejected(400, "unknown_models", message, "models")
@@ -110,7 +110,7 @@ def catalogue_unavailable() -> TryLater:
 
 
 def model_not_priced(model: str) -> RequestRejected:
-    """400: nobody has said what the model costs, so it cannot be metered."""
+    """400: the model's price is unknown, so its use cannot be metered."""
     message = f"The model {model[:200]!r} has no known price, so it cannot be used."
     return RequestRejected(400, "model_not_priced", message, "model")
 
@@ -152,7 +152,7 @@ def shutting_down() -> TryLater:
 
 
 def reservation_lost() -> TryLater:
-    """Ends a stream whose reservation is gone: nobody would pay for more of it."""
+    """Ends a stream whose reservation is gone: no more of the stream would be paid for."""
     message = f"The reservation for this stream is gone. {NOT_CHARGED}"
     return TryLater(503, "reservation_lost", message)
 
@@ -169,7 +169,7 @@ def upstream_failed(code: str, message: str, *, status: int = 502) -> TryLater:
 
 
 def price_changed() -> TryLater:
-    """503: nobody sells at the price that was reserved for; the new one is being fetched."""
+    """503: no seller sells at the reserved price; the new price is being fetched."""
     message = "The model's price has just changed, or is not to be had now. Ask again."
     return TryLater(503, PRICE_CHANGED, f"{message} {NOT_CHARGED}", headers={"retry-after": "2"})
 

@@ -21,7 +21,7 @@ _CODES: Final = (
 
 
 class Metrics(ServerMetrics):
-    """What the proxy counts besides."""
+    """The proxy's own metrics, beside those of every server."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -154,7 +154,7 @@ def _money_message(
 
 
 def _list_remedies(facts: AllowanceFacts, *, fit: bool) -> list[str]:
-    """Return what helps besides waiting."""
+    """Return what the caller can do instead of waiting."""
     if facts.available_usdc == 0:
         return []
     if fit:

@@ -135,7 +135,7 @@ class ProxySettings(ServerSettings):
     @field_validator("hold_margin_s")
     @classmethod
     def _outlive_lease(cls, hold_margin_s: int, info: ValidationInfo) -> int:
-        # What is admitted must end, and be settled, while the hold lives.
+        # An admitted request must end, and be settled, while the hold lives.
         stream_s = info.data.get("stream_timeout_s", 0.0) + RESOLVE_MARGIN_S
         if hold_margin_s < max(info.data.get("lease_s", 0), stream_s):
             raise ValueError(f"must be at least lease_s, and stream_timeout_s + {RESOLVE_MARGIN_S}")
@@ -146,7 +146,7 @@ class ProxySettings(ServerSettings):
         return self.domain or f"{self.host}:{self.port}"
 
     def key_secrets(self) -> tuple[bytes, ...]:
-        """Return every live key secret, the one that signs first."""
+        """Return every live key secret; the first one signs."""
         return list_secrets(self.key_secret, self.key_secrets_previous)
 
     def admission_rules(self) -> AdmissionRules:

@@ -1,4 +1,4 @@
-"""What the proxy reads from the ledger, besides what it writes. Each takes a read snapshot."""
+"""What the proxy only reads from the ledger. Each function takes a read snapshot."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

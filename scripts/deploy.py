@@ -263,13 +263,13 @@ def cli(keeper: str, alias: str | None, with_mocks: bool, apy_bps: int) -> None:
     folder = Path(os.environ.get("CURRENT_DEPLOYMENTS_DIR") or "deployments")
     path = folder / f"{chain.chain_id}.json"
     if path.exists():
-        raise DeployError(f"{path} exists: remove it to deploy anew")
+        raise DeployError(f"{path} exists: remove it to deploy again")
     externals = find_externals(chain.chain_id, with_mocks=with_mocks)
     if externals is not None:
         check_externals(externals)
     account = load_account(alias)
     # Now, not between two transactions. Ape's cache misses changes of imported modules, so where it
-    # matters everything is compiled anew; for the devnet, `make setup` has done it.
+    # matters everything is compiled again; for the devnet, `make setup` has done it.
     project.load_contracts(use_cache=chain.chain_id == DEVNET_CHAIN_ID)
 
     deployment = deploy_all(account, keeper=keeper, apy_bps=apy_bps, externals=externals)

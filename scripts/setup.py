@@ -188,7 +188,7 @@ def find_python() -> str:
     A newer one than PYTHON_BEST_MAX also works but compiles some packages, so it comes last.
     """
     running = sys.version_info[:2]
-    # Not the one of an environment that may be ours and about to be made anew.
+    # Not the Python of an environment that may be ours and about to be replaced.
     executable = str(getattr(sys, "_base_executable", sys.executable))
     if PYTHON_MIN <= running <= PYTHON_BEST_MAX:
         return executable

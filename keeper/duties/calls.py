@@ -1,4 +1,4 @@
-"""A duty's transaction before it has fees, and the payload that an intent keeps of it.
+"""A duty's transaction before it has fees, and the payload that its intent stores.
 
 Calldata is put together from selectors and ``eth-abi``: web3's own encoding looks the function up
 by its arguments each time, which for the harvests of one round costs fifty milliseconds.

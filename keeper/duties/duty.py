@@ -186,7 +186,7 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
     def is_repeatable(self) -> bool:
         """Whether an intent counts once on chain, however often it is sent.
 
-        An intent that a crash left unsigned is carried out after all; one that failed is tried
+        An intent that a crash left unsigned is carried out after all; a failed intent is tried
         again.
         """
 
@@ -197,7 +197,7 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
 
     @abstractmethod
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
-        """Tell whether the intent's effect is on the chain at a block, whoever brought it there."""
+        """Tell whether the intent's effect is on chain at a block, by whichever sender."""
 
     @abstractmethod
     def is_disarmed(self, intent: IntentRecord, *, block_number: int) -> bool:

@@ -1,6 +1,6 @@
 """Harvest: turn the yield of due positions into credit, where it pays for its gas.
 
-What is remembered of a due position is in the ledger: a keeper that runs once an hour, or whose
+The ledger keeps the rests of due positions: a keeper that runs once an hour, or whose
 thousands of poor positions are all due, must not look at the same ones every time.
 """
 
@@ -223,8 +223,8 @@ def _predict_rest_s(
 def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: int) -> ChainCall:
     """Build one ``aggregate3`` of harvests, each allowed to fail.
 
-    The gas is given, not estimated: an estimate would find the least with which the outer call
-    succeeds, which is one that lets the inner ones fail.
+    The gas is given, not estimated: an estimate finds the least gas with which the outer call
+    succeeds, and with that little the inner calls fail.
     """
     adapter = contracts.adapter.address
     calls = [(adapter, True, _HARVEST_SELECTOR + token_id.to_bytes(32)) for token_id in token_ids]

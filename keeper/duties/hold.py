@@ -113,7 +113,7 @@ def decide_hold(facts: PositionFacts, rules: HoldRules, *, now_s: int) -> HoldIt
 def _decide_promised(
     facts: PositionFacts, rules: HoldRules, allowance: Allowance, *, now_s: int
 ) -> HoldItem | None:
-    """Hold no more than what is drawn already: nobody wants to spend more."""
+    """Hold no more than what is drawn already: no key of the position is in use."""
     held_usdc = allowance.held_usdc
     if held_usdc == 0:
         # What a revoked key drew opens no new spending: the contract refuses it, rightly.

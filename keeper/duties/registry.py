@@ -65,7 +65,7 @@ class Duties:
         return 0 if intent.kind == FILL else self._of(intent).give_up_blocks
 
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
-        """Tell whether the intent's effect is on the chain at a block, whoever brought it there."""
+        """Tell whether the intent's effect is on chain at a block, by whichever sender."""
         if intent.kind == FILL:
             return False
         return self._of(intent).has_landed(intent, block_number=block_number)

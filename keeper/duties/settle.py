@@ -66,7 +66,7 @@ class SettleItem(OfPosition):
     limit_usdc: int
     reason: str
     amount_usdc: int = field(default=0, compare=False)
-    """What is posted now, at most the limit; more may be posted until the batch is planned."""
+    """Usage posted now, at most the limit; more may be posted until the batch is planned."""
 
 
 def decide_settle(facts: PositionFacts, rules: SettleRules, *, now_s: int) -> SettleItem | None:

@@ -32,7 +32,7 @@ class SweepRules(DutyRules):
 
 @dataclass(frozen=True, slots=True)
 class SweepFacts:
-    """What is settled and not swept yet."""
+    """USDC settled and not swept yet."""
 
     owed_since_s: int | None = None
     owed_usdc: int = 0

@@ -1,6 +1,6 @@
-"""Payments that buyers have signed: what is due, whether it would go through, what became of it.
+"""Payments that buyers have signed: which are due, whether they would succeed, how they ended.
 
-What became of a payment is read from the chain alone, whoever has submitted it. That its nonce is
+The outcome of a payment is read from the chain alone, whoever has submitted it. That its nonce is
 used is not enough: the payer may have cancelled it, or used the nonce for another transfer. Only
 the transfer that USDC logs right behind ``AuthorizationUsed`` is the money.
 """
@@ -78,7 +78,7 @@ class Use:
 
 @dataclass(slots=True)
 class Findings:
-    """What is to be written of the payments that were looked at, by payment id."""
+    """The changes to write for the examined payments, by payment id."""
 
     settled: dict[str, Use] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -231,7 +231,7 @@ class PaymentFollower:
         mark: Mapping[str, Any],
         receipts: dict[str, list[dict[str, Any]]],
     ) -> Use:
-        """Return what a log of a nonce stands for: the next log of its transaction says."""
+        """Return what a log of a nonce means: the next log of its transaction says it."""
         tx_hash = str(mark["transactionHash"]).lower()
         where = (tx_hash, int(mark["blockNumber"], 16), str(mark["blockHash"]).lower())
         if mark["topics"][0].lower() == CANCELED_TOPIC:
@@ -251,7 +251,7 @@ class PaymentFollower:
         return Use(*where, error=None if is_ours else _USED_ELSEWHERE)
 
     def _settle(self, payment_id: str, use: Use, *, now_s: int) -> None:
-        """Give the credit, each in a transaction of its own: one that cannot be stops no other."""
+        """Credit each payment in its own transaction: a failure stops no other payment."""
         try:
             with write(self._engine) as connection:
                 settle_payment(

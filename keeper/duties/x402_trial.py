@@ -21,8 +21,8 @@ def build_payments(
 ) -> ChainCall:
     """Build one ``aggregate3`` of transfers that payers have signed, each allowed to fail.
 
-    The gas is given, not estimated: an estimate would find the least with which the outer call
-    succeeds, which is one that lets the inner ones fail.
+    The gas is given, not estimated: an estimate finds the least gas with which the outer call
+    succeeds, and with that little the inner calls fail.
     """
     usdc = contracts.usdc.address
     data = encode_aggregate((usdc, payment.encode_transfer()) for payment in payments)

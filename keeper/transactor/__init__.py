@@ -7,7 +7,7 @@ under another id. While a sent transaction is in no block, nothing new is sent.
 FENCING. Another keeper takes over when ours loses its lock, perhaps in the middle of a step. So the
 lock is looked at right before each signature and each sending. Between that look and the sending
 time passes, and a process may sleep there for an hour; what it sends then is harmless, because it
-only ever sends what is stored. Whoever stores first has the nonce (a unique index) and the intent
-(a state that is left once), so all keepers send the same bytes, or replacements of the same nonce,
-and the chain takes one of them.
+only ever sends what is stored. The keeper that stores first has the nonce (a unique index) and the
+intent (a state that is left once), so all keepers send the same bytes, or replacements of the same
+nonce, and the chain takes one of them.
 """

@@ -32,7 +32,7 @@ class Fees:
 def decide_fees(base_fee_wei: int, rules: FeeRules) -> Fees | None:
     """Return fees that stay valid while the base fee doubles, or None where it is over the bound.
 
-    Six full blocks double the base fee; what is not used is not paid.
+    Six full blocks double the base fee; unused fee is not paid.
     """
     if base_fee_wei + rules.tip_wei > rules.fee_wei_max:
         return None

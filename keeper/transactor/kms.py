@@ -1,4 +1,4 @@
-"""A key that never leaves AWS KMS: its signatures, turned into those of a transaction.
+"""A key that never leaves AWS KMS: its signatures, converted to a transaction's format.
 
 KMS answers in DER, with an ``s`` that may be in the upper half and without saying which of the two
 possible public keys the signature recovers to. All of that is put right here; pure but for the two
@@ -27,7 +27,7 @@ _ATTEMPTS: Final = 3
 
 
 class KmsClient(Protocol):
-    """What is used of a boto3 client for KMS."""
+    """The methods of a boto3 KMS client that are used here."""
 
     def get_public_key(self, *, KeyId: str) -> Mapping[str, Any]:
         """Return ``PublicKey``, a DER SubjectPublicKeyInfo, among others."""

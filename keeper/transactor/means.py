@@ -30,7 +30,7 @@ class IntentEndings(Protocol):
     def is_repeatable(self, intent: IntentRecord) -> bool:
         """Tell whether an intent counts once on chain, however often it is sent.
 
-        An intent that a crash left unsigned is carried out after all; one that failed is tried
+        An intent that a crash left unsigned is carried out after all; a failed intent is tried
         again.
         """
 
@@ -38,7 +38,7 @@ class IntentEndings(Protocol):
         """Return how deep a failed attempt must lie before its intent is given up."""
 
     def has_landed(self, intent: IntentRecord, *, block_number: int) -> bool:
-        """Tell whether the intent's effect is on the chain at a block, whoever brought it there."""
+        """Tell whether the intent's effect is on chain at a block, by whichever sender."""
 
     def is_disarmed(self, intent: IntentRecord, *, block_number: int) -> bool:
         """Tell whether a transaction of another key does no harm any more, whenever it lands."""
@@ -67,7 +67,7 @@ def no_checkpoint(_name: str) -> None:
 
 
 def no_fence() -> None:
-    """Let everything through: for whoever is alone with a ledger."""
+    """Let everything through: for a keeper that is alone with its ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Means:
     """What it takes to carry intents out.
 
     ``fence`` raises ``LeadershipLost`` where another keeper may be at work. ``checkpoint`` is
-    called between any two steps, with the name of the one that was done.
+    called between any two steps, with the name of the step just done.
     """
 
     engine: Engine

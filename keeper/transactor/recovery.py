@@ -79,7 +79,7 @@ class Recovery:
             if intent.state in (IntentState.PLANNED, IntentState.SIMULATED):
                 unsigned.append(intent)
                 continue
-            # Those behind one that is in no block are not waited for as well: it may take long.
+            # Transactions behind one that is in no block are not waited for: that may take long.
             patient = not waiting and self._is_ours(intent)
             state = self._look_after(intent, head_number, mirrored_block, patient=patient)
             if state is not IntentState.SENT:
@@ -170,7 +170,7 @@ class Recovery:
             if self._means.endings.is_repeatable(intent) and not self._means.must_not_land(intent):
                 self._transactor.execute(intent)
             else:
-                # The world has moved on since it was decided; it will be decided anew.
+                # The chain has moved on since this was decided; the next round decides again.
                 self._means.end(
                     intent, lifecycle.mark_abandoned, "interrupted before it was signed"
                 )
@@ -278,7 +278,7 @@ class Recovery:
             return intent
 
     def _follow(self, intent: IntentRecord, deep: int) -> IntentRecord:
-        """Send what another key has signed again, unless it must not land; or let go of it.
+        """Resend a transaction that another key has signed, unless it must not land; or give it up.
 
         Its key is needed to end it. Without the key: once the contracts do not heed it any more.
         """

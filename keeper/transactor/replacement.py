@@ -26,12 +26,12 @@ class Replacement:
     def raise_fee(self, intent: IntentRecord) -> IntentRecord:
         """Sign a stuck transaction again with higher fees, if the bounds allow; store it first.
 
-        One that another key has signed is left as it is.
+        A transaction that another key has signed is left as it is.
         """
         return self._replace(intent) or intent
 
     def cancel(self, intent: IntentRecord) -> IntentRecord:
-        """Put a transaction that does nothing in the place of one that must not land any more.
+        """Replace a transaction that must not land any more by one that does nothing.
 
         Either may land; the chain says which. Where its fees are at their bounds, the other one's
         are today's: nodes that have dropped the first take it all the same. Raises

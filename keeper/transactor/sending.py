@@ -17,7 +17,7 @@ log = structlog.get_logger("keeper")
 
 
 class Transactor:
-    """Sends one intent after the other. Not shared between threads."""
+    """Sends intents, in turn. Not shared between threads."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
@@ -114,5 +114,5 @@ class Transactor:
         return self._replacement.raise_fee(intent)
 
     def cancel(self, intent: IntentRecord) -> IntentRecord:
-        """Put a transaction that does nothing in the place of one that must not land any more."""
+        """Replace a transaction that must not land any more by one that does nothing."""
         return self._replacement.cancel(intent)

@@ -57,7 +57,7 @@ class Simulation:
     def _may_end(self, intent: IntentRecord, reason: str) -> bool:
         """Tell whether a batch that would revert may be given up: no attempt can still land.
 
-        One that is on chain already would revert as well; it is closed here once that is deep.
+        An intent whose effect is on chain would revert too; it is closed once its block is deep.
         """
         head_number = self._node.fetch_head().number
         deep = max(0, head_number - self._means.rules.confirmations)

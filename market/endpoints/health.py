@@ -2,7 +2,7 @@
 
 ::
 
-    healthy ──failure──► backing off ──time, or nobody else──► one trial ──success──► healthy
+    healthy ──failure──► backing off ──time, or no other──► one trial ──success──► healthy
                               ▲                                    │
                               └──────────────failure───────────────┘
 
@@ -58,7 +58,7 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of an offer."""
+    """The health of an offer, as learned from requests."""
 
     failures: int = 0
     """In a row."""
@@ -81,7 +81,7 @@ WELL: Final = Health()
 def begin(health: Health, *, now_s: float) -> Health:
     """Return the health once a request is on its way: the first one takes the trial.
 
-    An offer that still rests is asked only where nobody else is left; that request is its trial.
+    An offer that still rests is asked only where no other offer is left; that request is its trial.
     """
     is_well = health.get_standing(now_s) is Standing.HEALTHY
     return health if is_well else replace(health, in_trial=True)

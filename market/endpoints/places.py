@@ -1,6 +1,6 @@
 """When a provider's key must be given again. Pure.
 
-A sealed key belongs to the place that it was given for. Whoever holds an account's API key may
+A sealed key belongs to the place that it was given for. The holder of an account's API key may
 change a base URL; were the sealed key to follow, a stolen API key would carry it off.
 """
 

@@ -1,8 +1,8 @@
 """Sellers' provider keys at rest: envelope encryption.
 
 Each key is encrypted by AES-256-GCM under a data key of its own; the data key is wrapped by a key
-that a KMS holds. What is bound into both is the offer's id: a sealed key moved to another offer
-does not open. Rotation wraps the data key anew and leaves the ciphertext; erasing the row of an
+that a KMS holds. The offer's id is bound into both: a sealed key moved to another offer
+does not open. Rotation rewraps the data key and leaves the ciphertext; erasing the row of an
 offer leaves nothing that could be opened.
 """
 
@@ -42,7 +42,7 @@ class Kms(Protocol):
 
 
 class FileKms:
-    """Keys in a file of one's own: ``<id> <64 hex digits>`` a line, the first one wraps.
+    """KMS keys in a file of the operator: ``<id> <64 hex digits>`` a line, the first one wraps.
 
     For a devnet and for machines without a KMS. Rotate by putting a new line in front.
     """

@@ -25,9 +25,11 @@ assert set(UNITS) == set(get_args(UnitName))
 
 
 class TierPrice(BaseModel):
-    """What all tokens of a longer prompt cost, and those of its answer."""
+    """The prices of a request with a longer prompt: for all its tokens, and its answer's."""
 
-    above_prompt_tokens: int = Field(description="for prompts of more tokens than these")
+    above_prompt_tokens: int = Field(
+        description="the tier is for prompts with more tokens than this"
+    )
     input_usdc_per_mtok: int
     output_usdc_per_mtok: int
     cached_input_usdc_per_mtok: int | None = Field(description="null: the input price")
@@ -35,7 +37,7 @@ class TierPrice(BaseModel):
 
 
 Tiers = Annotated[
-    list[TierPrice], Field(description="prices of longer prompts, ascending; mostly none")
+    list[TierPrice], Field(description="prices of longer prompts, ascending; empty for most models")
 ]
 
 
@@ -94,4 +96,4 @@ class ModelReference(BaseModel):
     """A model with its reference price."""
 
     model: str
-    reference: ReferencePrice | None = Field(description="null: nobody states one")
+    reference: ReferencePrice | None = Field(description="null: no reference price is known")

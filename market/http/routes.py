@@ -17,7 +17,7 @@ from market.http.sign_in.routes import router as sign_in
 
 TAGS: Final = {
     "keys": "Signing in with a wallet, as a seller or as a buyer, and the keys that it gives.",
-    "sellers": "What was agreed with a seller.",
+    "sellers": "The terms agreed with a seller.",
     "offers": "What a seller sells, and what a provider's key can serve.",
     "earnings": "What a seller earned and failed.",
     "buyers": "Prepaid credit and its top-ups by x402.",

@@ -2,7 +2,7 @@
 
 A key is 32 random bytes behind a prefix; what is stored is its SHA-256, which says nothing of so
 much randomness. A nonce carries its own expiry and proof that it was made here, for this address
-and role: a challenge that nobody signs leaves nothing behind.
+and role: a challenge that is never signed leaves nothing behind.
 """
 
 import hmac

@@ -73,7 +73,7 @@ def _is_quotable(offer: Offer, state: OfferState) -> bool:
     """Tell whether requests are served at an offer's price.
 
     They are not where the offer failed last, nor where its cap holds no request of a common size:
-    an offer that serves nobody must not say what a model costs.
+    an offer that cannot serve must not set a model's price.
     """
     if state.standing is not Standing.HEALTHY:
         return False

@@ -35,7 +35,7 @@ class FeedCursor:
 
 
 def parse_cursor(text: str) -> FeedCursor | None:
-    """Return a page's cursor, or None where it is none of ours."""
+    """Return a page's cursor, or None where the text is invalid."""
     match = _CURSOR.fullmatch(text)
     return None if match is None else FeedCursor(int(match[1]), match[2] == "s", match[3])
 

@@ -103,7 +103,7 @@ def parse_change(
 
     A multiplier takes the place of prices and prices that of a multiplier; then both are needed.
     """
-    # What is counted stays: sales before and after would not compare.
+    # The base that is counted stays: sales before and after a change must compare.
     known = (_FIELDS - {"model", "unit"}) | {"status"}
     wish = _parse(body, known, allow_loopback=allow_loopback)
     if not body:
@@ -276,7 +276,7 @@ def read_payout_address(value: str) -> str:
     if not is_address(value) or (is_mixed and not is_checksum_address(value)):
         raise wrong_type("payout_address", "an Ethereum address with a right checksum")
     if int(value, 16) == 0:
-        raise wrong_type("payout_address", "an address that somebody has a key to")
+        raise wrong_type("payout_address", "an address with a known private-key holder")
     return value.lower()
 
 

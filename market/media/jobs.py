@@ -68,7 +68,7 @@ class Submission:
 
     @property
     def medium(self) -> Medium:
-        """What is to be made."""
+        """The media that a job is to make."""
         return self.call.medium
 
 
@@ -223,7 +223,7 @@ class Jobs:
         return self._answer(200, row, segment)
 
     async def cancel(self, row: RowMapping, segment: str) -> Answer:
-        """Cancel a job that is open, without a charge; one that has ended stays as it is."""
+        """Cancel an open job, without a charge; a job that has ended stays as it is."""
         job_id, medium, now_s = row["job_id"], Medium(row["endpoint"]), self._database.now_s()
         outcome = JobOutcome(JobState.CANCELLED, error_code="cancelled_by_buyer")
         ended = await self._database.persist(

@@ -1,6 +1,6 @@
 """Bodies of ``multipart/form-data``, read strictly: what could be read in two ways is refused.
 
-A body is read here and written anew for a seller, so that a seller sees exactly what was priced.
+A body is read here and rewritten for a seller, so that a seller sees exactly what was priced.
 """
 
 import secrets

@@ -3,7 +3,7 @@
 A request is priced by what it asks for: images, images times their pixels, characters to speak,
 seconds of a recording or of the clip to be made. Each is a *base*
 (``market.pricing.media_units``); an offer that counts in a base whose quantity the request does not
-say is passed over. What is charged is what was delivered, never more than was asked for.
+say is passed over. The buyer pays for what was delivered, never for more than was asked for.
 """
 
 import re
@@ -58,7 +58,7 @@ _REFUSED: Final = frozenset(
         "num_images_per_prompt",
         "batch_size",
         "samples",
-        # Another model, provider or price than the one that is reserved for.
+        # These fields choose another model, provider or price than the reservation's.
         "models",
         "route",
         "provider",
@@ -254,7 +254,7 @@ def _read_asked_seconds(body: Mapping[str, Any]) -> int | None:
 
 
 def read_seconds(value: Any) -> int | None:
-    """Return a number of seconds, rounded up, or None where it is none."""
+    """Return a number of seconds, rounded up, or None where ``value`` is no such number."""
     if isinstance(value, str):
         if _SECONDS.fullmatch(value) is None:
             return None

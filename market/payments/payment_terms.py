@@ -33,7 +33,7 @@ PENDING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A payment whose money is there, as the answer tells of it."""
+    """A payment that has settled, as the answer states it."""
 
     record: PaymentRecord
     version: int
@@ -58,7 +58,7 @@ def read_payment(
 
 
 def digest_order(purpose: str, what: str, content: bytes) -> str:
-    """Return what stands for the thing that a payment is for."""
+    """Return the digest of the request that a payment is for."""
     return sha256(b"\0".join((purpose.encode(), what.encode(), content))).hexdigest()
 
 
@@ -79,7 +79,7 @@ def explain_invalid(error: PaymentInvalid | PaymentConflict) -> PaymentInvalid:
 def ask_for_payment(
     terms: X402Terms, demand: PaymentDemand, invalid: PaymentInvalid | None = None
 ) -> PaymentNeeded:
-    """Return the 402 that asks for a payment, and why the one that came will not do."""
+    """Return the 402 that asks for a payment, and says why the payment that came is refused."""
     if invalid is not None:
         demand = replace(demand, error=invalid.reason, message=invalid.message)
     return PaymentNeeded(

@@ -2,7 +2,7 @@
 
 A request without a key is told what it may cost at most. Sent again with a payment of exactly that:
 check the payment, write it down (durable), wait until the keeper has it settled, claim it for this
-request, serve it on the credit. What is left of the payment stays the payer's credit, for requests
+request, serve it on the credit. The rest of the payment stays the payer's credit, for requests
 with a buyer's key of the same wallet. A request that fails after its payment has settled may be
 sent again with the same payment, until one is served: that one is charged, and no other.
 """
@@ -185,7 +185,7 @@ class Paywall:
     def _was_asked(self, amount_usdc: int, asks: Sequence[Ask]) -> bool:
         """Tell whether a request was asked for this amount before, for another seller's price.
 
-        The best seller may have changed since; one that is dearer now is asked for anew.
+        The best seller may have changed since; a dearer one needs a new payment.
         """
         for ask in asks:
             shelf = self._book.get_shelf(ask.model, ask.base)

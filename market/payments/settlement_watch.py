@@ -20,7 +20,7 @@ WAITING_MAX: Final = 1_000
 
 
 class SettlementWatch:
-    """Looks for the payments that somebody waits for."""
+    """Watches the payments that requests wait for."""
 
     def __init__(self, database: Database, *, poll_s: float = POLL_S) -> None:
         self._database = database

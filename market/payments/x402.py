@@ -3,7 +3,7 @@
 Version 2 has all of it in headers, base64 of JSON: ``PAYMENT-REQUIRED`` (what is asked for),
 ``PAYMENT-SIGNATURE`` (what was signed), ``PAYMENT-RESPONSE`` (the receipt). Version 1 has the terms
 in the body of the 402, and ``X-PAYMENT``, ``X-PAYMENT-RESPONSE``. Both are served: a 402 has the
-terms of version 2 in its header and those of version 1 in its body.
+terms of version 2 in its header and terms of version 1 in its body.
 
 Only the scheme ``exact`` by EIP-3009: the payer signs one transfer of USDC over exactly the amount.
 """
@@ -233,7 +233,7 @@ def _check_accepted(
 ) -> None:
     """Raise ``PaymentInvalid`` unless the terms that were accepted are these and what was signed.
 
-    What was signed decides; terms that differ from it were misunderstood.
+    The signed values decide; terms that differ from them were misunderstood by the client.
     """
     if str(accepted.get("asset")).lower() != terms.domain.token:
         raise PaymentInvalid("invalid_asset", f"Pay in {terms.domain.token}.")

@@ -20,7 +20,7 @@ MILLION: Final = 1_000_000
 
 
 class Base(StrEnum):
-    """What is counted. Offers of one model in different bases are compared by cost only."""
+    """The base that a price counts. Offers of one model in different bases compare by cost only."""
 
     TOKEN = "token"
     IMAGE = "image"
@@ -84,7 +84,7 @@ def find_price(terms: Terms | None, base: Base, *, prompt_tokens: int = 0) -> Pr
 
 
 def list_tiers(terms: Terms | None, base: Base) -> Tiers:
-    """Return the prices of what is counted in ``base``: those of tokens by the prompt's length."""
+    """Return the prices of ``base``, by the prompt's length where it is tokens."""
     if terms is None:
         return ()
     if base is Base.TOKEN:

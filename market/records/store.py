@@ -1,4 +1,4 @@
-"""What the market reads from the ledger, besides what it writes. Each takes a read snapshot."""
+"""What the market only reads from the ledger. Each function takes a read snapshot."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Which seller serves a request, and trying one after the other."""
+"""Choosing the seller that serves a request, and trying the next one after a failure."""

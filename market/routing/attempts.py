@@ -87,7 +87,7 @@ class Won(Generic[T]):
 
     @property
     def base(self) -> Base:
-        """What is counted."""
+        """The base that the offer's price counts."""
         return self.charge.verdict.offer.base
 
     def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
@@ -99,7 +99,7 @@ class Won(Generic[T]):
             self.book.fail(offer_id, cause)
 
     def build_headers(self) -> dict[str, str]:
-        """Return what the buyer is told of it."""
+        """Return the headers that tell the buyer of the attempt."""
         verdict = self.charge.verdict
         discount = verdict.discount_pct
         headers = {
@@ -135,7 +135,7 @@ class Attempts:
         self._lease_s = lease_s
 
     def rank(self, asks: Sequence[Ask]) -> Ranking:
-        """Return all offers of the model before this request. Raises 404 where nobody lists it."""
+        """Return all offers of the model before this request. Raises 404 for an unlisted model."""
         rankings = [
             rank(shelf, self._book.get_state, ask)
             for ask in asks
@@ -162,7 +162,7 @@ class Attempts:
     def select_resting(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
         """Return the offer whose rest ends first, of those that would serve if they did not rest.
 
-        A buyer with nobody else to ask is better off with it than with a refusal.
+        A buyer with no other seller left is better off with it than with a refusal.
         """
         found: list[tuple[float, tuple[int, str], Verdict]] = []
         for ask in asks:
@@ -212,7 +212,7 @@ class Attempts:
             offer_id = verdict.offer.offer_id
             tried.add(offer_id)
             # Before anything is waited for: the next request must find the place taken.
-            # Its terms are taken now too: they are those of the price that was ranked.
+            # The terms are taken now too, so that they match the price that was ranked.
             self._book.begin(offer_id)
             live = self._book.get_live(offer_id)
             try:
@@ -223,7 +223,7 @@ class Attempts:
                 continue
             except SaleRefused as refusal:
                 if refusal.reason is SaleDenial.CREDIT_SPENT and verdict.stays:
-                    # What is left may pay for the cheapest.
+                    # The rest of the credit may pay for the cheapest offer.
                     asks = [replace(ask, session=None) for ask in asks]
                     tried.discard(offer_id)
                     continue

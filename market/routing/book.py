@@ -52,7 +52,7 @@ MINUTE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Live:
-    """What is known of an offer beside its price."""
+    """An offer's state beside its price."""
 
     offer: Offer
     upstream_model: str
@@ -104,7 +104,7 @@ class Book:
 
     @property
     def shelves(self) -> Mapping[str, Mapping[Base, Shelf]]:
-        """The models that somebody lists, and their offers by what they count."""
+        """The listed models, and their offers by the base that they count."""
         return self._shelves
 
     @property
@@ -113,11 +113,11 @@ class Book:
         return self._fee_bps
 
     def find_reference(self, model: str) -> Terms | None:
-        """Return what a model costs at its own provider now, or None where nobody states it."""
+        """Return what a model costs at its own provider now, or None where that is unknown."""
         return self.references.find_reference(model, now_s=self._now_s())
 
     def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
-        """Return a model's offers that count ``base``, or None where there are none."""
+        """Return a model's offers that count ``base``, or None where it has no such offer."""
         until_s = self._prices_hold_until_s
         if until_s is not None and self._now_s() >= until_s:
             self._reprice()

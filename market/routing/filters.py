@@ -1,6 +1,6 @@
 """Which sellers a request may go to: its field ``routing``, and headers of price ceilings. Pure.
 
-The headers (``serving.models.price_ceilings``) are for whoever stands between a buyer and the
+The headers (``serving.models.price_ceilings``) are for a gateway between a buyer and the
 market and charges by the market's list: they hold whatever the buyer wrote into the field.
 """
 

@@ -1,8 +1,8 @@
 """Buyers' own providers: asked before the market (``priority``) or after it (``fallback``).
 
-They are no offers: nothing is reserved, charged or paid, and no minimum discount applies. Their
-addresses are strangers' words as sellers' are, and their health is learned in the same way. Which
-there are is looked at again and again; a change made through this process counts at once.
+Own providers are not offers: no money is reserved, charged or paid, and no minimum discount holds.
+Their addresses are untrusted as sellers' are, and their health is learned in the same way. The list
+is read again at intervals; a change made through this process counts at once.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class OwnWon(Generic[T]):
         self.routes.end(self.provider, cause, well=well)
 
     def build_headers(self) -> dict[str, str]:
-        """Return what the buyer is told of it."""
+        """Return the headers that tell the buyer of the provider."""
         return {
             OWN_PROVIDER_HEADER: self.provider.provider_id,
             "x-market-reserved-usdc": "0",

@@ -6,7 +6,7 @@
           → minimum discount → the session's seller, else lowest estimated total cost
           → the next one on failure
 
-An offer is dropped for the first of these that it does not pass. Those left are ordered by their
+An offer is dropped for the first check that it does not pass. The others are ordered by their
 estimated cost to the buyer, exactly (1e-12 USDC); of equals the cheaper input comes first, then the
 offer that was listed first: ids sort by age. Among those that are hardly dearer than the cheapest a
 request with a session goes to the session's seller: see ``market.routing.sessions``.
@@ -74,7 +74,7 @@ class Offer:
 
     @property
     def base(self) -> Base:
-        """What is counted."""
+        """The base that the price counts."""
         return get_base(self.unit)
 
     @property
@@ -105,7 +105,7 @@ class OfferState:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of the market. ``direct`` is what the model's own provider charges."""
+    """One request to the market. ``direct`` is what the model's own provider charges."""
 
     model: str
     estimate: Tokens
@@ -136,7 +136,7 @@ class Ask:
 
     @property
     def direct_usdc(self) -> int:
-        """The estimated cost at the reference price, rounded up; 0 where there is none."""
+        """The estimated cost at the reference price, rounded up; 0 without a reference price."""
         return 0 if self.direct is None else get_cost_usdc(self.estimate, self.direct)
 
     @property

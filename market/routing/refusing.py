@@ -1,10 +1,10 @@
 """Offers that refuse what others serve. Pure.
 
-A seller may say that a request is wrong, and mostly it is; so a refusal is no failure. But an offer
-that refuses one request after the other, while other sellers serve the same ones, stands in the way
-of all buyers, the more so the cheaper it is. After a few such refusals in a row it is asked last on
-that endpoint, for a while: it serves where nobody else does. Its other endpoints are not touched,
-and one request that it serves makes it whole again. Times are seconds on any one clock.
+A seller may say that a request is invalid, and mostly it is; so a refusal is no failure. But an
+offer that refuses every request, while other sellers serve the same requests, delays all buyers,
+the more so the cheaper it is. After a few such refusals in a row the offer is asked last on that
+endpoint, for a while: it serves only where no other offer can. Its other endpoints are not touched,
+and the first request that it serves ends this. Times are seconds on one clock.
 """
 
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ class SaleTerms(Protocol):
 def build_figures(sale: SaleTerms, tokens: Tokens, price: Price) -> SaleFigures:
     """Return what a sale comes to, at the fee of its reservation. Pure.
 
-    ``price`` is the reserved offer's, for a prompt as long as the one that was counted.
+    ``price`` is the reserved offer's, for a prompt of the counted length.
     """
     split = split_cost(
         tokens,

@@ -2,7 +2,7 @@
 
 A **session** is a buyer's account, a model, and what stays the same over the turns of a
 conversation: a name that the request gives it, or its beginning. Rendezvous hashing (highest random
-weight) gives each session an order of all sellers, so nobody has to remember anything: every
+weight) gives each session an order of all sellers, so no process has to remember sessions: every
 process comes to the same order, and a seller who comes or goes moves only its own sessions.
 
 It decides only among offers that are *near*: at most ``premium_pct`` dearer than the cheapest one
@@ -79,7 +79,7 @@ def make_session(
 ) -> Session | None:
     """Return a request's session; None where no seller is preferred.
 
-    ``name`` is what the header calls it, if there is one. ``premium_pct`` of 0 prefers nobody.
+    ``name`` is the header's, if any. With ``premium_pct`` 0 no seller is preferred.
     """
     if premium_pct == 0:
         return None

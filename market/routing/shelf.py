@@ -86,7 +86,7 @@ class Shelf:
         met: list[tuple[int, tuple[int, int]]] = []
         seen: set[tuple[int, int]] = set()
         for by_input, (output, input_) in zip(self._by_input, self._by_output, strict=True):
-            # What was not met yet is at least as dear as this in both prices.
+            # Every offer not visited yet is at least as dear as this one in both prices.
             least = tokens.prompt * by_input[0] + tokens.completion * output
             while met and met[0][0] < least:
                 yield heappop(met)[1]

@@ -1,4 +1,4 @@
-"""What a request for text is charged for, and to whom: an offer's sale, or nobody.
+"""What a request for text is charged for, and to whom: to an offer's sale, or not at all.
 
 A sale is also what a live stream is charged to (``serving.stream.live.Booking``), and here are the
 market's words for every way in which a stream can end early.
@@ -46,7 +46,7 @@ class SaleCharge(Protocol):
     ) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
 
-        ``has_fee`` is whether the fee of a request is a part of it.
+        ``has_fee`` says whether the charge contains the fee of a request.
         """
         ...
 

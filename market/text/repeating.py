@@ -85,7 +85,7 @@ class RepeatedSales:
         return self._database.now_s()
 
     async def find_earlier(self, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
-        """Return the request that an idempotency key stands for, or None."""
+        """Return the request that an idempotency key was used for, or None."""
         return await self._database.read(
             lambda connection: find_earlier(connection, lookup_id, find_work=find_sold, now_s=now_s)
         )

@@ -125,7 +125,7 @@ class Serving:
         )
 
     def rank(self, ask: Ask) -> Ranking:
-        """Return all offers of the model before this request. Raises 404 where nobody lists it."""
+        """Return all offers of the model before this request. Raises 404 for an unlisted model."""
         return self.attempts.rank([ask])
 
     async def serve(
@@ -290,7 +290,7 @@ class Serving:
 
 
 async def settle(post: Coroutine[Any, Any, int], sale_id: str) -> int:
-    """Return the cost (1e-6 USDC) once it is charged, whoever is cancelled. Raises 502."""
+    """Return the cost (1e-6 USDC) once charged, even if the caller is cancelled. Raises 502."""
     try:
         return await asyncio.shield(asyncio.ensure_future(post))
     except CurrentError as error:

@@ -46,7 +46,7 @@ class Admitted:
 
     @property
     def call(self) -> Call:
-        """What is sent to upstream."""
+        """The body that is sent to upstream."""
         return self.request.call
 
     def build_body(self, without: frozenset[str]) -> bytes:
@@ -103,7 +103,7 @@ class Admission:
     async def quote(self, claims: KeyClaims, raw: bytes, request_id: str) -> dict[str, Any]:
         """Return what a completion of the same body would reserve, and whether it could.
 
-        Writes nothing. Raises ``ApiError`` for a request that is wrong whoever asks.
+        Writes nothing. Raises ``ApiError`` for a request that is invalid for every key.
         """
         await check_standing(claims, self._meter)
         request, offers = await self._read(claims, raw)

@@ -124,7 +124,7 @@ class Meter:
         return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
 
     async def find_earlier(self, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
-        """Return the request that an idempotency key stands for, or None.
+        """Return the request that an idempotency key was used for, or None.
 
         Raises ``LedgerUnavailable``.
         """

@@ -28,7 +28,7 @@ class ModelOption:
 
     model: str
     terms: Terms
-    """What is charged, by the length of the prompt."""
+    """The prices that are charged, by the length of the prompt."""
     price: Price
     """The price that the ceiling is reserved at: no prompt within the bound has a dearer one."""
     estimate: Tokens

@@ -25,7 +25,7 @@ WAIT_S: Final = 0.5
 class RevocationWatch:
     """Ends live streams whose key is revoked: looks at their keys again and again.
 
-    A look is one read for all streams, and none while there are none.
+    A look is one read for all streams; without streams nothing is read.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RevocationListener:
         self._thread = threading.Thread(target=self._run, name="revocation-listener", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen, in the running event loop. On SQLite nobody announces anything."""
+        """Begin to listen, in the running event loop. SQLite sends no notifications."""
         self._loop = asyncio.get_running_loop()
         if is_postgres(self._engine):
             self._thread.start()

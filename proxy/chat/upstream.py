@@ -1,7 +1,7 @@
 """The proxy's one upstream: which models it has, what they cost, and its completions.
 
 How a provider is called and what its answers mean is ``serving.models``; here is what the proxy
-asks of it. Raised are ``UpstreamFailure`` and ``UpstreamRejected``: ``upstream_errors`` says what
+asks of it. It raises ``UpstreamFailure`` and ``UpstreamRejected``: ``upstream_errors`` says what
 a client is told of them.
 """
 

@@ -57,7 +57,7 @@ class SignIn:
         return (said + _sign(self.secrets[0], said)).hex()
 
     def read_nonce(self, nonce: str, *, now_s: int) -> int | None:
-        """Return when one of our nonces expires (Unix seconds); None if it is none, or has."""
+        """Return when a nonce expires (Unix seconds); None if it is invalid or has expired."""
         if _NONCE.fullmatch(nonce) is None:
             return None
         raw = bytes.fromhex(nonce)

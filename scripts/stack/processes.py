@@ -40,7 +40,7 @@ RESTARTS_IN_A_ROW_MAX: Final = 8
 RESTART_DELAY_S_MAX: Final = 10.0
 STEADY_S: Final = 10.0
 
-# A command, or how to build it anew for every start (to listen on the same port again, say).
+# A command, or how to build it for every start (to listen on the same port again, say).
 Command = Sequence[str] | Callable[[], Sequence[str]]
 # When a child is ready: a pattern in what it logged since its start, or a check of its own.
 Ready = re.Pattern[str] | Callable[[], bool] | None

@@ -1,4 +1,4 @@
-"""A request for text, as far as it matters for money: what both servers read of it. Pure.
+"""A request for text: the parts of it that matter for money, for both servers. Pure.
 
 Everything that is not read here reaches the provider unchanged. Refused is what would make the cost
 unbounded, or another one than what was reserved for.
@@ -125,7 +125,7 @@ class Call:
 
     @property
     def additions(self) -> frozenset[str]:
-        """What is added for the provider that the client did not write: see ``additions``."""
+        """The fields that the server adds to the client's request: see ``additions``."""
         added: set[str] = set()
         if self.requested_max_tokens is None and LIMIT_FIELDS[self.endpoint]:
             added.update(LIMIT_FIELDS[self.endpoint])

@@ -98,7 +98,7 @@ def unauthorized(code: str, message: str) -> RequestRejected:
 
 def path_not_found(path: str) -> RequestRejected:
     """404: there is nothing at this path."""
-    message = f"There is nothing at {path[:200]!r}. GET /openapi.json lists what there is."
+    message = f"There is nothing at {path[:200]!r}. GET /openapi.json lists all paths."
     return RequestRejected(404, "not_found", message)
 
 

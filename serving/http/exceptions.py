@@ -41,7 +41,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 def translate(error: Exception, translations: Translations, *, request_id: str) -> ApiError:
-    """Return what a client is told of an exception. What is not known is logged as a mistake."""
+    """Return the error that a client gets for an exception. An unknown exception is logged."""
     if isinstance(error, ApiError):
         return error
     for kind, build in translations.items():
@@ -97,7 +97,7 @@ def handle_exceptions(app: FastAPI, translations: Translations) -> None:
         return answer(request, _describe_http_error(request, error))
 
     async def on_client_gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client has gone
 
     kinds: tuple[type[Exception], ...] = (ApiError, *translations, Exception)
     for kind in kinds:

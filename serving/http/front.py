@@ -100,7 +100,7 @@ class Front:
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, path: str
     ) -> int:
-        """Let the framework answer; return the status. What is logged meanwhile has the id."""
+        """Let the framework answer; return the status. Log lines meanwhile carry the request id."""
         if path not in self._watched:
             try:
                 self._limits.check(scope)
@@ -115,7 +115,7 @@ class Front:
             try:
                 await self.app(scope, receive, sender.send)
             except Exception:
-                # It is logged and answered already, unless it came while the answer was sent.
+                # It is logged and answered already, unless the exception came during the answer.
                 if not sender.is_complete:
                     raise
         return sender.status

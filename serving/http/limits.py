@@ -40,7 +40,7 @@ class Buckets:
         return self._per_minute > 0
 
     def take(self, key: Hashable) -> None:
-        """Take one token. Raises 429 ``rate_limited`` where there is none, and takes none."""
+        """Take one token. Raises 429 ``rate_limited`` where the bucket is empty."""
         if self._per_minute == 0:
             return
         now_s = self._clock()
@@ -111,7 +111,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def get_address(scope: Scope, trusted: Sequence[Network]) -> str:
-    """Return the address of whoever asks, as a bucket's key.
+    """Return the client's address, as a bucket's key.
 
     What ``X-Forwarded-For`` says counts only as far as trusted proxies have written it: the last
     address in it that is not one of theirs. An IPv6 address counts with its whole /64.
@@ -123,7 +123,7 @@ def get_address(scope: Scope, trusted: Sequence[Network]) -> str:
         for hop in reversed(forwarded.decode("latin-1").split(",")):
             address = hop.strip()
             if _parse_address(address) is None:
-                break  # whoever wrote this is not to be believed
+                break  # the sender of this header is not trusted
             peer = address
             if not _is_among(peer, trusted):
                 break

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with bounds on what comes before a request's body.
+"""uvicorn's HTTP protocol, with bounds on a request's line and headers.
 
 The application sees a request only when its head (request line and headers) is complete; a client
 that never completes a head would fill the memory, or hold its connection, without the application.
@@ -71,7 +71,7 @@ def build_protocol(
             self._refuse(bad_request(INVALID_HTTP, msg))
 
         def _unsupported_upgrade_warning(self) -> None:
-            pass  # whoever wishes may ask for an upgrade: that is no event
+            pass  # a client may ask for an upgrade: the request is served without it
 
         def _is_awaited(self) -> bool:
             """Tell whether the client owes the rest of something that nobody else waits for: of a

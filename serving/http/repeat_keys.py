@@ -1,7 +1,7 @@
-"""Repeated requests: what their idempotency key stands for, and answers that only they can open.
+"""Repeated requests: how an idempotency key names a request and seals its answer.
 
 Every key here is derived from the API key and the idempotency key of the request itself, by HKDF.
-Whoever has the database alone can neither tell which request a row belongs to nor read its answer.
+The database alone tells neither which request a row belongs to nor what the answer says.
 """
 
 import hmac
@@ -79,7 +79,7 @@ def derive_repeat_key(authorization: str | None, *, idempotency_key: str, body: 
 
 
 def idempotency_key_reused() -> RequestRejected:
-    """409: the key stands for a request with another body."""
+    """409: the key was used for a request with another body."""
     message = "This Idempotency-Key stands for another request. Take a new key for a new request."
     return RequestRejected(409, "idempotency_key_reused", message, headers=NO_RETRY)
 

@@ -1,6 +1,6 @@
 """Requests that come again under one idempotency key: answered from what was charged once.
 
-The ledger decides which request a key stands for. Here the others wait for it, and get its answer.
+The ledger decides which request a key names. Here its repetitions wait for it, and get its answer.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ REPLAYED: Final = {"idempotent-replayed": "true"}
 
 @dataclass(frozen=True, slots=True)
 class RepeatRules:
-    """What is kept of answers, and how long a repeated request waits."""
+    """How much is kept of answers, and how long a repeated request waits."""
 
     answer_bytes_max: int
     """Longer answers are not kept."""
@@ -60,7 +60,7 @@ class FoundWork(Protocol):
 
 
 class FoundRequest(Protocol):
-    """The request that a key stands for (``ledger.kept_answers``)."""
+    """The request that a key names (``ledger.kept_answers``)."""
 
     @property
     def request_id(self) -> str: ...
@@ -82,7 +82,7 @@ class RepeatStore(Protocol):
         ...
 
     async def find_earlier(self, lookup_id: str, *, now_s: int) -> FoundRequest | None:
-        """Return the request that a key stands for, or None. Raises ``LedgerUnavailable``."""
+        """Return the request that a key names, or None. Raises ``LedgerUnavailable``."""
         ...
 
     async def keep_answer(self, key: RepeatKey, request_id: str, sealed: bytes | None) -> None:

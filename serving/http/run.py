@@ -74,7 +74,7 @@ def serve(app: Any, settings: ServerSettings) -> None:
     Raises ``CannotListen`` where the address cannot be had; where the application did not start,
     its own ``CurrentError``, or ``StartupFailed`` for any other exception.
     """
-    # What is loaded by now stays: each time that all of it was searched for garbage, every request
+    # Objects loaded by now stay: each time that the collector searched all of them, every request
     # waited for a tenth of a second.
     gc.collect()
     gc.freeze()
@@ -103,7 +103,7 @@ def serve(app: Any, settings: ServerSettings) -> None:
 
 
 def _find_obstacle(settings: ServerSettings) -> str:
-    """Say what the system answers to whoever wants to listen there."""
+    """Return the system's reason against listening at the address."""
     try:
         socket.create_server((settings.host, settings.port)).close()
     except OSError as error:

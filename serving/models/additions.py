@@ -1,4 +1,4 @@
-"""What is added to a request that its client did not write, and which models refuse it.
+"""The fields that a server adds to a client's request, and which models refuse them.
 
 Two things are added: an output limit where the request names none, and in streams the wish for a
 usage report. A model that refuses an addition is asked once more without it, and that is remembered

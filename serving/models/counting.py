@@ -1,7 +1,7 @@
 """The one meter: how many tokens a request is charged for. Pure.
 
 A provider's report is believed as far as it can be true; what it does not cover is estimated from
-the text that was delivered. Whoever charges counts by this, so two servers in one chain that see
+the text that was delivered. Every server counts by this module, so servers in one chain that see
 the same request, answer and report charge the same tokens.
 """
 
@@ -19,7 +19,7 @@ SLACK_TOKENS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was asked for, in tokens."""
+    """The tokens that a request sends and may get."""
 
     prompt_estimate: int
     prompt_bound: int
@@ -34,7 +34,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What was delivered, and what of it had been when the provider last reported."""
+    """The text delivered in all, and the text delivered by the provider's last report."""
 
     weight: Weight
     reported: Weight

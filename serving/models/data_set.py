@@ -116,7 +116,7 @@ def _find_changes(conditional: ConditionalPrice, now: datetime) -> Iterator[date
 
 
 def _read_tiers(prices: ModelPrice) -> tuple[tuple[int, Price], ...] | None:
-    """Return the tiers, or None for a model that also charges for what is not counted here."""
+    """Return the tiers, or None for a model that also charges for units not counted here."""
     stated = {
         name: value
         for name, value in vars(prices).items()

@@ -240,7 +240,7 @@ def _find_cause(status: int, said: str) -> Cause | None:
 def _find_excuse(said: str) -> Cause | None:
     """Return why a provider that answers 400 cannot serve, None where the request is wrong.
 
-    Only the beginning of its words counts: a provider quotes the request further on, and nobody
+    Only the beginning of its words counts: a provider quotes the request further on, and no client
     shall be able to make it look broke or locked by what is asked.
     """
     if _NO_FUNDS.match(said) is not None:

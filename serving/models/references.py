@@ -53,7 +53,7 @@ class References:
         self._upstream, self._upstream_references = charged, references
 
     def find_terms(self, model: str, *, now_s: int) -> Terms | None:
-        """Return what is charged for a model's text, or None where nobody states it."""
+        """Return what is charged for a model's text, or None where that is unknown."""
         stated = self._find_upstream(model, now_s)
         if stated is not None:
             return stated
@@ -62,7 +62,7 @@ class References:
         return found if is_text else None
 
     def find_reference(self, model: str, *, now_s: int) -> Terms | None:
-        """Return what a model costs at its own provider, or None where nobody states it.
+        """Return what a model costs at its own provider, or None where that is unknown.
 
         The operator's file says it first, then the data set: see ``find_discount_base`` for a
         server that charges by that file.

@@ -32,7 +32,7 @@ OTHER_PRICES: Final = frozenset(
         "extra_body",
     }
 )
-"""Another model, provider, template or price than the one that is reserved for."""
+"""Fields that choose another model, provider, template or price than the reservation's."""
 
 UNCOUNTED: Final = frozenset(
     {
@@ -90,7 +90,7 @@ NOT_PASSED_ON: Final = frozenset({"extra_body"})
 
 
 def find_refused(body: Mapping[str, Any], *, limits: Collection[str]) -> str | None:
-    """Return the first field, by name, that is refused for its value; None where there is none.
+    """Return the first field, by name, that is refused for its value; None if all are accepted.
 
     ``limits`` are the endpoint's own names of its output limit.
     """
@@ -102,5 +102,5 @@ def find_refused(body: Mapping[str, Any], *, limits: Collection[str]) -> str | N
 
 
 def _is_harmless(name: str, value: Any) -> bool:
-    # 1 == True, and neither stands for the other here.
+    # In Python 1 == True, but here they differ.
     return any(type(value) is type(known) and value == known for known in _HARMLESS.get(name, ()))

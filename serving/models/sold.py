@@ -23,7 +23,7 @@ DRAIN_HEADER: Final = "x-market-drain-s"
 has read on by itself, so it asks for 0: then the charge is known as soon as the market allows."""
 
 DRAIN_FLOOR_S: Final = 3.0
-"""A market reads on for at least this long, in seconds: whoever leaves at once would else have
+"""A market reads on for at least this long, in seconds: a client that leaves would else have
 hidden reasoning for nothing."""
 
 COST_FIELD: Final = "cost_usdc"

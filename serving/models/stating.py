@@ -2,7 +2,7 @@
 
 A provider's own words are passed on where they are what is charged. Where they are not, because
 they make no sense, cannot be true, do not cover all that was delivered or were never said, the
-client is told the tokens that are charged, in the field's common names. Whoever reads such a
+client is told the tokens that are charged, in the field's common names. A reader of such a
 statement by ``serving.models.counting`` again, over the same answer, counts the same tokens: so a
 proxy before a market agrees with it.
 """

@@ -104,7 +104,7 @@ class Command(click.Command):
             context = click.get_current_context()
             if context.invoked_subcommand is not None:
                 return
-            # Not before: help and refusals need none of it.
+            # Imported here: help and refusals do not need these modules.
             import structlog
 
             from serving.process.logs import configure_logs
@@ -114,7 +114,7 @@ class Command(click.Command):
                 code = act(*args, **kwargs)
             except CurrentError as error:
                 if self.is_service and not sys.stderr.isatty():
-                    # For whoever collects the log; a person reads the sentence.
+                    # For log collectors; a person reads the sentence.
                     log = structlog.get_logger("process")
                     log.error("stopped", error=str(error), kind=type(error).__name__)
                 found = ExitCode.UNUSABLE if self.is_check else exit_code_of(error)
@@ -182,7 +182,7 @@ class Group(Command, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first word names; suggest one where there is none."""
+        """Find the command that the first word names; suggest others for an unknown word."""
         if self.get_command(ctx, args[0]) is not None or args[0].startswith("-"):
             return super().resolve_command(ctx, args)
         near = suggest(args[0], self)
@@ -224,7 +224,7 @@ def walk(root: click.Group) -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 
 def suggest(word: str, root: click.Group) -> list[str]:
-    """Return the commands below ``root`` that somebody may have meant by ``word``, best first.
+    """Return the commands below ``root`` that ``word`` may mean, best first.
 
     A word that is a command further down is found there: ``report`` is ``keeper report``.
     """
@@ -252,7 +252,7 @@ class LazyChoice(click.ParamType):
         return self._choice().get_metavar(param)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the word, or refuse it and say which there are."""
+        """Return the word, or refuse it and list the valid words."""
         return self._choice().convert(value, param, ctx)
 
     def shell_complete(

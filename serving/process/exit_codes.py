@@ -10,7 +10,7 @@ from contracts.errors import CurrentError, Fatal
 
 
 class ExitCode(IntEnum):
-    """The code that a process hands to whoever started it."""
+    """The code that a process returns to its parent."""
 
     DONE = 0
     """The command did what was asked, or found nothing to do."""

@@ -27,7 +27,7 @@ def validate_secret(secret: str) -> None:
 
 
 def list_secrets(current: SecretStr, previous: SecretStr) -> tuple[bytes, ...]:
-    """Return every live secret, the one that signs first."""
+    """Return every live secret; the first one signs."""
     texts = (current.get_secret_value(), *_split(previous))
     return tuple(text.encode() for text in texts)
 

@@ -195,14 +195,14 @@ class LiveStream:
         self._left = True
         while not self._queue.empty():
             self._queue.get_nowait()
-        self._queue.put_nowait(None)  # so that nobody waits for the queue any more
+        self._queue.put_nowait(None)  # so that no reader waits for the queue any more
         if self._transcript is not None:
             return  # a client that asks again gets the whole answer
         gone = self._endings.explain(Why.LEFT)
         asyncio.get_running_loop().call_later(self._rules.drain_s, self.cut, gone)
 
     def cut(self, ending: Ending) -> None:
-        """End the stream now; the client is told why. What was delivered is charged."""
+        """End the stream now and tell the client why. The delivered part is charged."""
         if self._cut_by is None and self._relay is not None and not self._relay.done():
             self._cut_by = ending
             self._relay.cancel()

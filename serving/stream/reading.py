@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 class StreamState(Enum):
-    """How a stream stands after a piece of it."""
+    """The state of a stream after a piece was read."""
 
     GOES_ON = auto()
     DONE = auto()

@@ -74,7 +74,7 @@ class Tally(Protocol):
 
     @property
     def weight(self) -> Weight:
-        """What was delivered so far."""
+        """The text delivered so far."""
         ...
 
     def read(self, event: bytes) -> tuple[Move, bytes]:
@@ -208,7 +208,7 @@ class ChatTally:
             self._read_choice(choice)
         usage = find_usage(chunk) if may_hold_usage(chunk) else None
         if usage is not None:
-            # A market passes on no provider's chunk without choices: such a one is its own.
+            # A market drops a provider's chunks without choices: such a chunk is its own.
             shown.note_usage(usage, may_say_cost=not choices)
         if shown.is_over(is_finished=self.is_finished):
             shown.weight = before  # the event is not delivered

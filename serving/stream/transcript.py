@@ -1,4 +1,4 @@
-"""What a stream has said so far, for whoever asks for it again. Bounded."""
+"""The events of a stream so far, for a repeated request. Bounded."""
 
 
 class SentEvents:
@@ -9,7 +9,7 @@ class SentEvents:
         self._pieces: list[bytes] | None = []
 
     def add(self, piece: bytes) -> None:
-        """Note what comes next. Once it is too much, nothing is kept."""
+        """Note the next bytes. Beyond the bound, nothing is kept."""
         if self._pieces is None:
             return
         self._left_bytes -= len(piece)

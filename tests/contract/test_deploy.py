@@ -109,7 +109,7 @@ def test_deploy__devnet__deploys_checks_and_records_once(tmp_path: Path) -> None
         blocks_before = sent(url)
         code, output = finish(start(url, tmp_path))
         assert code != 0
-        assert f"Error: {path} exists: remove it to deploy anew" in output
+        assert f"Error: {path} exists: remove it to deploy again" in output
         assert "Traceback" not in output
         assert sent(url) == blocks_before
         assert json.loads(path.read_text()) == record

@@ -17,7 +17,7 @@ class TopUpWish(BaseModel):
 
 
 class PaymentView(BaseModel):
-    """A payment as its payer is told of it."""
+    """A payment as its payer sees it."""
 
     payment_id: str
     purpose: Literal["request", "topup"]

@@ -45,7 +45,7 @@ router = APIRouter(tags=["markets"])
 
 @router.get("/v1/models", responses=OPEN)
 async def list_models(services: ServicesDep) -> ModelList:
-    """List the models that somebody sells, as OpenAI does."""
+    """List the models that are sold here, as OpenAI does."""
     find_reference = services.book.find_reference
     names = sorted(model for model, shelves in services.book.shelves.items() if _is_sold(shelves))
     return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
@@ -55,7 +55,7 @@ async def list_models(services: ServicesDep) -> ModelList:
 async def get_model(
     services: ServicesDep, model: Annotated[str, Path(max_length=200)]
 ) -> ModelEntry:
-    """Return one model that somebody sells, as OpenAI does."""
+    """Return one model that is sold here, as OpenAI does."""
     if not _is_sold(services.book.shelves.get(model, {})):
         raise model_not_found(model)
     return describe_model(model, services.book.find_reference(model))

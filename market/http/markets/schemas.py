@@ -26,13 +26,13 @@ class ModelEntry(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(default=0, description="always 0: nobody says when it was made")
+    created: int = Field(default=0, description="always 0: unknown")
     owned_by: Literal["market"] = "market"
-    context_length: int | None = Field(description="tokens; null: nobody states it")
+    context_length: int | None = Field(description="tokens; null: unknown")
 
 
 class ModelList(BaseModel):
-    """The models that somebody sells, by name."""
+    """The models that are sold here, by name."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
@@ -43,7 +43,7 @@ class MarketSummary(ModelReference):
 
     offers: int = Field(description="active ones")
     serviceable_offers: int = Field(description="those that a request could go to now")
-    best: TokenPrice | None = Field(description="null: nobody sells it by tokens")
+    best: TokenPrice | None = Field(description="null: no offer sells it by tokens")
     best_discount_pct: float | None = Field(description="null: no reference price proves any")
     media: dict[Base, UnitPrice] = Field(description="the best price of each base of media")
 
@@ -142,7 +142,9 @@ class RouteExplained(BaseModel):
     minimum_discount_pct: int | None
     estimated_tokens: EstimatedTokens | None = Field(description="null: media")
     estimated_quantity: EstimatedQuantity | None = Field(description="null: text")
-    direct_cost_usdc: int | None = Field(description="at the reference price; null: there is none")
+    direct_cost_usdc: int | None = Field(
+        description="at the reference price; null: the model has no reference price"
+    )
     ranked: list[RankedOffer]
     dropped: list[DroppedOffer]
     own_providers: list[OwnProviderEstimate] | None = Field(

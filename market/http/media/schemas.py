@@ -74,7 +74,7 @@ class ImageList(PassThrough):
 
 
 class Transcript(PassThrough):
-    """What was said."""
+    """The text of a recording."""
 
     text: str
 

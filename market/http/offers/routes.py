@@ -204,7 +204,7 @@ async def discover(request: Request, services: ServicesDep, seller: SellerDep) -
 
 
 async def _check_host(services: Services, base_url: str) -> None:
-    """Refuse a host that is not public now. One that is unknown is found out by the first call."""
+    """Refuse a host that is not public now. The first call finds out about an unknown host."""
     try:
         await services.dialer.check(base_url)
     except UrlRefused as error:

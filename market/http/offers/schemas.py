@@ -137,7 +137,7 @@ class OfferList(BaseModel):
 
 
 class Deleted(BaseModel):
-    """What is no more; its key is erased."""
+    """An offer that was taken down; its key is erased."""
 
     id: str
     deleted: Literal[True] = True

@@ -53,7 +53,7 @@ _CHANGED_FIELDS: Final = frozenset(ProviderChange.model_fields)
     openapi_extra=body_of(NewProvider),
 )
 async def create_provider(request: Request, services: ServicesDep, buyer: BuyerDep) -> ProviderView:
-    """Add a provider of one's own, asked before the market or after it. Its use is not charged."""
+    """Add an own provider, asked before the market or after it. Its use is not charged."""
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
     for name in ("base_url", "api_key", "models", "position"):
         if body.get(name) is None:

@@ -16,7 +16,7 @@ class SellerChange(BaseModel):
 
 
 class SellerAccount(BaseModel):
-    """What was agreed with a seller."""
+    """The terms agreed with a seller."""
 
     address: str
     payout_policy: PayoutPolicy

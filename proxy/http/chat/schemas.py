@@ -40,7 +40,7 @@ class QuoteView(BaseModel):
 
 
 class CompletionRequest(ChatRequest):
-    """A chat to complete. What is ours in it does not reach the provider."""
+    """A chat to complete. The proxy's own fields do not reach the provider."""
 
     model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
     max_tokens: int | None = Field(default=None, ge=1, description="capped at 4096")

@@ -77,7 +77,7 @@ class RotationBody(BaseModel):
 
 
 class ChildUsed(BaseModel):
-    """What is used of a child key's limits, reserved ones included; 1e-6 USDC."""
+    """What is used of a child key's limits, reservations included; 1e-6 USDC."""
 
     day_usdc: int
     month_usdc: int

@@ -27,7 +27,7 @@ class ModelCatalogue(BaseModel):
 
 
 class OpenAiModel(ModelEntry):
-    """A model as OpenAI lists it, with our fields besides."""
+    """A model as OpenAI lists it, with additional fields of the proxy."""
 
     object: Literal["model"] = "model"
     created: int = 0

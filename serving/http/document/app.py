@@ -1,4 +1,4 @@
-"""A framework's application whose document is finished, and whose page needs nobody else."""
+"""A FastAPI application with a finished document, whose page needs no other host."""
 
 import json
 from collections.abc import Mapping

@@ -38,7 +38,7 @@ class ErrorFacts(BaseModel):
     limit_used: int | None = Field(default=None, description="used of that limit, in its unit")
     minimum_discount_pct: int | None = Field(default=None, description="what was asked for")
     best_available_discount_pct: float | None = Field(
-        default=None, description="the best that there is; null: no reference price proves any"
+        default=None, description="the best discount now; null: no reference price proves any"
     )
     dropped: dict[str, int] | None = Field(
         default=None, description="why offers did not serve, and how many for each reason"
