@@ -81,7 +81,7 @@ class Authorization:
     valid_after_s: int
     """Valid from the second after."""
     valid_before_s: int
-    """Not valid any more in this second."""
+    """The authorization is no longer valid in this second."""
     nonce: str
     signature: bytes
 

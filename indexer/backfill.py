@@ -63,7 +63,7 @@ class LogBlock(NamedTuple):
     """A block that has logs in an answer."""
 
     number_text: str
-    """As in its logs."""
+    """The block number as its logs write it."""
     number: int
     block_hash: str
     timestamp_s: int
@@ -79,7 +79,7 @@ class RangeAnswer:
     last: BlockRef
     logs: list[dict[str, Any]]
     log_blocks: dict[str, LogBlock]
-    """By their hashes as in the logs."""
+    """The blocks of the logs, by their hashes as the logs write them."""
     elapsed_s: float
     was_split: bool
     """A longer range was refused, or timed out, before this one was asked for."""

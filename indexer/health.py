@@ -24,7 +24,7 @@ class HealthReport:
     repairs: int
     """How many blocks were mirrored again because a second look showed other events."""
     failures: Mapping[tuple[str, NodeFailure], int]
-    """By endpoint and name."""
+    """Failures, by endpoint and name."""
     head_number: int
     mirrored_number: int
     observed_at_s: int

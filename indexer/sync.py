@@ -63,7 +63,7 @@ class Outcome(StrEnum):
     NOTHING_NEW = "nothing_new"
     REWOUND = "rewound"
     LOOKED_BACK = "looked_back"
-    """At the head, and used the time for some of history."""
+    """The mirror is at the head; the step reviewed a part of history."""
 
 
 @dataclass(frozen=True, slots=True)

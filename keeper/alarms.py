@@ -41,7 +41,7 @@ class Vitals:
     """Age of the oldest usage that waits for a settlement; None where none waits."""
     posted_usdc: int
     debts_usdc: Mapping[int, int]
-    """By position, what of its posted usage no credit pays."""
+    """The posted usage that no credit pays, by position."""
     stopped_kinds: Sequence[str] = ()
     balance_wei: int | None = None
     fee_wei: int | None = None
@@ -57,7 +57,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRules:
-    """From where on something is an alarm."""
+    """The limits beyond which an alarm is raised."""
 
     balance_wei_min: int
     fee_wei_max: int

@@ -85,7 +85,7 @@ class YieldReport:
     by_position: dict[int, Figures] = field(default_factory=lambda: defaultdict(Figures))
     by_kind: dict[str, KindFigures] = field(default_factory=lambda: defaultdict(KindFigures))
     by_slot: dict[int, Figures] = field(default_factory=lambda: defaultdict(Figures))
-    """By number of ``slot_s`` since 1970, without those in which nothing was."""
+    """Figures by the number of ``slot_s`` since 1970; empty slots are left out."""
 
     @property
     def slot_s(self) -> int:

@@ -18,7 +18,7 @@ from serving.process.settings import ProcessSettings
 
 
 class KeeperSettings(ProcessSettings, Rules):
-    """With which key, how often and when the keeper acts. Amounts are 1e-6 USDC.
+    """The keeper's key, intervals and limits. Amounts are 1e-6 USDC.
 
     The rules of each duty are declared in the duty's file, and are settings too.
     """

@@ -29,7 +29,7 @@ class Snapshot:
 
     moment: Moment
     facts: Mapping[str, Any]
-    """By kind, of the kinds that were asked for."""
+    """The facts of each kind of duty that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Work:
     """Whether it is not charged yet."""
     charged_at_s: int | None = None
     cost_usdc: int | None = None
-    """In 1e-6 USDC; None before it is charged."""
+    """The charge in 1e-6 USDC; None before the request is charged."""
 
 
 FindWork = Callable[[Connection, str], Work | None]

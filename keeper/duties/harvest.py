@@ -93,7 +93,7 @@ class HarvestQuote:
     failures: int = 0
     """How often in a row it failed, tried or sent."""
     is_suspect: bool = False
-    """It was sent since its last success: it fails in its block although it does not when tried."""
+    """A harvest was sent since the last success: it fails in its block, though not when tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,9 @@ class NewOffer:
     request_digest: str | None
     unit: str | None = None
     price_cached_input_usdc_per_mtok: int | None = None
-    """At most the input price; None: cached tokens cost what other prompt tokens do."""
+    """Price of cached tokens, at most the input price; None: the input price."""
     price_per_request_usdc: int | None = None
-    """In 1e-6 USDC, beside the tokens; None: nothing."""
+    """Fee of a request in 1e-6 USDC, beside its tokens; None: no fee."""
     price_tiers: str | None = None
     """The prices of longer prompts, as the market writes them; None: those of short ones."""
 

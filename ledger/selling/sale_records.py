@@ -56,9 +56,9 @@ class NewSale:
     fee_bps: int
     ceiling_usdc: int
     unit: str | None = None
-    """Of media: then the input price is for a million of its base, and tokens count that."""
+    """The unit of media: the input price is then for a million of its base, which tokens count."""
     cached_input_usdc_per_mtok: int | None = None
-    """Of prompt tokens that the endpoint had cached; None: the input price."""
+    """Price of prompt tokens that the endpoint had cached; None: the input price."""
     per_request_usdc: int = 0
     """What the request costs beside its tokens, in 1e-6 USDC."""
     flat_fee_usdc: int = 0

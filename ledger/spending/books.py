@@ -77,11 +77,11 @@ class StoredUsage:
     """A usage row as far as the meter asks for it."""
 
     reservation: Row
-    """In the order of ``RESERVATION_COLUMNS``."""
+    """The reservation's values, in the order of ``RESERVATION_COLUMNS``."""
     reserved_at_s: int
     state: str
     charge: Row
-    """In the order of ``CHARGE_COLUMNS``; all None before it is posted."""
+    """The charge's values, in the order of ``CHARGE_COLUMNS``; all None before the post."""
 
     @property
     def token_id(self) -> int:

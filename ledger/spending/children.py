@@ -80,7 +80,7 @@ class Child:
     generation: int
     """How often it was rotated; a key says of which generation it is."""
     grace_until_s: int
-    """Until then the generation before is good too."""
+    """Until this time a key of the generation before is valid too."""
     expires_at_s: int | None
     revoked_at_s: int | None
     request_usdc_max: int | None

@@ -96,7 +96,7 @@ class Event(SQLModel, table=True):
 
     block_number: int = Field(primary_key=True, sa_type=BigInteger)
     log_index: int = Field(primary_key=True)
-    """In its block. Two blocks at one height never are in the table together."""
+    """The log's index in its block. The table never has two blocks of one height."""
     block_hash: bytes
     block_timestamp_s: int = Field(sa_type=BigInteger)
     tx_hash: bytes
@@ -104,7 +104,7 @@ class Event(SQLModel, table=True):
     name: str
     token_id: int | None = Field(default=None, sa_type=BigInteger)
     settled_batch_id: str | None = None
-    """Of ``BatchSettled`` only."""
+    """The batch id of a ``BatchSettled`` event; None for all other events."""
     words: bytes
     """The arguments, 32 bytes each: the indexed ones, then the others."""
 

@@ -63,7 +63,7 @@ class HoldPlacement(SQLModel, table=True):
     token_id: int = Field(primary_key=True, sa_type=BigInteger)
     amount_usdc: int = Field(sa_type=BigInteger)
     is_reduction: bool
-    """It asks for less than was held, or was on its way, when it was written down."""
+    """Whether it asks for less than was held or being placed when it was written."""
 
 
 class PayoutBatch(SQLModel, table=True):

@@ -25,7 +25,7 @@ class KeptAnswer(SQLModel, table=True):
     request_id: str
     """The request that runs, or that was charged."""
     owner: str
-    """Whose answers are counted together: ``position <token id>``, ``account <account id>``."""
+    """The owner whose answers count together: ``position <token id>``, ``account <account id>``."""
     state: str
     """``open``: no answer yet; ``dropped``: there was no room to keep it."""
     sealed: bytes | None = None

@@ -57,7 +57,7 @@ class MarketSale(SQLModel, table=True):
     per_request_usdc: int | None = Field(default=None, sa_type=BigInteger)
     """What the request costs beside its tokens; None: nothing."""
     unit: str | None = None
-    """As its offer's: what ``prompt_tokens`` counts, None for tokens."""
+    """The offer's unit, which ``prompt_tokens`` counts; None for tokens."""
     fee_bps: int
     ceiling_usdc: int = Field(sa_type=BigInteger)
     prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
@@ -150,7 +150,7 @@ class MarketJob(SQLModel, table=True):
     flat_fee_usdc: int = Field(default=0, sa_type=BigInteger)
     """What the buyer pays beside the price, as its reservation has it."""
     polls_failed: int = 0
-    """In a row."""
+    """Failed polls in a row."""
     created_at_s: int = Field(sa_type=BigInteger)
     deadline_s: int = Field(sa_type=BigInteger)
     next_poll_at_s: int = Field(sa_type=BigInteger)

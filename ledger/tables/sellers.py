@@ -82,7 +82,7 @@ class MarketOffer(SQLModel, table=True):
     price_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     price_cached_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
-    """Of prompt tokens that the endpoint had cached; None: the input price."""
+    """Price of prompt tokens that the endpoint had cached; None: the input price."""
     price_per_request_usdc: int | None = Field(default=None, sa_type=BigInteger)
     """What each request costs beside its tokens; None: nothing."""
     price_tiers: str | None = Field(default=None, sa_type=Text)

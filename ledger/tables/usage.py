@@ -35,7 +35,7 @@ class Charge:
     """What a request is charged once it was served."""
 
     cost_usdc: int
-    """In 1e-6 USDC, at most the ceiling."""
+    """The charge in 1e-6 USDC, at most the ceiling."""
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0

@@ -67,7 +67,7 @@ class DialRules:
     read_timeout_s: float = 120.0
     """Longest silence of a seller, also before its first byte."""
     connections_max: int = 128
-    """To one seller's address."""
+    """The most connections to one seller's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Line:
     client: Client
     address: str | None
     checked_at: float
-    """On the monotonic clock."""
+    """When the address was checked, on the monotonic clock."""
 
 
 def parse_base_url(text: str, *, allow_loopback: bool) -> Target:

@@ -49,9 +49,9 @@ class HealthReport:
 
     standing: Standing
     failures: int
-    """In a row."""
+    """Failures in a row."""
     cause: Cause | None
-    """Of the newest failure."""
+    """The cause of the newest failure."""
     rests_s: float
     """How long nothing will be sent to it yet, in seconds."""
 
@@ -61,7 +61,7 @@ class Health:
     """The health of an offer, as learned from requests."""
 
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     cause: Cause | None = None
     rests_until_s: float = 0.0
     in_trial: bool = False

@@ -89,9 +89,9 @@ class MediaCall:
     """What it cannot exceed."""
     body: Mapping[str, Any] = field(default_factory=dict)
     parts: Sequence[Part] = ()
-    """Of a form, in place of ``body``."""
+    """The fields of a form, in place of ``body``."""
     pixels: int | None = None
-    """Of one image."""
+    """The pixels of one image."""
     is_text: bool = False
     """Whether a transcript is asked for as plain text."""
 

@@ -60,7 +60,7 @@ BUYER_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """Whose key it is: a seller's address or a buyer's account id."""
+    """The key's owner: a seller's address or a buyer's account id."""
 
     key_id: str
     owner: str

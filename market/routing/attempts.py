@@ -82,7 +82,7 @@ class Won(Generic[T]):
 
     @property
     def offer_id(self) -> str:
-        """Whose attempt it was."""
+        """The offer that was tried."""
         return self.charge.sale.offer_id
 
     @property

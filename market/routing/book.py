@@ -60,13 +60,13 @@ class Live:
     payout_address: str
     fee_bps: int
     multiplier_ppm: int | None = None
-    """Of the reference price, for an offer that is priced so."""
+    """The multiplier of the reference price, for an offer that is priced by it."""
     day: int = 0
     day_used_usdc: int = 0
     total_used_usdc: int = 0
     health: Health = WELL
     refusing: dict[str, Refusing] = field(default_factory=dict)
-    """By endpoint."""
+    """What the offer refused, by endpoint."""
     in_flight: int = 0
     started: deque[float] = field(default_factory=deque)
     """When the requests of the last minute began, where their number is limited."""

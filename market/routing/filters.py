@@ -88,7 +88,7 @@ class Ceilings:
     cached_input_usdc_per_mtok: int | None = None
     per_request_usdc: int | None = None
     longer: Tiers = ()
-    """Of longer prompts, in place of the three above."""
+    """Ceilings of longer prompts, in place of the three above."""
 
     def lower(self, filters: Filters) -> Filters:
         """Return filters that let nothing dearer through than either allows."""

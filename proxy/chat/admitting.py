@@ -39,7 +39,7 @@ class Admitted:
     claims: KeyClaims
     request: MeteredRequest
     offer: ModelOption
-    """As it was reserved: with ``fit``, its output limit may be lower than asked for."""
+    """The reserved option: with ``fit``, its output limit may be lower than asked for."""
     hold_left_usdc: int
     repeat: RepeatKey | None
     """What the request's idempotency key comes to, if it has one."""

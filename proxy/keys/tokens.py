@@ -43,7 +43,7 @@ class KeyClaims:
     key_epoch: int
     key_id: str
     generation: int | None = None
-    """Of a child key; None for a root key."""
+    """The generation of a child key; None for a root key."""
 
     @property
     def is_child(self) -> bool:

@@ -33,7 +33,7 @@ class LimitRules:
     """How many output tokens of one choice a server lets through."""
 
     default: int
-    """For a request that names no limit."""
+    """The output limit of a request that names none."""
     cap: int
     """Whatever the request asks for."""
 

@@ -32,7 +32,7 @@ def build_protocol(
 
     class BoundedProtocol(HttpToolsProtocol):
         _head_bytes = 0
-        """Of the head that is not complete."""
+        """The bytes of the incomplete head so far."""
         _in_body = False
         _deadline: TimerHandle | None = None
         """When a head that has begun must be complete."""

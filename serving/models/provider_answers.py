@@ -11,11 +11,11 @@ class Holder(StrEnum):
     """The field of a whole answer that holds what was generated."""
 
     CHOICES = "choices"
-    """Of chat completions and of completions."""
+    """The output field of chat completions and of completions."""
     OUTPUT = "output"
-    """Of responses."""
+    """The output field of responses."""
     DATA = "data"
-    """Of embeddings, which generate no text."""
+    """The output field of embeddings, which generate no text."""
 
 
 def find_failure(parsed: Mapping[str, Any]) -> Any:

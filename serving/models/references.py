@@ -36,7 +36,7 @@ class References:
     _upstream: Mapping[str, Terms] = field(default_factory=dict)
     _upstream_references: Mapping[str, Terms] = field(default_factory=dict)
     _looked_up: dict[str, tuple[Terms | None, int, int | None]] = field(default_factory=dict)
-    """By model: the data set's terms, and from when until when they are known to hold."""
+    """The data set's terms by model, and the times between which they are known to hold."""
 
     def note_upstream(self, entries: Sequence[Mapping[str, Any]], *, now_s: int) -> None:
         """Take what upstream says of its prices now. An entry that makes no sense is left out."""

@@ -205,7 +205,7 @@ class UpstreamStream:
         self._request = request
         self._response = response
         self.sale_id = read_sale_id(response.get_header)
-        """By which a market knows the request; None where no offer of a market answers."""
+        """The id by which a market knows the request; None where no market's offer answers."""
         self.is_own_provider = is_own_provider(response.get_header)
         """Whether a market has passed the request on to a provider of the account's own."""
 

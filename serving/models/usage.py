@@ -51,9 +51,9 @@ class Report:
     """A provider's count of tokens; None where the provider does not say."""
 
     prompt: int | None
-    """With every cached token."""
+    """The prompt's tokens, every cached token included."""
     completion: int | None
-    """With the reasoning that the provider states."""
+    """The output's tokens, the stated reasoning included."""
     cached: int = 0
     """The part of ``prompt`` that was read from a cache."""
     apart: int = 0

@@ -56,7 +56,7 @@ class Move(Enum):
     FAILED = auto()
     """The provider reports a failure, or sent a damaged chunk."""
     OVER = auto()
-    """With this event, the output is more than what was reserved for."""
+    """The output with this event is more than the reservation covers."""
 
 
 class Tally(Protocol):
