@@ -44,7 +44,7 @@ class HistoryPruned(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What mirroring stands on, opened and checked."""
+    """The ledger, node and deployment that mirroring needs, opened and checked."""
 
     engine: Engine
     pool: ChainPool

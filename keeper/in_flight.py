@@ -1,4 +1,4 @@
-"""What must not be decided again: the effect of a transaction that is not mirrored yet."""
+"""Items in flight: a transaction's effect that is not mirrored yet is not decided again."""
 
 from sqlalchemy import Connection
 

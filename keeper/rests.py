@@ -1,4 +1,4 @@
-"""What failed in a row and rests for a while: single items, and whole kinds.
+"""Rests: single items and whole kinds that failed in a row are left alone for a while.
 
 Rests are in the ledger, so that a keeper under cron, or a keeper that takes over, keeps them too.
 """

@@ -43,7 +43,7 @@ NOBODY: Final = "0x" + "00" * 20
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What every way of running stands on, opened and checked."""
+    """The ledger, node and deployment that every run needs, opened and checked."""
 
     deployment: Deployment
     contracts: Contracts

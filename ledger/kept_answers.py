@@ -39,7 +39,7 @@ class NamedRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What has become of a request that was reserved for."""
+    """The state of a request that was reserved for."""
 
     is_running: bool
     """Whether it is not charged yet."""

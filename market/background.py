@@ -1,4 +1,4 @@
-"""What the market does again and again, beside serving."""
+"""The market's repeated work beside serving."""
 
 import asyncio
 from collections.abc import Callable, Sequence

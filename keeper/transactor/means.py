@@ -1,4 +1,4 @@
-"""What it takes to carry intents out: ledger, node, key, clock, and what their ends mean."""
+"""The means to carry intents out: ledger, node, key, clock, and how each intent ends."""
 
 import threading
 from collections.abc import Callable, Mapping

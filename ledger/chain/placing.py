@@ -1,4 +1,4 @@
-"""What of a hold counts while a smaller one is being placed.
+"""The part of a hold that counts while a smaller hold is being placed.
 
 A placement that was sent may land at any time, and land again after a reorganisation, whatever the
 chain says meanwhile. A request that was served against the larger hold before would then be left

@@ -185,7 +185,7 @@ def mark_payments_final(connection: Connection, *, until_block: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WaitingPayments:
-    """What waits for the keeper although nothing is known to be wrong with it."""
+    """The payments that wait for the keeper and are not known to fail."""
 
     count: int
     value_usdc: int

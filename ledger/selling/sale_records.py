@@ -1,4 +1,4 @@
-"""What goes into the functions of sales and comes out of them. Amounts are in 1e-6 USDC."""
+"""Arguments and results of the functions of sales. Amounts are in 1e-6 USDC."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,7 +72,7 @@ class NewSale:
 
 @dataclass(frozen=True, slots=True)
 class SaleFigures:
-    """What a sale came to. ``cost = earning + fee + margin``."""
+    """The amounts of a posted sale: ``cost = earning + fee + margin``."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -48,7 +48,7 @@ _price_row: Final = attrgetter(*PRICE_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What a reservation settled on, in 1e-6 USDC."""
+    """An admitted reservation, in 1e-6 USDC."""
 
     ceiling_usdc: int
     hold_left_usdc: int
@@ -57,7 +57,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What a post left behind, in 1e-6 USDC."""
+    """The state after a post, in 1e-6 USDC."""
 
     cost_usdc: int
     hold_left_usdc: int

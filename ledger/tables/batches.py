@@ -44,7 +44,7 @@ class BatchItem(SQLModel, table=True):
     cost_usdc: int = Field(sa_type=BigInteger)
     """What the chain charges: the costs of the usage less ``offset_usdc``."""
     offset_usdc: int = Field(default=0, sa_type=BigInteger)
-    """What the position was charged twice for before, and is not charged here."""
+    """An earlier double charge of the position, which this batch leaves out."""
 
 
 class BatchStray(SQLModel, table=True):

@@ -116,7 +116,7 @@ class PayoutItem(SQLModel, table=True):
 
 
 class KeeperRest(SQLModel, table=True):
-    """What failed, and how long it is left alone. Keeper. Forgotten with the next success."""
+    """A failed item, and how long it rests. Keeper. The next success deletes the row."""
 
     __tablename__ = "keeper_rest"
     __table_args__ = (CheckConstraint("failures > 0", name="failed"),)

@@ -42,7 +42,7 @@ Tiers = Annotated[
 
 
 class UsdcTokenPrice(BaseModel):
-    """What tokens cost, in the ledger's unit, of what may not be sold by tokens."""
+    """Prices of tokens in the ledger's unit; null for a model that is not sold by tokens."""
 
     input_usdc_per_mtok: int | None = Field(description="null: not sold by tokens")
     output_usdc_per_mtok: int | None = Field(description="null: not sold by tokens")
@@ -52,7 +52,7 @@ class UsdcTokenPrice(BaseModel):
 
 
 class OptionalTokenPrice(UsdcTokenPrice):
-    """What tokens cost, in dollars too."""
+    """Prices of tokens in dollars and in the ledger's unit; null if not sold by tokens."""
 
     price_input_per_1m: float | None = Field(description="null: not sold by tokens")
     price_output_per_1m: float | None = Field(description="null: not sold by tokens")

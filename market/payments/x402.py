@@ -65,7 +65,7 @@ class PaymentInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class X402Terms:
-    """To whom and in what to pay. ``payee`` is 0x hex in lower case."""
+    """The payee and the token of payments. ``payee`` is 0x hex in lower case."""
 
     domain: TokenDomain
     payee: str
@@ -85,7 +85,7 @@ class X402Terms:
 
 @dataclass(frozen=True, slots=True)
 class PaymentDemand:
-    """What one 402 asks for. ``error`` is why it does although something was sent."""
+    """The payment that one 402 asks for. ``error`` says why a payment that was sent is refused."""
 
     amount_usdc: int
     url: str
@@ -104,7 +104,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class PaymentReceipt:
-    """What became of a payment. ``tx_hash`` is empty while it is in no block."""
+    """The outcome of a payment. ``tx_hash`` is empty while it is in no block."""
 
     payer: str
     amount_usdc: int

@@ -42,7 +42,7 @@ EARNING_COLUMNS: Final = (
     "payout_address",
     "payout_id",
 )
-"""What of a sale its seller sees; beside these, ``payout_state``."""
+"""The columns of a sale that its seller sees; ``payout_state`` is added to them."""
 
 
 BUYER_COLUMNS: Final = (
@@ -55,7 +55,7 @@ BUYER_COLUMNS: Final = (
     "completion_tokens",
     "cost_usdc",
 )
-"""What of a sale its buyer sees."""
+"""The columns of a sale that its buyer sees."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ SERVED: Final = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a buyer wants, as far as offers are tried for it.
+    """A buyer's request, as far as it matters for trying offers.
 
     ``asks`` are the ways in which it can be priced, one for each unit; ``also`` is written with
     every reservation, and its refusals (``CurrentError``) end the request.

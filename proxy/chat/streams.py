@@ -1,4 +1,4 @@
-"""What the proxy brings to a live stream: its reservation, and its words for every ending."""
+"""The proxy's part of a live stream: its reservation, and its words for every ending."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would run. Models' names and the like are other people's words."""
+"""Beginnings that a spreadsheet would run. Models' names and the like are untrusted text."""
 
 
 def write_csv(

@@ -36,7 +36,7 @@ _URLS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _SECRETS: Final = re.compile(r"\b(?:sk|pk|si|inf|key|Bearer)[-_ ][\w.-]{8,}", re.IGNORECASE)
 _ADDRESSES: Final = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 _CHARGED: Final = re.compile(r"\s*You are (?:not )?charged\b[^.]*\.", re.IGNORECASE)
-"""What the servers here say of money; another server of this house says it for itself."""
+"""Our servers' own words about money; another server of ours says them for itself."""
 
 _TRACE: Final = re.compile(r"Traceback \(most recent call last\)|\n\s+(?:File \"|at )")
 

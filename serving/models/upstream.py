@@ -54,7 +54,7 @@ class Access:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be told to anybody: the key, and the URL in whole and in parts."""
+        """The secrets to remove from all texts: the key, and the URL in whole and in parts."""
         parts = urlsplit(self.base_url)
         return (self.api_key, self.base_url, parts.netloc, parts.hostname or "")
 

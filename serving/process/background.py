@@ -1,4 +1,4 @@
-"""What a process does again and again, beside serving."""
+"""A process's repeated work beside serving."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine

@@ -97,17 +97,17 @@ class Tally(Protocol):
 
 @dataclass(slots=True)
 class Shown:
-    """What every kind of stream keeps account of."""
+    """The counts that every kind of stream keeps."""
 
     sent: Sent
     weight: Weight = NOTHING
     reported: Weight = NOTHING
-    """What had been delivered when the provider last reported: some report only at the start."""
+    """The text delivered by the provider's last report: some report only at the start."""
     report: Report | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     """The provider's own usage object, as it came last."""
     sold_usdc: int | None = None
-    """What a market said last that it charged."""
+    """The charge that a market stated last."""
     failure: Any = None
 
     def note_usage(self, usage: Any, *, may_say_cost: bool = False) -> None:

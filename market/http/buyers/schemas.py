@@ -44,7 +44,7 @@ class BuyerAccount(BaseModel):
 
 
 class BuyerSale(BaseModel):
-    """What one request of the account came to."""
+    """The outcome of one request of the account."""
 
     request_id: str = Field(description="the `x-request-id` of its answer")
     state: Literal["reserved", "posted", "voided"] = Field(
@@ -99,7 +99,7 @@ class PaymentRequired(BaseModel):
 
 
 class PaidErrorDetail(ErrorDetail):
-    """What went wrong, and what has become of the payment that came along."""
+    """The error, and the state of the payment that came with the request."""
 
     payment: PaymentView | None = None
 

@@ -191,7 +191,7 @@ Event = Annotated[SaleEvent | OfferEvent, Field(discriminator="event")]
 
 
 class FeedPage(BaseModel):
-    """What happened, newest first."""
+    """The market's events, newest first."""
 
     events: list[Event]
     next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")

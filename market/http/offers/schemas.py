@@ -13,12 +13,12 @@ STATUS = Literal["active", "paused"]
 
 
 class NewTier(BaseModel):
-    """What all tokens of a request cost whose prompt is longer."""
+    """The prices of all tokens of a request with a longer prompt."""
 
     model_config = ConfigDict(extra="forbid")
 
     above_prompt_tokens: int = Field(
-        ge=1, le=ABOVE_MAX, description="for prompts of more tokens than these"
+        ge=1, le=ABOVE_MAX, description="the tier is for prompts with more tokens than this"
     )
     price_input_per_1m: Amount
     price_output_per_1m: Amount
@@ -28,9 +28,11 @@ class NewTier(BaseModel):
 
 
 class OfferTier(BaseModel):
-    """What all tokens of a request cost whose prompt is longer, as an offer has it."""
+    """The prices of all tokens of a request with a longer prompt, as an offer states them."""
 
-    above_prompt_tokens: int = Field(description="for prompts of more tokens than these")
+    above_prompt_tokens: int = Field(
+        description="the tier is for prompts with more tokens than this"
+    )
     price_input_per_1m: float
     price_output_per_1m: float
     price_cached_input_per_1m: float | None = Field(description="null: the tier's input price")
@@ -81,7 +83,7 @@ class NewOffer(_OfferFields):
 
 
 class OfferChange(_OfferFields):
-    """What to change of an offer; what is left out stays. Null lifts a cap, a fee or the
+    """The changes to an offer; omitted fields stay. Null lifts a cap, a fee or the
     prices of longer prompts, and makes cached tokens cost what other prompt tokens do."""
 
     api_key: str | None = Field(

@@ -1,1 +1,1 @@
-"""What watches the process: liveness, readiness, metrics."""
+"""Operations for monitors: liveness, readiness, metrics."""

@@ -1,4 +1,4 @@
-"""What watches the market: metrics, liveness, readiness."""
+"""Operations for monitors: metrics, liveness, readiness."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse

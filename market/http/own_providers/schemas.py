@@ -26,7 +26,7 @@ class NewProvider(BaseModel):
 
 
 class ProviderChange(BaseModel):
-    """What to change of a provider; what is left out stays."""
+    """The changes to an own provider; omitted fields stay."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -8,7 +8,7 @@ PayoutPolicy = Literal["at_once", "daily"]
 
 
 class SellerChange(BaseModel):
-    """What to change of the account."""
+    """The changes to the seller's account."""
 
     model_config = ConfigDict(extra="forbid")
 

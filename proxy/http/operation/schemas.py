@@ -1,4 +1,4 @@
-"""What watches the proxy, as answers state it."""
+"""Answers of the operations for monitors."""
 
 from pydantic import BaseModel, Field
 
