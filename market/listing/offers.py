@@ -276,7 +276,7 @@ def read_payout_address(value: str) -> str:
     if not is_address(value) or (is_mixed and not is_checksum_address(value)):
         raise wrong_type("payout_address", "an Ethereum address with a right checksum")
     if int(value, 16) == 0:
-        raise wrong_type("payout_address", "an address with a known private-key holder")
+        raise wrong_type("payout_address", "an address that a private key or a contract controls")
     return value.lower()
 
 
