@@ -38,7 +38,8 @@ class Vitals:
 
     mirror_age_s: int | None
     oldest_posted_s: int | None
-    """Age of the oldest usage that waits for a settlement; None where none waits."""
+    """Age of the oldest usage that waits for a settlement; None where none waits, or where all of
+    it together does not pay for one yet."""
     posted_usdc: int
     debts_usdc: Mapping[int, int]
     """The posted usage that no credit pays, by position."""

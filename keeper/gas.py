@@ -1,4 +1,4 @@
-"""What gas costs, and how much of it a transaction may use. Pure.
+"""What a transaction costs, by its gas and its length, and how much gas it may use. Pure.
 
 Wei, except where the name says USDC (1e-6 USDC).
 """
@@ -16,19 +16,49 @@ TRANSACTION_GAS_MAX: Final = 2**24
 
 
 @dataclass(frozen=True, slots=True)
+class L1Fee:
+    """The L1 data fee of a rollup: what it takes for posting a transaction's bytes to Ethereum.
+
+    ``base_wei`` for any transaction and ``byte_wei`` for each of its bytes; both 0 elsewhere.
+    """
+
+    base_wei: int = 0
+    byte_wei: int = 0
+
+    def get_fee_wei(self, size_bytes: int) -> int:
+        """Return what is taken for a transaction of so many bytes, without its signature."""
+        return self.base_wei + self.byte_wei * size_bytes
+
+
+NO_L1_FEE: Final = L1Fee()
+
+
+@dataclass(frozen=True, slots=True)
 class GasPrice:
-    """What gas costs at a block: base fee and tip per gas, and one ether in 1e-6 USDC."""
+    """What a transaction costs at a block: base fee and tip per gas, and the L1 data fee.
+
+    ``ether_price_usdc`` is one ether in 1e-6 USDC.
+    """
 
     fee_wei: int = 0
     ether_price_usdc: int = 0
+    l1_fee: L1Fee = NO_L1_FEE
 
-    def get_cost_usdc(self, gas: int) -> int:
-        """Return what ``gas`` costs (1e-6 USDC), rounded up."""
-        return gas_cost_usdc(gas, self.fee_wei, ether_price_usdc=self.ether_price_usdc)
+    def get_cost_usdc(self, gas: int, *, size_bytes: int = 0) -> int:
+        """Return what ``gas`` and a transaction's bytes cost (1e-6 USDC), rounded up.
+
+        ``size_bytes`` 0: no transaction of its own, so that no data fee is due.
+        """
+        l1_fee_wei = self.l1_fee.get_fee_wei(size_bytes) if size_bytes else 0
+        return self.convert_usdc(gas * self.fee_wei + l1_fee_wei)
+
+    def convert_usdc(self, wei: int) -> int:
+        """Return what ``wei`` is worth (1e-6 USDC), rounded up."""
+        return gas_cost_usdc(1, wei, ether_price_usdc=self.ether_price_usdc)
 
 
 FREE: Final = GasPrice()
-"""Where gas costs nothing."""
+"""Where a transaction costs nothing."""
 
 
 def gas_cost_usdc(gas: int, fee_wei: int, *, ether_price_usdc: int) -> int:

@@ -3,6 +3,7 @@
 Amounts are 1e-6 USDC or wei, as the names say; every label is bounded and begins at zero.
 """
 
+from collections import Counter as Counts
 from collections.abc import Collection
 from typing import Final
 
@@ -12,6 +13,7 @@ from contracts.errors import Fatal
 from keeper.alarms import NAMES, Alarm, Vitals
 from keeper.duties.registry import KINDS
 from keeper.rounds import RoundOutcome, RoundReport
+from keeper.worth import REASONS
 
 BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BROKEN: Final = "broken"
@@ -43,7 +45,16 @@ class KeeperMetrics:
             registry=registry,
         )
         self._fee_wei = Counter(
-            "current_keeper_fee_wei", "Paid for gas, wei", ["kind"], registry=registry
+            "current_keeper_fee_wei", "Paid for transactions, wei", ["kind"], registry=registry
+        )
+        self._l1_fee_wei = Counter(
+            "current_keeper_data_fee_wei", "L1 data fees in it, wei", ["kind"], registry=registry
+        )
+        self._unworthy = Gauge(
+            "current_keeper_unworthy_items",
+            "Items of the newest round that bring less than they cost",
+            ["kind", "reason"],
+            registry=registry,
         )
         self._refused = Counter(
             "current_keeper_refused_items", "Items left out of their batch", registry=registry
@@ -88,6 +99,9 @@ class KeeperMetrics:
         for kind in KINDS:
             self._items.labels(kind)
             self._fee_wei.labels(kind)
+            self._l1_fee_wei.labels(kind)
+            for reason in REASONS:
+                self._unworthy.labels(kind, reason)
             self._stopped.labels(kind)
             for outcome in ("succeeded", "reverted"):
                 self._transactions.labels(kind, outcome)
@@ -106,6 +120,11 @@ class KeeperMetrics:
             outcome = "succeeded" if step.error is None else "reverted"
             self._transactions.labels(step.kind, outcome).inc()
             self._fee_wei.labels(step.kind).inc(step.fee_wei or 0)
+            self._l1_fee_wei.labels(step.kind).inc(step.l1_fee_wei or 0)
+        unworthy = Counts((one.kind, one.reason) for one in report.unworthy)
+        for kind in KINDS:
+            for reason in REASONS:
+                self._unworthy.labels(kind, reason).set(unworthy[kind, reason])
         self._refused.inc(len(report.refused))
         self._leases.inc(report.leases_voided)
 

@@ -158,6 +158,10 @@ class Node(ChainReader):
             raise failure
         return sorted(found)[len(found) // 2]
 
+    def has_code(self, address: str, *, block: str) -> bool:
+        """Tell whether there is a contract at an address, at a block's hash."""
+        return bool(self._get("eth_getCode", [address, block], parse_bytes))
+
     def fetch_balance_wei(self, address: str) -> int:
         """Return an account's ether."""
         return self._get("eth_getBalance", [address, "latest"], parse_quantity)

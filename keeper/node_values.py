@@ -18,7 +18,7 @@ NONCE_MAX: Final = 2**32
 
 @dataclass(frozen=True, slots=True)
 class TransactionReceipt:
-    """A transaction's receipt. ``fee_wei`` is what its gas cost."""
+    """A transaction's receipt. ``fee_wei`` is all that it cost, ``l1_fee_wei`` included."""
 
     tx_hash: str
     block_number: int
@@ -26,6 +26,8 @@ class TransactionReceipt:
     succeeded: bool
     gas_used: int
     fee_wei: int
+    l1_fee_wei: int = 0
+    """What of it was taken for posting its data to Ethereum; 0 where no such fee is taken."""
 
 
 Answer = Any | NodeUnavailable | NodeRefused
@@ -118,14 +120,15 @@ def parse_receipt(answer: Any, tx_hash: str) -> TransactionReceipt | None:
             return None
         gas_used = int(answer["gasUsed"], 16)
         # Base adds a fee for posting its data to Ethereum, outside the gas price.
-        data_fee_wei = int(answer.get("l1Fee") or "0x0", 16)
+        l1_fee_wei = parse_quantity(answer.get("l1Fee") or "0x0")
         return TransactionReceipt(
             tx_hash=tx_hash,
             block_number=int(answer["blockNumber"], 16),
             block_hash=answer["blockHash"].lower(),
             succeeded=int(answer["status"], 16) == 1,
             gas_used=gas_used,
-            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16) + data_fee_wei,
+            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16) + l1_fee_wei,
+            l1_fee_wei=l1_fee_wei,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NodeUnavailable(f"the node sent a malformed receipt: {error!r}") from error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -9,17 +10,38 @@ from rich.table import Table
 from contracts.units import format_usdc
 from keeper.gas import gas_cost_usdc
 from keeper.rounds import RoundReport, Step
+from keeper.worth import SHARE, TOGETHER, Unworthy
+
+_WHY: Final = {
+    SHARE: "each costs {} USDC",
+    TOGETHER: "one transaction for all costs {} USDC",
+}
+
+
+def build_unworthy_lines(report: RoundReport) -> Iterator[str]:
+    """Return a sentence for each kind and reason for which items are left alone for their cost."""
+    groups: dict[tuple[str, str], list[Unworthy]] = {}
+    for one in report.unworthy:
+        groups.setdefault((one.kind, one.reason), []).append(one)
+    for (kind, reason), found in groups.items():
+        costs = format_usdc(max(one.costs_usdc for one in found))
+        brings = format_usdc(sum(one.brings_usdc for one in found))
+        yield (
+            f"Not worth its cost: {kind} x{len(found):,}, {_WHY[reason].format(costs)};"
+            f" all together bring {brings} USDC."
+        )
 
 
 def get_fee_usdc(step: Step, *, ether_price_usdc: int) -> int | None:
-    """Return what a step's gas costs (1e-6 USDC, rounded up), None where it is not known."""
+    """Return what a step costs (1e-6 USDC, rounded up), None where it is not known."""
     if step.fee_wei is None:
         return None
     return gas_cost_usdc(1, step.fee_wei, ether_price_usdc=ether_price_usdc)
 
 
 def build_lines(report: RoundReport, *, is_dry_run: bool, ether_price_usdc: int) -> Iterator[str]:
-    """Return one JSON object for each transaction, and one for the round. Amounts are integers."""
+    """Return one JSON object for each transaction, for each item that is not worth its cost, and
+    for the round. Amounts are integers."""
     for step in report.steps:
         yield json.dumps(
             {
@@ -31,9 +53,21 @@ def build_lines(report: RoundReport, *, is_dry_run: bool, ether_price_usdc: int)
                 "token_ids": list(step.token_ids),
                 "gas": step.gas,
                 "fee_wei": step.fee_wei,
+                "l1_fee_wei": step.l1_fee_wei,
                 "fee_usdc": get_fee_usdc(step, ether_price_usdc=ether_price_usdc),
                 "intent_id": step.intent_id,
                 "error": step.error,
+            }
+        )
+    for one in report.unworthy:
+        yield json.dumps(
+            {
+                "event": "not_worth_its_cost",
+                "job": one.kind,
+                "item": one.subject,
+                "reason": one.reason,
+                "brings_usdc": one.brings_usdc,
+                "costs_usdc": one.costs_usdc,
             }
         )
     yield json.dumps(
@@ -50,9 +84,9 @@ def build_lines(report: RoundReport, *, is_dry_run: bool, ether_price_usdc: int)
 
 
 def print_table(report: RoundReport, console: Console, *, ether_price_usdc: int) -> None:
-    """Print what a dry run found: each transaction, why, and what it costs."""
+    """Print what a dry run found: each transaction, why, what it costs, and what is left alone."""
     table = Table(title="What a round would do now", title_justify="left")
-    for name in ("job", "why", "items", "USDC", "gas", "gas in USDC", "simulated"):
+    for name in ("job", "why", "items", "USDC", "gas", "cost in USDC", "simulated"):
         table.add_column(name, justify="left" if name in ("job", "why", "simulated") else "right")
     for step in report.steps:
         fee_usdc = get_fee_usdc(step, ether_price_usdc=ether_price_usdc)
@@ -66,6 +100,8 @@ def print_table(report: RoundReport, console: Console, *, ether_price_usdc: int)
             "" if fee_usdc is None else format_usdc(fee_usdc),
             verdict if step.error is None else f"fails: {step.error}",
         )
+    for line in build_unworthy_lines(report):
+        console.print(line, soft_wrap=True)
     reason = report.waits_for or "nothing is due"
     if not report.steps:
         console.print(f"Nothing would be sent: {reason}.", soft_wrap=True)

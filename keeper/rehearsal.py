@@ -16,6 +16,7 @@ from keeper.node import Node
 from keeper.rests import Rests
 from keeper.rounds import JOBS, RoundOutcome, RoundReport, Step, decide, judge
 from keeper.snapshot import Snapshot, SnapshotReader
+from keeper.worth import ENVELOPE_BYTES
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import read, write
 from ledger.intents import queries
@@ -66,7 +67,11 @@ class Rehearsal:
             return report
         stopped = self._rests.load_stopped(now_s=now_s)
         for duty in self._duties:
-            for action in decide(duty, snapshot) if duty.kind in jobs else ():
+            if duty.kind not in jobs:
+                continue
+            actions, unworthy = decide(duty, snapshot)
+            report.unworthy += unworthy
+            for action in actions:
                 if action.kind in stopped:
                     report.failures.append(f"{action.kind}: stopped after repeated failures")
                 else:
@@ -111,9 +116,11 @@ class Rehearsal:
             report.steps.append(replace(step, error=str(error)))
             report.failures.append(f"{action.kind}: {error}")
             return
-        fee_wei = gas * snapshot.moment.gas_price.fee_wei
+        price = snapshot.moment.gas_price
+        l1_fee_wei = price.l1_fee.get_fee_wei(ENVELOPE_BYTES + len(call.data) // 2)
+        fee_wei = gas * price.fee_wei + l1_fee_wei
         log.info("would_send", simulated=True, gas=gas, to=call.to, data=call.data[:10], **facts)
-        report.steps.append(replace(step, gas=gas, fee_wei=fee_wei))
+        report.steps.append(replace(step, gas=gas, fee_wei=fee_wei, l1_fee_wei=l1_fee_wei))
         report.acted[action.kind] += len(action.items)
 
 

@@ -1,9 +1,10 @@
 """What the keeper brought in and what it cost: by position, by kind of transaction, by day.
 
-Yield and settlements are read from the mirrored events, gas from the keeper's own intents. The
-figures are 1e-6 USDC; gas counts at ``KEEPER_ETHER_PRICE_USDC``, and a transaction's is shared in
-equal parts by the positions it was for. ``margin`` is what was settled less the gas: what reaches
-the treasury before sellers are paid.
+Yield and settlements are read from the mirrored events, costs from the keeper's own intents. The
+figures are 1e-6 USDC; ``gas`` is all that a transaction cost, on a rollup the L1 data fee included.
+It counts at ``KEEPER_ETHER_PRICE_USDC``, and a transaction's is shared in equal parts by the
+positions it was for. ``margin`` is what was settled less that: what reaches the treasury before
+sellers are paid.
 """
 
 import csv
@@ -50,7 +51,10 @@ class Spending:
     at_s: int
     gas: int
     fee_usdc: int
+    """All that it cost: gas, and on a rollup the L1 data fee."""
     token_ids: tuple[int, ...]
+    l1_fee_usdc: int = 0
+    """The L1 data fee in it."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class KindFigures:
     transactions: int = 0
     gas: int = 0
     fee_usdc: int = 0
+    l1_fee_usdc: int = 0
 
 
 @dataclass(slots=True)
@@ -117,6 +122,7 @@ def load_spending(connection: Connection, *, since_s: int, ether_price_usdc: int
             _intent.c.created_at_s,
             _intent.c.gas_used,
             _intent.c.fee_wei,
+            _intent.c.l1_fee_wei,
             _intent.c.payload,
         )
         .where(_intent.c.state.in_(_IN_A_BLOCK), _intent.c.created_at_s >= since_s)
@@ -128,9 +134,10 @@ def load_spending(connection: Connection, *, since_s: int, ether_price_usdc: int
             at_s=int(at_s),
             gas=int(gas or 0),
             fee_usdc=gas_cost_usdc(1, int(fee_wei or 0), ether_price_usdc=ether_price_usdc),
+            l1_fee_usdc=gas_cost_usdc(1, int(l1_fee_wei or 0), ether_price_usdc=ether_price_usdc),
             token_ids=tuple(json.loads(payload)["action"]["token_ids"]),
         )
-        for kind, at_s, gas, fee_wei, payload in rows
+        for kind, at_s, gas, fee_wei, l1_fee_wei, payload in rows
     ]
 
 
@@ -156,6 +163,7 @@ def build_report(
         of_kind.transactions += 1
         of_kind.gas += spent.gas
         of_kind.fee_usdc += spent.fee_usdc
+        of_kind.l1_fee_usdc += spent.l1_fee_usdc
         for token_id, share_usdc in _share(spent).items():
             report.by_position[token_id].gas_usdc += share_usdc
     return report
@@ -174,11 +182,18 @@ def _share(spent: Spending) -> Mapping[int, int]:
 
 def print_report(report: YieldReport, console: Console, *, positions_max: int = 50) -> None:
     """Print the totals, the kinds, and the positions that settled most."""
-    kinds = Table(title="Gas by kind", title_justify="left")
-    for name in ("kind", "transactions", "gas", "USDC"):
+    kinds = Table(title="Cost by kind", title_justify="left")
+    for name in ("kind", "transactions", "gas", "gas in USDC", "L1 data fee in USDC", "USDC"):
         kinds.add_column(name, justify="left" if name == "kind" else "right")
     for kind, cost in sorted(report.by_kind.items()):
-        kinds.add_row(kind, f"{cost.transactions:,}", f"{cost.gas:,}", format_usdc(cost.fee_usdc))
+        kinds.add_row(
+            kind,
+            f"{cost.transactions:,}",
+            f"{cost.gas:,}",
+            format_usdc(cost.fee_usdc - cost.l1_fee_usdc),
+            format_usdc(cost.l1_fee_usdc),
+            format_usdc(cost.fee_usdc),
+        )
     console.print(kinds)
     table = Table(title="USDC by position", title_justify="left")
     for name in ("position", "harvested", "settled", "gas", "margin"):

@@ -18,6 +18,7 @@ from keeper.snapshot import Snapshot, SnapshotReader
 from keeper.transactor.means import Means
 from keeper.transactor.recovery import Recovery
 from keeper.transactor.sending import Transactor
+from keeper.worth import Unworthy
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord, IntentState
@@ -63,7 +64,9 @@ class Step:
     intent_id: str | None = None
     gas: int | None = None
     fee_wei: int | None = None
-    """What the gas cost, or would cost at the newest block's base fee."""
+    """What it cost, or would cost at the newest block's base fee, the L1 data fee included."""
+    l1_fee_wei: int | None = None
+    """The L1 data fee in it."""
     error: str | None = None
 
 
@@ -74,6 +77,8 @@ class RoundReport:
     outcome: RoundOutcome = RoundOutcome.NOTHING_DUE
     steps: list[Step] = field(default_factory=list)
     acted: Counter[str] = field(default_factory=Counter)
+    unworthy: list[Unworthy] = field(default_factory=list)
+    """Items that are left alone because sending them costs more than they bring."""
     refused: list[str] = field(default_factory=list)
     """Items that were left out so that the others of their batch go through."""
     failures: list[str] = field(default_factory=list)
@@ -94,6 +99,7 @@ class Keeper:
         self._rests = rests
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
+        self._unworthy: dict[str, frozenset[tuple[int | str, str]]] = {}
 
     def tick(self, jobs: Collection[str] = JOBS) -> RoundReport:
         """Do one round of ``jobs`` and say how it ended; open transactions are always looked after.
@@ -141,9 +147,16 @@ class Keeper:
     def _decide_and_act(self, jobs: Collection[str], report: RoundReport, *, now_s: int) -> None:
         resting = self._rests.load_resting(now_s=now_s)
         snapshot = self._reader.read(now_s=now_s, kinds=jobs, resting=resting)
-        decided = [(duty, decide(duty, snapshot)) for duty in self._duties if duty.kind in jobs]
-        for duty, actions in decided:
-            duty.note_decided(snapshot.facts[duty.kind], actions, snapshot.moment)
+        decided = []
+        for duty in self._duties:
+            if duty.kind not in jobs:
+                continue
+            actions, unworthy = decide(duty, snapshot)
+            decided.append((duty, actions))
+            report.unworthy += unworthy
+            facts = snapshot.facts[duty.kind]
+            duty.note_decided(facts, actions, unworthy, snapshot.moment)
+        self._say_unworthy(report.unworthy)
         stopped = self._rests.load_stopped(now_s=now_s)
         for duty, actions in decided:
             if duty.kind not in stopped:
@@ -152,6 +165,22 @@ class Keeper:
             for action in actions:
                 log.error("kind_stopped", kind=action.kind, reason=action.reason)
                 report.failures.append(f"{action.kind}: stopped after repeated failures")
+
+    def _say_unworthy(self, unworthy: Sequence[Unworthy]) -> None:
+        """Log what is left alone for its cost, once for as long as it is the same."""
+        for kind in KINDS:
+            found = [one for one in unworthy if one.kind == kind]
+            said = frozenset((one.subject, one.reason) for one in found)
+            if found and said != self._unworthy.get(kind):
+                log.info(
+                    "not_worth_its_cost",
+                    kind=kind,
+                    items=len(found),
+                    brings_usdc=sum(one.brings_usdc for one in found),
+                    costs_usdc=max(one.costs_usdc for one in found),
+                    reasons=sorted({one.reason for one in found}),
+                )
+            self._unworthy[kind] = said
 
     def _act(
         self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: RoundReport
@@ -277,14 +306,15 @@ def _step_of(action: Action, done: IntentRecord) -> Step:
         intent_id=done.intent_id,
         gas=done.gas_used,
         fee_wei=done.fee_wei,
+        l1_fee_wei=done.l1_fee_wei,
         error=done.error,
     )
 
 
-def decide(duty: AnyDuty, snapshot: Snapshot) -> list[Action]:
-    """Return what a duty would send now, a transaction each."""
-    transactions = duty.decide(snapshot.facts[duty.kind], snapshot.moment)
-    return [Action(duty.kind, items) for items in transactions]
+def decide(duty: AnyDuty, snapshot: Snapshot) -> tuple[list[Action], Sequence[Unworthy]]:
+    """Return what a duty would send now, a transaction each, and what is not worth its cost."""
+    decision = duty.decide(snapshot.facts[duty.kind], snapshot.moment)
+    return [Action(duty.kind, items) for items in decision.transactions], decision.unworthy
 
 
 def judge(report: RoundReport) -> RoundOutcome:

@@ -90,6 +90,12 @@ class KeeperSettings(ProcessSettings, Rules):
         ge=0,
         description="highest tip per gas, wei; 0: a stuck fee is never raised",
     )
+    l1_fee_wei_max: int = Field(
+        default=10_000_000_000_000_000,
+        ge=0,
+        le=10**20,
+        description="most that is believed of the L1 data fee of 1,024 bytes, wei; else it is this",
+    )
     gas_margin_bps: int = Field(
         default=2_500, ge=0, le=100_000, description="added to a gas estimate, 1/10000"
     )
@@ -193,4 +199,5 @@ class KeeperSettings(ProcessSettings, Rules):
             max_staleness_s=self.max_staleness_s,
             ether_price_usdc=self.ether_price_usdc,
             tip_wei=self.tip_wei,
+            l1_fee_wei_max=self.l1_fee_wei_max,
         )

@@ -13,6 +13,7 @@ from keeper.duties.registry import Duties
 from keeper.errors import MirrorStale
 from keeper.gas import GasPrice
 from keeper.in_flight import load_in_flight
+from keeper.l1_fees import L1FeeReader
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.database.engine import read
@@ -34,11 +35,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class ReadRules:
-    """How the world is read. ``tip_wei`` is the tip per gas that a transaction offers at first."""
+    """How the world is read. ``tip_wei`` is the tip per gas that a transaction offers at first.
+
+    ``l1_fee_wei_max`` is the most that is believed of the L1 data fee, see ``keeper.l1_fees``.
+    """
 
     max_staleness_s: int
     ether_price_usdc: int
     tip_wei: int
+    l1_fee_wei_max: int
 
 
 class SnapshotReader:
@@ -49,6 +54,7 @@ class SnapshotReader:
         self._node = node
         self._duties = duties
         self._rules = rules
+        self._l1_fees = L1FeeReader(node, fee_wei_max=rules.l1_fee_wei_max)
 
     def check_mirror(self, *, now_s: int) -> MirrorState:
         """Return how far the mirror is. Raises ``MirrorStale`` where it must not be acted on."""
@@ -114,14 +120,15 @@ class SnapshotReader:
             )
             loaded = {duty.kind: duty.load(connection, moment) for duty in duties}
         self._check(mirror, now_s=now_s)
-        moment = replace(moment, gas_price=self._fetch_gas_price())
+        moment = replace(moment, gas_price=self._fetch_gas_price(mirror.block_hash))
         return Snapshot(
             moment, {duty.kind: duty.look(loaded[duty.kind], moment) for duty in duties}
         )
 
-    def _fetch_gas_price(self) -> GasPrice:
+    def _fetch_gas_price(self, block_hash: str) -> GasPrice:
         fee_wei = self._node.fetch_base_fee_wei() + self._rules.tip_wei
-        return GasPrice(fee_wei, self._rules.ether_price_usdc)
+        l1_fee = self._l1_fees.fetch(block_hash=block_hash)
+        return GasPrice(fee_wei, self._rules.ether_price_usdc, l1_fee)
 
 
 def _require(mirror: MirrorState | None) -> MirrorState:

@@ -38,7 +38,7 @@ def measure_tick(engine: Engine, world: World, rules: Rules, *, due: int = DUE) 
     for _ in range(TICKS):
         began_s = time.process_time()
         snapshot = reader.read(now_s=world.now_s, kinds=KINDS)
-        actions = [action for duty in duties for action in decide(duty, snapshot)]
+        actions = [action for duty in duties for action in decide(duty, snapshot)[0]]
         facts = snapshot.facts["harvest"]
         decide_rests(facts, _get_harvested(actions), snapshot.moment, rules)
         times.append(time.process_time() - began_s)
@@ -74,7 +74,10 @@ def simulate(
         snapshot = reader.read(now_s=world.now_s, kinds={"harvest"})
         facts = snapshot.facts["harvest"]
         actions = [
-            action for duty in duties if duty.kind == "harvest" for action in decide(duty, snapshot)
+            action
+            for duty in duties
+            if duty.kind == "harvest"
+            for action in decide(duty, snapshot)[0]
         ]
         chosen = _get_harvested(actions)
         with write(engine) as connection:

@@ -19,11 +19,11 @@ from contracts.bindings import bind_contracts
 from contracts.blocks import BlockRef
 from contracts.units import SECONDS_PER_DAY, USDC_ONE
 from keeper.duties.duty import Tools
-from keeper.duties.harvest import HARVEST_GAS_USUAL
 from keeper.duties.positions import PositionsReader
 from keeper.duties.registry import Duties, Rules
 from keeper.gas import gas_cost_usdc
 from keeper.snapshot import ReadRules, SnapshotReader
+from keeper.worth import SIZES
 from ledger.chain.mirror import save_cursor
 from ledger.database.engine import open_engine, write
 from ledger.database.schema import bind_deployment, migrate
@@ -62,7 +62,8 @@ class World:
     def _get_way_s(self, token_id: int) -> int:
         """Return how long a position's yield grows from one harvest to the next."""
         a_year_usdc = self.principal_usdc[token_id] * APY
-        fee_usdc = gas_cost_usdc(HARVEST_GAS_USUAL, BASE_FEE_WEI, ether_price_usdc=ETHER_PRICE_USDC)
+        gas = SIZES["harvest"].item_gas
+        fee_usdc = gas_cost_usdc(gas, BASE_FEE_WEI, ether_price_usdc=ETHER_PRICE_USDC)
         worth_s = int(3 * fee_usdc / a_year_usdc * YEAR_S)
         a_cent_s = int(10_000 / a_year_usdc * YEAR_S)
         interval_s = self.interval_s[token_id]
@@ -101,6 +102,10 @@ class World:
     def fetch_base_fee_wei(self) -> int:
         """Return the base fee."""
         return BASE_FEE_WEI
+
+    def has_code(self, address: str, *, block: str) -> bool:  # noqa: ARG002
+        """Have no L1 fee oracle: these chains post nothing to Ethereum."""
+        return False
 
     def try_call(self, request: dict[str, str], *, block: str) -> bytes:  # noqa: ARG002
         """Answer ``aggregate3`` of harvests."""
@@ -209,7 +214,9 @@ def move_cursor(connection: Connection, world: World, *, expected_hash: str | No
 
 def build_keeper(engine: Engine, world: World, rules: Rules) -> tuple[SnapshotReader, Duties]:
     """Return the keeper's own reader and duties beside a node that answers from memory."""
-    read_rules = ReadRules(max_staleness_s=60, ether_price_usdc=ETHER_PRICE_USDC, tip_wei=10**6)
+    read_rules = ReadRules(
+        max_staleness_s=60, ether_price_usdc=ETHER_PRICE_USDC, tip_wei=10**6, l1_fee_wei_max=10**16
+    )
     node: Any = world
     contracts = bind_contracts(Web3(), DEPLOYMENT)
     tools = Tools(engine, node, contracts, PositionsReader(rules), sender="0x" + "00" * 20)

@@ -28,6 +28,7 @@ from keeper.duties.calls import ChainCall
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.positions import PositionsReader
 from keeper.node import Node
+from keeper.worth import Decision, Unworthy
 from ledger.chain.mirror import MirrorState
 from ledger.intents.record import IntentRecord
 
@@ -53,6 +54,10 @@ class Item(Protocol):
     @property
     def amount_usdc(self) -> int:
         """What it moves or secures, as decided (1e-6 USDC)."""
+
+    @property
+    def brings_usdc(self) -> int:
+        """What its transaction is weighed against (1e-6 USDC); see ``keeper.worth``."""
 
 
 class OfPosition:
@@ -144,12 +149,21 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
     # ------------------------------------------------------------------------------------ deciding
 
     @abstractmethod
-    def decide(self, facts: FactsT, moment: Moment) -> list[tuple[ItemT, ...]]:
-        """Return the items of each transaction to send now. Asks and writes nothing."""
+    def decide(self, facts: FactsT, moment: Moment) -> Decision[ItemT]:
+        """Return the items of each transaction to send now, and what is not worth its cost.
+
+        Asks and writes nothing.
+        """
 
     # ------------------------------------------------------------------------------------- writing
 
-    def note_decided(self, facts: FactsT, actions: Sequence[Action], moment: Moment) -> None:
+    def note_decided(
+        self,
+        facts: FactsT,
+        actions: Sequence[Action],
+        unworthy: Sequence[Unworthy],
+        moment: Moment,
+    ) -> None:
         """Write down what follows from the decision alone, also for what is left alone."""
 
     @abstractmethod

@@ -8,21 +8,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-import structlog
-from eth_abi.abi import encode
 from pydantic import Field, model_validator
 from sqlalchemy import Connection
 
-from contracts.authorizations import decode_aggregate, read_word
-from contracts.bindings import Contracts
-from contracts.errors import Reverted
 from contracts.units import BPS_ONE, USDC_MAX, mul_div_up
-from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall, select
-from keeper.duties.duty import Action, OfPosition, PlainDuty
+from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall
+from keeper.duties.duty import Action, OfPosition, PlainDuty, Tools
+from keeper.duties.harvest_trial import HarvestTrial, build_harvest
 from keeper.duties.moment import DutyRules, Moment
 from keeper.gas import TRANSACTION_GAS_MAX, GasPrice
-from keeper.node_values import WORD_BYTES
 from keeper.rests import get_rest_s
+from keeper.worth import SHARE, Decision, Unworthy, get_cost_usdc
 from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.harvests import (
     DueHarvest,
@@ -33,15 +29,7 @@ from ledger.chain.harvests import (
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord
 
-log = structlog.get_logger("keeper")
-
 HARVEST: Final = "harvest"
-HARVEST_GAS_USUAL: Final = 150_000
-"""What a harvest uses as a rule, to weigh it; the limit allows more."""
-
-_CALLS: Final = ("(address,bool,bytes)[]",)
-_CALLS_SELECTOR: Final = select("aggregate3", _CALLS)
-_HARVEST_SELECTOR: Final = select("harvest", ("uint256",))
 
 
 class HarvestRules(DutyRules):
@@ -51,7 +39,9 @@ class HarvestRules(DutyRules):
         default=HARVEST_MIN_USDC, ge=HARVEST_MIN_USDC, le=USDC_MAX, description="smallest harvest"
     )
     harvest_margin_bps: int = Field(
-        default=30_000, ge=0, description="how much more than its gas a harvest must bring, 1/10000"
+        default=30_000,
+        ge=0,
+        description="how much more than its cost a harvest must bring, 1/10000",
     )
     harvest_max_age_s: int = Field(
         default=86_400, ge=0, description="overdue by this, a harvest is made at a loss, seconds"
@@ -114,6 +104,10 @@ class HarvestItem(OfPosition):
     amount_usdc: int
     reason: str
 
+    @property
+    def brings_usdc(self) -> int:
+        return self.amount_usdc
+
 
 @dataclass(frozen=True, slots=True)
 class HarvestRest:
@@ -129,14 +123,21 @@ class HarvestRest:
 
 def decide_harvests(
     facts: HarvestFacts, moment: Moment, rules: HarvestRules
-) -> list[tuple[HarvestItem, ...]]:
-    """Return the harvests of each transaction, the largest first."""
-    items = [
-        item
-        for quote in facts.quotes
-        if (HARVEST, quote.token_id) not in moment.in_flight
-        and (item := decide_harvest(quote, moment, rules)) is not None
-    ]
+) -> Decision[HarvestItem]:
+    """Return the harvests of each transaction, the largest first, and those that do not pay."""
+    items: list[HarvestItem] = []
+    unworthy: list[Unworthy] = []
+    cost_usdc = get_cost_usdc(HARVEST, 1, moment.gas_price)
+    for quote in facts.quotes:
+        if (HARVEST, quote.token_id) in moment.in_flight:
+            continue
+        item = decide_harvest(quote, moment, rules)
+        if item is not None:
+            items.append(item)
+        elif _is_due(quote, moment, rules):
+            unworthy.append(
+                Unworthy(HARVEST, quote.token_id, SHARE, quote.credited_usdc, cost_usdc)
+            )
     items.sort(key=lambda item: (-item.amount_usdc, item.token_id))
     # A harvest that fails in its block may burn the gas of all behind it: it goes last, and a
     # round sends one such at most.
@@ -145,27 +146,33 @@ def decide_harvests(
     doubted = [item for item in items if item.token_id in suspects][:1]
     chosen = [*sound[: rules.harvests_max - len(doubted)], *doubted]
     size = rules.harvest_items_max
-    return [tuple(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+    transactions = [tuple(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+    return Decision(transactions, tuple(unworthy))
 
 
 def decide_harvest(quote: HarvestQuote, moment: Moment, rules: HarvestRules) -> HarvestItem | None:
-    """Return the harvest of a due position where it pays for its gas, or has waited too long.
+    """Return the harvest of a due position where it pays for its cost, or has waited too long.
 
     Rounding: the worth asked for is rounded up, against harvesting at a loss.
     """
-    waited_s = moment.now_s - quote.due_at_s
-    if waited_s < 0 or quote.credited_usdc < max(rules.harvest_min_usdc, HARVEST_MIN_USDC):
+    if not _is_due(quote, moment, rules):
         return None
     if quote.credited_usdc >= get_harvest_worth_usdc(moment.gas_price, rules):
         return HarvestItem(quote.token_id, quote.credited_usdc, "due")
-    if waited_s >= rules.harvest_max_age_s:
+    if moment.now_s - quote.due_at_s >= rules.harvest_max_age_s:
         return HarvestItem(quote.token_id, quote.credited_usdc, "age")
     return None
 
 
+def _is_due(quote: HarvestQuote, moment: Moment, rules: HarvestRules) -> bool:
+    """Tell whether a harvest's time has come and it brings what the contract and the rules ask."""
+    least_usdc = max(rules.harvest_min_usdc, HARVEST_MIN_USDC)
+    return moment.now_s >= quote.due_at_s and quote.credited_usdc >= least_usdc
+
+
 def get_harvest_worth_usdc(gas_price: GasPrice, rules: HarvestRules) -> int:
     """Return the least that a harvest must credit to be made while it is not old (1e-6 USDC)."""
-    cost_usdc = gas_price.get_cost_usdc(HARVEST_GAS_USUAL)
+    cost_usdc = get_cost_usdc(HARVEST, 1, gas_price)
     worth_usdc = mul_div_up(cost_usdc, rules.harvest_margin_bps, BPS_ONE)
     return max(worth_usdc, rules.harvest_min_usdc, HARVEST_MIN_USDC)
 
@@ -217,34 +224,20 @@ def _predict_rest_s(
     return max(rules.harvest_recheck_s, rest_s)
 
 
-# --------------------------------------------------------------------------------------- calldata
-
-
-def build_harvest(contracts: Contracts, token_ids: Sequence[int], *, gas_each: int) -> ChainCall:
-    """Build one ``aggregate3`` of harvests, each allowed to fail.
-
-    The gas is given, not estimated: an estimate finds the least gas with which the outer call
-    succeeds, and with that little the inner calls fail.
-    """
-    adapter = contracts.adapter.address
-    calls = [(adapter, True, _HARVEST_SELECTOR + token_id.to_bytes(32)) for token_id in token_ids]
-    data = "0x" + (_CALLS_SELECTOR + encode(_CALLS, [calls])).hex()
-    gas = MULTICALL_BASE_GAS + gas_each * len(token_ids)
-    return ChainCall(contracts.multicall3.address, data, tuple(token_ids), gas=gas)
-
-
-def read_harvest(answer: bytes) -> list[int | None]:
-    """Return what each harvest of an ``aggregate3`` credited (1e-6 USDC), None for a failure.
-
-    Raises ``ValueError`` for anything else.
-    """
-    return [read_word(result) for result in decode_aggregate(answer)]
-
-
 class Harvest(PlainDuty[HarvestFacts, HarvestItem, HarvestRules]):
     """Harvests. Anybody may harvest, and each harvest of a transaction may fail by itself."""
 
     kind = HARVEST
+
+    def __init__(self, tools: Tools, rules: HarvestRules) -> None:
+        super().__init__(tools, rules)
+        self._trial = HarvestTrial(
+            tools.node,
+            tools.contracts,
+            gas_each=rules.harvest_gas,
+            items_max=rules.harvest_items_max,
+            sender=tools.sender,
+        )
 
     # ------------------------------------------------------------------------------------- reading
 
@@ -259,7 +252,8 @@ class Harvest(PlainDuty[HarvestFacts, HarvestItem, HarvestRules]):
 
     def look(self, facts: HarvestFacts, moment: Moment) -> HarvestFacts:
         """Try every harvest at the block."""
-        credits_usdc = self._try_all([due.token_id for due in facts.due], moment)
+        token_ids = [due.token_id for due in facts.due]
+        credits_usdc = self._trial.run(token_ids, block_hash=moment.block_hash)
         quotes = [
             (credited_usdc is None, _quote(due, credited_usdc or 0))
             for due, credited_usdc in zip(facts.due, credits_usdc, strict=True)
@@ -270,54 +264,18 @@ class Harvest(PlainDuty[HarvestFacts, HarvestItem, HarvestRules]):
             refused=tuple(quote for is_refused, quote in quotes if is_refused),
         )
 
-    def _try_all(self, token_ids: Sequence[int], moment: Moment) -> list[int | None]:
-        """Return what each harvest would credit, None where it would fail.
-
-        As many at once first as will be sent together. Those that fail there are tried by
-        themselves, each with its own gas: a vault that burns all it gets spoils no other quote.
-        """
-        credits_usdc: list[int | None] = []
-        for start in range(0, len(token_ids), self.rules.harvest_items_max):
-            chunk = token_ids[start : start + self.rules.harvest_items_max]
-            credits_usdc += self._try_together(chunk, moment)
-        return credits_usdc
-
-    def _try_together(self, token_ids: Sequence[int], moment: Moment) -> list[int | None]:
-        tools = self.tools
-        call = build_harvest(tools.contracts, token_ids, gas_each=self.rules.harvest_gas)
-        request = call.request(tools.sender)
-        try:
-            together = read_harvest(tools.node.try_call(request, block=moment.block_hash))
-        except (Reverted, ValueError):
-            together = []
-        if len(together) != len(token_ids):
-            together = [None] * len(token_ids)
-        return [
-            self._try_alone(token_id, moment) if credited_usdc is None else credited_usdc
-            for token_id, credited_usdc in zip(token_ids, together, strict=True)
-        ]
-
-    def _try_alone(self, token_id: int, moment: Moment) -> int | None:
-        adapter = self.tools.contracts.adapter
-        call = {
-            "from": self.tools.sender,
-            "to": adapter.address,
-            "data": adapter.encode_abi("harvest", args=[token_id]),
-            "gas": hex(self.rules.harvest_gas),
-        }
-        try:
-            answer = self.tools.node.try_call(call, block=moment.block_hash)
-        except Reverted as error:
-            log.warning("harvest_refused", token_id=token_id, reason=error.reason)
-            return None
-        return int.from_bytes(answer) if len(answer) == WORD_BYTES else None
-
     # ---------------------------------------------------------------------------- deciding, acting
 
-    def decide(self, facts: HarvestFacts, moment: Moment) -> list[tuple[HarvestItem, ...]]:
+    def decide(self, facts: HarvestFacts, moment: Moment) -> Decision[HarvestItem]:
         return decide_harvests(facts, moment, self.rules)
 
-    def note_decided(self, facts: HarvestFacts, actions: Sequence[Action], moment: Moment) -> None:
+    def note_decided(
+        self,
+        facts: HarvestFacts,
+        actions: Sequence[Action],
+        unworthy: Sequence[Unworthy],
+        moment: Moment,
+    ) -> None:
         """Let due positions rest that are not harvested now.
 
         A position that is harvested rests once its transaction is in a block: until then its intent

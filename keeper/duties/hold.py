@@ -13,7 +13,7 @@ the live hold again. Only the owner's request, which stops admission first, free
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from eth_abi.abi import decode, encode
@@ -32,8 +32,9 @@ from keeper.duties.positions import (
     PositionRules,
     is_wanted,
     keep_free,
-    keep_most_urgent,
+    rank,
 )
+from keeper.worth import Decision, decide_worthy
 from ledger.chain.placing import note_placements
 from ledger.chain.positions import Allowance, get_allowance
 from ledger.intents.record import IntentRecord
@@ -73,10 +74,14 @@ class HoldItem(OfPosition):
     expires_at_s: int
     key_epoch: int
     reason: str
+    brings_usdc: int = field(default=0, compare=False)
+    """What it secures beyond the live hold."""
 
 
-def decide_holds(positions: Facts, moment: Moment, rules: HoldRules) -> list[tuple[HoldItem, ...]]:
+def decide_holds(positions: Facts, moment: Moment, rules: HoldRules) -> Decision[HoldItem]:
     """Return the holds to place now, in one transaction at most.
+
+    A hold that secures less than it and its settlement cost is not placed.
 
     A position may be settled in the same round: a hold that covers what is drawn now also covers
     what is left of it once the settlement before it has landed.
@@ -85,8 +90,8 @@ def decide_holds(positions: Facts, moment: Moment, rules: HoldRules) -> list[tup
         decide_hold(facts, rules, now_s=moment.now_s)
         for facts in keep_free(positions, moment, kind=HOLD)
     ]
-    chosen = keep_most_urgent(items, _URGENCY, rules.items_max)
-    return [chosen] if chosen else []
+    ranked = rank(items, _URGENCY)
+    return decide_worthy(HOLD, ranked, moment.gas_price, count_max=rules.items_max)
 
 
 def decide_hold(facts: PositionFacts, rules: HoldRules, *, now_s: int) -> HoldItem | None:
@@ -187,12 +192,15 @@ def _replace(
 def _place(
     facts: PositionFacts, rules: HoldRules, amount_usdc: int, reason: str, *, now_s: int
 ) -> HoldItem:
+    held_usdc = get_allowance(facts.state, now_s=now_s).held_usdc
     return HoldItem(
         token_id=facts.token_id,
         amount_usdc=amount_usdc,
         expires_at_s=now_s + rules.hold_lifetime_s if amount_usdc > 0 else 0,
         key_epoch=facts.state.key_epoch,
         reason=reason,
+        # All of a hold that is renewed would lapse; of another one the live part stays anyway.
+        brings_usdc=amount_usdc - (0 if reason == "renew" else min(held_usdc, amount_usdc)),
     )
 
 
@@ -221,7 +229,7 @@ class Hold(PlainDuty[Facts, HoldItem, HoldRules]):
     def load(self, connection: Connection, moment: Moment) -> Facts:
         return self.tools.positions.load(connection, moment)
 
-    def decide(self, facts: Facts, moment: Moment) -> list[tuple[HoldItem, ...]]:
+    def decide(self, facts: Facts, moment: Moment) -> Decision[HoldItem]:
         return decide_holds(facts, moment, self.rules)
 
     def build(self, connection: Connection, items: Sequence[HoldItem], *, now_s: int) -> ChainCall:

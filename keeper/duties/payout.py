@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 from web3.contract import Contract
 
 from contracts.bindings import Contracts
-from contracts.units import USDC_MAX
+from contracts.units import SECONDS_PER_DAY, USDC_MAX
 from keeper.duties.calls import ChainCall, select
 from keeper.duties.duty import NO_BATCH, BatchDuty, is_allowed
 from keeper.duties.moment import DutyRules, Moment
+from keeper.worth import Decision, decide_worthy, split_worthy
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord
@@ -30,6 +31,9 @@ PAYOUT: Final = "payout"
 GIVE_UP_BLOCKS_MIN: Final = 256
 """As deep as the indexer's default window: past it the mirror stops, and the keeper with it."""
 
+PAYABLE_FACTOR: Final = 4
+"""How many times as many payouts are looked at as one transaction pays."""
+
 _TYPES: Final = ("bytes32", "address[]", "uint256[]")
 _SELECTOR: Final = select("pay", _TYPES)
 
@@ -42,6 +46,11 @@ class PayoutRules(DutyRules):
     )
     payout_max_age_s: int = Field(
         default=30, ge=0, description="how long a payout waits for others to share its batch"
+    )
+    payout_overdue_s: int = Field(
+        default=7 * SECONDS_PER_DAY,
+        ge=0,
+        description="payable for longer, a payout is paid whatever it costs, seconds",
     )
 
 
@@ -80,38 +89,52 @@ class PayoutItem:
     def token_ids(self) -> tuple[int, ...]:
         return ()
 
+    @property
+    def brings_usdc(self) -> int:
+        return self.amount_usdc
 
-def decide_payouts(
-    facts: PayoutFacts, moment: Moment, rules: PayoutRules
-) -> list[tuple[PayoutItem, ...]]:
+
+def decide_payouts(facts: PayoutFacts, moment: Moment, rules: PayoutRules) -> Decision[PayoutItem]:
     """Pay what is payable, the oldest first, once there is enough of it or it has waited.
+
+    Payouts that are smaller than what paying them costs wait for others, at the longest until they
+    are overdue.
 
     Never more than the treasury has: the contract refuses a batch that it cannot pay in full. A
     payout that is too large for what is left waits, without holding up the smaller ones behind it.
     """
     if PAYOUT in moment.kinds_in_flight:
-        return []
+        return Decision()
     payable = sorted(
         (due for due in facts.due if (PAYOUT, due.payout_id) not in moment.resting),
         key=lambda payout: (payout.payable_at_s, payout.payout_id),
     )
     if not payable:
-        return []
+        return Decision()
     if sum(payout.amount_usdc for payout in payable) >= rules.payout_amount_usdc:
         reason = "amount"
     elif moment.now_s - payable[0].payable_at_s >= rules.payout_max_age_s:
         reason = "age"
     else:
-        return []
+        return Decision()
+    items = [
+        PayoutItem(
+            due.payout_id,
+            due.payee,
+            due.amount_usdc,
+            "overdue" if moment.now_s - due.payable_at_s >= rules.payout_overdue_s else reason,
+        )
+        for due in payable
+    ]
+    worthy, unworthy = split_worthy(PAYOUT, items, moment.gas_price)
     left_usdc = facts.treasury_usdc
-    items: list[PayoutItem] = []
-    for payout in payable:
-        if len(items) == rules.items_max:
-            break
-        if payout.amount_usdc <= left_usdc:
-            left_usdc -= payout.amount_usdc
-            items.append(PayoutItem(payout.payout_id, payout.payee, payout.amount_usdc, reason))
-    return [tuple(items)] if items else []
+    affordable: list[PayoutItem] = []
+    for item in worthy:
+        if item.amount_usdc <= left_usdc:
+            left_usdc -= item.amount_usdc
+            affordable.append(item)
+    decided = decide_worthy(PAYOUT, affordable, moment.gas_price, count_max=rules.items_max)
+    return replace(decided, unworthy=(*unworthy, *decided.unworthy))
 
 
 def build_payout(contracts: Contracts, batch: PlannedPayout) -> ChainCall:
@@ -145,8 +168,8 @@ class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):
             follow_payouts(connection)
 
     def load(self, connection: Connection, moment: Moment) -> PayoutFacts:
-        # Payouts that rest must not take the place of the ones behind them.
-        limit = self.rules.items_max + moment.count_resting(PAYOUT)
+        # Payouts that rest or are too small must not take the place of the ones behind them.
+        limit = PAYABLE_FACTOR * self.rules.items_max + moment.count_resting(PAYOUT)
         found = load_payable(connection, now_s=moment.now_s, limit=limit)
         due = (PayoutDue(p.payout_id, p.payee, p.amount_usdc, p.payable_at_s) for p in found)
         return PayoutFacts(due=tuple(due))
@@ -159,7 +182,7 @@ class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):
         treasury_usdc = self.tools.node.fetch_word(payouts.address, data, block=moment.block_hash)
         return replace(facts, treasury_usdc=treasury_usdc)
 
-    def decide(self, facts: PayoutFacts, moment: Moment) -> list[tuple[PayoutItem, ...]]:
+    def decide(self, facts: PayoutFacts, moment: Moment) -> Decision[PayoutItem]:
         return decide_payouts(facts, moment, self.rules)
 
     def build(

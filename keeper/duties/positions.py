@@ -124,15 +124,12 @@ class _Ranked(Protocol):
 RankedT = TypeVar("RankedT", bound=_Ranked)
 
 
-def keep_most_urgent(
-    items: Iterable[RankedT | None], urgency: Sequence[str], count_max: int
-) -> tuple[RankedT, ...]:
-    """Return at most ``count_max`` items, by the urgency of their reason, then by token id."""
-    ranked = sorted(
+def rank(items: Iterable[RankedT | None], urgency: Sequence[str]) -> list[RankedT]:
+    """Return the items, without None, by the urgency of their reason, then by token id."""
+    return sorted(
         (item for item in items if item is not None),
         key=lambda item: (urgency.index(item.reason), item.token_id),
     )
-    return tuple(ranked[:count_max])
 
 
 # ----------------------------------------------------------------------------- the ledger's rows

@@ -21,8 +21,9 @@ from keeper.duties.positions import (
     PositionRules,
     is_wanted,
     keep_free,
-    keep_most_urgent,
+    rank,
 )
+from keeper.worth import Decision, decide_worthy
 from ledger.intents.record import IntentRecord
 from ledger.spending.batches import PlannedBatch, abandon_batch, plan_batch
 from ledger.spending.strays import is_spoiled
@@ -67,6 +68,10 @@ class SettleItem(OfPosition):
     reason: str
     amount_usdc: int = field(default=0, compare=False)
     """Usage posted now, at most the limit; more may be posted until the batch is planned."""
+
+    @property
+    def brings_usdc(self) -> int:
+        return self.amount_usdc
 
 
 def decide_settle(facts: PositionFacts, rules: SettleRules, *, now_s: int) -> SettleItem | None:
@@ -125,7 +130,7 @@ class Settle(BatchDuty[Facts, SettleItem, SettleRules]):
     def load(self, connection: Connection, moment: Moment) -> Facts:
         return self.tools.positions.load(connection, moment)
 
-    def decide(self, facts: Facts, moment: Moment) -> list[tuple[SettleItem, ...]]:
+    def decide(self, facts: Facts, moment: Moment) -> Decision[SettleItem]:
         return decide_settles(facts, moment, self.rules)
 
     def build(
@@ -153,13 +158,15 @@ class Settle(BatchDuty[Facts, SettleItem, SettleRules]):
         abandon_batch(connection, str(intent.payload["batch_id"]))
 
 
-def decide_settles(
-    positions: Facts, moment: Moment, rules: SettleRules
-) -> list[tuple[SettleItem, ...]]:
-    """Return the settlements to send now, in one transaction at most."""
+def decide_settles(positions: Facts, moment: Moment, rules: SettleRules) -> Decision[SettleItem]:
+    """Return the settlements to send now, in one transaction at most.
+
+    Usage that does not pay for its settlement waits for more, at the latest until its hold is about
+    to lapse.
+    """
     items = [
         decide_settle(facts, rules, now_s=moment.now_s)
         for facts in keep_free(positions, moment, kind=SETTLE)
     ]
-    chosen = keep_most_urgent(items, _URGENCY, rules.items_max)
-    return [chosen] if chosen else []
+    ranked = rank(items, _URGENCY)
+    return decide_worthy(SETTLE, ranked, moment.gas_price, count_max=rules.items_max)

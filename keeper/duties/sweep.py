@@ -11,6 +11,7 @@ from contracts.units import USDC_MAX
 from keeper.duties.calls import ChainCall
 from keeper.duties.duty import PlainDuty
 from keeper.duties.moment import DutyRules, Moment
+from keeper.worth import Decision, decide_worthy
 from ledger.intents.record import IntentRecord
 from ledger.tables import Event, table_of
 
@@ -53,19 +54,23 @@ class SweepItem:
     def token_ids(self) -> tuple[int, ...]:
         return ()
 
+    @property
+    def brings_usdc(self) -> int:
+        return self.amount_usdc
 
-def decide_sweep(
-    facts: SweepFacts, moment: Moment, rules: SweepRules
-) -> list[tuple[SweepItem, ...]]:
-    """Return the sweep to make now, if any."""
+
+def decide_sweep(facts: SweepFacts, moment: Moment, rules: SweepRules) -> Decision[SweepItem]:
+    """Return the sweep to make now, if any, once what is owed pays for it."""
     owed_usdc, since_s = facts.owed_usdc, facts.owed_since_s
     if owed_usdc == 0 or SWEEP in moment.kinds_in_flight:
-        return []
+        return Decision()
     if owed_usdc >= rules.sweep_amount_usdc:
-        return [(SweepItem(owed_usdc, "amount"),)]
-    if since_s is not None and moment.now_s - since_s >= rules.sweep_max_age_s:
-        return [(SweepItem(owed_usdc, "age"),)]
-    return []
+        reason = "amount"
+    elif since_s is not None and moment.now_s - since_s >= rules.sweep_max_age_s:
+        reason = "age"
+    else:
+        return Decision()
+    return decide_worthy(SWEEP, [SweepItem(owed_usdc, reason)], moment.gas_price, count_max=1)
 
 
 def load_owed_since(connection: Connection) -> int | None:
@@ -108,7 +113,7 @@ class Sweep(PlainDuty[SweepFacts, SweepItem, SweepRules]):
         owed_usdc = self.tools.node.fetch_word(position.address, data, block=moment.block_hash)
         return replace(facts, owed_usdc=owed_usdc)
 
-    def decide(self, facts: SweepFacts, moment: Moment) -> list[tuple[SweepItem, ...]]:
+    def decide(self, facts: SweepFacts, moment: Moment) -> Decision[SweepItem]:
         return decide_sweep(facts, moment, self.rules)
 
     def build(self, connection: Connection, items: Sequence[SweepItem], *, now_s: int) -> ChainCall:

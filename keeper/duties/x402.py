@@ -1,21 +1,29 @@
 """X402: send to USDC the payments that buyers have signed, many in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from pydantic import Field
 from sqlalchemy import Connection
 
+from contracts.units import format_usdc
 from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action, PlainDuty, Tools
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
 from keeper.duties.x402_trial import PaymentTrial, build_payments
+from keeper.worth import SHARE, Decision, Unworthy, decide_worthy, pays, split_worthy
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord
 from ledger.payments.claims import load_payments
-from ledger.payments.outcomes import load_due_payments, mark_payments_sent, rest_payments
+from ledger.payments.outcomes import (
+    load_due_payments,
+    mark_payments_sent,
+    rest_payments,
+    set_payments_aside,
+)
 from ledger.payments.records import PaymentRecord
 
 
@@ -34,6 +42,11 @@ class X402Rules(DutyRules):
     payment_landing_s: int = Field(
         default=15, ge=0, description="a payment must be valid for longer to be sent, seconds"
     )
+
+
+TOO_SMALL_REST_S: Final = 10
+"""How long a payment that is worth less than sending it costs is left alone: prices move."""
+_TOO_SMALL: Final = "it is worth less than sending it costs now: at least {} USDC would pay for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +87,22 @@ class PaymentItem:
     def token_ids(self) -> tuple[int, ...]:
         return ()
 
+    @property
+    def brings_usdc(self) -> int:
+        return self.amount_usdc
 
-def decide_payments(
-    facts: X402Facts, moment: Moment, rules: X402Rules
-) -> list[tuple[PaymentItem, ...]]:
+
+def decide_payments(facts: X402Facts, moment: Moment, rules: X402Rules) -> Decision[PaymentItem]:
     """Send what buyers have signed, the oldest first: they wait for it.
+
+    A payment that does not pay for its share of a transaction is not sent, and payments that do not
+    pay for one together wait for others.
 
     A payment that failed before goes last, and a round sends one such at most: it may fail in its
     block although it does not when it is tried, and burn the gas of all behind it.
     """
     if X402_KIND in moment.kinds_in_flight:
-        return []
+        return Decision()
     ready = sorted(
         (
             payment
@@ -94,11 +112,18 @@ def decide_payments(
         ),
         key=lambda payment: (payment.created_at_s, payment.payment_id),
     )
-    doubted = [payment for payment in ready if payment.failures > 0][:1]
-    sound = [payment for payment in ready if payment.failures == 0]
-    chosen = [*sound[: rules.payment_items_max - len(doubted)], *doubted]
-    items = tuple(PaymentItem(p.payment_id, p.value_usdc, "signed") for p in chosen)
-    return [items] if items else []
+    failures = {payment.payment_id: payment.failures for payment in ready}
+    items = [PaymentItem(p.payment_id, p.value_usdc, "signed") for p in ready]
+    worthy, unworthy = split_worthy(X402_KIND, items, moment.gas_price)
+    doubted = [item for item in worthy if failures[item.payment_id] > 0][:1]
+    sound = [item for item in worthy if failures[item.payment_id] == 0]
+    room = rules.payment_items_max - len(doubted)
+    decided = decide_worthy(X402_KIND, sound, moment.gas_price, count_max=room)
+    if decided.transactions or pays(X402_KIND, doubted, moment.gas_price):
+        # A doubted payment pays its share; alone it has to pay for its whole transaction.
+        sent = [*(decided.transactions[0] if decided.transactions else ()), *doubted]
+        decided = replace(decided, transactions=[tuple(sent)] if sent else [])
+    return replace(decided, unworthy=(*unworthy, *decided.unworthy))
 
 
 class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
@@ -147,15 +172,33 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
         )
         return X402Facts(facts.records, payments)
 
-    def decide(self, facts: X402Facts, moment: Moment) -> list[tuple[PaymentItem, ...]]:
+    def decide(self, facts: X402Facts, moment: Moment) -> Decision[PaymentItem]:
         return decide_payments(facts, moment, self.rules)
 
-    def note_decided(self, facts: X402Facts, actions: Sequence[Action], moment: Moment) -> None:
-        """Leave payments alone for a while that would not go through, and say why."""
+    def note_decided(
+        self,
+        facts: X402Facts,
+        actions: Sequence[Action],
+        unworthy: Sequence[Unworthy],
+        moment: Moment,
+    ) -> None:
+        """Leave payments alone for a while that would not go through, and say why.
+
+        So it is with those that are too small for any transaction at the moment's prices: they
+        must not take the place of others. Those that wait for others are looked at every round.
+        """
         refusals = {p.payment_id: p.refusal for p in facts.payments if p.refusal is not None}
-        if refusals:
+        too_small = {
+            str(one.subject): _TOO_SMALL.format(format_usdc(one.costs_usdc))
+            for one in unworthy
+            if one.reason == SHARE
+        }
+        if refusals or too_small:
             with write(self.tools.engine) as connection:
                 rest_payments(connection, refusals, was_sent=False, now_s=moment.wall_s)
+                set_payments_aside(
+                    connection, too_small, rest_s=TOO_SMALL_REST_S, now_s=moment.wall_s
+                )
 
     def build(
         self, connection: Connection, items: Sequence[PaymentItem], *, now_s: int

@@ -54,6 +54,7 @@ class Inclusions:
             block_hash=receipt.block_hash,
             gas_used=receipt.gas_used,
             fee_wei=receipt.fee_wei,
+            l1_fee_wei=receipt.l1_fee_wei,
             error=error,
         )
         self._means.checkpoint("included")
@@ -67,6 +68,7 @@ class Inclusions:
             block=receipt.block_number,
             gas_used=receipt.gas_used,
             fee_wei=receipt.fee_wei,
+            l1_fee_wei=receipt.l1_fee_wei,
             error=error,
         )
         self._means.checkpoint("mined")

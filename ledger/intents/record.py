@@ -73,6 +73,7 @@ class IntentRecord:
     mined_block_hash: str | None
     gas_used: int | None
     fee_wei: int | None
+    l1_fee_wei: int | None
     error: str | None
     created_at_s: int
     updated_at_s: int
@@ -96,7 +97,10 @@ class SignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """The block that holds a transaction, and how it went there. ``fee_wei`` is gas times price."""
+    """The block that holds a transaction, and how it went there.
+
+    ``fee_wei`` is all that it cost: gas times price, and ``l1_fee_wei`` where a rollup takes it.
+    """
 
     tx_hash: str
     block_number: int
@@ -105,6 +109,7 @@ class Inclusion:
     fee_wei: int
     error: str | None
     """Why it reverted, or None for success."""
+    l1_fee_wei: int = 0
 
 
 def load_intent(connection: Connection, intent_id: str) -> IntentRecord | None:

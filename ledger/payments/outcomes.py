@@ -72,6 +72,21 @@ def rest_payments(
         )
 
 
+def set_payments_aside(
+    connection: Connection, reasons: Mapping[str, str], *, rest_s: int, now_s: int
+) -> None:
+    """Look at payments again ``rest_s`` from now that nothing is wrong with: by id, why they wait.
+
+    Unlike a failure it does not count against a payment, and its payer is told why.
+    """
+    for payment_id, reason in sorted(reasons.items()):
+        connection.execute(
+            update(_payment)
+            .where(_payment.c.payment_id == payment_id, _payment.c.state == "verified")
+            .values(error=reason, look_at_s=now_s + rest_s, updated_at_s=now_s)
+        )
+
+
 def free_unsent(connection: Connection, payment_ids: Iterable[str], *, now_s: int) -> list[str]:
     """Let payments be sent again whose intent was given up unsigned; return the ids of the others.
 

@@ -48,6 +48,9 @@ class Intent(SQLModel, table=True):
     mined_block_hash: str | None = None
     gas_used: int | None = Field(default=None, sa_type=BigInteger)
     fee_wei: int | None = Field(default=None, sa_column=Column(Uint256(), nullable=True))
+    """All that it cost: gas times price and, on a rollup, the L1 data fee."""
+    l1_fee_wei: int | None = Field(default=None, sa_column=Column(Uint256(), nullable=True))
+    """The L1 data fee in it; None for transactions of before it was written down."""
     error: str | None = Field(default=None, sa_type=Text)
     created_at_s: int = Field(sa_type=BigInteger)
     updated_at_s: int = Field(sa_type=BigInteger)

@@ -1,12 +1,10 @@
 """What a round decides, on made-up facts: without a ledger, a chain or a clock."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keeper.duties.duty import Action
 from keeper.duties.harvest import (
-    HARVEST_GAS_USUAL,
     HarvestFacts,
     HarvestQuote,
     HarvestRest,
@@ -21,7 +19,8 @@ from keeper.duties.registry import Rules
 from keeper.duties.settle import decide_settles
 from keeper.duties.sweep import SweepFacts, decide_sweep
 from keeper.duties.x402 import PaymentDue, X402Facts, decide_payments
-from keeper.gas import WEI_PER_ETHER, GasPrice
+from keeper.gas import FREE, WEI_PER_ETHER, GasPrice
+from keeper.worth import SIZES, Decision, Unworthy
 from tests.support.ledgers import NOW_S
 
 
@@ -34,7 +33,9 @@ class Scene:
     harvests: tuple[HarvestQuote, ...] = ()
     harvests_refused: tuple[HarvestQuote, ...] = ()
     harvest_gas_usdc: int = 0
-    """What a usual harvest's gas costs."""
+    """What a usual harvest's gas costs. Only harvests are decided at that price, unless
+    ``gas_price`` says what everything costs."""
+    gas_price: GasPrice | None = None
     owed_usdc: int = 0
     owed_since_s: int | None = None
     payouts: tuple[PayoutDue, ...] = ()
@@ -47,7 +48,7 @@ class Scene:
     @property
     def moment(self) -> Moment:
         # As near as whole wei get to it.
-        fee_wei = WEI_PER_ETHER // HARVEST_GAS_USUAL
+        fee_wei = WEI_PER_ETHER // SIZES["harvest"].item_gas
         return Moment(
             block_number=10,
             block_hash="0x0a",
@@ -57,7 +58,7 @@ class Scene:
             in_flight=self.in_flight,
             kinds_in_flight=self.kinds_in_flight,
             resting=self.resting,
-            gas_price=GasPrice(fee_wei, self.harvest_gas_usdc),
+            gas_price=self.gas_price or GasPrice(fee_wei, self.harvest_gas_usdc),
         )
 
     @property
@@ -67,18 +68,32 @@ class Scene:
 
 def decide(scene: Scene, rules: Rules) -> list[Action]:
     """Return what every duty would send, in the order of execution."""
-    moment = scene.moment
+    return [
+        Action(kind, items)
+        for kind, decision in decide_all(scene, rules).items()
+        for items in decision.transactions
+    ]
+
+
+def find_unworthy(scene: Scene, rules: Rules) -> list[Unworthy]:
+    """Return what every duty leaves alone for its cost."""
+    return [one for decision in decide_all(scene, rules).values() for one in decision.unworthy]
+
+
+def decide_all(scene: Scene, rules: Rules) -> dict[str, Decision[Any]]:
+    """Return what every duty decides, by kind, in the order of execution."""
+    harvesting = scene.moment
+    moment = harvesting if scene.gas_price else replace(harvesting, gas_price=FREE)
     payouts = PayoutFacts(scene.payouts, scene.treasury_usdc)
     sweep = SweepFacts(scene.owed_since_s, scene.owed_usdc)
-    decided: dict[str, Sequence[tuple[Any, ...]]] = {
+    return {
         "settle": decide_settles(scene.positions, moment, rules),
         "hold": decide_holds(scene.positions, moment, rules),
         "x402": decide_payments(X402Facts(payments=scene.payments), moment, rules),
-        "harvest": decide_harvests(scene.harvest_facts, moment, rules),
+        "harvest": decide_harvests(scene.harvest_facts, harvesting, rules),
         "sweep": decide_sweep(sweep, moment, rules),
         "payout": decide_payouts(payouts, moment, rules),
     }
-    return [Action(kind, items) for kind, transactions in decided.items() for items in transactions]
 
 
 def rest(scene: Scene, chosen: set[int], rules: Rules) -> list[HarvestRest]:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from contracts.units import BPS_ONE, USDC_MAX, utc_day
 from keeper.duties.duty import Action
 from keeper.duties.harvest import (
-    HARVEST_GAS_USUAL,
     HarvestQuote,
     decide_harvest,
     get_harvest_worth_usdc,
@@ -25,6 +24,7 @@ from keeper.duties.payout import PayoutDue
 from keeper.duties.positions import PositionFacts
 from keeper.duties.registry import Rules
 from keeper.duties.x402 import PaymentDue
+from keeper.worth import SIZES
 from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.positions import PositionState
 from tests.support import decisions
@@ -160,7 +160,7 @@ def test_harvest__gas_times_margin__is_the_exact_bound(
 ) -> None:
     rules = Rules(harvest_margin_bps=margin_bps, harvest_min_usdc=max(least_usdc, HARVEST_MIN_USDC))
     moment = Scene(NOW_S, harvest_gas_usdc=gas_usdc).moment
-    gas_usdc = moment.gas_price.get_cost_usdc(HARVEST_GAS_USUAL)
+    gas_usdc = moment.gas_price.get_cost_usdc(SIZES["harvest"].item_gas)
     worth_usdc = get_harvest_worth_usdc(moment.gas_price, rules)
 
     for usdc, acts in ((worth_usdc, True), (worth_usdc - 1, False)):

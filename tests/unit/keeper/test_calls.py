@@ -4,7 +4,7 @@ from eth_abi.abi import encode
 from web3 import Web3
 
 from contracts.bindings import bind_contracts
-from keeper.duties.harvest import build_harvest, read_harvest
+from keeper.duties.harvest_trial import build_harvest, read_harvest
 from keeper.duties.hold import HoldItem, build_hold
 from keeper.duties.payout import build_payout
 from keeper.duties.settle import build_settle

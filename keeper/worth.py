@@ -1,0 +1,185 @@
+"""What each kind of transaction costs and brings, and which ones are worth sending. Pure.
+
+One place for every duty. A transaction costs its gas and, on a rollup, the L1 data fee of its bytes
+(``keeper.gas``). An item brings what it moves or secures, in 1e-6 USDC:
+
+=======  ===========================================================================================
+settle   the posted usage that it charges
+hold     the credit that it secures beyond the live hold, which a settlement has to charge later
+x402     the payment
+harvest  the yield, of which the rules ask for several times the cost
+sweep    what reaches the treasury
+payout   what the seller is paid
+=======  ===========================================================================================
+
+An item is not sent where its own share costs more than it brings, and a transaction is not sent
+where all its items together bring less than it costs: they wait for others to share it. Items that
+a rule **binds** are sent whatever they cost:
+
+=======  ===========================================================================================
+settle   ``expiry``: a hold that lapses would leave served usage unpaid; ``release``: the owner asks
+hold     ``cover``: usage that was served has no live hold; ``release``: the owner asks
+harvest  ``age``: overdue by ``KEEPER_HARVEST_MAX_AGE_S``
+payout   ``overdue``: payable for longer than ``KEEPER_PAYOUT_OVERDUE_S``
+=======  ===========================================================================================
+
+What recovery sends (the same bytes again, a higher fee, a cancellation, a filled nonce) is not
+weighed: it ends what was decided earlier.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol, TypeVar
+
+from keeper.gas import GasPrice
+
+ENVELOPE_BYTES: Final = 110
+"""What a transaction has beside calldata and signature: chain, nonce, fees, gas, address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a transaction of a kind uses, as a rule: in any case, and for each of its items.
+
+    Bytes are of the transaction without its signature.
+    """
+
+    gas: int
+    item_gas: int
+    bytes_: int
+    item_bytes: int
+
+
+SIZES: Final[Mapping[str, Size]] = {
+    "settle": Size(gas=32_000, item_gas=16_000, bytes_=250, item_bytes=64),
+    "hold": Size(gas=25_000, item_gas=16_000, bytes_=180, item_bytes=128),
+    "x402": Size(gas=35_000, item_gas=65_000, bytes_=180, item_bytes=544),
+    # As if each were alone: a position is not harvested early because others happen to be due.
+    "harvest": Size(gas=0, item_gas=150_000, bytes_=180, item_bytes=224),
+    "sweep": Size(gas=60_000, item_gas=0, bytes_=114, item_bytes=0),
+    "payout": Size(gas=40_000, item_gas=40_000, bytes_=280, item_bytes=64),
+}
+"""Measured over Circle's USDC and rounded up; ``tests/integration/keeper/test_worth.py`` holds them
+against the chain."""
+
+BINDING: Final[Mapping[str, frozenset[str]]] = {
+    "settle": frozenset({"expiry", "release"}),
+    "hold": frozenset({"cover", "release"}),
+    "x402": frozenset(),
+    "harvest": frozenset({"age"}),
+    "sweep": frozenset(),
+    "payout": frozenset({"overdue"}),
+}
+"""The reasons for which a kind's items are sent whatever they cost."""
+
+SHARE: Final = "share"
+"""An item brings less than its own share of any transaction costs."""
+TOGETHER: Final = "together"
+"""Items bring less together than their transaction costs: they wait for others."""
+REASONS: Final = (SHARE, TOGETHER)
+
+
+class Weighed(Protocol):
+    """An item as far as it is weighed."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is done now, in one word."""
+
+    @property
+    def subject(self) -> int | str:
+        """The token, payout or payment that it is about; empty for nothing in particular."""
+
+    @property
+    def brings_usdc(self) -> int:
+        """What it brings (1e-6 USDC); see the module."""
+
+
+ItemT = TypeVar("ItemT", bound=Weighed)
+
+
+@dataclass(frozen=True, slots=True)
+class Unworthy:
+    """An item that is left alone because its transaction would cost more than it brings.
+
+    ``costs_usdc`` is its share of the cost, or where it waits for others the cost of all together.
+    """
+
+    kind: str
+    subject: int | str
+    reason: str
+    """Of ``REASONS``."""
+    brings_usdc: int
+    costs_usdc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[ItemT]):
+    """What a duty sends now, a tuple of items for each transaction, and what it leaves alone."""
+
+    transactions: list[tuple[ItemT, ...]] = field(default_factory=list)
+    unworthy: tuple[Unworthy, ...] = ()
+
+
+def get_cost_usdc(kind: str, count: int, price: GasPrice) -> int:
+    """Return what a transaction of ``count`` items costs (1e-6 USDC), rounded up."""
+    size = SIZES[kind]
+    return price.get_cost_usdc(
+        size.gas + size.item_gas * count, size_bytes=size.bytes_ + size.item_bytes * count
+    )
+
+
+def get_share_usdc(kind: str, price: GasPrice) -> int:
+    """Return what one more item adds to a transaction's cost (1e-6 USDC), rounded up.
+
+    A hold's share includes its share of the settlement that has to follow it.
+    """
+    kinds = ("hold", "settle") if kind == "hold" else (kind,)
+    wei = sum(
+        SIZES[one].item_gas * price.fee_wei + SIZES[one].item_bytes * price.l1_fee.byte_wei
+        for one in kinds
+    )
+    return price.convert_usdc(wei)
+
+
+def split_worthy(
+    kind: str, items: Sequence[ItemT], price: GasPrice
+) -> tuple[list[ItemT], list[Unworthy]]:
+    """Return the items that are worth their share or bound by a rule, and the others."""
+    share_usdc = get_share_usdc(kind, price)
+    worthy: list[ItemT] = []
+    unworthy: list[Unworthy] = []
+    for item in items:
+        if item.reason in BINDING[kind] or item.brings_usdc >= share_usdc:
+            worthy.append(item)
+        else:
+            unworthy.append(Unworthy(kind, item.subject, SHARE, item.brings_usdc, share_usdc))
+    return worthy, unworthy
+
+
+def pays(kind: str, items: Sequence[Weighed], price: GasPrice) -> bool:
+    """Tell whether a transaction is sent: a rule binds one of its items, or they pay for it."""
+    if any(item.reason in BINDING[kind] for item in items):
+        return True
+    return sum(item.brings_usdc for item in items) >= get_cost_usdc(kind, len(items), price)
+
+
+def decide_worthy(
+    kind: str, items: Sequence[ItemT], price: GasPrice, *, count_max: int
+) -> Decision[ItemT]:
+    """Return the one transaction to send of ``items``, and what is left alone.
+
+    The first ``count_max`` items go, in their order. Where these do not pay for their transaction,
+    the ones that bring most are tried instead, so that many small ones ahead hold up nobody.
+    """
+    worthy, unworthy = split_worthy(kind, items, price)
+    if not worthy:
+        return Decision([], tuple(unworthy))
+    first = worthy[:count_max]
+    largest = sorted(worthy, key=lambda item: -item.brings_usdc)[:count_max]
+    for chosen in (first, largest):
+        if pays(kind, chosen, price):
+            return Decision([tuple(chosen)], tuple(unworthy))
+    cost_usdc = get_cost_usdc(kind, len(largest), price)
+    waiting = (Unworthy(kind, i.subject, TOGETHER, i.brings_usdc, cost_usdc) for i in worthy)
+    return Decision([], (*unworthy, *waiting))
