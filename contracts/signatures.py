@@ -18,7 +18,7 @@ SIGNATURE_BYTES_MAX: Final = 8_192
 
 ERC1271_MAGIC: Final = bytes.fromhex("1626ba7e")
 ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
-_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+_HEX: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*|(?:[0-9a-fA-F]{2})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,14 @@ class Counterfactual:
 
 
 def parse_signature(text: str) -> bytes | None:
-    """Return the bytes of a 0x-prefixed signature, or None if the text is no signature.
+    """Return the bytes of a signature in hex, or None if the text is no signature.
 
-    An empty signature may be valid: a Safe that approved the message on chain wants none.
+    Some wallets and libraries leave the prefix 0x out. An empty signature may be valid: a Safe that
+    approved the message on chain wants none.
     """
     if len(text) > 2 + 2 * SIGNATURE_BYTES_MAX or _HEX.fullmatch(text) is None:
         return None
-    return bytes.fromhex(text[2:])
+    return bytes.fromhex(text[2:] if text[:2] in ("0x", "0X") else text)
 
 
 def recover_signer(message: SignableMessage, signature: bytes) -> str | None:

@@ -1,7 +1,8 @@
 """Sign-in messages by EIP-4361: what a wallet shows, parsed strictly. Pure.
 
-A message that says anything beyond the standard's fields, or says a field twice, is refused: what
-was signed must mean one thing only. Times are RFC 3339.
+The standard's ABNF decides, of RFC 3986 and RFC 3339 where it leads there: a character that it does
+not know, a line too many or a field said twice is refused, because what was signed must mean one
+thing only.
 """
 
 import re
@@ -12,11 +13,26 @@ from typing import Final
 from urllib.parse import urlsplit
 
 CLOCK_TOLERANCE_S: Final = 5 * 60
-"""How far a message's times may be from ours, either way."""
+"""How far a message's times may be ahead of ours."""
+LIFETIME_S: Final = 5 * 60
+"""How long a message is good that names no end itself, unless more is allowed."""
+
+# RFC 3986: what stands in a URI and, with spaces, in a statement.
+_UNRESERVED: Final = r"A-Za-z0-9\-._~"
+_SUB_DELIMS: Final = r"!$&'()*+,;="
+_URI_CHARACTER: Final = rf"[{_UNRESERVED}{_SUB_DELIMS}:/?#\[\]@]|%[0-9A-Fa-f]{{2}}"
 
 _HEAD: Final = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<domain>[^\s/?#@]+) wants you to sign in with"
-    r" your Ethereum account:\n(?P<address>0x[0-9a-fA-F]{40})\n\n(?:(?P<statement>[^\n]+)\n)?\n"
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?"
+    rf"(?P<domain>(?:[{_UNRESERVED}{_SUB_DELIMS}:\[\]]|%[0-9A-Fa-f]{{2}})+)"
+    r" wants you to sign in with your Ethereum account:\n(?P<address>0x[0-9a-fA-F]{40})\n\n"
+    rf"(?:(?P<statement>[{_UNRESERVED}{_SUB_DELIMS}:/?#\[\]@ ]+)\n)?\n"
+)
+_URI: Final = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_URI_CHARACTER})*")
+_REQUEST_ID: Final = re.compile(rf"(?:[{_UNRESERVED}{_SUB_DELIMS}:@]|%[0-9A-Fa-f]{{2}})*")
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _FIELDS: Final = (
     ("URI", True),
@@ -51,10 +67,12 @@ class SiweMessage:
     not_before_s: float | None
     resources: tuple[str, ...]
 
-    def check(self, *, domain: str, chain_id: int, now_s: float) -> None:
+    def check(
+        self, *, domain: str, chain_id: int, now_s: float, lifetime_s: int = LIFETIME_S
+    ) -> None:
         """Raise ``SiweInvalid`` unless the message is for this domain and chain, and for now.
 
-        Without an expiration time of its own a message is good for five minutes.
+        Without an expiration time of its own a message is good for ``lifetime_s``.
         """
         if self.domain.lower() != domain.lower():
             raise SiweInvalid(f"the message is for {self.domain!r}, not for {domain!r}")
@@ -64,7 +82,7 @@ class SiweMessage:
             raise SiweInvalid(f"the message is for chain {self.chain_id}, not for {chain_id}")
         if self.issued_at_s > now_s + CLOCK_TOLERANCE_S:
             raise SiweInvalid("the message is issued in the future")
-        expires_at_s = self.issued_at_s + CLOCK_TOLERANCE_S
+        expires_at_s = self.issued_at_s + lifetime_s
         if self.expires_at_s is not None:
             expires_at_s = self.expires_at_s
         if now_s >= expires_at_s:
@@ -86,6 +104,10 @@ def parse_siwe(text: str) -> SiweMessage:
         raise SiweInvalid("the chain id is not a number")
     if _NONCE.fullmatch(values["Nonce"]) is None:
         raise SiweInvalid("the nonce is not of 8 or more letters and digits")
+    if _URI.fullmatch(values["URI"]) is None:
+        raise SiweInvalid("the URI is not one by RFC 3986")
+    if _REQUEST_ID.fullmatch(values.get("Request ID", "")) is None:
+        raise SiweInvalid("the request id has characters that the standard does not know")
     return SiweMessage(
         domain=head["domain"],
         address=head["address"].lower(),
@@ -148,7 +170,10 @@ def _read_resources(lines: Sequence[str]) -> tuple[str, ...]:
         return ()
     if lines[0] != "Resources:" or not all(line.startswith("- ") for line in lines[1:]):
         raise SiweInvalid("the message does not end as EIP-4361 wants it")
-    return tuple(line.removeprefix("- ") for line in lines[1:])
+    resources = tuple(line.removeprefix("- ") for line in lines[1:])
+    if not all(_URI.fullmatch(resource) for resource in resources):
+        raise SiweInvalid("a resource is not a URI by RFC 3986")
+    return resources
 
 
 def _read_optional_time(text: str | None) -> float | None:
@@ -156,10 +181,10 @@ def _read_optional_time(text: str | None) -> float | None:
 
 
 def _read_time(text: str) -> float:
+    """Return a time by RFC 3339 as Unix seconds. The second of a leap second is refused."""
     try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise SiweInvalid(f"{text!r} is not a time") from None
-    if parsed.tzinfo is None:
-        raise SiweInvalid(f"{text!r} names no time zone")
-    return parsed.timestamp()
+        if _TIME.fullmatch(text) is None:
+            raise ValueError("not by RFC 3339")
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        raise SiweInvalid(f"{text!r} is not a time by RFC 3339, with its time zone") from None

@@ -195,6 +195,7 @@ def _build_services(
             domain=settings.domain,
             uri=settings.public_url,
             chain_id=deployment.chain_id,
+            challenge_lifetime_s=settings.nonce_lifetime_s,
         ),
         book=book,
         database=database,

@@ -182,7 +182,11 @@ def _build_services(
         checker=SignatureChecker(reader, multicall3=deployment.multicall3),
         chain_view=chain_view,
         sign_in=SignIn(
-            key_secrets, settings.get_domain(), deployment.chain_id, deployment.position
+            key_secrets,
+            settings.get_domain(),
+            deployment.chain_id,
+            deployment.position,
+            settings.nonce_lifetime_s,
         ),
         legacy_key_message=settings.legacy_key_message,
         metrics=metrics,

@@ -13,12 +13,11 @@ from sqlalchemy import Connection
 from contracts.errors import Retryable
 from contracts.signature_checker import SignatureChecker
 from contracts.signatures import parse_signature
-from contracts.siwe import SiweInvalid, SiweMessage, build_siwe, parse_siwe
+from contracts.siwe import LIFETIME_S, SiweInvalid, SiweMessage, build_siwe, parse_siwe
 from ledger.errors import TooMany
 from ledger.selling.accounts import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce
 from market.errors import invalid_key, missing_key
 from market.identity.keys import (
-    CHALLENGE_S,
     Role,
     find_role,
     hash_key,
@@ -78,8 +77,10 @@ class Authenticator:
         domain: str,
         uri: str,
         chain_id: int,
+        challenge_lifetime_s: int = LIFETIME_S,
     ) -> None:
         self._database = database
+        self._challenge_lifetime_s = challenge_lifetime_s
         self._checker = checker
         self._secrets = secrets
         self._domain = domain
@@ -115,7 +116,7 @@ class Authenticator:
     def build_challenge(self, role: Role, address: str) -> Challenge:
         """Return a message for ``address`` to sign. Nothing is stored."""
         now = datetime.fromtimestamp(self._database.clock.now(), UTC)
-        expires_at_s = int(now.timestamp()) + CHALLENGE_S
+        expires_at_s = int(now.timestamp()) + self._challenge_lifetime_s
         nonce = make_nonce(self._secrets, role=role, address=address, expires_at_s=expires_at_s)
         message = build_siwe(
             domain=self._domain,
@@ -168,7 +169,12 @@ class Authenticator:
     def _parse(self, message: str, *, now_s: int) -> SiweMessage:
         try:
             signed = parse_siwe(message)
-            signed.check(domain=self._domain, chain_id=self._chain_id, now_s=now_s)
+            signed.check(
+                domain=self._domain,
+                chain_id=self._chain_id,
+                now_s=now_s,
+                lifetime_s=self._challenge_lifetime_s,
+            )
         except SiweInvalid as error:
             raise bad_request("invalid_message", f"{error}.", param="message") from None
         return signed

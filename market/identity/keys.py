@@ -15,9 +15,6 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-CHALLENGE_S: Final = 5 * 60
-"""How long a challenge may be signed."""
-
 _KEY_BYTES: Final = 32
 _KEY: Final = re.compile(r"(?:si_seller|inf)_[A-Za-z0-9_-]{43}")
 _NONCE: Final = re.compile(r"([0-9a-f]{16})([0-9a-f]{16})([0-9a-f]{32})")

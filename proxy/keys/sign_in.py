@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from contracts.siwe import SiweInvalid, SiweMessage, parse_siwe
+from contracts.siwe import LIFETIME_S, SiweInvalid, SiweMessage, parse_siwe
 from proxy.keys.tokens import INTEGER_MAX
 
-NONCE_LIFETIME_S: Final = 5 * 60
 STATEMENT: Final = "Issue a Current API key for my position."
 
 _DOMAIN: Final = b"Current sign-in nonce v1"
@@ -35,6 +34,8 @@ class SignIn:
     domain: str
     chain_id: int
     position: str
+    nonce_lifetime_s: int = LIFETIME_S
+    """How long a nonce is good, and a message that names no end itself."""
 
     def __repr__(self) -> str:
         return f"SignIn(domain={self.domain!r}, chain_id={self.chain_id})"
@@ -50,10 +51,9 @@ class SignIn:
         return f"eip155:{self.chain_id}:{self.position.lower()}/{token_id}"
 
     def build_nonce(self, *, now_s: int) -> str:
-        """Return a fresh nonce, good for five minutes."""
-        said = secrets.token_bytes(_RANDOM_BYTES) + (now_s + NONCE_LIFETIME_S).to_bytes(
-            _TIME_BYTES, "big"
-        )
+        """Return a fresh nonce, good for ``nonce_lifetime_s``."""
+        expires_at_s = now_s + self.nonce_lifetime_s
+        said = secrets.token_bytes(_RANDOM_BYTES) + expires_at_s.to_bytes(_TIME_BYTES, "big")
         return (said + _sign(self.secrets[0], said)).hex()
 
     def read_nonce(self, nonce: str, *, now_s: int) -> int | None:
@@ -91,7 +91,7 @@ class SignIn:
         )
         return {
             "nonce": nonce,
-            "expires_at_s": now_s + NONCE_LIFETIME_S,
+            "expires_at_s": now_s + self.nonce_lifetime_s,
             "domain": self.domain,
             "uri": self.uri,
             "version": "1",
@@ -107,7 +107,12 @@ class SignIn:
         Raises ``SiweInvalid``.
         """
         message = parse_siwe(text)
-        message.check(domain=self.domain, chain_id=self.chain_id, now_s=now_s)
+        message.check(
+            domain=self.domain,
+            chain_id=self.chain_id,
+            now_s=now_s,
+            lifetime_s=self.nonce_lifetime_s,
+        )
         expires_at_s = self.read_nonce(message.nonce, now_s=int(now_s))
         if expires_at_s is None:
             raise SiweInvalid("the nonce is not one of ours, or has expired: get a new one")

@@ -24,6 +24,7 @@ from contracts.bindings import Contracts, bind, bind_contracts
 from contracts.chain import open_web3
 from contracts.deployment import Deployment, load_deployment
 from contracts.errors import Rejected
+from keeper.gas import add_gas_margin
 from scripts.asking import answers_well, post_json
 from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S, Anvil, start_anvil
 from scripts.stack.devnet_market import start_market
@@ -43,6 +44,7 @@ BURIED_BLOCKS: Final = 300
 WAIT_S: Final = 300.0
 """How long a step may take: far longer than on a quiet machine, so that only a defect is."""
 WAIT_SAID_EVERY_S: Final = 10.0
+GAS_MARGIN_BPS: Final = 2_500
 PROXY_PORT: Final = 8402
 MARKET_PORT: Final = 8403
 ANVIL_PORT: Final = 8545
@@ -312,9 +314,12 @@ def send(devnet: Devnet, account: LocalAccount, call: Any) -> Any:
 
     Raises ``DevnetError`` where it reverts.
     """
+    # As wallets do: the state may change between the estimate and the block.
+    gas = add_gas_margin(call.estimate_gas({"from": account.address}), margin_bps=GAS_MARGIN_BPS)
     transaction = call.build_transaction(
         {
             "from": account.address,
+            "gas": gas,
             "nonce": devnet.web3.eth.get_transaction_count(account.address, "pending"),
             "chainId": CHAIN_ID,
         }

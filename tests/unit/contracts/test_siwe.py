@@ -105,3 +105,87 @@ def test_check__for_somebody_else__refused(changes: dict[str, Any]) -> None:
 def test_check__not_for_now__refused(later_s: float) -> None:
     with pytest.raises(SiweInvalid):
         check(make(), later_s=later_s)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2033-05-18t12:00:00z",
+        "2033-05-18T12:00:00Z",
+        "2033-05-18T14:00:00.000000000+02:00",
+        "2033-05-18T12:00:00.1-00:00",
+    ],
+)
+def test_time__by_rfc_3339__is_read(time: str) -> None:
+    check(make().replace(NOW.isoformat(timespec="milliseconds").replace("+00:00", "Z"), time))
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2033-W20-3T12:00:00Z",
+        "20330518T120000Z",
+        "2033-05-18 12:00:00Z",
+        "2033-05-18T12:00Z",
+        "2033-05-18T12:00:00",
+        "2033-05-18T12:00:00,5Z",
+        "2033-05-18T12:00:00+0200",
+        "2033-05-18T12:00:00+02",
+        "2033-05-18T24:00:00Z",
+        "2033-02-30T12:00:00Z",
+        "2033-05-18T12:00:60Z",
+        "\u0662033-05-18T12:00:00Z",
+    ],
+)
+def test_time__by_another_standard__is_refused(time: str) -> None:
+    with pytest.raises(SiweInvalid, match="is not a time"):
+        check(make().replace(NOW.isoformat(timespec="milliseconds").replace("+00:00", "Z"), time))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"statement": "Issue\ra key."},
+        {"statement": "Issue a key.\r"},
+        {"statement": "Issue \u0430 key."},
+        {"statement": 'Issue "a" key.'},
+        {"uri": "https://pay.example/a b"},
+        {"uri": "//pay.example/keys"},
+        {"uri": "https://pay.example/%zz"},
+        {"nonce": "abcdEFGH1234\r"},
+        {"resources": ["eip155:8453:0x11/0\r"]},
+        {"resources": ["no scheme"]},
+        {"domain": "user@pay.example"},
+        {"domain": "pay.ex\u0430mple"},
+    ],
+)
+def test_parse__characters_outside_the_abnf__are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(SiweInvalid):
+        parse_siwe(make(**changes))
+
+
+@pytest.mark.parametrize(
+    "statement", ["https://a.example/?b=[c]&d='e'#f!", "100 $ (a*b+c), ok; ~-_."]
+)
+def test_parse__all_characters_of_a_statement__are_read(statement: str) -> None:
+    assert parse_siwe(make(statement=statement)).statement == statement
+
+
+@pytest.mark.parametrize(
+    ("request_id", "is_one"), [("a:b@c%20d", True), ("", True), ("a b", False)]
+)
+def test_request_id__path_characters__only(request_id: str, is_one: bool) -> None:
+    text = make().replace("\nResources:", f"\nRequest ID: {request_id}\nResources:")
+    if is_one:
+        check(text)
+        return
+    with pytest.raises(SiweInvalid, match="request id"):
+        parse_siwe(text)
+
+
+def test_check__longer_lifetime__is_good_for_as_long() -> None:
+    message = parse_siwe(make())
+    now_s = NOW.timestamp() + 3_599
+    message.check(domain="pay.example", chain_id=8453, now_s=now_s, lifetime_s=3_600)
+    with pytest.raises(SiweInvalid, match="expired"):
+        message.check(domain="pay.example", chain_id=8453, now_s=now_s + 1, lifetime_s=3_600)

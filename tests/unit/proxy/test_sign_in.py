@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from contracts.siwe import SiweInvalid, build_siwe
-from proxy.keys.sign_in import NONCE_LIFETIME_S, STATEMENT, SignIn
+from contracts.siwe import LIFETIME_S, SiweInvalid, build_siwe
+from proxy.keys.sign_in import STATEMENT, SignIn
 
 NOW_S: Final = 1_800_000_000
 SECRET, OLDER = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
@@ -32,7 +32,7 @@ def message(ours: SignIn = OURS, **changes: Any) -> str:
 
 def test_read__as_described__says_whose_and_until_when() -> None:
     read, token_id, expires_at_s = OURS.read_message(message(), now_s=NOW_S + 1)
-    assert (read.address, token_id, expires_at_s) == (ADDRESS, 7, NOW_S + NONCE_LIFETIME_S)
+    assert (read.address, token_id, expires_at_s) == (ADDRESS, 7, NOW_S + LIFETIME_S)
 
 
 def test_describe__template_filled_in__is_read() -> None:
@@ -52,7 +52,7 @@ def test_describe__template_filled_in__is_read() -> None:
         ({"chain_id": 1}, NOW_S, "chain 1"),
         ({"nonce": "0" * 68}, NOW_S, "nonce"),
         ({"nonce": "abcdefgh"}, NOW_S, "nonce"),
-        ({}, NOW_S + NONCE_LIFETIME_S, "expired"),
+        ({}, NOW_S + LIFETIME_S, "expired"),
         ({"issued_at": datetime.fromtimestamp(NOW_S + 250, UTC)}, NOW_S + 300, "nonce"),
         ({"resources": []}, NOW_S, "one resource"),
         ({"resources": [OURS.get_resource(7), OURS.get_resource(8)]}, NOW_S, "one resource"),
@@ -96,3 +96,13 @@ def test_nonce__any_digit_changed__is_not_ours() -> None:
 )
 def test_uri__plain_http_on_this_machine_only(domain: str, uri: str) -> None:
     assert replace(OURS, domain=domain).uri == uri
+
+
+def test_nonce__lifetime_of_hours__is_good_for_as_long() -> None:
+    patient = replace(OURS, nonce_lifetime_s=7_200)
+    said = patient.describe(7, now_s=NOW_S)
+    nonce = str(said["nonce"])
+
+    assert said["expires_at_s"] == NOW_S + 7_200
+    assert patient.read_nonce(nonce, now_s=NOW_S + 7_199) == NOW_S + 7_200
+    assert patient.read_nonce(nonce, now_s=NOW_S + 7_200) is None

@@ -198,9 +198,16 @@ def test_parse_signature__empty__is_for_the_wallet_to_judge() -> None:
     assert parse_signature("0x") == b""
 
 
-@pytest.mark.parametrize("text", ["", "0xabc", "abcd", "0xzz", "0x" + "ab" * 9_000, "0x ab"])
+@pytest.mark.parametrize(
+    "text", ["", "0xabc", "abc", "0x0xab", "0xzz", "0x" + "ab" * 9_000, "0x a"]
+)
 def test_parse_signature__not_hex__is_none(text: str) -> None:
     assert parse_signature(text) is None
+
+
+@pytest.mark.parametrize("text", ["0xabCD", "0XabCD", "abCD"])
+def test_parse_signature__with_or_without_a_prefix__is_the_same(text: str) -> None:
+    assert parse_signature(text) == b"\xab\xcd"
 
 
 def test_timestamp__five_minutes_either_way() -> None:
