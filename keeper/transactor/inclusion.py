@@ -9,8 +9,8 @@ from contracts.node_errors import NodeRefused
 from keeper.errors import OutcomeUnknown
 from keeper.node_values import TransactionReceipt
 from keeper.transactor.means import CANCELLED, REVERTED_ON_CHAIN, Means
-from ledger.database.engine import write
-from ledger.intents import lifecycle
+from ledger.database.engine import read, write
+from ledger.intents import lifecycle, queries
 from ledger.intents.record import FILL, Inclusion, IntentRecord
 
 log = structlog.get_logger("keeper")
@@ -24,16 +24,35 @@ class Inclusions:
         self._node = means.node
 
     def wait(self, intent: IntentRecord) -> IntentRecord:
-        """Wait for the receipt. Raises ``OutcomeUnknown`` when time is up or on a stop."""
+        """Wait for the receipt. Raises ``OutcomeUnknown`` when time is up or on a stop.
+
+        So it does where a reorg has taken a transaction of ours with a lower nonce: this one lands
+        only behind it, and the next round sends it again.
+        """
         deadline_s = time.monotonic() + self._means.rules.receipt_timeout_s
         while True:
             receipt = self.find_receipt(intent)
             if receipt is not None:
                 return self.note_mined(intent, receipt)
+            self._check_lower_nonces(intent)
             if time.monotonic() >= deadline_s or self._means.stop.wait(
                 self._means.rules.receipt_poll_s
             ):
                 raise OutcomeUnknown(f"{intent.intent_id} is in no block yet")
+
+    def _check_lower_nonces(self, intent: IntentRecord) -> None:
+        """Raise ``OutcomeUnknown`` where a transaction that was in a block is missing below."""
+        assert intent.sender is not None
+        assert intent.nonce is not None
+        nonce = self._node.fetch_agreed_transaction_count(intent.sender)
+        with read(self._means.engine) as connection:
+            taken = queries.find_taken_nonce(
+                connection, sender=intent.sender, from_nonce=nonce, below_nonce=intent.nonce
+            )
+        if taken is not None:
+            raise OutcomeUnknown(
+                f"{intent.intent_id} lands only after nonce {taken}, which a reorg has taken"
+            )
 
     def find_receipt(self, intent: IntentRecord) -> TransactionReceipt | None:
         """Return the receipt of any transaction that carries the intent out, or None."""

@@ -156,10 +156,12 @@ class Recovery:
                 if intent.sender == sender and intent.nonce is not None
             ]
         taken = {intent.nonce for intent in signed}
+        # One that counts as mined although its nonce is unused was in a block that a reorg took.
         sent = [
             intent.nonce
             for intent in signed
-            if intent.state is IntentState.SENT and intent.nonce is not None
+            if intent.nonce is not None
+            and (intent.state is IntentState.SENT or intent.nonce >= nonce)
         ]
         gaps = (free for free in range(nonce, max(sent, default=nonce)) if free not in taken)
         for free in islice(gaps, FILLS_MAX):

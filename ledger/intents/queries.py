@@ -1,6 +1,6 @@
 """Which intents the keeper has to look at."""
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from ledger.intents.record import IntentRecord, IntentState, read_intent
 from ledger.tables import (
@@ -44,6 +44,25 @@ def load_confirmed_from_nonce(
         .order_by(_intent.c.nonce)
     ).mappings()
     return [read_intent(row) for row in rows]
+
+
+def find_taken_nonce(
+    connection: Connection, *, sender: str, from_nonce: int, below_nonce: int
+) -> int | None:
+    """Return the lowest nonce in a range whose transaction counts as being in a block, or None.
+
+    ``from_nonce`` is what the chain counts as unused, so that a reorg has taken what is found.
+    """
+    in_a_block = (IntentState.MINED, IntentState.CONFIRMED, IntentState.REVERTED)
+    found = connection.execute(
+        select(func.min(_intent.c.nonce)).where(
+            _intent.c.sender == sender,
+            _intent.c.nonce >= from_nonce,
+            _intent.c.nonce < below_nonce,
+            _intent.c.state.in_([state.value for state in in_a_block]),
+        )
+    ).scalar_one()
+    return None if found is None else int(found)
 
 
 def load_stranded(connection: Connection) -> list[IntentRecord]:

@@ -102,6 +102,58 @@ def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
     assert_clean(stage)
 
 
+def test_gap__reorg_takes_it_and_what_lies_above__both_land_in_the_same_round(
+    stage: Stage, token_id: int
+) -> None:
+    anvil, keeper = stage.world.anvil, stage.world.accounts["keeper"]
+    anvil.mine(3)
+    stage.sync()
+    before = anvil.head().number
+    transaction: dict[str, Any] = {
+        "to": stage.world.accounts["outsider"].address,
+        "value": 0,
+        "nonce": 1,
+        "gas": 21_000,
+        "gasPrice": 10 * GWEI,
+        "chainId": CHAIN_ID,
+    }
+    send_raw(stage, keeper.sign_transaction(transaction).raw_transaction.to_0x_hex())
+    stage.sync()
+    stage.tick()
+    assert stage.intents()[-1].state == "mined"
+
+    anvil.reorg(anvil.head().number - before)
+    stage.sync()
+    stage.keeper().tick()
+
+    assert stage.chain_spent(token_id) == COST, "not only after a receipt was waited for in vain"
+
+
+def test_wait__reorg_takes_a_lower_nonce__ends_at_once_and_both_land(
+    stage: Stage, token_id: int
+) -> None:
+    anvil = stage.world.anvil
+    hold_block = stage.intents()[0].mined_block
+    assert hold_block is not None
+
+    def take_the_hold(reached: str) -> None:
+        if reached == "simulated":
+            anvil.set_automine(False)
+        if reached == "sent":
+            anvil.reorg(anvil.head().number - hold_block + 1)
+
+    report = stage.keeper(take_the_hold).tick()
+
+    assert report.waits_for is not None
+    assert report.waits_for.endswith("lands only after nonce 0, which a reorg has taken")
+
+    anvil.set_automine(True)
+    stage.sync()
+    go_on(stage)
+    assert stage.chain_spent(token_id) == COST
+    assert_clean(stage)
+
+
 # --------------------------------------------------------------------------------------------- fees
 
 
