@@ -32,12 +32,14 @@ from ledger.spending.batches import close_batch, plan_batch
 from ledger.spending.receipts import is_proof_valid
 from ledger.tables import ApiKey, table_of
 from proxy.keys.key_message import build_key_message
+from scripts.receipt import ReceiptInvalid, check_offline
 from tests.support.answers import MODEL
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
+    PRICES,
     RunningProxy,
     make_key,
     make_settings,
@@ -379,6 +381,29 @@ async def test_receipt__settled__has_a_proof(proxy: RunningProxy, engine: Engine
     proof = [bytes.fromhex(sibling[2:]) for sibling in settled["settlement"]["proof"]]
     root = bytes.fromhex(settled["settlement"]["receipts_root"][2:])
     assert is_proof_valid(bytes.fromhex(settled["leaf"][2:]), proof, root)
+
+
+async def test_receipt__with_a_fee_of_the_request__its_leaf_has_the_whole_cost(
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
+) -> None:
+    # 20 prompt tokens at 0.2, 10 of output at 0.8 USDC a million, and 0.005 USDC for the request.
+    priced = PRICES + 'usd_per_request = "0.005"\n'
+    settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path, priced))
+    async with run_proxy(settings, engine) as proxy:
+        answer = await proxy.chat()
+        request_id = answer.headers["x-request-id"]
+        with write(engine) as connection:
+            batch = plan_batch(connection, limits_usdc={0: 500_000}, now_s=now_s())
+            assert batch is not None
+            close_batch(connection, batch.batch_id, block_number=11, tx_hash="0x" + "cd" * 32)
+        receipt = (await ask_receipt(proxy, request_id, make_key())).json()
+
+    assert answer.headers["x-current-cost-usdc"] == "5012"
+    assert (receipt["cost_usdc"], receipt["per_request_usdc"]) == (5_012, 5_000)
+    assert batch.total_usdc == 5_012
+    assert check_offline(receipt) == receipt["settlement"]["receipts_root"]
+    with pytest.raises(ReceiptInvalid, match="does not lead to the root"):
+        check_offline({**receipt, "cost_usdc": 12})
 
 
 async def test_receipt__of_another_position__looks_unknown(
