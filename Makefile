@@ -75,4 +75,4 @@ lock: setup ## pin every dependency again, with hashes
 clean: ## remove everything that was installed, compiled or run here
 	rm -rf .venv node_modules .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis bench/node_modules bench/*/node_modules bench/results \
-		tests/e2e/sdk/node_modules *.egg-info
+		tests/e2e/sdk/node_modules tests/e2e/opencode/node_modules *.egg-info
