@@ -17,6 +17,7 @@ from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
 from ledger.database.clock import MEASURE_S, LedgerClock
 from ledger.database.writer import GroupWriter
+from ledger.dead_holders import build_heartbeat
 from market.background import gather_earnings, rewrap_all
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
@@ -81,11 +82,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         writer = GroupWriter(engine)
+        clock = LedgerClock(engine, host_clock=host_clock)
+        heartbeat = build_heartbeat(engine, role="market", clock=clock)
         database = Database(
             engine,
             writer,
             timeout_s=settings.ledger_timeout_s,
-            clock=LedgerClock(engine, host_clock=host_clock),
+            clock=clock,
+            heartbeat=heartbeat,
         )
         book = Book(
             database,
@@ -100,6 +104,7 @@ def create_app(
         )
         app.state.services = services
         await database.measure_clock()
+        await asyncio.to_thread(heartbeat.start)
         await services.book.refresh()
         await services.serving.own_providers.refresh()
         try:
@@ -112,6 +117,7 @@ def create_app(
             await services.seller_client.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(heartbeat.close)
             await asyncio.to_thread(database.close)
 
     app = DocumentedApp(

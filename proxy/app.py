@@ -17,6 +17,7 @@ from contracts.transport import HttpTransport
 from ledger.database.clock import MEASURE_S, LedgerClock
 from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
 from ledger.database.writer import GroupWriter
+from ledger.dead_holders import build_heartbeat
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.admitting import Admission
@@ -82,18 +83,22 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
         writer = GroupWriter(engine)
+        clock = LedgerClock(engine, host_clock=host_clock)
+        heartbeat = build_heartbeat(engine, role="proxy", clock=clock)
         ledger = LoopLedger(
             engine,
             writer,
             timeout_s=settings.ledger_timeout_s,
             retry_delays_s=retry_delays_s,
-            clock=LedgerClock(engine, host_clock=host_clock),
+            clock=clock,
+            heartbeat=heartbeat,
         )
         services = _build_services(
             settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
         )
         app.state.services = services
         await ledger.measure_clock()
+        await asyncio.to_thread(heartbeat.start)
         await services.catalogue.refresh()
         listener = RevocationListener(engine, services.completions.watch)
         listener.start()
@@ -113,6 +118,7 @@ def create_app(
             await upstream.close()
             # In a thread: what was submitted is still written, which may take a while.
             await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(heartbeat.close)
             await asyncio.to_thread(ledger.close)
             await asyncio.to_thread(stop_spans)
             node.close()

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
+from ledger.database.heartbeat import Heartbeat
 from ledger.database.writer import GroupWriter
 from ledger.errors import LedgerUnavailable
 
@@ -46,9 +47,11 @@ class LoopLedger:
         timeout_s: float,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
         clock: LedgerClock | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
-        """``clock`` None: the database's own."""
+        """``clock`` None: the database's own. ``heartbeat`` None: leases end by time only."""
         self.clock = LedgerClock(engine) if clock is None else clock
+        self.holder_id = None if heartbeat is None else heartbeat.holder_id
         self.now_s = self.clock.now_s
         self._engine = engine
         self._writer = writer

@@ -136,9 +136,16 @@ def look_again(connection: Connection, payment_id: str, *, now_s: int) -> None:
 
 
 def claim_payment(
-    connection: Connection, payment_id: str, *, request_id: str, now_s: int, until_s: int
+    connection: Connection,
+    payment_id: str,
+    *,
+    request_id: str,
+    now_s: int,
+    until_s: int,
+    holder_id: str | None = None,
 ) -> ClaimOutcome:
-    """Claim a payment for a request until it is charged, or until ``until_s`` where it dies.
+    """Claim a payment for a request until it is charged. Where it dies, the claim ends with
+    its process ``holder_id``, at the latest at ``until_s``.
 
     Only a payment that is settled, or was credited before that, can be claimed.
     """
@@ -167,7 +174,9 @@ def claim_payment(
     connection.execute(
         update(_payment)
         .where(_payment.c.payment_id == payment_id)
-        .values(request_id=request_id, claimed_until_s=until_s, updated_at_s=now_s)
+        .values(
+            request_id=request_id, claimed_until_s=until_s, holder_id=holder_id, updated_at_s=now_s
+        )
     )
     return ClaimOutcome.CLAIMED
 
@@ -179,8 +188,17 @@ def release_payment(
     connection.execute(
         update(_payment)
         .where(_payment.c.payment_id == payment_id, _payment.c.request_id == request_id)
-        .values(claimed_until_s=now_s, updated_at_s=now_s)
+        .values(claimed_until_s=now_s, holder_id=None, updated_at_s=now_s)
     )
+
+
+def release_claims_of(connection: Connection, holder_id: str, *, now_s: int) -> int:
+    """End the claims of a dead process; return how many. Their sales still count."""
+    return connection.execute(
+        update(_payment)
+        .where(_payment.c.holder_id == holder_id, _payment.c.claimed_until_s > now_s)
+        .values(claimed_until_s=now_s, holder_id=None, updated_at_s=now_s)
+    ).rowcount
 
 
 def find_payment_mismatches(connection: Connection) -> list[tuple[str, str]]:

@@ -148,7 +148,7 @@ def start_job(
     renewed = connection.execute(
         update(_sale)
         .where(_sale.c.sale_id == sale_id, _sale.c.state == "reserved")
-        .values(lease_expires_at_s=int(row[0]) + LEASE_GRACE_S)
+        .values(lease_expires_at_s=int(row[0]) + LEASE_GRACE_S, holder_id=None)
     )
     if renewed.rowcount != 1:
         raise SaleResolved(f"sale {sale_id} is not reserved")

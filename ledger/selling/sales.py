@@ -21,7 +21,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, select, text, update
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import (
@@ -53,10 +53,16 @@ _sale = table_of(MarketSale)
 
 
 def reserve_sale(
-    connection: Connection, sale: NewSale, *, now_s: int, lease_expires_at_s: int
+    connection: Connection,
+    sale: NewSale,
+    *,
+    now_s: int,
+    lease_expires_at_s: int,
+    holder_id: str | None = None,
 ) -> Used:
     """Reserve a sale's ceiling against the buyer's credit and the offer's limits.
 
+    ``holder_id`` is the process that reserves; None: nothing but time ends the lease.
     Raises ``SaleRefused`` with the first reason that applies; then nothing may be kept of it.
     """
     assert sale.ceiling_usdc >= 0
@@ -86,6 +92,7 @@ def reserve_sale(
         "day": day,
         "reserved_at_s": now_s,
         "lease_expires_at_s": lease_expires_at_s,
+        "holder_id": holder_id,
     }
     connection.execute(INSERT_SALE, row)
     return Used(sale.offer_id, day, *used, available_usdc)
@@ -212,10 +219,22 @@ def renew_sale(connection: Connection, sale_id: str, *, lease_expires_at_s: int)
 def sweep_sales(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:
     """Void at most ``limit`` reservations whose process is dead; return how many were found."""
     is_expired = and_(text(SALE_RESERVED), _sale.c.lease_expires_at_s <= now_s)
+    return _void_found(connection, is_expired, "lease_expired", now_s=now_s, limit=limit)
+
+
+def void_sales_of(connection: Connection, holder_id: str, *, now_s: int, limit: int) -> int:
+    """Void at most ``limit`` reservations of a dead process; return how many were found."""
+    is_its = and_(text(SALE_RESERVED), _sale.c.holder_id == holder_id)
+    return _void_found(connection, is_its, "process_died", now_s=now_s, limit=limit)
+
+
+def _void_found(
+    connection: Connection, which: ColumnElement[bool], reason: str, *, now_s: int, limit: int
+) -> int:
     found = (
         connection.execute(
             select(_sale.c.sale_id)
-            .where(is_expired)
+            .where(which)
             # As its index has them: by any other order a planner may read all sales.
             .order_by(_sale.c.lease_expires_at_s)
             .limit(limit)
@@ -228,8 +247,8 @@ def sweep_sales(connection: Connection, *, now_s: int, limit: int = 1_000) -> in
         return 0
     _void(
         connection,
-        _sale.c.sale_id.in_(found) & is_expired,
-        reason="lease_expired",
+        _sale.c.sale_id.in_(found) & which,
+        reason=reason,
         is_seller_failure=False,
         now_s=now_s,
     )

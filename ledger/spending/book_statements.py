@@ -113,7 +113,7 @@ def _get_kind(column: Column[Any]) -> str:
 
 
 INSERT_USAGE: Final = RowInsert(
-    _usage, (*RESERVATION_COLUMNS, "reserved_at_s", "lease_expires_at_s"), RESERVED
+    _usage, (*RESERVATION_COLUMNS, "reserved_at_s", "lease_expires_at_s", "holder_id"), RESERVED
 )
 RENEW_USAGE: Final = RowUpdate(_usage, "request_id", ("lease_expires_at_s",), only=RESERVED)
 REPRICE_USAGE: Final = RowUpdate(_usage, "request_id", PRICE_COLUMNS, only=RESERVED)

@@ -115,9 +115,16 @@ class Books:
     counted: set[str] = field(default_factory=set)
     """The child keys whose counters have changed."""
 
-    def reserve(self, reservation: Row, *, reserved_at_s: int, lease_expires_at_s: int) -> None:
+    def reserve(
+        self,
+        reservation: Row,
+        *,
+        reserved_at_s: int,
+        lease_expires_at_s: int,
+        holder_id: str | None,
+    ) -> None:
         """Note a new row; ``reservation`` is in the order of ``RESERVATION_COLUMNS``."""
-        self.reserved.append((*reservation, reserved_at_s, lease_expires_at_s))
+        self.reserved.append((*reservation, reserved_at_s, lease_expires_at_s, holder_id))
         self.usage[reservation[_REQUEST]] = StoredUsage(
             reservation, reserved_at_s, "reserved", _UNCHARGED
         )

@@ -1,8 +1,8 @@
-"""Reservations that a dead process left: found by their leases, and voided."""
+"""Reservations that a dead process left: found by their leases or by their holder, and voided."""
 
 from collections import defaultdict
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from ledger.chain.drawn import change_drawn
 from ledger.database.locks import lock_positions
@@ -19,9 +19,21 @@ def sweep_leases(connection: Connection, *, now_s: int, limit: int = 1_000) -> i
     reservation that is renewed or resolved meanwhile is left alone.
     """
     is_expired = (_usage.c.state == "reserved") & (_usage.c.lease_expires_at_s <= now_s)
+    return _void(connection, is_expired, "lease_expired", now_s=now_s, limit=limit)
+
+
+def void_usage_of(connection: Connection, holder_id: str, *, now_s: int, limit: int) -> int:
+    """Void at most ``limit`` reservations of a dead process; return how many."""
+    is_its = (_usage.c.state == "reserved") & (_usage.c.holder_id == holder_id)
+    return _void(connection, is_its, "process_died", now_s=now_s, limit=limit)
+
+
+def _void(
+    connection: Connection, which: ColumnElement[bool], reason: str, *, now_s: int, limit: int
+) -> int:
     found = connection.execute(
         select(_usage.c.request_id, _usage.c.token_id)
-        .where(is_expired)
+        .where(which)
         .order_by(_usage.c.lease_expires_at_s)
         .limit(limit)
     ).all()
@@ -30,8 +42,8 @@ def sweep_leases(connection: Connection, *, now_s: int, limit: int = 1_000) -> i
     lock_positions(connection, [token_id for _, token_id in found])
     voided = connection.execute(
         update(_usage)
-        .where(_usage.c.request_id.in_([request_id for request_id, _ in found]), is_expired)
-        .values(state="voided", resolved_at_s=now_s, void_reason="lease_expired")
+        .where(_usage.c.request_id.in_([request_id for request_id, _ in found]), which)
+        .values(state="voided", resolved_at_s=now_s, void_reason=reason)
         .returning(
             _usage.c.token_id, _usage.c.ceiling_usdc, _usage.c.key_id, _usage.c.reserved_at_s
         )

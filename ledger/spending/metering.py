@@ -155,6 +155,8 @@ class Reserve(MeterCall[Reserved]):
     then (both in 1e-6 USDC). Pure. None: the reservation's own ceiling."""
     generation: int | None = None
     """The generation of the child key that asks; None for a root key, which has no limits."""
+    holder_id: str | None = None
+    """The process that reserves; None: nothing but time ends the lease."""
 
     @property
     def request_id(self) -> str:  # type: ignore[override]
@@ -196,7 +198,12 @@ class Reserve(MeterCall[Reserved]):
         if child is not None:
             reserved_at_s = books.take(child, ceiling_usdc, now_s=self.now_s)
         expires_at_s = self.now_s + self.rules.lease_s
-        books.reserve(row, reserved_at_s=reserved_at_s, lease_expires_at_s=expires_at_s)
+        books.reserve(
+            row,
+            reserved_at_s=reserved_at_s,
+            lease_expires_at_s=expires_at_s,
+            holder_id=self.holder_id,
+        )
         return Reserved(ceiling_usdc, account.free_usdc)
 
     def _get_affordable_usdc(self, account: Account | None, child: Child | None) -> int:

@@ -17,6 +17,7 @@ from ledger.tables.buyers import (
     X402Payment,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
+from ledger.tables.holders import LeaseHolder
 from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
 from ledger.tables.kept_answers import KeptAnswer
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
@@ -62,6 +63,7 @@ __all__ = [
     "Intent",
     "KeeperRest",
     "KeptAnswer",
+    "LeaseHolder",
     "MarketAccount",
     "MarketArtifact",
     "MarketCredit",

@@ -66,6 +66,12 @@ class X402Payment(SQLModel, table=True):
             sqlite_where=text(unqualified(PAYMENT_YOUNG)),
             postgresql_where=text(unqualified(PAYMENT_YOUNG)),
         ),
+        Index(
+            "x402_payment_holder",
+            "holder_id",
+            sqlite_where=text("holder_id IS NOT NULL"),
+            postgresql_where=text("holder_id IS NOT NULL"),
+        ),
     )
 
     payment_id: str = Field(primary_key=True)
@@ -101,6 +107,8 @@ class X402Payment(SQLModel, table=True):
     request_id: str | None = None
     """The request that the payment pays for, or paid for."""
     claimed_until_s: int | None = Field(default=None, sa_type=BigInteger)
+    holder_id: str | None = None
+    """The process that serves the request, None while none does."""
     created_at_s: int = Field(sa_type=BigInteger)
     updated_at_s: int = Field(sa_type=BigInteger)
 

@@ -75,6 +75,8 @@ class MarketSale(SQLModel, table=True):
     """The UTC day whose cap it counts against."""
     reserved_at_s: int = Field(sa_type=BigInteger)
     lease_expires_at_s: int = Field(sa_type=BigInteger)
+    holder_id: str | None = None
+    """The process that reserved it; None: a job's, which outlives its process."""
     resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
     payout_id: str | None = Field(default=None, index=True)
     """The payout that its earning is part of."""

@@ -83,6 +83,8 @@ class Usage(SQLModel, table=True):
         Column("state", String, nullable=False),
         Column("reserved_at_s", BigInteger, nullable=False),
         Column("lease_expires_at_s", BigInteger, nullable=False),
+        # The process that reserved it: see ``ledger.database.heartbeat``.
+        Column("holder_id", String),
         # When it left ``reserved``.
         Column("resolved_at_s", BigInteger),
         Column("void_reason", String),

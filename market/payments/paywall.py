@@ -300,7 +300,12 @@ class Paywall:
         until_s = now_s + self.rules.claim_s
         claim = await self._database.write(
             lambda connection: claim_payment(
-                connection, payment_id, request_id=request_id, now_s=now_s, until_s=until_s
+                connection,
+                payment_id,
+                request_id=request_id,
+                now_s=now_s,
+                until_s=until_s,
+                holder_id=self._database.holder_id,
             )
         )
         if claim is ClaimOutcome.CLAIMED:

@@ -289,7 +289,13 @@ class Attempts:
         expires_at_s = now_s + self._lease_s
 
         def write(connection: Connection) -> Used:
-            used = reserve_sale(connection, sale, now_s=now_s, lease_expires_at_s=expires_at_s)
+            used = reserve_sale(
+                connection,
+                sale,
+                now_s=now_s,
+                lease_expires_at_s=expires_at_s,
+                holder_id=self._database.holder_id,
+            )
             if order.also is not None:
                 order.also(connection, sale)
             return used

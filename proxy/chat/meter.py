@@ -45,6 +45,7 @@ class Meter:
         self.write = ledger.write
         self.clock = ledger.clock
         self.now_s = ledger.now_s
+        self._holder_id = ledger.holder_id
 
     @property
     def max_staleness_s(self) -> int:
@@ -68,7 +69,7 @@ class Meter:
         Raises ``ReserveRefused`` and ``LedgerUnavailable``, and with ``claim`` ``RequestRepeated``.
         Where the hold is what lacks, the keeper is told.
         """
-        call = Reserve(reservation, self._rules, self.now_s(), fit, generation)
+        call = Reserve(reservation, self._rules, self.now_s(), fit, generation, self._holder_id)
         try:
             reserved = await self._ledger.write(
                 call if claim is None else ReserveOnce(call, claim),
@@ -92,7 +93,7 @@ class Meter:
         generation: int | None = None,
     ) -> Reserved:
         """Return what ``reserve`` would, or raise what it would. Writes nothing."""
-        call = Reserve(reservation, self._rules, self.now_s(), fit, generation)
+        call = Reserve(reservation, self._rules, self.now_s(), fit, generation, self._holder_id)
         return await self.read(lambda connection: preview(connection, call))
 
     def _void_abandoned(self, request_id: str) -> None:

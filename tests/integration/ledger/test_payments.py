@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, select, update
 from contracts.authorizations import Authorization
 from contracts.units import USDC_MAX
 from ledger.database.engine import read, write
+from ledger.dead_holders import free_leases_of
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.claims import claim_payment, record_payment, release_payment
 from ledger.payments.outcomes import (
@@ -97,10 +98,20 @@ def settle(connection: Connection, payment_id: str) -> bool:
 
 
 def claim(
-    connection: Connection, payment_id: str, request_id: str, *, now_s: int = NOW_S
+    connection: Connection,
+    payment_id: str,
+    request_id: str,
+    *,
+    now_s: int = NOW_S,
+    holder_id: str | None = None,
 ) -> ClaimOutcome:
     return claim_payment(
-        connection, payment_id, request_id=request_id, now_s=now_s, until_s=now_s + 60
+        connection,
+        payment_id,
+        request_id=request_id,
+        now_s=now_s,
+        until_s=now_s + 60,
+        holder_id=holder_id,
     )
 
 
@@ -164,6 +175,18 @@ def test_claim__many_at_once__one_has_it(ledger: Engine) -> None:
     claims = do_at_once(ledger, lambda c, n: claim(c, payment_id, f"r-{n}"))
 
     assert sorted(claims) == [ClaimOutcome.CLAIMED] + [ClaimOutcome.IN_USE] * (AT_ONCE - 1)
+
+
+def test_claim__its_process_died__may_be_claimed_again_and_no_others(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    do(ledger, lambda c: settle(c, payment_id))
+    do(ledger, lambda c: claim(c, payment_id, "r-1", holder_id="dead"))
+    assert free_leases_of(ledger, "living", NOW_S) == 0
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is ClaimOutcome.IN_USE
+
+    assert free_leases_of(ledger, "dead", NOW_S) == 1
+    assert do(ledger, lambda c: claim(c, payment_id, "r-2")) is ClaimOutcome.CLAIMED
+    assert free_leases_of(ledger, "dead", NOW_S) == 0
 
 
 def test_claim__released_or_run_out__may_be_claimed_again(ledger: Engine) -> None:
