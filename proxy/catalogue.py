@@ -22,6 +22,9 @@ log = structlog.get_logger("proxy")
 FRESH_S: Final = 2.0
 """A list younger than this is shown as it is; an older one is fetched again first."""
 
+PROBE_TIMEOUT_S: Final = 1.5
+"""How long upstream may take to list its models and count as reachable, in seconds."""
+
 MODELS_MAX: Final = 20_000
 KNOWN_GOOD: Final = (
     "gpt-4o",
@@ -82,6 +85,9 @@ class Catalogue:
         self.now_s = now_s
         self._prices = prices
         self._lock = asyncio.Lock()
+        self._probing = asyncio.Lock()
+        self._probed: tuple[float, bool] = (float("-inf"), False)
+        """When upstream was last asked whether it answers, on the monotonic clock; whether."""
         self._entries: Sequence[Mapping[str, Any]] = [{"id": name} for name in prices.operator]
         self._snapshot = self._build(fallback=True, fetched_at=float("-inf"))
 
@@ -142,6 +148,28 @@ class Catalogue:
         self._entries, self._has_list = heard.models, True
         self._prices.note_upstream(heard.prices, now_s=heard.at_s)
         log.info("catalogue_recalled", models=len(heard.models), heard_at_s=heard.at_s)
+
+    async def is_reachable(self) -> bool:
+        """Tell whether upstream lists its models now, by an answer that is at most 2 s old.
+
+        Waits for ``PROBE_TIMEOUT_S`` at most. Never raises. What monitors are told must not be as
+        old as the list of models may be.
+        """
+        async with self._probing:
+            if time.monotonic() - self._probed[0] >= FRESH_S:
+                self._probed = (time.monotonic(), await self._probe())
+            return self._probed[1]
+
+    async def _probe(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._upstream.fetch_models()
+                if self.snapshot.fallback:
+                    # Requests go by the list.
+                    await self.refresh()
+                return not self.snapshot.fallback
+        except (UpstreamError, TimeoutError):
+            return False
 
     async def find_unknown(self, names: Iterable[str]) -> tuple[list[str], CatalogueState]:
         """Return which names no model has, and the list that says so.

@@ -6,11 +6,11 @@ rows.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy import Connection, Engine, RowMapping, Table, select
 from web3 import Web3
 
 from contracts.bindings import Contracts, bind_contracts
@@ -57,7 +57,8 @@ _OWN_COLUMNS: Final = (
 def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]:
     """Return everything that breaks an invariant; an empty list is a clean bill.
 
-    Reads one snapshot of the ledger, and the chain at the block that it mirrors.
+    Reads one snapshot of the ledger, then the chain at the block that it mirrors: a database ends
+    a transaction that is idle for long, and the chain may be asked for hours.
     """
     contracts = bind_contracts(web3, deployment)
     with read(engine) as connection:
@@ -65,21 +66,26 @@ def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]
         cursor = load_mirror(connection)
         if cursor is None:
             return [*violations, Violation("L5", "mirror", "nothing is mirrored yet")]
-        header = ChainReader(Web3Transport(web3)).fetch_header(cursor.block_number)
-        if header is None or header.block_hash != cursor.block_hash:
-            detail = f"block {cursor.block_number} is not {cursor.block_hash} on the chain"
-            return [*violations, Violation("L5", "mirror", detail)]
-        violations += _find_l5(connection, contracts, cursor)
-        violations += _find_l6(connection, web3, deployment, cursor)
+        positions, events = _load_rows(connection, _position), _load_rows(connection, _event)
+    header = ChainReader(Web3Transport(web3)).fetch_header(cursor.block_number)
+    if header is None or header.block_hash != cursor.block_hash:
+        detail = f"block {cursor.block_number} is not {cursor.block_hash} on the chain"
+        return [*violations, Violation("L5", "mirror", detail)]
+    violations += _find_l5(positions, contracts, cursor)
+    violations += _find_l6({_event: events, _position: positions}, web3, deployment, cursor)
     return violations
 
 
+def _load_rows(connection: Connection, table: Table) -> list[RowMapping]:
+    keys = table.primary_key.columns
+    return list(connection.execute(select(table).order_by(*keys)).mappings())
+
+
 def _find_l5(
-    connection: Connection, contracts: Contracts, cursor: MirrorState
+    rows: Sequence[RowMapping], contracts: Contracts, cursor: MirrorState
 ) -> Iterator[Violation]:
     """L5: credited - spent - withdrawn >= 0, and every mirrored number is the contracts' own."""
     supply = _call(contracts.position.functions.totalSupply(), cursor)
-    rows = connection.execute(select(_position).order_by(_position.c.token_id)).mappings().all()
     if [row["token_id"] for row in rows] != list(range(supply)):
         yield Violation("L5", "positions", f"{len(rows)} mirrored, {supply} on the chain")
         return
@@ -121,7 +127,10 @@ def _call(function: Any, cursor: MirrorState) -> Any:
 
 
 def _find_l6(
-    connection: Connection, web3: Web3, deployment: Deployment, cursor: MirrorState
+    live: Mapping[Table, Sequence[RowMapping]],
+    web3: Web3,
+    deployment: Deployment,
+    cursor: MirrorState,
 ) -> list[Violation]:
     """L6: mirroring again from the deployment block yields the same events and positions."""
     with tempfile.TemporaryDirectory(prefix="current-audit-") as directory:
@@ -129,12 +138,14 @@ def _find_l6(
         try:
             _mirror_again(again, web3, deployment, cursor)
             with read(again) as fresh:
-                return [
-                    *_compare(connection, fresh, _event, cursor),
-                    *_compare(connection, fresh, _position, cursor),
-                ]
+                again_rows = {table: _load_rows(fresh, table) for table in live}
         finally:
             again.dispose()
+    return [
+        violation
+        for table, rows in live.items()
+        for violation in _compare(rows, again_rows[table], table, cursor)
+    ]
 
 
 def _mirror_again(again: Engine, web3: Web3, deployment: Deployment, cursor: MirrorState) -> None:
@@ -169,14 +180,14 @@ class PinnedReader(ChainReader):
 
 
 def _compare(
-    live: Connection, fresh: Connection, table: Table, cursor: MirrorState
+    live: Sequence[RowMapping], fresh: Sequence[RowMapping], table: Table, cursor: MirrorState
 ) -> list[Violation]:
-    columns = [column for column in table.columns if column.name not in _OWN_COLUMNS]
+    names = [column.name for column in table.columns if column.name not in _OWN_COLUMNS]
     keys = [column.name for column in table.primary_key.columns]
-    sides = []
-    for connection in (live, fresh):
-        rows = connection.execute(select(*columns)).mappings()
-        sides.append({tuple(row[key] for key in keys): dict(row) for row in rows})
+    sides = [
+        {tuple(row[key] for key in keys): {name: row[name] for name in names} for row in rows}
+        for rows in (live, fresh)
+    ]
     live_rows, fresh_rows = sides
     return [
         Violation(

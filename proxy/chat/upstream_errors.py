@@ -89,7 +89,8 @@ def _build_failure(failure: UpstreamFailure) -> ApiError:
             return upstream_failed("upstream_timeout", message, status=504)
         case Cause.UNREACHABLE:
             message = "The model's provider cannot be reached."
-            return upstream_failed("upstream_unreachable", message)
+            away = upstream_failed("upstream_unreachable", message)
+            return _with_headers(away, _retry_after(failure, RETRY_SOON_S))
         case Cause.DISCONNECTED:
             message = "The model's provider broke off its answer."
             return upstream_failed("upstream_disconnected", message)

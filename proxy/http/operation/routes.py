@@ -1,5 +1,7 @@
 """Liveness, readiness, metrics."""
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
@@ -27,14 +29,15 @@ async def tell_alive() -> Alive:
 )
 async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
     """Tell whether requests would be served: mirror, ledger, upstream, our credit there, clock."""
-    mirror, ledger_ready = await _load_mirror(services)
+    (mirror, ledger_ready), upstream_ready = await asyncio.gather(
+        _load_mirror(services), services.catalogue.is_reachable()
+    )
     now_s = services.meter.now_s()
     age_s = None if mirror is None else mirror.age_s(now_s=now_s)
     # A mirror that was seen in the future is stale too: one of the clocks is wrong.
     mirror_ready = (
         mirror is not None and abs(now_s - mirror.observed_at_s) <= services.meter.max_staleness_s
     )
-    upstream_ready = not services.catalogue.snapshot.fallback
     credit_ready = not services.completions.credit.is_spent
     clock = services.meter.clock
     ready = mirror_ready and upstream_ready and credit_ready and not clock.is_far_off

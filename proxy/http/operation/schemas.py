@@ -13,7 +13,7 @@ class Readiness(BaseModel):
     mirror_lag_blocks: int | None = Field(description="how far the node was ahead")
     mirror_age_s: int | None = Field(description="since the mirror was at the head")
     mirror_age_s_max: int
-    upstream: bool = Field(description="upstream lists its models")
+    upstream: bool = Field(description="upstream lists its models, as of at most 2 s ago")
     operator_credit: bool = Field(
         description="upstream did not refuse lately for want of the operator's own credit"
     )

@@ -437,6 +437,8 @@ async def test_completion__upstream_fails__nothing_is_charged(
     assert PROVIDER_KEY not in response.text
     assert str(provider.port) not in response.text
     assert response.headers["x-current-cost-usdc"] == "0"
+    if code == "upstream_unreachable":
+        assert response.headers["retry-after"] == "5"
     [usage] = proxy.usage()
     assert (usage["state"], usage["void_reason"]) == ("voided", code)
     assert proxy.drawn_usdc() == 0

@@ -47,7 +47,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.waiting import until
+from tests.support.waiting import until, until_it
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
 OUTSIDER: Final = Account.from_key("0x" + "22" * 32)
@@ -466,6 +466,33 @@ async def test_ready__operator_s_credit_is_spent__said_until_a_request_is_served
     ready = await proxy.client.get("/api/current/readyz")
     assert (ready.status_code, ready.json()["operator_credit"]) == (200, True)
     assert f"{spent} 0.0\n" in (await proxy.client.get("/api/current/metrics")).text
+
+
+async def test_ready__upstream_leaves_and_comes_back__is_told_without_the_lists_pause(
+    provider: FakeEndpoint, tmp_path: Path, engine: Engine
+) -> None:
+    prices = write_prices(tmp_path)
+    settings = make_settings(
+        upstream_url=provider.url, prices_file=prices, catalogue_interval_s=3_600
+    )
+    async with run_proxy(settings, engine) as proxy:
+
+        async def find_upstream() -> bool:
+            ready = await proxy.client.get("/api/current/readyz")
+            assert ready.json()["upstream"] is (ready.status_code == 200)
+            return ready.status_code == 200
+
+        async def is_away() -> bool:
+            return not await find_upstream()
+
+        assert await find_upstream()
+        listed, provider.models = provider.models, None
+        await until_it(is_away, "upstream is away")
+        # The list is known to be old meanwhile, too.
+        await proxy.front.app.state.services.catalogue.refresh()
+        provider.models = listed
+        await until_it(find_upstream, "upstream is back")
+        assert (await proxy.chat()).status_code == 200
 
 
 async def test_ready__stale_mirror__503(proxy: RunningProxy, engine: Engine) -> None:
