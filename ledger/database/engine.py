@@ -233,6 +233,18 @@ def open_session(engine: Engine) -> psycopg.Connection[Any]:
     return session
 
 
+def open_file(engine: Engine) -> sqlite3.Connection:
+    """Open a connection to SQLite's file beside the pool; the caller closes it.
+
+    Each statement is a transaction of its own. Raises ``LedgerUnavailable``.
+    """
+    with translated():
+        pooled = engine.raw_connection()
+        file: sqlite3.Connection = pooled.driver_connection  # type: ignore[assignment]
+        pooled.detach()
+    return file
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn what a driver raises into the ledger's errors."""

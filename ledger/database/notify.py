@@ -2,8 +2,12 @@
 
 A notification is a hint: its receiver reads the ledger. It is sent by the transaction that made
 the change, so it arrives after the change can be read, and not at all if that is rolled back.
+
+SQLite announces nothing. There a listener looks at the file's version, a number that each commit
+moves, every ``LOOK_S``: a look is a few microseconds and reads no page.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +16,16 @@ from typing import Any, Final, Self
 import psycopg
 from sqlalchemy import Connection, Engine
 
-from ledger.database.engine import is_postgres, open_session
+from ledger.database.engine import is_postgres, open_file, open_session
 from ledger.errors import LedgerUnavailable
 
 CHANNEL: Final = "current_position"
 _LISTEN: Final = "LISTEN current_position"
 RECONNECT_PAUSE_S: Final = 0.5
+LOOK_S: Final = 0.005
+"""Pause between two looks at a SQLite file, in seconds."""
+_VERSION: Final = "PRAGMA data_version"
+_BLOCK: Final = "SELECT block_hash FROM mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,9 @@ class Listener:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._session: psycopg.Connection[Any] | None = None
+        self._file: sqlite3.Connection | None = None
+        self._version: int | None = None
+        self._block: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,11 +70,11 @@ class Listener:
         """Return what was announced, at the latest after ``timeout_s`` seconds.
 
         The first answer on a new connection comes at once and says that something may have been
-        missed before it. On SQLite, and while the server cannot be reached, every answer says so.
+        missed before it. While the server cannot be reached, every answer says so; on SQLite, each
+        after another block was mirrored.
         """
         if not is_postgres(self._engine):
-            time.sleep(timeout_s)
-            return Changes(frozenset(), may_have_missed=True)
+            return self._watch_file(timeout_s)
         if self._session is None:
             return self._connect(timeout_s)
         try:
@@ -71,6 +82,29 @@ class Listener:
         except psycopg.Error:
             self.close()
             return Changes(frozenset(), may_have_missed=True)
+
+    def _watch_file(self, timeout_s: float) -> Changes:
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            while not self._has_moved():
+                if time.monotonic() >= deadline_s:
+                    return Changes(frozenset(), may_have_missed=False)
+                time.sleep(LOOK_S)
+        except (LedgerUnavailable, sqlite3.Error):
+            self.close()
+            time.sleep(min(timeout_s, RECONNECT_PAUSE_S))
+        return Changes(frozenset(), may_have_missed=True)
+
+    def _has_moved(self) -> bool:
+        """Tell whether another block was mirrored since the last call, or none was looked at."""
+        if self._file is None:
+            self._file = open_file(self._engine)
+        (version,) = self._file.execute(_VERSION).fetchone()
+        if version == self._version:
+            return False
+        is_first, self._version = self._version is None, version
+        before, self._block = self._block, self._file.execute(_BLOCK).fetchone()
+        return is_first or self._block != before
 
     def _connect(self, timeout_s: float) -> Changes:
         try:
@@ -95,3 +129,6 @@ class Listener:
         if self._session is not None:
             self._session.close()
             self._session = None
+        if self._file is not None:
+            self._file.close()
+            self._file = self._version = None

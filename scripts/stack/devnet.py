@@ -197,7 +197,12 @@ def _start_services(
     stack.start(
         "indexer",
         [*python, "indexer"],
-        env={**common("INDEXER"), "INDEXER_CONFIRMATIONS": "0", "INDEXER_POLL_INTERVAL_S": "0.2"},
+        env={
+            **common("INDEXER"),
+            "INDEXER_CONFIRMATIONS": "0",
+            "INDEXER_POLL_INTERVAL_S": "0.2",
+            "INDEXER_HEADS_URL": anvil.url.replace("http", "ws", 1),
+        },
         cwd=ROOT,
         restart=restart,
     )

@@ -1,13 +1,20 @@
 """Who hears of a changed position, and who is told that it may have missed one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from ledger.database.engine import open_engine, write
 from ledger.database.notify import Changes, Listener, notify_positions
-from tests.support.ledgers import Databases
+from tests.support.ledgers import (
+    Databases,
+    make_ledger,
+    make_state,
+    put_cursor,
+    put_positions,
+)
 from tests.support.postgres import Postgres, needs_postgres
 
 MISSED = Changes(frozenset(), may_have_missed=True)
@@ -101,9 +108,18 @@ def test_wait__server_restarts__missed_until_it_is_back() -> None:
         engine.dispose()
 
 
-def test_wait__sqlite__always_may_have_missed(tmp_path: object) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    with Listener(engine) as listener, write(engine) as connection:
-        notify_positions(connection, [1])
-        assert listener.wait(0) == MISSED
+def test_wait__sqlite__another_block_is_mirrored__heard_and_nothing_else(tmp_path: Path) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    with Listener(engine) as listener:
+        assert listener.wait(5) == MISSED
+        with write(engine) as connection:
+            put_cursor(connection, number=10)
+        assert listener.wait(5) == MISSED
+        assert listener.wait(0) == SILENCE
+        with write(engine) as connection:
+            put_positions(connection, make_state())
+        assert listener.wait(0) == SILENCE
+        with write(engine) as connection:
+            put_cursor(connection, number=11)
+        assert listener.wait(5) == MISSED
     engine.dispose()
