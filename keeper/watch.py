@@ -68,8 +68,8 @@ class Watch:
 
     def look(self) -> None:
         """Read the vitals and tell. What cannot be read is told too, not raised."""
-        now_s = int(self._clock.measured_now())
         try:
+            now_s = int(self._clock.measured_now())
             vitals = self._read(now_s=now_s)
         except CurrentError as error:
             log.warning("watch_failed", error=str(error))

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, select
 
 from contracts.errors import Retryable
 from ledger.database.engine import is_postgres, read
+from ledger.errors import LedgerUnavailable
 from ledger.tables import Mirror, table_of
 
 log = structlog.get_logger("ledger")
@@ -44,6 +45,7 @@ class LedgerClock:
     ) -> None:
         """``host_clock`` is the host's wall clock, ``steady_clock`` a monotonic one."""
         self._engine = engine
+        self._is_asked = is_postgres(engine)
         self._host_clock = host_clock
         self._steady_clock = steady_clock
         self._lead_s: float | None = None
@@ -66,11 +68,13 @@ class LedgerClock:
     def measured_now(self) -> float:
         """Return the time, after a new look at the database's clock where the last one is old.
 
-        For processes that may wait for an answer. A database that does not answer changes nothing.
+        For processes that may wait for an answer. A database that does not answer changes nothing;
+        raises ``LedgerUnavailable`` where it never did.
         """
         measured_at_s = self._measured_at_s
         if measured_at_s is None or self._steady_clock() - measured_at_s >= MEASURE_S:
             self.try_measure()
+        self.check_known()
         return self.now()
 
     def try_measure(self) -> None:
@@ -93,10 +97,15 @@ class LedgerClock:
         """Whether the host's clock is so wrong that a person must set it."""
         return self._ahead_s is not None and abs(self._ahead_s) > FAR_OFF_S
 
+    def check_known(self) -> None:
+        """Raise ``LedgerUnavailable`` while the database has not said yet what time it is."""
+        if self._lead_s is None and self._is_asked:
+            raise LedgerUnavailable("the database has not been asked for the time yet")
+
     @property
     def may_sweep(self) -> bool:
         """Whether this process may end what others' leases cover."""
-        is_known = self._lead_s is not None or not is_postgres(self._engine)
+        is_known = self._lead_s is not None or not self._is_asked
         return is_known and not self.is_far_off
 
     def measure(self) -> None:

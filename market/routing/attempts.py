@@ -285,6 +285,7 @@ class Attempts:
             unit=offer.unit,
             flat_fee_usdc=order.buyer.flat_fee_usdc,
         )
+        self._database.clock.check_known()
         now_s = self._database.now_s()
         expires_at_s = now_s + self._lease_s
 

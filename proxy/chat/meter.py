@@ -69,6 +69,7 @@ class Meter:
         Raises ``ReserveRefused`` and ``LedgerUnavailable``, and with ``claim`` ``RequestRepeated``.
         Where the hold is what lacks, the keeper is told.
         """
+        self.clock.check_known()
         call = Reserve(reservation, self._rules, self.now_s(), fit, generation, self._holder_id)
         try:
             reserved = await self._ledger.write(

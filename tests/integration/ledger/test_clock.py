@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from ledger.database.clock import FAR_OFF_S, LedgerClock
 from ledger.database.engine import write
+from ledger.errors import LedgerUnavailable
 from tests.support.clocks import HostClock
 from tests.support.ledgers import Databases, make_ledger, put_cursor
 
@@ -56,8 +57,11 @@ def test_may_sweep__server_never_asked__no(postgres: Databases) -> None:
     clock = LedgerClock(postgres.open_ledger())
 
     assert [clock.may_sweep] == [False]
+    with pytest.raises(LedgerUnavailable):
+        clock.check_known()
     assert abs(clock.measured_now() - time.time()) < FAR_OFF_S
     assert [clock.may_sweep] == [True]
+    clock.check_known()
 
 
 def test_measure__server_is_gone__what_is_known_stands(postgres: Databases) -> None:
