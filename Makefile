@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy fuzz mutants format lock clean
+.PHONY: help setup demo up test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ bench-market: setup ## routing decisions over 10 to 100,000 offers, and what the
 
 bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey (docs/performance.md). ARGS="--rounds 5"
 	@$(BIN)/python -m bench.proxy.main $(ARGS)
+
+bench-revocation: setup ## from a mined revocation to the first 401, and to the end of a stream. ARGS="--rounds 20"
+	@$(BIN)/python -m bench.revocation.main $(ARGS)
 
 bench-keeper: setup ## gas per settled request, and the keeper's cost of many positions. ARGS=--positions=100000
 	@$(BIN)/python -m bench.keeper.main $(ARGS)

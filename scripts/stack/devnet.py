@@ -68,14 +68,11 @@ class Devnet:
     market_url: str
     model_url: str
     was_deployed_before: bool
+    ledger_url: str
 
     @property
     def api_url(self) -> str:
         return f"{self.proxy_url}/api/current"
-
-    @property
-    def ledger_url(self) -> str:
-        return f"sqlite:///{self.directory.ledger_path}"
 
     @property
     def vault(self) -> Any:
@@ -97,13 +94,17 @@ def start_devnet(
     say: Callable[[str], None],
     persistent: bool,
     ports: tuple[int, int, int] | None = None,
+    ledger_url: str | None = None,
 ) -> Devnet:
     """Start everything in ``stack`` and return when it serves.
 
     ``persistent`` keeps the chain across restarts and starts a process again that dies. ``ports``
     are the chain's, the proxy's and the market's; None takes free ones.
+    ``ledger_url`` None: a SQLite file in the run directory.
     """
     directory = stack.directory
+    if ledger_url is None:
+        ledger_url = f"sqlite:///{directory.ledger_path}"
     anvil_port, proxy_port, market_port = ports or (free_port(), free_port(), free_port())
     anvil = start_anvil(
         stack,
@@ -119,7 +120,9 @@ def start_devnet(
         _deploy(stack, anvil)
     deployment = load_deployment(record)
     serving = (proxy_port, market_port)
-    market_url = _start_services(stack, anvil, record, model_url, serving, restart=persistent)
+    market_url = _start_services(
+        stack, anvil, record, ledger_url, model_url, serving, restart=persistent
+    )
     web3 = open_web3(anvil.url)
     return Devnet(
         directory=directory,
@@ -132,6 +135,7 @@ def start_devnet(
         market_url=market_url,
         model_url=model_url,
         was_deployed_before=was_deployed_before,
+        ledger_url=ledger_url,
     )
 
 
@@ -178,6 +182,7 @@ def _start_services(
     stack: Stack,
     anvil: Anvil,
     record: Path,
+    ledger_url: str,
     model_url: str,
     ports: tuple[int, int],
     *,
@@ -189,7 +194,7 @@ def _start_services(
     def common(prefix: str) -> dict[str, str]:
         return {
             f"{prefix}_RPC_URL": anvil.url,
-            f"{prefix}_LEDGER_URL": f"sqlite:///{directory.ledger_path}",
+            f"{prefix}_LEDGER_URL": ledger_url,
             f"{prefix}_DEPLOYMENT_FILE": str(record),
         }
 

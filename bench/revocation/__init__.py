@@ -1,0 +1,1 @@
+"""From a mined revocation to the first refusal."""
