@@ -1,0 +1,330 @@
+"""Two of each process on one PostgreSQL, killed, cut off and with wrong clocks, over reorgs.
+
+::
+
+    buyers ─► 2 proxies ─► 2 markets ─► a seller
+                  └──────── one ledger ────────┘ 2 indexers, 2 keepers ─► one chain
+
+    kill -9 of each in turn │ pg_terminate_backend │ reorgs │ clocks 400 s ahead and 90 s behind
+    └── no limit of a key is ever passed; everything is settled or free again; the audit is clean
+"""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from sqlalchemy import Engine, func, select, text
+
+from ledger.audit import find_violations
+from ledger.database.engine import read
+from ledger.tables import ChildKey, Usage, table_of
+from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
+from proxy.keys.tokens import KeyClaims, KeyRing
+from scripts.audit import audit
+from scripts.stack.anvil_path import ROOT
+from scripts.stack.ports import free_port
+from tests.support.answers import MODEL
+from tests.support.deploy import World
+from tests.support.endpoint import FakeEndpoint
+from tests.support.keepers import Stage, make_stage_on, write_record
+from tests.support.ledgers import Databases
+from tests.support.market import KMS_LINE, PRICES, SECRET, make_settings, run_market
+from tests.support.postgres import needs_postgres
+from tests.support.proxy import CHAT, KEY_SECRET
+from tests.support.waiting import LIMIT_S, until, until_it
+
+CONCURRENCY: Final = 2
+PER_MINUTE: Final = 30
+LIFETIME_USDC: Final = 400_000
+BUYERS: Final = 4
+SKEWS_S: Final = (0, 400, 0, -90)
+"""The clocks of the processes, in turn: half of them are right."""
+CUT_SOMEBODY = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " ORDER BY random() LIMIT 2"
+)
+
+_child = table_of(ChildKey)
+_usage = table_of(Usage)
+
+
+class Process:
+    """One of the processes, to be killed and started again, each time with the next clock."""
+
+    def __init__(self, module: str, number: int, environment: dict[str, str], folder: Path) -> None:
+        prefix = module.upper()
+        self.module = module
+        self.port = free_port() if module in ("proxy", "market") else None
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(f"{prefix}_")}
+        values = environment if self.port is None else {**environment, "PORT": str(self.port)}
+        self._environment = {**ours, **{f"{prefix}_{k}": v for k, v in values.items()}}
+        self._log = (folder / f"{module}-{number}.log").open("ab")
+        self._starts = number
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        skew_s = SKEWS_S[self._starts % len(SKEWS_S)]
+        self._starts += 1
+        self._running = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.skewed", str(skew_s), self.module],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def kill(self) -> None:
+        if self._running is not None:
+            self._running.send_signal(signal.SIGKILL)
+            self._running.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._log.close()
+
+    async def serves(self) -> bool:
+        """Tell whether it answers, ready or not; fails where it has ended by itself."""
+        assert self._running is not None
+        assert self._running.poll() is None, f"{self.module} ended: {self._log.name}"
+        if self.port is None:
+            return True
+        path = "/api/current/healthz" if self.module == "proxy" else "/healthz"
+        async with httpx.AsyncClient(base_url=self.url, timeout=LIMIT_S) as client:
+            try:
+                return (await client.get(path)).status_code == 200
+            except httpx.TransportError:
+                return False
+
+
+@pytest.fixture
+def stage(world: World, postgres: Databases) -> Iterator[Stage]:
+    stage = make_stage_on(world, postgres.open_unbound())
+    yield stage
+    stage.engine.dispose()
+
+
+def build_processes(stage: Stage, folder: Path, operator_key: str) -> list[Process]:
+    """Return two of each, none started."""
+    common = {
+        "RPC_URL": stage.world.anvil.url,
+        "LEDGER_URL": stage.engine.url.render_as_string(hide_password=False),
+        "DEPLOYMENT_FILE": str(write_record(stage.world.deployment, folder)),
+    }
+    prices = folder / "prices.toml"
+    serving = {**common, "PRICES_FILE": str(prices), "LEDGER_TIMEOUT_S": "20"}
+    market = {
+        **serving,
+        "SECRET": SECRET,
+        "KMS": f"file:{folder}/kms",
+        "ALLOW_LOOPBACK": "true",
+        "X402": "false",
+        "REFRESH_INTERVAL_S": "0.2",
+    }
+    keeper = {
+        **common,
+        "PRIVATE_KEY": stage.world.accounts["keeper"].key.hex(),
+        "ETHER_PRICE_USDC": "0",
+        "POLL_INTERVAL_S": "1",
+        "SETTLE_MAX_AGE_S": "1",
+        "CONFIRMATIONS": "2",
+        "RECEIPT_TIMEOUT_S": "2",
+    }
+    indexer = {**common, "POLL_INTERVAL_S": "0.5", "CONFIRMATIONS": "0"}
+    markets = [Process("market", number, market, folder) for number in range(2)]
+    proxies = [
+        Process(
+            "proxy",
+            number,
+            {
+                **serving,
+                "KEY_SECRET": KEY_SECRET,
+                "UPSTREAM_URL": f"{markets[number].url}/v1",
+                "UPSTREAM_KEY": operator_key,
+                "CATALOGUE_INTERVAL_S": "1",
+                "UPSTREAM_TIMEOUT_S": "20",
+                "SWEEP_INTERVAL_S": "0.5",
+            },
+            folder,
+        )
+        for number in range(2)
+    ]
+    indexers = [Process("indexer", number, indexer, folder) for number in range(2)]
+    keepers = [Process("keeper", number, keeper, folder) for number in range(2)]
+    return [*indexers, *keepers, *markets, *proxies]
+
+
+async def list_model(stage: Stage, folder: Path, seller: FakeEndpoint) -> None:
+    """List the seller's model at the market of the ledger."""
+    (folder / "kms").write_text(KMS_LINE + "\n")
+    (folder / "prices.toml").write_text(PRICES)
+    async with run_market(make_settings(folder), stage.engine) as market:
+        key = await market.get_key()
+        await market.list_offer(key, seller.url)
+
+
+@asynccontextmanager
+async def running(processes: list[Process]) -> AsyncIterator[None]:
+    """Run them all until the block ends."""
+    try:
+        # Two at a time: what starts takes a core for seconds.
+        for pair in zip(processes[::2], processes[1::2], strict=True):
+            for process in pair:
+                process.start()
+            for process in pair:
+                await until_it(process.serves, f"{process.module} serves")
+        yield
+    finally:
+        for process in processes:
+            process.close()
+
+
+class Buyers:
+    """Clients of one child key, at both proxies, without a pause."""
+
+    def __init__(self, key: str, proxies: list[Process]) -> None:
+        self._key = key
+        self._proxies = proxies
+        self.answers: Counter[str] = Counter()
+        self.stop = asyncio.Event()
+
+    async def buy(self, seed: int) -> None:
+        chance = random.Random(seed)
+        headers = {"authorization": f"Bearer {self._key}"}
+        async with httpx.AsyncClient(headers=headers, timeout=LIMIT_S) as client:
+            while not self.stop.is_set():
+                url = chance.choice(self._proxies).url
+                text_ = f"Say hello, {chance.random()}."
+                body: dict[str, Any] = {
+                    "model": MODEL,
+                    "messages": [{"role": "user", "content": text_}],
+                    "max_tokens": 50,
+                    "stream": chance.random() < 0.4,
+                }
+                try:
+                    answer = await client.post(f"{url}{CHAT}", json=body)
+                except httpx.TransportError:
+                    self.answers["gone"] += 1
+                    await asyncio.sleep(0.05)
+                    continue
+                code = "ok"
+                if answer.status_code != 200:
+                    code = str(answer.json()["error"]["code"])
+                    await asyncio.sleep(0.05)
+                self.answers[code] += 1
+
+
+async def get_child(stage: Stage, token_id: int, proxy: Process) -> str:
+    """Return a child key with limits, made by a root key of the position."""
+    deployment = stage.world.deployment
+    ring = KeyRing([KEY_SECRET.encode()], deployment.chain_id, deployment.position)
+    root = ring.build_key(KeyClaims(token_id, 0, "00" * 8))
+    limits = {
+        "label": "of a test",
+        "concurrency_max": CONCURRENCY,
+        "requests_per_minute_max": PER_MINUTE,
+        "lifetime_usdc_max": LIFETIME_USDC,
+    }
+    async with httpx.AsyncClient(base_url=proxy.url, timeout=LIMIT_S) as client:
+        headers = {"authorization": f"Bearer {root}"}
+        answer = await client.post("/api/current/keys/children", json=limits, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["apiKey"])
+
+
+def check_limits(engine: Engine) -> None:
+    """No limit of the child key is passed, at this moment or in any minute before it."""
+    with read(engine) as connection:
+        assert find_violations(connection) == []
+        for row in connection.execute(select(_child)).mappings():
+            assert row["open_requests"] <= CONCURRENCY
+            assert row["used_usdc"] <= LIFETIME_USDC
+        minute = _usage.c.reserved_at_s // 60
+        rows = connection.execute(
+            select(_usage.c.key_id, minute, func.count()).group_by(_usage.c.key_id, minute)
+        ).all()
+    for _, _, requests in rows:
+        assert requests <= PER_MINUTE
+
+
+def count_states(engine: Engine) -> Counter[str]:
+    with read(engine) as connection:
+        rows = connection.execute(select(_usage.c.state, func.count()).group_by(_usage.c.state))
+        return Counter({str(state): int(count) for state, count in rows})
+
+
+async def disturb(stage: Stage, processes: list[Process], *, rounds: int, seed: int) -> None:
+    """Kill each process in turn, cut connections, take blocks back; check the limits each time."""
+    chance = random.Random(seed)
+    order = [process for _ in range(rounds) for process in chance.sample(processes, len(processes))]
+    for place, process in enumerate(order):
+        process.kill()
+        stage.world.anvil.mine(2)
+        if place % 3 == 1:
+            with stage.engine.connect() as connection:
+                connection.execute(CUT_SOMEBODY)
+        if place % 4 == 2:
+            stage.world.anvil.reorg(chance.randint(1, 2))
+        process.start()
+        await until_it(process.serves, f"{process.module} serves again")
+        check_limits(stage.engine)
+
+
+async def play(stage: Stage, folder: Path, *, rounds: int, seed: int) -> None:
+    token_id = stage.open_held()
+    async with AsyncExitStack() as stack:
+        seller = await stack.enter_async_context(FakeEndpoint())
+        seller.delay_s = 0.05
+        await list_model(stage, folder, seller)
+        operator_key = issue_operator_key(stage.engine)
+        credit(stage.engine, OPERATOR_ACCOUNT, 1_000_000_000, "of a test")
+        processes = build_processes(stage, folder, operator_key)
+        proxies = [process for process in processes if process.module == "proxy"]
+        await stack.enter_async_context(running(processes))
+        buyers = Buyers(await get_child(stage, token_id, proxies[0]), proxies)
+        buying = [asyncio.create_task(buyers.buy(number)) for number in range(BUYERS)]
+        try:
+            await until(lambda: buyers.answers["ok"] >= 3, f"something is sold: {buyers.answers}")
+            await disturb(stage, processes, rounds=rounds, seed=seed)
+        finally:
+            buyers.stop.set()
+        await asyncio.gather(*buying)
+
+        def is_settled() -> bool:
+            stage.world.anvil.mine()
+            return set(count_states(stage.engine)) <= {"settled", "voided"}
+
+        # What the killed ones had reserved is free again, long before its lease runs out.
+        await until(is_settled, "all is settled or free", limit_s=LIMIT_S)
+        check_limits(stage.engine)
+        assert count_states(stage.engine)["settled"] >= 3
+    assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
+
+
+@needs_postgres
+async def test_processes__each_is_killed_once__no_limit_is_passed_and_all_adds_up(
+    stage: Stage, tmp_path: Path
+) -> None:
+    await play(stage, tmp_path, rounds=1, seed=11)
+
+
+@needs_postgres
+@pytest.mark.slow
+async def test_processes__killed_for_minutes__no_limit_is_passed_and_all_adds_up(
+    stage: Stage, tmp_path: Path
+) -> None:
+    await play(stage, tmp_path, rounds=12, seed=12)
