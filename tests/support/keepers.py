@@ -87,12 +87,14 @@ class Stage:
     settings: dict[str, str] = field(default_factory=dict)
     ahead_s: int = 0
     endpoints: list[Transport] = field(default_factory=list)
+    reads_by: Transport | None = None
+    """What the indexer reaches the chain through; without it: anvil itself."""
 
     # -------------------------------------------------------------------------------- the processes
 
     def sync(self) -> None:
         """Let the indexer catch up."""
-        reader = ChainReader(Web3Transport(self.world.anvil.web3))
+        reader = ChainReader(self.reads_by or Web3Transport(self.world.anvil.web3))
         follower = Follower(self.engine, reader, self.world.deployment, SYNC_RULES)
         outcomes: list[Outcome] = []
         while outcomes[-3:] != [Outcome.NOTHING_NEW] * 3:
