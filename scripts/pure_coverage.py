@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
         tests = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"),
-                *("-m", "not slow and not bench", "--cov", f"--cov-config={config}"),
-                *(f"--cov-report=json:{report}", *TESTS, *arguments),
+                *("-m", "not slow and not bench", "-p", "pytest_cov", "--cov"),
+                *(f"--cov-config={config}", f"--cov-report=json:{report}", *TESTS, *arguments),
             ],
             cwd=ROOT,
             check=False,

@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ledger.chain.mirror import load_mirror
 from ledger.database.engine import read
 from ledger.tables import Event, table_of
 from tests.support.deploy import USDC, World
+from tests.support.faults import is_lost
 from tests.support.waiting import LIMIT_S
 
 _event = table_of(Event)
@@ -190,11 +191,15 @@ def load_mirrored_rows(engine: Engine) -> list[Row]:
 
 
 def is_right(
-    engine: Engine, world: World, rows: list[Row], *, unseen: frozenset[str] = frozenset()
+    engine: Engine,
+    world: World,
+    rows: list[Row],
+    *,
+    may_lack: Callable[[Row], bool] | None = None,
 ) -> bool:
     """Tell whether the mirror is at the chain's head, with exactly these event rows.
 
-    Events with a name in ``unseen`` may be missing; there is none that the chain does not have.
+    It may lack those that ``may_lack`` names; it has none that the chain does not have.
     """
     with read(engine) as connection:
         cursor = load_mirror(connection)
@@ -202,4 +207,10 @@ def is_right(
         return False
     mirrored = load_mirrored_rows(engine)
     seen = set(mirrored)
-    return mirrored == [row for row in rows if row in seen or row[-2] not in unseen]
+    needed = [row for row in rows if row in seen or may_lack is None or not may_lack(row)]
+    return mirrored == needed
+
+
+def was_lost(row: Row) -> bool:
+    """Tell whether ``lost_logs`` leaves out this row's event."""
+    return is_lost({"transactionHash": f"0x{row[3].hex()}", "logIndex": hex(row[1])})
