@@ -25,10 +25,16 @@ from proxy.http.keys.child_schemas import (
 from proxy.http.keys.schemas import KeyIssued, KeyRequest, KeySelf, NonceView, SignInRequest
 from proxy.http.token_ids import parse_token_id
 from proxy.keys.authentication import check_standing
-from proxy.keys.key_message import build_key_message, is_timestamp_current
+from proxy.keys.key_message import (
+    PAST_TOLERANCE_MS,
+    build_key_message,
+    build_key_nonce,
+    is_before_revocation,
+    is_timestamp_current,
+)
 from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
-from proxy.store import KeyStanding, load_standing
+from proxy.store import KeyStanding, load_revoked_at_s, load_standing
 from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of
@@ -82,13 +88,18 @@ async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
         message = "Sign in by EIP-4361: GET /api/current/keys/nonce says what to sign."
         raise RequestRejected(403, "sign_in_required", message)
     if not is_timestamp_current(wish.timestamp, now_ms=int(now_s * 1_000)):
-        message = "The timestamp (milliseconds) must be within five minutes of now: sign again."
+        message = (
+            "The timestamp (milliseconds) must be at most five minutes old, and at most 30 s"
+            " ahead: sign again."
+        )
         raise RequestRejected(401, "signature_expired", message, "timestamp")
     signature = _parse_signature(wish.signature)
     standing = await _load_standing(services, wish.tokenId, now_s=int(now_s))
     text = build_key_message(token_id=wish.tokenId, timestamp_ms=wish.timestamp)
     await _check_signed(services, standing.owner, text, signature)
-    return await _issue(services, wish.tokenId, standing, now_s=int(now_s))
+    await _check_not_revoked(services, wish.tokenId, standing, wish.timestamp, now_s=now_s)
+    nonce = (build_key_nonce(text), (wish.timestamp + PAST_TOLERANCE_MS) // 1_000 + 1)
+    return await _issue(services, wish.tokenId, standing, now_s=int(now_s), nonce=nonce)
 
 
 async def _issue_for_sign_in(services: Services, wish: SignInRequest, *, now_s: float) -> KeyIssued:
@@ -102,12 +113,11 @@ async def _issue_for_sign_in(services: Services, wish: SignInRequest, *, now_s: 
         text = "The message's address is not the position's owner."
         raise RequestRejected(401, "invalid_signature", text, "message")
     await _check_signed(services, standing.owner, wish.message, signature)
+    # By our nonce's time: what the message says of its own is the wallet's.
+    given_out_ms = (expires_at_s - services.sign_in.nonce_lifetime_s) * 1_000
+    await _check_not_revoked(services, token_id, standing, given_out_ms, now_s=now_s)
     nonce = (message.nonce, expires_at_s)
-    try:
-        return await _issue(services, token_id, standing, now_s=int(now_s), nonce=nonce)
-    except NonceUsed:
-        text = "The nonce was used before: get a new one and sign again."
-        raise RequestRejected(401, "nonce_used", text, "message") from None
+    return await _issue(services, token_id, standing, now_s=int(now_s), nonce=nonce)
 
 
 def _parse_signature(text: str) -> bytes:
@@ -138,19 +148,31 @@ async def _check_signed(services: Services, owner: str, text: str, signature: by
         raise RequestRejected(401, "invalid_signature", message, "signature")
 
 
+async def _check_not_revoked(
+    services: Services, token_id: int, standing: KeyStanding, signed_at_ms: int, *, now_s: float
+) -> None:
+    """Refuse what was signed before the owner last revoked all keys."""
+    if standing.key_epoch == 0:
+        return
+    revoked_at_s = await services.meter.read(lambda c: load_revoked_at_s(c, token_id))
+    if is_before_revocation(signed_at_ms, revoked_at_s=revoked_at_s, now_s=now_s):
+        message = "This was signed before the position's keys were revoked: sign again."
+        raise RequestRejected(401, "signature_expired", message)
+
+
 async def _issue(
     services: Services,
     token_id: int,
     standing: KeyStanding,
     *,
     now_s: int,
-    nonce: tuple[str, int] | None = None,
+    nonce: tuple[str, int],
 ) -> KeyIssued:
+    """Issue a root key for a signature, which is used up. ``nonce``: itself and its expiry."""
     claims = KeyClaims(token_id, standing.key_epoch, secrets.token_hex(KEY_ID_BYTES))
 
     def save(connection: Connection) -> None:
-        if nonce is not None:
-            use_nonce(connection, nonce[0], expires_at_s=nonce[1])
+        use_nonce(connection, nonce[0], expires_at_s=nonce[1])
         save_issued_key(
             connection,
             key_id=claims.key_id,
@@ -159,7 +181,11 @@ async def _issue(
             now_s=now_s,
         )
 
-    await services.meter.write(save)
+    try:
+        await services.meter.write(save)
+    except NonceUsed:
+        text = "This signature was used before: sign again."
+        raise RequestRejected(401, "nonce_used", text) from None
     services.metrics.keys_issued.inc()
     log.info("key_issued", token_id=token_id, key_id=claims.key_id, key_epoch=claims.key_epoch)
     # So that a hold is there by the time of the first request.

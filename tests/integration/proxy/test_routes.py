@@ -10,6 +10,7 @@
     GET /healthz, /readyz, /metrics, /openapi.json
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +27,9 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from sqlalchemy import Engine, select
 
+from contracts.events import ChainEvent
 from contracts.signatures import ERC6492_SUFFIX
+from ledger.chain.event_rows import save_events
 from ledger.database.engine import read, write
 from ledger.spending.batches import close_batch, plan_batch
 from ledger.spending.receipts import is_proof_valid
@@ -119,6 +122,23 @@ async def ask_key(proxy: RunningProxy, wish: Any) -> httpx.Response:
     return await proxy.client.post("/api/current/keys", content=json.dumps(wish), headers=headers)
 
 
+def revoke_all_keys(engine: Engine, *, block_timestamp_s: int) -> None:
+    """Mirror a ``bumpKeyEpoch`` of position 0 in a block of that time."""
+    put(engine, owner=OWNER.address, key_epoch=1)
+    bump = ChainEvent(
+        name="KeyEpochBumped",
+        contract="position",
+        args={"tokenId": 0, "keyEpoch": 1},
+        block_number=2,
+        block_hash="0x" + "02" * 32,
+        block_timestamp_s=block_timestamp_s,
+        tx_hash="0x" + "03" * 32,
+        log_index=0,
+    )
+    with write(engine) as connection:
+        save_events(connection, [bump])
+
+
 def code_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]["code"]
 
@@ -163,6 +183,28 @@ async def test_issue_key__wrong__refused(
     response = await ask_key(proxy, {**make_wish(), **wish})
 
     assert code_of(response) == expected
+
+
+async def test_issue_key__the_same_signature_again__no_second_key(proxy: RunningProxy) -> None:
+    wish = make_wish()
+    answers = await asyncio.gather(*(ask_key(proxy, wish) for _ in range(3)))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 401, 401]
+    assert code_of(await ask_key(proxy, wish)) == (401, "nonce_used")
+    with read(proxy.engine) as connection:
+        assert len(connection.execute(select(table_of(ApiKey))).all()) == 1
+
+
+async def test_issue_key__signed_before_the_keys_were_revoked__refused(
+    proxy: RunningProxy, engine: Engine
+) -> None:
+    wish = make_wish()
+    revoke_all_keys(engine, block_timestamp_s=wish["timestamp"] // 1_000 + 1)
+    await until(lambda: now_s() > wish["timestamp"] // 1_000, "the block's second has come")
+
+    assert code_of(await ask_key(proxy, wish)) == (401, "signature_expired")
+    answer = await ask_key(proxy, make_wish())
+    assert (answer.status_code, answer.json()["keyEpoch"]) == (200, 1)
 
 
 async def test_issue_key__outsider_and_no_chain__asked_to_try_later(proxy: RunningProxy) -> None:
