@@ -24,7 +24,7 @@ from ledger.audit import Violation, find_stranded_batches, find_violations
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.chain.position_rows import load_state_from_row
 from ledger.database.engine import open_engine, read, write
-from ledger.database.schema import bind_deployment, migrate
+from ledger.database.schema import bind_deployment
 from ledger.tables import Event, Position, table_of
 
 _event = table_of(Event)
@@ -149,8 +149,9 @@ def _find_l6(
 
 
 def _mirror_again(again: Engine, web3: Web3, deployment: Deployment, cursor: MirrorState) -> None:
-    migrate(again)
     with write(again) as connection:
+        # What no process works with needs no migrations: the tables are made as they are declared.
+        _event.metadata.create_all(connection)
         bind_deployment(connection, deployment)
     # Window 0 reads everything up to the head in ranges; the head may be past the cursor.
     rules = SyncRules(
