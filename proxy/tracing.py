@@ -42,7 +42,7 @@ def open_spans(endpoint: str) -> tuple[Span, Callable[[], None]]:
     except ImportError as error:
         raise TracingUnavailable(
             "PROXY_OTEL_ENDPOINT is set and OpenTelemetry is not installed:"
-            " pip install 'current[otel]'"
+            " pip install '.[otel]' in the project's folder"
         ) from error
     resource = resources.Resource.create({"service.name": SERVICE})
     provider = traces.TracerProvider(resource=resource)

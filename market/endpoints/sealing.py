@@ -8,8 +8,9 @@ offer leaves nothing that could be opened.
 
 import importlib
 import secrets
+import stat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from contracts.errors import Fatal, Retryable
 from ledger.selling.sealed_keys import SealedKey
@@ -41,8 +42,13 @@ class Kms(Protocol):
         ...
 
 
+_FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
 class FileKms:
     """KMS keys in a file of the operator: ``<id> <64 hex digits>`` a line, the first one wraps.
+
+    Nobody but its owner may have any right to the file.
 
     For a devnet and for machines without a KMS. Rotate by putting a new line in front.
     """
@@ -50,6 +56,8 @@ class FileKms:
     def __init__(self, path: Path) -> None:
         self._keys: dict[str, bytes] = {}
         try:
+            if path.stat().st_mode & _FOR_OTHERS:
+                raise KmsInvalid(f"{path} is open to other users of this machine: chmod 600 {path}")
             lines = path.read_text(encoding="ascii").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise KmsInvalid(f"cannot read the keys in {path}: {type(error).__name__}") from None

@@ -58,6 +58,9 @@ def build_error_answer(error: ApiError, headers: Mapping[str, str] = _NO_HEADERS
     return Answer(error.status, named, error.body())
 
 
+_SAFE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
 def to_response(answer: Answer | StreamAnswer) -> Response:
     """Return the framework's form of an answer."""
     if isinstance(answer, StreamAnswer):
@@ -99,7 +102,17 @@ def build_start(status: int, headers: Iterable[tuple[str, str]], request_id: str
     """Return the message that begins an answer, which says the request's id."""
     encoded = [(name.encode(), _encode(value)) for name, value in headers]
     encoded.append((b"x-request-id", request_id.encode()))
+    add_safe_headers(encoded)
     return {"type": "http.response.start", "status": status, "headers": encoded}
+
+
+def add_safe_headers(encoded: list[tuple[bytes, bytes]]) -> None:
+    """Add what keeps an answer out of caches and from being taken for a page, unless it says so.
+
+    An answer may hold a key or a prompt's answer; who wants it kept says it by its own header.
+    """
+    named = {name.lower() for name, _ in encoded}
+    encoded.extend(header for header in _SAFE_HEADERS if header[0] not in named)
 
 
 def _encode(value: str) -> bytes:

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from serving.http.answers import (
     Answer,
     StreamAnswer,
+    add_safe_headers,
     build_error_answer,
     send_answer,
     send_stream,
@@ -133,7 +134,9 @@ class _Sender:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), self._id_header]
+            headers = [*message.get("headers", ()), self._id_header]
+            add_safe_headers(headers)
+            message["headers"] = headers
         elif message["type"] == "http.response.body" and not message.get("more_body"):
             self.is_complete = True
         await self._send(message)

@@ -11,6 +11,7 @@ refusal and completion cost no import of the room.
 """
 
 import difflib
+import os
 import signal
 import sys
 import threading
@@ -110,6 +111,8 @@ class Command(click.Command):
             from serving.process.logs import configure_logs
 
             configure_logs(level="info" if self.is_service else "warning")
+            # Ledgers, logs and keys that are made from here on are nobody else's to read.
+            os.umask(0o077)
             try:
                 code = act(*args, **kwargs)
             except CurrentError as error:

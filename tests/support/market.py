@@ -46,11 +46,18 @@ BUYER: Final[LocalAccount] = Account.from_key("0x" + "32" * 32)
 OUTSIDER: Final[LocalAccount] = Account.from_key("0x" + "33" * 32)
 
 
+def write_kms(folder: Path, *lines: str) -> None:
+    """Put keys into the folder's key file, which is nobody else's to read."""
+    kms = folder / "kms"
+    kms.write_text("\n".join(lines) + "\n")
+    kms.chmod(0o600)
+
+
 def make_settings(folder: Path, **changes: Any) -> MarketSettings:
     """Return settings for a test; pass whatever differs."""
     kms = folder / "kms"
     if not kms.exists():
-        kms.write_text(KMS_LINE + "\n")
+        write_kms(folder, KMS_LINE)
     prices = folder / "prices.toml"
     if not prices.exists():
         prices.write_text(PRICES)

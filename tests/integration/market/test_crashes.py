@@ -22,7 +22,15 @@ from ledger.tables import MarketAccount, MarketOffer, MarketSale, table_of
 from scripts.stack.ports import free_port
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases
-from tests.support.market import KMS_LINE, SECRET, bearer, make_body, make_settings, run_market
+from tests.support.market import (
+    KMS_LINE,
+    SECRET,
+    bearer,
+    make_body,
+    make_settings,
+    run_market,
+    write_kms,
+)
 from tests.support.waiting import LIMIT_S, until
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -41,7 +49,7 @@ class Process:
         facts: dict[str, Any] = asdict(DEPLOYMENT)
         record = {name: facts.pop(name) for name in ("chain_id", "block_number", "block_hash")}
         (folder / "deployment.json").write_text(json.dumps({**record, "contracts": facts}))
-        (folder / "kms").write_text(KMS_LINE)
+        write_kms(folder, KMS_LINE)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MARKET_")}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -16,7 +16,7 @@ import pytest
 
 from scripts.stack.ports import free_port
 from tests.support.ledgers import DEPLOYMENT
-from tests.support.market import KMS_LINE, SECRET, bearer
+from tests.support.market import KMS_LINE, SECRET, bearer, write_kms
 from tests.support.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +30,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     record = {name: facts.pop(name) for name in ("chain_id", "block_number", "block_hash")}
     deployment_file = tmp_path / "deployment.json"
     deployment_file.write_text(json.dumps({**record, "contracts": facts}))
-    (tmp_path / "kms").write_text(KMS_LINE)
+    write_kms(tmp_path, KMS_LINE)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MARKET_")}
     return {
         **ours,
@@ -57,7 +57,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 
 
 def test_process__started__serves_the_operators_key_and_stops_on_sigterm(
-    environment: dict[str, str],
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
     key = run(environment, "operator-key").stdout.strip().splitlines()[-1]
     for _ in range(2):
@@ -90,6 +90,7 @@ def test_process__started__serves_the_operators_key_and_stops_on_sigterm(
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=LIMIT_S)
 
+    assert (tmp_path / "ledger.sqlite3").stat().st_mode & 0o077 == 0
     assert account["available_usdc"] == 12_500_000
     assert process.returncode == 0, output
     for secret in (SECRET, KMS_LINE.split()[1], key, "some-token"):
@@ -144,7 +145,7 @@ def test_command__wrong_ledger__a_sentence_and_no_password(
     code: int,
     words: str,
 ) -> None:
-    (tmp_path / "kms").write_text(KMS_LINE + "\n" * 1_000)
+    write_kms(tmp_path, KMS_LINE, "\n" * 1_000)
     url = url.format(folder=tmp_path)
     ended = run({**environment, "MARKET_LEDGER_URL": url}, "operator-key")
 

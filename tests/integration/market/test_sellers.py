@@ -45,6 +45,7 @@ from tests.support.market import (
     bearer,
     make_settings,
     run_market,
+    write_kms,
 )
 from tests.support.waiting import until
 
@@ -487,7 +488,7 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
     settings = make_settings(tmp_path)
     async with run_market(settings, engine) as market:
         offer = await market.list_offer(await market.get_key(), "http://127.0.0.1:9/v1")
-    (tmp_path / "kms").write_text("k2 " + "a7" * 32 + "\n" + KMS_LINE + "\n")
+    write_kms(tmp_path, "k2 " + "a7" * 32, KMS_LINE)
 
     async with run_market(settings, engine) as market:
 
@@ -497,7 +498,7 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
 
         await until(is_wrapped, "every key is wrapped by the new one")
 
-    (tmp_path / "kms").write_text("k2 " + "a7" * 32 + "\n")
+    write_kms(tmp_path, "k2 " + "a7" * 32)
     with read(engine) as connection:
         sealed = load_sealed_key(connection, offer["id"])
     assert sealed is not None

@@ -74,6 +74,9 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
                 time.sleep(0.05)
         assert alive.status_code == 200
         assert httpx.get(f"{url}/readyz").status_code == 503  # nothing is mirrored yet
+        ledger = Path(environment["PROXY_LEDGER_URL"].removeprefix("sqlite:///"))
+        for file in ledger.parent.glob(f"{ledger.name}*"):
+            assert file.stat().st_mode & 0o077 == 0, f"{file.name} is nobody else's to read"
     finally:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=LIMIT_S)

@@ -150,6 +150,24 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, error["code"]
 
 
+@pytest.mark.parametrize("sort", ["public", "refused", "unknown", "chat"])
+async def test_answers__of_every_kind__are_no_page_and_are_kept_by_nobody(
+    server: Server, sort: str
+) -> None:
+    ask: dict[str, tuple[str, str]] = {
+        "public": ("GET", server.public),
+        "refused": ("POST", server.sign_in),
+        "unknown": ("GET", f"{server.prefix}/nothing"),
+        "chat": ("POST", server.chat),
+    }
+    method, path = ask[sort]
+    answer = await server.client.request(method, path, headers=server.bearer, content=b"{}")
+
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+    [kept] = answer.headers.get_list("cache-control")
+    assert kept == "no-store" or (sort == "public" and "max-age" in kept)
+
+
 # ---------------------------------------------------------------------------------------- paths
 
 

@@ -12,6 +12,7 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import click
 import pytest
@@ -27,6 +28,36 @@ PATH = re.compile(
 )
 FILE = re.compile(r"[\w-]+\.(?:py|vy|md|toml|lock|cjs|lua|ts|tsx)")
 MADE_BY_RUNNING = ("bench/results/",)
+
+
+SOURCES = ("*.md", "docs/**/*.md", "*/*.py", "*/*/*.py", "*/*/*/*.py", "scripts/*.sh", "Makefile")
+OUR_NAME_ELSEWHERE = re.compile(r"pip3? install[^\n]*?[\s'\"]current\b(?!-)")
+"""The package of this name on PyPI is a stranger's."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pip install 'current[otel]'", True),
+        ("pip install -U current", True),
+        (".venv/bin/pip install '.[otel]' in the project's folder", False),
+    ],
+)
+def test_our_name_elsewhere__is_found(text: str, expected: bool) -> None:
+    assert (OUR_NAME_ELSEWHERE.search(text) is not None) is expected
+
+
+def test_texts__nobody_is_told_to_install_the_strangers_package() -> None:
+    here = Path(__file__)
+    found = [
+        str(path.relative_to(ROOT))
+        for pattern in SOURCES
+        for path in ROOT.glob(pattern)
+        if path != here
+        and not path.relative_to(ROOT).parts[0].startswith((".", "node_modules"))
+        and OUR_NAME_ELSEWHERE.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -76,6 +76,7 @@ def kms_file(tmp_path: Path) -> Path:
     """A key file with one key."""
     path = tmp_path / "kms"
     path.write_text("k1 " + "4f" * 32 + "\n")
+    path.chmod(0o600)
     return path
 
 
@@ -113,12 +114,20 @@ def test_sealer__rotated__wraps_anew_and_leaves_the_ciphertext(kms_file: Path) -
         left.open(sealed, offer_id="o1")
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_file_kms__others_have_a_right_to_it__refused(kms_file: Path, mode: int) -> None:
+    kms_file.chmod(mode)
+    with pytest.raises(KmsInvalid, match="chmod 600"):
+        FileKms(kms_file)
+
+
 @pytest.mark.parametrize(
     "text", ["", "k1", "k1 00", "k1 " + "zz" * 32, ("k1 " + "00" * 32 + "\n") * 2]
 )
 def test_file_kms__bad_file__is_refused_and_shows_no_key(tmp_path: Path, text: str) -> None:
     path = tmp_path / "kms"
     path.write_text(text)
+    path.chmod(0o600)
 
     with pytest.raises(KmsInvalid) as refused:
         open_kms(f"file:{path}")
