@@ -120,13 +120,16 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
     markets = [Process(tmp_path, ledger_url), Process(tmp_path, ledger_url)]
     chance = random.Random(7)
     engine = postgres.open(ledger_url)
-    bought, stop = [0], asyncio.Event()
+    bought, stop, going = [0], asyncio.Event(), asyncio.Event()
+    going.set()
 
     async def buy(key: str, seed: int) -> None:
         """Ask one process or the other, in turn, for completions and streams."""
         mine = random.Random(seed)
         async with httpx.AsyncClient(timeout=LIMIT_S) as client:
             while not stop.is_set():
+                # Nobody buys while a market starts again: the credit would be gone by then.
+                await going.wait()
                 url = mine.choice(markets).url
                 body = make_body(stream=mine.random() < 0.5, max_tokens=mine.randint(1, 60))
                 try:
@@ -161,6 +164,7 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
                     one.release.clear()
                     one.behaviour = "slow"
                 await until(lambda: seller.open + other.open >= WAITING, "sellers are asked")
+                going.clear()
                 victim.kill()
                 for one in (seller, other):
                     one.behaviour = "normal"
@@ -168,11 +172,13 @@ async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_a
                 check_limits(engine)
                 victim.start()
                 await victim.serves()
+                going.set()
             await asyncio.sleep(0.3)
             stop.set()
             await asyncio.gather(*buyers)
         finally:
             stop.set()
+            going.set()
             for market in markets:
                 market.close()
     check_limits(engine)
