@@ -59,8 +59,8 @@ SIZES: Final[Mapping[str, Size]] = {
     "sweep": Size(gas=60_000, item_gas=0, bytes_=114, item_bytes=0),
     "payout": Size(gas=40_000, item_gas=40_000, bytes_=280, item_bytes=64),
 }
-"""Measured over Circle's USDC and rounded up; ``tests/integration/keeper/test_worth.py`` holds them
-against the chain."""
+"""Estimates. ``tests/integration/keeper/test_worth.py`` holds them against the chain: over the
+project's own token and vaults 0.6 to 1.34 of what is counted is used."""
 
 BINDING: Final[Mapping[str, frozenset[str]]] = {
     "settle": frozenset({"expiry", "release"}),
