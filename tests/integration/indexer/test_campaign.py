@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.database.schema import migrate
-from scripts.audit import audit
 from scripts.stack.anvil_path import ROOT
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
@@ -28,6 +27,7 @@ from tests.support.mirroring import (
     Row,
     Traffic,
     fetch_chain_rows,
+    find_wrong,
     is_right,
     make_environment,
     was_lost,
@@ -140,8 +140,8 @@ class Campaign:
 def comes_right(indexer: Indexer, engine: Engine, world: World, rows: list[Row]) -> bool:
     """With the whole chain, but what two answers in a row left out and no figure misses."""
     indexer.keep_up()
-    return is_right(engine, world, rows, may_lack=was_lost) and not audit(
-        engine, world.anvil.web3, world.deployment
+    return is_right(engine, world, rows, may_lack=was_lost) and not find_wrong(
+        engine, world, may_lack=was_lost
     )
 
 
@@ -190,4 +190,4 @@ def test_campaign__faults_reorgs_and_kills__both_mirrors_are_the_chain(
             # Another chain at the only endpoint is for a person, or a supervisor, to look at.
             assert not indexer.exits or "wrong_chain" in campaign.done
             assert is_right(engine, world, rows, may_lack=was_lost)
-            assert audit(engine, anvil.web3, world.deployment) == []
+            assert find_wrong(engine, world, may_lack=was_lost) == []

@@ -31,6 +31,7 @@ from tests.support.ledgers import make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
     fetch_chain_rows,
+    find_wrong,
     is_right,
     load_mirrored_rows,
     make_environment,
@@ -143,14 +144,14 @@ def test_failure__then_good_again__no_row_missing_stale_or_double(
         may_lack = was_lost if (fault, state) in LOST_IN_HISTORY else None
         wait_until(lambda: is_right(engine, world, rows, may_lack=may_lack))
         # Rows that were found again are folded a moment later.
-        wait_until(lambda: not audit(engine, world.anvil.web3, world.deployment))
+        wait_until(lambda: not find_wrong(engine, world, may_lack=may_lack))
         good_s = time.monotonic() if proxy.first_good_s is None else proxy.first_good_s
         record_property("right_after_s", round(time.monotonic() - good_s, 3))
-        named = {failure for _, failure in health.report().failures}
-        record_property("named", " ".join(sorted(named)))
-        record_property("spoilt", injection.spoilt)
+    named = {failure for _, failure in health.report().failures}
+    record_property("named", " ".join(sorted(named)))
+    record_property("spoilt", injection.spoilt)
     assert is_right(engine, world, rows, may_lack=may_lack)
-    assert audit(engine, world.anvil.web3, world.deployment) == []
+    assert find_wrong(engine, world, may_lack=may_lack) == []
     assert injection.spoilt == 0 or not NAMED_AS[fault] or named & NAMED_AS[fault]
     assert named == {line["failure"] for line in lines if line["event"] == "node_failed"}
 
