@@ -1,6 +1,11 @@
-"""A host's clock that a test sets."""
+"""A host's clock that a test sets, and a ledger's clock that time passes for at once."""
 
 import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from ledger.database.clock import LedgerClock
 
 
 class HostClock:
@@ -11,3 +16,14 @@ class HostClock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead_s
+
+
+class LaterClock(LedgerClock):
+    """The ledger's clock so many seconds later, on either database: for waiting without waiting."""
+
+    def __init__(self, engine: Engine, *, later_s: Callable[[], float]) -> None:
+        super().__init__(engine)
+        self._later_s = later_s
+
+    def now(self) -> float:
+        return super().now() + self._later_s()

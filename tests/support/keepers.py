@@ -27,7 +27,6 @@ from keeper.wiring import House, build_keeper, build_rehearsal
 from ledger.chain.drawn import load_drawn_mismatches
 from ledger.chain.position_rows import load_states
 from ledger.chain.positions import PositionState
-from ledger.database.clock import LedgerClock
 from ledger.database.engine import is_postgres, read, write
 from ledger.database.schema import bind_deployment
 from ledger.database.statements import insert_or_ignore
@@ -50,6 +49,7 @@ from ledger.tables import (
     table_of,
 )
 from ledger.tables.usage import Charge, Reservation
+from tests.support.clocks import LaterClock
 from tests.support.deploy import USDC, World
 from tests.support.ledgers import make_unbound_ledger
 
@@ -77,7 +77,7 @@ def crash_at(name: str) -> Callable[[str], None]:
 
 @dataclass
 class Stage:
-    """One ledger beside one chain. ``ahead_s`` is added to the keeper's clock.
+    """One ledger beside one chain. ``ahead_s`` is added to the keeper's ledger clock.
 
     ``endpoints`` are what keepers reach the chain through; without them: anvil itself.
     """
@@ -134,7 +134,7 @@ class Stage:
             self.keeper_settings(),
             self.house(),
             threading.Event(),
-            clock=LedgerClock(self.engine, host_clock=lambda: time.time() + self.ahead_s),
+            clock=LaterClock(self.engine, later_s=lambda: self.ahead_s),
             checkpoint=checkpoint,
         )
 
