@@ -259,7 +259,9 @@ def _decode(header: str) -> Mapping[str, Any]:
 def _read_authorization(payload: Mapping[str, Any]) -> Authorization:
     fields = _read_mapping(payload, "authorization")
     text = payload.get("signature")
-    signature = parse_signature(text) if isinstance(text, str) else None
+    # The payload's scheme writes the prefix. A number of 5,000 digits is no signature.
+    is_prefixed = isinstance(text, str) and text.startswith("0x")
+    signature = parse_signature(str(text)) if is_prefixed else None
     if signature is None:
         raise PaymentInvalid(INVALID_SIGNATURE, "The signature must be 0x hex.")
     if signature.endswith(ERC6492_SUFFIX):
