@@ -315,6 +315,7 @@ async def play(stage: Stage, folder: Path, *, rounds: int, seed: int) -> None:
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
 
 
+@pytest.mark.slow
 @needs_postgres
 async def test_processes__each_is_killed_once__no_limit_is_passed_and_all_adds_up(
     stage: Stage, tmp_path: Path

@@ -178,9 +178,10 @@ async def test_stream__paid__is_charged_when_it_ends(stage: Stage, tmp_path: Pat
         assert_paid(shop, answer)
         assert answer.text.rstrip().endswith("data: [DONE]")
         assert f'"cost_usdc":{COST_USDC}' in answer.text.replace(" ", "")
-        assert answer.headers["x-market-credit-usdc"] == "0", "all of it is set aside meanwhile"
         await shop.market.settled_sales()
         paid_usdc = shop.payments()[0]["value_usdc"]
+        # All of it is set aside meanwhile; a short stream may be over before the head is sent.
+        assert answer.headers["x-market-credit-usdc"] in ("0", str(paid_usdc - COST_USDC))
         assert (await buyer_account(shop))["available_usdc"] == paid_usdc - COST_USDC
 
 

@@ -12,6 +12,7 @@
         └── the delegate's answer counts while it is delegated, and not a block longer
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -199,7 +200,7 @@ async def serve(
 
 
 async def ask_by_text(proxy: RunningProxy, _: str, sign: Sign) -> httpx.Response:
-    timestamp = now_s() * 1_000
+    timestamp = time.time_ns() // 1_000_000
     signature = sign(build_key_message(token_id=0, timestamp_ms=timestamp))
     wish = {"tokenId": "0", "timestamp": timestamp, "signature": "0x" + signature.hex()}
     return await proxy.client.post(KEYS, json=wish)

@@ -228,6 +228,8 @@ async def test_lean__answer__has_length_and_id_and_no_header_that_cannot_be() ->
         "x-name": "?n?code",
         "x-plain": "a b",
         "x-request-id": exchange.scope["current.request_id"],
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
         "content-length": "4",
     }
     assert exchange.body == b"body"
