@@ -176,7 +176,7 @@ def _make_due(connection: Connection, world: World, due: int) -> None:
     connection.execute(
         text(
             "UPDATE position SET last_harvest_at_s = :last, harvest_look_at_s = 0,"
-            " hold_usdc = 5000000, drawn_usdc = 1000,"
+            " hold_usdc = 5000000, drawn_usdc = 500000,"
             f" hold_expires_at_s = {expires_s}, hold_confirmed_expires_at_s = {expires_s}"
             " WHERE token_id = :token"
         ),
@@ -187,7 +187,7 @@ def _make_due(connection: Connection, world: World, due: int) -> None:
             "INSERT INTO usage (request_id, token_id, key_epoch, key_id, model, state,"
             " ceiling_usdc, cost_usdc, input_usdc_per_mtok, output_usdc_per_mtok, prompt_tokens,"
             " completion_tokens, reserved_at_s, lease_expires_at_s, resolved_at_s)"
-            " VALUES ('r' || :token, :token, 0, 'k', 'm', 'posted', 1000, 1000, 1, 1, 1, 1,"
+            " VALUES ('r' || :token, :token, 0, 'k', 'm', 'posted', 500000, 500000, 1, 1, 1, 1,"
             f" {BEGIN_S - 900}, {BEGIN_S - 600}, {BEGIN_S - 700})"
         ),
         rows,
