@@ -34,12 +34,6 @@ class MarketSettings(ServerSettings):
         default="http://127.0.0.1:8403",
         description="how clients reach this service: what wallets sign in to",
     )
-    nonce_lifetime_s: int = Field(
-        default=300,
-        ge=30,
-        le=86_400,
-        description="how long a sign-in may be signed, seconds; a Safe's owners may need hours",
-    )
     secret: SigningSecret = Field(
         description=(
             "signs sign-in nonces, tokens of jobs and digests of requests; 32 random bytes or more"

@@ -33,12 +33,6 @@ class ProxySettings(ServerSettings):
         pattern=r"^[^\s/?#@]*$",
         description="what sign-in messages are bound to, as browsers show it; empty = host:port",
     )
-    nonce_lifetime_s: int = Field(
-        default=300,
-        ge=30,
-        le=86_400,
-        description="how long a sign-in may be signed, seconds; a Safe's owners may need hours",
-    )
     legacy_key_message: bool = Field(
         default=True,
         description="whether keys are also issued for the reference's plain text with a timestamp",

@@ -75,6 +75,13 @@ class ServerSettings(ProcessSettings):
         default=15.0, gt=0, description="pause between two looks for dead reservations, seconds"
     )
 
+    nonce_lifetime_s: int = Field(
+        default=300,
+        ge=30,
+        le=86_400,
+        description="how long a sign-in may be signed, seconds; a Safe's owners may need hours",
+    )
+
     idempotency_answer_bytes_max: int = Field(
         default=1024**2,
         ge=0,
