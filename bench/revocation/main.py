@@ -33,6 +33,7 @@ from scripts.stack.model import MODEL_ID
 from scripts.stack.processes import Stack
 from scripts.stack.run_directory import claim_run_directory
 from scripts.stack.up import TOKEN_ID, prepare_position
+from serving.process.command_line import command
 from tests.support.postgres import Postgres, find_programs
 
 PATIENCE_S: Final = 30.0
@@ -211,11 +212,10 @@ def _take(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-@click.command()
+@command("revocation", help=__doc__)
 @click.option("--rounds", default=40, show_default=True, help="revocations on each ledger")
 @click.option("--postgres/--no-postgres", default=True, help="also on PostgreSQL")
 def main(rounds: int, postgres: bool) -> None:
-    """Measure from a mined revocation to the first 401 and to the end of a stream."""
     console, rows = Console(highlight=False), []
     table = Table("ledger", "client", "p50, ms", "p95, ms", "rounds")
     with open_ledgers(postgres) as ledgers:

@@ -7,7 +7,7 @@ its count has stood still for ``SILENT_S``:
 
 - a process that is killed loses its lock at once: its leases are free after ``SILENT_S``;
 - one that is slow, stopped or cut off from its own event loop keeps its lock: nothing is freed,
-  and its leases end by their time, as before;
+  and its leases end by their time;
 - one whose lock's session was cut moves its count, and takes its lock again with the next beat.
 
 How long a count has stood still is measured by the watcher's steady clock between looks of its own
@@ -124,7 +124,7 @@ class Heartbeat:
         self._looked_at_s = now_s
         counts = {str(row[0]): int(row[1]) for row in rows if row[0] != self.holder_id}
         silent = self._note(counts, now_s=now_s)
-        if self._clock.is_far_off:
+        if not self._clock.may_sweep:
             return 0
         return sum(self._bury_if_dead(holder_id) for holder_id in silent)
 
