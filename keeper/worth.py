@@ -170,13 +170,15 @@ def decide_worthy(
     """Return the one transaction to send of ``items``, and what is left alone.
 
     The first ``count_max`` items go, in their order. Where these do not pay for their transaction,
-    the ones that bring most are tried instead, so that many small ones ahead hold up nobody.
+    those that a rule binds and then the ones that bring most are tried instead, so that many small
+    ones ahead hold up nobody.
     """
     worthy, unworthy = split_worthy(kind, items, price)
     if not worthy:
         return Decision([], tuple(unworthy))
     first = worthy[:count_max]
-    largest = sorted(worthy, key=lambda item: -item.brings_usdc)[:count_max]
+    bound = BINDING[kind]
+    largest = sorted(worthy, key=lambda i: (i.reason not in bound, -i.brings_usdc))[:count_max]
     for chosen in (first, largest):
         if pays(kind, chosen, price):
             return Decision([tuple(chosen)], tuple(unworthy))
