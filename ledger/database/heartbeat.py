@@ -2,13 +2,16 @@
 
 A reservation or a claim names the process that made it, its **holder**. A holder shows that it
 lives in two ways: by a lock that ends with it, however it ends (``ledger.database.leadership``),
-and on PostgreSQL by a count that it moves every second. It is dead where its lock can be had *and*
-its count has stood still for ``SILENT_S``:
+and on PostgreSQL by a count that it moves every second. Once its count has stood still for
+``SILENT_S``, its lock is tried; it is dead where the lock could be had at each of several looks
+over ``FREE_S`` *and* its count has not moved meanwhile:
 
-- a process that is killed loses its lock at once: its leases are free after ``SILENT_S``;
+- a process that is killed loses its lock at once: its leases are free after ``DEAD_S``;
 - one that is slow, stopped or cut off from its own event loop keeps its lock: nothing is freed,
   and its leases end by their time;
-- one whose lock's session was cut moves its count, and takes its lock again with the next beat.
+- one whose lock's session was cut moves its count, and takes its lock again with the next beat;
+- a failover cuts all sessions at once: whoever lives notices within ``PostgresLimits.silence_s``,
+  which is no longer than ``FREE_S``, and moves its count.
 
 How long a count has stood still is measured by the watcher's steady clock between looks of its own
 that followed each other closely: a wrong clock, a watcher that was stopped or a database that was
@@ -20,7 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -29,7 +32,7 @@ from sqlalchemy import Engine, delete, select, update
 from contracts.errors import Retryable
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import is_postgres, read, write
-from ledger.database.leadership import Leadership
+from ledger.database.leadership import Leadership, find_lock_path
 from ledger.database.statements import insert_or_ignore
 from ledger.tables import LeaseHolder, table_of
 
@@ -38,7 +41,13 @@ log = structlog.get_logger("ledger")
 BEAT_S: Final = 1.0
 """Pause between two beats, and between two looks at the others', in seconds."""
 SILENT_S: Final = 5.0
-"""How long a count must stand still before its process may be dead, in seconds."""
+"""How long a count must stand still before its process's lock is tried, in seconds."""
+FREE_S: Final = 15.0
+"""For how long the lock must be free at each look before its process is dead, in seconds."""
+TRY_S: Final = 5.0
+"""Pause between two tries of the same lock, in seconds: each takes a session, and the lock."""
+DEAD_S: Final = SILENT_S + FREE_S
+"""After this many seconds what a dead process held is free."""
 GAP_MAX_S: Final = 3.0
 """Looks that are further apart do not follow each other: what was seen before is forgotten."""
 
@@ -46,6 +55,18 @@ _holder = table_of(LeaseHolder)
 
 Free = Callable[[str, int], int]
 """Frees what a holder leased, given its id and the time (Unix seconds); returns how many leases."""
+
+
+@dataclass(slots=True)
+class _Sight:
+    """What is known of another process; times by the steady clock."""
+
+    beats: int
+    since_s: float
+    """Since when its count is so."""
+    free_since_s: float | None = None
+    """Since when its lock was free whenever it was tried; None: not tried yet."""
+    tried_at_s: float = float("-inf")
 
 
 class Heartbeat:
@@ -70,10 +91,11 @@ class Heartbeat:
         self._steady_clock = steady_clock
         self._beat_s = beat_s
         self._silent_s = SILENT_S if is_postgres(engine) else 0.0
+        self._free_s = FREE_S if is_postgres(engine) else 0.0
         self._lock = Leadership(engine, _lock_of(self.holder_id))
         self._is_known = False
-        self._seen: dict[str, tuple[int, float]] = {}
-        """By holder, its count, and since when it is so by the steady clock."""
+        self._seen: dict[str, _Sight] = {}
+        """By holder."""
         self._looked_at_s = float("-inf")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -96,11 +118,21 @@ class Heartbeat:
         self._forget_file(self.holder_id)
 
     def beat(self) -> None:
-        """Hold the lock and move the count. Raises ``LedgerUnavailable``."""
-        if not self._lock.acquire():
-            return  # a watcher tries it just now
-        if self._is_known and not is_postgres(self._engine):
+        """Move the count, and hold the lock. Raises ``LedgerUnavailable``.
+
+        The count moves first: a lock that cannot be had again must not make a living process look
+        dead. Only the first row waits for the lock: until then there is nothing to free.
+        """
+        if not self._is_known:
+            if self._lock.acquire():
+                self._move_count()
+                self._is_known = True
             return
+        if is_postgres(self._engine):
+            self._move_count()
+        self._lock.acquire()  # not had: a watcher tries it just now
+
+    def _move_count(self) -> None:
         now_s = self._clock.now_s()
         with write(self._engine) as connection:
             moved = connection.execute(
@@ -112,41 +144,54 @@ class Heartbeat:
                 row = {"holder_id": self.holder_id, "role": self._role, "beats": 0}
                 times = {"started_at_s": now_s, "beat_at_s": now_s}
                 insert_or_ignore(connection, _holder, {**row, **times})
-        self._is_known = True
 
     def look(self) -> int:
         """Free what dead processes hold; return how many leases. Raises ``LedgerUnavailable``."""
         now_s = self._steady_clock()
         if now_s - self._looked_at_s > GAP_MAX_S:
             self._seen.clear()
-        with read(self._engine) as connection:
-            rows = connection.execute(select(_holder.c.holder_id, _holder.c.beats)).all()
-        self._looked_at_s = now_s
-        counts = {str(row[0]): int(row[1]) for row in rows if row[0] != self.holder_id}
-        silent = self._note(counts, now_s=now_s)
-        if not self._clock.may_sweep:
-            return 0
-        return sum(self._bury_if_dead(holder_id) for holder_id in silent)
+        try:
+            with read(self._engine) as connection:
+                rows = connection.execute(select(_holder.c.holder_id, _holder.c.beats)).all()
+            self._looked_at_s = now_s
+            counts = {str(row[0]): int(row[1]) for row in rows if row[0] != self.holder_id}
+            silent = self._note(counts, now_s=now_s)
+            if not self._clock.may_sweep:
+                return 0
+            return sum(self._bury_if_dead(holder_id, now_s=now_s) for holder_id in silent)
+        except Retryable:
+            # Whatever keeps us from asking may keep the others from showing that they live.
+            self._seen.clear()
+            raise
 
     def _note(self, counts: Mapping[str, int], *, now_s: float) -> list[str]:
-        """Return whose count has stood still for long enough."""
+        """Return whose count has stood still for long enough that its lock is to be tried now."""
         self._seen = {
             holder_id: before
-            if (before := self._seen.get(holder_id)) is not None and before[0] == beats
-            else (beats, now_s)
+            if (before := self._seen.get(holder_id)) is not None and before.beats == beats
+            else _Sight(beats, now_s)
             for holder_id, beats in counts.items()
         }
         return [
             holder_id
-            for holder_id, (_, since_s) in self._seen.items()
-            if since_s < now_s and now_s - since_s >= self._silent_s
+            for holder_id, sight in self._seen.items()
+            if sight.since_s < now_s
+            and now_s - sight.since_s >= self._silent_s
+            and now_s - sight.tried_at_s >= TRY_S
         ]
 
-    def _bury_if_dead(self, holder_id: str) -> int:
+    def _bury_if_dead(self, holder_id: str, *, now_s: float) -> int:
+        """Try a silent process's lock; free its leases where that was free for long enough."""
         with Leadership(self._engine, _lock_of(holder_id)) as lock:
-            if not lock.acquire():
+            if not lock.acquire(creates=False):
                 # It lives, and is slow: to ask again at once would say the same.
                 del self._seen[holder_id]
+                return 0
+            sight = self._seen[holder_id]
+            sight.tried_at_s = now_s
+            if sight.free_since_s is None:
+                sight.free_since_s = now_s
+            if now_s - sight.free_since_s < self._free_s:
                 return 0
             freed = self._bury(holder_id)
             log.warning("process_died", holder_id=holder_id, leases_freed=freed)
@@ -163,9 +208,12 @@ class Heartbeat:
     def _forget_file(self, holder_id: str) -> None:
         """Delete the lock's file on SQLite. Only of a process that is dead, or of our own."""
         database = self._engine.url.database
-        if not is_postgres(self._engine) and database and database != ":memory:":
+        if is_postgres(self._engine) or not database:
+            return
+        path = find_lock_path(database, _lock_of(holder_id))
+        if path is not None:
             with contextlib.suppress(OSError):
-                Path(f"{database}.{_lock_of(holder_id)}.lock").unlink()
+                path.unlink()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._beat_s):

@@ -40,6 +40,8 @@ class Leadership:
         self._role = role
         self._session: psycopg.Connection[Any] | None = None
         self._file: IO[str] | None = None
+        self._path: Path | None = None
+        """Where the locked file is; None for a database in memory."""
 
     def __enter__(self) -> Self:
         return self
@@ -47,29 +49,32 @@ class Leadership:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def acquire(self) -> bool:
+    def acquire(self, *, creates: bool = True) -> bool:
         """Try to lead, without waiting; tell whether we do. Idempotent.
 
+        ``creates`` False: on SQLite a lock file that is missing is not created; nobody holds it.
         Raises ``LedgerUnavailable`` where the database cannot be asked.
         """
         if self.is_leader():
             return True
         if is_postgres(self._engine):
             return self._acquire_session()
-        return self._acquire_file()
+        return self._acquire_file(creates=creates)
 
     def is_leader(self) -> bool:
         """Tell whether we still lead: ask before each step.
 
         On PostgreSQL this asks the session that holds the lock; once it is lost, so is the role,
-        until ``acquire`` wins it again.
+        until ``acquire`` wins it again. On SQLite the role is lost with the lock file's name: who
+        comes next would lock a file of its own.
         """
         if self._session is None:
-            return self._file is not None
+            return self._holds_file()
         try:
             self._session.execute("SELECT 1")
         except psycopg.Error:
             self.release()
+            self._distrust_pool()
             return False
         return True
 
@@ -80,16 +85,21 @@ class Leadership:
             self._session = None
         if self._file is not None:
             self._file.close()
-            self._file = None
+            self._file = self._path = None
 
     def _acquire_session(self) -> bool:
-        session = open_session(self._engine)
+        try:
+            session = open_session(self._engine)
+        except LedgerUnavailable:
+            self._distrust_pool()
+            raise
         key = build_lock_key(f"current:leader:{self._role}")
         try:
             with translated():
                 row = session.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
         except LedgerUnavailable:
             session.close()
+            self._distrust_pool()
             raise
         assert row is not None
         if not row[0]:
@@ -98,23 +108,51 @@ class Leadership:
         self._session = session
         return True
 
-    def _acquire_file(self) -> bool:
+    def _distrust_pool(self) -> None:
+        """Close idle connections: what cut one session has cut them too, mostly in silence.
+
+        Each of them would keep its next user waiting until the silence is noticed.
+        """
+        self._engine.dispose()
+
+    def _acquire_file(self, *, creates: bool) -> bool:
         path = self._lock_path()
-        if path is None:
-            # A database in memory has one process anyway.
+        if path is None or (not creates and not path.exists()):
+            # A database in memory has one process anyway; a file that is missing has no holder.
             self._file = open(os.devnull)  # noqa: SIM115 - held until release
             return True
-        file = path.open("w")
+        file = path.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
-        self._file = file
-        return True
+        self._file, self._path = file, path
+        return self._holds_file()
+
+    def _holds_file(self) -> bool:
+        """Tell whether our locked file is still the one that others find by its name."""
+        if self._file is None or self._path is None:
+            return self._file is not None
+        try:
+            is_it = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except OSError:
+            is_it = False
+        if not is_it:
+            self.release()
+        return is_it
 
     def _lock_path(self) -> Path | None:
         database = self._engine.url.database
-        if not database or database == ":memory:":
-            return None
-        return Path(f"{database}.{self._role}.lock")
+        return None if not database else find_lock_path(database, self._role)
+
+
+def find_lock_path(database: str, role: str) -> Path | None:
+    """Return the lock file of a role beside an SQLite database; None for one in memory.
+
+    The same file however the database is named: relative, or through a symbolic link.
+    """
+    if database == ":memory:":
+        return None
+    real = Path(database).resolve()
+    return real.with_name(f"{real.name}.{role}.lock")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -84,6 +85,35 @@ def test_acquire__another_ledger__does_not_meet(databases: Databases) -> None:
     with Leadership(first, "keeper") as here, Leadership(second, "keeper") as there:
         assert here.acquire()
         assert there.acquire()
+
+
+def test_acquire__sqlite_named_in_several_ways__is_one_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "ledger.db").touch()
+    (tmp_path / "linked.db").symlink_to(tmp_path / "real" / "ledger.db")
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "real")
+    names = (tmp_path / "real" / "ledger.db", tmp_path / "linked.db", "ledger.db")
+    with Leadership(open_engine(f"sqlite:///{tmp_path}/folder/ledger.db"), "keeper") as first:
+        assert first.acquire()
+        for name in names:
+            with Leadership(open_engine(f"sqlite:///{name}"), "keeper") as other:
+                assert not other.acquire()
+
+
+def test_is_leader__sqlite_lock_file_was_deleted__no_longer_and_one_leads_again(
+    tmp_path: Path,
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/ledger.db")
+    with Leadership(engine, "keeper") as first, Leadership(engine, "keeper") as second:
+        assert first.acquire()
+        (tmp_path / "ledger.db.keeper.lock").unlink()
+        assert second.acquire()
+        assert not first.is_leader()
+        assert not first.acquire()
+        assert second.is_leader()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
