@@ -4,12 +4,12 @@
 balance_low        the sender's ether is below ``KEEPER_BALANCE_WEI_MIN``
 gas_price_high     base fee and tip are above ``KEEPER_FEE_WEI_MAX``: nothing is sent
 mirror_stale       the mirror was not at the head for ``KEEPER_MAX_STALENESS_S``, or is empty
-settlement_late    posted usage is older than ``KEEPER_SETTLE_ALARM_AGE_S``
+settlement_late    posted usage is worth its gas for longer than ``KEEPER_SETTLE_ALARM_AGE_S``
 payment_late       a buyer's payment waits for longer than ``KEEPER_PAYMENT_ALARM_AGE_S``
 bad_debt           posted usage that no credit pays: it was withdrawn, or its position is gone
 kind_stopped       a kind of transaction rests after repeated failures
 clock_behind       this host's clock is behind the indexer's
-clock_far_off      this host's clock is more than 5 s off the database's
+clock_far_off      this host's clock is far off the database's
 node_away          the node did not answer
 ================== ================================================================================
 """
@@ -38,8 +38,7 @@ class Vitals:
 
     mirror_age_s: int | None
     oldest_posted_s: int | None
-    """Age of the oldest usage that waits for a settlement; None where none waits, or where all of
-    it together does not pay for one yet."""
+    """For how long the oldest usage waits that is worth a settlement; None where none does."""
     posted_usdc: int
     debts_usdc: Mapping[int, int]
     """The posted usage that no credit pays, by position."""
@@ -48,7 +47,8 @@ class Vitals:
     fee_wei: int | None = None
     """Base fee and tip, per gas."""
     oldest_payment_s: int | None = None
-    """Age of the oldest payment that waits though nothing is wrong with it; None: none waits."""
+    """For how long the oldest payment waits that is worth sending and that nothing is wrong with;
+    None where none does."""
     payments_usdc: int = 0
     clock_behind_s: int = 0
     """How far our clock is behind the indexer's; 0 also where it is not."""
@@ -64,9 +64,9 @@ class AlarmRules:
     fee_wei_max: int
     max_staleness_s: int
     settle_age_s_max: int
-    payment_age_s_max: int = 120
-    clock_behind_s_max: int = 5
-    clock_off_s_max: int = 5
+    payment_age_s_max: int
+    clock_behind_s_max: float
+    clock_off_s_max: float
 
 
 @dataclass(frozen=True, slots=True)

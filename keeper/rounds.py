@@ -11,6 +11,7 @@ import structlog
 from keeper.duties.duty import Action, Item
 from keeper.duties.registry import KINDS, AnyDuty, Duties
 from keeper.errors import ActionFailed, GasPriceOverBound, MirrorStale, OutcomeUnknown
+from keeper.lateness import News
 from keeper.planning import plan
 from keeper.probe import Probe
 from keeper.rests import Rests
@@ -99,7 +100,7 @@ class Keeper:
         self._rests = rests
         self._transactor = Transactor(means)
         self._recovery = Recovery(means, self._transactor)
-        self._unworthy: dict[str, frozenset[tuple[int | str, str]]] = {}
+        self._news = News()
 
     def tick(self, jobs: Collection[str] = JOBS) -> RoundReport:
         """Do one round of ``jobs`` and say how it ended; open transactions are always looked after.
@@ -156,7 +157,7 @@ class Keeper:
             report.unworthy += unworthy
             facts = snapshot.facts[duty.kind]
             duty.note_decided(facts, actions, unworthy, snapshot.moment)
-        self._say_unworthy(report.unworthy)
+        self._say_unworthy(report.unworthy, now_s=now_s)
         stopped = self._rests.load_stopped(now_s=now_s)
         for duty, actions in decided:
             if duty.kind not in stopped:
@@ -166,12 +167,12 @@ class Keeper:
                 log.error("kind_stopped", kind=action.kind, reason=action.reason)
                 report.failures.append(f"{action.kind}: stopped after repeated failures")
 
-    def _say_unworthy(self, unworthy: Sequence[Unworthy]) -> None:
-        """Log what is left alone for its cost, once for as long as it is the same."""
+    def _say_unworthy(self, unworthy: Sequence[Unworthy], *, now_s: int) -> None:
+        """Log what is left alone for its cost and was not before: once, not every round."""
+        news = self._news.find(unworthy, now_s=now_s)
         for kind in KINDS:
-            found = [one for one in unworthy if one.kind == kind]
-            said = frozenset((one.subject, one.reason) for one in found)
-            if found and said != self._unworthy.get(kind):
+            found = [one for one in news if one.kind == kind]
+            if found:
                 log.info(
                     "not_worth_its_cost",
                     kind=kind,
@@ -180,7 +181,6 @@ class Keeper:
                     costs_usdc=max(one.costs_usdc for one in found),
                     reasons=sorted({one.reason for one in found}),
                 )
-            self._unworthy[kind] = said
 
     def _act(
         self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: RoundReport

@@ -11,9 +11,10 @@ from pydantic_settings import SettingsConfigDict
 from contracts.units import USDC_MAX
 from keeper.alarms import AlarmRules
 from keeper.duties.registry import Rules
-from keeper.snapshot import ReadRules
+from keeper.snapshot import CLOCK_SLACK_S, ReadRules
 from keeper.transactor.fees import FeeRules
 from keeper.transactor.means import SendRules
+from ledger.database.clock import FAR_OFF_S
 from serving.process.settings import ProcessSettings
 
 
@@ -191,6 +192,8 @@ class KeeperSettings(ProcessSettings, Rules):
             max_staleness_s=self.max_staleness_s,
             settle_age_s_max=self.settle_alarm_age_s,
             payment_age_s_max=self.payment_alarm_age_s,
+            clock_behind_s_max=CLOCK_SLACK_S,
+            clock_off_s_max=FAR_OFF_S,
         )
 
     def read_rules(self) -> ReadRules:

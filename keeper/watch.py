@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 
 from contracts.errors import CurrentError
 from keeper.alarms import AlarmRules, Bell, Vitals, decide_alarms
+from keeper.lateness import Lateness
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
 from keeper.rounds import RoundReport
-from keeper.worth import Unworthy
 from ledger.chain.mirror import load_mirror
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
@@ -49,7 +49,7 @@ class Watch:
         self._clock = clock
         self._bell = Bell(repeat_s=repeat_s)
         self._looked_at_s: float | None = None
-        self._unworthy: Sequence[Unworthy] = ()
+        self._lateness = Lateness()
 
     def run(self, tick: Callable[[], RoundReport]) -> RoundReport:
         """Make a round, count it, and look around if it is time. Raises what the round raises."""
@@ -57,7 +57,7 @@ class Watch:
         report: RoundReport | None = None
         try:
             report = tick()
-            self._unworthy = report.unworthy
+            self._lateness.note(report.unworthy, now_s=self._clock.now_s())
             return report
         finally:
             self._metrics.note_round(report, seconds=time.monotonic() - began_s)
@@ -94,12 +94,14 @@ class Watch:
             fee_wei = self._node.fetch_base_fee_wei() + self._tip_wei
         except CurrentError as error:
             log.warning("watch_failed", error=str(error))
-        posted_s = self._get_age_s("settle", posted.since_s, posted.amount_usdc, now_s=now_s)
-        payment_s = self._get_age_s("x402", waiting.since_s, waiting.value_usdc, now_s=now_s)
+        posted_s = self._lateness.get_age_s(
+            "settle", {token_id: one.since_s for token_id, one in posted.items()}, now_s=now_s
+        )
+        payment_s = self._lateness.get_age_s("x402", waiting.since_s, now_s=now_s)
         return Vitals(
             mirror_age_s=None if mirror is None else mirror.age_s(now_s=now_s),
             oldest_posted_s=posted_s,
-            posted_usdc=posted.amount_usdc,
+            posted_usdc=sum(one.amount_usdc for one in posted.values()),
             debts_usdc={debt.token_id: debt.debt_usdc for debt in debts},
             stopped_kinds=self._stopped_kinds(),
             balance_wei=balance_wei,
@@ -109,15 +111,3 @@ class Watch:
             clock_ahead_s=self._clock.ahead_s,
             clock_behind_s=0 if mirror is None else max(0, mirror.observed_at_s - now_s),
         )
-
-    def _get_age_s(
-        self, kind: str, since_s: int | None, amount_usdc: int, *, now_s: int
-    ) -> int | None:
-        """Return for how long an amount has waited, None where nothing does that should not.
-
-        What the newest round left alone for its cost waits as it is meant to.
-        """
-        left_usdc = sum(one.brings_usdc for one in self._unworthy if one.kind == kind)
-        if since_s is None or (left_usdc and amount_usdc <= left_usdc):
-            return None
-        return max(0, now_s - since_s)

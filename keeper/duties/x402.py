@@ -13,7 +13,16 @@ from keeper.duties.duty import Action, PlainDuty, Tools
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
 from keeper.duties.x402_trial import PaymentTrial, build_payments
-from keeper.worth import SHARE, Decision, Unworthy, decide_worthy, pays, split_worthy
+from keeper.worth import (
+    SHARE,
+    TOGETHER,
+    Decision,
+    Unworthy,
+    decide_worthy,
+    get_cost_usdc,
+    pays,
+    split_worthy,
+)
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord
@@ -123,6 +132,12 @@ def decide_payments(facts: X402Facts, moment: Moment, rules: X402Rules) -> Decis
         # A doubted payment pays its share; alone it has to pay for its whole transaction.
         sent = [*(decided.transactions[0] if decided.transactions else ()), *doubted]
         decided = replace(decided, transactions=[tuple(sent)] if sent else [])
+    else:
+        cost_usdc = get_cost_usdc(X402_KIND, 1, moment.gas_price)
+        unworthy += [
+            Unworthy(X402_KIND, one.subject, TOGETHER, one.brings_usdc, cost_usdc)
+            for one in doubted
+        ]
     return replace(decided, unworthy=(*unworthy, *decided.unworthy))
 
 

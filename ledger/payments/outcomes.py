@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, exists, func, select, text, update
+from sqlalchemy import Connection, and_, exists, func, select, text, update
 
 from ledger.intents.record import IntentState
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
@@ -198,23 +198,29 @@ def mark_payments_final(connection: Connection, *, until_block: int) -> None:
     )
 
 
+WAITING_MAX: Final = 1_000
+"""Of so many waiting payments, the oldest, it is told since when they wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingPayments:
-    """The payments that wait for the keeper and are not known to fail."""
+    """The payments that wait for the keeper and are not known to fail: all of them together
+    (1e-6 USDC), and since when the oldest wait (Unix seconds), by id."""
 
-    count: int
     value_usdc: int
-    since_s: int | None
+    since_s: dict[int | str, int]
 
 
 def load_waiting_payments(connection: Connection) -> WaitingPayments:
     """Return how much of what was signed waits to be settled, and since when."""
-    row = connection.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(_payment.c.value_usdc), 0),
-            func.min(_payment.c.created_at_s),
-        ).where(text(PAYMENT_OPEN), _payment.c.error.is_(None))
-    ).one()
-    since_s = None if row[2] is None else int(row[2])
-    return WaitingPayments(int(row[0]), int(row[1]), since_s)
+    is_waiting = and_(text(PAYMENT_OPEN), _payment.c.error.is_(None))
+    value_usdc = connection.execute(
+        select(func.coalesce(func.sum(_payment.c.value_usdc), 0)).where(is_waiting)
+    ).scalar_one()
+    rows = connection.execute(
+        select(_payment.c.payment_id, _payment.c.created_at_s)
+        .where(is_waiting)
+        .order_by(_payment.c.created_at_s, _payment.c.payment_id)
+        .limit(WAITING_MAX)
+    )
+    return WaitingPayments(int(value_usdc), {str(id_): int(at_s) for id_, at_s in rows})

@@ -22,10 +22,11 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class PostedUsage:
-    """All usage that waits for a settlement (1e-6 USDC), and since when the oldest does."""
+    """A position's usage that waits for a settlement (1e-6 USDC), and since when the oldest does
+    (Unix seconds)."""
 
     amount_usdc: int
-    since_s: int | None
+    since_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,17 @@ def get_payable_usdc(
     return max(0, state.unspent_usdc - settling_usdc)
 
 
-def load_posted(connection: Connection) -> PostedUsage:
-    """Return what waits for a settlement."""
-    amount_usdc, since_s = connection.execute(
-        select(
-            func.coalesce(func.sum(_usage.c.cost_usdc), 0), func.min(_usage.c.resolved_at_s)
-        ).where(_usage.c.state == "posted", _usage.c.cost_usdc > 0)
-    ).one()
-    return PostedUsage(int(amount_usdc), None if since_s is None else int(since_s))
+def load_posted(connection: Connection) -> dict[int, PostedUsage]:
+    """Return what waits for a settlement, by position. What cost nothing waits for none."""
+    rows = connection.execute(
+        select(_usage.c.token_id, func.sum(_usage.c.cost_usdc), func.min(_usage.c.resolved_at_s))
+        .where(_usage.c.state == "posted", _usage.c.cost_usdc > 0)
+        .group_by(_usage.c.token_id)
+    )
+    return {
+        int(token_id): PostedUsage(int(amount_usdc), int(since_s))
+        for token_id, amount_usdc, since_s in rows
+    }
 
 
 def load_debts(connection: Connection, *, now_s: int, token_id: int | None = None) -> list[Debt]:

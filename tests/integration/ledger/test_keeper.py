@@ -32,7 +32,7 @@ from ledger.selling.payouts import (
     plan_payout_batch,
 )
 from ledger.spending.admission import AdmissionRules
-from ledger.spending.debts import load_debts, load_posted, load_written_off, write_off
+from ledger.spending.debts import PostedUsage, load_debts, load_posted, load_written_off, write_off
 from ledger.spending.metering import Post, Reserve
 from ledger.tables import MarketPayout, PayoutBatch, PayoutItem, table_of
 from ledger.tables.usage import Charge, Reservation
@@ -202,10 +202,7 @@ def test_write_off__part_of_the_credit_is_gone__keeps_what_it_pays(engine: Engin
             reservation = Reservation(request_id, 0, 0, "key", "model", cost_usdc, 1, 1)
             Reserve(reservation, rules, NOW_S)(connection)
             Post(request_id, Charge(cost_usdc, 1, 1), NOW_S + number)(connection)
-        assert (load_posted(connection).amount_usdc, load_posted(connection).since_s) == (
-            900_000,
-            NOW_S,
-        )
+        assert load_posted(connection) == {0: PostedUsage(900_000, NOW_S)}
         assert load_debts(connection, now_s=NOW_S) == []
 
         later_s = state.hold_expires_at_s
@@ -220,4 +217,4 @@ def test_write_off__part_of_the_credit_is_gone__keeps_what_it_pays(engine: Engin
         assert write_off(connection, token_id=1, now_s=later_s).requests == 0
         assert load_drawn_mismatches(connection) == []
         assert load_written_off(connection) == [done]
-        assert load_posted(connection).amount_usdc == 500_000
+        assert load_posted(connection) == {0: PostedUsage(500_000, NOW_S)}

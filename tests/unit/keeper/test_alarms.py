@@ -9,7 +9,15 @@ from keeper.duties.registry import KINDS
 from keeper.metrics import KeeperMetrics
 from keeper.rounds import RoundOutcome, RoundReport, Step
 
-RULES = AlarmRules(balance_wei_min=100, fee_wei_max=50, max_staleness_s=60, settle_age_s_max=3_600)
+RULES = AlarmRules(
+    balance_wei_min=100,
+    fee_wei_max=50,
+    max_staleness_s=60,
+    settle_age_s_max=3_600,
+    payment_age_s_max=120,
+    clock_behind_s_max=5,
+    clock_off_s_max=5,
+)
 WELL = Vitals(
     mirror_age_s=60,
     oldest_posted_s=3_600,

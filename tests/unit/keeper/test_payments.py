@@ -17,12 +17,14 @@ from keeper.alarms import Alarm, AlarmRules, Vitals, decide_alarms
 from keeper.duties.duty import Action
 from keeper.duties.registry import Rules
 from keeper.duties.x402 import PaymentDue, PaymentItem
+from keeper.gas import GasPrice
 from keeper.metrics import KeeperMetrics
-from tests.support.decisions import Scene, decide
+from keeper.worth import TOGETHER, Unworthy
+from tests.support.decisions import Scene, decide, find_unworthy
 
 NOW_S = 1_800_000_000
 RULES = Rules(payment_items_max=3, payment_landing_s=15)
-ALARM_RULES = AlarmRules(0, 10**12, 60, 3_600, payment_age_s_max=120)
+ALARM_RULES = AlarmRules(0, 10**12, 60, 3_600, 120, 5, 5)
 WELL = Vitals(0, None, 0, {}, (), balance_wei=1, fee_wei=1)
 
 
@@ -73,6 +75,18 @@ def test_decide__failed_before__last_and_one_at_most() -> None:
 
     assert sent(*doubted, *sound) == ["a", "b", "x"]
     assert sent(*doubted) == ["x"]
+
+
+def test_decide__failed_before_and_too_small_to_go_alone__is_left_alone_and_named() -> None:
+    # A share costs 7 units, a transaction of one 10, and the payment brings 7.
+    scene = Scene(
+        NOW_S,
+        payments=(make_payment("x", failures=1),),
+        gas_price=GasPrice(fee_wei=10**6, ether_price_usdc=100_000_000),
+    )
+
+    assert decide(scene, RULES) == []
+    assert find_unworthy(scene, RULES) == [Unworthy("x402", "x", TOGETHER, 7, 10)]
 
 
 def test_action__of_payments__says_how_much() -> None:
