@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 API_URL = "http://127.0.0.1:8402/api/current"
 
 api_url_option = click.option("--api-url", type=HTTP_URL, default=API_URL, help="The proxy's API.")
+like_option = click.option(
+    "--like",
+    type=click.Choice(["base"]),
+    show_default="a plain local chain",
+    help="Let the chain look like Base: 2 s blocks, deposits, L1 fees, late finality.",
+)
 
 
 @group("current", exit_codes=ALL_CODES)
@@ -39,23 +45,25 @@ for check in (audit, receipt):
 
 
 @commands.command("demo")
-def demo() -> None:
+@like_option
+def demo(like: str | None) -> None:
     """Walk the whole journey on a fresh local stack; 0 only if every step held."""
     from scripts.stack.demo import run_demo
 
     with _on_terminal() as console:
-        run_demo(console)
+        run_demo(console, is_like_base=like is not None)
 
 
 @commands.command("up")
 @click.option("--fresh", is_flag=True, help="Forget the earlier chain and ledger of this name.")
 @click.option("--name", default="devnet", help="The stack's folder in .current/.")
-def up(fresh: bool, name: str) -> None:
+@like_option
+def up(fresh: bool, name: str, like: str | None) -> None:
     """Start the local stack, or resume it, and leave it running until Ctrl-C."""
     from scripts.stack.up import run_up
 
     with _on_terminal() as console:
-        run_up(console, fresh=fresh, name=name)
+        run_up(console, fresh=fresh, name=name, is_like_base=like is not None)
 
 
 @contextmanager

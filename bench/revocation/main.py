@@ -187,7 +187,7 @@ def measure(ledger_url: str | None, rounds: int, console: Console) -> dict[str, 
     ):
         devnet = start_devnet(stack, say=say, persistent=False, ledger_url=ledger_url)
         prepare_position(devnet, stack, say)
-        heads = Heads(devnet.anvil.url)
+        heads = Heads(devnet.rpc_url)
         threading.Thread(target=heads.listen, daemon=True).start()
         for number in range(WARM_UP + rounds):
             measured = measure_round(devnet, heads)

@@ -57,9 +57,10 @@ def start_anvil(
     port: int = 0,
     timestamp_s: int | None = None,
     state_path: Path | None = None,
+    mixed_mining: bool = True,
 ) -> Anvil:
-    """Start anvil in ``stack``; ``port`` 0 takes a free one. Blocks come every two seconds and
-    with every transaction.
+    """Start anvil in ``stack``; ``port`` 0 takes a free one. Blocks come every two seconds and,
+    with ``mixed_mining``, with every transaction.
 
     ``timestamp_s`` is the time of the genesis block, for a chain that is new. With ``state_path``
     the chain goes on from that file if it is there, is checkpointed to it, and is started again
@@ -73,7 +74,9 @@ def start_anvil(
         shutil.rmtree(old_states, ignore_errors=True)
         command = [str(anvil_path()), "--host", "127.0.0.1", "--port", str(listening_port)]
         command += ["--chain-id", str(CHAIN_ID), "--block-time", str(BLOCK_TIME_S)]
-        command += ["--mixed-mining", "--cache-path", str(old_states)]
+        command += ["--cache-path", str(old_states)]
+        if mixed_mining:
+            command += ["--mixed-mining"]
         saved = newest_state(state_path) if state_path is not None else None
         if saved is not None:
             command += ["--load-state", str(saved.path), "--timestamp", str(saved.resume_at_s())]

@@ -470,8 +470,10 @@ class Journey:
         return allowance
 
 
-def run_demo(console: Console) -> None:
+def run_demo(console: Console, *, is_like_base: bool = False) -> None:
     """Start a fresh stack, walk the journey, stop everything.
+
+    ``is_like_base``: on a chain that looks like Base.
 
     Raises ``DevnetError`` or ``ProcessError`` where a step does not hold.
     """
@@ -482,8 +484,8 @@ def run_demo(console: Console) -> None:
 
     with temporary_run_directory("demo", say=say) as directory, Stack(directory, say=say) as stack:
         say("starting chain, model, indexer, keeper and proxy")
-        devnet = start_devnet(stack, say=say, persistent=False)
-        say(f"everything runs; proxy {devnet.proxy_url}, chain {devnet.anvil.url}")
+        devnet = start_devnet(stack, say=say, persistent=False, is_like_base=is_like_base)
+        say(f"everything runs; proxy {devnet.proxy_url}, chain {devnet.rpc_url}")
         journey = Journey(devnet, stack, console)
         journey.started_s = started_s
         journey.run()

@@ -26,7 +26,8 @@ from contracts.deployment import Deployment, load_deployment
 from contracts.errors import Rejected
 from keeper.gas import add_gas_margin
 from scripts.asking import answers_well, post_json
-from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S, Anvil, start_anvil
+from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S
+from scripts.stack.chains import Chain, start_base_chain, start_plain_chain
 from scripts.stack.devnet_market import start_market
 from scripts.stack.model import MODEL_ID
 from scripts.stack.ports import free_port, preferred_port
@@ -59,7 +60,8 @@ class Devnet:
     """A running stack, and what a person needs to use it."""
 
     directory: RunDirectory
-    anvil: Anvil
+    rpc_url: str
+    """Where everybody reaches the chain."""
     web3: Web3
     deployment: Deployment
     contracts: Contracts
@@ -95,20 +97,23 @@ def start_devnet(
     persistent: bool,
     ports: tuple[int, int, int] | None = None,
     ledger_url: str | None = None,
+    is_like_base: bool = False,
 ) -> Devnet:
     """Start everything in ``stack`` and return when it serves.
 
     ``persistent`` keeps the chain across restarts and starts a process again that dies. ``ports``
     are the chain's, the proxy's and the market's; None takes free ones.
-    ``ledger_url`` None: a SQLite file in the run directory.
+    ``ledger_url`` None: a SQLite file in the run directory. ``is_like_base``: the chain looks like
+    Base (``chains``).
     """
     directory = stack.directory
     if ledger_url is None:
         ledger_url = f"sqlite:///{directory.ledger_path}"
-    anvil_port, proxy_port, market_port = ports or (free_port(), free_port(), free_port())
-    anvil = start_anvil(
+    chain_port, proxy_port, market_port = ports or (free_port(), free_port(), free_port())
+    start = start_base_chain if is_like_base else start_plain_chain
+    chain = start(
         stack,
-        port=anvil_port,
+        port=chain_port,
         timestamp_s=int(time.time()) - HISTORY_S,
         state_path=directory.anvil_state if persistent else None,
     )
@@ -117,16 +122,16 @@ def start_devnet(
     was_deployed_before = record.exists()
     if not was_deployed_before:
         say("deploying the contracts with Ape")
-        _deploy(stack, anvil)
+        _deploy(stack, chain)
     deployment = load_deployment(record)
     serving = (proxy_port, market_port)
     market_url = _start_services(
-        stack, anvil, record, ledger_url, model_url, serving, restart=persistent
+        stack, chain, record, ledger_url, model_url, serving, restart=persistent
     )
-    web3 = open_web3(anvil.url)
+    web3 = open_web3(chain.rpc_url)
     return Devnet(
         directory=directory,
-        anvil=anvil,
+        rpc_url=chain.rpc_url,
         web3=web3,
         deployment=deployment,
         contracts=bind_contracts(web3, deployment),
@@ -158,11 +163,11 @@ def _start_model(stack: Stack, *, restart: bool) -> int:
     return port
 
 
-def _deploy(stack: Stack, anvil: Anvil) -> None:
+def _deploy(stack: Stack, chain: Chain) -> None:
     """Run the deploy script as an operator would; raises ``DevnetError`` where it fails."""
     record = stack.directory.deployments / f"{CHAIN_ID}.json"
     command = [str(Path(sys.executable).with_name("ape")), "run", "deploy"]
-    command += ["--network", anvil.url, "--keeper", dev_account(1).address]
+    command += ["--network", chain.rpc_url, "--keeper", dev_account(1).address]
     stack.start(
         "deploy",
         command,
@@ -180,7 +185,7 @@ def _deploy(stack: Stack, anvil: Anvil) -> None:
 
 def _start_services(
     stack: Stack,
-    anvil: Anvil,
+    chain: Chain,
     record: Path,
     ledger_url: str,
     model_url: str,
@@ -193,7 +198,7 @@ def _start_services(
 
     def common(prefix: str) -> dict[str, str]:
         return {
-            f"{prefix}_RPC_URL": anvil.url,
+            f"{prefix}_RPC_URL": chain.rpc_url,
             f"{prefix}_LEDGER_URL": ledger_url,
             f"{prefix}_DEPLOYMENT_FILE": str(record),
         }
@@ -206,7 +211,7 @@ def _start_services(
             **common("INDEXER"),
             "INDEXER_CONFIRMATIONS": "0",
             "INDEXER_POLL_INTERVAL_S": "0.2",
-            "INDEXER_HEADS_URL": anvil.url.replace("http", "ws", 1),
+            "INDEXER_HEADS_URL": chain.heads_url,
         },
         cwd=ROOT,
         restart=restart,

@@ -56,7 +56,7 @@ def load_stack_record(name: str, root: Path = RUNS) -> StackRecord:
         raise DevnetError(f"no stack {name!r}: start one with `make up`") from error
 
 
-def run_up(console: Console, *, fresh: bool, name: str) -> None:
+def run_up(console: Console, *, fresh: bool, name: str, is_like_base: bool = False) -> None:
     """Start or resume the stack ``name``, print how to use it, and stay until Ctrl-C.
 
     Raises ``DevnetError`` or ``ProcessError`` where it cannot run.
@@ -70,9 +70,15 @@ def run_up(console: Console, *, fresh: bool, name: str) -> None:
         Stack(directory, say=say) as stack,
     ):
         say("starting chain, model, indexer, keeper and proxy")
-        devnet = start_devnet(stack, say=say, persistent=True, ports=preferred_ports())
+        devnet = start_devnet(
+            stack,
+            say=say,
+            persistent=True,
+            ports=preferred_ports(),
+            is_like_base=is_like_base,
+        )
         StackRecord(
-            rpc_url=devnet.anvil.url,
+            rpc_url=devnet.rpc_url,
             ledger_url=devnet.ledger_url,
             deployment_file=str(directory.deployments / "31337.json"),
             api_url=devnet.api_url,
@@ -119,7 +125,7 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
     lines = [
         ("API", f"{devnet.api_url}/v1   (OpenAI base URL; docs: {devnet.proxy_url}/docs)"),
         ("market", f"{devnet.market_url}/v1   (sell there, or pay by the request: x402)"),
-        ("chain", f"{devnet.anvil.url}   (chain id 31337)"),
+        ("chain", f"{devnet.rpc_url}   (chain id 31337)"),
         ("wallet", f"{devnet.depositor.address}   owns position {TOKEN_ID}; devnet only"),
         ("wallet key", "0x" + devnet.depositor.key.hex()),
         ("API key", api_key),

@@ -17,8 +17,8 @@ from keeper.l1_fees import ORACLE
 from keeper.report import load_spending
 from ledger.database.engine import read
 from scripts.audit import audit
+from scripts.stack.base_like import L1_FEE_WEI, BaseLike
 from scripts.stack.l1_oracle import build_oracle
-from tests.support.base_like import L1_FEE_WEI, BaseLike
 from tests.support.deploy import USDC
 from tests.support.keepers import Stage
 
@@ -39,7 +39,9 @@ def base(stage: Stage) -> Stage:
 
 def reach_by(stage: Stage, *, preconfirmations: int = 0) -> BaseLike:
     """Let keeper and indexer reach the chain through a node like Base's."""
-    node = BaseLike(Web3Transport(stage.world.anvil.web3), preconfirmations=preconfirmations)
+    node = BaseLike(
+        Web3Transport(stage.world.anvil.web3).request, preconfirmations=preconfirmations
+    )
     stage.endpoints = [node]
     stage.reads_by = node
     return node
