@@ -12,12 +12,9 @@
 import asyncio
 import os
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,16 +23,16 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from ledger.audit import find_violations
-from ledger.database.engine import read
+from ledger.database.engine import open_engine, read
 from ledger.tables import ChildKey, Usage, table_of
 from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
 from proxy.keys.tokens import KeyClaims, KeyRing
 from scripts.audit import audit
-from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
 from tests.support.answers import MODEL
 from tests.support.deploy import World
 from tests.support.endpoint import FakeEndpoint
+from tests.support.forking import Fork, ForkServer
 from tests.support.keepers import Stage, make_stage_on, write_record
 from tests.support.ledgers import Databases
 from tests.support.market import KMS_LINE, PRICES, SECRET, make_settings, run_market
@@ -47,11 +44,13 @@ CONCURRENCY: Final = 2
 PER_MINUTE: Final = 30
 LIFETIME_USDC: Final = 400_000
 BUYERS: Final = 4
-SKEWS_S: Final = (0, 400, 0, -90)
-"""The clocks of the processes, in turn: half of them are right."""
+AHEAD_S: Final = (0, 400, 0, -90)
+"""How far the clocks of the processes are ahead, in turn: half of them are right."""
+OURS: Final = {"application_name": "test"}
+"""Tells the test's own sessions from those that are cut."""
 CUT_SOMEBODY = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " WHERE datname = current_database() AND application_name <> 'test'"
     " ORDER BY random() LIMIT 2"
 )
 
@@ -69,38 +68,31 @@ class Process:
         ours = {k: v for k, v in os.environ.items() if not k.startswith(f"{prefix}_")}
         values = environment if self.port is None else {**environment, "PORT": str(self.port)}
         self._environment = {**ours, **{f"{prefix}_{k}": v for k, v in values.items()}}
-        self._log = (folder / f"{module}-{number}.log").open("ab")
+        self._log = folder / f"{module}-{number}.log"
         self._starts = number
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Fork | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        skew_s = SKEWS_S[self._starts % len(SKEWS_S)]
+    def start(self, server: ForkServer) -> None:
+        ahead_s = AHEAD_S[self._starts % len(AHEAD_S)]
         self._starts += 1
-        self._running = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.skewed", str(skew_s), self.module],
-            cwd=ROOT,
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
+        self._running = server.start(
+            self.module, ahead_s=ahead_s, environment=self._environment, log=self._log
         )
 
-    def kill(self) -> None:
-        if self._running is not None:
-            self._running.send_signal(signal.SIGKILL)
-            self._running.wait()
-
-    def close(self) -> None:
-        self.kill()
-        self._log.close()
+    async def kill(self) -> None:
+        assert self._running is not None
+        self._running.kill()
+        running = self._running
+        await until(lambda: not running.is_running, f"{self.module} is gone")
 
     async def serves(self) -> bool:
         """Tell whether it answers, ready or not; fails where it has ended by itself."""
         assert self._running is not None
-        assert self._running.poll() is None, f"{self.module} ended: {self._log.name}"
+        assert self._running.is_running, f"{self.module} ended: {self._log}"
         if self.port is None:
             return True
         path = "/api/current/healthz" if self.module == "proxy" else "/healthz"
@@ -113,16 +105,18 @@ class Process:
 
 @pytest.fixture
 def stage(world: World, postgres: Databases) -> Iterator[Stage]:
-    stage = make_stage_on(world, postgres.open_unbound())
+    url = postgres.open_unbound().url.update_query_dict(OURS)
+    stage = make_stage_on(world, open_engine(url.render_as_string(hide_password=False)))
     yield stage
     stage.engine.dispose()
 
 
 def build_processes(stage: Stage, folder: Path, operator_key: str) -> list[Process]:
     """Return two of each, none started."""
+    others = stage.engine.url.difference_update_query(OURS)
     common = {
         "RPC_URL": stage.world.anvil.url,
-        "LEDGER_URL": stage.engine.url.render_as_string(hide_password=False),
+        "LEDGER_URL": others.render_as_string(hide_password=False),
         "DEPLOYMENT_FILE": str(write_record(stage.world.deployment, folder)),
     }
     prices = folder / "prices.toml"
@@ -171,26 +165,19 @@ def build_processes(stage: Stage, folder: Path, operator_key: str) -> list[Proce
 async def list_model(stage: Stage, folder: Path, seller: FakeEndpoint) -> None:
     """List the seller's model at the market of the ledger."""
     (folder / "kms").write_text(KMS_LINE + "\n")
+    (folder / "kms").chmod(0o600)
     (folder / "prices.toml").write_text(PRICES)
     async with run_market(make_settings(folder), stage.engine) as market:
         key = await market.get_key()
         await market.list_offer(key, seller.url)
 
 
-@asynccontextmanager
-async def running(processes: list[Process]) -> AsyncIterator[None]:
-    """Run them all until the block ends."""
-    try:
-        # Two at a time: what starts takes a core for seconds.
-        for pair in zip(processes[::2], processes[1::2], strict=True):
-            for process in pair:
-                process.start()
-            for process in pair:
-                await until_it(process.serves, f"{process.module} serves")
-        yield
-    finally:
-        for process in processes:
-            process.close()
+async def start_all(processes: list[Process], server: ForkServer) -> None:
+    """Start them all, and wait until they serve."""
+    for process in processes:
+        process.start(server)
+    for process in processes:
+        await until_it(process.serves, f"{process.module} serves")
 
 
 class Buyers:
@@ -267,19 +254,21 @@ def count_states(engine: Engine) -> Counter[str]:
         return Counter({str(state): int(count) for state, count in rows})
 
 
-async def disturb(stage: Stage, processes: list[Process], *, rounds: int, seed: int) -> None:
+async def disturb(
+    stage: Stage, processes: list[Process], server: ForkServer, *, rounds: int, seed: int
+) -> None:
     """Kill each process in turn, cut connections, take blocks back; check the limits each time."""
     chance = random.Random(seed)
     order = [process for _ in range(rounds) for process in chance.sample(processes, len(processes))]
     for place, process in enumerate(order):
-        process.kill()
+        await process.kill()
         stage.world.anvil.mine(2)
         if place % 3 == 1:
             with stage.engine.connect() as connection:
                 connection.execute(CUT_SOMEBODY)
         if place % 4 == 2:
             stage.world.anvil.reorg(chance.randint(1, 2))
-        process.start()
+        process.start(server)
         await until_it(process.serves, f"{process.module} serves again")
         check_limits(stage.engine)
 
@@ -294,12 +283,13 @@ async def play(stage: Stage, folder: Path, *, rounds: int, seed: int) -> None:
         credit(stage.engine, OPERATOR_ACCOUNT, 1_000_000_000, "of a test")
         processes = build_processes(stage, folder, operator_key)
         proxies = [process for process in processes if process.module == "proxy"]
-        await stack.enter_async_context(running(processes))
+        server = stack.enter_context(ForkServer())
+        await start_all(processes, server)
         buyers = Buyers(await get_child(stage, token_id, proxies[0]), proxies)
         buying = [asyncio.create_task(buyers.buy(number)) for number in range(BUYERS)]
         try:
             await until(lambda: buyers.answers["ok"] >= 3, f"something is sold: {buyers.answers}")
-            await disturb(stage, processes, rounds=rounds, seed=seed)
+            await disturb(stage, processes, server, rounds=rounds, seed=seed)
         finally:
             buyers.stop.set()
         await asyncio.gather(*buying)
@@ -315,7 +305,6 @@ async def play(stage: Stage, folder: Path, *, rounds: int, seed: int) -> None:
     assert audit(stage.engine, stage.world.anvil.web3, stage.world.deployment) == []
 
 
-@pytest.mark.slow
 @needs_postgres
 async def test_processes__each_is_killed_once__no_limit_is_passed_and_all_adds_up(
     stage: Stage, tmp_path: Path
