@@ -31,7 +31,7 @@ class ChainError(Exception):
         self.error = error
 
 
-class Chain:
+class AskedChain:
     """The chain behind the node. Several threads may ask it."""
 
     def __init__(self, url: str) -> None:
@@ -130,7 +130,9 @@ def build_server(node: BaseLike, port: int) -> ThreadingHTTPServer:
     help="How many times a new receipt is of a block that is not sealed yet.",
 )
 def main(port: int, chain_url: str, l1_fee_wei: int, preconfirmations: int) -> None:
-    node = BaseLike(Chain(chain_url).ask, preconfirmations=preconfirmations, l1_fee_wei=l1_fee_wei)
+    node = BaseLike(
+        AskedChain(chain_url).ask, preconfirmations=preconfirmations, l1_fee_wei=l1_fee_wei
+    )
     try:
         server = build_server(node, port)
     except OSError as error:

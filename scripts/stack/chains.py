@@ -20,7 +20,7 @@ LISTENING: Final = re.compile(r"listening on ")
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class LocalChain:
     """Where a stack's chain is: JSON-RPC over HTTP, and new heads by WebSocket."""
 
     rpc_url: str
@@ -29,18 +29,18 @@ class Chain:
 
 def start_plain_chain(
     stack: Stack, *, port: int, timestamp_s: int, state_path: Path | None
-) -> Chain:
+) -> LocalChain:
     """Start anvil at ``port``: a block for each transaction, and one every two seconds.
 
     ``timestamp_s`` is the time of its first block. With ``state_path`` it goes on from there.
     """
     anvil = start_anvil(stack, port=port, timestamp_s=timestamp_s, state_path=state_path)
-    return Chain(rpc_url=anvil.url, heads_url=_get_heads_url(anvil.url))
+    return LocalChain(rpc_url=anvil.url, heads_url=_get_heads_url(anvil.url))
 
 
 def start_base_chain(
     stack: Stack, *, port: int, timestamp_s: int, state_path: Path | None
-) -> Chain:
+) -> LocalChain:
     """Start a chain that looks like Base at ``port``; see ``base_like``; else as the plain one.
 
     Blocks come every two seconds, whoever waits. An oracle at the predeploy's address says the L1
@@ -59,7 +59,7 @@ def start_base_chain(
     command += ["--chain-url", anvil.url, "--l1-fee-wei", str(L1_FEE_WEI)]
     is_persistent = state_path is not None
     stack.start("base-node", command, ready=LISTENING, cwd=ROOT, restart=is_persistent)
-    return Chain(rpc_url=f"http://127.0.0.1:{port}", heads_url=_get_heads_url(anvil.url))
+    return LocalChain(rpc_url=f"http://127.0.0.1:{port}", heads_url=_get_heads_url(anvil.url))
 
 
 def _get_heads_url(rpc_url: str) -> str:

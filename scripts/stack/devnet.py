@@ -27,7 +27,7 @@ from contracts.errors import Rejected
 from keeper.gas import add_gas_margin
 from scripts.asking import answers_well, post_json
 from scripts.stack.anvil import CHAIN_ID, CLOCK_SLACK_S
-from scripts.stack.chains import Chain, start_base_chain, start_plain_chain
+from scripts.stack.chains import LocalChain, start_base_chain, start_plain_chain
 from scripts.stack.devnet_market import start_market
 from scripts.stack.model import MODEL_ID
 from scripts.stack.ports import free_port, preferred_port
@@ -163,7 +163,7 @@ def _start_model(stack: Stack, *, restart: bool) -> int:
     return port
 
 
-def _deploy(stack: Stack, chain: Chain) -> None:
+def _deploy(stack: Stack, chain: LocalChain) -> None:
     """Run the deploy script as an operator would; raises ``DevnetError`` where it fails."""
     record = stack.directory.deployments / f"{CHAIN_ID}.json"
     command = [str(Path(sys.executable).with_name("ape")), "run", "deploy"]
@@ -185,7 +185,7 @@ def _deploy(stack: Stack, chain: Chain) -> None:
 
 def _start_services(
     stack: Stack,
-    chain: Chain,
+    chain: LocalChain,
     record: Path,
     ledger_url: str,
     model_url: str,

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from scripts.stack.base_like import FINALIZED_BLOCKS, SAFE_BLOCKS, BaseLike
-from scripts.stack.base_node import HOST, Chain, build_server
+from scripts.stack.base_node import HOST, AskedChain, build_server
 from scripts.stack.ports import free_port
 from tests.support.anvil import Anvil
 
@@ -28,7 +28,7 @@ PAYER, PAYEE = "0x" + "a1" * 20, "0x" + "b2" * 20
 @contextmanager
 def serving(chain_url: str) -> Iterator[str]:
     """Serve a chain like a node of Base's; yield the node's URL."""
-    chain = Chain(chain_url)
+    chain = AskedChain(chain_url)
     server = build_server(BaseLike(chain.ask, preconfirmations=1, l1_fee_wei=77), 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
