@@ -16,7 +16,7 @@ TOOLS = [
     *("bench.gas.main", "bench.indexer.main", "bench.keeper.main", "bench.market.main"),
     "bench.revocation.main",
     *("bench.proxy.main", "scripts.export_abi", "scripts.export_settings", "scripts.mutants"),
-    *("scripts.pure_coverage", "scripts.stack.model"),
+    *("scripts.pure_coverage", "scripts.stack.base_node", "scripts.stack.model"),
 ]
 
 
