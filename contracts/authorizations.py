@@ -36,6 +36,8 @@ _STATE: Final = function_signature_to_4byte_selector("authorizationState(address
 _BALANCE: Final = function_signature_to_4byte_selector("balanceOf(address)")
 _CALLS: Final = ("(address,bool,bytes)[]",)
 _AGGREGATE3: Final = function_signature_to_4byte_selector("aggregate3((address,bool,bytes)[])")
+AGGREGATE_SELECTOR: Final = "0x" + _AGGREGATE3.hex()
+"""How the calldata of ``encode_aggregate`` begins, as 0x hex."""
 _ERROR: Final = bytes.fromhex("08c379a0")  # Error(string)
 
 USED_TOPIC: Final = "0x" + keccak(text="AuthorizationUsed(address,bytes32)").hex()

@@ -162,6 +162,21 @@ class Node(ChainReader):
         """Tell whether there is a contract at an address, at a block's hash."""
         return bool(self._get("eth_getCode", [address, block], parse_bytes))
 
+    def find_contracts(self, addresses: Sequence[str], *, block: str) -> frozenset[str]:
+        """Return which of the addresses have code at a block's hash; one exchange for all."""
+        calls = [("eth_getCode", [address, block]) for address in addresses]
+
+        def ask() -> frozenset[str]:
+            try:
+                codes = [parse_bytes(answer) for answer in self._request_all(calls)]
+            except NONSENSE as error:
+                raise as_failure("eth_getCode", error) from error
+            return frozenset(
+                address for address, code in zip(addresses, codes, strict=True) if code
+            )
+
+        return self._insist(ask) if calls else frozenset()
+
     def fetch_balance_wei(self, address: str) -> int:
         """Return an account's ether."""
         return self._get("eth_getBalance", [address, "latest"], parse_quantity)

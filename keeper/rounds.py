@@ -194,9 +194,14 @@ class Keeper:
         over_bound: GasPriceOverBound | None = None
         try:
             for action in actions:
-                self._send(duty, action, snapshot, launched, report)
-        except ActionFailed as error:
-            self._note_failure(duty.kind, error, report)
+                try:
+                    self._send(duty, action, snapshot, launched, report)
+                except ActionFailed as error:
+                    duty.note_refused(action.items, reason=error.reason, moment=snapshot.moment)
+                    if duty.is_blamed(action.items, is_in_block=False):
+                        self._note_failure(duty.kind, error, report)
+                        break
+                    report.refused.append(f"{duty.kind} alone: {error.reason}")
         except GasPriceOverBound as error:
             over_bound = error
         for action, intent in launched:
@@ -243,7 +248,11 @@ class Keeper:
         report.steps.append(_step_of(action, mined))
         duty.note_mined(action.items, snapshot.facts[duty.kind], snapshot.moment)
         if mined.error is not None:
-            self._note_failure(duty.kind, ActionFailed(mined.intent_id, mined.error), report)
+            failed = ActionFailed(mined.intent_id, mined.error)
+            if duty.is_blamed(action.items, is_in_block=True):
+                self._note_failure(duty.kind, failed, report)
+            else:
+                report.failures.append(str(failed))
             return
         self._rests.succeed(duty.kind, [item.subject for item in action.items])
         report.acted[duty.kind] += len(action.items)

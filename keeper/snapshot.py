@@ -120,7 +120,8 @@ class SnapshotReader:
             )
             loaded = {duty.kind: duty.load(connection, moment) for duty in duties}
         self._check(mirror, now_s=now_s)
-        moment = replace(moment, gas_price=self._fetch_gas_price(mirror.block_hash))
+        gas_price = self._fetch_gas_price(mirror.block_hash)
+        moment = replace(moment, gas_price=gas_price, tip_wei=self._rules.tip_wei)
         return Snapshot(
             moment, {duty.kind: duty.look(loaded[duty.kind], moment) for duty in duties}
         )

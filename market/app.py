@@ -250,6 +250,7 @@ def open_paywall(
         chain_id=deployment.chain_id,
         usdc=deployment.usdc,
         multicall3=deployment.multicall3,
+        takes_contracts=settings.x402_contracts,
     )
     rules = settings.payment_rules(payouts=deployment.payouts)
     watch = SettlementWatch(database)

@@ -133,6 +133,14 @@ class MarketSettings(ServerSettings):
     x402_topup_usdc_max: int = Field(
         default=1_000_000_000, ge=1, le=VALUE_USDC_MAX, description="largest top-up, 1e-6 USDC"
     )
+    x402_payments_open_max: int = Field(
+        default=32, ge=1, le=10_000, description="payments of one payer that may wait to settle"
+    )
+    x402_contracts: bool = Field(
+        default=False,
+        description="take payments of addresses with code (ERC-1271, EIP-7702): such a payer can"
+        " burn the keeper's gas",
+    )
     x402_serve_first: bool = Field(
         default=False,
         description="serve before a payment has settled: one that never does is our loss",
@@ -201,6 +209,7 @@ class MarketSettings(ServerSettings):
             wait_s=self.x402_wait_s,
             topup_usdc_max=self.x402_topup_usdc_max,
             claim_s=self.lease_s,
+            open_max=self.x402_payments_open_max,
             serves_first=self.x402_serve_first,
         )
 

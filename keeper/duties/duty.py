@@ -186,6 +186,18 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
     def note_mined(self, items: Sequence[ItemT], facts: FactsT, moment: Moment) -> None:
         """Write down that a transaction is in a block, whether or not it succeeded there."""
 
+    def note_refused(self, items: Sequence[ItemT], *, reason: str, moment: Moment) -> None:
+        """Write down that a transaction was given up because it would revert, with no item to
+        blame."""
+
+    def is_blamed(self, items: Sequence[ItemT], *, is_in_block: bool) -> bool:
+        """Tell whether a failed transaction counts towards stopping its kind.
+
+        ``is_in_block``: it has reverted there, rather than been refused before it was signed. What
+        only a stranger can cause must not stop the kind for everybody else.
+        """
+        return True
+
     @abstractmethod
     def build_trial(self, items: Sequence[ItemT]) -> ChainCall | None:
         """Build a call by which a refused item can be told from the others; it is only simulated.

@@ -36,6 +36,8 @@ class Moment:
     resting: frozenset[Subject] = frozenset()
     """Items refused lately: they would fail their whole batch."""
     gas_price: GasPrice = FREE
+    tip_wei: int = 0
+    """The tip in ``gas_price``, per gas."""
 
     def count_in_flight(self, kind: str) -> int:
         return sum(other == kind for other, _ in self.in_flight)

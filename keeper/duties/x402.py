@@ -1,7 +1,7 @@
 """X402: send to USDC the payments that buyers have signed, many in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import Field
@@ -12,17 +12,9 @@ from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action, PlainDuty, Tools
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
-from keeper.duties.x402_trial import PaymentTrial, build_payments
-from keeper.worth import (
-    SHARE,
-    TOGETHER,
-    Decision,
-    Unworthy,
-    decide_worthy,
-    get_cost_usdc,
-    pays,
-    split_worthy,
-)
+from keeper.duties.x402_trial import PaymentTrial, build_apart, build_payments, plan_trial
+from keeper.gas import TRANSFER_GAS
+from keeper.worth import SHARE, SIZES, Decision, Unworthy, decide_worthy
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import write
 from ledger.intents.record import IntentRecord
@@ -48,10 +40,19 @@ class X402Rules(DutyRules):
     payment_items_max: int = Field(
         default=40, ge=1, le=64, description="payments in one transaction"
     )
+    payment_apart_max: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="payments in a round that go alone: payers with code, or failed before",
+    )
     payment_landing_s: int = Field(
         default=15, ge=0, description="a payment must be valid for longer to be sent, seconds"
     )
 
+
+APART: Final = "apart"
+"""The reason of a payment that goes in a transaction of its own."""
 
 TOO_SMALL_REST_S: Final = 10
 """How long a payment that is worth less than sending it costs is left alone: prices move."""
@@ -70,6 +71,14 @@ class PaymentDue:
     """How often in a row it failed, tried or sent."""
     refusal: str | None = None
     """Why it failed when it was tried just now."""
+    payer: str = ""
+    has_code: bool = False
+    """Whether the payer is a contract, or delegates to one (EIP-7702)."""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it goes in a transaction of its own, with its own bounded gas."""
+        return self.has_code or self.failures > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,13 @@ class PaymentItem:
     payment_id: str
     amount_usdc: int
     reason: str
+    """``signed``, or ``apart`` for a payment that goes alone."""
+    payer: str = ""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it goes in a transaction of its own."""
+        return self.reason == APART
 
     @property
     def subject(self) -> str:
@@ -107,8 +123,9 @@ def decide_payments(facts: X402Facts, moment: Moment, rules: X402Rules) -> Decis
     A payment that does not pay for its share of a transaction is not sent, and payments that do not
     pay for one together wait for others.
 
-    A payment that failed before goes last, and a round sends one such at most: it may fail in its
-    block although it does not when it is tried, and burn the gas of all behind it.
+    A payer with code, and a payment that failed before, may fail in the block although it does not
+    when it is tried, and burn all gas that it is given. Such payments go apart: after all others,
+    few in a round and one of each payer, and only where they pay for all that they may burn.
     """
     if X402_KIND in moment.kinds_in_flight:
         return Decision()
@@ -119,26 +136,37 @@ def decide_payments(facts: X402Facts, moment: Moment, rules: X402Rules) -> Decis
             if payment.refusal is None
             and payment.valid_before_s - moment.now_s > rules.payment_landing_s
         ),
-        key=lambda payment: (payment.created_at_s, payment.payment_id),
+        key=lambda payment: (payment.failures, payment.created_at_s, payment.payment_id),
     )
-    failures = {payment.payment_id: payment.failures for payment in ready}
-    items = [PaymentItem(p.payment_id, p.value_usdc, "signed") for p in ready]
-    worthy, unworthy = split_worthy(X402_KIND, items, moment.gas_price)
-    doubted = [item for item in worthy if failures[item.payment_id] > 0][:1]
-    sound = [item for item in worthy if failures[item.payment_id] == 0]
-    room = rules.payment_items_max - len(doubted)
-    decided = decide_worthy(X402_KIND, sound, moment.gas_price, count_max=room)
-    if decided.transactions or pays(X402_KIND, doubted, moment.gas_price):
-        # A doubted payment pays its share; alone it has to pay for its whole transaction.
-        sent = [*(decided.transactions[0] if decided.transactions else ()), *doubted]
-        decided = replace(decided, transactions=[tuple(sent)] if sent else [])
-    else:
-        cost_usdc = get_cost_usdc(X402_KIND, 1, moment.gas_price)
-        unworthy += [
-            Unworthy(X402_KIND, one.subject, TOGETHER, one.brings_usdc, cost_usdc)
-            for one in doubted
-        ]
-    return replace(decided, unworthy=(*unworthy, *decided.unworthy))
+    sound = [_item_of(payment, "signed") for payment in ready if not payment.is_apart]
+    decided = decide_worthy(X402_KIND, sound, moment.gas_price, count_max=rules.payment_items_max)
+    apart, unworthy = _decide_apart(
+        [_item_of(payment, APART) for payment in ready if payment.is_apart], moment, rules
+    )
+    transactions = [*decided.transactions, *((item,) for item in apart)]
+    return Decision(transactions, (*decided.unworthy, *unworthy))
+
+
+def _decide_apart(
+    items: Sequence[PaymentItem], moment: Moment, rules: X402Rules
+) -> tuple[list[PaymentItem], list[Unworthy]]:
+    """Return the payments that go alone now, and those that do not pay for what they may burn."""
+    size = SIZES[X402_KIND]
+    cost_usdc = moment.gas_price.get_cost_usdc(
+        TRANSFER_GAS + rules.payment_gas, size_bytes=size.bytes_ + size.item_bytes
+    )
+    chosen: dict[str, PaymentItem] = {}
+    unworthy: list[Unworthy] = []
+    for item in items:
+        if item.brings_usdc < cost_usdc:
+            unworthy.append(Unworthy(X402_KIND, item.subject, SHARE, item.brings_usdc, cost_usdc))
+        elif len(chosen) < rules.payment_apart_max:
+            chosen.setdefault(item.payer, item)
+    return list(chosen.values()), unworthy
+
+
+def _item_of(payment: PaymentDue, reason: str) -> PaymentItem:
+    return PaymentItem(payment.payment_id, payment.value_usdc, reason, payment.payer)
 
 
 class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
@@ -150,7 +178,10 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
     def __init__(self, tools: Tools, rules: X402Rules) -> None:
         super().__init__(tools, rules)
         self._trial = PaymentTrial(
-            tools.node, tools.contracts, gas_each=rules.payment_gas, sender=tools.sender
+            tools.node,
+            tools.contracts,
+            gas_each=rules.payment_gas,
+            items_max=rules.payment_items_max,
         )
         self._follower = PaymentFollower(
             tools.engine,
@@ -173,7 +204,15 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
 
     def look(self, facts: X402Facts, moment: Moment) -> X402Facts:
         """Try every payment at the block, as it would be sent."""
-        refusals = self._trial.run(facts.records, block_hash=moment.block_hash)
+        payers = sorted({payment.authorization.payer for payment in facts.records})
+        contracts = self.tools.node.find_contracts(payers, block=moment.block_hash)
+        apart = {
+            payment.payment_id
+            for payment in facts.records
+            if payment.failures or payment.authorization.payer in contracts
+        }
+        trial = plan_trial(moment, sender=self.tools.sender)
+        refusals = self._trial.run(facts.records, trial, apart=apart)
         payments = tuple(
             PaymentDue(
                 payment_id=payment.payment_id,
@@ -182,6 +221,8 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
                 created_at_s=payment.created_at_s,
                 failures=payment.failures,
                 refusal=refusal,
+                payer=payment.authorization.payer,
+                has_code=payment.authorization.payer in contracts,
             )
             for payment, refusal in zip(facts.records, refusals, strict=True)
         )
@@ -220,7 +261,11 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
     ) -> ChainCall:
         found = load_payments(connection, [item.payment_id for item in items])
         signed = [payment.authorization for payment in found]
-        return build_payments(self.tools.contracts, signed, gas_each=self.rules.payment_gas)
+        gas_each = self.rules.payment_gas
+        if any(item.is_apart for item in items):
+            (alone,) = signed
+            return build_apart(self.tools.contracts, alone, gas_each=gas_each)
+        return build_payments(self.tools.contracts, signed, gas_each=gas_each)
 
     def note_planned(
         self,
@@ -233,6 +278,20 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
     ) -> None:
         ids = [item.payment_id for item in items]
         mark_payments_sent(connection, ids, intent_id=intent_id, now_s=now_s)
+
+    def note_refused(self, items: Sequence[PaymentItem], *, reason: str, moment: Moment) -> None:
+        """Let payments rest that passed their trial and were refused a moment later."""
+        refusals = {item.payment_id: reason for item in items if item.is_apart}
+        if refusals:
+            with write(self.tools.engine) as connection:
+                rest_payments(connection, refusals, was_sent=True, now_s=moment.wall_s)
+
+    def is_blamed(self, items: Sequence[PaymentItem], *, is_in_block: bool) -> bool:
+        """Tell whether a failed transaction counts: not where a payer may have seen to it.
+
+        In a block only a payer's code can fail a transaction, whose calls are allowed to fail.
+        """
+        return not is_in_block and not any(item.is_apart for item in items)
 
     def build_trial(self, items: Sequence[PaymentItem]) -> None:
         return None

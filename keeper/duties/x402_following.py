@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from contracts.authorizations import (
     AGGREGATE_CALLS_MAX,
+    AGGREGATE_SELECTOR,
     CANCELED_TOPIC,
     USED_TOPIC,
     decode_aggregate,
@@ -30,9 +31,12 @@ from keeper.in_flight import load_in_flight
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState, find_mirrored
 from ledger.database.engine import read, write
+from ledger.intents.record import IntentRecord
 from ledger.payments.outcomes import (
+    blame_payers,
     end_payment,
     free_unsent,
+    load_attempts,
     load_due_payments,
     mark_payments_final,
     reopen_reorged,
@@ -58,6 +62,10 @@ REORG_BLOCKS: Final = 64
 EXPIRY_SLACK_S: Final = 60
 """Beyond its time, by the chain's clock, until a payment counts as never to come: no reorg goes
 back so far."""
+
+BURNT_PARTS: Final = (9, 10)
+"""From this part of its gas on, a shared transaction's gas is burnt: keys use less than half
+of it unless ``KEEPER_PAYMENT_GAS`` is set low."""
 
 _FAILED: Final = "failed in its block"
 _CANCELLED: Final = "cancelled by the payer"
@@ -87,6 +95,19 @@ class Findings:
     """Sent, yet unused: their call failed in its block, or never came into one."""
     stuck: dict[str, dict[str, str]] = field(default_factory=lambda: {"sent": {}, "verified": {}})
     """Used, and the money is not seen: by state and id, why."""
+
+
+def is_payers_doing(attempt: IntentRecord) -> bool:
+    """Tell whether a payment that failed in its block failed by its payer's doing alone.
+
+    Where the gas of a shared transaction is burnt, one of its payers had code by then and spoilt
+    the others; they go apart from then on, and who fails alone is to blame.
+    """
+    gas = attempt.payload.get("gas")
+    if attempt.gas_used is None or gas is None:
+        return False
+    is_alone = not str(attempt.payload["data"]).startswith(AGGREGATE_SELECTOR)
+    return is_alone or attempt.gas_used * BURNT_PARTS[1] < int(gas) * BURNT_PARTS[0]
 
 
 class PaymentFollower:
@@ -267,6 +288,25 @@ class PaymentFollower:
             return
         log.info("payment_settled", payment_id=payment_id, tx_hash=use.tx_hash)
 
+    def _blame(
+        self, connection: Connection, unused: Sequence[str], findings: Findings, *, now_s: int
+    ) -> None:
+        """Note whose payments failed in a block by the payers' own doing.
+
+        ``unused`` are payments whose nonce is unused after it. Whoever used or cancelled a nonce
+        for something else while our transaction was on its way failed it too.
+        """
+        used = {id_ for id_, why in findings.stuck["sent"].items() if why != _NOT_FOUND}
+        attempts = load_attempts(connection, [*unused, *sorted(used), *findings.failed])
+        blamed = [
+            id_
+            for id_, attempt in attempts.items()
+            if attempt.gas_used is not None and (id_ not in unused or is_payers_doing(attempt))
+        ]
+        if blamed:
+            log.warning("payers_refused", payment_ids=blamed)
+            blame_payers(connection, blamed, now_s=now_s)
+
     def _write(self, findings: Findings, *, now_s: int) -> None:
         for payment_id, use in sorted(findings.settled.items()):
             self._settle(payment_id, use, now_s=now_s)
@@ -274,6 +314,7 @@ class PaymentFollower:
         ended += [(id_, "expired", _EXPIRED) for id_ in findings.expired]
         with write(self._engine) as connection:
             failed = free_unsent(connection, findings.unsent, now_s=now_s)
+            self._blame(connection, failed, findings, now_s=now_s)
             refusals = dict.fromkeys(failed, _FAILED)
             rest_payments(connection, refusals, was_sent=True, now_s=now_s)
             for state, reasons in findings.stuck.items():

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, func, select, update
 from ledger.chain.mirror import load_mirror
 from ledger.database.statements import insert_or_ignore
 from ledger.payments.records import (
+    BURNT_REST_S,
     OPEN,
     SOURCE,
     ClaimOutcome,
     NewPayment,
     PaymentConflict,
     PaymentRecord,
+    PaymentRefused,
     PaymentUncovered,
     find_one,
     get_payment,
@@ -38,13 +40,15 @@ def record_payment(
     new_account_id: str,
     balance_usdc: int,
     credits_now: bool,
+    open_max: int,
     now_s: int,
 ) -> PaymentRecord:
     """Write a checked payment down, or find it; open the payer's account where there is none.
 
-    ``balance_usdc`` is what the payer has; ``credits_now`` gives the credit before the money is
-    there. Raises ``PaymentConflict`` where the nonce stands for something else, and
-    ``PaymentUncovered``.
+    ``balance_usdc`` is what the payer has, ``open_max`` how many payments of one payer may wait to
+    settle; ``credits_now`` gives the credit before the money is there. Raises ``PaymentConflict``
+    where the nonce stands for something else, ``PaymentUncovered``, and ``PaymentRefused`` where
+    too many wait, or one has failed in a block within ``BURNT_REST_S``.
     """
     signed = payment.authorization
     account_id = payment.account_id or save_account(
@@ -78,6 +82,7 @@ def record_payment(
     if not is_new:
         check_same(stored, payment)
         return stored
+    _check_payer(connection, signed.payer, open_max=open_max, now_s=now_s)
     promised = connection.execute(
         select(func.coalesce(func.sum(_payment.c.value_usdc), 0)).where(
             _payment.c.payer == signed.payer, _payment.c.state.in_(OPEN)
@@ -89,6 +94,26 @@ def record_payment(
         set_credit(connection, stored, signed.value_usdc, now_s=now_s)
         return get_payment(connection, stored.payment_id)
     return stored
+
+
+def _check_payer(connection: Connection, payer: str, *, open_max: int, now_s: int) -> None:
+    """Raise ``PaymentRefused`` where nothing more of a payer is taken now."""
+    burnt_at_s = connection.execute(
+        select(func.max(_payment.c.failed_in_block_s)).where(_payment.c.payer == payer)
+    ).scalar_one()
+    if burnt_at_s is not None and now_s - int(burnt_at_s) < BURNT_REST_S:
+        raise PaymentRefused(
+            "A payment of this payer failed in its block. Payments of this payer are refused for"
+            " 24 hours from then."
+        )
+    waiting = connection.execute(
+        select(func.count()).where(_payment.c.payer == payer, _payment.c.state.in_(OPEN))
+    ).scalar_one()
+    if int(waiting) > open_max:
+        raise PaymentRefused(
+            f"{open_max} payments of this payer wait to settle, which is the most that are taken"
+            " at a time. Try again when one has settled."
+        )
 
 
 def check_same(stored: PaymentRecord, payment: NewPayment) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, exists, func, select, text, update
 
-from ledger.intents.record import IntentState
+from ledger.intents.record import IntentRecord, IntentState, load_intent
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
 from ledger.tables import PAYMENT_OPEN, PAYMENT_YOUNG, Block, Intent, X402Payment, table_of
 
@@ -70,6 +70,34 @@ def rest_payments(
                 updated_at_s=now_s,
             )
         )
+
+
+def blame_payers(connection: Connection, payment_ids: Iterable[str], *, now_s: int) -> None:
+    """Note that payments failed in a block by their payers' doing, who can pay nothing for a day.
+
+    See ``ledger.payments.claims``.
+    """
+    connection.execute(
+        update(_payment)
+        .where(_payment.c.payment_id.in_(list(payment_ids)))
+        .values(failed_in_block_s=now_s, updated_at_s=now_s)
+    )
+
+
+def load_attempts(connection: Connection, payment_ids: Iterable[str]) -> dict[str, IntentRecord]:
+    """Return the newest transaction that carried each payment, where there is one."""
+    rows = connection.execute(
+        select(_payment.c.payment_id, _payment.c.intent_id).where(
+            _payment.c.payment_id.in_(list(payment_ids))
+        )
+    ).all()
+    named = {str(intent_id) for _, intent_id in rows if intent_id is not None}
+    found = {intent_id: load_intent(connection, intent_id) for intent_id in sorted(named)}
+    return {
+        str(payment_id): intent
+        for payment_id, intent_id in rows
+        if intent_id is not None and (intent := found[str(intent_id)]) is not None
+    }
 
 
 def set_payments_aside(

@@ -29,7 +29,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from contracts.authorizations import Authorization
 from contracts.errors import Rejected
-from contracts.units import USDC_MAX
+from contracts.units import SECONDS_PER_DAY, USDC_MAX
 from ledger.tables import MarketAccount, MarketCredit, X402Payment, table_of
 
 _account = table_of(MarketAccount)
@@ -37,6 +37,8 @@ _credit = table_of(MarketCredit)
 _payment = table_of(X402Payment)
 
 OPEN: Final = ("verified", "sent")
+BURNT_REST_S: Final = SECONDS_PER_DAY
+"""For how long nothing is taken of a payer whose payment has failed in a block."""
 SOURCE: Final = "x402"
 _NUMBERS_AT_ONCE: Final = 8
 
@@ -59,6 +61,10 @@ class PaymentConflict(Rejected):
 
 class PaymentUncovered(Rejected):
     """The payer's balance does not cover all that it has signed and that is not settled."""
+
+
+class PaymentRefused(Rejected):
+    """Nothing of this payer is taken for now: the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

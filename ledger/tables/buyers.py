@@ -91,6 +91,8 @@ class X402Payment(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
     """Why the payment failed when it was last tried, or why it ended."""
     failures: int = 0
+    failed_in_block_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When it last failed in a block by its payer's doing: the operator paid for nothing."""
     look_at_s: int = Field(sa_type=BigInteger)
     """When the keeper looks at the payment again."""
     from_block: int = Field(sa_type=BigInteger)

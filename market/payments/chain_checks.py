@@ -38,6 +38,10 @@ from serving.http.errors import TryLater, unavailable
 log = structlog.get_logger("market")
 
 CALL_GAS: Final = 5_000_000
+CONTRACT_REFUSED: Final = (
+    "The payer's address has code (a contract, or an account that EIP-7702 delegates to one), which"
+    " cannot pay here. Pay from an address that is only a key."
+)
 CALLS_MAX: Final = 16
 """Payments that are looked at at a time; others wait."""
 
@@ -60,11 +64,21 @@ class PayerMeans:
 class PaymentChain:
     """Asks the node about payments in USDC."""
 
-    def __init__(self, web3: Web3, *, chain_id: int, usdc: str, multicall3: str) -> None:
+    def __init__(
+        self,
+        web3: Web3,
+        *,
+        chain_id: int,
+        usdc: str,
+        multicall3: str,
+        takes_contracts: bool = False,
+    ) -> None:
+        """``takes_contracts``: whether payers may have code, which USDC asks on their behalf."""
         self._web3 = web3
         self._chain_id = chain_id
         self._usdc = usdc
         self._multicall3 = multicall3
+        self._takes_contracts = takes_contracts
         self._domain: TokenDomain | None = None
         self._slots = asyncio.Semaphore(CALLS_MAX)
 
@@ -82,6 +96,8 @@ class PaymentChain:
     async def examine(self, authorization: Authorization) -> PayerMeans:
         """Return what the payer has, if the transfer would pass. Raises ``PaymentInvalid``, 503."""
         domain = await self.load_domain()
+        if not self._takes_contracts and await self._has_code(authorization.payer):
+            raise PaymentInvalid(INVALID_SIGNATURE, CONTRACT_REFUSED)
         try:
             async with self._slots:
                 answers = await asyncio.to_thread(self._ask, authorization)

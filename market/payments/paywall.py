@@ -27,6 +27,7 @@ from ledger.payments.records import (
     ClaimOutcome,
     PaymentConflict,
     PaymentRecord,
+    PaymentRefused,
     PaymentUncovered,
 )
 from ledger.selling.sale_statements import PAID_KEY_ID
@@ -48,6 +49,7 @@ from market.payments.settlement_watch import SettlementWatch
 from market.payments.x402 import (
     INSUFFICIENT_FUNDS,
     NONCE_USED,
+    PAYER_REFUSED,
     SIMULATION_FAILED,
     VALUE_MISMATCH,
     Payment,
@@ -79,6 +81,8 @@ class PaymentRules:
     wait_s: float
     topup_usdc_max: int
     claim_s: int
+    open_max: int
+    """How many payments of one payer may wait to settle."""
     serves_first: bool
     """Serve on a payment that is checked and not settled: the risk is the operator's."""
 
@@ -236,12 +240,15 @@ class Paywall:
                     new_account_id=new_account_id,
                     balance_usdc=means.balance_usdc,
                     credits_now=self.rules.serves_first and purpose == "request",
+                    open_max=self.rules.open_max,
                     now_s=now_s,
                 )
             )
         except PaymentUncovered:
             message = "The payer's balance does not cover all that it has signed here."
             raise PaymentInvalid(INSUFFICIENT_FUNDS, message) from None
+        except PaymentRefused as error:
+            raise PaymentInvalid(PAYER_REFUSED, str(error)) from None
         log.info(
             "payment_taken",
             payment_id=record.payment_id,

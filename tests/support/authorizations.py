@@ -21,6 +21,9 @@ from tests.support.waiting import LIMIT_S
 PAYER: Final[LocalAccount] = Account.from_key("0x" + "51" * 32)
 BURNING_CODE: Final = "0x5b600056"
 """Loops for ever: whoever asks it loses all the gas that it lets it have."""
+MAGIC: Final = "1626ba7e"
+PRICE_READING_CODE: Final = "0x3a60145763" + MAGIC + "60e01b60005260206000f35b601456"
+"""Says that it has signed where gas is free, as in a call; where it costs, it loops for ever."""
 
 _FIELDS: Final = [
     {"name": "from", "type": "address"},
@@ -118,6 +121,7 @@ def record(
             new_account_id=new_id(),
             balance_usdc=2**62,
             credits_now=credits_now,
+            open_max=1_000,
             now_s=int(time.time()),
         ).payment_id
 

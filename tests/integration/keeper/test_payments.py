@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from contracts.transport import HttpTransport
 from keeper.duties.x402_following import EXPIRY_SLACK_S
@@ -28,10 +28,12 @@ from keeper.rounds import RoundOutcome
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.outcomes import load_waiting_payments
+from ledger.payments.records import PaymentRefused
 from ledger.tables import MarketAccount, X402Payment, table_of
 from tests.support.authorizations import (
     BURNING_CODE,
     PAYER,
+    PRICE_READING_CODE,
     authorize,
     build_submission,
     cancel,
@@ -69,13 +71,26 @@ def paid(stage: Stage) -> int:
 
 def go_on(stage: Stage, rounds: int = 4) -> None:
     """Let keepers and indexer go on; rests are over at once."""
-    payment = table_of(X402Payment)
     for _ in range(rounds):
         stage.tick()
         stage.world.anvil.mine()
         stage.sync()
-        with write(stage.engine) as connection:
-            connection.execute(update(payment).values(look_at_s=0))
+        make_due(stage)
+
+
+def make_due(stage: Stage) -> None:
+    """End all rests."""
+    payment = table_of(X402Payment)
+    with write(stage.engine) as connection:
+        connection.execute(update(payment).values(look_at_s=0))
+
+
+def blamed(stage: Stage) -> set[str]:
+    """Return the payers who are refused."""
+    payment = table_of(X402Payment)
+    query = select(payment.c.payer).where(payment.c.failed_in_block_s.is_not(None))
+    with read(stage.engine) as connection:
+        return set(connection.execute(query).scalars())
 
 
 def assert_settled_once(stage: Stage, payment_id: str, value_usdc: int = PRICE) -> None:
@@ -415,6 +430,9 @@ def test_payment__drained_in_its_block__is_tried_again_and_expires(shop: Stage) 
     payment = load(shop.engine, payment_id)
     assert (payment.state, payment.credited_usdc) == ("verified", 0)
     assert payment.error is not None
+    assert blamed(shop) == {PAYER.address.lower()}
+    with pytest.raises(PaymentRefused):
+        record(shop.engine, authorize(shop.world, PRICE))
 
     outlive(shop, payment_id)
     go_on(shop)
@@ -471,27 +489,65 @@ def test_payment__of_a_wallet_that_burns_all_gas__spoils_no_other(shop: Stage) -
     assert {load(shop.engine, id_).state for id_ in good} == {"settled"}
 
 
-def test_payment__that_burns_all_gas_in_its_block_only__goes_last_from_then_on(
+def test_payment__that_burns_all_gas_in_its_block_only__is_alone_then_and_blamed_alone(
     shop: Stage,
 ) -> None:
     burner = Account.from_key("0x" + "73" * 32)
     shop.world.fund_usdc(burner.address, USDC)
     shop.sync()
     bad = record(shop.engine, authorize(shop.world, PRICE, account=burner))
-    first = [record(shop.engine, authorize(shop.world, PRICE)) for _ in range(2)]
+    good = [record(shop.engine, authorize(shop.world, PRICE)) for _ in range(4)]
+    shop.settings["PAYMENT_GAS"] = "120000"
     shop.world.anvil.set_automine(False)
     shop.settings["RECEIPT_TIMEOUT_S"] = "0.05"
     shop.tick()
     shop.world.anvil.request("anvil_setCode", burner.address, BURNING_CODE)
     shop.world.anvil.mine()
+    shop.sync()
+    shop.tick()
+    shop.tick()
+    states = {id_: load(shop.engine, id_) for id_ in (bad, *good)}
+    assert all(one.failures == 1 for one in states.values() if one.state != "settled")
+    assert blamed(shop) == set(), "who spoilt it cannot be told"
+
+    # It passes its next trial, and burns its own gas only.
+    shop.world.anvil.request("anvil_setCode", burner.address, "0x")
+    make_due(shop)
+    shop.settings["PAYMENT_APART_MAX"] = "9"
+    shop.tick()
+    shop.world.anvil.request("anvil_setCode", burner.address, BURNING_CODE)
+    shop.world.anvil.mine()
     shop.world.anvil.set_automine(True)
     shop.sync()
-    go_on(shop, 8)
+    go_on(shop, 6)
 
-    assert load(shop.engine, bad).failures > 0
-    assert {load(shop.engine, id_).state for id_ in first} == {"settled"}
-    assert paid(shop) == 2 * PRICE
+    assert {load(shop.engine, id_).state for id_ in good} == {"settled"}
+    assert blamed(shop) == {burner.address.lower()}
+    apart = [one for one in shop.intents() if one.reason == "apart x1" and one.error is not None]
+    assert [one.gas_used is not None and one.gas_used < 200_000 for one in apart] == [True]
+    assert shop.keeper().stopped_kinds() == []
+    assert paid(shop) == 4 * PRICE
     assert_sound(shop)
+
+
+def test_payment__of_a_payer_who_burns_alone_again_and_again__trips_no_breaker(
+    shop: Stage,
+) -> None:
+    shop.settings["FAILURES_MAX"] = "2"
+    burners = [Account.from_key("0x" + f"{n:02x}" * 32) for n in range(0x81, 0x84)]
+    for burner in burners:
+        shop.world.fund_usdc(burner.address, USDC)
+        shop.world.anvil.request("anvil_setCode", burner.address, PRICE_READING_CODE)
+        record(shop.engine, authorize(shop.world, PRICE, account=burner))
+    shop.sync()
+    shop.settings["PAYMENT_APART_MAX"] = "3"
+
+    go_on(shop, 2)
+    good = record(shop.engine, authorize(shop.world, PRICE))
+    go_on(shop, 2)
+
+    assert load(shop.engine, good).state == "settled"
+    assert len(sent_kinds(shop)) == 1, "the trial saw what the code does at a price"
 
 
 # ------------------------------------------------------------------------------------------ reorgs

@@ -24,13 +24,20 @@ from ledger.dead_holders import free_leases_of
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.claims import claim_payment, record_payment, release_payment
 from ledger.payments.outcomes import (
+    blame_payers,
     end_payment,
     load_due_payments,
     mark_payments_sent,
     rest_payments,
     settle_payment,
 )
-from ledger.payments.records import ClaimOutcome, NewPayment, PaymentConflict, PaymentUncovered
+from ledger.payments.records import (
+    ClaimOutcome,
+    NewPayment,
+    PaymentConflict,
+    PaymentRefused,
+    PaymentUncovered,
+)
 from ledger.tables import MarketAccount, X402Payment, table_of
 from serving.process.ids import new_id
 from tests.support.authorizations import load, load_credit, load_credit_rows
@@ -59,6 +66,7 @@ def put(
     purpose: str = "request",
     digest: str = "digest",
     balance_usdc: int = USDC_MAX,
+    open_max: int = 32,
 ) -> str:
     with write(engine) as connection:
         return record_payment(
@@ -67,8 +75,43 @@ def put(
             new_account_id=new_id(),
             balance_usdc=balance_usdc,
             credits_now=False,
+            open_max=open_max,
             now_s=NOW_S,
         ).payment_id
+
+
+def sign(number: int, payer: str = SIGNED.payer) -> Authorization:
+    """Return another payment of a payer."""
+    return replace(SIGNED, payer=payer, nonce=f"0x{number:064x}")
+
+
+def test_record__payer_failed_in_a_block__is_refused_for_a_day_and_others_are_not(
+    ledger: Engine,
+) -> None:
+    burnt = put(ledger, sign(1))
+    with write(ledger) as connection:
+        blame_payers(connection, [burnt], now_s=NOW_S)
+
+    with pytest.raises(PaymentRefused):
+        put(ledger, sign(2))
+    assert put(ledger, sign(1)) == burnt, "what is written down is found"
+    put(ledger, sign(2, payer="0x" + "44" * 20))
+    with write(ledger) as connection:
+        blame_payers(connection, [burnt], now_s=NOW_S - 86_400)
+    put(ledger, sign(2))
+
+
+def test_record__as_many_as_may_wait__the_next_is_refused_until_one_is_over(
+    ledger: Engine,
+) -> None:
+    ids = [put(ledger, sign(number), open_max=3) for number in range(3)]
+    with pytest.raises(PaymentRefused):
+        put(ledger, sign(3), open_max=3)
+    put(ledger, sign(3, payer="0x" + "44" * 20), open_max=3)
+
+    with write(ledger) as connection:
+        end_payment(connection, ids[0], state="expired", error="", now_s=NOW_S)
+    put(ledger, sign(3), open_max=3)
 
 
 def do(engine: Engine, call: Callable[[Connection], T]) -> T:

@@ -192,6 +192,7 @@ def pay_at_a_market(engine: Engine) -> None:
             new_account_id="payer",
             balance_usdc=USDC_MAX,
             credits_now=False,
+            open_max=32,
             now_s=NOW_S,
         ).payment_id
         look_again(connection, payment_id, now_s=NOW_S)

@@ -413,7 +413,7 @@ async def test_payment__submitted_by_somebody_else_first__serves_all_the_same(
 
 
 async def test_payment__of_a_contract_wallet__is_served(stage: Stage, tmp_path: Path) -> None:
-    async with run_shop(stage, tmp_path) as shop:
+    async with run_shop(stage, tmp_path, x402_contracts=True) as shop:
         wallet = deploy_wallet(stage.world, BUYER)
         stage.world.fund_usdc(wallet, FUNDS_USDC)
         asked = int((await shop.ask()).json()["accepts"][0]["maxAmountRequired"])
@@ -437,6 +437,47 @@ async def test_payment__of_a_contract_wallet__is_served(stage: Stage, tmp_path: 
         refused = await shop.pay(build_header(shop, foreign))
         assert refused.json()["error"] == "invalid_exact_evm_payload_signature"
         await shop.market.settled_sales()
+
+
+async def test_payment__of_an_address_with_code__is_refused_unless_allowed(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with run_shop(stage, tmp_path, is_kept=False) as shop:
+        wallet = deploy_wallet(stage.world, BUYER)
+        stage.world.fund_usdc(wallet, FUNDS_USDC)
+        stage.world.fund_usdc(OUTSIDER.address, FUNDS_USDC)
+        # EIP-7702: a key's account that delegates to a contract.
+        delegated = "0xef0100" + wallet[2:]
+        stage.world.anvil.request("anvil_setCode", OUTSIDER.address, delegated)
+        asked = int((await shop.ask()).json()["accepts"][0]["maxAmountRequired"])
+        signed = [
+            authorize(stage.world, asked, account=BUYER, payer=wallet, lives_s=300),
+            authorize(stage.world, asked, account=OUTSIDER, lives_s=300),
+        ]
+
+        answers = [await shop.pay(build_header(shop, one)) for one in signed]
+
+        assert [answer.status_code for answer in answers] == [402, 402]
+        assert {answer.json()["error"] for answer in answers} == {
+            "invalid_exact_evm_payload_signature"
+        }
+        assert "has code" in answers[0].json()["message"]
+        assert shop.payments() == []
+
+
+async def test_payment__more_than_may_wait_of_one_payer__is_refused(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with run_shop(
+        stage, tmp_path, is_kept=False, x402_wait_s=0.05, x402_payments_open_max=2
+    ) as shop:
+        headers = [await shop.make_payment() for _ in range(3)]
+        answers = [await shop.pay(header) for header in headers]
+
+        assert [answer.status_code for answer in answers] == [503, 503, 402]
+        assert answers[2].json()["error"] == "payer_refused"
+        assert len(shop.payments()) == 2
+        assert (await shop.pay(headers[0])).status_code == 503, "what waits may be asked for"
 
 
 # --------------------------------------------------------------------- the keeper, and the sellers
