@@ -76,7 +76,7 @@ class SiweMessage:
         """
         if self.domain.lower() != domain.lower():
             raise SiweInvalid(f"the message is for {self.domain!r}, not for {domain!r}")
-        if urlsplit(self.uri).netloc.lower() != domain.lower():
+        if _read_authority(self.uri).lower() != domain.lower():
             raise SiweInvalid("the URI is not of the message's domain")
         if self.chain_id != chain_id:
             raise SiweInvalid(f"the message is for chain {self.chain_id}, not for {chain_id}")
@@ -149,6 +149,14 @@ def build_siwe(
         *(f"- {resource}" for resource in resources),
     ]
     return "\n".join(lines)
+
+
+def _read_authority(uri: str) -> str:
+    """Return a URI's host and port. Brackets that enclose no address are ``SiweInvalid``."""
+    try:
+        return urlsplit(uri).netloc
+    except ValueError:
+        raise SiweInvalid("the URI is not one by RFC 3986") from None
 
 
 def _read_fields(lines: Sequence[str]) -> tuple[dict[str, str], Sequence[str]]:

@@ -153,6 +153,10 @@ class ReserveRefused(Rejected):
         self.limit = limit
 
 
+class KeyNotLive(Rejected):
+    """The market key that asks for a change was revoked, or has expired."""
+
+
 class TooMany(Rejected):
     """The owner has as many keys or offers as are allowed."""
 

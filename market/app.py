@@ -226,6 +226,7 @@ def _build_services(
         paywall=open_paywall(settings, deployment, web3, database, book, serving),
         secrets=secrets,
         allow_loopback=settings.allow_loopback,
+        listing_rules=settings.listing_rules(),
         unpayable=deployment.own_contracts,
         body_bytes_max=settings.body_bytes_max,
         body_timeout_s=settings.body_timeout_s,

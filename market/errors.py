@@ -34,6 +34,27 @@ def not_found(what: str) -> RequestRejected:
     return RequestRejected(404, "not_found", f"There is no such {what}.")
 
 
+def name_looks_like(known: str) -> RequestRejected:
+    """400: a new offer's model has a name that a reader takes for a known model's."""
+    message = f"'model' looks like the known model {known!r} and is not it: list that name."
+    return bad_request("model_looks_alike", message, param="model")
+
+
+def market_full(offers_max: int) -> RequestRejected:
+    """409: the market holds as many offers as its operator allows."""
+    message = f"{offers_max} offers are listed here, and no more are taken."
+    return RequestRejected(409, "market_full", message)
+
+
+def too_many_new_models(count_max: int) -> RequestRejected:
+    """409: no reference names the model, and the market takes no more of such names."""
+    message = (
+        f"This model has no reference price here, and {count_max} such models are listed: the"
+        " operator has to name it first."
+    )
+    return RequestRejected(409, "too_many_new_models", message, "model")
+
+
 def model_not_found(model: str) -> RequestRejected:
     """404: no seller lists the model."""
     message = f"There is no model {model[:200]!r}. GET /v1/models lists all models."

@@ -1,14 +1,22 @@
 """What the handlers work with: built once, in the application's lifespan."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from sqlalchemy import Connection
+
+from ledger.errors import KeyNotLive
+from ledger.selling.accounts import check_key_live
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer
 from market.endpoints.sealing import Sealer
+from market.errors import invalid_key
 from market.identity.authentication import Authenticator
 from market.identity.keys import Role
+from market.listing.model_names import ListingRules
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower
 from market.media.jobs import Jobs
@@ -20,6 +28,8 @@ from market.records.store import KeyHolder
 from market.routing.book import Book
 from market.text.serving import Serving
 from serving.http.limits import Limits
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Services:
     secrets: tuple[bytes, ...]
     """Every live secret; the first one signs."""
     allow_loopback: bool
+    listing_rules: ListingRules
     unpayable: frozenset[str]
     """Addresses (lower case) that no seller can be paid at."""
     body_bytes_max: int
@@ -54,14 +65,33 @@ class Services:
         """Return a provider key sealed for one offer. Raises ``KmsUnavailable``."""
         return await asyncio.to_thread(self.sealer.seal, api_key, offer_id=offer_id)
 
-    async def identify(self, authorization: str | None, role: Role) -> KeyHolder:
+    async def identify(
+        self, authorization: str | None, role: Role, *, for_sale: bool = False
+    ) -> KeyHolder:
         """Return who holds the bearer key, and count its request.
 
-        Raises 401, 429 and ``LedgerUnavailable``.
+        ``for_sale``: the key may have been revoked a moment ago, because what follows looks at it
+        again: a reservation, or ``OwnProviders.run``. Raises 401, 429 and ``LedgerUnavailable``.
         """
-        holder = await self.authenticator.authenticate(authorization, role)
+        holder = await self.authenticator.authenticate(authorization, role, for_sale=for_sale)
         self.limits.take_request(holder.key_id)
         return holder
+
+    async def write_as(self, holder: KeyHolder, call: Callable[[Connection], T]) -> T:
+        """Write what a key's holder asks for, if the key is still live in that transaction.
+
+        Raises 401, and what ``Database.write`` raises.
+        """
+        now_s = self.database.now_s()
+
+        def write(connection: Connection) -> T:
+            check_key_live(connection, holder.key_id, now_s=now_s)
+            return call(connection)
+
+        try:
+            return await self.database.write(write)
+        except KeyNotLive:
+            raise invalid_key() from None
 
     def __repr__(self) -> str:
         return "Services(…)"

@@ -12,6 +12,7 @@ from contracts.units import USDC_MAX
 from market.endpoints.client import SellerRules
 from market.endpoints.dialing import DialRules
 from market.identity.keys import is_address
+from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
 from market.payments.paywall import PaymentRules
 from market.text.serving import ServingRules
@@ -84,6 +85,14 @@ class MarketSettings(ServerSettings):
     )
     seller_concurrency_max: int = Field(
         default=32, ge=1, le=65_536, description="most requests to one offer at a time"
+    )
+    offers_max: int = Field(
+        default=50_000, ge=1, description="most offers of all sellers that are listed at a time"
+    )
+    new_models_max: int = Field(
+        default=200,
+        ge=0,
+        description="most listed models that neither the prices file nor the data set names",
     )
     attempts_max: int = Field(
         default=4, ge=1, le=20, description="how many sellers are tried for one request"
@@ -239,6 +248,10 @@ class MarketSettings(ServerSettings):
             artifact_bytes_max=self.artifact_bytes_max,
             artifact_timeout_s=self.stream_timeout_s,
         )
+
+    def listing_rules(self) -> ListingRules:
+        """Return how much may be listed."""
+        return ListingRules(new_models_max=self.new_models_max, offers_max=self.offers_max)
 
     def job_rules(self) -> JobRules:
         """Return how long jobs may take, and how often they are asked for."""

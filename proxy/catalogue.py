@@ -1,7 +1,6 @@
 """Which models there are, live from upstream, and what each costs."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import translate
 from proxy.list_memory import Heard, ListMemory
 from serving.models.failures import UpstreamError
+from serving.models.names import is_model_name
 from serving.models.references import References
 from serving.models.terms import Terms
 
@@ -40,7 +40,6 @@ KNOWN_GOOD: Final = (
 )
 """The models that are listed while upstream has never answered and the operator names none."""
 
-_MODEL_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "context_tokens")
 
 
@@ -191,7 +190,7 @@ class Catalogue:
         models, now_s = {}, self.now_s()
         for entry in entries:
             model_id = entry["id"]
-            if _MODEL_ID.fullmatch(model_id) is None:
+            if not is_model_name(model_id):
                 continue  # it goes into a header
             terms = self._prices.find_terms(model_id, now_s=now_s)
             owner = entry.get("owned_by")

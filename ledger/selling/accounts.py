@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from contracts.units import USDC_MAX
 from ledger.database.engine import is_postgres
 from ledger.database.statements import insert_or_ignore
-from ledger.errors import TooMany
+from ledger.errors import KeyNotLive, TooMany
 from ledger.tables import (
     MarketAccount,
     MarketCredit,
@@ -72,6 +72,18 @@ def revoke_key(connection: Connection, *, kind: str, owner: str, key_id: str, no
         update(_key).where(is_theirs).values(revoked_at_s=func.coalesce(_key.c.revoked_at_s, now_s))
     )
     return changed.rowcount == 1
+
+
+def check_key_live(connection: Connection, key_id: str, *, now_s: int) -> None:
+    """Raise ``KeyNotLive`` unless a key is live; a revocation waits for this transaction's end.
+
+    For the transaction of whatever the key's holder changes: a revocation counts at once.
+    """
+    query = select(_key.c.key_id).where(_key.c.key_id == key_id, _is_live(now_s))
+    if is_postgres(connection):
+        query = query.with_for_update(read=True)
+    if connection.execute(query).one_or_none() is None:
+        raise KeyNotLive("the key was revoked")
 
 
 def _is_live(now_s: int) -> Any:

@@ -65,6 +65,15 @@ def read_string(
     return value
 
 
+def read_label(body: Mapping[str, Any], *, length_max: int) -> str:
+    """Return the label of a body, empty without one. Raises 400 for what a page or a terminal could
+    take for more than text: markup, control and direction characters."""
+    label = read_string(body, "label", length_max=length_max, default="")
+    if not label.isprintable() or any(mark in label for mark in "<>&"):
+        raise wrong_type("label", "printable text without < > &")
+    return label
+
+
 def _is_storable(text: str) -> bool:
     # PostgreSQL has no NUL in texts, and a lone surrogate is no character.
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

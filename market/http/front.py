@@ -121,7 +121,7 @@ async def answer_call(
                 scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings, drain_s)
             )
             return await paywall.sell(payment, call, request_id=request_id)
-        buyer = await services.identify(header, Role.BUYER)
+        buyer = await services.identify(header, Role.BUYER, for_sale=True)
         raw = await read_body(scope, receive, services)
         named = find_header(scope, b"idempotency-key")
         repeat = None

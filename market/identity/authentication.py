@@ -38,8 +38,8 @@ _STATEMENTS: Final = {
 _PREFIXES: Final = {Role.SELLER: "si_seller_", Role.BUYER: "inf_"}
 
 KNOWN_FOR_S: Final = 30.0
-"""How long a buyer's key is taken as known. Reserving looks at the key itself, so that a revoked
-one buys nothing."""
+"""How long a buyer's key is taken as known for a sale. Reserving looks at the key itself, so that a
+revoked one buys nothing."""
 
 KNOWN_MAX: Final = 10_000
 
@@ -88,8 +88,13 @@ class Authenticator:
         self._chain_id = chain_id
         self._known: OrderedDict[str, tuple[KeyHolder, float]] = OrderedDict()
 
-    async def authenticate(self, authorization: str | None, role: Role) -> KeyHolder:
-        """Return the holder of the bearer key. Raises 401, and ``LedgerUnavailable``."""
+    async def authenticate(
+        self, authorization: str | None, role: Role, *, for_sale: bool = False
+    ) -> KeyHolder:
+        """Return the holder of the bearer key. Raises 401, and ``LedgerUnavailable``.
+
+        Only ``for_sale`` is a key known without a look at the ledger: see ``KNOWN_FOR_S``.
+        """
         if authorization is None:
             raise missing_key(_PREFIXES[role])
         text = parse_bearer(authorization)
@@ -97,7 +102,7 @@ class Authenticator:
             raise invalid_key()
         key_hash = hash_key(text)
         known = self._known.get(key_hash)
-        if role is Role.BUYER and known is not None and known[1] > time.monotonic():
+        if for_sale and known is not None and known[1] > time.monotonic():
             return known[0]
         now_s = self._database.now_s()
         holder = await self._database.read(

@@ -22,6 +22,7 @@ from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
 from market.pricing.offer_prices import read_stored_tiers, write_tiers
 from serving.http.errors import bad_request, wrong_type
+from serving.models.names import NAME_RULE, is_model_name
 from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX
 
 USD_MAX: Final = 1_000_000_000
@@ -29,7 +30,6 @@ MULTIPLIER_MAX: Final = 100
 RPM_MAX: Final = 1_000_000
 KEY_MAX: Final = 4_096
 
-_MODEL: Final = re.compile(r"[!-~]{1,200}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
@@ -226,8 +226,8 @@ def _read_text_field(name: str, value: Any, *, allow_loopback: bool) -> Any:
         raise wrong_type(name, "a string")
     match name:
         case "model" | "upstream_model":
-            if _MODEL.fullmatch(value) is None:
-                raise wrong_type(name, "a model's name, of at most 200 characters")
+            if not is_model_name(value):
+                raise wrong_type(name, NAME_RULE)
             return value
         case "provider":
             if _NAME.fullmatch(value) is None:

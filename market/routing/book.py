@@ -112,6 +112,15 @@ class Book:
         """The market's part of a price where nothing else was agreed with its seller."""
         return self._fee_bps
 
+    @property
+    def offers_count(self) -> int:
+        """How many offers are on the shelves."""
+        return len(self._live)
+
+    def count_new_models(self) -> int:
+        """Return how many listed models no reference names."""
+        return sum(self.find_reference(model) is None for model in self._shelves)
+
     def find_reference(self, model: str) -> Terms | None:
         """Return what a model costs at its own provider now, or None where that is unknown."""
         return self.references.find_reference(model, now_s=self._now_s())

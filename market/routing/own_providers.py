@@ -17,11 +17,14 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
+from ledger.selling.sale_statements import PAID_KEY_ID
 from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import KmsUnavailable, Sealer
+from market.errors import invalid_key
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
+from market.records.store import is_key_live
 from market.routing.attempts import SERVED, Attempt, Order
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
@@ -199,7 +202,10 @@ class OwnProviders:
         where there is no provider, or none that said anything."""
         rejected: UpstreamRejected | None = None
         model = order.asks[0].model
-        for own in self.find(order.buyer.owner, model, position):
+        found = self.find(order.buyer.owner, model, position)
+        if found:
+            await self._check_live(order.buyer.key_id)
+        for own in found:
             if own.health.get_standing(self._clock()) in _NOT_ADMITTED:
                 continue
             own.health = begin(own.health, now_s=self._clock())
@@ -223,6 +229,15 @@ class OwnProviders:
                 self._metrics.observe_own_provider(SERVED)
                 return OwnWon(result, Free(order.request_id), own, self)
         return rejected
+
+    async def _check_live(self, key_id: str) -> None:
+        """Raise 401 for a key that was revoked since it was last seen: nothing is reserved here
+        that would look at it."""
+        if key_id == PAID_KEY_ID:
+            return
+        now_s = self._database.now_s()
+        if not await self._database.read(lambda c: is_key_live(c, key_id, now_s=now_s)):
+            raise invalid_key()
 
     def end(
         self,

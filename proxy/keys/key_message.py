@@ -30,6 +30,8 @@ def is_timestamp_current(timestamp_ms: int, *, now_ms: int) -> bool:
 def is_before_revocation(signed_at_ms: int, *, revoked_at_s: int, now_s: float) -> bool:
     """Tell whether something was signed before the second of the block that revoked all keys.
 
-    A chain whose clock is ahead of ours, as only development chains are, gives no order.
+    A block up to 30 s ahead of our clock counts as every other: a wallet's clock may be ahead by as
+    much. A block further ahead, as only development chains have, gives no order.
     """
-    return revoked_at_s <= now_s and signed_at_ms < revoked_at_s * 1_000
+    is_ordered = revoked_at_s * 1_000 <= now_s * 1_000 + AHEAD_TOLERANCE_MS
+    return is_ordered and signed_at_ms < revoked_at_s * 1_000

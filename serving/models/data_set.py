@@ -65,6 +65,11 @@ def takes_fee_unasked(model: str) -> bool:
     return _FEE_UNASKED.search(model.lower()) is not None
 
 
+def list_names(data_set: DataSnapshot) -> frozenset[str]:
+    """Return the ids of all models of the data set."""
+    return frozenset(model.id for provider in data_set.providers for model in provider.models)
+
+
 def look_up(data_set: DataSnapshot, model: str, *, now_s: int) -> tuple[Terms | None, int | None]:
     """Return a model's terms at ``now_s``, and until when that holds (Unix seconds; None: always).
 

@@ -8,12 +8,14 @@ discounts and multipliers stand on it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 
-from serving.models.data_set import look_up
+from serving.models.data_set import list_names, look_up
+from serving.models.names import index_looks
 from serving.models.price_file import load_price_file
 from serving.models.price_list import read_entry, read_reference
 from serving.models.terms import Terms
@@ -37,6 +39,11 @@ class References:
     _upstream_references: Mapping[str, Terms] = field(default_factory=dict)
     _looked_up: dict[str, tuple[Terms | None, int, int | None]] = field(default_factory=dict)
     """The data set's terms by model, and the times between which they are known to hold."""
+
+    @cached_property
+    def looks(self) -> Mapping[str, frozenset[str]]:
+        """The names of the operator's file and of the data set, by what a reader sees of them."""
+        return index_looks((*self.operator, *list_names(self.data_set)))
 
     def note_upstream(self, entries: Sequence[Mapping[str, Any]], *, now_s: int) -> None:
         """Take what upstream says of its prices now. An entry that makes no sense is left out."""

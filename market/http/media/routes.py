@@ -77,7 +77,9 @@ async def _answer_call(
     header, payment = find_header(scope, b"authorization"), find_payment(scope)
     paywall = services.paywall
     is_paid = paywall is not None and (header is None or payment is not None)
-    buyer = None if is_paid else await services.identify(header, Role.BUYER)
+    buyer = None
+    if not is_paid:
+        buyer = await services.identify(header, Role.BUYER, for_sale=True)
     idempotency_key = read_idempotency_key(request) if medium in ASYNCHRONOUS else None
     raw = await read_body(scope, request.receive, services, bytes_max=bytes_max)
     parsed = parse_media(medium, request.headers.get("content-type", ""), raw)

@@ -25,6 +25,7 @@ from market.http.offers.schemas import (
     OfferView,
 )
 from market.identity.keys import digest_request
+from market.listing.model_names import check_model, check_room
 from market.listing.offers import (
     check_payable,
     parse_change,
@@ -65,6 +66,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
     digests = () if idempotency_key is None else digest_request(services.secrets, raw)
     columns = wish.columns
     check_payable(columns["payout_address"], services.unpayable)
+    _check_listing(services, columns["model"])
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:
         _check_reference(services, columns["model"], columns["unit"])
@@ -80,10 +82,11 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
     )
     now_s = services.database.now_s()
     try:
-        stored_id = await services.database.write(
+        stored_id = await services.write_as(
+            seller,
             lambda connection: save_offer(
                 connection, offer, sealed, now_s=now_s, same_digests=digests
-            )
+            ),
         )
     except IdempotencyConflict:
         message = "The Idempotency-Key was used for another offer."
@@ -137,7 +140,8 @@ async def patch_offer(
     if wish.api_key is not None:
         sealed = await _seal(services, wish.api_key, offer_id)
     now_s = services.database.now_s()
-    found = await services.database.write(
+    found = await services.write_as(
+        seller,
         lambda connection: change_offer(
             connection,
             offer_id=offer_id,
@@ -145,7 +149,7 @@ async def patch_offer(
             changes=wish.columns,
             sealed=sealed,
             now_s=now_s,
-        )
+        ),
     )
     if not found:
         raise not_found("offer")
@@ -160,10 +164,11 @@ async def patch_offer(
 async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPath) -> Deleted:
     """Take an offer down and erase its key. Idempotent."""
     now_s = services.database.now_s()
-    found = await services.database.write(
+    found = await services.write_as(
+        seller,
         lambda connection: delete_offer(
             connection, offer_id=offer_id, seller=seller.owner, now_s=now_s
-        )
+        ),
     )
     if not found:
         raise not_found("offer")
@@ -209,6 +214,19 @@ async def _check_host(services: Services, base_url: str) -> None:
         await services.dialer.check(base_url)
     except UrlRefused as error:
         raise refused_url(error) from None
+
+
+def _check_listing(services: Services, model: str) -> None:
+    """Refuse a model that imitates another one, or that the market has no room for."""
+    book = services.book
+    references = book.references
+    check_model(model, is_known=model in references.operator, looks=references.looks)
+    check_room(
+        services.listing_rules,
+        is_new=model not in book.shelves and book.find_reference(model) is None,
+        new_models_listed=book.count_new_models(),
+        offers_listed=book.offers_count,
+    )
 
 
 def _check_reference(services: Services, model: str, unit: str | None) -> None:

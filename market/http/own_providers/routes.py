@@ -18,7 +18,7 @@ from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
-from market.http.dependencies import BUYER_KEY, SIGNED, BuyerDep, IdPath, ServicesDep, read_string
+from market.http.dependencies import BUYER_KEY, SIGNED, BuyerDep, IdPath, ServicesDep, read_label
 from market.http.offers.schemas import Deleted
 from market.http.own_providers.schemas import (
     LABEL_MAX,
@@ -37,6 +37,7 @@ from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
 from serving.http.strict_json import parse_exact_json
+from serving.models.names import NAME_RULE, is_model_name
 from serving.process.ids import new_id
 
 router = APIRouter(tags=["own providers"])
@@ -66,8 +67,8 @@ async def create_provider(request: Request, services: ServicesDep, buyer: BuyerD
     )
     sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
     try:
-        await services.database.write(
-            lambda connection: save_provider(connection, provider, sealed, now_s=now_s)
+        await services.write_as(
+            buyer, lambda connection: save_provider(connection, provider, sealed, now_s=now_s)
         )
     except TooMany as error:
         raise RequestRejected(409, "too_many_providers", f"{error}.") from None
@@ -106,7 +107,8 @@ async def patch_provider(
     if "api_key" in body:
         sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
     now_s = services.database.now_s()
-    found = await services.database.write(
+    found = await services.write_as(
+        buyer,
         lambda connection: change_provider(
             connection,
             provider_id=provider_id,
@@ -114,7 +116,7 @@ async def patch_provider(
             changes=columns,
             sealed=sealed,
             now_s=now_s,
-        )
+        ),
     )
     if not found:
         raise not_found("provider")
@@ -127,10 +129,11 @@ async def patch_provider(
 async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: IdPath) -> Deleted:
     """Take a provider down and erase its key. Idempotent."""
     now_s = services.database.now_s()
-    found = await services.database.write(
+    found = await services.write_as(
+        buyer,
         lambda connection: delete_provider(
             connection, provider_id=provider_id, account_id=buyer.owner, now_s=now_s
-        )
+        ),
     )
     if not found:
         raise not_found("provider")
@@ -148,7 +151,7 @@ def _read_columns(
         raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
     columns: dict[str, Any] = {}
     if "label" in body:
-        columns["label"] = read_string(body, "label", length_max=LABEL_MAX)
+        columns["label"] = read_label(body, length_max=LABEL_MAX)
     if "base_url" in body:
         columns["base_url"] = _read_base_url(body["base_url"], services)
     if "models" in body:
@@ -174,8 +177,8 @@ def _read_models(value: Any) -> str:
     for name in (*value.keys(), *value.values()):
         if not isinstance(name, str) or not 0 < len(name) <= MODEL_LENGTH_MAX:
             raise wrong_type("models", expected)
-        if not name.isprintable():
-            raise wrong_type("models", expected)
+        if not is_model_name(name):
+            raise wrong_type("models", f"{expected}, each {NAME_RULE}")
     return orjson.dumps(value).decode()
 
 

@@ -44,10 +44,11 @@ async def patch_seller_account(
     if policy not in policies:
         raise wrong_type("payout_policy", " or ".join(repr(one) for one in policies))
     now_s = services.database.now_s()
-    await services.database.write(
+    await services.write_as(
+        seller,
         lambda connection: set_seller_terms(
             connection, address=seller.owner, payout_policy=policy, now_s=now_s
-        )
+        ),
     )
     return await _describe_seller(services, seller.owner)
 

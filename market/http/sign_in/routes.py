@@ -18,6 +18,7 @@ from market.http.dependencies import (
     ServicesDep,
     get_buyer,
     get_seller,
+    read_label,
     read_string,
 )
 from market.http.sign_in.schemas import (
@@ -71,7 +72,7 @@ def _add_sign_in(role: Role) -> None:
         """Trade a signed challenge for a key, which is shown this once."""
         services.limits.take_key(request.scope)
         body = parse_exact_json(await read_body(request.scope, request.receive, services))
-        label = read_string(body, "label", default="", length_max=LABEL_MAX)
+        label = read_label(body, length_max=LABEL_MAX)
         expires_at_s = _read_expiry(body, now_s=services.database.now_s())
         issued = await services.authenticator.issue_key(
             role,
@@ -107,10 +108,11 @@ def _add_sign_in(role: Role) -> None:
     ) -> KeyRevoked:
         """Revoke a key of the wallet, at once and for good."""
         now_s = services.database.now_s()
-        found = await services.database.write(
+        found = await services.write_as(
+            holder,
             lambda connection: revoke_key(
                 connection, kind=role, owner=holder.owner, key_id=key_id, now_s=now_s
-            )
+            ),
         )
         services.authenticator.forget()
         if not found:

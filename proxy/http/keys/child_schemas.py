@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from contracts.units import utc_day
 from ledger.spending.children import get_month
@@ -34,12 +41,18 @@ _Count = Annotated[int | None, Field(ge=0, le=2**31 - 1, description="requests")
 _ModelId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def _check_label(label: str) -> str:
+    if not label.isprintable() or any(mark in label for mark in "<>&"):
+        raise ValueError("must be printable text without < > &")
+    return label
+
+
 class ChildTermsBody(BaseModel):
     """What a child key may do; what is left out, or null, has no limit."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    label: Annotated[str, StringConstraints(max_length=100)] = ""
+    label: Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_label)] = ""
     models: Annotated[list[_ModelId] | None, Field(max_length=100)] = Field(
         default=None, description="the only models it may use"
     )

@@ -101,6 +101,14 @@ def test_check__for_somebody_else__refused(changes: dict[str, Any]) -> None:
         check(make(**changes))
 
 
+@pytest.mark.parametrize(
+    "uri", ["http://[", "http://]", "https://[pay.example", "https://[::1", "https://[pay]/", "a:b"]
+)
+def test_check__uri_without_a_host__refused(uri: str) -> None:
+    with pytest.raises(SiweInvalid, match="URI"):
+        check(make(uri=uri))
+
+
 @pytest.mark.parametrize("later_s", [300, 10_000, -301])
 def test_check__not_for_now__refused(later_s: float) -> None:
     with pytest.raises(SiweInvalid):

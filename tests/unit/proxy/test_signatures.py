@@ -231,7 +231,10 @@ def test_timestamp__five_minutes_old_or_thirty_seconds_ahead(
         (99_999, 100, True),
         (100_000, 100, False),
         (99_999, 0, False),
-        (99_999, 201, False),  # a chain ahead of our clock says nothing of the order
+        (199_999, 201, True),
+        (229_999, 230, True),  # a wallet's clock may be ahead as far as a block's
+        (230_000, 230, False),
+        (99_999, 231, False),  # a chain further ahead says nothing of the order
     ],
 )
 def test_revocation__only_what_was_signed_before_it__is_refused(
