@@ -5,6 +5,7 @@ their models by the functions below. ``finish`` then does for every operation wh
 forgotten for some: units, summaries, headers, and examples that are recorded answers.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -52,6 +53,12 @@ def name_operation(name: str) -> str:
 
 def schema_of(model: type[BaseModel]) -> Document:
     """Return a model's schema, to be moved to the document's components when it is finished."""
+    return dict(_schema(model))
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> Document:
+    """Return the schema, made once: a hundred routes state the same error, at every start."""
     return {**model.model_json_schema(ref_template=_REF + "{model}"), _LIFT: model.__name__}
 
 
