@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +98,15 @@ def start_devnet(
     ports: tuple[int, int, int] | None = None,
     ledger_url: str | None = None,
     is_like_base: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Devnet:
     """Start everything in ``stack`` and return when it serves.
 
     ``persistent`` keeps the chain across restarts and starts a process again that dies. ``ports``
     are the chain's, the proxy's and the market's; None takes free ones.
     ``ledger_url`` None: a SQLite file in the run directory. ``is_like_base``: the chain looks like
-    Base (``chains``).
+    Base (``chains``). ``settings`` are the processes' own, by their names in the environment; they
+    go before what the devnet sets.
     """
     directory = stack.directory
     if ledger_url is None:
@@ -126,7 +128,14 @@ def start_devnet(
     deployment = load_deployment(record)
     serving = (proxy_port, market_port)
     market_url = _start_services(
-        stack, chain, record, ledger_url, model_url, serving, restart=persistent
+        stack,
+        chain,
+        record,
+        ledger_url,
+        model_url,
+        serving,
+        settings or {},
+        restart=persistent,
     )
     web3 = open_web3(chain.rpc_url)
     return Devnet(
@@ -190,6 +199,7 @@ def _start_services(
     ledger_url: str,
     model_url: str,
     ports: tuple[int, int],
+    settings: Mapping[str, str],
     *,
     restart: bool,
 ) -> str:
@@ -212,6 +222,7 @@ def _start_services(
             "INDEXER_CONFIRMATIONS": "0",
             "INDEXER_POLL_INTERVAL_S": "0.2",
             "INDEXER_HEADS_URL": chain.heads_url,
+            **settings,
         },
         cwd=ROOT,
         restart=restart,
@@ -229,13 +240,14 @@ def _start_services(
             "KEEPER_SWEEP_AMOUNT_USDC": "1",
             "KEEPER_RELEASE_GRACE_S": "10",
             "KEEPER_PAYOUT_MAX_AGE_S": "2",
+            **settings,
         },
         cwd=ROOT,
         restart=restart,
     )
     market_url, market_key = start_market(
         stack,
-        common=common("MARKET"),
+        common={**common("MARKET"), **settings},
         prices=PRICES,
         model_url=model_url,
         seller=dev_account(3),
@@ -253,6 +265,7 @@ def _start_services(
             "PROXY_UPSTREAM_KEY_FILE": str(market_key),
             "PROXY_UPSTREAM_NAME": "market",
             "PROXY_PRICES_FILE": str(PRICES),
+            **settings,
         },
         ready=lambda: answers_well(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
         timeout_s=60,
