@@ -1,6 +1,7 @@
 """What holds for all tests: the folder gives the marker, and Ape is there only for `contract`."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,17 +23,31 @@ FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")
 LONGEST_FIRST = ("bench", "e2e", "property", "integration", "contract", "unit")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
+    _sample(items)
     # Files are handed out whole: one that takes minutes must not be the last that is begun.
     items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(HERE).parts[0]))
     needs_ape = any(item.get_closest_marker("contract") for item in items)
     # Ape's plugin starts a chain for whatever it finds collected, so it is off by default.
     if needs_ape and not config.pluginmanager.has_plugin("ape-test"):
         raise pytest.UsageError("the contract tests need Ape: pytest -p ape_test tests/contract")
+
+
+def _sample(items: list[pytest.Item]) -> None:
+    """Keep each n-th case of a ``sampled(n)`` test among the quick ones; the others are slow."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % int(marker.args[0]):
+                item.add_marker("slow")
+            seen[name] += 1
 
 
 def pytest_unconfigure() -> None:

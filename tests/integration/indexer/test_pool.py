@@ -545,6 +545,7 @@ def open_scene(world: World, tmp_path: Path) -> Iterator[Open]:
 
 @pytest.mark.parametrize("receipts", [True, False], ids=["receipts", "no_receipts"])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.sampled(3)
 def test_fault__for_a_while__mirror_is_chain(open_scene: Open, fault: str, receipts: bool) -> None:
     scene = open_scene()
     scene.sync()
@@ -567,6 +568,7 @@ def test_fault__for_a_while__mirror_is_chain(open_scene: Open, fault: str, recei
 @pytest.mark.parametrize(
     ("seed", "endpoints", "quorum"), [(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 2, 1), (5, 3, 2)]
 )
+@pytest.mark.sampled(5)
 def test_faults__all_mixed_with_reorgs__mirror_is_chain(
     open_scene: Open, seed: int, endpoints: int, quorum: int
 ) -> None:
@@ -623,6 +625,7 @@ def load_minted_block(scene: Scene) -> int:
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"partial_logs"}))
+@pytest.mark.sampled(3)
 def test_fault__for_ever_at_one_of_two__mirror_is_chain(open_scene: Open, fault: str) -> None:
     scene = open_scene(endpoints=2)
     for node in scene.nodes:
@@ -634,6 +637,7 @@ def test_fault__for_ever_at_one_of_two__mirror_is_chain(open_scene: Open, fault:
 
 
 @pytest.mark.parametrize("fault", ["empty_logs", "partial_logs", "cut_data", "null_blocks"])
+@pytest.mark.sampled(2)
 def test_quorum__one_liar_of_three__found_out_and_mirror_is_chain(
     open_scene: Open, fault: str
 ) -> None:

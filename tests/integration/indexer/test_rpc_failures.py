@@ -112,6 +112,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("fault", "state"), CASES)
+@pytest.mark.sampled(3)
 def test_failure__then_good_again__no_row_missing_stale_or_double(
     world: World,
     engine: Engine,
@@ -175,6 +176,7 @@ FOR_EVER = [
 
 
 @pytest.mark.parametrize(("fault", "endpoints"), FOR_EVER)
+@pytest.mark.sampled(3)
 def test_failure__for_ever_at_the_first_endpoint__the_mirror_is_right_all_the_same(
     world: World, engine: Engine, tmp_path: Path, fault: str, endpoints: int
 ) -> None:
@@ -219,6 +221,7 @@ LIES = ("logs_not_there_yet", "empty_by_hash", "lost_logs", "pruned_history", "s
 
 
 @pytest.mark.parametrize("lie", LIES)
+@pytest.mark.sampled(2)
 def test_liar__one_of_three_with_a_quorum_of_two__found_out(
     world: World, engine: Engine, tmp_path: Path, lie: str
 ) -> None:

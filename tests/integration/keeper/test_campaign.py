@@ -283,6 +283,7 @@ def liar(stage: Stage) -> Iterator[Liar]:
 
 
 @pytest.mark.parametrize(("kind", "seed"), runs())
+@pytest.mark.sampled(3)
 def test_keeper__everything_at_once__everything_is_settled_once(
     stage: Stage, liar: Liar, seed: int
 ) -> None:

@@ -107,6 +107,7 @@ def test_settle__carried_by_another_transaction_that_a_reorg_takes__is_sent_agai
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.sampled(2)
 def test_settle__crash_after_any_step__settles_once(stage: Stage, token_id: int, step: str) -> None:
     with pytest.raises(Crash):
         stage.keeper(crash_at(step)).tick()
@@ -130,6 +131,7 @@ def test_settle__crash_after_any_step__settles_once(stage: Stage, token_id: int,
         for j, second in enumerate(STEPS)
     ],
 )
+@pytest.mark.sampled(3)
 def test_settle__crash_twice__settles_once(
     stage: Stage, token_id: int, first: str, second: str
 ) -> None:
@@ -147,6 +149,7 @@ def test_settle__crash_twice__settles_once(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("kind", ["harvest", "sweep"])
+@pytest.mark.sampled(3)
 def test_harvest_and_sweep__crash_after_any_step__done_once(
     stage: Stage, kind: str, step: str
 ) -> None:
@@ -174,6 +177,7 @@ def test_harvest_and_sweep__crash_after_any_step__done_once(
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.sampled(2)
 def test_hold__crash_after_any_step__ends_with_the_hold(stage: Stage, step: str) -> None:
     token_id = stage.open_credited()
     stage.want(token_id)
@@ -215,6 +219,7 @@ def ask_to_free(stage: Stage, token_id: int) -> None:
         (ask_to_free, "release", 0),
     ],
 )
+@pytest.mark.sampled(5)
 def test_hold__crash_while_it_is_changed__ends_as_it_was_meant(
     stage: Stage,
     ask: Callable[[Stage, int], None],

@@ -205,6 +205,7 @@ def test_harvest__more_than_one_transaction_holds__several_in_one_block(stage: S
 
 
 @pytest.mark.parametrize("step", ["planned", "simulated", "stored", "sent", "included", "mined"])
+@pytest.mark.sampled(3)
 def test_harvest__crash_in_the_second_transaction__each_is_done_once(
     stage: Stage, step: str
 ) -> None:

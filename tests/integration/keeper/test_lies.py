@@ -70,6 +70,7 @@ def alone(honest: int) -> tuple[type[Exception], ...]:
 
 @pytest.mark.parametrize("lie", some_always(LIES))
 @pytest.mark.parametrize("honest", [2, 0])
+@pytest.mark.sampled(4)
 def test_settle__an_endpoint_lies__settles_once(
     stage: Stage, token_id: int, open_endpoint: Callable[[], Transport], lie: str, honest: int
 ) -> None:
@@ -99,6 +100,7 @@ def test_settle__an_endpoint_lies__settles_once(
 
 
 @pytest.mark.parametrize("lie", some_always(LIES))
+@pytest.mark.sampled(4)
 def test_settle__lied_to_from_the_start__once_it_ends_it_is_settled(
     stage: Stage, token_id: int, open_endpoint: Callable[[], Transport], lie: str
 ) -> None:

@@ -187,6 +187,7 @@ ORDERS: Final = (
 
 
 @pytest.mark.parametrize("moves", ORDERS, ids="-".join)
+@pytest.mark.sampled(3)
 def test_owner__moves_between_decision_and_block__everything_served_is_paid(
     stage: Stage, moves: tuple[str, ...]
 ) -> None:

@@ -187,6 +187,7 @@ def test_payment__without_confirmations__waits_for_them(shop: Stage) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.sampled(3)
 def test_payment__crash_after_any_step__settles_once(shop: Stage, step: str) -> None:
     payment_id = record(shop.engine, authorize(shop.world, PRICE))
     with pytest.raises(Crash):

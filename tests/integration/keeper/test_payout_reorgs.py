@@ -145,6 +145,7 @@ def test_payout__lands_in_another_block_while_nobody_looks__is_paid_there(stage:
 
 
 @pytest.mark.parametrize("step", ["taken_back", "included", "mined"])
+@pytest.mark.sampled(3)
 def test_payout__reorg_and_crash__is_paid_once(stage: Stage, step: str) -> None:
     owe_three(stage)
     before = stage.world.anvil.head().number

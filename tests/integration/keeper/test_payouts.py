@@ -92,6 +92,7 @@ def set_payer(stage: Stage, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.sampled(3)
 def test_payout__crash_after_any_step__is_paid_once_by_the_same_batch(
     stage: Stage, step: str
 ) -> None:
@@ -116,6 +117,7 @@ def test_payout__crash_after_any_step__is_paid_once_by_the_same_batch(
         for j, second in enumerate(STEPS)
     ],
 )
+@pytest.mark.sampled(3)
 def test_payout__crash_twice__is_paid_once(stage: Stage, first: str, second: str) -> None:
     owe_three(stage)
     with pytest.raises(Crash):

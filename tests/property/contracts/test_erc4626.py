@@ -362,7 +362,7 @@ def check(stage: VaultStage, holds: Property, *, examples: int) -> None:
 
 @pytest.mark.parametrize("holds", PROPERTIES, ids=lambda holds: holds.__name__)
 def test_mock_vault__any_scene__keeps_the_standard(stage: VaultStage, holds: Property) -> None:
-    check(stage, holds, examples=150)
+    check(stage, holds, examples=60)
 
 
 @pytest.mark.slow

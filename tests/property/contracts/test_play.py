@@ -71,7 +71,7 @@ def report(machine: type[HoldMachine], request: pytest.FixtureRequest, elapsed_s
 def test_contracts__any_calls__as_specified(
     machine: type[HoldMachine], request: pytest.FixtureRequest
 ) -> None:
-    play(machine, request, examples=30, steps=40)
+    play(machine, request, examples=12, steps=40)
 
 
 @pytest.mark.slow

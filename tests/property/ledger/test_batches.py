@@ -181,7 +181,7 @@ class PostgresBatchMachine(BatchMachine):
     kind = POSTGRES
 
 
-BatchMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+BatchMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=30, deadline=None)
 PostgresBatchMachine.TestCase.settings = settings(
     max_examples=20, stateful_step_count=30, deadline=None
 )

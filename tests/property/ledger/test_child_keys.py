@@ -240,7 +240,7 @@ class History:
 PERIODS: Final = ("day", "month", "lifetime")
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_l8__any_history__counters_are_sums_and_limits_hold(
     databases: Databases, seed: int

@@ -329,7 +329,7 @@ class PostgresMachine(LedgerMachine):
     kind = POSTGRES
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
-PostgresMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
+PostgresMachine.TestCase.settings = settings(max_examples=5, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
 TestLedgerOnPostgres = needs_postgres(PostgresMachine.TestCase)
