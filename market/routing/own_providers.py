@@ -81,7 +81,6 @@ class Free:
         tokens: Tokens,  # noqa: ARG002
         *,
         also: Callable[[Connection], object] | None = None,  # noqa: ARG002
-        has_fee: bool = True,  # noqa: ARG002
     ) -> int:
         """Charge nothing."""
         return FEE_USDC

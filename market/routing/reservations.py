@@ -1,7 +1,6 @@
 """One attempt that has its reservation: charged, kept, or given back."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -37,14 +36,12 @@ class ReservedSale:
         tokens: Tokens,
         *,
         also: Callable[[Connection], object] | None = None,
-        has_fee: bool = True,
     ) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
 
-        Without ``has_fee``, the tokens are all that is charged: the seller broke off its answer.
         ``also`` is done in the same transaction, and so must be harmless when done again.
         """
-        figures = self._count(tokens, has_fee=has_fee)
+        figures = self._count(tokens)
         now_s = self._database.now_s()
 
         def write(connection: Connection) -> Used:
@@ -72,10 +69,8 @@ class ReservedSale:
         """Return what ``post`` will charge for these tokens, in 1e-6 USDC."""
         return self._count(tokens).cost_usdc
 
-    def _count(self, tokens: Tokens, *, has_fee: bool = True) -> SaleFigures:
+    def _count(self, tokens: Tokens) -> SaleFigures:
         price = self.verdict.offer.get_price(tokens.prompt)
-        if not has_fee:
-            price = replace(price, per_request_usdc=0)
         return build_figures(self.sale, tokens, price)
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:

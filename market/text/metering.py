@@ -42,12 +42,8 @@ class SaleCharge(Protocol):
         tokens: Tokens,
         *,
         also: Callable[[Connection], object] | None = None,
-        has_fee: bool = True,
     ) -> int:
-        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
-
-        ``has_fee`` says whether the charge contains the fee of a request.
-        """
+        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
         ...
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:
@@ -75,12 +71,10 @@ class SaleBooking:
         self.lease_s = charge.lease_s
         self._charge = charge
         self._won = won
-        self._is_broken_off = False
-        """Whether the seller has not served all of what its fee is for."""
 
     async def post(self, counted: Counted) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
-        return await self._charge.post(counted.tokens, has_fee=not self._is_broken_off)
+        return await self._charge.post(counted.tokens)
 
     async def void(self, ending: Ending) -> int | None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""
@@ -99,7 +93,6 @@ class SaleBooking:
     def note_end(self, ending: Ending | None) -> None:
         """Note how the seller did, before anything is charged."""
         cause = None if ending is None or ending.cause is None else Cause(ending.cause)
-        self._is_broken_off = cause is not None
         self._won.end(cause, well=ending is None)
 
     def note_stop(self) -> None:

@@ -58,15 +58,20 @@ class Chain:
         self._before: tuple[str, str] = ("", "")
         """The newest usage and sale before the request that is asked now."""
 
-    async def list_model(self, model: str, *offers: tuple[float, float], url: str = "") -> None:
-        """Have the model sold at these prices of input and output, in US dollars a million."""
-        for price_input, price_output in offers:
+    async def list_model(self, model: str, *offers: tuple[float, ...], url: str = "") -> None:
+        """Have the model sold at these prices of input and output, in US dollars a million.
+
+        A third price is that of each request, in US dollars.
+        """
+        for price_input, price_output, *fee in offers:
+            with_fee = {"price_per_request": fee[0]} if fee else {}
             await self.market.list_offer(
                 self.seller_key,
                 url or self.provider.url,
                 model=model,
                 price_input_per_1m=price_input,
                 price_output_per_1m=price_output,
+                **with_fee,
             )
 
     async def refresh(self) -> None:

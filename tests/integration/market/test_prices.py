@@ -434,7 +434,7 @@ async def test_fee__nothing_delivered__is_not_charged(
     assert [sale["cost_usdc"] for sale in await fees.settled_sales()] == [None]
 
 
-async def test_fee__the_seller_breaks_off__the_tokens_alone_are_charged(
+async def test_fee__the_seller_breaks_off_after_text__is_charged_with_the_tokens(
     fees: RunningMarket, seller: FakeEndpoint
 ) -> None:
     key = await fees.get_buyer_key()
@@ -444,8 +444,8 @@ async def test_fee__the_seller_breaks_off__the_tokens_alone_are_charged(
     answer = await fees.chat(key, stream=True)
 
     [sale] = await fees.settled_sales()
-    assert sale["per_request_usdc"] == 0
-    assert 0 < sale["cost_usdc"] < 5_000
+    assert sale["per_request_usdc"] == 5_000
+    assert 5_000 < sale["cost_usdc"] < 10_000
     assert f'"cost_usdc":{sale["cost_usdc"]}' in answer.text
 
 

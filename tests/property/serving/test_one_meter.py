@@ -7,6 +7,7 @@ reports and how it ends, and whether the client stays. For every request:
 
     same       what the buyer is charged is what the market charged, to the unit
     bounded    neither is above what was reserved
+    fee        what was delivered is charged with the fee of the request, however it ended
     nothing    where nothing was delivered, nothing is charged
     told       the client is told the cost that is charged, and no answer that is cut looks whole
 """
@@ -26,12 +27,13 @@ from hypothesis import strategies as st
 from tests.support.answers import DONE, make_chunk, make_event
 from tests.support.chain import Chain, Settled, run_chain
 
-MODELS: Final = {
+MODELS: Final[dict[str, list[tuple[float, ...]]]] = {
     "even": [(1.0, 1.0)],
     "dear": [(5.0, 20.0)],
     "odd": [(0.7, 3.333333)],
     "two-sellers": [(5.0, 20.0), (4.9, 19.999999)],
     "free-prompt": [(0.0, 7.0)],
+    "with-fee": [(0.5, 2.0, 0.001)],
 }
 LATER: Final = {"dear": [(2.0, 9.5)]}
 """Offers of which the proxy's list knows nothing yet: another seller serves than it says."""
@@ -194,6 +196,8 @@ def check(ask: Ask, text: str, headers: dict[str, str], settled: Settled) -> Non
     row, cost_usdc = settled.proxy, settled.buyer_usdc
     assert cost_usdc == settled.market_usdc
     assert cost_usdc <= row["ceiling_usdc"]
+    if ask.model == "with-fee":
+        assert cost_usdc == 0 or cost_usdc >= 1_000, "what was served has its fee"
     assert all((sale["cost_usdc"] or 0) <= sale["ceiling_usdc"] for sale in settled.sales)
     if ask.stream:
         if ask.text_bytes == 0 and ask.ending in ("error", "error field", "garbage", "closes"):

@@ -50,9 +50,8 @@ class Charge:
         self.tokens = Tokens(0, 0)
         self.voided = False
 
-    async def post(self, tokens: Tokens, *, also: Any = None, has_fee: bool = True) -> int:
+    async def post(self, tokens: Tokens, *, also: Any = None) -> int:
         assert also is None
-        assert isinstance(has_fee, bool)
         assert self.cost_usdc is None, "charged once"
         assert not self.voided
         self.tokens = tokens
