@@ -12,6 +12,7 @@
     │   ├── UsageResolved          the usage already left the state that the call expects
     │   ├── UnknownUsage           no usage row has this request id
     │   ├── TooMany                the owner has as many keys or offers as are allowed
+    │   ├── ChangedMeanwhile       the row is another than the one that a change was checked against
     │   ├── IdempotencyConflict    one idempotency key with two different contents
     │   └── RequestRepeated        the idempotency key names a request that runs or was charged
     └── Fatal
@@ -159,6 +160,10 @@ class KeyNotLive(Rejected):
 
 class TooMany(Rejected):
     """The owner has as many keys or offers as are allowed."""
+
+
+class ChangedMeanwhile(Rejected):
+    """The row has another version than the one that the change was checked against."""
 
 
 class IdempotencyConflict(Rejected):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.database.engine import is_postgres
@@ -24,6 +24,9 @@ KEPT_S: Final = 86_400
 
 FORGOTTEN_MAX: Final = 1_000
 """Rows that are forgotten in one transaction."""
+
+ROW_BYTES: Final = 4_096
+"""The least that a row counts for, however short its answer: so many rows fit into no bound."""
 
 _kept = table_of(KeptAnswer)
 
@@ -189,6 +192,62 @@ def _count_others(connection: Connection, lookup_id: str) -> int:
         _kept.c.owner == row.owner
     )
     return int(connection.execute(total).scalar_one()) - int(row.sealed_bytes)
+
+
+def drop_request(connection: Connection, claim: NamedRequest, request_id: str) -> None:
+    """Delete the row of a request whose answer there was no room for."""
+    connection.execute(
+        delete(_kept).where(
+            _kept.c.lookup_id == claim.lookup_id,
+            _kept.c.request_id == request_id,
+            _kept.c.state == "dropped",
+        )
+    )
+
+
+def count_kept_bytes(connection: Connection) -> int:
+    """Return how many bytes are kept of everybody's answers. Looks at every row."""
+    total = select(func.coalesce(func.sum(_kept.c.sealed_bytes), 0))
+    return int(connection.execute(total).scalar_one())
+
+
+def count_bytes_of(connection: Connection, group: str) -> int:
+    """Return how much room the owners of a group take: each row its answer, at least ``ROW_BYTES``.
+
+    An owner is named by its group and a name in it, with a space between.
+    """
+    size = case((_kept.c.sealed_bytes > ROW_BYTES, _kept.c.sealed_bytes), else_=ROW_BYTES)
+    total = select(func.coalesce(func.sum(size), 0)).where(_is_of(group))
+    return int(connection.execute(total).scalar_one())
+
+
+def drop_oldest_of(connection: Connection, group: str, *, bytes_max: int) -> int:
+    """Delete the oldest rows of a group until ``bytes_max`` holds the others; return how many.
+
+    Only for answers of requests that were charged nothing: without its row a request is served
+    again. Rows go until an eighth of the room is free, so that not every new one looks at all.
+    """
+    if count_bytes_of(connection, group) <= bytes_max:
+        return 0
+    rows = connection.execute(
+        select(_kept.c.lookup_id, _kept.c.sealed_bytes)
+        .where(_is_of(group))
+        .order_by(_kept.c.expires_at_s.desc(), _kept.c.lookup_id)
+    ).all()
+    left, dropped = bytes_max - bytes_max // 8, []
+    for row in rows:
+        left -= max(int(row.sealed_bytes), ROW_BYTES)
+        if left < 0:
+            dropped.append(row.lookup_id)
+    for start in range(0, len(dropped), FORGOTTEN_MAX):
+        part = dropped[start : start + FORGOTTEN_MAX]
+        connection.execute(delete(_kept).where(_kept.c.lookup_id.in_(part)))
+    return len(dropped)
+
+
+def _is_of(group: str) -> ColumnElement[bool]:
+    # As a range, which the index of owners finds: '!' is the character after the space.
+    return (_kept.c.owner >= f"{group} ") & (_kept.c.owner < f"{group}!")
 
 
 def forget_answers(connection: Connection, *, now_s: int, limit: int = FORGOTTEN_MAX) -> int:

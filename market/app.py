@@ -174,6 +174,7 @@ def _build_services(
         metrics,
         settings.repeat_rules(),
         account_bytes_max=settings.idempotency_account_bytes_max,
+        free_bytes_max=settings.idempotency_free_bytes_max,
     )
     serving = Serving(
         database,

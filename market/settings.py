@@ -118,6 +118,12 @@ class MarketSettings(ServerSettings):
         ge=0,
         description="most that is kept of one account's answers, bytes; further ones are not kept",
     )
+    idempotency_free_bytes_max: int = Field(
+        default=64 * 1024**2,
+        ge=0,
+        description="most that is kept of all answers of buyers' own providers, bytes; the oldest"
+        " go first",
+    )
     refresh_interval_s: float = Field(
         default=1.0, gt=0, description="pause between two looks for changed offers, seconds"
     )

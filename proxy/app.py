@@ -204,6 +204,7 @@ def _build_services(
 
 async def _sweep(services: Services) -> None:
     swept = await services.meter.sweep()
+    services.completions.note_kept(await services.meter.count_kept_bytes())
     services.metrics.swept.inc(swept)
     if swept:
         log.warning("leases_swept", reservations=swept)

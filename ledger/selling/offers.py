@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from ledger.errors import IdempotencyConflict, TooMany
+from ledger.errors import ChangedMeanwhile, IdempotencyConflict, TooMany
 from ledger.selling.accounts import lock_owner
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
 from ledger.tables import MarketOffer, MarketOfferKey, table_of
@@ -100,24 +100,30 @@ def change_offer(
     *,
     offer_id: str,
     seller: str,
+    version: int,
     changes: Mapping[str, Any],
     sealed: SealedKey | None,
     now_s: int,
 ) -> bool:
     """Change an offer of a seller's, and its sealed key; tell whether there is one.
 
-    Sales from now on are at the new terms, those in flight at the old ones.
+    Sales from now on are at the new terms, those in flight at the old ones. ``version`` is the
+    offer's as the changes were checked against it: two changes that are each allowed may not be
+    so together. Raises ``ChangedMeanwhile`` where it is another by now.
     """
+    is_it = (
+        (_offer.c.offer_id == offer_id)
+        & (_offer.c.seller == seller)
+        & (_offer.c.status != "deleted")
+    )
     changed = connection.execute(
         update(_offer)
-        .where(
-            _offer.c.offer_id == offer_id,
-            _offer.c.seller == seller,
-            _offer.c.status != "deleted",
-        )
+        .where(is_it, _offer.c.version == version)
         .values(**changes, version=_offer.c.version + 1, changed_at_s=now_s)
     )
     if changed.rowcount != 1:
+        if connection.execute(select(_offer.c.offer_id).where(is_it)).one_or_none() is not None:
+            raise ChangedMeanwhile(f"offer {offer_id} is not at version {version}")
         return False
     if sealed is not None:
         offer_keys.change(connection, offer_id, sealed)

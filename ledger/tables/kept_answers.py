@@ -25,7 +25,8 @@ class KeptAnswer(SQLModel, table=True):
     request_id: str
     """The request that runs, or that was charged."""
     owner: str
-    """The owner whose answers count together: ``position <token id>``, ``account <account id>``."""
+    """The owner whose answers count together: ``position <token id>``, ``account <account id>``,
+    and ``free <account id>`` for what cost nothing."""
     state: str
     """``open``: no answer yet; ``dropped``: there was no room to keep it."""
     sealed: bytes | None = None

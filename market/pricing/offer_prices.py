@@ -32,7 +32,7 @@ def read_tiers(row: Mapping[Any, Any]) -> Tiers:
     output_price = int(row["price_output_usdc_per_mtok"])
     cached_price = row["price_cached_input_usdc_per_mtok"]
     if cached_price is not None:
-        # Two changes at the same time may have left it above: the buyer pays the lesser.
+        # Older markets let two changes at once leave it above: the buyer pays the lesser.
         cached_price = min(int(cached_price), input_price)
     tiers = [(0, Price(input_price, output_price, cached_price, fee_usdc))]
     for above, input_price, output_price, cached_price in read_stored_tiers(row["price_tiers"]):

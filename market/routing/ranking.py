@@ -20,6 +20,7 @@ from typing import Final
 from contracts.units import TOKENS_PER_MTOK
 from market.endpoints.health import Standing
 from market.pricing.media_units import Base, get_base
+from market.routing.discounts import Worths, find_worst
 from market.routing.sessions import Session
 from serving.models.prices import (
     Price,
@@ -112,6 +113,8 @@ class Ask:
     bound: Tokens
     """What the request cannot exceed: it is reserved for."""
     direct: Price | None = None
+    direct_tiers: Tiers = ()
+    """What prompts of every length cost at the model's own provider; empty: ``direct``."""
     flat_fee_usdc: int = 0
     """What the buyer pays beside the seller's price."""
     minimum_discount_pct: int | None = None
@@ -143,6 +146,13 @@ class Ask:
     def direct_worth(self) -> int:
         """The exact worth of the estimate at the reference price (1e-12 USDC); 0 without one."""
         return 0 if self.direct is None else get_worth(self.estimate, self.direct)
+
+    @property
+    def reference_tiers(self) -> Tiers:
+        """The reference prices by the length of the prompt; empty without a reference price."""
+        if self.direct is None:
+            return ()
+        return self.direct_tiers or ((0, self.direct),)
 
     @property
     def fee_usdc_max(self) -> int:
@@ -186,7 +196,8 @@ class Verdict:
     price: Price
     """The offer's price of a prompt as long as the estimate."""
     worth: int = 0
-    """What the estimate exactly costs the buyer, in 1e-12 USDC."""
+    """What the estimate exactly costs the buyer, in 1e-12 USDC. For an offer that does not keep the
+    minimum discount: a request of the length at which it misses it most."""
     direct_worth: int = 0
     """The same at the reference price; 0 without one."""
     stays: bool = False
@@ -229,12 +240,29 @@ def assess(offer: Offer, state: OfferState, ask: Ask) -> Verdict:
     worth, direct_worth = ask.get_worth(price), ask.direct_worth
     drop = _find_drop(offer, state, ask, ceiling_usdc=ceiling_usdc)
     if drop is None and ask.minimum_discount_pct is not None:
+        least = _find_least_discount(offer, ask, (worth, direct_worth))
         is_met = meets_discount(
-            cost=worth, direct=direct_worth, minimum_pct=ask.minimum_discount_pct
+            cost=least[0], direct=least[1], minimum_pct=ask.minimum_discount_pct
         )
-        drop = None if is_met else Drop.MINIMUM_DISCOUNT
+        if not is_met:
+            # Told as it counted: at the length of prompt that proves the least.
+            drop, worth, direct_worth = Drop.MINIMUM_DISCOUNT, *least
     direct_usdc = ask.direct_usdc
     return Verdict(offer, cost_usdc, ceiling_usdc, direct_usdc, drop, price, worth, direct_worth)
+
+
+def _find_least_discount(offer: Offer, ask: Ask, estimated: Worths) -> Worths:
+    """Return the worths, to the buyer and by reference, whose discount is the least."""
+    direct_tiers = ask.reference_tiers
+    if not offer.longer and len(direct_tiers) <= 1:
+        return estimated
+    return find_worst(
+        offer.tiers,
+        direct_tiers,
+        estimate=ask.estimate,
+        prompt_bound=ask.bound.prompt,
+        fee_worth=ask.flat_fee_usdc * TOKENS_PER_MTOK,
+    )
 
 
 def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) -> Drop | None:

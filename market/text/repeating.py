@@ -15,6 +15,7 @@ from ledger.errors import RequestRepeated
 from ledger.kept_answers import (
     FORGOTTEN_MAX,
     EarlierRequest,
+    count_kept_bytes,
     find_earlier,
     forget_answers,
     keep_answer,
@@ -39,13 +40,22 @@ class RepeatedSales:
     """See ``serving.http.repeated.RepeatStore``."""
 
     def __init__(
-        self, database: Database, metrics: Metrics, rules: RepeatRules, *, account_bytes_max: int
+        self,
+        database: Database,
+        metrics: Metrics,
+        rules: RepeatRules,
+        *,
+        account_bytes_max: int,
+        free_bytes_max: int,
     ) -> None:
-        """``account_bytes_max``: the most that is kept of one account's answers, in bytes."""
+        """``account_bytes_max``: the most that is kept of one account's answers, in bytes;
+        ``free_bytes_max``: of everybody's answers of own providers.
+        """
         self.repeats = Repeats(self, rules, id_header="x-market-request-id")
         self._database = database
         self._metrics = metrics
         self._bytes_max = account_bytes_max
+        self._free_bytes_max = free_bytes_max
 
     async def answer_once(
         self,
@@ -161,6 +171,8 @@ class RepeatedSales:
         return outcome
 
     async def _keep_free(self, key: RepeatKey, order: Order, sealed: bytes | None) -> None:
+        if sealed is None:
+            return  # a repeat asks the provider again
         now_s, bytes_max = self._database.now_s(), self._bytes_max
         try:
             await self._database.persist(
@@ -171,6 +183,7 @@ class RepeatedSales:
                     account_id=order.buyer.owner,
                     sealed=sealed,
                     bytes_max=bytes_max,
+                    total_bytes_max=self._free_bytes_max,
                     now_s=now_s,
                 )
             )
@@ -180,8 +193,12 @@ class RepeatedSales:
             log.error("answer_not_kept", request_id=order.request_id, error=str(error))
 
     async def forget(self) -> None:
-        """Delete the answers whose day is over. Raises ``LedgerUnavailable``."""
+        """Delete the answers whose day is over, and measure the others.
+
+        Raises ``LedgerUnavailable``.
+        """
         now_s = self._database.now_s()
         forgotten = FORGOTTEN_MAX
         while forgotten >= FORGOTTEN_MAX:
             forgotten = await self._database.write(lambda c: forget_answers(c, now_s=now_s))
+        self.repeats.note_kept(await self._database.read(count_kept_bytes))

@@ -18,7 +18,7 @@ from ledger.selling.sale_statements import PAID_KEY_ID
 from ledger.selling.sales import sweep_sales
 from market.endpoints.client import SellerClient
 from market.metrics import Metrics
-from market.pricing.media_units import Base, find_price
+from market.pricing.media_units import Base, find_price, list_tiers
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.attempts import Attempt, Attempts, Order, Won
@@ -113,6 +113,7 @@ class Serving:
             estimate=estimate,
             bound=call.get_bound(context_tokens=context_tokens, image_tokens=image_tokens),
             direct=find_price(reference, Base.TOKEN, prompt_tokens=estimate.prompt),
+            direct_tiers=list_tiers(reference, Base.TOKEN),
             minimum_discount_pct=minimum_pct,
             input_usdc_per_mtok_max=filters.input_usdc_per_mtok_max,
             output_usdc_per_mtok_max=filters.output_usdc_per_mtok_max,

@@ -100,6 +100,10 @@ class Completions:
         self.in_flight = InFlight(in_flight_max)
         self.watch = RevocationWatch(self._find_revoked)
 
+    def note_kept(self, kept_bytes: int) -> None:
+        """Note how much the ledger keeps of everybody's answers, in bytes."""
+        self._repeats.note_kept(kept_bytes)
+
     async def complete(
         self, claims: KeyClaims, raw: bytes, request_id: str, *, repeat: RepeatKey | None = None
     ) -> Answer | StreamAnswer:

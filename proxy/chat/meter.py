@@ -17,6 +17,7 @@ from ledger.kept_answers import (
     FORGOTTEN_MAX,
     EarlierRequest,
     NamedRequest,
+    count_kept_bytes,
     find_earlier,
     forget_answers,
     keep_answer,
@@ -183,6 +184,10 @@ class Meter:
         while forgotten >= FORGOTTEN_MAX:
             forgotten = await self.write(lambda connection: forget_answers(connection, now_s=now_s))
         return swept
+
+    async def count_kept_bytes(self) -> int:
+        """Return how much is kept of everybody's answers, in bytes."""
+        return await self.read(count_kept_bytes)
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:
         """Tell the keeper that a position wants a hold. Nothing waits for it."""

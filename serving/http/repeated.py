@@ -46,6 +46,8 @@ class RepeatRules:
     """Longer answers are not kept."""
     wait_s: float
     """How long a repeated request waits for the first one, in seconds."""
+    total_bytes_max: int
+    """Once this much is kept of everybody's answers, further ones are not kept."""
 
 
 class FoundWork(Protocol):
@@ -102,6 +104,12 @@ class Repeats:
         self.rules = rules
         self._id_header = id_header
         self._waiting: Counter[str] = Counter()
+        self._kept_bytes = 0
+        """What is kept in all: as it was measured last, and what was sealed here since."""
+
+    def note_kept(self, kept_bytes: int) -> None:
+        """Note what the ledger keeps of everybody's answers, in bytes."""
+        self._kept_bytes = kept_bytes
 
     async def find(
         self, key: RepeatKey, check: Callable[[], Awaitable[object]]
@@ -167,16 +175,23 @@ class Repeats:
         return Answer(200, headers, kept.body)
 
     def seal(self, key: RepeatKey, answer: Answer) -> bytes | None:
-        """Return a whole answer as it is kept; None where it is too long."""
+        """Return a whole answer as it is kept; None where it is too long, or no room is left."""
         return self._seal(key, WholeAnswer(False, dict(answer.headers), answer.body))
 
     def _seal(self, key: RepeatKey, answer: WholeAnswer) -> bytes | None:
-        return key.seal(answer) if len(answer.body) <= self.rules.answer_bytes_max else None
+        if len(answer.body) > self.rules.answer_bytes_max:
+            return None
+        sealed = key.seal(answer)
+        if self._kept_bytes + len(sealed) > self.rules.total_bytes_max:
+            return None
+        # Counted although it may not be written after all: the next measurement says it exactly.
+        self._kept_bytes += len(sealed)
+        return sealed
 
     def seal_stream(
         self, key: RepeatKey, headers: dict[str, str], transcript: SentEvents
     ) -> bytes | None:
-        """Return a stream as it is kept; None where it was too long."""
+        """Return a stream as it is kept; None where it was too long, or no room is left."""
         events = transcript.get()
         return None if events is None else self._seal(key, WholeAnswer(True, headers, events))
 

@@ -88,6 +88,11 @@ class ServerSettings(ProcessSettings):
         le=64 * 1024**2,
         description="longest answer that is kept for a repeated Idempotency-Key, bytes",
     )
+    idempotency_bytes_max: int = Field(
+        default=4 * 1024**3,
+        ge=0,
+        description="most that is kept of all answers together, bytes; further ones are not kept",
+    )
     idempotency_wait_s: float = Field(
         default=60.0,
         ge=0,
@@ -119,7 +124,11 @@ class ServerSettings(ProcessSettings):
 
     def repeat_rules(self) -> RepeatRules:
         """Return what is kept of answers for requests that come again."""
-        return RepeatRules(self.idempotency_answer_bytes_max, self.idempotency_wait_s)
+        return RepeatRules(
+            self.idempotency_answer_bytes_max,
+            self.idempotency_wait_s,
+            self.idempotency_bytes_max,
+        )
 
     def build_limits(self) -> Limits:
         """Return the limits of one process, all unused."""

@@ -29,7 +29,7 @@ from market.http.markets.schemas import (
 from market.http.prices import UnitName
 from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
-from market.pricing.media_units import UNITS, Base, find_price, get_base
+from market.pricing.media_units import UNITS, Base, find_price, get_base, list_tiers
 from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Ranking
 from market.routing.sessions import Session
@@ -137,11 +137,13 @@ async def explain_route(
         if session and unit is None:
             stays_with = services.serving.name_session(buyer.owner, model, session)
     base = get_base(unit)
+    reference = services.book.find_reference(model)
     ask = Ask(
         model=model,
         estimate=tokens,
         bound=tokens,
-        direct=find_price(services.book.find_reference(model), base, prompt_tokens=tokens.prompt),
+        direct=find_price(reference, base, prompt_tokens=tokens.prompt),
+        direct_tiers=list_tiers(reference, base),
         minimum_discount_pct=min_discount_pct,
         base=base,
         session=stays_with,

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import RowMapping
 
 from contracts.units import utc_day
-from ledger.errors import IdempotencyConflict, TooMany
+from ledger.errors import ChangedMeanwhile, IdempotencyConflict, TooMany
 from ledger.selling.offers import NewOffer as StoredOffer
 from ledger.selling.offers import change_offer, delete_offer, save_offer
 from ledger.selling.sealed_keys import SealedKey
@@ -140,17 +140,24 @@ async def patch_offer(
     if wish.api_key is not None:
         sealed = await _seal(services, wish.api_key, offer_id)
     now_s = services.database.now_s()
-    found = await services.write_as(
-        seller,
-        lambda connection: change_offer(
-            connection,
-            offer_id=offer_id,
-            seller=seller.owner,
-            changes=wish.columns,
-            sealed=sealed,
-            now_s=now_s,
-        ),
-    )
+    try:
+        found = await services.write_as(
+            seller,
+            lambda connection: change_offer(
+                connection,
+                offer_id=offer_id,
+                seller=seller.owner,
+                version=int(row["version"]),
+                changes=wish.columns,
+                sealed=sealed,
+                now_s=now_s,
+            ),
+        )
+    except ChangedMeanwhile:
+        message = (
+            "The offer was changed by another request meanwhile: read it, and change it again."
+        )
+        raise RequestRejected(409, "offer_changed", message) from None
     if not found:
         raise not_found("offer")
     services.book.forget_access(offer_id)

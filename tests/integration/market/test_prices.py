@@ -18,6 +18,9 @@ from typing import Any, Final
 import pytest
 
 from ledger.database.engine import write
+from ledger.selling.offers import change_offer
+from market.http.offers import routes as offers_routes
+from market.listing.offers import parse_change
 from serving.models.prices import Price
 from serving.models.references import References
 from tests.support import proxy as proxies
@@ -192,6 +195,37 @@ async def test_cached_input__changes_of_an_offer__never_leave_it_above_the_input
     assert await change(price_cached_input_per_1m=1) == (400, "price_input_per_1m")
     back = {"price_input_per_1m": 3, "price_output_per_1m": 3}
     assert await change(**back) == (200, (3, None, None))
+
+
+async def test_tiers__two_changes_at_once__do_not_pass_the_bound_together(
+    market: RunningMarket, seller: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(await market.get_key())
+    offer = await market.list_offer(headers["authorization"].split()[1], seller.url)
+    path = f"/v1/seller/offers/{offer['id']}"
+
+    def parse_slowly(body: Any, stored: Any, *, allow_loopback: bool) -> Any:
+        wish = parse_change(body, stored, allow_loopback=allow_loopback)
+        with write(market.engine) as connection:  # another request was faster
+            change_offer(
+                connection,
+                offer_id=offer["id"],
+                seller=stored["seller"],
+                version=stored["version"],
+                changes={"price_input_usdc_per_mtok": 250_000},
+                sealed=None,
+                now_s=stored["changed_at_s"],
+            )
+        return wish
+
+    monkeypatch.setattr(offers_routes, "parse_change", parse_slowly)
+    tier = {"above_prompt_tokens": 10, "price_input_per_1m": 100, "price_output_per_1m": 20}
+    refused = await market.client.patch(path, json={"tiers": [tier]}, headers=headers)
+    monkeypatch.undo()
+    again = await market.client.patch(path, json={"tiers": [tier]}, headers=headers)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "offer_changed")
+    assert (again.status_code, again.json()["error"]["code"]) == (400, "invalid_price")
 
 
 async def test_cached_input__every_list__shows_it(

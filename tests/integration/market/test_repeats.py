@@ -9,7 +9,8 @@
     ├── another process took the key between two sellers: its answer, and one charge
     ├── its account keeps enough, or its answer was too long: 409 with its id and cost
     ├── its API key was revoked meanwhile: 401
-    └── it was answered by the buyer's own provider: that is not asked again
+    └── it was answered by the buyer's own provider: that is not asked again, until others' answers
+        take the room; what is not kept leaves no row
     another body, path or price ceiling: 409; another API key: another request
     paid by itself (x402): the key stands for nothing
     in the database: neither prompt nor answer nor key can be read
@@ -25,7 +26,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from ledger.database.engine import read, write
-from ledger.kept_answers import forget_answers
+from ledger.kept_answers import ROW_BYTES, forget_answers
 from ledger.selling.sales import sweep_sales
 from ledger.tables import KeptAnswer, MarketKey, table_of
 from serving.models.price_ceilings import INPUT_CEILING
@@ -180,7 +181,7 @@ async def test_repeat__other_api_key_or_other_name__is_another_request(
     await ask(market, key, "second")
     await ask(market, await market.get_buyer_key(credit_usdc=0))
 
-    assert charged(market) == [COST_USDC] * 3
+    assert charged(market) == [COST_USDC] * 4
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])
@@ -300,6 +301,7 @@ async def test_repeat__answer_too_long_or_too_many__409_with_its_id_and_cost(
     for limits in (
         {"idempotency_account_bytes_max": kept_bytes},
         {"idempotency_answer_bytes_max": 10},
+        {"idempotency_bytes_max": 10},
     ):
         async with run_market(make_settings(tmp_path, **limits), engine) as market:
             name = next(iter(limits))
@@ -365,6 +367,48 @@ async def test_repeat__served_by_the_buyer_s_own_provider__it_is_asked_once(
         assert second.headers["idempotent-replayed"] == "true"
         assert len(own.requests) == 1
         assert market.sales() == []
+
+
+async def test_own_provider__more_answers_than_are_kept_of_all_accounts__the_oldest_go(
+    engine: Engine, tmp_path: Path
+) -> None:
+    limits = {"idempotency_free_bytes_max": 8 * ROW_BYTES, "idempotency_answer_bytes_max": 2_000}
+    async with run_market(make_settings(tmp_path, **limits), engine) as market:
+        key = await market.get_buyer_key(credit_usdc=0)
+        async with FakeEndpoint(text="Short.") as own:
+            await add_provider(market, key, own, "priority")
+            for number in range(20):
+                assert (await ask(market, key, f"n{number}")).status_code == 200
+                assert _count_rows(market) <= 8
+            newest = await ask(market, key, "n19")
+            oldest = await ask(market, key, "n0")
+            own.text = "Long. " * 1_000
+            before = _count_rows(market)
+            assert (await ask(market, key, "long")).status_code == 200
+
+            assert newest.headers["idempotent-replayed"] == "true"
+            assert "idempotent-replayed" not in oldest.headers
+            assert _count_rows(market) == before
+
+
+async def test_everybodys_answers__measured_by_the_sweep__bound_further_ones(
+    engine: Engine, tmp_path: Path, seller: FakeEndpoint
+) -> None:
+    async with run_market(make_settings(tmp_path, idempotency_bytes_max=10**9), engine) as market:
+        key = await open_shop(market, seller)
+        await ask(market, key)
+        with write(engine) as connection:
+            connection.execute(update(KEPT).values(sealed_bytes=10**9))
+        await market.front.app.state.services.serving.sweep()
+        await ask(market, key, "second")
+
+        error_of(await ask(market, key, "second"), 409, "answer_not_kept")
+        assert (await ask(market, key)).headers["idempotent-replayed"] == "true"
+
+
+def _count_rows(market: RunningMarket) -> int:
+    with read(market.engine) as connection:
+        return int(connection.execute(select(func.count()).select_from(KEPT)).scalar_one())
 
 
 def _count_kept(market: RunningMarket) -> int:

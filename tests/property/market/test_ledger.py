@@ -208,6 +208,7 @@ class MarketLedger(RuleBasedStateMachine):
                 connection,
                 offer_id=offer_id,
                 seller="s",
+                version=self.versions[offer_id],
                 changes={"price_input_usdc_per_mtok": 1},
                 sealed=None,
                 now_s=self.now_s,

@@ -35,7 +35,7 @@ MODELS: Final[dict[str, list[tuple[float, ...]]]] = {
     "free-prompt": [(0.0, 7.0)],
     "with-fee": [(0.5, 2.0, 0.001)],
 }
-LATER: Final = {"dear": [(2.0, 9.5)]}
+LATER: Final[dict[str, list[tuple[float, ...]]]] = {"dear": [(2.0, 9.5)]}
 """Offers of which the proxy's list knows nothing yet: another seller serves than it says."""
 
 counts = st.integers(0, 5_000)
