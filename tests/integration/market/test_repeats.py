@@ -181,7 +181,7 @@ async def test_repeat__other_api_key_or_other_name__is_another_request(
     await ask(market, key, "second")
     await ask(market, await market.get_buyer_key(credit_usdc=0))
 
-    assert charged(market) == [COST_USDC] * 4
+    assert charged(market) == [COST_USDC] * 3
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])
@@ -315,7 +315,7 @@ async def test_repeat__answer_too_long_or_too_many__409_with_its_id_and_cost(
             assert error["cost_usdc"] == COST_USDC
             assert again.headers["idempotent-replayed"] == "true"
     async with run_market(make_settings(tmp_path), engine) as market:
-        assert charged(market) == [COST_USDC] * 3
+        assert charged(market) == [COST_USDC] * 4
 
 
 async def test_repeat__api_key_revoked_meanwhile__401_and_no_answer(
