@@ -53,6 +53,10 @@ class MarketSettings(ServerSettings):
     prices_file: Path | None = Field(
         default=None, description="the operator's reference prices, TOML"
     )
+    names_file: Path | None = Field(
+        default=None,
+        description="whose endpoints which hosts are, TOML; without it: market/names.toml",
+    )
     allow_loopback: bool = Field(
         default=False, description="let sellers be on this machine, without TLS: devnet only"
     )

@@ -29,7 +29,7 @@ class NewOffer:
     seller: str
     model: str
     upstream_model: str
-    provider: str
+    label: str
     seller_base_url: str
     price_input_usdc_per_mtok: int | None
     price_output_usdc_per_mtok: int | None

@@ -77,7 +77,8 @@ class MarketOffer(SQLModel, table=True):
     model: str
     upstream_model: str
     """What the seller's endpoint calls it."""
-    provider: str
+    label: str
+    """What the seller calls the endpoint, for people: it decides nothing."""
     seller_base_url: str = Field(sa_type=Text)
     price_input_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)
     price_output_usdc_per_mtok: int | None = Field(default=None, sa_type=BigInteger)

@@ -30,7 +30,7 @@ MULTIPLIER_MAX: Final = 100
 RPM_MAX: Final = 1_000_000
 KEY_MAX: Final = 4_096
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_MAX}}}")
 _PRICES: Final = ("price_input_per_1m", "price_output_per_1m")
 _CACHED_PRICE: Final = "price_cached_input_per_1m"
@@ -49,6 +49,8 @@ _AMOUNTS: Final = {
     "quota_total_usd": ("quota_total_usdc", USD_MAX),
 }
 _COLUMNS: Final = {**{name: column for name, (column, _) in _AMOUNTS.items()}, TIERS: TIERS_COLUMN}
+_TEXT_COLUMNS: Final = {"provider": "label"}
+"""By the name that the reference has: what a seller calls its provider is a label here."""
 _CLEARABLE: Final = frozenset({*_BESIDE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
 _FIELDS: Final = frozenset(
     {
@@ -58,6 +60,7 @@ _FIELDS: Final = frozenset(
         "api_key",
         "seller_base_url",
         "provider",
+        "label",
         "payout_address",
         "rate_limit_rpm",
         "unit",
@@ -88,7 +91,7 @@ def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: boo
     _check_priced_one_way(body, is_medium=columns.get("unit") is not None)
     _set_unit_price(body, columns, columns.setdefault("unit", None))
     columns.setdefault("upstream_model", columns["model"])
-    columns.setdefault("provider", "")
+    columns.setdefault("label", "")
     columns.setdefault("payout_address", seller)
     for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm", TIERS_COLUMN):
         columns.setdefault(column, None)
@@ -193,6 +196,8 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
     if unknown:
         name = unknown[0][:60]
         raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    if "provider" in body and "label" in body:
+        raise bad_request("invalid_request", "'provider' is a label: give one.", param="provider")
     columns: dict[str, Any] = {}
     for name, value in body.items():
         if value is None and name in _CLEARABLE:
@@ -205,7 +210,9 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
         elif name == TIERS:
             columns[TIERS_COLUMN] = write_tiers(parse_tiers(value))
         elif name not in ("api_key", _UNIT_PRICE):
-            columns[name] = _read_text_field(name, value, allow_loopback=allow_loopback)
+            columns[_TEXT_COLUMNS.get(name, name)] = _read_text_field(
+                name, value, allow_loopback=allow_loopback
+            )
     key = body.get("api_key")
     return OfferWish(columns, None if key is None else read_api_key(key))
 
@@ -229,10 +236,10 @@ def _read_text_field(name: str, value: Any, *, allow_loopback: bool) -> Any:
             if not is_model_name(value):
                 raise wrong_type(name, NAME_RULE)
             return value
-        case "provider":
-            if _NAME.fullmatch(value) is None:
-                raise wrong_type(name, "a name of letters, digits, dots and dashes")
-            return value.lower()
+        case "provider" | "label":
+            if _LABEL.fullmatch(value) is None:
+                raise wrong_type(name, "a label of letters, digits, dots and dashes")
+            return value
         case "unit":
             if value not in UNITS:
                 raise wrong_type(name, f"one of {', '.join(UNITS)}")

@@ -27,6 +27,7 @@ from market.endpoints.health import (
     give_up,
 )
 from market.endpoints.sealing import Sealer
+from market.identity.provider_names import ProviderNames
 from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_tiers
 from market.records.database import Database
@@ -83,9 +84,11 @@ class Book:
         *,
         fee_bps: int,
         concurrency_max: int,
+        provider_names: ProviderNames | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.references = references
+        self.provider_names = ProviderNames() if provider_names is None else provider_names
         self._database = database
         self._sealer = sealer
         self._fee_bps = fee_bps
@@ -193,7 +196,8 @@ class Book:
             version=int(row["version"]),
             is_active=row["status"] == "active",
             is_trusted=is_trusted,
-            provider=row["provider"],
+            provider=self.provider_names.find_provider(row["seller_base_url"]),
+            label=row["label"],
             cap_daily_usdc=row["cap_daily_usdc"],
             quota_total_usdc=row["quota_total_usdc"],
             rate_limit_rpm=row["rate_limit_rpm"],

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from market.pricing.amounts import parse_millionths
+from market.routing.chosen import parse_chosen
 from serving.http.errors import bad_request, wrong_type
 from serving.models.price_ceilings import (
     CACHED_INPUT_CEILING,
@@ -202,7 +203,7 @@ def _read_names(routing: Mapping[str, Any], name: str) -> frozenset[str]:
         or not all(isinstance(item, str) for item in value)
     ):
         raise wrong_type(f"{ROUTING_FIELD}.{name}", f"a list of at most {FILTERS_MAX} strings")
-    return frozenset(item.lower() for item in value)
+    return frozenset(parse_chosen(item, field=f"{ROUTING_FIELD}.{name}") for item in value)
 
 
 def _read_price(routing: Mapping[str, Any], name: str) -> int | None:

@@ -20,6 +20,7 @@ from typing import Final
 from contracts.units import TOKENS_PER_MTOK
 from market.endpoints.health import Standing
 from market.pricing.media_units import Base, get_base
+from market.routing.chosen import name_offer, name_provider, name_seller
 from market.routing.discounts import Worths, find_worst
 from market.routing.sessions import Session
 from serving.models.prices import (
@@ -64,6 +65,9 @@ class Offer:
     is_active: bool = True
     is_trusted: bool = True
     provider: str = ""
+    """Whose endpoint it is, by its host (``market.identity.provider_names``)."""
+    label: str = ""
+    """What the seller calls it: shown, and decides nothing."""
     cap_daily_usdc: int | None = None
     quota_total_usdc: int | None = None
     rate_limit_rpm: int | None = None
@@ -127,7 +131,7 @@ class Ask:
     """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
     only: frozenset[str] = frozenset()
-    """Sellers, providers or offer ids; empty means all."""
+    """Names by ``market.routing.chosen``; empty means all."""
     ignore: frozenset[str] = frozenset()
     excluded: frozenset[str] = field(default=frozenset())
     """Offers that were tried for this request already."""
@@ -288,7 +292,11 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
 
 
 def _is_chosen(offer: Offer, ask: Ask) -> bool:
-    names = {offer.offer_id, offer.seller, offer.provider}
+    names = {
+        name_offer(offer.offer_id),
+        name_seller(offer.seller),
+        name_provider(offer.provider),
+    }
     return bool(not ask.only or names & ask.only) and not names & ask.ignore
 
 

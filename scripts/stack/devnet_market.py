@@ -93,7 +93,7 @@ def _list_model(url: str, seller: LocalAccount, key_file: Path, model_url: str) 
             "api_key": MODEL_API_KEY,
             "seller_base_url": model_url,
             "cost_multiplier": COST_MULTIPLIER,
-            "provider": "local-model",
+            "label": "local-model",
         }
         _read(client.post("/v1/seller/offers", json=offer))
 

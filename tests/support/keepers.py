@@ -318,7 +318,7 @@ def _sell(payout_id: str, payee: str, amount_usdc: int, *, at_s: int) -> list[SQ
             seller=payee,
             model="model",
             upstream_model="model",
-            provider="",
+            label="",
             seller_base_url="https://example.com",
             price_input_usdc_per_mtok=1,
             price_output_usdc_per_mtok=1,

@@ -28,10 +28,12 @@ class Routing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     only: list[str] | None = Field(
-        default=None, max_length=FILTERS_MAX, description="providers or offers' ids"
+        default=None,
+        max_length=FILTERS_MAX,
+        description="`offer:<id>`, `seller:<address>`, `provider:<name>`; a bare word: provider",
     )
     ignore: list[str] | None = Field(
-        default=None, max_length=FILTERS_MAX, description="providers or offers' ids"
+        default=None, max_length=FILTERS_MAX, description="likewise: none of these"
     )
     trusted_only: bool = False
     max_price_input_per_1m: Amount | None = None

@@ -185,6 +185,7 @@ def describe_book(
                 **dict(describe_offer_price(offer)),
                 offer_id=offer.offer_id,
                 provider=offer.provider,
+                label=offer.label,
                 trusted=offer.is_trusted,
                 discount_pct=get_blended_discount_pct(offer, reference),
                 health=state.standing,

@@ -6,6 +6,7 @@ from sqlalchemy import RowMapping
 
 from market.http.markets.schemas import Event, OfferEvent, SaleEvent
 from market.http.offers.describing import describe_stored_tiers
+from market.identity.provider_names import ProviderNames
 from market.listing.feed import FeedCursor
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS
@@ -14,9 +15,9 @@ from serving.models.prices import Price
 _TOKEN_PRICES: Final = ("input", "output", "cached_input")
 
 
-def describe_event(cursor: FeedCursor, row: RowMapping) -> Event:
+def describe_event(cursor: FeedCursor, row: RowMapping, names: ProviderNames) -> Event:
     """Return one event of the feed."""
-    return _describe_sale(cursor, row) if cursor.is_sale else _describe_offer(row)
+    return _describe_sale(cursor, row) if cursor.is_sale else _describe_offer(row, names)
 
 
 def _describe_sale(cursor: FeedCursor, row: RowMapping) -> SaleEvent:
@@ -35,7 +36,7 @@ def _describe_sale(cursor: FeedCursor, row: RowMapping) -> SaleEvent:
     )
 
 
-def _describe_offer(row: RowMapping) -> OfferEvent:
+def _describe_offer(row: RowMapping, names: ProviderNames) -> OfferEvent:
     is_new = row["version"] == 0 and row["changed_at_s"] == row["created_at_s"]
     deleted = row["status"] == "deleted"
     return OfferEvent(
@@ -43,7 +44,8 @@ def _describe_offer(row: RowMapping) -> OfferEvent:
         at=int(row["changed_at_s"]),
         model=row["model"],
         offer_id=row["offer_id"],
-        provider=row["provider"],
+        provider=names.find_provider(row["seller_base_url"]),
+        label=row["label"],
         status=row["status"],
         **_describe_price(row),
     )

@@ -73,7 +73,8 @@ class BookOffer(OfferPrice):
     """One offer of a model."""
 
     offer_id: str
-    provider: str
+    provider: str = Field(description="whose endpoint it is, by its host")
+    label: str = Field(description="what the seller calls it; may be empty")
     trusted: bool
     discount_pct: float | None = Field(description="null: no reference price proves any")
     health: Standing
@@ -106,7 +107,7 @@ class RankedOffer(BaseModel):
     """An offer that would be tried, at its place in the order."""
 
     offer_id: str
-    provider: str
+    provider: str = Field(description="whose endpoint it is, by its host")
     estimated_cost_usdc: int
     ceiling_usdc: int = Field(description="what would be reserved")
     estimated_discount_pct: float | None = Field(description="null: no reference price")
@@ -175,7 +176,8 @@ class OfferEvent(BaseModel):
     at: int = Field(description="Unix seconds")
     model: str
     offer_id: str
-    provider: str
+    provider: str = Field(description="whose endpoint it is, by its host")
+    label: str = Field(description="what the seller calls it; may be empty")
     status: Literal["active", "paused", "deleted"]
     price_input_per_1m: float | None
     price_output_per_1m: float | None

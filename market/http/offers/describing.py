@@ -12,7 +12,9 @@ from market.pricing.offer_prices import read_stored_tiers
 from serving.models.prices import Price
 
 
-def describe_offer(row: Mapping[Any, Any], health: HealthReport | None, *, day: int) -> OfferView:
+def describe_offer(
+    row: Mapping[Any, Any], health: HealthReport | None, *, provider: str, day: int
+) -> OfferView:
     """Return an offer as its seller sees it. The key is not in it, sealed or not."""
     used_usdc = int(row["day_used_usdc"]) if int(row["day"]) == day else 0
     unit, input_usdc = row["unit"], row["price_input_usdc_per_mtok"]
@@ -24,7 +26,8 @@ def describe_offer(row: Mapping[Any, Any], health: HealthReport | None, *, day: 
             "id": row["offer_id"],
             "model": row["model"],
             "upstream_model": row["upstream_model"],
-            "provider": row["provider"],
+            "provider": provider,
+            "label": row["label"],
             "seller_base_url": row["seller_base_url"],
             "price_input_per_1m": None if unit else _show(row["price_input_usdc_per_mtok"]),
             "price_output_per_1m": None if unit else _show(row["price_output_usdc_per_mtok"]),

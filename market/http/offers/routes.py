@@ -260,5 +260,10 @@ async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> O
 
 
 def _describe_offer(services: Services, row: RowMapping) -> OfferView:
-    health = services.book.find_health(row["offer_id"])
-    return describe_offer(row, health, day=utc_day(services.database.now_s()))
+    book = services.book
+    return describe_offer(
+        row,
+        book.find_health(row["offer_id"]),
+        provider=book.provider_names.find_provider(row["seller_base_url"]),
+        day=utc_day(services.database.now_s()),
+    )

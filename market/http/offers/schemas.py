@@ -44,7 +44,12 @@ class _OfferFields(BaseModel):
     upstream_model: str | None = Field(
         default=None, max_length=200, description="the endpoint's own name of the model"
     )
-    provider: str | None = Field(default=None, description="whose endpoint it is, for people")
+    label: str | None = Field(
+        default=None, description="what the seller calls the endpoint: shown, and decides nothing"
+    )
+    provider: str | None = Field(
+        default=None, description="taken as `label`: whose endpoint it is says its host"
+    )
     price_input_per_1m: Amount | None = None
     price_output_per_1m: Amount | None = None
     price_cached_input_per_1m: Amount | None = Field(
@@ -110,7 +115,8 @@ class OfferView(BaseModel):
     id: str
     model: str
     upstream_model: str
-    provider: str
+    provider: str = Field(description="whose endpoint it is, by its host")
+    label: str = Field(description="what the seller calls it; may be empty")
     seller_base_url: str
     price_input_per_1m: float | None
     price_output_per_1m: float | None

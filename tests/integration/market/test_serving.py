@@ -581,11 +581,11 @@ async def test_routing_field__filters_and_ceilings__are_kept_and_not_passed_on(
     market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key()
-    cheap = await market.list_offer(seller_key, seller.url, provider="one")
-    await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21, provider="two")
+    cheap = await market.list_offer(seller_key, seller.url)
+    dear = await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
     key = await market.get_buyer_key()
 
-    chosen = await market.chat(key, routing={"only": ["two"]})
+    chosen = await market.chat(key, routing={"only": [f"offer:{dear['id']}"]})
     ignored = await market.chat(key, routing={"ignore": [cheap["id"]]})
     ceiling = await market.chat(key, routing={"max_price_output_per_1m": 19.5})
     untrusted = await market.chat(key, routing={"trusted_only": True})

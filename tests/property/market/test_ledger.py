@@ -83,7 +83,7 @@ class MarketLedger(RuleBasedStateMachine):
                     seller="s",
                     model="m",
                     upstream_model="m",
-                    provider="",
+                    label="",
                     seller_base_url="https://example.com",
                     price_input_usdc_per_mtok=PRICE.input_usdc_per_mtok,
                     price_output_usdc_per_mtok=PRICE.output_usdc_per_mtok,

@@ -60,8 +60,8 @@ def markets(draw: st.DrawFn) -> tuple[list[Offer], dict[str, OfferState], Ask]:
         input_usdc_per_mtok_max=draw(LIMITS),
         output_usdc_per_mtok_max=draw(LIMITS),
         trusted_only=draw(st.booleans()),
-        only=draw(st.sampled_from((frozenset[str](), frozenset({"s1"})))),
-        ignore=draw(st.sampled_from((frozenset[str](), frozenset({"s2"})))),
+        only=draw(st.sampled_from((frozenset[str](), frozenset({"seller:s1"})))),
+        ignore=draw(st.sampled_from((frozenset[str](), frozenset({"seller:s2"})))),
     )
     return offers, states, ask
 
@@ -101,7 +101,9 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
             (state.requests_last_minute + 1, offer.rate_limit_rpm),
         )
     )
-    chosen = (not ask.only or offer.seller in ask.only) and offer.seller not in ask.ignore
+    chosen = (not ask.only or f"seller:{offer.seller}" in ask.only) and (
+        f"seller:{offer.seller}" not in ask.ignore
+    )
     trusted = offer.is_trusted or not ask.trusted_only
     healthy = state.standing in (Standing.HEALTHY, Standing.ON_TRIAL)
     discounted = True

@@ -98,9 +98,9 @@ def test_read_minimum__grammar__is_the_references(segment: str, minimum: int | N
 
 
 def test_parse_filters__prices_and_names__are_exact() -> None:
-    filters = parse_filters({"only": ["0xAB"], "max_price_input_per_1m": 0.3})
+    filters = parse_filters({"only": ["OpenAI"], "max_price_input_per_1m": 0.3})
 
-    assert filters.only == {"0xab"}
+    assert filters.only == {"provider:openai"}
     assert filters.input_usdc_per_mtok_max == 300_000
 
 
@@ -112,6 +112,13 @@ def test_parse_filters__prices_and_names__are_exact() -> None:
         {"only": "x"},
         {"only": [1]},
         {"ignore": ["x"] * 101},
+        {"only": ["host:example.com"]},
+        {"only": ["seller:0xAB"]},
+        {"only": ["offer:"]},
+        {"only": ["provider:"]},
+        {"only": ["\u043epenai"]},
+        {"ignore": ["open ai"]},
+        {"ignore": [""]},
         {"trusted_only": 1},
         {"max_price_input_per_1m": -1},
         {"max_price_output_per_1m": "x"},

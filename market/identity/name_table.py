@@ -1,0 +1,75 @@
+"""The operator's table of names, in TOML: which hosts are whose, and which models they make.
+
+::
+
+    shared = ["github.io"]             # domains whose names belong to different people each
+
+    [providers.openai]
+    hosts = ["api.openai.com"]         # exact, or "*.example.com" for all below
+
+``market/names.toml`` is used unless ``MARKET_NAMES_FILE`` names another.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from contracts.errors import Fatal
+from market.identity.provider_names import ProviderNames
+
+DEFAULT: Final = Path(__file__).parents[1] / "names.toml"
+
+_PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""Shorter than an offer's id or a wallet's address: a name is never taken for one."""
+_HOST: Final = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+class NamesInvalid(Fatal):
+    """The operator's table of names cannot be read or has an error."""
+
+
+class _Provider(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    hosts: list[str] = Field(min_length=1)
+
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if _HOST.fullmatch(host) is None:
+                raise ValueError(f"{host!r} is no host in lower case")
+        return hosts
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    shared: list[str] = []
+    providers: dict[str, _Provider] = {}
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "_Table":
+        hosts = [host for provider in self.providers.values() for host in provider.hosts]
+        for name in self.providers:
+            if _PROVIDER.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is no provider's name: a-z, 0-9 and dashes")
+        if len(set(hosts)) < len(hosts):
+            raise ValueError("a host is named twice")
+        return self
+
+
+def load_provider_names(path: Path | None = None) -> ProviderNames:
+    """Read the table, by default the one that comes with the market. Raises ``NamesInvalid``."""
+    path = DEFAULT if path is None else path
+    try:
+        table = _Table.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise NamesInvalid(f"{path}: {error}") from error
+    return ProviderNames(
+        {host: name for name, one in table.providers.items() for host in one.hosts},
+        tuple(table.shared),
+    )
