@@ -9,8 +9,8 @@
 
 Each kind has its own prefix, so no name of one kind can be taken for a name of another. Without a
 prefix none can either: ids are the market's, addresses are signed for, and the name of a provider
-has the form of neither (``market.identity.provider_names``). All names are compared in lower case and are plain ASCII: a letter that only
-looks like another is refused, not compared.
+has the form of neither (``market.identity.provider_names``). All names are compared in lower case
+and are plain ASCII: a letter that only looks like another is refused, not compared.
 """
 
 import re
