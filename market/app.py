@@ -25,7 +25,7 @@ from market.endpoints.sealing import Kms, Sealer
 from market.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from market.http.routes import TAGS, router
 from market.identity.authentication import Authenticator
-from market.identity.name_table import load_provider_names
+from market.identity.name_table import load_name_table
 from market.media.artifacts import Artifacts
 from market.media.job_following import JobFollower
 from market.media.jobs import Jobs
@@ -76,7 +76,7 @@ def create_app(
     """
     references = load_references(settings.prices_file)
     check_unit_prices(references.operator)
-    provider_names = load_provider_names(settings.names_file)
+    names = load_name_table(settings.names_file)
     web3 = open_web3(settings.rpc_url.get_secret_value())
     sealer = Sealer(kms)
     limits = settings.build_limits()
@@ -99,7 +99,7 @@ def create_app(
             sealer,
             fee_bps=settings.fee_bps,
             concurrency_max=settings.seller_concurrency_max,
-            provider_names=provider_names,
+            names=names,
         )
         dialer = Dialer(settings.dial_rules(), resolve=resolve)
         services = _build_services(

@@ -104,3 +104,13 @@ def seller_trust(address: str, answer: str) -> None:
 
     with _opened_ledger() as engine:
         click.echo(agree_trust(engine, address, is_trusted=answer == "yes"))
+
+
+@market.command("offer-resume", settings=SETTINGS)
+@argument("offer_id", help="The id of an offer that the market has suspended.")
+def offer_resume(offer_id: str) -> None:
+    """Let a suspended offer serve again."""
+    from market.operator import resume_offer
+
+    with _opened_ledger() as engine:
+        click.echo(resume_offer(engine, offer_id))

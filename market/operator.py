@@ -9,6 +9,7 @@ from contracts.errors import Fatal
 from contracts.units import format_usdc
 from ledger.database.engine import write
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
+from ledger.selling.offers import resume_offer as resume
 from market.identity.keys import Role, is_address, make_key
 from serving.process.ids import new_id
 
@@ -83,6 +84,17 @@ def agree_trust(engine: Engine, address: str, *, is_trusted: bool) -> str:
     """Say whether a seller counts as trusted from now on. Raises like ``agree_fee``."""
     seller = _agree(engine, address, is_trusted=is_trusted)
     return f"seller {seller} is {'' if is_trusted else 'not '}trusted from now on"
+
+
+def resume_offer(engine: Engine, offer_id: str) -> str:
+    """Let an offer that was suspended back into the order; say so.
+
+    Raises ``ArgumentInvalid`` where it is not suspended, and ``LedgerUnavailable``.
+    """
+    with write(engine) as connection:
+        if not resume(connection, offer_id=offer_id, now_s=int(time.time())):
+            raise ArgumentInvalid(f"no suspended offer {offer_id!r}")
+    return f"the market lets offer {offer_id} serve again"
 
 
 def _agree(

@@ -130,6 +130,33 @@ def change_offer(
     return True
 
 
+def suspend_offer(connection: Connection, *, offer_id: str, evidence: str, now_s: int) -> bool:
+    """Take an offer out of the order until the operator lets it back; tell whether it was in.
+
+    Sales at its old version are refused from now on, whichever process reserves them.
+    """
+    changed = connection.execute(
+        update(_offer)
+        .where(
+            _offer.c.offer_id == offer_id,
+            _offer.c.status != "deleted",
+            _offer.c.suspended_for.is_(None),
+        )
+        .values(suspended_for=evidence, version=_offer.c.version + 1, changed_at_s=now_s)
+    )
+    return changed.rowcount == 1
+
+
+def resume_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
+    """Let a suspended offer back into the order; tell whether it was suspended."""
+    changed = connection.execute(
+        update(_offer)
+        .where(_offer.c.offer_id == offer_id, _offer.c.suspended_for.is_not(None))
+        .values(suspended_for=None, version=_offer.c.version + 1, changed_at_s=now_s)
+    )
+    return changed.rowcount == 1
+
+
 def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:
     """Take an offer down and erase its key; tell whether there is one. Idempotent."""
     changed = connection.execute(

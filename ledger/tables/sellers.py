@@ -96,6 +96,9 @@ class MarketOffer(SQLModel, table=True):
     """What media are priced by; the input price is then for a million of it. None for tokens."""
     payout_address: str
     status: str
+    suspended_for: str | None = Field(default=None, sa_type=Text)
+    """Why the market has taken the offer out of the order, with the evidence; None: it has not.
+    It counts beside ``status``, which is the seller's."""
     version: int = Field(sa_type=BigInteger)
     """Counts the changes of everything above: a sale at an older version is refused."""
     day: int = Field(default=0, sa_type=BigInteger)

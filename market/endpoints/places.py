@@ -1,4 +1,4 @@
-"""When a provider's key must be given again. Pure.
+"""When a provider's key must be given again, and which endpoints are one server's. Pure.
 
 A sealed key belongs to the place that it was given for. The holder of an account's API key may
 change a base URL; were the sealed key to follow, a stolen API key would carry it off.
@@ -32,3 +32,10 @@ def _find_place(url: str) -> tuple[str, str, int | None, str] | None:
     if port is None:
         port = _PORTS.get(parts.scheme)
     return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
+
+
+def get_origin(url: str) -> str:
+    """Return scheme, host and port of a base URL, the same for all ways of writing them."""
+    parts = urlsplit(url)
+    port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
+    return f"{parts.scheme}://{(parts.hostname or '').lower().rstrip('.')}:{port}"

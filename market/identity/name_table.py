@@ -4,6 +4,11 @@
 
     shared = ["github.io"]             # domains whose names belong to different people each
 
+    families = ["gpt-*"]              # how the names of well-known models begin
+
+    [aliases]
+    "a-name" = ["another name of the same model"]
+
     [providers.openai]
     hosts = ["api.openai.com"]         # exact, or "*.example.com" for all below
 
@@ -12,6 +17,7 @@
 
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from contracts.errors import Fatal
 from market.identity.provider_names import ProviderNames
+from market.identity.same_model import ModelNames, simplify
 
 DEFAULT: Final = Path(__file__).parents[1] / "names.toml"
 
@@ -49,6 +56,8 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     shared: list[str] = []
+    families: list[str] = []
+    aliases: dict[str, list[str]] = {}
     providers: dict[str, _Provider] = {}
 
     @model_validator(mode="after")
@@ -62,14 +71,28 @@ class _Table(BaseModel):
         return self
 
 
-def load_provider_names(path: Path | None = None) -> ProviderNames:
+@dataclass(frozen=True, slots=True)
+class NameTable:
+    """What the operator says of names."""
+
+    providers: ProviderNames
+    models: ModelNames
+
+
+def load_name_table(path: Path | None = None) -> NameTable:
     """Read the table, by default the one that comes with the market. Raises ``NamesInvalid``."""
     path = DEFAULT if path is None else path
     try:
         table = _Table.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise NamesInvalid(f"{path}: {error}") from error
-    return ProviderNames(
+    providers = ProviderNames(
         {host: name for name, one in table.providers.items() for host in one.hosts},
         tuple(table.shared),
     )
+    aliases = {
+        simplify(alias): simplify(name)
+        for name, others in table.aliases.items()
+        for alias in others
+    }
+    return NameTable(providers, ModelNames(tuple(table.families), aliases))

@@ -63,6 +63,7 @@ from market.records.store import KeyHolder, load_account
 from market.routing.attempts import Attempts
 from market.routing.book import Book
 from market.routing.ranking import Ask, assess
+from market.routing.tried import Tried
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError, unavailable
 from serving.process.ids import new_id
@@ -179,9 +180,9 @@ class Paywall:
 
     def _quote(self, asks: Sequence[Ask]) -> int:
         """Return what a request may cost at most with the best seller. Raises 404, 503."""
-        verdict = self._attempts.select(asks, frozenset())
+        verdict = self._attempts.select(asks, Tried())
         if verdict is None:
-            verdict = self._attempts.select_resting(asks, frozenset())
+            verdict = self._attempts.select_resting(asks, Tried())
         if verdict is None:
             raise self._attempts.explain(asks, None)
         return min(max(1, verdict.ceiling_usdc), VALUE_USDC_MAX)

@@ -6,13 +6,15 @@ went well, the charge, is the caller's.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
+from contracts.errors import CurrentError
+from ledger.selling.offers import suspend_offer
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
 from market.endpoints.health import Standing
@@ -26,6 +28,7 @@ from market.routing.book import Book, Live
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
 from market.routing.refusals import DENIALS, build_rejection, explain_none, find_telling
 from market.routing.reservations import ReservedSale
+from market.routing.tried import Tried
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
@@ -150,41 +153,71 @@ class Attempts:
             tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
         )
 
-    def select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
-        """Return the best offer that was not tried, or None.
+    def select(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
+        """Return the best offer to ask next, or None.
 
         Offers that refuse what others serve come last: see ``market.routing.refusing``.
         """
         last = self._book.get_last(asks[0].model, asks[0].endpoint)
-        found = self._select(asks, excluded | last) if last else None
-        return self._select(asks, excluded) if found is None else found
+        for narrowed in tried.narrow(asks, last=last):
+            found = self._select(narrowed)
+            if found is not None:
+                return found
+        return None
 
-    def select_resting(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
+    def select_proven(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
+        """Return the offer of the seller that has served longest without a failure, or None.
+
+        The last attempt is for it, trusted sellers before others: no number of new sellers that
+        fail can keep a request from it.
+        """
+        last = self._book.get_last(asks[0].model, asks[0].endpoint)
+        for narrowed in tried.narrow(asks, last=last):
+            found = [verdict for verdict in self._iterate(narrowed) if verdict.drop is None]
+            if found:
+                return min(found, key=self._rank_by_proof)
+        return None
+
+    def select_resting(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
         """Return the offer whose rest ends first, of those that would serve if they did not rest.
 
         A buyer with no other seller left is better off with it than with a refusal.
         """
-        found: list[tuple[float, tuple[int, str], Verdict]] = []
+        for narrowed in tried.narrow(asks, last=frozenset()):
+            found = [
+                verdict
+                for verdict in self._iterate(narrowed, only_resting=True)
+                if verdict.drop is None
+            ]
+            if found:
+                return min(found, key=lambda one: (self._get_rest_end_s(one), _by_cost(one)))
+        return None
+
+    def _iterate(self, asks: Sequence[Ask], *, only_resting: bool = False) -> Iterator[Verdict]:
+        """Yield the verdict on each offer; with ``only_resting`` as if those that rest did not."""
         for ask in asks:
-            wanted = replace(ask, excluded=excluded)
             for offer in self._book.get_shelf(ask.model, ask.base) or ():
                 state = self._book.get_state(offer)
-                if state.standing is not Standing.BACKING_OFF:
-                    continue
-                verdict = assess(offer, replace(state, standing=Standing.ON_TRIAL), wanted)
-                if verdict.drop is None:
-                    rests_until_s = self._book.get_live(offer.offer_id).health.rests_until_s
-                    found.append((rests_until_s, _by_cost(verdict), verdict))
-        return min(found, key=lambda one: one[:2])[2] if found else None
+                if only_resting:
+                    if state.standing is not Standing.BACKING_OFF:
+                        continue
+                    state = replace(state, standing=Standing.ON_TRIAL)
+                yield assess(offer, state, ask)
 
-    def _select(self, asks: Sequence[Ask], excluded: frozenset[str]) -> Verdict | None:
+    def _get_rest_end_s(self, verdict: Verdict) -> float:
+        place = self._book.get_live(verdict.offer.offer_id).place
+        return self._book.health.get_rest_end_s(place)
+
+    def _rank_by_proof(self, verdict: Verdict) -> tuple[bool, int, tuple[int, str]]:
+        offer = verdict.offer
+        served = self._book.health.count_served(offer.seller)
+        return (not offer.is_trusted, -served, _by_cost(verdict))
+
+    def _select(self, asks: Sequence[Ask]) -> Verdict | None:
         best: Verdict | None = None
         for ask in asks:
             shelf = self._book.get_shelf(ask.model, ask.base)
-            if shelf is None:
-                continue
-            wanted = replace(ask, excluded=excluded) if excluded else ask
-            found = shelf.select(self._book.get_state, wanted)
+            found = None if shelf is None else shelf.select(self._book.get_state, ask)
             if found is not None and (best is None or _by_cost(found) < _by_cost(best)):
                 best = found
         return best
@@ -192,7 +225,7 @@ class Attempts:
     async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
         """Return the first attempt that goes well. Raises ``ApiError``."""
         asks = order.priced_asks
-        tried: set[str] = set()
+        tried = Tried()
         attempts = refusals = 0
         asks_resting = False
         rejections: list[UpstreamRejected] = []
@@ -203,14 +236,16 @@ class Attempts:
             and len(rejections) < REJECTIONS_MAX
             and refusals < REFUSALS_MAX
         ):
-            verdict = self.select(asks, frozenset(tried))
+            failures = attempts - len(rejections)
+            is_last = 0 < failures == self._attempts_max - 1
+            verdict = self.select_proven(asks, tried) if is_last else self.select(asks, tried)
             if verdict is None and not asks_resting:
                 asks_resting = True
-                verdict = self.select_resting(asks, frozenset(tried))
+                verdict = self.select_resting(asks, tried)
             if verdict is None:
                 break
             offer_id = verdict.offer.offer_id
-            tried.add(offer_id)
+            tried.offers.add(offer_id)
             # Before anything is waited for: the next request must find the place taken.
             # The terms are taken now too, so that they match the price that was ranked.
             self._book.begin(offer_id)
@@ -225,14 +260,15 @@ class Attempts:
                 if refusal.reason is SaleDenial.CREDIT_SPENT and verdict.stays:
                     # The rest of the credit may pay for the cheapest offer.
                     asks = [replace(ask, session=None) for ask in asks]
-                    tried.discard(offer_id)
+                    tried.offers.discard(offer_id)
                     continue
                 denied = await self._take_refusal(refusal, verdict)
                 if denied is None:
-                    tried.discard(offer_id)
+                    tried.offers.discard(offer_id)
                 refusals += 1
                 continue
             attempts += 1
+            tried.note(verdict.offer)
             try:
                 result = await self._attempt(attempt, reserved, access, live.upstream_model)
             except UpstreamFailure:
@@ -331,6 +367,8 @@ class Attempts:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
+            if failure.cause is Cause.WRONG_MODEL:
+                await asyncio.shield(self._suspend(offer_id, str(failure.message)))
             raise
         except BaseException as error:
             self._book.end(offer_id, well=False)
@@ -340,6 +378,21 @@ class Attempts:
             raise
         self._metrics.observe_attempt(SERVED)
         return result
+
+    async def _suspend(self, offer_id: str, evidence: str) -> None:
+        """Take an offer out of the order that was caught selling another model."""
+        now_s = self._database.now_s()
+        log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
+        try:
+            await self._database.persist(
+                lambda connection: suspend_offer(
+                    connection, offer_id=offer_id, evidence=evidence, now_s=now_s
+                )
+            )
+            await self._book.refresh_offers([offer_id])
+        except CurrentError as error:
+            # It rests all the same, and is suspended the next time.
+            log.error("suspension_failed", offer_id=offer_id, error=str(error))
 
     def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
         """Return why no offer was even tried."""

@@ -2,11 +2,11 @@
 
 Prices, terms and limits come from the ledger and are looked at again and again; an offer that
 changed since is refused by the ledger when it is reserved. What is used of caps comes back with
-every reservation. Health, concurrency and requests a minute are of this process.
+every reservation. Concurrency and requests a minute are of this process, and health is
+(``market.routing.seller_health``).
 """
 
 import asyncio
-import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,23 +17,19 @@ import structlog
 
 from contracts.units import utc_day
 from ledger.selling.sale_records import Used
-from market.endpoints.health import (
-    WELL,
-    Health,
-    HealthReport,
-    Standing,
-    begin,
-    fail,
-    give_up,
-)
+from market.endpoints.health import HealthReport, Standing
+from market.endpoints.places import get_origin
 from market.endpoints.sealing import Sealer
+from market.identity.name_table import NameTable
 from market.identity.provider_names import ProviderNames
+from market.identity.same_model import ModelNames
 from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_tiers
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers, load_sealed_key
 from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
+from market.routing.seller_health import Place, SellerHealth
 from market.routing.shelf import Shelf
 from serving.models.failures import Cause
 from serving.models.prices import scale_price
@@ -51,6 +47,10 @@ ACCESSES_MAX: Final = 10_000
 MINUTE_S: Final = 60.0
 
 
+NO_NAMES: Final = NameTable(ProviderNames(), ModelNames())
+"""A table in which no name is known."""
+
+
 @dataclass(slots=True)
 class Live:
     """An offer's state beside its price."""
@@ -65,12 +65,16 @@ class Live:
     day: int = 0
     day_used_usdc: int = 0
     total_used_usdc: int = 0
-    health: Health = WELL
     refusing: dict[str, Refusing] = field(default_factory=dict)
     """What the offer refused, by endpoint."""
     in_flight: int = 0
     started: deque[float] = field(default_factory=deque)
     """When the requests of the last minute began, where their number is limited."""
+
+    @property
+    def place(self) -> Place:
+        """Where the offer's model is served: what failures belong to."""
+        return Place(self.offer.seller, self.offer.origin, self.offer.model)
 
 
 class Book:
@@ -84,11 +88,12 @@ class Book:
         *,
         fee_bps: int,
         concurrency_max: int,
-        provider_names: ProviderNames | None = None,
+        names: NameTable = NO_NAMES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.references = references
-        self.provider_names = ProviderNames() if provider_names is None else provider_names
+        self.names = names
+        self.health = SellerHealth(clock)
         self._database = database
         self._sealer = sealer
         self._fee_bps = fee_bps
@@ -138,10 +143,9 @@ class Book:
 
     def standings(self) -> Iterator[Standing]:
         """Yield how each active offer stands now."""
-        now = self._clock()
         for live in self._live.values():
             if live.offer.is_active:
-                yield live.health.get_standing(now)
+                yield self.health.get_standing(live.place)
 
     def get_live(self, offer_id: str) -> Live:
         """Return what is known of an offer that is on a shelf."""
@@ -194,9 +198,10 @@ class Book:
             price=tiers[0][1],
             longer=tiers[1:],
             version=int(row["version"]),
-            is_active=row["status"] == "active",
+            is_active=row["status"] == "active" and row["suspended_for"] is None,
             is_trusted=is_trusted,
-            provider=self.provider_names.find_provider(row["seller_base_url"]),
+            provider=self.names.providers.find_provider(row["seller_base_url"]),
+            origin=get_origin(row["seller_base_url"]),
             label=row["label"],
             cap_daily_usdc=row["cap_daily_usdc"],
             quota_total_usdc=row["quota_total_usdc"],
@@ -217,9 +222,9 @@ class Book:
         )
         if known is not None:
             live.in_flight, live.started = known.in_flight, known.started
-            # A seller who changed something may have mended what was wrong.
-            if known.offer.version == offer.version:
-                live.health, live.refusing = known.health, known.refusing
+            live.refusing = known.refusing
+            if known.place != live.place:
+                self.health.leave(known.place, offer_id)
             if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
@@ -256,6 +261,7 @@ class Book:
         known = self._live.pop(offer_id, None)
         if known is None:
             return
+        self.health.leave(known.place, offer_id)
         shelves = self._shelves[known.offer.model]
         shelf = shelves[known.offer.base]
         shelf.remove(offer_id)
@@ -277,7 +283,7 @@ class Book:
             recent = len(live.started)
         today = utc_day(self._now_s())
         return OfferState(
-            standing=live.health.get_standing(now),
+            standing=self.health.get_standing(live.place),
             in_flight=live.in_flight,
             requests_last_minute=recent,
             day_used_usdc=live.day_used_usdc if live.day == today else 0,
@@ -287,16 +293,7 @@ class Book:
     def find_health(self, offer_id: str) -> HealthReport | None:
         """Return how an offer is doing, as its seller sees it; None where it is not listed."""
         live = self._live.get(offer_id)
-        if live is None:
-            return None
-        now = self._clock()
-        rests_s = max(0.0, live.health.rests_until_s - now) if live.health.failures else 0.0
-        return HealthReport(
-            live.health.get_standing(now),
-            live.health.failures,
-            live.health.cause,
-            round(rests_s, 1),
-        )
+        return None if live is None else self.health.report(live.place)
 
     # -------------------------------------------------------------------- what requests teach
 
@@ -307,7 +304,7 @@ class Book:
             return
         now = self._clock()
         live.in_flight += 1
-        live.health = begin(live.health, now_s=now)
+        self.health.begin(live.place, offer_id)
         if live.offer.rate_limit_rpm is not None:
             live.started.append(now)
 
@@ -317,7 +314,7 @@ class Book:
         if live is None:
             return
         live.in_flight -= 1
-        live.health = give_up(live.health)
+        self.health.give_up(live.place)
         if live.started:
             live.started.pop()
 
@@ -327,7 +324,10 @@ class Book:
         if live is None:
             return
         live.in_flight -= 1
-        live.health = WELL if well else give_up(live.health)
+        if well:
+            self.health.succeed(live.place)
+        else:
+            self.health.give_up(live.place)
 
     def fail(self, offer_id: str, cause: Cause, *, retry_after_s: float | None = None) -> None:
         """Note that an offer failed a request."""
@@ -335,14 +335,14 @@ class Book:
         if live is None:
             return
         live.in_flight -= 1
-        live.health = fail(
-            live.health,
-            cause,
-            now_s=self._clock(),
-            jitter=random.random(),
-            retry_after_s=retry_after_s,
-        )
-        log.info("offer_failed", offer_id=offer_id, cause=cause, failures=live.health.failures)
+        health = self.health.fail(live.place, cause, retry_after_s=retry_after_s)
+        log.info("offer_failed", offer_id=offer_id, cause=cause, failures=health.failures)
+
+    def note_new_key(self, offer_id: str) -> None:
+        """Note that an offer has another key: a rest that the old one caused ends with a trial."""
+        live = self._live.get(offer_id)
+        if live is not None:
+            self.health.note_new_key(live.place)
 
     def note_served(self, offer_id: str, endpoint: str, *, refused_by: Iterable[str]) -> None:
         """Note that an offer served a request which others had refused as wrong."""

@@ -66,6 +66,8 @@ class Offer:
     is_trusted: bool = True
     provider: str = ""
     """Whose endpoint it is, by its host (``market.identity.provider_names``)."""
+    origin: str = ""
+    """Scheme, host and port of its endpoint."""
     label: str = ""
     """What the seller calls it: shown, and decides nothing."""
     cap_daily_usdc: int | None = None
@@ -135,6 +137,10 @@ class Ask:
     ignore: frozenset[str] = frozenset()
     excluded: frozenset[str] = field(default=frozenset())
     """Offers that were tried for this request already."""
+    excluded_sellers: frozenset[str] = field(default=frozenset())
+    """Sellers that failed or refused this request already."""
+    excluded_origins: frozenset[tuple[str, str]] = field(default=frozenset())
+    """The same, each with the origin that it was at."""
     endpoint: str = ""
     base: Base = Base.TOKEN
     """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
@@ -278,7 +284,7 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.FILTERED
     if _is_too_dear(offer, ask):
         return Drop.PRICE_CEILING
-    if offer.offer_id in ask.excluded or state.standing in _NOT_ADMITTED:
+    if state.standing in _NOT_ADMITTED or _was_tried(offer, ask):
         return Drop.BACKING_OFF
     if state.in_flight >= offer.concurrency_max:
         return Drop.BUSY
@@ -289,6 +295,14 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
     if _is_above(state.requests_last_minute + 1, offer.rate_limit_rpm):
         return Drop.RATE_LIMITED
     return None
+
+
+def _was_tried(offer: Offer, ask: Ask) -> bool:
+    return (
+        offer.offer_id in ask.excluded
+        or offer.seller in ask.excluded_sellers
+        or (offer.seller, offer.origin) in ask.excluded_origins
+    )
 
 
 def _is_chosen(offer: Offer, ask: Ask) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from market.endpoints.client import SellerClient
 from market.routing.attempts import Order
+from market.text.answered import AnswerCheck
 from market.text.metering import HOLDERS, build_tally
 from serving.dialects.call import Call
 from serving.models.additions import Additions
@@ -32,8 +33,11 @@ class Opened:
 class SellerCalls:
     """Calls sellers, and remembers which additions their models refuse."""
 
-    def __init__(self, seller_client: SellerClient, *, opening_s: float) -> None:
+    def __init__(
+        self, seller_client: SellerClient, *, opening_s: float, answer_check: AnswerCheck
+    ) -> None:
         """``opening_s``: how long a seller of a stream may say nothing but comments, in seconds."""
+        self._answer_check = answer_check
         self._seller_client = seller_client
         self._opening_s = opening_s
         self._additions = Additions()
@@ -56,8 +60,13 @@ class SellerCalls:
             ),
         )
 
-    async def call(self, order: Order, call: Call, access: Access, model: str) -> ProviderAnswer:
-        """Return a seller's whole answer. Raises ``UpstreamError``."""
+    async def call(
+        self, order: Order, call: Call, access: Access, model: str, *, is_sold: bool = True
+    ) -> ProviderAnswer:
+        """Return a seller's whole answer, or with ``is_sold`` False an own provider's.
+
+        Raises ``UpstreamError``, also where what is sold is not what answered.
+        """
         answer = await self._send(
             order,
             call,
@@ -67,10 +76,17 @@ class SellerCalls:
         )
         if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
             raise explain_no_answer(find_failure(answer.parsed), access)
+        if is_sold:
+            self._answer_check.check(answer.parsed.get("model"), asked=model, sold=call.model)
         return answer
 
-    async def open(self, order: Order, call: Call, access: Access, model: str) -> Opened:
-        """Begin a stream; until the seller has said something, the next seller may serve."""
+    async def open(
+        self, order: Order, call: Call, access: Access, model: str, *, is_sold: bool = True
+    ) -> Opened:
+        """Begin a stream; until the seller has said something, the next seller may serve.
+
+        Raises like ``call``.
+        """
         source = await self._send(
             order,
             call,
@@ -81,6 +97,8 @@ class SellerCalls:
         reading = Reading(source, build_tally(call, order.asks[0]))
         try:
             await reading.begin(timeout_s=self._opening_s)
+            if is_sold:
+                self._answer_check.check(reading.tally.model, asked=model, sold=call.model)
         except TimeoutError:
             await source.close()
             raise UpstreamFailure(Cause.TIMEOUT) from None

@@ -28,6 +28,7 @@ from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_mar
 from market.routing.ranking import Ask, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
+from market.text.answered import AnswerCheck
 from market.text.calling import Opened, SellerCalls
 from market.text.metering import (
     HOLDERS,
@@ -94,7 +95,12 @@ class Serving:
         self._metrics = metrics
         self._rules = rules
         self._repeated = repeated
-        self._calls = SellerCalls(seller_client, opening_s=rules.opening_s)
+        self.answer_check = AnswerCheck(
+            book.names.models, lambda model: book.find_reference(model) is not None
+        )
+        self._calls = SellerCalls(
+            seller_client, opening_s=rules.opening_s, answer_check=self.answer_check
+        )
         self.in_flight = InFlight(rules.in_flight_max)
 
     def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
@@ -213,15 +219,29 @@ class Serving:
         self, order: Order, call: Call, drain_s: float | None, repeat: RepeatKey | None = None
     ) -> Answer | StreamAnswer:
         if call.stream:
-            opened = await self.route(order, lambda a, name: self._calls.open(order, call, a, name))
+            opened = await self.route(
+                order,
+                lambda a, name: self._calls.open(order, call, a, name),
+                lambda a, name: self._calls.open(order, call, a, name, is_sold=False),
+            )
             return self._start_stream(opened, order, call, drain_s, repeat)
-        answered = await self.route(order, lambda a, name: self._calls.call(order, call, a, name))
+        answered = await self.route(
+            order,
+            lambda a, name: self._calls.call(order, call, a, name),
+            lambda a, name: self._calls.call(order, call, a, name, is_sold=False),
+        )
         return await self._charge(answered, order, call, repeat)
 
-    async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
+    async def route(
+        self, order: Order, attempt: Attempt[T], own_attempt: Attempt[T] | None = None
+    ) -> Won[T] | OwnWon[T]:
         """Return the first attempt that goes well: the buyer's own priority providers, the market,
-        then the buyer's own fallbacks. Raises ``ApiError``."""
-        first = await self.own_providers.run(order, AskedWhen.PRIORITY, attempt)
+        then the buyer's own fallbacks. Raises ``ApiError``.
+
+        ``own_attempt`` calls the buyer's own providers, where that differs.
+        """
+        own_attempt = own_attempt or attempt
+        first = await self.own_providers.run(order, AskedWhen.PRIORITY, own_attempt)
         if isinstance(first, OwnWon):
             return first
         try:
@@ -229,7 +249,7 @@ class Serving:
         except ApiError as error:
             if not is_market_failure(error):
                 raise
-            last = await self.own_providers.run(order, AskedWhen.FALLBACK, attempt)
+            last = await self.own_providers.run(order, AskedWhen.FALLBACK, own_attempt)
             if isinstance(last, OwnWon):
                 return last
             rejected = first or last

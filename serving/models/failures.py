@@ -106,6 +106,10 @@ class Cause(StrEnum):
     DISCONNECTED = "disconnected"
     """The connection broke before the answer was complete."""
     BAD_FORMAT = "bad_format"
+    WRONG_MODEL = "wrong_model"
+    """The answer is another model's than the one that was asked for."""
+    OVERSTATED = "overstated"
+    """Reports of usage that cannot be true, several in a row."""
 
 
 class UpstreamError(CurrentError):

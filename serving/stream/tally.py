@@ -77,6 +77,11 @@ class Tally(Protocol):
         """The text delivered so far."""
         ...
 
+    @property
+    def model(self) -> str | None:
+        """The model that answers, by the provider's first word on it; None: it said nothing."""
+        ...
+
     def read(self, event: bytes) -> tuple[Move, bytes]:
         """Take an event into account; return what to do with it, and its bytes for the client."""
         ...
@@ -109,6 +114,13 @@ class Shown:
     sold_usdc: int | None = None
     """The charge that a market stated last."""
     failure: Any = None
+    model: str | None = None
+    """The model that the provider says that it is, as it said it first."""
+
+    def note_model(self, model: Any) -> None:
+        """Take in what a provider calls the model that answers."""
+        if self.model is None and isinstance(model, str) and model:
+            self.model = model
 
     def note_usage(self, usage: Any, *, may_say_cost: bool = False) -> None:
         """Take a report into account, which covers what has been delivered by now.
@@ -173,6 +185,10 @@ class ChatTally:
     def weight(self) -> Weight:
         return self._shown.weight
 
+    @property
+    def model(self) -> str | None:
+        return self._shown.model
+
     def count(self) -> Counted:
         return self._shown.count()
 
@@ -202,6 +218,7 @@ class ChatTally:
     def _read_chunk(self, chunk: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
         shown = self._shown
         before = shown.weight
+        shown.note_model(chunk.get("model"))
         said = chunk.get("choices")
         choices = [c for c in said if isinstance(c, dict)] if isinstance(said, list) else []
         for choice in choices:
@@ -279,6 +296,10 @@ class ResponseTally:
     def weight(self) -> Weight:
         return self._shown.weight
 
+    @property
+    def model(self) -> str | None:
+        return self._shown.model
+
     def count(self) -> Counted:
         return self._shown.count()
 
@@ -312,12 +333,14 @@ class ResponseTally:
     def _read_typed(self, kind: str, parsed: dict[str, Any], event: bytes) -> tuple[Move, bytes]:
         shown = self._shown
         before = shown.weight
+        response = parsed.get("response")
+        if isinstance(response, dict):
+            shown.note_model(response.get("model"))
         delta = parsed.get("delta")
         if isinstance(delta, str):
             size = count_bytes(delta)
             shown.weight = Weight(before.text + size, before.extent + size)
         if kind in _ENDED:
-            response = parsed.get("response")
             if isinstance(response, dict):
                 shown.note_usage(response.get("usage"))
             self._last, self._last_event = parsed, event

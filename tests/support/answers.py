@@ -29,22 +29,24 @@ def split_text(text: str) -> list[str]:
     return re.findall(r"\S+\s*", text)
 
 
-def make_completion(text: str = TEXT, usage: Any = USAGE) -> dict[str, Any]:
+def make_completion(text: str = TEXT, usage: Any = USAGE, *, model: str = MODEL) -> dict[str, Any]:
     """Return a whole chat completion; None as ``usage`` leaves the usage out."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    completion = {"id": "c-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
+    completion = {"id": "c-1", "object": "chat.completion", "model": model, "choices": [choice]}
     return completion if usage is None else {**completion, "usage": usage}
 
 
-def make_chunk(text: str | None, *, usage: Any = None, finish: str | None = None) -> bytes:
+def make_chunk(
+    text: str | None, *, usage: Any = None, finish: str | None = None, model: str = MODEL
+) -> bytes:
     """Return one event of a chat's stream: a piece of text, the end of the choice, or the usage."""
     choices = [{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}]
     chunk = {
         "id": "c-1",
         "object": "chat.completion.chunk",
         "created": 1,
-        "model": MODEL,
+        "model": model,
         "choices": choices if text is not None or finish else [],
     }
     return make_event(chunk if usage is None else {**chunk, "usage": usage})
@@ -65,20 +67,20 @@ def make_answer(path: str, body: dict[str, Any], *, text: str, usage: Any) -> di
         case "completions":
             choice = {"index": 0, "text": text, "finish_reason": "stop"}
             return {"id": "c-1", "object": "text_completion", "choices": [choice], **used}
-    return make_completion(text, usage)
+    return make_completion(text, usage, model=str(body.get("model", MODEL)))
 
 
-def make_piece(path: str, text: str) -> bytes:
+def make_piece(path: str, text: str, model: str = MODEL) -> bytes:
     """Return the event that carries a piece of the text."""
     match path:
         case "responses":
             return make_event({"type": "response.output_text.delta", "delta": text})
         case "completions":
             return make_event({"choices": [{"index": 0, "text": text}]})
-    return make_chunk(text)
+    return make_chunk(text, model=model)
 
 
-def make_last_events(path: str, usage: Any) -> list[bytes]:
+def make_last_events(path: str, usage: Any, model: str = MODEL) -> list[bytes]:
     """Return the events after the text: its end, the usage if there is any, and the mark of the
     end."""
     match path:
@@ -89,6 +91,6 @@ def make_last_events(path: str, usage: Any) -> list[bytes]:
             last = make_event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
             used = make_event({"choices": [], "usage": usage})
         case _:
-            last = make_chunk("", finish="stop")
-            used = make_chunk(None, usage=usage)
+            last = make_chunk("", finish="stop", model=model)
+            used = make_chunk(None, usage=usage, model=model)
     return [last, DONE] if usage is None else [last, used, DONE]

@@ -66,6 +66,8 @@ class FakeEndpoint:
         self.play = play
         self.text = text
         self.usage = usage
+        self.calls_itself: str | None = None
+        """The model that answers say they are of; None: the one that was asked for."""
         self.body: bytes | None = None
         self.events: list[bytes] | None = None
         self.answer_headers: dict[str, str] = {}
@@ -190,7 +192,7 @@ class FakeEndpoint:
                 return failed
         path = request.match_info["path"]
         if is_stream:
-            response = await self._stream(request, path, behaviour)
+            response = await self._stream(request, path, body, behaviour)
         else:
             response = self._answer(path, body, behaviour)
         self.finished += 1
@@ -206,12 +208,21 @@ class FakeEndpoint:
                 if self._build is None
                 else self._build(path, body)
             )
+            if self.calls_itself is not None:
+                built = {**built, "model": self.calls_itself}
             answer = json.dumps(built).encode()
         return web.Response(
             body=answer, content_type="application/json", headers=self.answer_headers
         )
 
-    async def _stream(self, request: web.Request, path: str, behaviour: str) -> web.StreamResponse:
+    def _name_model(self, body: dict[str, Any]) -> str:
+        """Return what a stream's chunks call their model."""
+        return str(body.get("model", MODEL)) if self.calls_itself is None else self.calls_itself
+
+    async def _stream(
+        self, request: web.Request, path: str, body: dict[str, Any], behaviour: str
+    ) -> web.StreamResponse:
+        model = self._name_model(body)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         if self.events is not None:
@@ -227,13 +238,13 @@ class FakeEndpoint:
             return response
         if behaviour != "stream_error_first":
             for piece in split_text(self.text):
-                await response.write(make_piece(path, piece))
+                await response.write(make_piece(path, piece, model))
                 self.sent_pieces += 1
                 await asyncio.sleep(self.piece_delay_s)
         if behaviour in STREAM_FAULTS and await end_badly(self, request, response, behaviour):
             return response
         usage = UNTRUE_USAGES.get(behaviour, self.usage)
-        last = make_last_events(path, None if behaviour == "stream_no_usage" else usage)
+        last = make_last_events(path, None if behaviour == "stream_no_usage" else usage, model)
         for event in last:
             await response.write(event)
         return response

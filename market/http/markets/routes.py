@@ -186,6 +186,6 @@ async def get_feed(
         lambda connection: load_feed(connection, after=after, limit=limit, now_s=now_s)
     )
     return FeedPage(
-        events=[describe_event(at, row, services.book.provider_names) for at, row in events],
+        events=[describe_event(at, row, services.book.names.providers) for at, row in events],
         next_cursor=str(events[-1][0]) if len(events) == limit else None,
     )

@@ -42,6 +42,7 @@ def describe_offer(
             "rate_limit_rpm": row["rate_limit_rpm"],
             "payout_address": row["payout_address"],
             "status": row["status"],
+            "suspended_for": row["suspended_for"],
             "used_today_usd": used_usdc / USDC_ONE,
             "used_total_usd": int(row["total_used_usdc"]) / USDC_ONE,
             "created_at": int(row["created_at_s"]),

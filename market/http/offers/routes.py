@@ -67,6 +67,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
     columns = wish.columns
     check_payable(columns["payout_address"], services.unpayable)
     _check_listing(services, columns["model"])
+    _check_model(services, columns["model"], columns["upstream_model"])
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:
         _check_reference(services, columns["model"], columns["unit"])
@@ -130,6 +131,8 @@ async def patch_offer(
     if row is None:
         raise not_found("offer")
     wish = parse_change(body, row, allow_loopback=services.allow_loopback)
+    if "upstream_model" in wish.columns:
+        _check_model(services, row["model"], wish.columns["upstream_model"])
     if "payout_address" in wish.columns:
         check_payable(wish.columns["payout_address"], services.unpayable)
     if "seller_base_url" in wish.columns:
@@ -163,6 +166,7 @@ async def patch_offer(
     services.book.forget_access(offer_id)
     await services.book.refresh_offers([offer_id])
     if sealed is not None:
+        services.book.note_new_key(offer_id)
         await services.database.scrub()
     return await _load_offer(services, seller, offer_id)
 
@@ -236,6 +240,13 @@ def _check_listing(services: Services, model: str) -> None:
     )
 
 
+def _check_model(services: Services, model: str, upstream_model: str) -> None:
+    """Refuse to sell one known model under the name of another."""
+    if services.serving.answer_check.is_another(upstream_model, sold=model):
+        message = f"{upstream_model!r} is another model than {model!r}: sell it by its own name."
+        raise bad_request("model_mismatch", message, param="upstream_model")
+
+
 def _check_reference(services: Services, model: str, unit: str | None) -> None:
     if find_price(services.book.find_reference(model), get_base(unit)) is None:
         message = f"{model!r} has no reference price to multiply: give prices."
@@ -264,6 +275,6 @@ def _describe_offer(services: Services, row: RowMapping) -> OfferView:
     return describe_offer(
         row,
         book.find_health(row["offer_id"]),
-        provider=book.provider_names.find_provider(row["seller_base_url"]),
+        provider=book.names.providers.find_provider(row["seller_base_url"]),
         day=utc_day(services.database.now_s()),
     )

@@ -42,7 +42,9 @@ class _OfferFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     upstream_model: str | None = Field(
-        default=None, max_length=200, description="the endpoint's own name of the model"
+        default=None,
+        max_length=200,
+        description="the endpoint's own name of the model; never another model's name",
     )
     label: str | None = Field(
         default=None, description="what the seller calls the endpoint: shown, and decides nothing"
@@ -131,6 +133,9 @@ class OfferView(BaseModel):
     rate_limit_rpm: int | None = Field(description="null: no limit")
     payout_address: str
     status: STATUS
+    suspended_for: str | None = Field(
+        description="why the market sends it no requests, until its operator lets it; null: it does"
+    )
     used_today_usd: float
     used_total_usd: float
     created_at: int

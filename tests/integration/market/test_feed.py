@@ -86,8 +86,9 @@ async def test_prices__offer_that_serves_nobody__does_not_say_what_a_model_costs
         failing.behaviour = "status_500"
         offer = await market.list_offer(seller_key, failing.url, **bait)
         assert (await market.chat(key)).headers["x-market-attempts"] == "2"
-        live = market.front.app.state.services.book.get_live(offer["id"])
-        live.health = dataclasses.replace(live.health, rests_until_s=0.0)
+        book = market.front.app.state.services.book
+        place = book.get_live(offer["id"]).place
+        book.health._health[place] = dataclasses.replace(book.health._get(place), rests_until_s=0.0)
         assert await quote() == (5_000_000, 20_000_000), "nor while it is only on trial again"
 
 

@@ -64,6 +64,7 @@ async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
     seller_key = await market.get_key()
     await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
     offer = await market.list_offer(seller_key, seller.url, upstream_model="their-name")
+    seller.calls_itself = MODEL
     key = await market.get_buyer_key()
 
     answer = await market.chat(key)

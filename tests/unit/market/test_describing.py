@@ -23,6 +23,7 @@ ROW: dict[str, Any] = {
     "rate_limit_rpm": 60,
     "payout_address": "0xa",
     "status": "active",
+    "suspended_for": None,
     "day": 7,
     "day_used_usdc": 250_000,
     "total_used_usdc": 1_250_000,

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from market.identity.name_table import NamesInvalid, load_provider_names
+from market.identity.name_table import NamesInvalid, load_name_table
 from market.identity.provider_names import ProviderNames
 from market.routing.chosen import parse_chosen
 from market.routing.ranking import Ask, Drop, Offer, OfferState, assess
 from serving.http.errors import RequestRejected
 from serving.models.prices import Price, Tokens
 
-NAMES = load_provider_names()
+NAMES = load_name_table().providers
 OFFER_ID = "01a22ebf-cd73-7967-9a4f-c28e1c6ef67d"
 SELLER, OTHER = "0x" + "ab" * 20, "0x" + "cd" * 20
 
@@ -124,11 +124,11 @@ def test_parse_chosen__look_alikes_and_unknown_kinds__are_refused(text: str) -> 
         "no table",
     ],
 )
-def test_load_provider_names__wrong_table__is_fatal(tmp_path: Path, text: str) -> None:
+def test_load_name_table__wrong_table__is_fatal(tmp_path: Path, text: str) -> None:
     path = tmp_path / "names.toml"
     path.write_text(text)
     with pytest.raises(NamesInvalid):
-        load_provider_names(path)
+        load_name_table(path)
 
 
 def test_find_provider__without_a_table__each_host_is_itself() -> None:

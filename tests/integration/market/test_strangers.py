@@ -1,0 +1,145 @@
+"""The market among strangers: what a seller says or does costs nobody else anything.
+
+::
+
+    labels    pass no filter
+    models    a known model is sold as what it is: a wrong name is refused when it is listed, and
+              an answer of another model is a failed attempt, whole or streamed, that suspends
+    failures  forty offers of one wallet are one seller; a change heals nothing
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from market.operator import resume_offer
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
+from tests.support.ledgers import make_ledger
+from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
+
+OPUS: Final = "claude-opus-4.6"
+CHEAP: Final = {"price_input_per_1m": 1, "price_output_per_1m": 1}
+
+
+@pytest.fixture
+async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
+    """A market of its own."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    async with run_market(make_settings(tmp_path), engine) as running:
+        yield running
+    engine.dispose()
+
+
+@pytest.fixture
+async def honest() -> AsyncIterator[FakeEndpoint]:
+    """An honest seller's endpoint."""
+    async with FakeEndpoint(text="An honest answer.") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def stranger() -> AsyncIterator[FakeEndpoint]:
+    """A stranger's endpoint."""
+    async with FakeEndpoint(text="A stranger's answer.") as endpoint:
+        yield endpoint
+
+
+async def test_labels__of_a_stranger__pass_no_filter(
+    market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    key = await market.get_buyer_key()
+    offer = await market.list_offer(await market.get_key(), honest.url)
+    seller = (await market.client.get("/feed")).json()["events"][0]
+    assert (seller["provider"], seller["label"]) == ("127.0.0.1", "")
+    outsider = await market.get_key(OUTSIDER)
+    for field, label in (("provider", "openai"), ("label", offer["id"])):
+        listed = await market.list_offer(outsider, stranger.url, **CHEAP, **{field: label})
+        assert (listed["provider"], listed["label"]) == ("127.0.0.1", label)
+
+    refused = await market.chat(key, routing={"only": ["openai"]})
+    chosen = await market.chat(key, routing={"only": [f"offer:{offer['id']}"]})
+    bare = await market.chat(key, routing={"only": [offer["id"]]})
+    ignored = await market.chat(key, routing={"ignore": [f"seller:{OUTSIDER.address}"]})
+    odd = await market.chat(key, routing={"only": ["label:openai"]})
+
+    assert refused.json()["error"]["code"] == "no_seller_matches"
+    assert {one.headers["x-market-offer"] for one in (chosen, bare, ignored)} == {offer["id"]}
+    assert (odd.status_code, odd.json()["error"]["param"]) == (400, "routing.only")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_model__another_one_answers__is_not_charged_and_the_offer_is_suspended(
+    market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint, stream: bool
+) -> None:
+    key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
+    good = await market.list_offer(await market.get_key(), honest.url, model=OPUS)
+    bad = await market.list_offer(outsider, stranger.url, model=OPUS, **CHEAP)
+    stranger.calls_itself = "gpt-4o-mini-2024-07-18"
+
+    served = await market.chat(key, model=OPUS, stream=stream)
+
+    assert served.headers["x-market-offer"] == good["id"]
+    sales = await market.settled_sales()
+    told = [(sale["state"], sale["void_reason"], sale["is_seller_failure"]) for sale in sales]
+    assert told == [("voided", "wrong_model", True), ("posted", None, False)]
+    path = f"/v1/seller/offers/{bad['id']}"
+    shown = (await market.client.get(path, headers=bearer(outsider))).json()
+    assert "gpt-4o-mini-2024-07-18" in shown["suspended_for"]
+
+    # Neither time nor a change of the offer lets it back, only the operator does.
+    stranger.calls_itself = None
+    changed = await market.client.patch(path, json={"cap_daily_usd": 5}, headers=bearer(outsider))
+    assert changed.status_code == 200
+    assert (await market.chat(key, model=OPUS)).headers["x-market-offer"] == good["id"]
+    assert "lets" in resume_offer(market.engine, bad["id"])
+    book = market.front.app.state.services.book
+    await book.refresh()
+    book.health.succeed(book.get_live(bad["id"]).place)
+    assert (await market.chat(key, model=OPUS)).headers["x-market-offer"] == bad["id"]
+
+
+async def test_model__listed_under_anothers_name__is_400(
+    market: RunningMarket, stranger: FakeEndpoint
+) -> None:
+    headers = bearer(await market.get_key(OUTSIDER))
+    body: dict[str, Any] = {
+        "model": OPUS,
+        "api_key": "k",
+        "seller_base_url": stranger.url,
+        **CHEAP,
+    }
+
+    async def list_as(upstream_model: str) -> Any:
+        wish = {**body, "upstream_model": upstream_model}
+        return await market.client.post("/v1/seller/offers", json=wish, headers=headers)
+
+    refused = await list_as("gpt-4o-mini")
+    dated = await list_as("claude-opus-4-6-20260205")
+    path = f"/v1/seller/offers/{dated.json()['id']}"
+    changed = await market.client.patch(path, json={"upstream_model": MODEL}, headers=headers)
+
+    assert (refused.status_code, dated.status_code, changed.status_code) == (400, 201, 400)
+    assert refused.json()["error"]["code"] == changed.json()["error"]["code"] == "model_mismatch"
+
+
+async def test_failures__forty_offers_of_one_wallet__do_not_shut_the_model(
+    market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
+    good = await market.list_offer(await market.get_key(), honest.url)
+    offers = [await market.list_offer(outsider, stranger.url, **CHEAP) for _ in range(40)]
+    stranger.behaviour = "status_500"
+
+    first = await market.chat(key)
+    asked = len(stranger.requests)
+    await market.client.patch(
+        f"/v1/seller/offers/{offers[0]['id']}", json={"cap_daily_usd": 5}, headers=bearer(outsider)
+    )
+    await market.list_offer(outsider, stranger.url, **CHEAP)
+    second = await market.chat(key)
+
+    assert first.headers["x-market-offer"] == second.headers["x-market-offer"] == good["id"]
+    assert (asked, len(stranger.requests)) == (1, 1)
