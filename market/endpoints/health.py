@@ -24,7 +24,7 @@ _REST_S: Final = {
     Cause.AUTH: 600.0,
     Cause.FUNDS: 600.0,
     Cause.BAD_FORMAT: 300.0,
-    Cause.WRONG_MODEL: 3_600.0,
+    Cause.WRONG_MODEL: 600.0,
     Cause.OVERSTATED: 600.0,
     # It may pass by itself.
     Cause.UNREACHABLE: 30.0,
