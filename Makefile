@@ -27,7 +27,7 @@ up: setup ## the same stack, left running; Ctrl-C stops it. ARGS=--fresh starts 
 	@$(BIN)/current up $(ARGS)
 
 test: check ## the checks, then every test but the slow ones
-	@$(BIN)/python -m pytest -p ape_test -n 2 tests/contract
+	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not bench"
 
 test-all: check ## the slow tests too

@@ -137,6 +137,7 @@ def create_app(
         dispatch=build_dispatch(lambda: app.state.services),
         limits=limits,
         watched=WATCHED_PATHS,
+        security_contact=settings.security_contact,
         cors=settings.build_cors(),
     )
 

@@ -8,6 +8,7 @@ from serving.http.cors import Cors
 from serving.http.exceptions import Translations, handle_exceptions
 from serving.http.front import Dispatch, Front
 from serving.http.limits import Limits
+from serving.http.security_text import build_security_router
 
 
 def build_front(
@@ -18,12 +19,15 @@ def build_front(
     dispatch: Dispatch,
     limits: Limits,
     watched: Set[str],
+    security_contact: str,
     cors: Cors | None = None,
 ) -> Front:
     """Put a server together: its routes, how exceptions become answers, its limits.
 
-    ``cors``: which web pages may ask it; None: no other than its own.
+    ``security_contact``: a URL for reports of weaknesses, "" for none. ``cors``: which web pages may
+    ask it; None: no other than its own.
     """
     app.include_router(router)
+    app.include_router(build_security_router(security_contact))
     handle_exceptions(app, translations)
     return Front(app, dispatch=dispatch, limits=limits, watched=watched, cors=cors)

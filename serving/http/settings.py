@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from serving.http.cors import ANY, Cors, CorsRules, parse_origins
 from serving.http.limits import Limits, parse_networks
 from serving.http.repeated import RepeatRules
+from serving.http.security_text import CONTACT_PATTERN
 from serving.process.settings import ProcessSettings
 
 
@@ -98,6 +99,12 @@ class ServerSettings(ProcessSettings):
         ge=0,
         le=600,
         description="how long a repeated request waits for the first one, seconds",
+    )
+
+    security_contact: str = Field(
+        default="",
+        pattern=CONTACT_PATTERN,
+        description="where weaknesses are to be reported, an https or mailto URL: security.txt",
     )
 
     cors_origins: Annotated[str, AfterValidator(_check_origins)] = Field(

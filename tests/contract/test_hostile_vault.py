@@ -150,6 +150,7 @@ OPERATIONS = ["deposit", "withdraw all", "withdraw part", "harvest", "exit in ki
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ["", *NAMES])
+@pytest.mark.sampled(3)
 def test_hostile_vault__any_operation__hurts_no_other(
     scene: Scene, start: State, name: str, operation: str
 ) -> None:

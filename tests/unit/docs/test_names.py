@@ -24,6 +24,7 @@ from proxy.http.routes import router as proxy_router
 from proxy.metrics import Metrics as ProxyMetrics
 from scripts.export_settings import CLASSES, list_settings
 from scripts.stack.anvil_path import ROOT
+from serving.http.security_text import PATH as SECURITY_TEXT_PATH
 from serving.process.exit_codes import ExitCode
 from tests.support.documents import (
     Document,
@@ -44,7 +45,7 @@ PROXY_PREFIX = "/api/current"
 
 def get_routes() -> set[tuple[str, str]]:
     """Return each method and path of both servers, parameters as ``{}``."""
-    routes = set()
+    routes = {("GET", SECURITY_TEXT_PATH)}
     for router in (market_router, proxy_router):
         app = FastAPI()
         app.include_router(router)
