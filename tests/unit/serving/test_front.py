@@ -104,6 +104,7 @@ def build(lean: Lean | None = None, *, headers_bytes_max: int = 1_000) -> Front:
         dispatch=lambda scope: lean if scope["path"] == "/lean" else None,
         limits=limits,
         watched={"/id"},
+        security_contact="",
     )
 
 
