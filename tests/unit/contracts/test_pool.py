@@ -35,7 +35,8 @@ from contracts.node_errors import (
     RateLimited,
     WrongChain,
 )
-from contracts.pool import SCOUT_S, SET_ASIDE_S, STRIKES_MAX, WRONG_CHAIN_REST_S, ChainPool
+from contracts.pool import SCOUT_S, WRONG_CHAIN_REST_S, ChainPool
+from contracts.pool_endpoint import SET_ASIDE_S, STRIKES_MAX
 from contracts.transport import Call
 from tests.support.waiting import LIMIT_S, wait_until
 
