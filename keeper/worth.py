@@ -95,6 +95,11 @@ class Weighed(Protocol):
         """What it brings (1e-6 USDC); see the module."""
 
 
+FLOOR_COSTS: Final = 2
+"""A new floor is so many times what a payment's own transaction costs: prices move."""
+FLOOR_COSTS_MAX: Final = 4
+"""From so many times on a floor is lowered."""
+
 ItemT = TypeVar("ItemT", bound=Weighed)
 
 
@@ -140,6 +145,19 @@ def get_share_usdc(kind: str, price: GasPrice) -> int:
         for one in kinds
     )
     return price.convert_usdc(wei)
+
+
+def decide_floor_usdc(price: GasPrice, kept_usdc: int) -> int:
+    """Return the least that a payment by x402 has to move (1e-6 USDC), 0 where gas is free.
+
+    Who moves that much pays for a transaction of his own, so it need not wait for others. What was
+    said before, ``kept_usdc``, stands while it is 1 to 4 times the cost: whoever is asked for it
+    and signs must not be told of another figure with each block.
+    """
+    cost_usdc = get_cost_usdc("x402", 1, price)
+    if cost_usdc <= kept_usdc <= FLOOR_COSTS_MAX * cost_usdc:
+        return kept_usdc
+    return FLOOR_COSTS * cost_usdc
 
 
 def split_worthy(

@@ -33,6 +33,7 @@ from market.media.serving import MediaServing
 from market.metrics import Metrics
 from market.payments.chain_checks import PaymentChain
 from market.payments.paywall import Paywall
+from market.payments.quotes import Quotes
 from market.payments.settlement_watch import SettlementWatch
 from market.pricing.media_units import check_unit_prices
 from market.records.database import Database
@@ -260,4 +261,5 @@ def open_paywall(
     )
     rules = settings.payment_rules(payouts=deployment.payouts)
     watch = SettlementWatch(database)
-    return Paywall(database, book, serving.attempts, chain, watch, rules)
+    quotes = Quotes(database, book, serving.attempts)
+    return Paywall(database, quotes, chain, watch, rules)

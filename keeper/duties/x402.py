@@ -14,11 +14,12 @@ from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
 from keeper.duties.x402_trial import PaymentTrial, build_apart, build_payments, plan_trial
 from keeper.gas import TRANSFER_GAS
-from keeper.worth import SHARE, SIZES, Decision, Unworthy, decide_worthy
+from keeper.worth import SHARE, SIZES, Decision, Unworthy, decide_floor_usdc, decide_worthy
 from ledger.chain.mirror import MirrorState
-from ledger.database.engine import write
+from ledger.database.engine import read, write
 from ledger.intents.record import IntentRecord
 from ledger.payments.claims import load_payments
+from ledger.payments.floor import load_floor, save_floor
 from ledger.payments.outcomes import (
     load_due_payments,
     mark_payments_sent,
@@ -177,6 +178,8 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
 
     def __init__(self, tools: Tools, rules: X402Rules) -> None:
         super().__init__(tools, rules)
+        self._floor_usdc: int | None = None
+        """What the ledger has; None before it was looked up."""
         self._trial = PaymentTrial(
             tools.node,
             tools.contracts,
@@ -243,6 +246,7 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
         So it is with those that are too small for any transaction at the moment's prices: they
         must not take the place of others. Those that wait for others are looked at every round.
         """
+        self._say_floor(moment)
         refusals = {p.payment_id: p.refusal for p in facts.payments if p.refusal is not None}
         too_small = {
             str(one.subject): _TOO_SMALL.format(format_usdc(one.costs_usdc))
@@ -255,6 +259,17 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
                 set_payments_aside(
                     connection, too_small, rest_s=TOO_SMALL_REST_S, now_s=moment.wall_s
                 )
+
+    def _say_floor(self, moment: Moment) -> None:
+        """Let the markets know what a payment must move at least, where it is another sum now."""
+        if self._floor_usdc is None:
+            with read(self.tools.engine) as connection:
+                self._floor_usdc = load_floor(connection).floor_usdc
+        floor_usdc = decide_floor_usdc(moment.gas_price, self._floor_usdc)
+        if floor_usdc != self._floor_usdc:
+            with write(self.tools.engine) as connection:
+                save_floor(connection, floor_usdc, now_s=moment.wall_s)
+            self._floor_usdc = floor_usdc
 
     def build(
         self, connection: Connection, items: Sequence[PaymentItem], *, now_s: int

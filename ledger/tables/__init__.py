@@ -14,6 +14,7 @@ from ledger.tables.buyers import (
     MarketCredit,
     MarketOwnProvider,
     MarketOwnProviderKey,
+    PaymentFloor,
     X402Payment,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
@@ -78,6 +79,7 @@ __all__ = [
     "MarketSale",
     "MarketSeller",
     "Mirror",
+    "PaymentFloor",
     "PayoutBatch",
     "PayoutItem",
     "Position",

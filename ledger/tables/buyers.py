@@ -38,6 +38,22 @@ class MarketCredit(SQLModel, table=True):
     credited_at_s: int = Field(sa_type=BigInteger)
 
 
+class PaymentFloor(SQLModel, table=True):
+    """The least that a payment must move to be worth sending: one row. Keeper."""
+
+    __tablename__ = "payment_floor"
+    __table_args__ = (
+        CheckConstraint("floor_id = 1", name="only_one"),
+        CheckConstraint("floor_usdc >= 0 AND before_usdc >= 0", name="not_negative"),
+    )
+
+    floor_id: int = Field(primary_key=True)
+    floor_usdc: int = Field(sa_type=BigInteger)
+    before_usdc: int = Field(sa_type=BigInteger)
+    """The floor before this one: payers may just have been asked for it."""
+    changed_at_s: int = Field(sa_type=BigInteger)
+
+
 class X402Payment(SQLModel, table=True):
     """A transfer that a payer has signed (EIP-3009), and what became of it. Market and keeper.
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Final
 
 from contracts.authorizations import Authorization
+from contracts.units import format_usdc
 from ledger.payments.records import NewPayment, PaymentConflict, PaymentRecord
 from market.errors import PaymentNeeded
 from market.payments.x402 import (
@@ -24,6 +25,9 @@ from serving.process.ids import new_id
 CREDIT_HEADER: Final = "x-market-credit-usdc"
 PAYMENT_HEADER: Final = "x-market-payment"
 DESCRIPTION: Final = "Inference; what it costs less stays the payer's credit"
+AT_LEAST: Final = (
+    "{} USDC is the least that a payment has to move: sending less would cost more than it brings."
+)
 NEVER: Final = "The payment never settled: {}. Nothing was taken."
 PENDING: Final = (
     "The payment is not settled yet. Send the same request with the same payment again; if it"
@@ -45,6 +49,19 @@ class Settled:
         receipt = PaymentReceipt(signed.payer, signed.value_usdc, self.record.tx_hash or "")
         headers = build_receipt_headers(self.terms, receipt, version=self.version)
         return headers | {PAYMENT_HEADER: self.record.payment_id}
+
+
+def demand_at_least(demand: PaymentDemand, floor_usdc: int) -> PaymentDemand:
+    """Return a demand of ``floor_usdc`` at least (1e-6 USDC), which says so where it is more."""
+    if demand.amount_usdc >= floor_usdc:
+        return demand
+    reason = AT_LEAST.format(format_usdc(floor_usdc))
+    return replace(
+        demand,
+        amount_usdc=floor_usdc,
+        description=f"{demand.description}. {reason}",
+        message=f"{demand.message} {reason}",
+    )
 
 
 def read_payment(

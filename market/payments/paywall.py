@@ -10,10 +10,10 @@ sent again with the same payment, until one is served: that one is charged, and 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
-from contracts.authorizations import VALUE_USDC_MAX
 from contracts.units import format_usdc
 from ledger.payments.claims import (
     check_same,
@@ -33,6 +33,7 @@ from ledger.payments.records import (
 from ledger.selling.sale_statements import PAID_KEY_ID
 from market.payments.chain_checks import PaymentChain
 from market.payments.payment_terms import (
+    AT_LEAST,
     CREDIT_HEADER,
     DESCRIPTION,
     NEVER,
@@ -40,11 +41,13 @@ from market.payments.payment_terms import (
     Settled,
     ask_for_payment,
     build_payment,
+    demand_at_least,
     describe_payment,
     digest_order,
     explain_invalid,
     read_payment,
 )
+from market.payments.quotes import Quotes
 from market.payments.settlement_watch import SettlementWatch
 from market.payments.x402 import (
     INSUFFICIENT_FUNDS,
@@ -60,12 +63,9 @@ from market.payments.x402 import (
 )
 from market.records.database import Database
 from market.records.store import KeyHolder, load_account
-from market.routing.attempts import Attempts
-from market.routing.book import Book
-from market.routing.ranking import Ask, assess
-from market.routing.tried import Tried
+from market.routing.ranking import Ask
 from serving.http.answers import Answer, StreamAnswer
-from serving.http.errors import ApiError, unavailable
+from serving.http.errors import ApiError, bad_request, unavailable
 from serving.process.ids import new_id
 
 log = structlog.get_logger("market")
@@ -104,15 +104,13 @@ class Paywall:
     def __init__(
         self,
         database: Database,
-        book: Book,
-        attempts: Attempts,
+        quotes: Quotes,
         chain: PaymentChain,
         watch: SettlementWatch,
         rules: PaymentRules,
     ) -> None:
         self._database = database
-        self._book = book
-        self._attempts = attempts
+        self._quotes = quotes
         self._chain = chain
         self._watch = watch
         self.rules = rules
@@ -126,21 +124,30 @@ class Paywall:
         digest = digest_order("request", call.path, call.raw)
         payment, invalid = read_payment(header, terms)
         known = None if payment is None else await self._find(payment)
-        demand = PaymentDemand(0, self.rules.public_url + call.path, DESCRIPTION)
-        if known is None or not known.credited_usdc:
-            # Else its credit has to cover what the request may cost now, not the payment.
-            demand = replace(demand, amount_usdc=self._quote(asks))
+        floor = await self._quotes.load_floor()
+
+        def ask() -> PaymentDemand:
+            url = self.rules.public_url + call.path
+            demand = PaymentDemand(self._quotes.quote(asks), url, DESCRIPTION)
+            return demand_at_least(demand, floor.floor_usdc)
+
+        # Once it is settled its credit has to cover what the request may cost now, not the payment.
+        demand = None if known is not None and known.credited_usdc else ask()
         if payment is None:
-            raise ask_for_payment(terms, demand, invalid)
+            raise ask_for_payment(terms, demand or ask(), invalid)
         try:
-            record = known or await self._take(payment, "request", digest, demand, asks)
+            record = known or await self._take(
+                payment,
+                "request",
+                digest,
+                demand or ask(),
+                was_asked=partial(self._quotes.was_asked, asks, floor),
+            )
             check_same(record, build_payment(payment, "request", digest, record.account_id))
             settled = await self._await_settled(record, payment, terms)
         except (PaymentInvalid, PaymentConflict) as error:
-            if not demand.amount_usdc:
-                demand = replace(demand, amount_usdc=self._quote(asks))
-            raise ask_for_payment(terms, demand, explain_invalid(error)) from None
-        await self._claim(settled, demand, asks, request_id)
+            raise ask_for_payment(terms, demand or ask(), explain_invalid(error)) from None
+        await self._claim(settled, ask, request_id)
         return await self._serve(settled, call, request_id=request_id)
 
     async def top_up(
@@ -158,12 +165,16 @@ class Paywall:
             amount_usdc, url, f"{format_usdc(amount_usdc)} USDC of prepaid credit"
         )
         payment, invalid = read_payment(header, terms)
+        known = None if payment is None else await self._find(payment)
+        floor_usdc = (await self._quotes.load_floor()).floor_usdc
+        if known is None and amount_usdc < floor_usdc:
+            reason = AT_LEAST.format(format_usdc(floor_usdc))
+            raise bad_request("amount_too_small", reason, param="amount_usd")
         if payment is None:
             raise ask_for_payment(terms, demand, invalid)
-        known = await self._find(payment)
         try:
             record = known or await self._take(
-                payment, "topup", digest, demand, (), account_id=account_id
+                payment, "topup", digest, demand, account_id=account_id
             )
             check_same(record, build_payment(payment, "topup", digest, record.account_id))
             settled = await self._await_settled(record, payment, terms)
@@ -177,27 +188,6 @@ class Paywall:
     async def _load_terms(self) -> X402Terms:
         domain = await self._chain.load_domain()
         return X402Terms(domain, self.rules.payee, self.rules.timeout_s)
-
-    def _quote(self, asks: Sequence[Ask]) -> int:
-        """Return what a request may cost at most with the best seller. Raises 404, 503."""
-        verdict = self._attempts.select(asks, Tried())
-        if verdict is None:
-            verdict = self._attempts.select_resting(asks, Tried())
-        if verdict is None:
-            raise self._attempts.explain(asks, None)
-        return min(max(1, verdict.ceiling_usdc), VALUE_USDC_MAX)
-
-    def _was_asked(self, amount_usdc: int, asks: Sequence[Ask]) -> bool:
-        """Tell whether a request was asked for this amount before, for another seller's price.
-
-        The best seller may have changed since; a dearer one needs a new payment.
-        """
-        for ask in asks:
-            shelf = self._book.get_shelf(ask.model, ask.base)
-            for offer in shelf or ():
-                if assess(offer, self._book.get_state(offer), ask).ceiling_usdc == amount_usdc:
-                    return True
-        return False
 
     # ---------------------------------------------------------------------------------- the payment
 
@@ -214,15 +204,18 @@ class Paywall:
         purpose: str,
         digest: str,
         demand: PaymentDemand,
-        asks: Sequence[Ask],
         *,
         account_id: str | None = None,
+        was_asked: Callable[[int], bool] = lambda _: False,
     ) -> PaymentRecord:
-        """Check a payment, write it down. Raises ``PaymentInvalid``, ``PaymentConflict``, 503."""
+        """Check a payment, write it down. Raises ``PaymentInvalid``, ``PaymentConflict``, 503.
+
+        ``was_asked`` tells whether a larger amount was demanded a while ago.
+        """
         signed = payment.authorization
         value_usdc = signed.value_usdc
         if value_usdc != demand.amount_usdc and not (
-            value_usdc > demand.amount_usdc and self._was_asked(value_usdc, asks)
+            value_usdc > demand.amount_usdc and was_asked(value_usdc)
         ):
             message = (
                 f"Sign a value of exactly {demand.amount_usdc}"
@@ -301,7 +294,7 @@ class Paywall:
         return replace(answer, headers={**answer.headers, **settled.build_headers(), **credit})
 
     async def _claim(
-        self, settled: Settled, demand: PaymentDemand, asks: Sequence[Ask], request_id: str
+        self, settled: Settled, ask: Callable[[], PaymentDemand], request_id: str
     ) -> None:
         """Bind the payment to this request. Raises 402 where it was used, 503 where it is now."""
         payment_id, now_s = settled.record.payment_id, self._database.now_s()
@@ -324,8 +317,7 @@ class Paywall:
         message = "A request was served with this payment: sign another one."
         if claim is ClaimOutcome.UNPAID:
             message = "The payment was taken back from the chain: sign another one."
-        demand = replace(demand, amount_usdc=self._quote(asks))
-        raise ask_for_payment(settled.terms, demand, PaymentInvalid(NONCE_USED, message))
+        raise ask_for_payment(settled.terms, ask(), PaymentInvalid(NONCE_USED, message))
 
     async def _release(self, payment_id: str, request_id: str) -> None:
         now_s = self._database.now_s()

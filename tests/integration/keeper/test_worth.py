@@ -23,6 +23,7 @@ from keeper.report import load_spending
 from keeper.rounds import RoundOutcome
 from keeper.worth import SHARE, SIZES, TOGETHER
 from ledger.database.engine import read
+from ledger.payments.floor import FloorRecord, load_floor
 from scripts.stack.l1_oracle import build_oracle
 from tests.support.authorizations import PAYER, authorize, load, record
 from tests.support.deploy import USDC
@@ -258,3 +259,22 @@ def test_sizes__each_kind_on_the_chain__uses_about_what_is_counted(stage: Stage)
     assert set(counted) == set(SIZES), json.dumps(counted)
     # Slots that are written for the first time cost more than they will later.
     assert all(0.6 <= part <= 1.34 for parts in counted.values() for part in parts), counted
+
+
+def test_payments__gas_costs_money__markets_are_told_the_least_that_is_sent(priced: Stage) -> None:
+    def floor() -> FloorRecord:
+        with read(priced.engine) as connection:
+            return load_floor(connection)
+
+    priced.tick()
+    free = floor()
+    charge_a_fifth(priced)
+    priced.tick()
+    dear = floor()
+    priced.tick()
+
+    # Twice what a payment's own transaction costs; the gas is next to nothing.
+    assert free.floor_usdc < 100
+    assert 400_000 <= dear.floor_usdc <= 400_100
+    assert dear.before_usdc == free.floor_usdc
+    assert floor() == dear

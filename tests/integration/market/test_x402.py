@@ -13,6 +13,7 @@
     the keeper is away → bounded wait, nothing lost; comes back → credit, the same payment serves
     drained before it settles → 402; all sellers fail → credit, the same payment serves later
     serving before settlement
+    the least that the keeper sends: asked for, said; moved since; top-ups
     top-ups: bounds, whose account, again
 """
 
@@ -34,6 +35,8 @@ from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
 
 from contracts.authorizations import Authorization
 from contracts.signatures import ERC6492_SUFFIX
+from ledger.database.engine import write
+from ledger.payments.floor import save_floor
 from market.operator import ArgumentInvalid, agree_fee, agree_trust
 from serving.dialects.endpoints import Endpoint
 from tests.support.answers import MODEL
@@ -654,6 +657,78 @@ async def test_serve_first__is_served_at_once_and_credited_once(
         account = await buyer_account(shop)
         assert account["credited_usdc"] == shop.paid_usdc() == paid_usdc
         await shop.market.settled_sales()
+
+
+# ------------------------------------------------------------------- what is too small to be sent
+
+
+def set_floor(stage: Stage, floor_usdc: int) -> None:
+    """Let the keeper have said the least that it sends."""
+    with write(stage.engine) as connection:
+        save_floor(connection, floor_usdc, now_s=1)
+
+
+@pytest.mark.parametrize("serves_first", [False, True])
+async def test_floor__above_the_price__is_asked_for_and_the_rest_is_credit(
+    stage: Stage, tmp_path: Path, serves_first: bool
+) -> None:
+    async with run_shop(stage, tmp_path, x402_serve_first=serves_first) as shop:
+        set_floor(stage, 50_000)
+        asked = await shop.ask()
+        answer = await shop.pay(header_of(await shop.sign(asked)))
+
+        terms = asked.json()["accepts"][0]
+        assert terms["maxAmountRequired"] == "50000"
+        assert "0.050000 USDC is the least that a payment has to move" in terms["description"]
+        assert "0.050000 USDC is the least" in asked.json()["message"]
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-market-credit-usdc"] == str(50_000 - COST_USDC)
+        await shop.market.settled_sales()
+
+
+async def test_floor__below_the_price__changes_nothing(stage: Stage, tmp_path: Path) -> None:
+    async with run_shop(stage, tmp_path, is_kept=False) as shop:
+        before = (await shop.ask()).json()
+        set_floor(stage, 1)
+        assert (await shop.ask()).json() == before
+
+
+async def test_floor__moved_since_it_was_asked__lower_is_taken_and_higher_asked_anew(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with run_shop(stage, tmp_path, x402_serve_first=True) as shop:
+        set_floor(stage, 50_000)
+        signed = [header_of(await shop.sign(await shop.ask())) for _ in range(2)]
+        set_floor(stage, 20_000)
+        lower = await shop.pay(signed[0])
+        set_floor(stage, 80_000)
+        higher = await shop.pay(signed[1])
+
+        assert lower.status_code == 200, lower.text
+        assert higher.status_code == 402
+        assert higher.json()["accepts"][0]["maxAmountRequired"] == "80000"
+        assert [one["value_usdc"] for one in shop.payments()] == [50_000]
+        await shop.market.settled_sales()
+
+
+async def test_floor__above_a_topup__is_said_and_what_was_signed_before_is_credited(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with run_shop(stage, tmp_path) as shop:
+        client = shop.market.client
+        asked = await client.post(TOPUP, json={"amount_usd": 1})
+        header = header_of(await shop.sign(asked))
+        bought = await client.post(TOPUP, json={"amount_usd": 1}, headers=header)
+        set_floor(stage, 1_500_000)
+        again = await client.post(TOPUP, json={"amount_usd": 1}, headers=header)
+        too_small = await client.post(TOPUP, json={"amount_usd": 1})
+
+        assert bought.status_code == again.status_code == 200, again.text
+        assert too_small.status_code == 400
+        error = too_small.json()["error"]
+        assert (error["code"], error["param"]) == ("amount_too_small", "amount_usd")
+        assert "1.500000 USDC is the least" in error["message"]
+        assert shop.paid_usdc() == 1_000_000
 
 
 # ----------------------------------------------------------------------------------------- top-ups

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from keeper.gas import GasPrice
-from keeper.worth import decide_worthy
+from keeper.worth import decide_floor_usdc, decide_worthy
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,15 @@ def test_decide_worthy__a_release_behind_many_that_do_not_pay__goes_at_once() ->
     decision = decide_worthy("hold", items, price, count_max=1)
 
     assert [[item.subject for item in each] for each in decision.transactions] == [[50]]
+
+
+def test_floor__gas_rises_and_falls__moves_only_where_it_must() -> None:
+    floors = []
+    kept_usdc = 0
+    # A payment of its own uses 100,000 gas: at 31 USDC an ether, 3,100 units for each gwei.
+    for gwei in (1, 2, 1, 3, 1, 0, 1):
+        price = GasPrice(fee_wei=gwei * 10**9, ether_price_usdc=31_000_000)
+        kept_usdc = decide_floor_usdc(price, kept_usdc)
+        floors.append(kept_usdc)
+
+    assert floors == [6_200, 6_200, 6_200, 18_600, 6_200, 0, 6_200]
