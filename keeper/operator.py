@@ -1,7 +1,6 @@
 """What an operator does beside the rounds: the report, giving up usage that nothing pays, and
 having what is left alone tried at once."""
 
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from keeper.report import (
 )
 from keeper.settings import KeeperSettings
 from ledger.chain.harvests import forget_harvest_failures
+from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
 from ledger.database.schema import opened_ledger
 from ledger.intents.rests import forget_all_failures
@@ -31,18 +31,17 @@ def print_period(
     Raises ``LedgerUnavailable``, and ``OSError`` where a file cannot be written.
     """
     console = Console(highlight=False, markup=False)
-    until_s = int(time.time())
-    from_s = until_s - since_s
-    with (
-        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
-        read(engine) as connection,
-    ):
-        report = build_report(
-            load_movements(connection, since_s=from_s),
-            load_spending(connection, since_s=from_s, ether_price_usdc=settings.ether_price_usdc),
-            since_s=from_s,
-            until_s=until_s,
-        )
+    with opened_ledger(settings.ledger_url.get_secret_value()) as engine:
+        until_s = ask_now_s(engine)
+        from_s = until_s - since_s
+        ether_price_usdc = settings.ether_price_usdc
+        with read(engine) as connection:
+            report = build_report(
+                load_movements(connection, since_s=from_s),
+                load_spending(connection, since_s=from_s, ether_price_usdc=ether_price_usdc),
+                since_s=from_s,
+                until_s=until_s,
+            )
     print_report(report, console)
     for path, build in ((csv_path, build_csv), (svg_path, build_svg)):
         if path is not None:
@@ -52,11 +51,10 @@ def print_period(
 
 def say_debt(settings: KeeperSettings, *, token_id: int) -> str:
     """Say how much of a position's posted usage no credit pays. Raises ``LedgerUnavailable``."""
-    with (
-        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
-        read(engine) as connection,
-    ):
-        debts = load_debts(connection, now_s=int(time.time()), token_id=token_id)
+    with opened_ledger(settings.ledger_url.get_secret_value()) as engine:
+        now_s = ask_now_s(engine)
+        with read(engine) as connection:
+            debts = load_debts(connection, now_s=now_s, token_id=token_id)
     debt_usdc = sum(debt.debt_usdc for debt in debts)
     advice = "; --yes gives up the requests that do not fit" if debt_usdc else ""
     amount = format_usdc(debt_usdc)
@@ -68,11 +66,10 @@ def give_up(settings: KeeperSettings, *, token_id: int) -> str:
 
     Raises ``LedgerUnavailable``.
     """
-    with (
-        opened_ledger(settings.ledger_url.get_secret_value()) as engine,
-        write(engine) as connection,
-    ):
-        done = write_off(connection, token_id=token_id, now_s=int(time.time()))
+    with opened_ledger(settings.ledger_url.get_secret_value()) as engine:
+        now_s = ask_now_s(engine)
+        with write(engine) as connection:
+            done = write_off(connection, token_id=token_id, now_s=now_s)
     amount = format_usdc(done.amount_usdc)
     return f"position {done.token_id}: {done.requests} requests, {amount} USDC given up"
 

@@ -1,12 +1,12 @@
 """What the operator does at the command line: credit for buyers, terms of sellers, its own key."""
 
-import time
 from typing import Final
 
 from sqlalchemy import Engine
 
 from contracts.errors import Fatal
 from contracts.units import format_usdc
+from ledger.database.clock import ask_now_s
 from ledger.database.engine import write
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
 from ledger.selling.offers import resume_offer as resume
@@ -25,7 +25,7 @@ def issue_operator_key(engine: Engine) -> str:
 
     Raises ``TooMany`` where the operator has 25 live keys, and ``LedgerUnavailable``.
     """
-    now_s = int(time.time())
+    now_s = ask_now_s(engine)
     key = make_key(Role.BUYER)
     with write(engine) as connection:
         save_account(
@@ -45,7 +45,7 @@ def credit(engine: Engine, account: str, amount_usdc: int, credit_id: str) -> st
     ``account`` is an account's id or a wallet; a wallet without an account gets one. Raises
     ``ArgumentInvalid`` where there is no such account, and ``LedgerUnavailable``.
     """
-    now_s = int(time.time())
+    now_s = ask_now_s(engine)
     try:
         with write(engine) as connection:
             account_id = account
@@ -102,13 +102,14 @@ def _agree(
 ) -> str:
     """Write down what was agreed with a seller; return its address in lower case."""
     seller = address.lower()
+    now_s = ask_now_s(engine)
     with write(engine) as connection:
         found = is_address(address) and set_seller_terms(
             connection,
             address=seller,
             fee_bps=fee_bps,
             is_trusted=is_trusted,
-            now_s=int(time.time()),
+            now_s=now_s,
         )
         if not found:
             raise ArgumentInvalid(f"no seller {address!r}: a wallet is one once it has signed in")

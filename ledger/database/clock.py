@@ -144,3 +144,13 @@ class LedgerClock:
         # Stamps are in whole seconds, rounded down.
         oldest_s = self._steady_clock() - self._measured_at_s + 1
         self._ahead_s = min(age_s, 0.0) + max(age_s - oldest_s, 0.0)
+
+
+def ask_now_s(engine: Engine) -> int:
+    """Return the ledger's time in whole Unix seconds, for a command that needs it once.
+
+    Raises ``LedgerUnavailable``.
+    """
+    clock = LedgerClock(engine)
+    clock.measure()
+    return clock.now_s()

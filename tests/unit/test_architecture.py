@@ -6,6 +6,7 @@
     pure modules      each says so in its docstring, and the import rules hold each to it
     names             a module's stem stands in two rooms only where it means one thing, and so
                       does a class's name in two modules
+    wall clock        a host's own decides nothing: the modules that read it say what for
     mentions          every module that a docstring or comment names exists
 """
 
@@ -35,6 +36,7 @@ _PURE: Final = re.compile(r"\bPure[.;]")
 _NAMED: Final = re.compile(
     rf"``((?:{'|'.join(ROOMS)}|tests|bench)(?:\.(?!md\b)[A-Za-z_]\w*)+)(?:\(\))?``"
 )
+_WALL_CLOCK: Final = re.compile(r"\btime\.time(?:_ns)?\b|\bdatetime\.(?:now|utcnow|today)\b")
 _PATH: Final = re.compile(rf"\b((?:{'|'.join(ROOMS)}|tests|bench)/[\w/]+\.(?:py|vy|md|toml))\b")
 
 SHARED_STEMS: Final = {
@@ -89,6 +91,19 @@ SHARED_CLASSES: Final = {
     "Usage": "what a request used: as it is stored, and as an answer states it",
 }
 """The classes whose names may stand in more than one module, and what each means there."""
+
+
+WALL_CLOCKS: Final = {
+    "indexer.health": "until the indexer's own clock is there",
+    "keeper.daemon": "the scheduler's first round: now",
+    "ledger.database.clock": "the ledger's clock, which compares this host's with the database's",
+    "market.app": "what the ledger's clock is given as this host's",
+    "proxy.app": "what the ledger's clock is given as this host's",
+    "serving.models.upstream": "a provider's dates are read as its own clock has them",
+    "serving.process.ids": "ids sort by it, and mean nothing else",
+    "serving.process.logs": "lines of a log",
+}
+"""The modules that read this host's wall clock, and what for; the ledger's decides all else."""
 
 
 @cache
@@ -153,6 +168,16 @@ def test_names__of_classes_in_two_modules__mean_one_thing() -> None:
     assert not unknown, "rename all but one, or say in SHARED_CLASSES what each means"
     alone = sorted(SHARED_CLASSES.keys() - shared)
     assert not alone, "stands in one module now: take it from SHARED_CLASSES"
+
+
+def test_wall_clock__of_this_host__is_read_only_where_it_decides_nothing() -> None:
+    found = {
+        name
+        for name, path in modules().items()
+        if not name.startswith("scripts") and _WALL_CLOCK.search(path.read_text(encoding="utf-8"))
+    }
+
+    assert found == WALL_CLOCKS.keys(), "ask the ledger's clock: ledger.database.clock"
 
 
 def sources() -> list[Path]:

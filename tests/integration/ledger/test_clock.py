@@ -4,6 +4,7 @@
 
     PostgreSQL   the server's, whatever the host says and however it is set
     SQLite       the host's; the indexer's new stamps tell that it is another one
+    commands     the server's, too
     not asked    PostgreSQL: nothing may be swept before the server has answered once
 """
 
@@ -11,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from ledger.database.clock import FAR_OFF_S, LedgerClock
-from ledger.database.engine import write
+from ledger.database.engine import read, write
 from ledger.errors import LedgerUnavailable
+from ledger.tables import MarketCredit, table_of
+from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
 from tests.support.clocks import HostClock
 from tests.support.ledgers import Databases, make_ledger, put_cursor
 
@@ -102,3 +105,17 @@ def test_sqlite__the_indexers_clock__is_not_far_off(tmp_path: Path) -> None:
     clock.measure()
 
     assert not clock.is_far_off
+
+
+def test_command__its_host_is_an_hour_ahead__writes_the_servers_time(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, ahead_s = postgres.open_ledger(), time.time() + 3_600
+    monkeypatch.setattr(time, "time", lambda: ahead_s)
+
+    issue_operator_key(engine)
+    credit(engine, OPERATOR_ACCOUNT, 1_000_000, "of a test")
+
+    with read(engine) as connection:
+        (at_s,) = connection.execute(select(table_of(MarketCredit).c.credited_at_s)).scalars()
+    assert at_s < ahead_s - 1_800
