@@ -17,16 +17,22 @@ TRANSACTION_GAS_MAX: Final = 2**24
 
 @dataclass(frozen=True, slots=True)
 class L1Fee:
-    """The L1 data fee of a rollup: what it takes for posting a transaction's bytes to Ethereum.
+    """What a rollup takes beside the gas price: for posting a transaction's bytes to Ethereum, and
+    for its operator.
 
-    ``base_wei`` for any transaction and ``byte_wei`` for each of its bytes; both 0 elsewhere.
+    ``base_wei`` for any transaction, ``byte_wei`` for each of its bytes and ``gas_wei`` for each
+    gas that it uses; all 0 elsewhere.
     """
 
     base_wei: int = 0
     byte_wei: int = 0
+    gas_wei: int = 0
 
     def get_fee_wei(self, size_bytes: int) -> int:
-        """Return what is taken for a transaction of so many bytes, without its signature."""
+        """Return what is taken for a transaction of so many bytes, without its signature.
+
+        What is taken for its gas is not in it: ``GasPrice.gas_wei``.
+        """
         return self.base_wei + self.byte_wei * size_bytes
 
 
@@ -44,13 +50,18 @@ class GasPrice:
     ether_price_usdc: int = 0
     l1_fee: L1Fee = NO_L1_FEE
 
+    @property
+    def gas_wei(self) -> int:
+        """What each gas costs: base fee and tip, and the operator's share."""
+        return self.fee_wei + self.l1_fee.gas_wei
+
     def get_cost_usdc(self, gas: int, *, size_bytes: int = 0) -> int:
         """Return what ``gas`` and a transaction's bytes cost (1e-6 USDC), rounded up.
 
         ``size_bytes`` 0: no transaction of its own, so that no data fee is due.
         """
         l1_fee_wei = self.l1_fee.get_fee_wei(size_bytes) if size_bytes else 0
-        return self.convert_usdc(gas * self.fee_wei + l1_fee_wei)
+        return self.convert_usdc(gas * self.gas_wei + l1_fee_wei)
 
     def convert_usdc(self, wei: int) -> int:
         """Return what ``wei`` is worth (1e-6 USDC), rounded up."""

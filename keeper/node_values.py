@@ -18,7 +18,7 @@ NONCE_MAX: Final = 2**32
 
 @dataclass(frozen=True, slots=True)
 class TransactionReceipt:
-    """A transaction's receipt. ``fee_wei`` is all that it cost, ``l1_fee_wei`` included."""
+    """A transaction's receipt. ``fee_wei`` is all that it cost, what a rollup takes included."""
 
     tx_hash: str
     block_number: int
@@ -127,8 +127,20 @@ def parse_receipt(answer: Any, tx_hash: str) -> TransactionReceipt | None:
             block_hash=answer["blockHash"].lower(),
             succeeded=int(answer["status"], 16) == 1,
             gas_used=gas_used,
-            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16) + l1_fee_wei,
+            fee_wei=gas_used * int(answer["effectiveGasPrice"], 16)
+            + l1_fee_wei
+            + _parse_operator_fee(answer, gas_used=gas_used),
             l1_fee_wei=l1_fee_wei,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NodeUnavailable(f"the node sent a malformed receipt: {error!r}") from error
+
+
+def _parse_operator_fee(receipt: Any, *, gas_used: int) -> int:
+    """Return what a rollup's operator took (wei): nothing before Isthmus, and on Base so far."""
+    scalar = parse_quantity(receipt.get("operatorFeeScalar") or "0x0")
+    constant_wei = parse_quantity(receipt.get("operatorFeeConstant") or "0x0")
+    # Jovian made the scalar count 10^8 times as much; only its receipts name this other one.
+    is_jovian = receipt.get("daFootprintGasScalar") is not None
+    share_wei = gas_used * scalar * 100 if is_jovian else gas_used * scalar // 1_000_000
+    return share_wei + constant_wei

@@ -118,7 +118,7 @@ class Rehearsal:
             return
         price = snapshot.moment.gas_price
         l1_fee_wei = price.l1_fee.get_fee_wei(ENVELOPE_BYTES + len(call.data) // 2)
-        fee_wei = gas * price.fee_wei + l1_fee_wei
+        fee_wei = gas * price.gas_wei + l1_fee_wei
         log.info("would_send", simulated=True, gas=gas, to=call.to, data=call.data[:10], **facts)
         report.steps.append(replace(step, gas=gas, fee_wei=fee_wei, l1_fee_wei=l1_fee_wei))
         report.acted[action.kind] += len(action.items)

@@ -141,7 +141,7 @@ def get_share_usdc(kind: str, price: GasPrice) -> int:
     """
     kinds = ("hold", "settle") if kind == "hold" else (kind,)
     wei = sum(
-        SIZES[one].item_gas * price.fee_wei + SIZES[one].item_bytes * price.l1_fee.byte_wei
+        SIZES[one].item_gas * price.gas_wei + SIZES[one].item_bytes * price.l1_fee.byte_wei
         for one in kinds
     )
     return price.convert_usdc(wei)

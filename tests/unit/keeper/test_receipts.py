@@ -34,6 +34,33 @@ def test_parse_receipt__mined__its_block_and_fee() -> None:
     assert (failed.succeeded, failed.fee_wei) == (False, fee_wei + 7)
 
 
+@pytest.mark.parametrize(
+    ("fields", "operator_wei"),
+    [
+        ({"operatorFeeScalar": "0x0", "operatorFeeConstant": "0x0"}, 0),
+        ({"operatorFeeScalar": "0x16e360", "operatorFeeConstant": "0x7"}, 31_507),
+        (
+            {
+                "operatorFeeScalar": "0x3",
+                "operatorFeeConstant": "0x7",
+                "daFootprintGasScalar": "0x190",
+            },
+            6_300_007,
+        ),
+        ({"daFootprintGasScalar": "0x190"}, 0),
+    ],
+    ids=["none", "isthmus", "jovian", "base"],
+)
+def test_parse_receipt__of_a_rollup__what_its_operator_took_is_in_the_fee(
+    fields: dict[str, str], operator_wei: int
+) -> None:
+    receipt = parse_receipt(make_answer(l1Fee="0x7", **fields), TX_HASH)
+
+    assert receipt is not None
+    assert receipt.fee_wei - 21_000 * 10**9 == 7 + operator_wei
+    assert receipt.l1_fee_wei == 7
+
+
 @pytest.mark.parametrize("answer", [None, make_answer(blockHash=None)])
 def test_parse_receipt__in_no_block__none(answer: Any) -> None:
     assert parse_receipt(answer, TX_HASH) is None
