@@ -1,6 +1,5 @@
 """The application: its lifespan, its routes and how exceptions become answers."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -15,9 +14,8 @@ from contracts.chain import Web3Transport, open_web3
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
-from ledger.database.clock import MEASURE_S, LedgerClock
-from ledger.database.writer import GroupWriter
-from ledger.dead_holders import build_heartbeat
+from ledger.database.clock import MEASURE_S
+from ledger.running import running_ledger
 from market.background import gather_earnings, rewrap_all
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
@@ -84,45 +82,36 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        writer = GroupWriter(engine)
-        clock = LedgerClock(engine, host_clock=host_clock)
-        heartbeat = build_heartbeat(engine, role="market", clock=clock)
-        database = Database(
+        async with running_ledger(
+            Database,
             engine,
-            writer,
+            role="market",
             timeout_s=settings.ledger_timeout_s,
-            clock=clock,
-            heartbeat=heartbeat,
-        )
-        book = Book(
-            database,
-            references,
-            sealer,
-            fee_bps=settings.fee_bps,
-            concurrency_max=settings.seller_concurrency_max,
-            names=names,
-        )
-        dialer = Dialer(settings.dial_rules(), resolve=resolve)
-        services = _build_services(
-            settings, deployment, web3, database, book, dialer, sealer, limits
-        )
-        app.state.services = services
-        await database.measure_clock()
-        await asyncio.to_thread(heartbeat.start)
-        await services.book.refresh()
-        await services.serving.own_providers.refresh()
-        try:
-            async with running(*_list_loops(services, settings)):
-                try:
-                    yield
-                finally:
-                    await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
-        finally:
-            await services.seller_client.close()
-            # In a thread: what was submitted is still written, which may take a while.
-            await asyncio.to_thread(writer.close)
-            await asyncio.to_thread(heartbeat.close)
-            await asyncio.to_thread(database.close)
+            host_clock=host_clock,
+        ) as database:
+            book = Book(
+                database,
+                references,
+                sealer,
+                fee_bps=settings.fee_bps,
+                concurrency_max=settings.seller_concurrency_max,
+                names=names,
+            )
+            dialer = Dialer(settings.dial_rules(), resolve=resolve)
+            services = _build_services(
+                settings, deployment, web3, database, book, dialer, sealer, limits
+            )
+            app.state.services = services
+            try:
+                await services.book.refresh()
+                await services.serving.own_providers.refresh()
+                async with running(*_list_loops(services, settings)):
+                    try:
+                        yield
+                    finally:
+                        await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
+            finally:
+                await services.seller_client.close()
 
     app = DocumentedApp(
         title="Current market",

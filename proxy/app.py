@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
@@ -14,10 +14,11 @@ from contracts.deployment import Deployment
 from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
 from contracts.transport import HttpTransport
-from ledger.database.clock import MEASURE_S, LedgerClock
+from ledger.database.clock import MEASURE_S
 from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
-from ledger.database.writer import GroupWriter
-from ledger.dead_holders import build_heartbeat
+from ledger.kept_on_loop import KeptAnswers
+from ledger.running import running_ledger
+from ledger.spending.once import find_completion
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.admitting import Admission
@@ -82,27 +83,28 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upstream = make_upstream(settings)
-        writer = GroupWriter(engine)
-        clock = LedgerClock(engine, host_clock=host_clock)
-        heartbeat = build_heartbeat(engine, role="proxy", clock=clock)
-        ledger = LoopLedger(
-            engine,
-            writer,
-            timeout_s=settings.ledger_timeout_s,
-            retry_delays_s=retry_delays_s,
-            clock=clock,
-            heartbeat=heartbeat,
-        )
-        services = _build_services(
-            settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
-        )
-        app.state.services = services
-        await ledger.measure_clock()
-        await asyncio.to_thread(heartbeat.start)
-        await services.catalogue.refresh()
-        listener = RevocationListener(engine, services.completions.watch)
-        listener.start()
-        try:
+        async with AsyncExitStack() as closing:
+            closing.callback(node.close)
+            closing.push_async_callback(asyncio.to_thread, stop_spans)
+            ledger = await closing.enter_async_context(
+                running_ledger(
+                    LoopLedger,
+                    engine,
+                    role="proxy",
+                    timeout_s=settings.ledger_timeout_s,
+                    retry_delays_s=retry_delays_s,
+                    host_clock=host_clock,
+                )
+            )
+            closing.push_async_callback(upstream.close)
+            services = _build_services(
+                settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
+            )
+            app.state.services = services
+            await services.catalogue.refresh()
+            listener = RevocationListener(engine, services.completions.watch)
+            listener.start()
+            closing.push_async_callback(asyncio.to_thread, listener.close)
             async with running(
                 repeat(services.catalogue.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
@@ -113,15 +115,6 @@ def create_app(
                     yield
                 finally:
                     await services.completions.in_flight.drain(ABANDONED_TIMEOUT_S)
-        finally:
-            await asyncio.to_thread(listener.close)
-            await upstream.close()
-            # In a thread: what was submitted is still written, which may take a while.
-            await asyncio.to_thread(writer.close)
-            await asyncio.to_thread(heartbeat.close)
-            await asyncio.to_thread(ledger.close)
-            await asyncio.to_thread(stop_spans)
-            node.close()
 
     app = DocumentedApp(
         title="Current",
@@ -153,12 +146,17 @@ def _build_services(
     limits: Limits,
 ) -> Services:
     rules = settings.admission_rules()
-    meter = Meter(ledger, rules, kept_bytes_max=settings.idempotency_position_bytes_max)
+    kept = KeptAnswers(
+        ledger,
+        find_work=find_completion,
+        bytes_max=settings.idempotency_position_bytes_max,
+    )
+    meter = Meter(ledger, rules, kept)
     metrics = Metrics()
     memory = ListMemory(ledger, settings.upstream_url.get_secret_value())
     catalogue = Catalogue(upstream, prices, memory, now_s=ledger.now_s)
     chain_view = ChainView(reader, adapter=deployment.adapter)
-    repeats = Repeats(meter, settings.repeat_rules(), id_header="x-current-request-id")
+    repeats = Repeats(kept, settings.repeat_rules(), id_header="x-current-request-id")
     admission = Admission(
         meter=meter,
         catalogue=catalogue,

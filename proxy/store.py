@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, RowMapping, select
 
+from ledger.chain.event_rows import load_last_events
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.chain.position_rows import load_state_from_row
 from ledger.chain.positions import PositionState, get_allowance
@@ -15,12 +16,11 @@ from ledger.spending.admission import build_facts, get_chain_now_s
 from ledger.spending.batch_receipts import load_batch_receipts, receipt_of
 from ledger.spending.keys import load_child
 from ledger.spending.receipts import build_proof
-from ledger.tables import Batch, Event, Position, Usage, table_of
+from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
 from proxy.keys.tokens import KeyClaims
 
 _batch = table_of(Batch)
-_event = table_of(Event)
 _position = table_of(Position)
 _usage = table_of(Usage)
 
@@ -44,13 +44,8 @@ def load_standing(connection: Connection, token_id: int) -> KeyStanding | None:
 
 def load_revoked_at_s(connection: Connection, token_id: int) -> int:
     """Return the time of the block that last revoked a position's keys, Unix seconds; 0 = none."""
-    revoked_at_s: int | None = connection.scalar(
-        select(_event.c.block_timestamp_s)
-        .where(_event.c.token_id == token_id, _event.c.name == "KeyEpochBumped")
-        .order_by(_event.c.block_number.desc(), _event.c.log_index.desc())
-        .limit(1)
-    )
-    return revoked_at_s or 0
+    bumps = load_last_events(connection, token_id=token_id, names=["KeyEpochBumped"], limit=1)
+    return bumps[0].block_timestamp_s if bumps else 0
 
 
 def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[int, int]:

@@ -28,7 +28,7 @@ from keeper.duties.calls import ChainCall
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.positions import PositionsReader
 from keeper.node import Node
-from keeper.worth import Decision, Unworthy
+from keeper.worth import Decision, Unworthy, Weighed
 from ledger.chain.mirror import MirrorState
 from ledger.intents.record import IntentRecord
 
@@ -36,16 +36,8 @@ NO_BATCH: Final = "0x" + "ff" * 32
 """A batch id that no ledger makes (their lower half counts from 0): for trials of a batch."""
 
 
-class Item(Protocol):
+class Item(Weighed, Protocol):
     """One thing that a transaction does."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is done now, in one word."""
-
-    @property
-    def subject(self) -> int | str:
-        """The token, payout or payment that it is about; empty for nothing in particular."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -54,10 +46,6 @@ class Item(Protocol):
     @property
     def amount_usdc(self) -> int:
         """What it moves or secures, as decided (1e-6 USDC)."""
-
-    @property
-    def brings_usdc(self) -> int:
-        """What its transaction is weighed against (1e-6 USDC); see ``keeper.worth``."""
 
 
 class OfPosition:

@@ -12,14 +12,7 @@ from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
 from ledger.errors import RequestRepeated
-from ledger.kept_answers import (
-    FORGOTTEN_MAX,
-    EarlierRequest,
-    count_kept_bytes,
-    find_earlier,
-    forget_answers,
-    keep_answer,
-)
+from ledger.kept_on_loop import KeptAnswers
 from ledger.selling.once import find_sold, keep_free_answer, take_request
 from ledger.selling.sale_records import NewSale
 from market.errors import invalid_key
@@ -37,7 +30,7 @@ log = structlog.get_logger("market")
 
 
 class RepeatedSales:
-    """See ``serving.http.repeated.RepeatStore``."""
+    """Sales with an idempotency key, and their answers."""
 
     def __init__(
         self,
@@ -51,10 +44,10 @@ class RepeatedSales:
         """``account_bytes_max``: the most that is kept of one account's answers, in bytes;
         ``free_bytes_max``: of everybody's answers of own providers.
         """
-        self.repeats = Repeats(self, rules, id_header="x-market-request-id")
+        self._kept = KeptAnswers(database, find_work=find_sold, bytes_max=account_bytes_max)
+        self.repeats = Repeats(self._kept, rules, id_header="x-market-request-id")
         self._database = database
         self._metrics = metrics
-        self._bytes_max = account_bytes_max
         self._free_bytes_max = free_bytes_max
 
     async def answer_once(
@@ -90,16 +83,6 @@ class RepeatedSales:
         if not await self._database.read(lambda c: is_key_live(c, key_id, now_s=now_s)):
             raise invalid_key()
 
-    def now_s(self) -> int:
-        """Return the ledger's time, in seconds."""
-        return self._database.now_s()
-
-    async def find_earlier(self, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
-        """Return the request that an idempotency key was used for, or None."""
-        return await self._database.read(
-            lambda connection: find_earlier(connection, lookup_id, find_work=find_sold, now_s=now_s)
-        )
-
     def _take(self, key: RepeatKey) -> Callable[[Connection, NewSale], object]:
         """Return what is written with each reservation. It raises ``RequestRepeated``."""
         now_s = self._database.now_s()
@@ -119,25 +102,7 @@ class RepeatedSales:
         self, key: RepeatKey, order: Order, answer: Answer
     ) -> Callable[[Connection], object]:
         """Return what keeps an answer, for the transaction that charges for it."""
-        return self._keep(key, order.request_id, self.repeats.seal(key, answer))
-
-    async def keep_answer(self, key: RepeatKey, request_id: str, sealed: bytes | None) -> None:
-        """Keep the answer of a request that was charged. Raises ``CurrentError``."""
-        await self._database.persist(self._keep(key, request_id, sealed))
-
-    def _keep(
-        self, key: RepeatKey, request_id: str, sealed: bytes | None
-    ) -> Callable[[Connection], object]:
-        now_s = self._database.now_s()
-        return lambda connection: keep_answer(
-            connection,
-            key,
-            request_id,
-            sealed,
-            find_work=find_sold,
-            bytes_max=self._bytes_max,
-            now_s=now_s,
-        )
+        return self._kept.build_keep(key, order.request_id, self.repeats.seal(key, answer))
 
     async def run_sold(
         self,
@@ -173,7 +138,7 @@ class RepeatedSales:
     async def _keep_free(self, key: RepeatKey, order: Order, sealed: bytes | None) -> None:
         if sealed is None:
             return  # a repeat asks the provider again
-        now_s, bytes_max = self._database.now_s(), self._bytes_max
+        now_s, bytes_max = self._database.now_s(), self._kept.bytes_max
         try:
             await self._database.persist(
                 lambda connection: keep_free_answer(
@@ -197,8 +162,5 @@ class RepeatedSales:
 
         Raises ``LedgerUnavailable``.
         """
-        now_s = self._database.now_s()
-        forgotten = FORGOTTEN_MAX
-        while forgotten >= FORGOTTEN_MAX:
-            forgotten = await self._database.write(lambda c: forget_answers(c, now_s=now_s))
-        self.repeats.note_kept(await self._database.read(count_kept_bytes))
+        await self._kept.forget()
+        self.repeats.note_kept(await self._kept.count_bytes())

@@ -13,21 +13,14 @@ from ledger.chain.harvest_outlook import PrincipalStep
 from ledger.chain.harvests import load_principal_steps
 from ledger.database.on_loop import LoopLedger
 from ledger.errors import RefusalReason, ReserveRefused
-from ledger.kept_answers import (
-    FORGOTTEN_MAX,
-    EarlierRequest,
-    NamedRequest,
-    count_kept_bytes,
-    find_earlier,
-    forget_answers,
-    keep_answer,
-)
+from ledger.kept_answers import NamedRequest
+from ledger.kept_on_loop import KeptAnswers
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.demand import note_demand
 from ledger.spending.keys import forget_nonces
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, preview
-from ledger.spending.once import PostAndKeep, ReserveOnce, find_completion
+from ledger.spending.once import PostAndKeep, ReserveOnce
 from ledger.tables.usage import Charge, PriceUsed, Reservation
 from serving.models.prices import Price, Tokens
 
@@ -37,11 +30,10 @@ log = structlog.get_logger("proxy")
 class Meter:
     """Reserves, posts and voids for the request path."""
 
-    def __init__(self, ledger: LoopLedger, rules: AdmissionRules, *, kept_bytes_max: int) -> None:
-        """``kept_bytes_max``: the most that is kept of one position's answers, in bytes."""
+    def __init__(self, ledger: LoopLedger, rules: AdmissionRules, kept: KeptAnswers) -> None:
         self._ledger = ledger
         self._rules = rules
-        self._kept_bytes_max = kept_bytes_max
+        self._kept = kept
         self.read = ledger.read
         self.write = ledger.write
         self.clock = ledger.clock
@@ -124,33 +116,7 @@ class Meter:
         call = Post(request_id, charge, self.now_s(), used)
         if keep is None:
             return await self._ledger.persist(call)
-        return await self._ledger.persist(PostAndKeep(call, *keep, self._kept_bytes_max))
-
-    async def find_earlier(self, lookup_id: str, *, now_s: int) -> EarlierRequest | None:
-        """Return the request that an idempotency key was used for, or None.
-
-        Raises ``LedgerUnavailable``.
-        """
-        return await self.read(
-            lambda connection: find_earlier(
-                connection, lookup_id, find_work=find_completion, now_s=now_s
-            )
-        )
-
-    async def keep_answer(self, claim: NamedRequest, request_id: str, sealed: bytes | None) -> None:
-        """Keep the answer of a request that was charged. Raises ``CurrentError``."""
-        now_s, bytes_max = self.now_s(), self._kept_bytes_max
-        await self._ledger.persist(
-            lambda connection: keep_answer(
-                connection,
-                claim,
-                request_id,
-                sealed,
-                find_work=find_completion,
-                bytes_max=bytes_max,
-                now_s=now_s,
-            )
-        )
+        return await self._ledger.persist(PostAndKeep(call, *keep, self._kept.bytes_max))
 
     async def void(self, request_id: str, reason: str) -> bool:
         """Give a reservation back; tell whether it was written. If not, its lease runs out."""
@@ -180,14 +146,12 @@ class Meter:
         now_s = self.now_s()
         swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
         await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
-        forgotten = FORGOTTEN_MAX
-        while forgotten >= FORGOTTEN_MAX:
-            forgotten = await self.write(lambda connection: forget_answers(connection, now_s=now_s))
+        await self._kept.forget()
         return swept
 
     async def count_kept_bytes(self) -> int:
         """Return how much is kept of everybody's answers, in bytes."""
-        return await self.read(count_kept_bytes)
+        return await self._kept.count_bytes()
 
     def note_demand(self, token_id: int, required_usdc: int) -> None:
         """Tell the keeper that a position wants a hold. Nothing waits for it."""

@@ -97,6 +97,7 @@ WALL_CLOCKS: Final = {
     "indexer.health": "until the indexer's own clock is there",
     "keeper.daemon": "the scheduler's first round: now",
     "ledger.database.clock": "the ledger's clock, which compares this host's with the database's",
+    "ledger.running": "what the ledger's clock is given as this host's",
     "market.app": "what the ledger's clock is given as this host's",
     "proxy.app": "what the ledger's clock is given as this host's",
     "serving.models.upstream": "a provider's dates are read as its own clock has them",
