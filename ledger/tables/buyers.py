@@ -85,6 +85,7 @@ class X402Payment(SQLModel, table=True):
         Index(
             "x402_payment_holder",
             "holder_id",
+            "claimed_until_s",
             sqlite_where=text("holder_id IS NOT NULL"),
             postgresql_where=text("holder_id IS NOT NULL"),
         ),

@@ -70,6 +70,7 @@ _OVER: Final[dict[type[Any], dict[str, str]]] = {
         "reserved_at_s": "i",
         "resolved_at_s": "i",
         "batch_id": "{id}",
+        "holder_id": "'dead'",
     },
     Intent: {
         "intent_id": "'settle:' || {id}",
@@ -129,6 +130,8 @@ _OVER: Final[dict[type[Any], dict[str, str]]] = {
         "settled_block": "0",
         "is_final": "true",
         "request_id": "'old-' || i",
+        "holder_id": "'dead'",
+        "claimed_until_s": "i",
     },
     MarketSale: {
         "sale_id": "'old-' || i",
@@ -143,6 +146,7 @@ _OVER: Final[dict[type[Any], dict[str, str]]] = {
         "margin_usdc": "0",
         "resolved_at_s": "i",
         "payout_id": "'old-' || i",
+        "holder_id": "'dead'",
     },
     MarketJob: {
         "job_id": "'old-' || i",

@@ -7,9 +7,11 @@ a few of each that are open.
 
     proxy:   reserve │ post │ void │ renew, also with a child key; preview; sweep; views; keys
     market:  reserve │ post │ void │ renew a sale; sweeps; jobs; payments; earnings; accounts
+    both:    what a dead process of a long life held
     keeper:  see tests/integration/keeper/test_queries.py
 """
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,7 @@ from sqlalchemy import Engine, text
 
 from contracts.units import USDC_MAX
 from ledger.database.engine import read, write
+from ledger.dead_holders import free_leases_of
 from ledger.payments.claims import (
     claim_payment,
     load_account_payments,
@@ -209,12 +212,34 @@ def pay_at_a_market(engine: Engine) -> None:
         load_account_payments(connection, "payer", limit=10)
 
 
+def free_what_died(engine: Engine) -> None:
+    """A process that has served all that is over dies with one of each kind under way."""
+    sale = NewSale(
+        *("last", 0, "buyer", "key", "offer", 0, SELLER, SELLER, "chat", "model", 1, 1, 0, 10)
+    )
+    with write(engine) as connection:
+        wanted = replace(ROOT, request_id="last")
+        Reserve(wanted, RULES, NOW_S, holder_id="dead")(connection)
+        lease: dict[str, Any] = {"now_s": NOW_S, "lease_expires_at_s": NOW_S + 9}
+        reserve_sale(connection, sale, **lease, holder_id="dead")
+        claim_payment(
+            connection,
+            "payment",
+            request_id="last",
+            now_s=NOW_S,
+            until_s=NOW_S + 9,
+            holder_id="dead",
+        )
+    assert free_leases_of(engine, "dead", NOW_S) == 3
+
+
 def serve_all(engine: Engine, rows: int) -> Plans:
     fill(engine, rows)
     with watched(engine) as plans:
         ask_as_a_proxy(engine)
         sell_as_a_market(engine)
         pay_at_a_market(engine)
+        free_what_died(engine)
     return plans
 
 
@@ -224,6 +249,14 @@ def test_requests__among_much_that_is_over__read_no_large_table_from_end_to_end(
     plans = serve_all(engine, ROWS)
     assert len(plans.by_statement) > 60
     assert "\n".join(plans.find_scans()) == ""
+    # Else it would read all that the process has ever claimed.
+    (freeing,) = [
+        plan
+        for statement, plan in plans.by_statement.items()
+        if statement.startswith("UPDATE x402_payment")
+        and "holder_id = " in statement.split("WHERE")[1]
+    ]
+    assert re.search(r"holder_id.*claimed_until_s\)? ?>", freeing), freeing
 
 
 @pytest.mark.slow
