@@ -97,13 +97,19 @@ def _run(order: Mapping[str, Any]) -> None:
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
+def _reap(*_: object) -> None:
+    """Take leave of whoever has ended: else it would count as running."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
 def main() -> None:
     """Load everything, then fork on demand."""
     for room in ROOMS:
         import_module(f"{room}.main")
         import_module(f"{room}.commands")
-    # Whoever ends leaves nothing behind: nobody waits for it here.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _reap)
     started: list[Fork] = []
     while line := sys.stdin.buffer.readline():
         pid = os.fork()
