@@ -69,5 +69,8 @@ class KeptAnswers:
             forgotten = await self._ledger.write(lambda c: forget_answers(c, now_s=now_s))
 
     async def count_bytes(self) -> int:
-        """Return how much is kept of everybody's answers, in bytes. Raises ``LedgerUnavailable``."""
+        """Return how much is kept of everybody's answers, in bytes.
+
+        Raises ``LedgerUnavailable``.
+        """
         return await self._ledger.read(count_kept_bytes)

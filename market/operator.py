@@ -91,8 +91,9 @@ def resume_offer(engine: Engine, offer_id: str) -> str:
 
     Raises ``ArgumentInvalid`` where it is not suspended, and ``LedgerUnavailable``.
     """
+    now_s = ask_now_s(engine)
     with write(engine) as connection:
-        if not resume(connection, offer_id=offer_id, now_s=int(time.time())):
+        if not resume(connection, offer_id=offer_id, now_s=now_s):
             raise ArgumentInvalid(f"no suspended offer {offer_id!r}")
     return f"the market lets offer {offer_id} serve again"
 

@@ -24,8 +24,8 @@ def build_front(
 ) -> Front:
     """Put a server together: its routes, how exceptions become answers, its limits.
 
-    ``security_contact``: a URL for reports of weaknesses, "" for none. ``cors``: which web pages may
-    ask it; None: no other than its own.
+    ``security_contact``: a URL for reports of weaknesses, "" for none. ``cors``: which web pages
+    may ask it; None: no other than its own.
     """
     app.include_router(router)
     app.include_router(build_security_router(security_contact))
