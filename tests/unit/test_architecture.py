@@ -100,6 +100,7 @@ WALL_CLOCKS: Final = {
     "ledger.running": "what the ledger's clock is given as this host's",
     "market.app": "what the ledger's clock is given as this host's",
     "proxy.app": "what the ledger's clock is given as this host's",
+    "serving.http.security_text": "until when what it says is good",
     "serving.models.upstream": "a provider's dates are read as its own clock has them",
     "serving.process.ids": "ids sort by it, and mean nothing else",
     "serving.process.logs": "lines of a log",
