@@ -114,3 +114,45 @@ def offer_resume(offer_id: str) -> None:
 
     with _opened_ledger() as engine:
         click.echo(resume_offer(engine, offer_id))
+
+
+@market.group("sellers", invoke_without_command=True, settings=SETTINGS)
+@click.option("--pending", is_flag=True, help="Only those that wait for a decision.")
+def sellers(pending: bool) -> None:
+    """List sellers with what became of their sales; approve, revoke or note one."""
+    from market.operator import list_sellers
+
+    with _opened_ledger() as engine:
+        for line in list_sellers(engine, only_pending=pending):
+            click.echo(line)
+
+
+@sellers.command("approve", settings=SETTINGS)
+@_address
+def approve_seller(address: str) -> None:
+    """Approve a seller: requests go to it from now on."""
+    from market.operator import agree_trust
+
+    with _opened_ledger() as engine:
+        click.echo(agree_trust(engine, address, is_trusted=True))
+
+
+@sellers.command("revoke", settings=SETTINGS)
+@_address
+def revoke_seller(address: str) -> None:
+    """Refuse a seller, or take its approval back."""
+    from market.operator import agree_trust
+
+    with _opened_ledger() as engine:
+        click.echo(agree_trust(engine, address, is_trusted=False))
+
+
+@sellers.command("note", settings=SETTINGS)
+@_address
+@argument("text", help="What to write down; empty words clear it.")
+def note_seller(address: str, text: str) -> None:
+    """Write down what is known of a seller, for operators."""
+    from market.operator import note_seller as note
+
+    with _opened_ledger() as engine:
+        click.echo(note(engine, address, text[:1_000]))

@@ -1,5 +1,6 @@
 """What the operator does at the command line: credit for buyers, terms of sellers, its own key."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Engine
@@ -7,10 +8,11 @@ from sqlalchemy import Engine
 from contracts.errors import Fatal
 from contracts.units import format_usdc
 from ledger.database.clock import ask_now_s
-from ledger.database.engine import write
+from ledger.database.engine import read, write
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
 from ledger.selling.offers import resume_offer as resume
 from market.identity.keys import Role, is_address, make_key
+from market.records.seller_records import SellerRecord, load_seller_records
 from serving.process.ids import new_id
 
 OPERATOR_ACCOUNT: Final = "operator"
@@ -86,6 +88,40 @@ def agree_trust(engine: Engine, address: str, *, is_trusted: bool) -> str:
     return f"seller {seller} is {'' if is_trusted else 'not '}trusted from now on"
 
 
+def note_seller(engine: Engine, address: str, note: str) -> str:
+    """Write down what the operator knows of a seller; say so. Raises like ``agree_fee``."""
+    seller = _agree(engine, address, note=note)
+    return f"noted of seller {seller}"
+
+
+def list_sellers(engine: Engine, *, only_pending: bool = False) -> list[str]:
+    """Return a line for each seller, those that wait for a decision first: what it offers and what
+    became of its sales. Raises ``LedgerUnavailable``."""
+    with read(engine) as connection:
+        records = load_seller_records(connection, only_pending=only_pending)
+    return [describe_record(record) for record in records]
+
+
+def describe_record(record: SellerRecord) -> str:
+    """Return what an operator decides by, on one line."""
+    words = [
+        record.address,
+        "pending" if record.is_pending else "approved" if record.is_trusted else "refused",
+        f"since {datetime.fromtimestamp(record.created_at_s, UTC).date()}",
+        f"{record.offers} offers",
+        f"{record.served} served",
+        f"{record.cut} cut",
+        f"{record.failed} failed",
+        f"{format_usdc(record.earned_usdc)} USDC earned",
+    ]
+    if record.suspended:
+        words.append(f"{record.suspended} suspended: {record.evidence}")
+    if record.note:
+        words.append(f"note: {record.note}")
+    # Evidence has words of a seller's: none of them may move a terminal's cursor.
+    return "".join(one if one.isprintable() else "?" for one in ", ".join(words))
+
+
 def resume_offer(engine: Engine, offer_id: str) -> str:
     """Let an offer that was suspended back into the order; say so.
 
@@ -99,7 +135,12 @@ def resume_offer(engine: Engine, offer_id: str) -> str:
 
 
 def _agree(
-    engine: Engine, address: str, *, fee_bps: int | None = None, is_trusted: bool | None = None
+    engine: Engine,
+    address: str,
+    *,
+    fee_bps: int | None = None,
+    is_trusted: bool | None = None,
+    note: str | None = None,
 ) -> str:
     """Write down what was agreed with a seller; return its address in lower case."""
     seller = address.lower()
@@ -110,6 +151,7 @@ def _agree(
             address=seller,
             fee_bps=fee_bps,
             is_trusted=is_trusted,
+            note=note,
             now_s=now_s,
         )
         if not found:

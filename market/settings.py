@@ -53,6 +53,11 @@ class MarketSettings(ServerSettings):
     prices_file: Path | None = Field(
         default=None, description="the operator's reference prices, TOML"
     )
+    trusted_only: bool = Field(
+        default=True,
+        description="send requests only to sellers that the operator has approved, unless a request"
+        " or its key says otherwise",
+    )
     names_file: Path | None = Field(
         default=None,
         description="whose endpoints which hosts are, TOML; without it: market/names.toml",
@@ -280,4 +285,5 @@ class MarketSettings(ServerSettings):
             stream=StreamRules(self.stream_timeout_s, self.stream_drain_s),
             opening_s=self.whole_timeout_s,
             session_premium_pct=self.session_premium_pct,
+            trusted_only=self.trusted_only,
         )

@@ -44,6 +44,8 @@ class NewKey:
     owner: str
     label: str
     expires_at_s: int | None
+    trusted_only: bool | None = None
+    """Whether a buyer's requests go to approved sellers only; None: as the market has it."""
 
 
 def use_nonce(connection: Connection, *, nonce: str, expires_at_s: int, now_s: int) -> bool:
@@ -122,10 +124,20 @@ def set_seller_terms(
     fee_bps: int | None = None,
     is_trusted: bool | None = None,
     payout_policy: str | None = None,
+    note: str | None = None,
     now_s: int,
 ) -> bool:
-    """Change what was agreed with a seller, for sales from now on; tell whether there is one."""
-    values = {"fee_bps": fee_bps, "is_trusted": is_trusted, "payout_policy": payout_policy}
+    """Change what was agreed with a seller, for sales from now on; tell whether there is one.
+
+    ``is_trusted`` is the operator's decision, so the seller waits for none any more.
+    """
+    values = {
+        "fee_bps": fee_bps,
+        "is_trusted": is_trusted,
+        "decided_at_s": None if is_trusted is None else now_s,
+        "payout_policy": payout_policy,
+        "note": note,
+    }
     given = {name: value for name, value in values.items() if value is not None}
     changed = connection.execute(
         update(_seller).where(_seller.c.address == address).values(address=address, **given)

@@ -87,6 +87,8 @@ class SaleFigures:
     per_request_usdc: int = 0
     cached_tokens: int = 0
     """The part of ``prompt_tokens`` that is charged at the cached price."""
+    is_cut: bool = False
+    """Whether the seller reported more than can be true."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ FIGURES: Final = (
     "earning_usdc",
     "fee_usdc",
     "margin_usdc",
+    "is_cut",
 )
 POST_SALE: Final = (
     update(_sale)

@@ -71,6 +71,9 @@ class MarketSale(SQLModel, table=True):
     void_reason: str | None = None
     """``<cause>`` of a seller's failure, or why the request ended otherwise."""
     is_seller_failure: bool = False
+    is_cut: bool | None = None
+    """Whether the seller reported more than can be true; None before it is posted, and for sales of
+    older versions."""
     day: int = Field(sa_type=BigInteger)
     """The UTC day whose cap it counts against."""
     reserved_at_s: int = Field(sa_type=BigInteger)

@@ -19,6 +19,11 @@ class MarketSeller(SQLModel, table=True):
     """The fee that was agreed with this seller; None for the market's usual fee."""
     payout_policy: str = "at_once"
     is_trusted: bool = False
+    """Whether the operator has approved the wallet."""
+    decided_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When the operator approved or refused it last; None: it waits for that."""
+    note: str | None = Field(default=None, sa_type=Text)
+    """What the operator has written down of it, for operators only."""
     created_at_s: int = Field(sa_type=BigInteger)
 
 
@@ -37,6 +42,8 @@ class MarketKey(SQLModel, table=True):
     owner: str
     """A seller's address or a buyer's account id."""
     label: str
+    trusted_only: bool | None = None
+    """Whether a buyer's requests go to approved sellers only; None: as the market has it."""
     created_at_s: int = Field(sa_type=BigInteger)
     expires_at_s: int | None = Field(default=None, sa_type=BigInteger)
     revoked_at_s: int | None = Field(default=None, sa_type=BigInteger)

@@ -136,7 +136,14 @@ class Authenticator:
         return Challenge(message, nonce, expires_at_s)
 
     async def issue_key(
-        self, role: Role, *, message: str, signature: str, label: str, expires_at_s: int | None
+        self,
+        role: Role,
+        *,
+        message: str,
+        signature: str,
+        label: str,
+        expires_at_s: int | None,
+        trusted_only: bool | None = None,
     ) -> Issued:
         """Trade a signed challenge for a key. Raises ``ApiError``, and ``LedgerUnavailable``."""
         now_s = self._database.now_s()
@@ -163,7 +170,7 @@ class Authenticator:
                 account_id=account_id,
                 nonce=signed.nonce,
                 nonce_expires_at_s=nonce_expires_at_s,
-                key=NewKey(key_id, key.key_hash, role, "", label, expires_at_s),
+                key=NewKey(key_id, key.key_hash, role, "", label, expires_at_s, trusted_only),
                 now_s=now_s,
             )
         )

@@ -41,13 +41,12 @@ from market.pricing.media_units import get_base
 from market.records.database import Database
 from market.records.jobs import load_job, load_job_by_key
 from market.records.store import KeyHolder
-from market.routing.attempts import Order
+from market.routing.attempts import Callee, Order
 from market.routing.ranking import Ask
 from market.text.serving import Serving
 from serving.http.answers import Answer
 from serving.http.errors import RequestRejected, settlement_failed
 from serving.models.failures import Cause, UpstreamFailure
-from serving.models.upstream import Access
 
 log = structlog.get_logger("market")
 
@@ -152,10 +151,10 @@ class Jobs:
             )
             note_attempt(connection, job, sale)
 
-        async def attempt(access: Access, model: str) -> JobNews:
-            content_type, body = submission.call.build_body(model)
+        async def attempt(callee: Callee) -> JobNews:
+            content_type, body = submission.call.build_body(callee.model)
             answer = await self._seller_client.send(
-                access, "POST", submission.medium, content_type=content_type, body=body
+                callee.access, "POST", submission.medium, content_type=content_type, body=body
             )
             news = read_job(answer.parse())
             if news is None or news.upstream_id is None:

@@ -96,7 +96,12 @@ class MediaCall:
     """Whether a transcript is asked for as plain text."""
 
     def build_asks(
-        self, reference: Terms | None, filters: Filters, minimum_pct: int | None
+        self,
+        reference: Terms | None,
+        filters: Filters,
+        minimum_pct: int | None,
+        *,
+        trusted_only: bool,
     ) -> list[Ask]:
         """Return what to ask the market for, in each base. Raises ``RequestRejected``."""
         if filters.has_ceilings:
@@ -110,7 +115,7 @@ class MediaCall:
                 bound=Tokens(max(quantity, self.bounds.get(base, quantity)), 0),
                 direct=find_price(reference, base),
                 minimum_discount_pct=minimum_pct,
-                trusted_only=filters.trusted_only,
+                trusted_only=trusted_only,
                 only=filters.only,
                 ignore=filters.ignore,
                 base=base,

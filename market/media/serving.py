@@ -19,7 +19,7 @@ from market.media.requests import MediaCall, Medium
 from market.media.results import count_images, count_transcript, read_images
 from market.pricing.media_units import Base
 from market.records.store import KeyHolder
-from market.routing.attempts import Order
+from market.routing.attempts import Callee, Order
 from market.routing.book import Book
 from market.routing.filters import parse_filters
 from market.routing.ranking import Ask
@@ -29,7 +29,7 @@ from serving.http.errors import bad_request
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.prices import Tokens
 from serving.models.sold import COST_HEADER
-from serving.models.upstream import Access, RawAnswer
+from serving.models.upstream import RawAnswer
 
 _AUDIO: Final = re.compile(r"audio/[a-z0-9.+-]{1,40}")
 _BINARY: Final = "application/octet-stream"
@@ -57,10 +57,20 @@ class MediaServing:
         self._seller_client = seller_client
         self._artifacts = artifacts
 
-    def build_asks(self, call: MediaCall, minimum_pct: int | None) -> list[Ask]:
-        """Return what a request asks of the market. Raises ``RequestRejected``."""
+    def build_asks(
+        self, call: MediaCall, minimum_pct: int | None, *, buyer: KeyHolder | None = None
+    ) -> list[Ask]:
+        """Return what a request asks of the market; ``buyer`` is the holder of its key, if any.
+
+        Raises ``RequestRejected``.
+        """
         filters = parse_filters(call.routing)
-        asks = call.build_asks(self._book.find_reference(call.model), filters, minimum_pct)
+        asks = call.build_asks(
+            self._book.find_reference(call.model),
+            filters,
+            minimum_pct,
+            trusted_only=self._serving.find_trust(filters.trusted_only, buyer),
+        )
         listed = self._book.shelves.get(call.model, {})
         if not any(base in listed for base in call.estimates):
             unsaid = [base for base in (Base.PIXEL, Base.SECOND) if base in listed]
@@ -78,10 +88,10 @@ class MediaServing:
         return await self._serving.run(lambda: self._serve(order, call), request_id)
 
     async def _serve(self, order: Order, call: MediaCall) -> Answer:
-        async def attempt(access: Access, model: str) -> Made:
-            content_type, body = call.build_body(model)
+        async def attempt(callee: Callee) -> Made:
+            content_type, body = call.build_body(callee.model)
             answer = await self._seller_client.send(
-                access, "POST", call.medium, content_type=content_type, body=body
+                callee.access, "POST", call.medium, content_type=content_type, body=body
             )
             made = _READERS[call.medium](call, answer)
             for image in made.images or ():

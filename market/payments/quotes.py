@@ -21,11 +21,11 @@ class Quotes:
 
     def quote(self, asks: Sequence[Ask]) -> int:
         """Return what a request may cost at most with the best seller. Raises 404, 503."""
-        verdict = self._attempts.select(asks, Tried())
+        verdict = self._attempts.selection.find(asks, Tried())
         if verdict is None:
-            verdict = self._attempts.select_resting(asks, Tried())
+            verdict = self._attempts.selection.find_resting(asks, Tried())
         if verdict is None:
-            raise self._attempts.explain(asks, None)
+            raise self._attempts.selection.explain(asks, None)
         return min(max(1, verdict.ceiling_usdc), VALUE_USDC_MAX)
 
     async def load_floor(self) -> FloorRecord:

@@ -66,6 +66,8 @@ class KeyHolder:
     owner: str
     flat_fee_usdc: int = 0
     """What each request costs beside its seller's price (1e-6 USDC)."""
+    trusted_only: bool | None = None
+    """Whether the key's requests go to approved sellers only; None: as the market has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,14 @@ def load_key_holder(
 ) -> KeyHolder | None:
     """Return the holder of a live key, or None."""
     row = connection.execute(
-        select(_key.c.key_id, _key.c.owner).where(
+        select(_key.c.key_id, _key.c.owner, _key.c.trusted_only).where(
             _key.c.key_hash == key_hash,
             _key.c.kind == kind,
             _key.c.revoked_at_s.is_(None),
             or_(_key.c.expires_at_s.is_(None), _key.c.expires_at_s > now_s),
         )
     ).one_or_none()
-    return None if row is None else KeyHolder(str(row[0]), str(row[1]))
+    return None if row is None else KeyHolder(str(row[0]), str(row[1]), trusted_only=row[2])
 
 
 def is_key_live(connection: Connection, key_id: str, *, now_s: int) -> bool:
@@ -104,7 +106,9 @@ def is_key_live(connection: Connection, key_id: str, *, now_s: int) -> bool:
 
 def load_keys(connection: Connection, *, kind: str, owner: str) -> list[RowMapping]:
     """Return an owner's keys, oldest first; never their hashes."""
-    columns = ("key_id", "label", "created_at_s", "expires_at_s", "revoked_at_s")
+    columns = (
+        *("key_id", "label", "trusted_only", "created_at_s", "expires_at_s", "revoked_at_s"),
+    )
     return list(
         connection.execute(
             select(*(_key.c[name] for name in columns))

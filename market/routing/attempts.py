@@ -6,7 +6,7 @@ went well, the charge, is the caller's.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -17,19 +17,18 @@ from contracts.errors import CurrentError
 from ledger.selling.offers import suspend_offer
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
-from market.endpoints.health import Standing
 from market.endpoints.sealing import KmsUnavailable
-from market.errors import credit_spent, invalid_key, model_not_found, sellers_failed
+from market.errors import credit_spent, invalid_key, sellers_failed
 from market.metrics import Metrics
 from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live
-from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
-from market.routing.refusals import DENIALS, build_rejection, explain_none, find_telling
+from market.routing.ranking import Ask, Drop, Verdict
+from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
+from market.routing.selection import Selection
 from market.routing.tried import Tried
-from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
@@ -89,6 +88,11 @@ class Won(Generic[T]):
         return self.charge.sale.offer_id
 
     @property
+    def is_trusted(self) -> bool:
+        """Whether the operator has approved the seller."""
+        return self.charge.verdict.offer.is_trusted
+
+    @property
     def base(self) -> Base:
         """The base that the offer's price counts."""
         return self.charge.verdict.offer.base
@@ -115,8 +119,21 @@ class Won(Generic[T]):
         return headers
 
 
-Attempt = Callable[[Access, str], Awaitable[T]]
-"""Calls one endpoint, by the name that it has for the model."""
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """The endpoint that is called, and how far it is believed."""
+
+    access: Access
+    model: str
+    """The endpoint's own name for the model."""
+    is_own: bool = False
+    """Whether it is the buyer's own provider: nothing is sold."""
+    is_trusted: bool = True
+    """Whether the operator has approved its seller."""
+
+
+Attempt = Callable[[Callee], Awaitable[T]]
+"""Calls one endpoint."""
 
 
 class Attempts:
@@ -131,96 +148,12 @@ class Attempts:
         attempts_max: int,
         lease_s: int,
     ) -> None:
+        self.selection = Selection(book)
         self._database = database
         self._book = book
         self._metrics = metrics
         self._attempts_max = attempts_max
         self._lease_s = lease_s
-
-    def rank(self, asks: Sequence[Ask]) -> Ranking:
-        """Return all offers of the model before this request. Raises 404 for an unlisted model."""
-        rankings = [
-            rank(shelf, self._book.get_state, ask)
-            for ask in asks
-            if (shelf := self._book.get_shelf(ask.model, ask.base)) is not None
-        ]
-        if not rankings:
-            raise model_not_found(asks[0].model)
-        if len(rankings) == 1:
-            return rankings[0]
-        return Ranking(
-            tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
-            tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
-        )
-
-    def select(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
-        """Return the best offer to ask next, or None.
-
-        Offers that refuse what others serve come last: see ``market.routing.refusing``.
-        """
-        last = self._book.get_last(asks[0].model, asks[0].endpoint)
-        for narrowed in tried.narrow(asks, last=last):
-            found = self._select(narrowed)
-            if found is not None:
-                return found
-        return None
-
-    def select_proven(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
-        """Return the offer of the seller that has served longest without a failure, or None.
-
-        The last attempt is for it, trusted sellers before others: no number of new sellers that
-        fail can keep a request from it.
-        """
-        last = self._book.get_last(asks[0].model, asks[0].endpoint)
-        for narrowed in tried.narrow(asks, last=last):
-            found = [verdict for verdict in self._iterate(narrowed) if verdict.drop is None]
-            if found:
-                return min(found, key=self._rank_by_proof)
-        return None
-
-    def select_resting(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
-        """Return the offer whose rest ends first, of those that would serve if they did not rest.
-
-        A buyer with no other seller left is better off with it than with a refusal.
-        """
-        for narrowed in tried.narrow(asks, last=frozenset()):
-            found = [
-                verdict
-                for verdict in self._iterate(narrowed, only_resting=True)
-                if verdict.drop is None
-            ]
-            if found:
-                return min(found, key=lambda one: (self._get_rest_end_s(one), _by_cost(one)))
-        return None
-
-    def _iterate(self, asks: Sequence[Ask], *, only_resting: bool = False) -> Iterator[Verdict]:
-        """Yield the verdict on each offer; with ``only_resting`` as if those that rest did not."""
-        for ask in asks:
-            for offer in self._book.get_shelf(ask.model, ask.base) or ():
-                state = self._book.get_state(offer)
-                if only_resting:
-                    if state.standing is not Standing.BACKING_OFF:
-                        continue
-                    state = replace(state, standing=Standing.ON_TRIAL)
-                yield assess(offer, state, ask)
-
-    def _get_rest_end_s(self, verdict: Verdict) -> float:
-        place = self._book.get_live(verdict.offer.offer_id).place
-        return self._book.health.get_rest_end_s(place)
-
-    def _rank_by_proof(self, verdict: Verdict) -> tuple[bool, int, tuple[int, str]]:
-        offer = verdict.offer
-        served = self._book.health.count_served(offer.seller)
-        return (not offer.is_trusted, -served, _by_cost(verdict))
-
-    def _select(self, asks: Sequence[Ask]) -> Verdict | None:
-        best: Verdict | None = None
-        for ask in asks:
-            shelf = self._book.get_shelf(ask.model, ask.base)
-            found = None if shelf is None else shelf.select(self._book.get_state, ask)
-            if found is not None and (best is None or _by_cost(found) < _by_cost(best)):
-                best = found
-        return best
 
     async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
         """Return the first attempt that goes well. Raises ``ApiError``."""
@@ -238,10 +171,14 @@ class Attempts:
         ):
             failures = attempts - len(rejections)
             is_last = 0 < failures == self._attempts_max - 1
-            verdict = self.select_proven(asks, tried) if is_last else self.select(asks, tried)
+            verdict = (
+                self.selection.find_proven(asks, tried)
+                if is_last
+                else self.selection.find(asks, tried)
+            )
             if verdict is None and not asks_resting:
                 asks_resting = True
-                verdict = self.select_resting(asks, tried)
+                verdict = self.selection.find_resting(asks, tried)
             if verdict is None:
                 break
             offer_id = verdict.offer.offer_id
@@ -270,7 +207,8 @@ class Attempts:
             attempts += 1
             tried.note(verdict.offer)
             try:
-                result = await self._attempt(attempt, reserved, access, live.upstream_model)
+                callee = Callee(access, live.upstream_model, is_trusted=verdict.offer.is_trusted)
+                result = await self._attempt(attempt, reserved, callee)
             except UpstreamFailure:
                 continue
             except UpstreamRejected as error:
@@ -283,7 +221,7 @@ class Attempts:
             raise build_rejection(find_telling(rejections))
         if attempts:
             raise sellers_failed(attempts)
-        raise self.explain(asks, denied)
+        raise self.selection.explain(asks, denied)
 
     async def _prepare(
         self, order: Order, verdict: Verdict, live: Live, attempt: int
@@ -356,13 +294,11 @@ class Attempts:
         await self._book.refresh_offers([verdict.offer.offer_id])
         return DENIALS.get(refusal.reason)
 
-    async def _attempt(
-        self, attempt: Attempt[T], reserved: ReservedSale, access: Access, model: str
-    ) -> T:
+    async def _attempt(self, attempt: Attempt[T], reserved: ReservedSale, callee: Callee) -> T:
         """Call the seller. Whatever goes wrong gives the reservation back, and is raised."""
         offer_id = reserved.sale.offer_id
         try:
-            result = await attempt(access, model)
+            result = await attempt(callee)
         except UpstreamFailure as failure:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
@@ -393,15 +329,3 @@ class Attempts:
         except CurrentError as error:
             # It rests all the same, and is suspended the next time.
             log.error("suspension_failed", offer_id=offer_id, error=str(error))
-
-    def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
-        """Return why no offer was even tried."""
-        try:
-            ranking = self.rank(asks)
-        except ApiError as error:
-            return error
-        return explain_none(ranking, asks[0], denied=denied)
-
-
-def _by_cost(verdict: Verdict) -> tuple[int, str]:
-    return verdict.cost_usdc, verdict.offer.offer_id

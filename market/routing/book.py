@@ -338,6 +338,12 @@ class Book:
         health = self.health.fail(live.place, cause, retry_after_s=retry_after_s)
         log.info("offer_failed", offer_id=offer_id, cause=cause, failures=health.failures)
 
+    def note_report(self, offer_id: str, *, is_cut: bool) -> None:
+        """Note whether a seller's report of usage said more than can be true."""
+        live = self._live.get(offer_id)
+        if live is not None and self.health.note_report(live.place, is_cut=is_cut):
+            log.warning("seller_overstates", offer_id=offer_id, seller=live.offer.seller)
+
     def note_new_key(self, offer_id: str) -> None:
         """Note that an offer has another key: a rest that the old one caused ends with a trial."""
         live = self._live.get(offer_id)

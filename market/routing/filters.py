@@ -59,7 +59,8 @@ class Filters:
 
     only: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
-    trusted_only: bool = False
+    trusted_only: bool | None = None
+    """None: as the buyer's key has it, or else the market."""
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
@@ -179,8 +180,8 @@ def parse_filters(routing: Any) -> Filters:
     if unknown:
         param = f"{ROUTING_FIELD}.{unknown[0][:40]}"
         raise bad_request("unsupported_parameter", f"'{param}' is not known.", param=param)
-    trusted_only = routing.get("trusted_only", False)
-    if not isinstance(trusted_only, bool):
+    trusted_only = routing.get("trusted_only")
+    if trusted_only is not None and not isinstance(trusted_only, bool):
         raise wrong_type(f"{ROUTING_FIELD}.trusted_only", "true or false")
     return Filters(
         only=_read_names(routing, "only"),

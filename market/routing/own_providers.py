@@ -25,7 +25,7 @@ from market.metrics import Metrics
 from market.records.database import Database
 from market.records.jobs import load_provider_key, load_providers
 from market.records.store import is_key_live
-from market.routing.attempts import SERVED, Attempt, Order
+from market.routing.attempts import SERVED, Attempt, Callee, Order
 from serving.http.errors import ApiError
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
@@ -81,6 +81,7 @@ class Free:
         tokens: Tokens,  # noqa: ARG002
         *,
         also: Callable[[Connection], object] | None = None,  # noqa: ARG002
+        is_cut: bool = False,  # noqa: ARG002
     ) -> int:
         """Charge nothing."""
         return FEE_USDC
@@ -105,6 +106,7 @@ class OwnWon(Generic[T]):
     provider: OwnProvider
     routes: "OwnProviders"
     base: None = None
+    is_trusted: bool = True
     offer_id: str = ""
 
     def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
@@ -209,7 +211,8 @@ class OwnProviders:
                 continue
             own.health = begin(own.health, now_s=self._clock())
             try:
-                result = await attempt(await self._open_access(own), own.models[model])
+                access = await self._open_access(own)
+                result = await attempt(Callee(access, own.models[model], is_own=True))
             except UpstreamFailure as failure:
                 self._metrics.observe_own_provider(failure.cause)
                 self.end(own, failure.cause, retry_after_s=failure.retry_after_s)

@@ -1,6 +1,7 @@
 """One attempt that has its reservation: charged, kept, or given back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -36,12 +37,15 @@ class ReservedSale:
         tokens: Tokens,
         *,
         also: Callable[[Connection], object] | None = None,
+        is_cut: bool = False,
     ) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
 
-        ``also`` is done in the same transaction, and so must be harmless when done again.
+        ``is_cut`` says whether the seller reported more than can be true: that is written down, and
+        counts against it. ``also`` is done in the same transaction, and so must be harmless when
+        done again.
         """
-        figures = self._count(tokens)
+        figures = replace(self._count(tokens), is_cut=is_cut)
         now_s = self._database.now_s()
 
         def write(connection: Connection) -> Used:
@@ -51,6 +55,7 @@ class ReservedSale:
             return used
 
         self._book.note_used(await self._database.persist(write))
+        self._book.note_report(self.sale.offer_id, is_cut=is_cut)
         log.info(
             "sale_posted",
             sale_id=self.sale_id,

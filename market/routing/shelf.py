@@ -34,6 +34,9 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._offers)
 
+    def __contains__(self, offer: object) -> bool:
+        return isinstance(offer, Offer) and offer.offer_id in self._offers
+
     def __iter__(self) -> Iterator[Offer]:
         return iter(self._offers.values())
 

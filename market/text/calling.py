@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from market.endpoints.client import SellerClient
-from market.routing.attempts import Order
+from market.routing.attempts import Callee, Order
 from market.text.answered import AnswerCheck
 from market.text.metering import HOLDERS, build_tally
 from serving.dialects.call import Call
@@ -46,43 +46,36 @@ class SellerCalls:
         self,
         order: Order,
         call: Call,
-        access: Access,
-        model: str,
+        callee: Callee,
         post: Callable[[bytes], Awaitable[T]],
     ) -> T:
         """Return what ``post`` makes of the body for a seller, without what its model refuses."""
         max_tokens = order.asks[0].bound.completion // call.choices
         return await self._additions.send(
-            (access.base_url, model),
+            (callee.access.base_url, callee.model),
             call.additions,
             lambda without: post(
-                call.build_body(model=model, max_tokens=max_tokens, without=without)
+                call.build_body(model=callee.model, max_tokens=max_tokens, without=without)
             ),
         )
 
-    async def call(
-        self, order: Order, call: Call, access: Access, model: str, *, is_sold: bool = True
-    ) -> ProviderAnswer:
-        """Return a seller's whole answer, or with ``is_sold`` False an own provider's.
+    async def call(self, order: Order, call: Call, callee: Callee) -> ProviderAnswer:
+        """Return a seller's or an own provider's whole answer.
 
         Raises ``UpstreamError``, also where what is sold is not what answered.
         """
         answer = await self._send(
             order,
             call,
-            access,
-            model,
-            lambda body: self._seller_client.call(access, call.endpoint, body),
+            callee,
+            lambda body: self._seller_client.call(callee.access, call.endpoint, body),
         )
         if not is_answer(answer.parsed, HOLDERS[call.endpoint]):
-            raise explain_no_answer(find_failure(answer.parsed), access)
-        if is_sold:
-            self._answer_check.check(answer.parsed.get("model"), asked=model, sold=call.model)
+            raise explain_no_answer(find_failure(answer.parsed), callee.access)
+        self._check(answer.parsed.get("model"), call, callee)
         return answer
 
-    async def open(
-        self, order: Order, call: Call, access: Access, model: str, *, is_sold: bool = True
-    ) -> Opened:
+    async def open(self, order: Order, call: Call, callee: Callee) -> Opened:
         """Begin a stream; until the seller has said something, the next seller may serve.
 
         Raises like ``call``.
@@ -90,25 +83,28 @@ class SellerCalls:
         source = await self._send(
             order,
             call,
-            access,
-            model,
-            lambda body: self._seller_client.open_stream(access, call.endpoint, body),
+            callee,
+            lambda body: self._seller_client.open_stream(callee.access, call.endpoint, body),
         )
-        reading = Reading(source, build_tally(call, order.asks[0]))
+        reading = Reading(source, build_tally(call, order.asks[0], is_trusted=callee.is_trusted))
         try:
             await reading.begin(timeout_s=self._opening_s)
-            if is_sold:
-                self._answer_check.check(reading.tally.model, asked=model, sold=call.model)
+            self._check(reading.tally.model, call, callee)
         except TimeoutError:
             await source.close()
             raise UpstreamFailure(Cause.TIMEOUT) from None
         except (NoAnswer, EventTooLong):
             await source.close()
-            raise explain_no_answer(reading.tally.failure, access) from None
+            raise explain_no_answer(reading.tally.failure, callee.access) from None
         except BaseException:
             await source.close()
             raise
-        return Opened(reading, access.secrets)
+        return Opened(reading, callee.access.secrets)
+
+    def _check(self, answered: Any, call: Call, callee: Callee) -> None:
+        """Check that what was sold is what answered. Raises ``UpstreamFailure``."""
+        if not callee.is_own:
+            self._answer_check.check(answered, asked=callee.model, sold=call.model)
 
 
 def explain_no_answer(failure: Any, access: Access) -> UpstreamError:

@@ -42,8 +42,12 @@ class SaleCharge(Protocol):
         tokens: Tokens,
         *,
         also: Callable[[Connection], object] | None = None,
+        is_cut: bool = False,
     ) -> int:
-        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
+        """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``.
+
+        ``is_cut`` says whether the seller reported more than can be true.
+        """
         ...
 
     async def void(self, reason: str, *, is_seller_failure: bool) -> None:
@@ -74,7 +78,7 @@ class SaleBooking:
 
     async def post(self, counted: Counted) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
-        return await self._charge.post(counted.tokens)
+        return await self._charge.post(counted.tokens, is_cut=counted.is_cut)
 
     async def void(self, ending: Ending) -> int | None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""
@@ -163,19 +167,29 @@ def _end_with(error: ApiError) -> Ending:
     return Ending(error.code, lambda _: error.body())
 
 
-def build_sent(call: Call, ask: Ask) -> Sent:
-    """Return what a seller is sent, as far as it bounds what is charged."""
+UNTRUSTED_PROMPT_PCT: Final = 125
+"""How much of our own count of a prompt an untrusted seller may report at most, in per cent."""
+
+
+def build_sent(call: Call, ask: Ask, *, is_trusted: bool = True) -> Sent:
+    """Return what a seller is sent, as far as it bounds what is charged.
+
+    A seller whom the operator has not approved is paid for no reasoning that it does not show, and
+    for a prompt of at most 125 % of our own count, rounded up.
+    """
+    counted = -(-ask.estimate.prompt * UNTRUSTED_PROMPT_PCT // 100)
     return Sent(
         prompt_estimate=ask.estimate.prompt,
-        prompt_bound=ask.bound.prompt,
+        prompt_bound=ask.bound.prompt if is_trusted else min(ask.bound.prompt, counted),
+        may_hide=is_trusted,
         output_bound=ask.bound.completion,
         choices=call.choices,
     )
 
 
-def build_tally(call: Call, ask: Ask) -> Tally:
+def build_tally(call: Call, ask: Ask, *, is_trusted: bool = True) -> Tally:
     """Return the tally of a streamed request."""
-    sent = build_sent(call, ask)
+    sent = build_sent(call, ask, is_trusted=is_trusted)
     if call.endpoint is Endpoint.RESPONSES:
         return ResponseTally(sent)
     return ChatTally(
@@ -185,7 +199,10 @@ def build_tally(call: Call, ask: Ask) -> Tally:
     )
 
 
-def count_answer(call: Call, ask: Ask, parsed: Mapping[str, Any]) -> Counted:
+def count_answer(
+    call: Call, ask: Ask, parsed: Mapping[str, Any], *, is_trusted: bool = True
+) -> Counted:
     """Return the tokens to charge for a whole answer."""
     delivered = deliver_whole(weigh_answer(parsed, HOLDERS[call.endpoint]))
-    return count_tokens(build_sent(call, ask), delivered, read_report(find_usage(parsed)))
+    sent = build_sent(call, ask, is_trusted=is_trusted)
+    return count_tokens(sent, delivered, read_report(find_usage(parsed)))

@@ -6,7 +6,7 @@ Buyers' own providers that go before the market are asked first; then the market
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from market.routing.attempts import Attempt, Attempts, Order, Won
 from market.routing.book import Book
 from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, parse_filters
 from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_market_failure
-from market.routing.ranking import Ask, Ranking
+from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
 from market.text.answered import AnswerCheck
@@ -71,6 +71,8 @@ class ServingRules:
     """How long a seller of a stream may say nothing but comments, in seconds."""
     session_premium_pct: int
     """How much dearer than the cheapest the seller of a conversation may be, per cent."""
+    trusted_only: bool
+    """Whether requests that do not say otherwise go to approved sellers only."""
 
 
 class Serving:
@@ -103,8 +105,25 @@ class Serving:
         )
         self.in_flight = InFlight(rules.in_flight_max)
 
-    def build_ask(self, call: Call, minimum_pct: int | None, ceilings: Ceilings = ANY_PRICE) -> Ask:
-        """Return what a request asks of the market. Raises ``RequestRejected``."""
+    def find_trust(self, asked: bool | None, buyer: KeyHolder | None = None) -> bool:
+        """Return whether only approved sellers may serve: as the request has it, else its key, else
+        the market."""
+        by_key = None if buyer is None else buyer.trusted_only
+        found = (one for one in (asked, by_key) if one is not None)
+        return next(found, self._rules.trusted_only)
+
+    def build_ask(
+        self,
+        call: Call,
+        minimum_pct: int | None,
+        ceilings: Ceilings = ANY_PRICE,
+        *,
+        buyer: KeyHolder | None = None,
+    ) -> Ask:
+        """Return what a request asks of the market; ``buyer`` is the holder of its key, if any.
+
+        Raises ``RequestRejected``.
+        """
         filters = ceilings.lower(parse_filters(call.own.get(ROUTING_FIELD)))
         reference = self._book.find_reference(call.model)
         context_tokens = None if reference is None else reference.context_tokens
@@ -126,14 +145,25 @@ class Serving:
             cached_input_usdc_per_mtok_max=filters.cached_input_usdc_per_mtok_max,
             per_request_usdc_max=filters.per_request_usdc_max,
             longer_max=filters.longer_max,
-            trusted_only=filters.trusted_only,
+            trusted_only=self.find_trust(filters.trusted_only, buyer),
             only=filters.only,
             ignore=filters.ignore,
         )
 
+    def list_served(
+        self, shelves: Mapping[Base, Collection[Offer]]
+    ) -> Mapping[Base, Collection[Offer]]:
+        """Return the offers of a model that serve where a request does not say whom it trusts."""
+        if not self._rules.trusted_only:
+            return shelves
+        trusted = {
+            base: [offer for offer in shelf if offer.is_trusted] for base, shelf in shelves.items()
+        }
+        return {base: offers for base, offers in trusted.items() if offers}
+
     def rank(self, ask: Ask) -> Ranking:
         """Return all offers of the model before this request. Raises 404 for an unlisted model."""
-        return self.attempts.rank([ask])
+        return self.attempts.selection.rank([ask])
 
     async def serve(
         self,
@@ -159,7 +189,8 @@ class Serving:
         """
         call = parse_request(endpoint, raw)
         session = self._find_session(buyer, call, session_name)
-        ask = replace(self.build_ask(call, minimum_pct, ceilings), session=session)
+        built = self.build_ask(call, minimum_pct, ceilings, buyer=buyer)
+        ask = replace(built, session=session)
         order = Order(buyer, endpoint, [ask], request_id)
         if repeat is None:
             return await self.run(lambda: self._serve(order, call, drain_s), request_id)
@@ -219,29 +250,15 @@ class Serving:
         self, order: Order, call: Call, drain_s: float | None, repeat: RepeatKey | None = None
     ) -> Answer | StreamAnswer:
         if call.stream:
-            opened = await self.route(
-                order,
-                lambda a, name: self._calls.open(order, call, a, name),
-                lambda a, name: self._calls.open(order, call, a, name, is_sold=False),
-            )
+            opened = await self.route(order, lambda callee: self._calls.open(order, call, callee))
             return self._start_stream(opened, order, call, drain_s, repeat)
-        answered = await self.route(
-            order,
-            lambda a, name: self._calls.call(order, call, a, name),
-            lambda a, name: self._calls.call(order, call, a, name, is_sold=False),
-        )
+        answered = await self.route(order, lambda callee: self._calls.call(order, call, callee))
         return await self._charge(answered, order, call, repeat)
 
-    async def route(
-        self, order: Order, attempt: Attempt[T], own_attempt: Attempt[T] | None = None
-    ) -> Won[T] | OwnWon[T]:
+    async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
         """Return the first attempt that goes well: the buyer's own priority providers, the market,
-        then the buyer's own fallbacks. Raises ``ApiError``.
-
-        ``own_attempt`` calls the buyer's own providers, where that differs.
-        """
-        own_attempt = own_attempt or attempt
-        first = await self.own_providers.run(order, AskedWhen.PRIORITY, own_attempt)
+        then the buyer's own fallbacks. Raises ``ApiError``."""
+        first = await self.own_providers.run(order, AskedWhen.PRIORITY, attempt)
         if isinstance(first, OwnWon):
             return first
         try:
@@ -249,7 +266,7 @@ class Serving:
         except ApiError as error:
             if not is_market_failure(error):
                 raise
-            last = await self.own_providers.run(order, AskedWhen.FALLBACK, own_attempt)
+            last = await self.own_providers.run(order, AskedWhen.FALLBACK, attempt)
             if isinstance(last, OwnWon):
                 return last
             rejected = first or last
@@ -265,7 +282,7 @@ class Serving:
         repeat: RepeatKey | None,
     ) -> Answer:
         won.end()
-        counted = count_answer(call, order.asks[0], won.result.parsed)
+        counted = count_answer(call, order.asks[0], won.result.parsed, is_trusted=won.is_trusted)
         headers = won.build_headers() | {
             "content-type": "application/json",
             COST_HEADER: str(won.charge.get_cost_usdc(counted.tokens)),
@@ -273,7 +290,8 @@ class Serving:
         raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
         answer = Answer(200, headers, raw)
         also = None if repeat is None else self._repeated.keep_whole(repeat, order, answer)
-        await settle(won.charge.post(counted.tokens, also=also), won.charge.sale_id)
+        post = won.charge.post(counted.tokens, also=also, is_cut=counted.is_cut)
+        await settle(post, won.charge.sale_id)
         if repeat is not None and isinstance(won, OwnWon):
             await self._repeated.keep_free(repeat, order, answer)
         return answer

@@ -100,10 +100,15 @@ async def list_options(
     """
     now_s = catalogue.now_s()
     if request.call.model == CHEAPEST:
-        known = catalogue.snapshot.models.values()
+        listed = catalogue.snapshot.models.values()
         offers = _build_offers(
             request,
-            [model for model in known if models is None or model.model_id in models],
+            [
+                model
+                for model in listed
+                if (models is None or model.model_id in models)
+                and is_known(model, prices, now_s=now_s)
+            ],
             now_s=now_s,
         )
     else:
@@ -114,6 +119,17 @@ async def list_options(
     if not offers:
         raise unavailable("no_model_available", "No model with a known price can serve this now.")
     return sorted(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
+
+
+def is_known(model: Model, prices: References, *, now_s: int) -> bool:
+    """Tell whether somebody else than upstream says what a model costs, or what it cost elsewhere.
+
+    Where many sell behind upstream, anybody can invent a model: it must not be what
+    ``cheapest`` means.
+    """
+    if model.terms is None or model.terms.source != "upstream":
+        return True
+    return prices.find_discount_base(model.model_id, now_s=now_s) is not None
 
 
 async def _find_model(name: str, catalogue: Catalogue) -> Model:

@@ -12,7 +12,7 @@ from eth_account.signers.local import LocalAccount
 
 from contracts.units import USDC_ONE
 from ledger.database.engine import open_engine
-from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
+from market.operator import OPERATOR_ACCOUNT, agree_trust, credit, issue_operator_key
 from scripts.asking import answers_well
 from scripts.stack.model import MODEL_ID
 from scripts.stack.processes import Stack
@@ -72,6 +72,9 @@ def start_market(
         engine.dispose()
         keep_secret(key_file, key)
     _list_model(url, seller, folder / "market_seller_key", model_url)
+    engine = open_engine(common["MARKET_LEDGER_URL"])
+    agree_trust(engine, seller.address, is_trusted=True)
+    engine.dispose()
     return url, key_file
 
 

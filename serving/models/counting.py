@@ -27,6 +27,8 @@ class Sent:
     output_bound: int
     """The output limit of all choices together; 0 where the endpoint generates nothing."""
     choices: int = 1
+    may_hide: bool = True
+    """Whether output that is not shown, such as reasoning, is believed."""
     cached_bound: int | None = None
     """The most cached tokens that are believed where a provider counts them apart from what was
     sent to it; None: the prompt's bound holds with them."""
@@ -103,6 +105,9 @@ def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, int
     """
     reported = report.completion or 0
     shown_bound = shown.extent + SLACK_TOKENS * sent.choices
+    if not sent.may_hide:
+        output = min(reported, shown_bound, sent.output_bound)
+        return output, min(report.reasoning, output), output < reported
     output = min(reported - report.reasoning, shown_bound) + report.reasoning
     is_cut, reasoning = output < reported, report.reasoning
     if report.prompt is not None and reported + report.unexplained <= sent.output_bound:

@@ -236,6 +236,8 @@ def suggest(word: str, root: click.Group) -> list[str]:
         by_word.setdefault(path[-1], []).append(" ".join(path))
     plain = word.lower()
     near = [plain] if plain in by_word else difflib.get_close_matches(plain, by_word, n=2)
+    if near and near[0].replace("-", "") == plain:
+        near = near[:1]  # but for a dash, it is this one
     return [path for found in near for path in by_word[found]]
 
 

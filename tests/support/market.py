@@ -23,6 +23,7 @@ from ledger.tables import MarketSale, table_of
 from market.app import create_app
 from market.endpoints.dialing import Resolve, resolve_by_system
 from market.endpoints.sealing import FileKms
+from market.operator import agree_trust
 from market.settings import MarketSettings
 from serving.http.front import Front
 from serving.http.run import build_config
@@ -101,10 +102,14 @@ class RunningMarket:
         body = {"message": message, "signature": signed, **extra}
         return await self.client.post(f"{prefix}/keys", json=body)
 
-    async def get_key(self, account: LocalAccount = SELLER, role: str = "seller") -> str:
-        """Return a new key's text."""
+    async def get_key(
+        self, account: LocalAccount = SELLER, role: str = "seller", *, is_approved: bool = True
+    ) -> str:
+        """Return a new key's text. The operator approves the seller, unless told otherwise."""
         answer = await self.issue_key(account, role)
         assert answer.status_code == 201, answer.text
+        if role == "seller" and is_approved:
+            agree_trust(self.engine, account.address, is_trusted=True)
         return str(answer.json()["api_key"])
 
     async def get_buyer_key(self, *, credit_usdc: int = 1_000_000_000) -> str:

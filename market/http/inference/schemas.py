@@ -35,7 +35,11 @@ class Routing(BaseModel):
     ignore: list[str] | None = Field(
         default=None, max_length=FILTERS_MAX, description="likewise: none of these"
     )
-    trusted_only: bool = False
+    trusted_only: bool | None = Field(
+        default=None,
+        description="whether only sellers serve whom the operator has approved; left out: as the"
+        " key has it, or else the market",
+    )
     max_price_input_per_1m: Amount | None = None
     max_price_output_per_1m: Amount | None = None
     max_price_per_request: Amount | None = Field(

@@ -1,6 +1,6 @@
 """The market as answers show it: models, prices, the book of a model, a ranking."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ def describe_model(model: str, reference: Terms | None) -> ModelEntry:
 
 def describe_prices(
     model: str,
-    shelves: Mapping[Base, Shelf],
+    shelves: Mapping[Base, Collection[Offer]],
     reference: Terms | None,
     get_state: GetState,
     *,
@@ -140,7 +140,7 @@ def describe_prices(
 
 def describe_market(
     model: str,
-    shelves: Mapping[Base, Shelf],
+    shelves: Mapping[Base, Collection[Offer]],
     reference: Terms | None,
     get_state: GetState,
 ) -> MarketSummary:

@@ -1,6 +1,6 @@
 """What everybody may see: models, prices, markets, how a request would be routed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -30,10 +30,10 @@ from market.http.prices import UnitName
 from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base, list_tiers
+from market.records.store import KeyHolder
 from market.routing.own_providers import FEE_USDC
-from market.routing.ranking import Ask, Ranking
+from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.sessions import Session
-from market.routing.shelf import Shelf
 from market.services import Services
 from market.text.requests import LIMITS
 from serving.http.document.schemas import errors_of
@@ -47,7 +47,11 @@ router = APIRouter(tags=["markets"])
 async def list_models(services: ServicesDep) -> ModelList:
     """List the models that are sold here, as OpenAI does."""
     find_reference = services.book.find_reference
-    names = sorted(model for model, shelves in services.book.shelves.items() if _is_sold(shelves))
+    names = sorted(
+        model
+        for model, shelves in services.book.shelves.items()
+        if _is_sold(services.serving.list_served(shelves))
+    )
     return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
 
 
@@ -56,18 +60,19 @@ async def get_model(
     services: ServicesDep, model: Annotated[str, Path(max_length=200)]
 ) -> ModelEntry:
     """Return one model that is sold here, as OpenAI does."""
-    if not _is_sold(services.book.shelves.get(model, {})):
+    if not _is_sold(services.serving.list_served(services.book.shelves.get(model, {}))):
         raise model_not_found(model)
     return describe_model(model, services.book.find_reference(model))
 
 
-def _is_sold(shelves: Mapping[Base, Shelf]) -> bool:
-    return any(offer.is_active for shelf in shelves.values() for offer in shelf)
+def _is_sold(served: Mapping[Base, Collection[Offer]]) -> bool:
+    return any(offer.is_active for offers in served.values() for offer in offers)
 
 
 @router.get("/v1/prices", responses=OPEN)
 async def list_prices(services: ServicesDep) -> PriceList:
-    """Return the reference price of each model, and the best price that it is sold at now.
+    """Return the reference price of each model, and the best price that it is sold at now, of the
+    offers that serve where a request does not say whom it trusts.
 
     A client that prices by this list finds ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``
     beside the id, and when that was, ``updated_at``.
@@ -75,8 +80,9 @@ async def list_prices(services: ServicesDep) -> PriceList:
     book, now = services.book, datetime.fromtimestamp(services.database.clock.now(), UTC)
     return PriceList(
         data=[
-            describe_prices(model, shelves, book.find_reference(model), book.get_state, now=now)
+            describe_prices(model, served, book.find_reference(model), book.get_state, now=now)
             for model, shelves in sorted(book.shelves.items())
+            if (served := services.serving.list_served(shelves))
         ]
     )
 
@@ -87,8 +93,9 @@ async def list_markets(services: ServicesDep) -> MarketList:
     book = services.book
     return MarketList(
         markets=[
-            describe_market(model, shelves, book.find_reference(model), book.get_state)
+            describe_market(model, served, book.find_reference(model), book.get_state)
             for model, shelves in sorted(book.shelves.items())
+            if (served := services.serving.list_served(shelves))
         ]
     )
 
@@ -129,6 +136,7 @@ async def explain_route(
     if unit is not None:
         tokens = Tokens(quantity * UNITS[unit].quantity, 0)
     own: list[OwnProviderEstimate] | None = None
+    buyer: KeyHolder | None = None
     stays_with: Session | None = None
     header = request.headers.get("authorization")
     if header is not None:
@@ -145,6 +153,7 @@ async def explain_route(
         direct=find_price(reference, base, prompt_tokens=tokens.prompt),
         direct_tiers=list_tiers(reference, base),
         minimum_discount_pct=min_discount_pct,
+        trusted_only=services.serving.find_trust(None, buyer),
         base=base,
         session=stays_with,
     )

@@ -83,7 +83,7 @@ async def _answer_call(
     idempotency_key = read_idempotency_key(request) if medium in ASYNCHRONOUS else None
     raw = await read_body(scope, request.receive, services, bytes_max=bytes_max)
     parsed = parse_media(medium, request.headers.get("content-type", ""), raw)
-    asks = services.media.build_asks(parsed, minimum_pct)
+    asks = services.media.build_asks(parsed, minimum_pct, buyer=buyer)
 
     async def serve_to(holder: KeyHolder) -> Answer:
         if medium not in ASYNCHRONOUS:

@@ -74,15 +74,23 @@ def _add_sign_in(role: Role) -> None:
         body = parse_exact_json(await read_body(request.scope, request.receive, services))
         label = read_label(body, length_max=LABEL_MAX)
         expires_at_s = _read_expiry(body, now_s=services.database.now_s())
+        trusted_only = body.get("trusted_only")
+        if trusted_only is not None and (is_seller or not isinstance(trusted_only, bool)):
+            raise wrong_type("trusted_only", "true or false, of a buyer's key")
         issued = await services.authenticator.issue_key(
             role,
             message=read_string(body, "message", length_max=10_000),
             signature=read_string(body, "signature", length_max=100_000),
             label=label,
             expires_at_s=expires_at_s,
+            trusted_only=trusted_only,
         )
         return KeyIssued(
-            key_id=issued.key_id, api_key=issued.text, label=label, expires_at=expires_at_s
+            key_id=issued.key_id,
+            api_key=issued.text,
+            label=label,
+            expires_at=expires_at_s,
+            trusted_only=trusted_only,
         )
 
     @router.get(f"{prefix}/keys", responses=SIGNED, dependencies=key, name=f"list_{role}_keys")
@@ -140,4 +148,5 @@ def _describe_key(row: RowMapping) -> KeyView:
         created_at=row["created_at_s"],
         expires_at=row["expires_at_s"],
         revoked_at=row["revoked_at_s"],
+        trusted_only=row["trusted_only"],
     )

@@ -18,6 +18,11 @@ class KeyWish(BaseModel):
     )
     label: str = Field(default="", max_length=LABEL_MAX)
     expires_at: int | None = Field(default=None, description="null: never")
+    trusted_only: bool | None = Field(
+        default=None,
+        description="of a buyer's key: whether its requests go to approved sellers only; null: as"
+        " the market has it",
+    )
 
 
 class ChallengeView(BaseModel):
@@ -35,6 +40,7 @@ class KeyIssued(BaseModel):
     api_key: str
     label: str
     expires_at: int | None = Field(description="null: never")
+    trusted_only: bool | None = Field(description="null: as the market has it")
 
 
 class KeyView(BaseModel):
@@ -45,6 +51,7 @@ class KeyView(BaseModel):
     created_at: int
     expires_at: int | None = Field(description="null: never")
     revoked_at: int | None = Field(description="null: not revoked")
+    trusted_only: bool | None = Field(description="null: as the market has it")
 
 
 class KeyList(BaseModel):

@@ -581,7 +581,7 @@ async def test_keys__revoked_seller_or_wrong_kind__buy_nothing(
 async def test_routing_field__filters_and_ceilings__are_kept_and_not_passed_on(
     market: RunningMarket, seller: FakeEndpoint, dear_seller: FakeEndpoint
 ) -> None:
-    seller_key = await market.get_key()
+    seller_key = await market.get_key(is_approved=False)
     cheap = await market.list_offer(seller_key, seller.url)
     dear = await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
     key = await market.get_buyer_key()

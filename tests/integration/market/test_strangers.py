@@ -5,6 +5,8 @@
     labels    pass no filter
     models    a known model is sold as what it is: a wrong name is refused when it is listed, and
               an answer of another model is a failed attempt, whole or streamed, that suspends
+    approval  a seller that the operator has not approved is sent nothing and listed nowhere, unless
+              the request, its key or the market says otherwise; then its word counts for little
     failures  forty offers of one wallet are one seller; a change heals nothing
 """
 
@@ -14,11 +16,19 @@ from typing import Any, Final
 
 import pytest
 
-from market.operator import resume_offer
+from market.operator import agree_trust, list_sellers, note_seller, resume_offer
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
-from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
+from tests.support.market import (
+    BUYER,
+    OUTSIDER,
+    SELLER,
+    RunningMarket,
+    bearer,
+    make_settings,
+    run_market,
+)
 
 OPUS: Final = "claude-opus-4.6"
 CHEAP: Final = {"price_input_per_1m": 1, "price_output_per_1m": 1}
@@ -123,6 +133,79 @@ async def test_model__listed_under_anothers_name__is_400(
 
     assert (refused.status_code, dated.status_code, changed.status_code) == (400, 201, 400)
     assert refused.json()["error"]["code"] == changed.json()["error"]["code"] == "model_mismatch"
+
+
+async def test_approval__a_stranger__is_sent_nothing_unless_the_buyer_says_so(
+    market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    key = await market.get_buyer_key()
+    good = await market.list_offer(await market.get_key(), honest.url)
+    outsider = await market.get_key(OUTSIDER, is_approved=False)
+    own = await market.list_offer(outsider, stranger.url, **CHEAP)
+    await market.list_offer(outsider, stranger.url, model="zz-anything", **CHEAP)
+    issued = await market.issue_key(BUYER, "buyer", trusted_only=False)
+    open_key = issued.json()["api_key"]
+
+    async def ask(key: str, **routing: Any) -> str:
+        answer = await market.chat(key, routing=routing or None)
+        return str(answer.headers.get("x-market-offer"))
+
+    assert await ask(key) == good["id"]
+    assert await ask(open_key) == own["id"]
+    assert await ask(open_key, trusted_only=True) == good["id"]
+    assert await ask(key, trusted_only=False) == own["id"]
+    invented = await market.chat(key, model="zz-anything")
+    assert invented.json()["error"]["code"] == "no_trusted_seller"
+    models = (await market.client.get("/v1/models")).json()["data"]
+    prices = (await market.client.get("/v1/prices")).json()["data"]
+    assert [one["id"] for one in models] == [one["id"] for one in prices] == [MODEL]
+    assert prices[0]["input_usdc_per_mtok"] == 5_000_000, "not the stranger's"
+
+    [first, second] = list_sellers(market.engine)
+    assert first.startswith(f"{OUTSIDER.address.lower()}, pending, ")
+    assert ", 2 served, 0 cut, 0 failed, " in first
+    assert second.startswith(f"{SELLER.address.lower()}, approved, ")
+    assert list_sellers(market.engine, only_pending=True) == [first]
+    note_seller(market.engine, OUTSIDER.address, "says he is \x1b[2J honest")
+    agree_trust(market.engine, OUTSIDER.address, is_trusted=False)
+    assert list_sellers(market.engine, only_pending=True) == []
+    [shown] = [one for one in list_sellers(market.engine) if "refused" in one]
+    assert shown.endswith("note: says he is ?[2J honest")
+
+
+async def test_approval__a_strangers_report__counts_as_far_as_it_is_shown(
+    market: RunningMarket, stranger: FakeEndpoint
+) -> None:
+    seller_key = await market.get_key(OUTSIDER, is_approved=False)
+    key = await market.get_buyer_key()
+    await market.list_offer(seller_key, stranger.url)
+    stranger.text = "Hi"
+    stranger.usage = {
+        "prompt_tokens": 60,
+        "completion_tokens": 100,
+        "completion_tokens_details": {"reasoning_tokens": 98},
+    }
+
+    for stream in (False, True, False, False, False):
+        await market.chat(key, stream=stream, routing={"trusted_only": False})
+    log = await market.client.get("/v1/seller/health-log", headers=bearer(seller_key))
+    [report] = log.json()["offers"]
+    agree_trust(market.engine, OUTSIDER.address, is_trusted=True)
+    book = market.front.app.state.services.book
+    await book.refresh()
+    [line] = list_sellers(market.engine)
+    await market.chat(key)
+
+    *untrusted, trusted = await market.settled_sales()
+    estimate = 1_000
+    for sale in untrusted:
+        assert sale["is_cut"] is True
+        assert sale["completion_tokens"] == 2 + 64
+        estimate = min(estimate, sale["prompt_tokens"])
+    assert estimate < 60, "no more than our own count and a quarter"
+    assert (trusted["prompt_tokens"], trusted["completion_tokens"]) == (60, 100)
+    assert ", 5 served, 5 cut, 0 failed, " in line
+    assert report["health"]["cause"] == "overstated"
 
 
 async def test_failures__forty_offers_of_one_wallet__do_not_shut_the_model(

@@ -50,8 +50,9 @@ class Charge:
         self.tokens = Tokens(0, 0)
         self.voided = False
 
-    async def post(self, tokens: Tokens, *, also: Any = None) -> int:
+    async def post(self, tokens: Tokens, *, also: Any = None, is_cut: bool = False) -> int:
         assert also is None
+        assert isinstance(is_cut, bool)
         assert self.cost_usdc is None, "charged once"
         assert not self.voided
         self.tokens = tokens

@@ -21,7 +21,6 @@ from serving.http.strict_json import parse_exact_json
 from serving.models.prices import Price, Tokens
 
 PRICE = Price(5_000_000, 20_000_000)
-PRICES = {"input_usdc_per_mtok": 5_000_000, "output_usdc_per_mtok": 20_000_000}
 
 
 def make_terms(**changes: Any) -> Any:
@@ -164,7 +163,7 @@ def test_assess__with_a_fee__reserves_all_that_may_be_charged(
 
 @pytest.mark.parametrize("cost_usdc", [0, 299, 301, 10**9])
 def test_post__of_parts_that_do_not_make_the_cost__is_refused(cost_usdc: int) -> None:
-    figures = SaleFigures(20, 10, cost_usdc, earning_usdc=285, fee_usdc=15, margin_usdc=0, **PRICES)
+    figures = SaleFigures(20, 10, cost_usdc, 285, 15, 0, 5_000_000, 20_000_000)
     with create_engine("sqlite://").begin() as connection, pytest.raises(ValueError, match="parts"):
         post_sale(connection, "sale", figures, now_s=0)
 

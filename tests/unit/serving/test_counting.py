@@ -82,3 +82,24 @@ def test_count_tokens__embeddings__prompt_only(report: Report | None, prompt: in
 def test_count_tokens__all_output_was_thought__total_is_believed() -> None:
     nothing: Any = deliver_whole(NOTHING)
     assert count_tokens(SENT, nothing, Report(20, 0, unexplained=100)).tokens == Tokens(20, 100)
+
+
+@pytest.mark.parametrize(
+    ("report", "output", "reasoning"),
+    [
+        (Report(20, 100, reasoning=98), 74, 74),
+        (Report(20, 10), 10, 0),
+        (Report(20, 10, unexplained=90), 10, 0),
+        (Report(20, 5_000, reasoning=0), 74, 0),
+    ],
+)
+def test_count_tokens__who_may_not_hide_output__is_paid_for_what_is_shown(
+    report: Report, output: int, reasoning: int
+) -> None:
+    shown = Weight(10, 10)
+    sent = Sent(prompt_estimate=20, prompt_bound=100, output_bound=1_000, may_hide=False)
+
+    counted = count_tokens(sent, Delivered(shown, shown), report)
+
+    assert (counted.tokens.completion, counted.reasoning) == (output, reasoning)
+    assert counted.is_cut == (report.completion != output)

@@ -1,0 +1,116 @@
+"""Which offer a request goes to next: the cheapest, the longest proven, or one that rests."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from market.endpoints.health import Standing
+from market.errors import model_not_found
+from market.routing.book import Book
+from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
+from market.routing.refusals import explain_none
+from market.routing.tried import Tried
+from serving.http.errors import ApiError
+
+
+class Selection:
+    """Chooses among the offers of the book."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    def rank(self, asks: Sequence[Ask]) -> Ranking:
+        """Return all offers of the model before this request. Raises 404 for an unlisted model."""
+        rankings = [
+            rank(shelf, self._book.get_state, ask)
+            for ask in asks
+            if (shelf := self._book.get_shelf(ask.model, ask.base)) is not None
+        ]
+        if not rankings:
+            raise model_not_found(asks[0].model)
+        if len(rankings) == 1:
+            return rankings[0]
+        return Ranking(
+            tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
+            tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
+        )
+
+    def find(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
+        """Return the best offer to ask next, or None.
+
+        Offers that refuse what others serve come last: see ``market.routing.refusing``.
+        """
+        last = self._book.get_last(asks[0].model, asks[0].endpoint)
+        for narrowed in tried.narrow(asks, last=last):
+            found = self._find_cheapest(narrowed)
+            if found is not None:
+                return found
+        return None
+
+    def find_proven(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
+        """Return the offer of the seller that has served longest without a failure, or None.
+
+        The last attempt is for it, trusted sellers before others: no number of new sellers that
+        fail can keep a request from it.
+        """
+        last = self._book.get_last(asks[0].model, asks[0].endpoint)
+        for narrowed in tried.narrow(asks, last=last):
+            found = [verdict for verdict in self._iterate(narrowed) if verdict.drop is None]
+            if found:
+                return min(found, key=self._rank_by_proof)
+        return None
+
+    def find_resting(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
+        """Return the offer whose rest ends first, of those that would serve if they did not rest.
+
+        A buyer with no other seller left is better off with it than with a refusal.
+        """
+        for narrowed in tried.narrow(asks, last=frozenset()):
+            found = [
+                verdict
+                for verdict in self._iterate(narrowed, only_resting=True)
+                if verdict.drop is None
+            ]
+            if found:
+                return min(found, key=lambda one: (self._get_rest_end_s(one), _by_cost(one)))
+        return None
+
+    def _iterate(self, asks: Sequence[Ask], *, only_resting: bool = False) -> Iterator[Verdict]:
+        """Yield the verdict on each offer; with ``only_resting`` as if those that rest did not."""
+        for ask in asks:
+            for offer in self._book.get_shelf(ask.model, ask.base) or ():
+                state = self._book.get_state(offer)
+                if only_resting:
+                    if state.standing is not Standing.BACKING_OFF:
+                        continue
+                    state = replace(state, standing=Standing.ON_TRIAL)
+                yield assess(offer, state, ask)
+
+    def _get_rest_end_s(self, verdict: Verdict) -> float:
+        place = self._book.get_live(verdict.offer.offer_id).place
+        return self._book.health.get_rest_end_s(place)
+
+    def _rank_by_proof(self, verdict: Verdict) -> tuple[bool, int, tuple[int, str]]:
+        offer = verdict.offer
+        served = self._book.health.count_served(offer.seller)
+        return (not offer.is_trusted, -served, _by_cost(verdict))
+
+    def _find_cheapest(self, asks: Sequence[Ask]) -> Verdict | None:
+        best: Verdict | None = None
+        for ask in asks:
+            shelf = self._book.get_shelf(ask.model, ask.base)
+            found = None if shelf is None else shelf.select(self._book.get_state, ask)
+            if found is not None and (best is None or _by_cost(found) < _by_cost(best)):
+                best = found
+        return best
+
+    def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
+        """Return why no offer was even tried."""
+        try:
+            ranking = self.rank(asks)
+        except ApiError as error:
+            return error
+        return explain_none(ranking, asks[0], denied=denied)
+
+
+def _by_cost(verdict: Verdict) -> tuple[int, str]:
+    return verdict.cost_usdc, verdict.offer.offer_id
