@@ -64,41 +64,39 @@ def start_market(
         cwd=ROOT,
         restart=restart,
     )
-    key_file = folder / "market_buyer_key"
-    if not key_file.exists():
+    key_file, seller_key_file = folder / "market_buyer_key", folder / "market_seller_key"
+    with httpx.Client(base_url=url, timeout=20) as client:
+        if not seller_key_file.exists():
+            keep_secret(seller_key_file, _sign_in(client, seller))
         engine = open_engine(common["MARKET_LEDGER_URL"])
-        key = issue_operator_key(engine)
-        credit(engine, OPERATOR_ACCOUNT, OPERATOR_CREDIT_USDC, "devnet")
+        if not key_file.exists():
+            key = issue_operator_key(engine)
+            credit(engine, OPERATOR_ACCOUNT, OPERATOR_CREDIT_USDC, "devnet")
+            keep_secret(key_file, key)
+        # Before its offer is listed: then the market need not look again to know.
+        agree_trust(engine, seller.address, is_trusted=True)
         engine.dispose()
-        keep_secret(key_file, key)
-    _list_model(url, seller, folder / "market_seller_key", model_url)
-    engine = open_engine(common["MARKET_LEDGER_URL"])
-    agree_trust(engine, seller.address, is_trusted=True)
-    engine.dispose()
+        client.headers["authorization"] = f"Bearer {seller_key_file.read_text(encoding='ascii')}"
+        _list_model(client, model_url)
     return url, key_file
 
 
-def _list_model(url: str, seller: LocalAccount, key_file: Path, model_url: str) -> None:
-    """List the model, or say where it is this time."""
-    with httpx.Client(base_url=url, timeout=20) as client:
-        if not key_file.exists():
-            keep_secret(key_file, _sign_in(client, seller))
-        key = key_file.read_text(encoding="ascii")
-        client.headers["authorization"] = f"Bearer {key}"
-        offers = _read(client.get("/v1/seller/offers"))["offers"]
-        if offers:
-            # A new place is told the provider's key again: the market sends it nowhere else.
-            changes = {"seller_base_url": model_url, "api_key": MODEL_API_KEY}
-            _read(client.patch(f"/v1/seller/offers/{offers[0]['id']}", json=changes))
-            return
-        offer = {
-            "model": MODEL_ID,
-            "api_key": MODEL_API_KEY,
-            "seller_base_url": model_url,
-            "cost_multiplier": COST_MULTIPLIER,
-            "label": "local-model",
-        }
-        _read(client.post("/v1/seller/offers", json=offer))
+def _list_model(client: httpx.Client, model_url: str) -> None:
+    """List the model by the seller's client, or say where it is this time."""
+    offers = _read(client.get("/v1/seller/offers"))["offers"]
+    if offers:
+        # A new place is told the provider's key again: the market sends it nowhere else.
+        changes = {"seller_base_url": model_url, "api_key": MODEL_API_KEY}
+        _read(client.patch(f"/v1/seller/offers/{offers[0]['id']}", json=changes))
+        return
+    offer = {
+        "model": MODEL_ID,
+        "api_key": MODEL_API_KEY,
+        "seller_base_url": model_url,
+        "cost_multiplier": COST_MULTIPLIER,
+        "label": "local-model",
+    }
+    _read(client.post("/v1/seller/offers", json=offer))
 
 
 def _sign_in(client: httpx.Client, seller: LocalAccount) -> str:
