@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from eth_account.messages import encode_defunct
 
+from market.operator import agree_trust
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import PRICES, SELLER, make_settings, run_market
@@ -94,6 +95,7 @@ async def test_curl__every_line_of_the_guides__does_what_it_says(tmp_path: Path)
         key = (await read(KEYS, **named))["api_key"]
         assert key.startswith("si_seller_")
         mine = {"si_seller_xxx": key}
+        agree_trust(engine, SELLER.address, is_trusted=True)
 
         listed = [await read(OFFER, **mine), await read(SHORT_OFFER, **mine)]
         assert {offer["price_input_per_1m"] for offer in listed} == {12.0}
