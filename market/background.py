@@ -12,6 +12,7 @@ from contracts.units import SECONDS_PER_DAY
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
+from ledger.selling.purging import PURGES
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
@@ -23,8 +24,29 @@ from serving.process.ids import new_id
 log = structlog.get_logger("market")
 
 REWRAP_BATCH: Final = 100
+PURGE_BATCH: Final = 500
+"""Rows that one transaction forgets."""
+PURGE_INTERVAL_S: Final = 600.0
 DAILY_PAYOUT_S: Final = 2 * 3_600
 """Seconds after a UTC midnight at which sellers paid daily get the earnings of the day before."""
+
+
+async def purge_strangers(database: Database, keep_s: int) -> int:
+    """Forget what ended, or never began, ``keep_s`` seconds ago, a few rows at a time; return how
+    many rows. Does nothing while this host's clock is far off."""
+    if not database.clock.may_sweep:
+        return 0
+    before_s, purged = database.now_s() - keep_s, 0
+    for purge in PURGES:
+        count = PURGE_BATCH
+        while count >= PURGE_BATCH:
+            count = await database.write(
+                lambda connection, purge=purge: purge(connection, before_s, PURGE_BATCH)  # type: ignore[misc]
+            )
+            purged += count
+    if purged:
+        log.info("purged", rows=purged)
+    return purged
 
 
 async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:

@@ -32,6 +32,8 @@ _seller = table_of(MarketSeller)
 
 KEYS_MAX: Final = 25
 """Live keys of one owner."""
+KEYS_KEPT_MAX: Final = 500
+"""Keys of one owner with those that have ended and are not purged yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,18 @@ def use_nonce(connection: Connection, *, nonce: str, expires_at_s: int, now_s: i
 
 
 def save_key(connection: Connection, key: NewKey, *, now_s: int) -> None:
-    """Store a new key. Raises ``TooMany`` where the owner has ``KEYS_MAX`` live ones."""
+    """Store a new key. Raises ``TooMany`` where the owner has ``KEYS_MAX`` live ones, or
+    ``KEYS_KEPT_MAX`` in all."""
     lock_owner(connection, key.kind, key.owner)
-    live = connection.execute(
-        select(func.count()).where(
-            _key.c.kind == key.kind, _key.c.owner == key.owner, _is_live(now_s)
+    live, kept = connection.execute(
+        select(func.count().filter(_is_live(now_s)), func.count()).where(
+            _key.c.kind == key.kind, _key.c.owner == key.owner
         )
-    ).scalar_one()
+    ).one()
     if live >= KEYS_MAX:
         raise TooMany(f"{KEYS_MAX} keys are live")
+    if kept >= KEYS_KEPT_MAX:
+        raise TooMany(f"{KEYS_KEPT_MAX} keys were issued lately")
     connection.execute(insert(_key).values(**asdict(key), created_at_s=now_s))
 
 

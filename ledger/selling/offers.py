@@ -16,6 +16,8 @@ offer_keys: Final = SealedKeys(table_of(MarketOfferKey), "offer_id")
 
 OFFERS_MAX: Final = 1_000
 """Offers of one seller that are not deleted."""
+OFFERS_KEPT_MAX: Final = 5_000
+"""Offers of one seller with deleted ones that never sold and are not purged yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,16 @@ def save_offer(
             if stored.request_digest not in (offer.request_digest, *same_digests):
                 raise IdempotencyConflict("the idempotency key was used for another offer")
             return str(stored.offer_id)
-    listed = connection.execute(
-        select(func.count()).where(_offer.c.seller == offer.seller, _offer.c.status != "deleted")
-    ).scalar_one()
+    is_unsold = (_offer.c.status != "deleted") | (_offer.c.total_used_usdc == 0)
+    listed, kept = connection.execute(
+        select(
+            func.count().filter(_offer.c.status != "deleted"), func.count().filter(is_unsold)
+        ).where(_offer.c.seller == offer.seller)
+    ).one()
     if listed >= OFFERS_MAX:
         raise TooMany(f"{OFFERS_MAX} offers are listed")
+    if kept >= OFFERS_KEPT_MAX:
+        raise TooMany(f"{OFFERS_KEPT_MAX} offers were made lately")
     values = {
         **asdict(offer),
         "status": "active",

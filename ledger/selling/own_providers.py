@@ -16,6 +16,8 @@ provider_keys: Final = SealedKeys(table_of(MarketOwnProviderKey), "provider_id")
 
 PROVIDERS_MAX: Final = 25
 """Of one account, that are not deleted."""
+PROVIDERS_KEPT_MAX: Final = 500
+"""Of one account, with deleted ones that are not purged yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,15 @@ def save_provider(
 ) -> None:
     """Store a provider with its sealed key. Raises ``TooMany`` above ``PROVIDERS_MAX``."""
     lock_owner(connection, "buyer", provider.account_id)
-    listed = connection.execute(
-        select(func.count()).where(
-            _provider.c.account_id == provider.account_id, _provider.c.status != "deleted"
+    listed, kept = connection.execute(
+        select(func.count().filter(_provider.c.status != "deleted"), func.count()).where(
+            _provider.c.account_id == provider.account_id
         )
-    ).scalar_one()
+    ).one()
     if listed >= PROVIDERS_MAX:
         raise TooMany(f"{PROVIDERS_MAX} providers are listed")
+    if kept >= PROVIDERS_KEPT_MAX:
+        raise TooMany(f"{PROVIDERS_KEPT_MAX} providers were made lately")
     values = {
         **asdict(provider),
         "status": "active",

@@ -23,11 +23,15 @@ from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch,
 from ledger.tables.kept_answers import KeptAnswer
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
 from ledger.tables.predicates import (
+    ACCOUNT_EMPTY,
     BATCH_OPEN,
     HAS_SHARES_POSTGRES,
     HAS_SHARES_SQLITE,
     INTENT_OPEN,
     JOB_OPEN,
+    OFFER_DELETED,
+    OWN_PROVIDER_DELETED,
+    PAYMENT_DEAD,
     PAYMENT_OPEN,
     PAYMENT_YOUNG,
     PAYOUT_BATCH_OPEN,
@@ -40,11 +44,15 @@ from ledger.tables.upstream_lists import UpstreamList
 from ledger.tables.usage import Usage
 
 __all__ = [
+    "ACCOUNT_EMPTY",
     "BATCH_OPEN",
     "HAS_SHARES_POSTGRES",
     "HAS_SHARES_SQLITE",
     "INTENT_OPEN",
     "JOB_OPEN",
+    "OFFER_DELETED",
+    "OWN_PROVIDER_DELETED",
+    "PAYMENT_DEAD",
     "PAYMENT_OPEN",
     "PAYMENT_YOUNG",
     "PAYOUT_BATCH_OPEN",

@@ -3,7 +3,14 @@
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from ledger.tables.predicates import PAYMENT_OPEN, PAYMENT_YOUNG, unqualified
+from ledger.tables.predicates import (
+    ACCOUNT_EMPTY,
+    OWN_PROVIDER_DELETED,
+    PAYMENT_DEAD,
+    PAYMENT_OPEN,
+    PAYMENT_YOUNG,
+    unqualified,
+)
 
 
 class MarketAccount(SQLModel, table=True):
@@ -14,6 +21,12 @@ class MarketAccount(SQLModel, table=True):
         CheckConstraint("kind IN ('prepaid','operator')", name="kind_known"),
         CheckConstraint("spent_usdc >= 0 AND reserved_usdc >= 0", name="not_negative"),
         CheckConstraint("spent_usdc + reserved_usdc <= credited_usdc", name="covered"),
+        Index(
+            "market_account_empty",
+            "created_at_s",
+            sqlite_where=text(unqualified(ACCOUNT_EMPTY)),
+            postgresql_where=text(unqualified(ACCOUNT_EMPTY)),
+        ),
     )
 
     account_id: str = Field(primary_key=True)
@@ -83,6 +96,12 @@ class X402Payment(SQLModel, table=True):
             postgresql_where=text(unqualified(PAYMENT_YOUNG)),
         ),
         Index(
+            "x402_payment_dead",
+            "updated_at_s",
+            sqlite_where=text(unqualified(PAYMENT_DEAD)),
+            postgresql_where=text(unqualified(PAYMENT_DEAD)),
+        ),
+        Index(
             "x402_payment_holder",
             "holder_id",
             "claimed_until_s",
@@ -141,6 +160,12 @@ class MarketOwnProvider(SQLModel, table=True):
         CheckConstraint("status IN ('active','paused','deleted')", name="status_known"),
         Index("market_own_provider_account", "account_id"),
         Index("market_own_provider_changed", "changed_at_s"),
+        Index(
+            "market_own_provider_deleted",
+            "changed_at_s",
+            sqlite_where=text(unqualified(OWN_PROVIDER_DELETED)),
+            postgresql_where=text(unqualified(OWN_PROVIDER_DELETED)),
+        ),
     )
 
     provider_id: str = Field(primary_key=True)

@@ -1,7 +1,9 @@
 """The market's sellers, their offers; and keys of sellers and buyers."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
+
+from ledger.tables.predicates import OFFER_DELETED, unqualified
 
 
 class MarketSeller(SQLModel, table=True):
@@ -11,6 +13,7 @@ class MarketSeller(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("payout_policy IN ('at_once','daily')", name="policy_known"),
         CheckConstraint("fee_bps IS NULL OR fee_bps BETWEEN 0 AND 10000", name="fee_in_range"),
+        Index("market_seller_created", "created_at_s"),
     )
 
     address: str = Field(primary_key=True)
@@ -34,6 +37,18 @@ class MarketKey(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("kind IN ('seller','buyer')", name="kind_known"),
         Index("market_key_owner", "kind", "owner"),
+        Index(
+            "market_key_revoked",
+            "revoked_at_s",
+            sqlite_where=text("revoked_at_s IS NOT NULL"),
+            postgresql_where=text("revoked_at_s IS NOT NULL"),
+        ),
+        Index(
+            "market_key_expiry",
+            "expires_at_s",
+            sqlite_where=text("expires_at_s IS NOT NULL"),
+            postgresql_where=text("expires_at_s IS NOT NULL"),
+        ),
     )
 
     key_id: str = Field(primary_key=True)
@@ -77,6 +92,12 @@ class MarketOffer(SQLModel, table=True):
         UniqueConstraint("seller", "idempotency_key", name="market_offer_once"),
         Index("market_offer_seller", "seller"),
         Index("market_offer_changed", "changed_at_s"),
+        Index(
+            "market_offer_deleted",
+            "changed_at_s",
+            sqlite_where=text(unqualified(OFFER_DELETED)),
+            postgresql_where=text(unqualified(OFFER_DELETED)),
+        ),
     )
 
     offer_id: str = Field(primary_key=True)

@@ -1,0 +1,138 @@
+"""Forgetting what strangers left behind: it costs them nothing, so it must not stay for ever.
+
+Purged is what has ended, or never began, ``before_s`` or earlier, and that no money ever touched:
+keys that are revoked or have expired, deleted offers that never sold, deleted own providers,
+payments that failed or expired, and then accounts and sellers that nothing is left of. What a sale,
+a credit or a payment that settled names stays.
+
+Each function is one short statement by an index, part of the caller's transaction; it deletes at
+most ``limit`` rows and returns how many. Idempotent.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, select, text
+
+from ledger.tables import (
+    ACCOUNT_EMPTY,
+    OFFER_DELETED,
+    OWN_PROVIDER_DELETED,
+    PAYMENT_DEAD,
+    MarketAccount,
+    MarketCredit,
+    MarketJob,
+    MarketKey,
+    MarketOffer,
+    MarketOwnProvider,
+    MarketSale,
+    MarketSeller,
+    X402Payment,
+    table_of,
+)
+
+_account = table_of(MarketAccount)
+_credit = table_of(MarketCredit)
+_job = table_of(MarketJob)
+_key = table_of(MarketKey)
+_offer = table_of(MarketOffer)
+_payment = table_of(X402Payment)
+_provider = table_of(MarketOwnProvider)
+_sale = table_of(MarketSale)
+_seller = table_of(MarketSeller)
+
+Purge = Callable[[Connection, int, int], int]
+"""Takes the connection, ``before_s`` and ``limit``."""
+
+
+def purge_revoked_keys(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget keys that were revoked long ago."""
+    return _delete(connection, _key, _key.c.key_id, _key.c.revoked_at_s < before_s, limit)
+
+
+def purge_expired_keys(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget keys that expired long ago."""
+    return _delete(connection, _key, _key.c.key_id, _key.c.expires_at_s < before_s, limit)
+
+
+def purge_offers(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget deleted offers that never sold anything."""
+    old = and_(
+        text(OFFER_DELETED),
+        _offer.c.changed_at_s < before_s,
+        ~select(_sale.c.sale_id).where(_sale.c.offer_id == _offer.c.offer_id).exists(),
+    )
+    return _delete(connection, _offer, _offer.c.offer_id, old, limit)
+
+
+def purge_own_providers(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget deleted own providers; every process has seen long ago that they are."""
+    old = and_(text(OWN_PROVIDER_DELETED), _provider.c.changed_at_s < before_s)
+    return _delete(connection, _provider, _provider.c.provider_id, old, limit)
+
+
+def purge_payments(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget payments that brought nothing and can bring nothing any more."""
+    old = and_(
+        text(PAYMENT_DEAD),
+        _payment.c.updated_at_s < before_s,
+        _payment.c.valid_before_s < before_s,
+        _payment.c.credited_usdc == 0,
+    )
+    return _delete(connection, _payment, _payment.c.payment_id, old, limit)
+
+
+def purge_accounts(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget accounts without credit that nothing is left of: the wallet may sign in again."""
+    account_id = _account.c.account_id
+    old = and_(
+        text(ACCOUNT_EMPTY),
+        _account.c.created_at_s < before_s,
+        ~_any(_key.c.key_id, (_key.c.kind == "buyer") & (_key.c.owner == account_id)),
+        *(
+            ~_any(table.c.account_id, table.c.account_id == account_id)
+            for table in (_provider, _credit, _payment, _job, _sale)
+        ),
+    )
+    return _delete(connection, _account, account_id, old, limit)
+
+
+def purge_sellers(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget sellers without offers and keys, with whom nothing was agreed."""
+    address = _seller.c.address
+    old = and_(
+        _seller.c.created_at_s < before_s,
+        _seller.c.fee_bps.is_(None),
+        _seller.c.is_trusted.is_(False),
+        ~_any(_offer.c.offer_id, _offer.c.seller == address),
+        ~_any(_key.c.key_id, (_key.c.kind == "seller") & (_key.c.owner == address)),
+        ~_any(_sale.c.sale_id, _sale.c.seller == address),
+    )
+    return _delete(connection, _seller, address, old, limit)
+
+
+PURGES: Final[tuple[Purge, ...]] = (
+    purge_revoked_keys,
+    purge_expired_keys,
+    purge_offers,
+    purge_own_providers,
+    purge_payments,
+    # After all that may name them.
+    purge_accounts,
+    purge_sellers,
+)
+
+
+def _any(column: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(column).where(or_(condition)).exists()
+
+
+def _delete(
+    connection: Connection,
+    table: Table,
+    key: ColumnElement[Any],
+    old: ColumnElement[bool],
+    limit: int,
+) -> int:
+    chosen = select(key).where(old).limit(limit)
+    return connection.execute(delete(table).where(key.in_(chosen))).rowcount

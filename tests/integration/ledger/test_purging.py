@@ -1,0 +1,229 @@
+"""What strangers left behind is forgotten; what money touched, or is in use, stays.
+
+On SQLite and PostgreSQL. Each statement finds its rows by an index.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, Engine, event, insert, select
+
+from ledger.database.engine import read, write
+from ledger.errors import TooMany
+from ledger.selling.accounts import (
+    KEYS_KEPT_MAX,
+    NewKey,
+    add_credit,
+    revoke_key,
+    save_account,
+    save_key,
+    save_seller,
+)
+from ledger.selling.offers import NewOffer, delete_offer, save_offer
+from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
+from ledger.selling.purging import PURGES
+from ledger.selling.sealed_keys import SealedKey
+from ledger.tables import (
+    MarketAccount,
+    MarketKey,
+    MarketOffer,
+    MarketOwnProvider,
+    MarketSeller,
+    X402Payment,
+    table_of,
+)
+from tests.support.ledgers import BOTH, Databases
+
+OLD_S: Final = 1_000
+BEFORE_S: Final = 2_000
+NEW_S: Final = 3_000
+SEALED: Final = SealedKey(b"c", b"w", "kms")
+SELLER: Final = "0x" + "5e" * 20
+
+
+@pytest.fixture(params=BOTH)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    with Databases(request.param, tmp_path) as databases:
+        yield databases.open_ledger()
+
+
+def purge(engine: Engine, *, limit: int = 100) -> int:
+    with write(engine) as connection:
+        return sum(one(connection, BEFORE_S, limit) for one in PURGES)
+
+
+def ids(engine: Engine, table: type[Any]) -> set[str]:
+    columns = table_of(table).primary_key.columns
+    with read(engine) as connection:
+        return {str(row[0]) for row in connection.execute(select(*columns))}
+
+
+def make_account(connection: Connection, name: str, *, now_s: int) -> str:
+    wallet = f"wallet of {name}"
+    return save_account(connection, account_id=name, kind="prepaid", wallet=wallet, now_s=now_s)
+
+
+def make_key(connection: Connection, name: str, owner: str, **changes: Any) -> None:
+    given: dict[str, Any] = {"kind": "buyer", "label": "", "expires_at_s": None, **changes}
+    key = NewKey(key_id=name, key_hash=f"hash of {name}", owner=owner, **given)
+    save_key(connection, key, now_s=OLD_S)
+
+
+def make_offer(name: str) -> NewOffer:
+    return NewOffer(
+        offer_id=name,
+        seller=SELLER,
+        model="m",
+        upstream_model="m",
+        provider="",
+        seller_base_url="https://s.example",
+        price_input_usdc_per_mtok=1,
+        price_output_usdc_per_mtok=1,
+        cost_multiplier_ppm=None,
+        cap_daily_usdc=None,
+        quota_total_usdc=None,
+        rate_limit_rpm=None,
+        payout_address=SELLER,
+        idempotency_key=None,
+        request_digest=None,
+    )
+
+
+def make_provider(connection: Connection, name: str, account: str) -> None:
+    provider = NewProvider(name, account, "", "https://p.example", "{}", "priority")
+    save_provider(connection, provider, SEALED, now_s=OLD_S)
+
+
+def put_payment(connection: Connection, name: str, account: str, **changes: Any) -> None:
+    values = {
+        "payment_id": name,
+        "account_id": account,
+        "payer": "0xa",
+        "payee": "0xb",
+        "value_usdc": 1,
+        "valid_after_s": 0,
+        "valid_before_s": OLD_S,
+        "nonce": f"nonce of {name}",
+        "signature": "0xd",
+        "purpose": "topup",
+        "request_digest": "e",
+        "state": "expired",
+        "failures": 0,
+        "look_at_s": 0,
+        "from_block": 0,
+        "is_final": False,
+        "credited_usdc": 0,
+        "created_at_s": OLD_S,
+        "updated_at_s": OLD_S,
+        **changes,
+    }
+    connection.execute(insert(table_of(X402Payment)).values(values))
+
+
+def test_purge__keys__only_those_that_ended_long_ago(engine: Engine) -> None:
+    with write(engine) as connection:
+        make_account(connection, "a", now_s=OLD_S)
+        make_key(connection, "live", "a")
+        make_key(connection, "lives on", "a", expires_at_s=NEW_S)
+        make_key(connection, "expired", "a", expires_at_s=OLD_S + 1)
+        for name, revoked_at_s in (("revoked", OLD_S), ("revoked lately", NEW_S)):
+            make_key(connection, name, "a")
+            revoke_key(connection, kind="buyer", owner="a", key_id=name, now_s=revoked_at_s)
+
+    assert purge(engine) == 2
+    assert ids(engine, MarketKey) == {"live", "lives on", "revoked lately"}
+    assert ids(engine, MarketAccount) == {"a"}
+    assert purge(engine) == 0
+
+
+def test_purge__offers_and_providers__only_deleted_ones(engine: Engine) -> None:
+    with write(engine) as connection:
+        save_seller(connection, address=SELLER, now_s=OLD_S)
+        make_account(connection, "a", now_s=OLD_S)
+        for name in ("kept", "gone", "gone lately"):
+            save_offer(connection, make_offer(name), SEALED, now_s=OLD_S)
+            make_provider(connection, name, "a")
+        for name, now_s in (("gone", OLD_S), ("gone lately", NEW_S)):
+            delete_offer(connection, offer_id=name, seller=SELLER, now_s=now_s)
+            delete_provider(connection, provider_id=name, account_id="a", now_s=now_s)
+
+    assert purge(engine) == 2
+    assert ids(engine, MarketOffer) == ids(engine, MarketOwnProvider) == {"kept", "gone lately"}
+
+
+def test_purge__payments__only_those_that_can_bring_nothing(engine: Engine) -> None:
+    with write(engine) as connection:
+        make_account(connection, "a", now_s=OLD_S)
+        put_payment(connection, "expired", "a")
+        put_payment(connection, "failed", "a", state="failed")
+        put_payment(connection, "still valid", "a", valid_before_s=NEW_S)
+        put_payment(connection, "waits", "a", state="verified")
+        put_payment(connection, "settled", "a", state="settled", credited_usdc=1)
+        put_payment(connection, "lately", "a", updated_at_s=NEW_S)
+
+    assert purge(engine) == 2
+    assert ids(engine, X402Payment) == {"still valid", "waits", "settled", "lately"}
+
+
+def test_purge__accounts_and_sellers__only_those_that_nothing_is_left_of(engine: Engine) -> None:
+    with write(engine) as connection:
+        for name in ("empty", "credited", "with a key", "pays"):
+            make_account(connection, name, now_s=OLD_S)
+        make_account(connection, "young", now_s=NEW_S)
+        add_credit(
+            connection,
+            credit_id="c",
+            account_id="credited",
+            amount_usdc=1,
+            source="test",
+            now_s=OLD_S,
+        )
+        make_key(connection, "k", "with a key")
+        put_payment(connection, "p", "pays", state="verified")
+        for address, now_s in ((SELLER, OLD_S), ("0xyoung", NEW_S), ("0xkey", OLD_S)):
+            save_seller(connection, address=address, now_s=now_s)
+        make_key(connection, "s", "0xkey", kind="seller")
+
+    assert purge(engine) == 2
+    assert ids(engine, MarketAccount) == {"credited", "with a key", "pays", "young"}
+    assert ids(engine, MarketSeller) == {"0xyoung", "0xkey"}
+
+
+def test_purge__more_than_the_limit__in_several_turns(engine: Engine) -> None:
+    with write(engine) as connection:
+        for number in range(5):
+            make_account(connection, f"a{number}", now_s=OLD_S)
+
+    assert [purge(engine, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_save_key__made_and_revoked_over_and_over__is_limited(engine: Engine) -> None:
+    with write(engine) as connection:
+        make_account(connection, "a", now_s=OLD_S)
+        for number in range(KEYS_KEPT_MAX):
+            make_key(connection, f"k{number}", "a")
+            revoke_key(connection, kind="buyer", owner="a", key_id=f"k{number}", now_s=OLD_S)
+
+    with pytest.raises(TooMany, match="500 keys"), write(engine) as connection:
+        make_key(connection, "one more", "a")
+
+
+def test_purge__each_statement__finds_its_rows_by_an_index(tmp_path: Path) -> None:
+    with Databases("sqlite", tmp_path) as databases:
+        engine = databases.open_ledger()
+        said: list[tuple[str, Any]] = []
+        listen: Callable[..., None] = lambda *given: said.append((given[2], given[3]))  # noqa: E731
+        event.listen(engine, "before_cursor_execute", listen)
+        purge(engine)
+        event.remove(engine, "before_cursor_execute", listen)
+        deletes = [one for one in said if one[0].startswith("DELETE")]
+        with engine.connect() as connection:
+            plans = [
+                [row[3] for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + sql, given)]
+                for sql, given in deletes
+            ]
+
+    assert len(plans) == len(PURGES)
+    assert [step for plan in plans for step in plan if step.startswith("SCAN")] == []
