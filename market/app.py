@@ -16,7 +16,12 @@ from contracts.reader import ChainReader
 from contracts.signature_checker import SignatureChecker
 from ledger.database.clock import MEASURE_S
 from ledger.running import running_ledger
-from market.background import gather_earnings, rewrap_all
+from market.background import (
+    PURGE_INTERVAL_S,
+    gather_earnings,
+    purge_strangers,
+    rewrap_all,
+)
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
@@ -141,6 +146,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.book.refresh, settings.refresh_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
         repeat(database.measure_clock, MEASURE_S),
+        repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
         repeat(
             lambda: gather_earnings(database, settings.payout_minimum_usdc),

@@ -1,16 +1,16 @@
 """The market's settings, all ``MARKET_…``."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from contracts.authorizations import VALUE_USDC_MAX
 from contracts.units import USDC_MAX
 from market.endpoints.client import SellerRules
-from market.endpoints.dialing import DialRules
+from market.endpoints.dialing import DialRules, Origin, read_origin
 from market.identity.keys import is_address
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
@@ -23,6 +23,28 @@ from serving.stream.live import StreamRules
 
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after a seller's last byte, before the lease may lapse."""
+
+
+def _parse_ports(text: str) -> frozenset[int] | None:
+    """Return the listed ports, None for any. Raises ``ValueError``."""
+    if text.strip() == "*":
+        return None
+    ports = frozenset(int(part) for part in text.replace(",", " ").split())
+    if not ports or not all(1 <= port <= 65_535 for port in ports):
+        raise ValueError("ports are numbers from 1 to 65535, or * for any")
+    return ports
+
+
+def _check_ports(text: str) -> str:
+    _parse_ports(text)
+    return text
+
+
+def _check_urls(text: str) -> str:
+    for url in text.replace(",", " ").split():
+        if not is_url(url):
+            raise ValueError("must be http or https URLs")
+    return text
 
 
 class MarketSettings(ServerSettings):
@@ -88,6 +110,16 @@ class MarketSettings(ServerSettings):
         gt=0,
         le=600,
         description="how long a stream is read on after its client has left, seconds",
+    )
+    seller_ports: Annotated[str, AfterValidator(_check_ports)] = Field(
+        default="443 80",
+        description="ports of sellers and own providers that are called, with commas between;"
+        " * = any",
+    )
+    own_urls: Annotated[str, AfterValidator(_check_urls)] = Field(
+        default="",
+        description="further base URLs of this deployment, such as its proxy's, with commas"
+        " between: no seller and no own provider may be there",
     )
     seller_connections_max: int = Field(
         default=128, ge=1, le=65_536, description="most connections to one seller at a time"
@@ -187,6 +219,12 @@ class MarketSettings(ServerSettings):
     job_look_interval_s: float = Field(
         default=1.0, gt=0, description="pause between two looks for jobs that are due, seconds"
     )
+    purge_after_s: int = Field(
+        default=30 * 86_400,
+        ge=86_400,
+        description="how long ended keys, deleted offers and providers, failed payments and empty"
+        " accounts are kept, seconds",
+    )
     payout_interval_s: float = Field(
         default=5.0, gt=0, description="pause between two gatherings of earnings, seconds"
     )
@@ -253,7 +291,15 @@ class MarketSettings(ServerSettings):
             connect_timeout_s=self.connect_timeout_s,
             read_timeout_s=self.read_timeout_s,
             connections_max=self.seller_connections_max,
+            ports=_parse_ports(self.seller_ports),
+            own=self._list_own_origins(),
         )
+
+    def _list_own_origins(self) -> frozenset[Origin]:
+        """Return where this market listens and is reached, and what else the operator runs."""
+        urls = [self.public_url, *self.own_urls.replace(",", " ").split()]
+        urls += [f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost", "[::1]")]
+        return frozenset(read_origin(url) for url in urls)
 
     def seller_rules(self) -> SellerRules:
         """Return how much and how long an answer may be."""
@@ -262,6 +308,7 @@ class MarketSettings(ServerSettings):
             body_bytes_max=self.answer_bytes_max,
             artifact_bytes_max=self.artifact_bytes_max,
             artifact_timeout_s=self.stream_timeout_s,
+            calls_max=self.requests_in_flight_max,
         )
 
     def listing_rules(self) -> ListingRules:

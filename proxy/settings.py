@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ledger.spending.admission import AdmissionRules
+from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -31,7 +32,9 @@ class ProxySettings(ServerSettings):
     domain: str = Field(
         default="",
         pattern=r"^[^\s/?#@]*$",
-        description="what sign-in messages are bound to, as browsers show it; empty = host:port",
+        validate_default=True,
+        description="what sign-in messages are bound to, as browsers show it; empty = host:port,"
+        " on this machine only",
     )
     legacy_key_message: bool = Field(
         default=True,
@@ -103,6 +106,15 @@ class ProxySettings(ServerSettings):
         validate_default=True,
         description="how long a hold must outlive a reservation, seconds",
     )
+
+    @field_validator("domain")
+    @classmethod
+    def _need_public_domain(cls, domain: str, info: ValidationInfo) -> str:
+        # Bound to an address that no browser shows, a message would sign in anywhere behind it.
+        host = info.data.get("host", "127.0.0.1")
+        if not domain and not (host == "localhost" or is_loopback(host)):
+            raise ValueError("must be set where the server listens on more than loopback")
+        return domain
 
     @field_validator("upstream_url")
     @classmethod

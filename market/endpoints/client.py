@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from pyreqwest.client import Client
-
-from market.endpoints.dialing import Dialer, Origin, UrlRefused
+from market.endpoints.dialing import Dialer
+from market.endpoints.lines import Lines
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.upstream import (
     SUCCESSES,
@@ -41,17 +40,21 @@ class SellerRules:
     list_timeout_s: float = 15.0
     artifact_bytes_max: int = 512 * 1024**2
     artifact_timeout_s: float = 600.0
+    calls_max: int = 1_000
+    """The most calls at a time, of which no seller gets all."""
 
 
 class SellerClient:
     """Calls sellers. To be made inside a running event loop.
 
-    Every call raises ``UpstreamFailure`` or ``UpstreamRejected``.
+    Every call raises ``UpstreamFailure`` or ``UpstreamRejected``; and ``NoPlace`` where other
+    tenants' calls leave it no connection, which says nothing of the seller.
     """
 
     def __init__(self, dialer: Dialer, rules: SellerRules) -> None:
         self._dialer = dialer
         self._rules = rules
+        self._lines = Lines(dialer, calls_max=rules.calls_max)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -59,18 +62,25 @@ class SellerClient:
 
     async def call(self, access: Access, path: str, body: bytes) -> ProviderAnswer:
         """Return a whole answer that is a JSON object."""
-        client, url = await self._dial(access.base_url)
-        return await fetch(
-            build_post(client, f"{url}/{path}", access, body),
-            access,
-            timeout_s=self._rules.whole_timeout_s,
-            bytes_max=self._rules.body_bytes_max,
-        )
+        async with self._lines.hold(access) as (client, url):
+            return await fetch(
+                build_post(client, f"{url}/{path}", access, body),
+                access,
+                timeout_s=self._rules.whole_timeout_s,
+                bytes_max=self._rules.body_bytes_max,
+            )
 
     async def open_stream(self, access: Access, path: str, body: bytes) -> UpstreamStream:
         """Return a stream that has begun with success."""
-        client, url = await self._dial(access.base_url)
-        return await open_stream(build_post(client, f"{url}/{path}", access, body), access)
+        line = await self._lines.open(access)
+        try:
+            post = build_post(line.client, f"{line.url}/{path}", access, body)
+            stream = await open_stream(post, access)
+        except BaseException:
+            line.leave()
+            raise
+        stream.on_close = line.leave
+        return stream
 
     async def send(
         self,
@@ -83,28 +93,28 @@ class SellerClient:
         timeout_s: float | None = None,
     ) -> RawAnswer:
         """Return a whole answer of any kind."""
-        client, url = await self._dial(access.base_url)
-        request = authorize(client.request(method, f"{url}/{path}"), access)
-        request = request.header("accept", "*/*")
-        if body is not None and content_type is not None:
-            request = request.body_bytes(body).header("content-type", content_type)
-        return await fetch_raw(
-            request,
-            access,
-            timeout_s=self._rules.whole_timeout_s if timeout_s is None else timeout_s,
-            bytes_max=self._rules.body_bytes_max,
-            successes=SUCCESSES,
-        )
+        async with self._lines.hold(access) as (client, url):
+            request = authorize(client.request(method, f"{url}/{path}"), access)
+            request = request.header("accept", "*/*")
+            if body is not None and content_type is not None:
+                request = request.body_bytes(body).header("content-type", content_type)
+            return await fetch_raw(
+                request,
+                access,
+                timeout_s=self._rules.whole_timeout_s if timeout_s is None else timeout_s,
+                bytes_max=self._rules.body_bytes_max,
+                successes=SUCCESSES,
+            )
 
     async def fetch_models(self, access: Access) -> list[str]:
         """Return the ids of a seller's models."""
-        client, url = await self._dial(access.base_url)
-        answer = await fetch(
-            authorize(client.get(f"{url}/models"), access),
-            access,
-            timeout_s=self._rules.list_timeout_s,
-            bytes_max=self._rules.body_bytes_max,
-        )
+        async with self._lines.hold(access) as (client, url):
+            answer = await fetch(
+                authorize(client.get(f"{url}/models"), access),
+                access,
+                timeout_s=self._rules.list_timeout_s,
+                bytes_max=self._rules.body_bytes_max,
+            )
         data = answer.parsed.get("data")
         if not isinstance(data, list):
             raise UpstreamFailure(Cause.BAD_FORMAT)
@@ -116,45 +126,37 @@ class SellerClient:
 
         The seller's key goes along only to where its own endpoint is.
         """
-        client, called, origin = await self._dial_artifact(url)
-        request = client.get(called).header("accept", "*/*")
+        tenant = "" if access is None else access.tenant
+        line = await self._lines.open_artifact(url, tenant)
+        request = line.client.get(line.url).header("accept", "*/*")
         # All of it: what drips byte by byte holds a connection at both ends.
         request = request.timeout(timedelta(seconds=self._rules.artifact_timeout_s))
-        if access is not None and self._dialer.get_origin(access.base_url) == origin:
+        if access is not None and self._dialer.get_origin(access.base_url) == line.origin:
             request = authorize(request, access)
-        with translated():
-            streamed = request.streamed_read_buffer_limit(0).build_streamed()
-            response = await streamed.__aenter__()
-            try:
-                if response.status != 200 or is_encoded(response):
-                    raise UpstreamFailure(Cause.BAD_FORMAT)
-                length = response.get_header("content-length") or ""
-                size = int(length) if length.isdecimal() and len(length) < 16 else None
-                if size is not None and size > self._rules.artifact_bytes_max:
-                    raise UpstreamFailure(Cause.BAD_FORMAT)
-            except BaseException:
-                await streamed.__aexit__(None, None, None)
-                raise
+        try:
+            with translated():
+                streamed = request.streamed_read_buffer_limit(0).build_streamed()
+                response = await streamed.__aenter__()
+                try:
+                    if response.status != 200 or is_encoded(response):
+                        raise UpstreamFailure(Cause.BAD_FORMAT)
+                    length = response.get_header("content-length") or ""
+                    size = int(length) if length.isdecimal() and len(length) < 16 else None
+                    if size is not None and size > self._rules.artifact_bytes_max:
+                        raise UpstreamFailure(Cause.BAD_FORMAT)
+                except BaseException:
+                    await streamed.__aexit__(None, None, None)
+                    raise
+        except BaseException:
+            line.leave()
+            raise
         stream = UpstreamStream(streamed, response)
+        stream.on_close = line.leave
         return Download(stream, get_content_type(response), size, self._rules.artifact_bytes_max)
 
     async def check_artifact(self, url: str) -> None:
         """Refuse a URL that could not be fetched."""
-        await self._dial_artifact(url)
-
-    async def _dial(self, base_url: str) -> tuple[Client, str]:
-        with translated():
-            try:
-                return await self._dialer.dial(base_url)
-            except UrlRefused:
-                raise UpstreamFailure(Cause.UNREACHABLE) from None
-
-    async def _dial_artifact(self, url: str) -> tuple[Client, str, Origin]:
-        with translated():
-            try:
-                return await self._dialer.dial_artifact(url)
-            except UrlRefused:
-                raise UpstreamFailure(Cause.UNREACHABLE) from None
+        await self._lines.check_artifact(url)
 
 
 class Download:

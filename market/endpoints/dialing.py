@@ -68,6 +68,10 @@ class DialRules:
     """Longest silence of a seller, also before its first byte."""
     connections_max: int = 128
     """The most connections to one seller's address."""
+    ports: frozenset[int] | None = None
+    """The ports that may be called, None for all. Loopback, where allowed, may have any."""
+    own: frozenset[Origin] = frozenset()
+    """Where this deployment itself is: what calls it would go in a circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,13 @@ def parse_base_url(text: str, *, allow_loopback: bool) -> Target:
         raise UrlRefused("the URL must not have credentials, a query or a fragment")
     target = parse_artifact_url(text, allow_loopback=allow_loopback)
     return replace(target, url=target.url.rstrip("/"))
+
+
+def read_origin(url: str) -> Origin:
+    """Return where a URL of the operator's leads: it may be one that no seller may have."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, (parts.hostname or "").lower(), port
 
 
 def parse_artifact_url(text: str, *, allow_loopback: bool) -> Target:
@@ -188,7 +199,17 @@ class Dialer:
         """Return where a base URL leads. Raises ``UrlRefused``."""
         return parse_base_url(base_url, allow_loopback=self.rules.allow_loopback).origin
 
+    def _check_place(self, target: Target) -> None:
+        if target.origin in self.rules.own:
+            raise UrlRefused("the URL is this market's own")
+        ports = self.rules.ports
+        if ports is not None and target.port not in ports and not self.rules.allow_loopback:
+            raise UrlRefused(
+                f"the URL's port is none that is called here: {', '.join(map(str, sorted(ports)))}"
+            )
+
     async def _get_client(self, target: Target) -> Client:
+        self._check_place(target)
         key = target.origin
         line = self._lines.get(key)
         if line is None or time.monotonic() - line.checked_at > RESOLVED_FOR_S:
@@ -202,6 +223,7 @@ class Dialer:
     async def check(self, base_url: str) -> None:
         """Refuse a base URL whose host is known not to be public. Raises ``UrlRefused``."""
         target = parse_base_url(base_url, allow_loopback=self.rules.allow_loopback)
+        self._check_place(target)
         try:
             addresses = await self._find_addresses(target)
         except TimeoutError:

@@ -115,11 +115,14 @@ async def answer_call(
         drain_s = parse_drain(find_header(scope, DRAIN))
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
-            raw = await read_body(scope, receive, services)
+            raw = await read_body(scope, receive, services, keep_open=services.limits.keep_open)
             ask = services.serving.build_ask(parse_request(endpoint, raw), minimum_pct, ceilings)
-            call = PaidCall(
-                scope["path"], raw, [ask], lambda payer: serve_to(payer, raw, ceilings, drain_s)
-            )
+
+            async def serve_payer(payer: KeyHolder) -> Answer | StreamAnswer:
+                services.limits.release(scope)
+                return await serve_to(payer, raw, ceilings, drain_s)
+
+            call = PaidCall(scope["path"], raw, [ask], serve_payer)
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER, for_sale=True)
         raw = await read_body(scope, receive, services)

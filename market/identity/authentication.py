@@ -15,7 +15,7 @@ from contracts.signature_checker import SignatureChecker
 from contracts.signatures import parse_signature
 from contracts.siwe import LIFETIME_S, SiweInvalid, SiweMessage, build_siwe, parse_siwe
 from ledger.errors import TooMany
-from ledger.selling.accounts import KEYS_MAX, NewKey, save_account, save_key, save_seller, use_nonce
+from ledger.selling.accounts import NewKey, save_account, save_key, save_seller, use_nonce
 from market.errors import invalid_key, missing_key
 from market.identity.keys import (
     Role,
@@ -226,7 +226,7 @@ def _save(
         )
     try:
         save_key(connection, replace(key, owner=owner), now_s=now_s)
-    except TooMany:
-        message = f"{KEYS_MAX} keys are live: revoke one first."
+    except TooMany as error:
+        message = f"{error}: revoke one first, and see that keys are used again."
         raise RequestRejected(409, "too_many_keys", message) from None
     return owner

@@ -19,9 +19,10 @@ from market.errors import not_found
 from market.records.database import Database
 from market.records.jobs import load_artifact
 from market.routing.book import Book
-from serving.http.errors import TryLater
+from serving.http.errors import TryLater, overloaded
 from serving.models.failures import UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
+from serving.process.turns import NoPlace
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _SHOWN: Final = re.compile(
@@ -94,6 +95,8 @@ class Artifacts:
             download = await self._seller_client.open_download(
                 row["url"], await self._find_access(row["offer_id"])
             )
+        except NoPlace:
+            raise overloaded() from None
         except (UpstreamFailure, UpstreamRejected):
             message = "The seller does not hand out what it made just now."
             raise TryLater(502, "artifact_unavailable", message) from None

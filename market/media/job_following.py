@@ -36,6 +36,7 @@ from market.routing.reservations import build_figures
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Price, Tokens
 from serving.models.upstream import Access
+from serving.process.turns import NoPlace
 
 log = structlog.get_logger("market")
 
@@ -110,6 +111,8 @@ class JobFollower:
             path = f"{row['endpoint']}/{row['upstream_id']}"
             answer = await self._seller_client.send(access, "GET", path, timeout_s=POLL_TIMEOUT_S)
             news = read_job(answer.parse())
+        except NoPlace:
+            return  # our shortage: the seller was not asked
         except (UpstreamFailure, UpstreamRejected) as error:
             log.info("job_poll_failed", job_id=job_id, cause=str(error))
         if news is None or news.state in FOLLOWED:
@@ -180,7 +183,7 @@ class JobFollower:
         try:
             path = f"{medium}/{upstream_id}"
             await self._seller_client.send(access, "DELETE", path, timeout_s=POLL_TIMEOUT_S)
-        except (UpstreamFailure, UpstreamRejected) as error:
+        except (UpstreamFailure, UpstreamRejected, NoPlace) as error:
             log.info("job_cancel_not_taken", upstream_id=upstream_id, cause=str(error))
 
     async def _find_access(self, offer_id: str) -> Access | None:

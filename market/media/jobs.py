@@ -102,7 +102,7 @@ class Jobs:
         if known is not None:
             return self._answer(202, known, submission.segment)
         return await self._serving.run(
-            lambda: self._submit(submission, digests), submission.request_id
+            lambda: self._submit(submission, digests), submission.buyer, submission.request_id
         )
 
     async def _find_repeated(

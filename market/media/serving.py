@@ -85,7 +85,7 @@ class MediaServing:
     ) -> Answer:
         """Answer one request. Raises ``ApiError``."""
         order = Order(buyer, call.medium, asks, request_id)
-        return await self._serving.run(lambda: self._serve(order, call), request_id)
+        return await self._serving.run(lambda: self._serve(order, call), buyer, request_id)
 
     async def _serve(self, order: Order, call: MediaCall) -> Answer:
         async def attempt(callee: Callee) -> Made:

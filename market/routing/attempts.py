@@ -29,10 +29,12 @@ from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
 from market.routing.selection import Selection
 from market.routing.tried import Tried
+from serving.http.errors import overloaded
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
+from serving.process.turns import NoPlace
 
 log = structlog.get_logger("market")
 
@@ -159,7 +161,7 @@ class Attempts:
         """Return the first attempt that goes well. Raises ``ApiError``."""
         asks = order.priced_asks
         tried = Tried()
-        attempts = refusals = 0
+        attempts = refusals = shortages = 0
         asks_resting = False
         rejections: list[UpstreamRejected] = []
         refused_by: list[str] = []
@@ -211,6 +213,9 @@ class Attempts:
                 result = await self._attempt(attempt, reserved, callee)
             except UpstreamFailure:
                 continue
+            except NoPlace:
+                shortages += 1
+                continue
             except UpstreamRejected as error:
                 rejections.append(error)
                 refused_by.append(offer_id)
@@ -219,6 +224,8 @@ class Attempts:
             return Won(result, reserved, attempts, self._book)
         if rejections:
             raise build_rejection(find_telling(rejections))
+        if attempts and attempts == shortages:
+            raise overloaded()
         if attempts:
             raise sellers_failed(attempts)
         raise self.selection.explain(asks, denied)

@@ -400,7 +400,7 @@ class Book:
             if sealed is None:
                 raise SealBroken("the offer's key was erased")
             opened = await asyncio.to_thread(self._sealer.open, sealed, offer_id=offer.offer_id)
-            access = Access(base_url, opened)
+            access = Access(base_url, opened, tenant=offer.seller)
             self._accesses[key] = access
             if len(self._accesses) > ACCESSES_MAX:
                 self._accesses.popitem(last=False)

@@ -32,6 +32,7 @@ from serving.models.prices import Tokens
 from serving.models.sold import OWN_PROVIDER_HEADER
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
+from serving.process.turns import NoPlace
 
 log = structlog.get_logger("market")
 
@@ -220,6 +221,9 @@ class OwnProviders:
                 self._metrics.observe_own_provider("rejected")
                 self.end(own, well=False)
                 rejected = rejected or error
+            except NoPlace:
+                self._metrics.observe_own_provider("other")
+                self.end(own, well=False)
             except (SealBroken, KmsUnavailable) as error:
                 log.error("key_not_opened", provider_id=own.provider_id, error=str(error))
                 self.end(own, well=False)
@@ -270,7 +274,7 @@ class OwnProviders:
             if sealed is None:
                 raise SealBroken("the provider's key was erased")
             opened = await asyncio.to_thread(self._sealer.open, sealed, offer_id=own.provider_id)
-            own.access = Access(own.base_url, opened)
+            own.access = Access(own.base_url, opened, tenant=own.account_id)
         return own.access
 
 

@@ -193,11 +193,12 @@ class Serving:
         ask = replace(built, session=session)
         order = Order(buyer, endpoint, [ask], request_id)
         if repeat is None:
-            return await self.run(lambda: self._serve(order, call, drain_s), request_id)
+            return await self.run(lambda: self._serve(order, call, drain_s), buyer, request_id)
         return await self.run(
             lambda: self._repeated.answer_once(
                 repeat, order, lambda taken: self._serve(taken, call, drain_s, repeat)
             ),
+            buyer,
             request_id,
         )
 
@@ -225,11 +226,13 @@ class Serving:
             premium_pct=self._rules.session_premium_pct,
         )
 
-    async def run(self, work: Callable[[], Awaitable[T]], request_id: str) -> T:
+    async def run(self, work: Callable[[], Awaitable[T]], buyer: KeyHolder, request_id: str) -> T:
         """Do the work of a request to its end, whether or not its caller stays. Raises as it does,
-        and 503 where too many requests are open."""
-        self.in_flight.check()
-        return await self.in_flight.run(_report(work, request_id))
+        and 503 where too many requests are open for another one of this buyer's."""
+        if buyer.key_id == PAID_KEY_ID:
+            self.in_flight.note_proven(buyer.owner)
+        place = self.in_flight.enter(buyer.owner, buyer.key_id)
+        return await self.in_flight.run(_report(work, request_id), place)
 
     async def sweep(self) -> int:
         """Void what dead processes left; return how many.
@@ -262,7 +265,9 @@ class Serving:
         if isinstance(first, OwnWon):
             return first
         try:
-            return await self.attempts.run(order, attempt)
+            won = await self.attempts.run(order, attempt)
+            self.in_flight.note_proven(order.buyer.owner)  # it has reserved its own money
+            return won
         except ApiError as error:
             if not is_market_failure(error):
                 raise

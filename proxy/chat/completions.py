@@ -113,11 +113,11 @@ class Completions:
         the request running: it is posted or voided without it.
         """
         try:
-            self.in_flight.check()
+            place = self.in_flight.enter(claims.token_id, claims.key_id)
         except ApiError as error:
             self._metrics.observe_request(error.code, 0.0)
             raise
-        return await self.in_flight.run(self._run(claims, raw, request_id, repeat))
+        return await self.in_flight.run(self._run(claims, raw, request_id, repeat), place)
 
     async def _run(
         self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
@@ -289,6 +289,8 @@ class Completions:
             posted = await self._meter.post(
                 admitted.request_id, tokens, price=price, cost_usdc=cost_usdc, keep=keep
             )
+        if cost_usdc:
+            self.in_flight.note_proven(admitted.claims.token_id)
         self._metrics.observe_charge(
             tokens,
             cost_usdc=cost_usdc,

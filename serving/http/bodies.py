@@ -1,6 +1,7 @@
 """What a request brings: its headers, and its body within bounds of size and time."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from starlette.types import Receive, Scope
@@ -13,6 +14,10 @@ read why it is refused; beyond that the connection is closed on it."""
 
 _PLAIN: Final = frozenset({"", "identity"})
 _BEARER: Final = "bearer "
+
+
+KeepOpen = Callable[[Scope, int], None]
+"""Counts what is kept of a body, in bytes so far. Raises ``ApiError``."""
 
 
 class ClientGone(Exception):
@@ -49,12 +54,18 @@ def parse_bearer(authorization: str) -> str | None:
 
 
 async def read_body(
-    scope: Scope, receive: Receive, rules: BodyRules, *, bytes_max: int | None = None
+    scope: Scope,
+    receive: Receive,
+    rules: BodyRules,
+    *,
+    bytes_max: int | None = None,
+    keep_open: KeepOpen | None = None,
 ) -> bytes:
     """Return the whole body.
 
-    ``bytes_max`` takes the place of the rules' own bound. Raises 408, 413 or 415 as ``ApiError``,
-    and ``ClientGone``.
+    ``bytes_max`` takes the place of the rules' own bound. ``keep_open`` counts the bytes of a
+    request that nobody has authenticated, and refuses what is too much. Raises 408, 413 or 415 as
+    ``ApiError``, and ``ClientGone``.
     """
     if bytes_max is None:
         bytes_max = rules.body_bytes_max
@@ -66,14 +77,20 @@ async def read_body(
         raise body_too_large(bytes_max)
     try:
         async with asyncio.timeout(rules.body_timeout_s):
-            return await _receive(receive, bytes_max)
+            if keep_open is not None:
+                keep_open(scope, 0)
+            return await _receive(scope, receive, bytes_max, keep_open)
     except TimeoutError:
         raise body_timeout() from None
 
 
-async def _receive(receive: Receive, bytes_max: int) -> bytes:
+async def _receive(
+    scope: Scope, receive: Receive, bytes_max: int, keep_open: KeepOpen | None
+) -> bytes:
     message = await receive()
     body = message.get("body", b"")
+    if keep_open is not None:
+        keep_open(scope, min(len(body), bytes_max))
     if message["type"] == "http.request" and not message.get("more_body"):
         # The usual case: the body came with the headers.
         if len(body) > bytes_max:
@@ -85,6 +102,8 @@ async def _receive(receive: Receive, bytes_max: int) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size <= bytes_max:
+            if keep_open is not None:
+                keep_open(scope, size)
             chunks.append(chunk)
     if message["type"] == "http.disconnect":
         raise ClientGone

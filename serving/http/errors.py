@@ -96,6 +96,12 @@ def unauthorized(code: str, message: str) -> RequestRejected:
     return RequestRejected(401, code, message, headers=headers)
 
 
+def monitor_only() -> RequestRejected:
+    """403: metrics are the operator's."""
+    message = "Metrics are for the operator: from the server's own machine, or with its token."
+    return RequestRejected(403, "monitor_only", message)
+
+
 def path_not_found(path: str) -> RequestRejected:
     """404: there is nothing at this path."""
     message = f"There is nothing at {path[:200]!r}. GET /openapi.json lists all paths."
@@ -179,6 +185,12 @@ def unavailable(code: str, message: str, *, retry_after_s: int = RETRY_SOON_S) -
 def ledger_unavailable() -> TryLater:
     """503: the ledger did not take the write, so the request was not let through."""
     return unavailable("ledger_unavailable", "The ledger cannot be written now. Try again soon.")
+
+
+def loop_detected() -> TryLater:
+    """508: the request has passed so many servers that it goes in a circle."""
+    message = "This request was passed on too often: a provider on its way is this server itself."
+    return TryLater(508, "loop_detected", message, headers=NO_RETRY)
 
 
 def overloaded() -> TryLater:

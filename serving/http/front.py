@@ -20,10 +20,11 @@ from serving.http.answers import (
     send_answer,
     send_stream,
 )
-from serving.http.bodies import ClientGone
+from serving.http.bodies import ClientGone, find_header
 from serving.http.cors import Cors, mark
-from serving.http.errors import ApiError
+from serving.http.errors import ApiError, loop_detected
 from serving.http.limits import Limits
+from serving.process.hops import HOPS_HEADER, HOPS_MAX, note_hops, read_hops
 from serving.process.ids import new_id
 
 log = structlog.get_logger("serving")
@@ -37,6 +38,7 @@ Dispatch = Callable[[Scope], Lean | None]
 """
 
 REQUEST_ID: Final = "current.request_id"
+HOPS: Final = HOPS_HEADER.encode()
 WATCHED: Final = ("healthz", "readyz", "metrics")
 """What monitors ask again and again: without limits, and without a line in the log."""
 
@@ -83,11 +85,20 @@ class Front:
                 await send_answer(send, preflight, request_id)
                 return
             send = mark(send, marks)
-        lean = self._dispatch(scope)
-        if lean is None:
-            status = await self._pass_on(scope, receive, send, request_id, path)
-        else:
-            status = await _serve(lean, scope, receive, send, request_id)
+        hops = read_hops(find_header(scope, HOPS))
+        note_hops(hops)
+        try:
+            lean = None if hops >= HOPS_MAX else self._dispatch(scope)
+            if hops >= HOPS_MAX:
+                error = loop_detected()
+                await send_answer(send, build_error_answer(error), request_id)
+                status = error.status
+            elif lean is None:
+                status = await self._pass_on(scope, receive, send, request_id, path)
+            else:
+                status = await _serve(lean, scope, receive, send, request_id)
+        finally:
+            self._limits.release(scope)
         if path not in self._watched:
             log.info(
                 "request_served",

@@ -4,6 +4,7 @@ Buckets are in this process only: several processes let several times as much th
 the process; money is protected by the ledger.
 """
 
+import hmac
 import ipaddress
 import math
 import time
@@ -13,12 +14,18 @@ from typing import Final
 
 from starlette.types import Scope
 
-from serving.http.errors import headers_too_large, rate_limited
+from serving.http.bodies import find_header, parse_bearer
+from serving.http.errors import headers_too_large, monitor_only, rate_limited
+from serving.http.open_bodies import OpenBodies
 
 BUCKETS_MAX: Final = 100_000
 """The buckets that were unused for longest are forgotten first: they are full again anyhow."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_PASSED_ON: Final = frozenset({b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip"})
+"""Headers of which a reverse proxy adds one at least."""
 
 
 class Buckets:
@@ -68,6 +75,8 @@ class Limits:
         address_per_minute: int,
         sign_in_per_minute: int,
         trusted: Sequence[Network] = (),
+        open_body_bytes_max: int = 128 * 1024**2,
+        metrics_token: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         def build(per_minute: int, what: str) -> Buckets:
@@ -75,6 +84,8 @@ class Limits:
 
         self.headers_bytes_max = headers_bytes_max
         self._trusted = tuple(trusted)
+        self._open_bodies = OpenBodies(open_body_bytes_max)
+        self._metrics_token = metrics_token
         self._by_key = build(key_per_minute, "of this key")
         self._by_address = build(address_per_minute, "from this address")
         self._nonces = build(sign_in_per_minute, "for sign-ins from this address")
@@ -89,6 +100,32 @@ class Limits:
             raise headers_too_large(self.headers_bytes_max)
         if self._by_address.is_limiting:
             self._by_address.take(get_address(scope, self._trusted))
+
+    def keep_open(self, scope: Scope, size: int) -> None:
+        """Count what is kept of the body of a request that nobody has authenticated, in bytes.
+
+        Raises 429 or 503 where the address, or all of them, have too much open.
+        """
+        self._open_bodies.keep(scope, get_address(scope, self._trusted), size)
+
+    def release(self, scope: Scope) -> None:
+        """Count a request's body no more: it was authenticated, or answered. Idempotent."""
+        self._open_bodies.release(scope)
+
+    def check_monitor(self, scope: Scope) -> None:
+        """Raise 403 unless a request for metrics is the operator's.
+
+        By the token where one is set; else it must come from this machine, and not be passed on.
+        """
+        if self._metrics_token:
+            said = parse_bearer(find_header(scope, b"authorization") or "") or ""
+            is_allowed = hmac.compare_digest(said.encode(), self._metrics_token.encode())
+        else:
+            client = scope.get("client")
+            is_allowed = is_among(client[0] if client else "", _LOOPBACK)
+            is_allowed = is_allowed and not any(name in _PASSED_ON for name, _ in scope["headers"])
+        if not is_allowed:
+            raise monitor_only()
 
     def take_request(self, key: Hashable) -> None:
         """Count a request of this key. Raises 429 where it comes too often."""
@@ -118,19 +155,25 @@ def get_address(scope: Scope, trusted: Sequence[Network]) -> str:
     """
     client = scope.get("client")
     peer = client[0] if client else ""
-    if trusted and _is_among(peer, trusted):
+    if trusted and is_among(peer, trusted):
         forwarded = b",".join(v for name, v in scope["headers"] if name == b"x-forwarded-for")
         for hop in reversed(forwarded.decode("latin-1").split(",")):
             address = hop.strip()
             if _parse_address(address) is None:
                 break  # the sender of this header is not trusted
             peer = address
-            if not _is_among(peer, trusted):
+            if not is_among(peer, trusted):
                 break
     return _as_key(peer)
 
 
-def _is_among(address: str, networks: Sequence[Network]) -> bool:
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    return is_among(address, _LOOPBACK)
+
+
+def is_among(address: str, networks: Sequence[Network]) -> bool:
+    """Tell whether an address is of one of the networks; text that is no address is of none."""
     parsed = _parse_address(address)
     return parsed is not None and any(parsed in network for network in networks)
 

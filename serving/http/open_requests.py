@@ -1,27 +1,55 @@
 """Requests that are open: as many as the operator allows, each run to its end.
 
 A request that has reserved must post or void, so it goes on without its client; a server that stops
-waits for all of them.
+waits for all of them. Places are shared fairly by account, and by key within an account: see
+``serving.process.shares``.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections import OrderedDict
+from collections.abc import Coroutine, Hashable
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from serving.http.errors import overloaded
+from serving.process.shares import Shares
 
 log = structlog.get_logger("serving")
 
 T = TypeVar("T")
+
+PROVEN_MAX: Final = 100_000
+"""Accounts that are remembered as proven; those that paid longest ago are forgotten first."""
+PROVEN_WEIGHT: Final = 4
+"""How much more of the reserve a proven account may hold."""
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """A request's place, held until all of its work is done."""
+
+    account: Hashable
+    key: Hashable
+    is_proven: bool
+    works: int = field(default=0)
+    """Works of the request that are not done yet."""
+
+
+_current: ContextVar[Place | None] = ContextVar("current_place", default=None)
+"""The place of the request that runs in this context."""
 
 
 class InFlight:
     """The open requests, and what they have left to do in the background."""
 
     def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
+        self._accounts = Shares(count_max)
+        self._keys: dict[Hashable, Shares] = {}
+        """How the places of one account are shared among its keys."""
+        self._proven: OrderedDict[Hashable, None] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -29,24 +57,65 @@ class InFlight:
         """How many are open."""
         return len(self._tasks)
 
-    def check(self) -> None:
-        """Raise 503 ``overloaded`` where as many are open as the operator allows."""
-        if len(self._tasks) >= self._count_max:
-            raise overloaded()
+    def note_proven(self, account: Hashable) -> None:
+        """Remember that an account has paid for something."""
+        self._proven[account] = None
+        self._proven.move_to_end(account)
+        if len(self._proven) > PROVEN_MAX:
+            self._proven.popitem(last=False)
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work to its end, whether or not its caller stays; return and raise as it does."""
-        return await asyncio.shield(self.keep(work))
+    def enter(self, account: Hashable, key: Hashable) -> Place:
+        """Take a place for a request of an account's key, for ``run``.
+
+        Raises 503 ``overloaded`` where no place is free to it.
+        """
+        is_proven = account in self._proven
+        accounts = self._accounts
+        keys = self._keys.get(account)
+        if keys is None:
+            keys = Shares(accounts.total - accounts.reserve)
+        weight = PROVEN_WEIGHT if is_proven else 1
+        if not keys.may_take(key) or not accounts.take(account, weight=weight, is_proven=is_proven):
+            raise overloaded()
+        keys.take(key)
+        self._keys[account] = keys
+        return Place(account, key, is_proven)
+
+    def leave(self, place: Place) -> None:
+        """Give a place back."""
+        self._accounts.give_back(place.account, is_proven=place.is_proven)
+        keys = self._keys[place.account]
+        keys.give_back(place.key)
+        if keys.free == keys.total:
+            del self._keys[place.account]
+
+    async def run(self, work: Coroutine[Any, Any, T], place: Place | None = None) -> T:
+        """Do the work to its end, whether or not its caller stays; return and raise as it does.
+
+        ``place`` is given back once the work is done, and all that it has kept.
+        """
+        return await asyncio.shield(self._start(work, place))
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Do the work beside its caller."""
-        task = asyncio.create_task(work)
+        """Do the work beside its caller; it is part of the caller's request."""
+        return self._start(work, _current.get())
+
+    def _start(self, work: Coroutine[Any, Any, T], place: Place | None) -> asyncio.Task[T]:
+        context = copy_context()
+        context.run(_current.set, place)
+        task = asyncio.create_task(work, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        if place is not None:
+            place.works += 1
+        task.add_done_callback(lambda done: self._forget(done, place))
         return task
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def _forget(self, task: asyncio.Task[Any], place: Place | None) -> None:
         self._tasks.discard(task)
+        if place is not None:
+            place.works -= 1
+            if not place.works:
+                self.leave(place)
         if not task.cancelled():
             task.exception()  # seen, also where its caller has gone
 

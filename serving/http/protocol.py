@@ -17,14 +17,19 @@ from serving.http.errors import (
     headers_timeout,
     headers_too_large,
 )
+from serving.http.silence import SilentConnections
 
 INVALID_HTTP: Final = "invalid_http"
 
 
 def build_protocol(
-    headers_bytes_max: int, headers_timeout_s: float = 30.0
+    headers_bytes_max: int,
+    headers_timeout_s: float = 30.0,
+    silent: SilentConnections | None = None,
 ) -> type[HttpToolsProtocol]:
     """Return the protocol class for ``uvicorn.Config(http=…)``.
+
+    ``silent``: bounds the connections that owe a head; None: they may be any number.
 
     ``headers_timeout_s`` counts from the connection, and on a connection that is kept from the
     first byte of the next head.
@@ -39,7 +44,7 @@ def build_protocol(
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
+            self._start_clock()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_clock()
@@ -54,7 +59,7 @@ def build_protocol(
                     return
             super().data_received(data)
             if self._deadline is None and self._is_awaited():
-                self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
+                self._start_clock()
 
         def on_headers_complete(self) -> None:
             self._in_body, self._head_bytes = True, 0
@@ -80,13 +85,21 @@ def build_protocol(
                 return False
             return self.cycle.response_complete if self._in_body else self._head_bytes > 0
 
+        def _start_clock(self) -> None:
+            self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
+            if silent is not None:
+                address = self.client[0] if self.client else ""
+                silent.add(self, address, self.transport.close)
+
         def _stop_clock(self) -> None:
+            if silent is not None:
+                silent.remove(self)
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
 
         def _give_up(self) -> None:
-            self._deadline = None
+            self._stop_clock()
             if self._in_body or self._head_bytes == 0:
                 self.transport.close()  # answered already, or nothing was asked
             else:

@@ -45,7 +45,11 @@ def build_config(app: Any, settings: ServerSettings, **changes: Any) -> uvicorn.
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
-        "http": build_protocol(settings.headers_bytes_max, settings.headers_timeout_s),
+        "http": build_protocol(
+            settings.headers_bytes_max,
+            settings.headers_timeout_s,
+            settings.build_silent_connections(),
+        ),
         "ws": "none",
         "lifespan": "on",
         "access_log": False,

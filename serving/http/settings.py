@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from serving.http.cors import ANY, Cors, CorsRules, parse_origins
-from serving.http.limits import Limits, parse_networks
+from serving.http.limits import Limits, is_among, parse_networks
 from serving.http.repeated import RepeatRules
 from serving.http.security_text import CONTACT_PATTERN
+from serving.http.silence import SilentConnections
 from serving.process.settings import ProcessSettings
 
 
@@ -42,6 +43,20 @@ class ServerSettings(ProcessSettings):
     )
     body_timeout_s: float = Field(
         default=30.0, gt=0, description="longest wait for a body, seconds"
+    )
+    silent_connections_max: int = Field(
+        default=4_096,
+        ge=4,
+        description="most connections that have not said what they ask; one address, a quarter",
+    )
+    open_body_bytes_max: int = Field(
+        default=128 * 1024**2,
+        ge=64 * 1024,
+        description="most that is kept of bodies without a key, bytes; of one address, a quarter",
+    )
+    metrics_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="bearer token for /metrics; without it: only for this machine itself",
     )
     key_requests_per_minute_max: int = Field(
         default=0, ge=0, description="requests of one key a minute, in this process; 0 = no limit"
@@ -145,4 +160,13 @@ class ServerSettings(ProcessSettings):
             address_per_minute=self.address_requests_per_minute_max,
             sign_in_per_minute=self.address_keys_per_minute_max,
             trusted=parse_networks(self.trusted_proxies),
+            open_body_bytes_max=self.open_body_bytes_max,
+            metrics_token=self.metrics_token.get_secret_value(),
+        )
+
+    def build_silent_connections(self) -> SilentConnections:
+        """Return what bounds the connections that have not said what they ask."""
+        trusted = parse_networks(self.trusted_proxies)
+        return SilentConnections(
+            self.silent_connections_max, is_exempt=lambda address: is_among(address, trusted)
         )

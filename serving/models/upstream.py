@@ -8,7 +8,7 @@ no message, log or repr.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +29,7 @@ from serving.models.failures import (
 )
 from serving.models.provider_json import read_for_clients
 from serving.models.sold import is_own_provider, read_cost_header, read_sale_id
+from serving.process.hops import HOPS_HEADER, write_hops
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ class Access:
 
     base_url: str
     api_key: str
+    tenant: str = ""
+    """Whose endpoint it is, to whose share of connections and requests its calls count."""
 
     def __repr__(self) -> str:
         return "Access(…)"
@@ -130,7 +133,9 @@ def build_post(
 
 
 def authorize(request: RequestBuilder, access: Access) -> RequestBuilder:
-    """Return a request with the provider's key, where there is one."""
+    """Return a request with the provider's key, where there is one, and with this server counted
+    among those that the request has passed."""
+    request = request.header(HOPS_HEADER, write_hops())
     return request.bearer_auth(access.api_key) if access.api_key else request
 
 
@@ -204,6 +209,8 @@ class UpstreamStream:
     def __init__(self, request: StreamRequest, response: Response) -> None:
         self._request = request
         self._response = response
+        self.on_close: Callable[[], None] | None = None
+        """Called once, when nothing is received any more."""
         self.sale_id = read_sale_id(response.get_header)
         """The id by which a market knows the request; None where no market's offer answers."""
         self.is_own_provider = is_own_provider(response.get_header)
@@ -218,7 +225,12 @@ class UpstreamStream:
 
     async def close(self) -> None:
         """Stop receiving; the provider notices. Idempotent."""
-        await self._request.__aexit__(None, None, None)
+        on_close, self.on_close = self.on_close, None
+        try:
+            await self._request.__aexit__(None, None, None)
+        finally:
+            if on_close is not None:
+                on_close()
 
 
 async def _read(

@@ -98,7 +98,10 @@ async def top_up(
     """Buy credit by x402: for the account of the key that comes along, else of the payer."""
     if services.paywall is None:
         raise not_found("payment method")
-    body = parse_exact_json(await read_body(request.scope, request.receive, services))
+    keep_open = services.limits.keep_open if payee is None else None
+    body = parse_exact_json(
+        await read_body(request.scope, request.receive, services, keep_open=keep_open)
+    )
     unknown = sorted(body.keys() - TopUpWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

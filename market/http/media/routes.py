@@ -81,11 +81,15 @@ async def _answer_call(
     if not is_paid:
         buyer = await services.identify(header, Role.BUYER, for_sale=True)
     idempotency_key = read_idempotency_key(request) if medium in ASYNCHRONOUS else None
-    raw = await read_body(scope, request.receive, services, bytes_max=bytes_max)
+    keep_open = services.limits.keep_open if is_paid else None
+    raw = await read_body(
+        scope, request.receive, services, bytes_max=bytes_max, keep_open=keep_open
+    )
     parsed = parse_media(medium, request.headers.get("content-type", ""), raw)
     asks = services.media.build_asks(parsed, minimum_pct, buyer=buyer)
 
     async def serve_to(holder: KeyHolder) -> Answer:
+        services.limits.release(scope)
         if medium not in ASYNCHRONOUS:
             return await services.media.serve(holder, parsed, asks, request_id=request_id)
         submission = Submission(

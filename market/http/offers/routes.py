@@ -39,12 +39,13 @@ from market.records.store import KeyHolder, load_seller_offer, load_seller_offer
 from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
-from serving.http.errors import RequestRejected, bad_request, unavailable
+from serving.http.errors import RequestRejected, bad_request, overloaded, unavailable
 from serving.http.idempotency_header import IDEMPOTENCY
 from serving.http.strict_json import parse_exact_json
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
 from serving.process.ids import new_id
+from serving.process.turns import NoPlace
 
 router = APIRouter(tags=["offers"])
 
@@ -197,16 +198,17 @@ async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPat
 )
 async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> Discovery:
     """List what a provider key can serve, with reference prices. The key is not kept."""
-    del seller  # only sellers may have us call an address
     body = parse_exact_json(await read_body(request.scope, request.receive, services))
     unknown = sorted(body.keys() - DiscoveryWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
     base_url = read_base_url(body.get("seller_base_url"), allow_loopback=services.allow_loopback)
-    access = Access(base_url, read_api_key(body.get("api_key")))
+    access = Access(base_url, read_api_key(body.get("api_key")), tenant=seller.owner)
     await _check_host(services, base_url)
     try:
         models = await services.seller_client.fetch_models(access)
+    except NoPlace:
+        raise overloaded() from None
     except UpstreamFailure as failure:
         message = f"The provider did not list its models ({failure.cause})."
         raise RequestRejected(400, "discovery_failed", message) from None

@@ -1,12 +1,12 @@
 """Operations for monitors: metrics, liveness, readiness."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from contracts.errors import CurrentError
 from market.http.dependencies import ServicesDep
 from market.http.operation.schemas import Readiness
-from serving.http.document.schemas import Alive
+from serving.http.document.schemas import Alive, errors_of
 from serving.http.document.writing import one_of, text_of
 
 router = APIRouter(tags=["operation"])
@@ -15,10 +15,11 @@ router = APIRouter(tags=["operation"])
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": text_of("text/plain")}},
+    responses={**errors_of(403), 200: {"content": text_of("text/plain")}},
 )
-async def get_metrics(services: ServicesDep) -> PlainTextResponse:
-    """Return what this process counts, for Prometheus."""
+async def get_metrics(request: Request, services: ServicesDep) -> PlainTextResponse:
+    """Return what this process counts, for Prometheus: to the operator only."""
+    services.limits.check_monitor(request.scope)
     text = services.metrics.render(
         in_flight=services.serving.in_flight.count,
         open_jobs=services.job_follower.open_jobs,

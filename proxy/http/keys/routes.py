@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request
@@ -46,6 +47,9 @@ log = structlog.get_logger("proxy")
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 
+SIGN_IN_BYTES_MAX: Final = 256 * 1024
+"""A message and a signature, each as JSON may spell it."""
+
 
 @router.get("/nonce", responses=errors_of(400))
 async def create_nonce(
@@ -79,7 +83,13 @@ async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
     `{tokenId, signature, timestamp}` over the plain text.
     """
     services.limits.take_key(request.scope)
-    raw = await read_body(request.scope, request.receive, services)
+    raw = await read_body(
+        request.scope,
+        request.receive,
+        services,
+        bytes_max=min(SIGN_IN_BYTES_MAX, services.body_bytes_max),
+        keep_open=services.limits.keep_open,
+    )
     now_s = services.meter.clock.now()
     if "message" in parse_json_object(raw):
         return await _issue_for_sign_in(services, parse(raw, SignInRequest), now_s=now_s)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from contracts.errors import CurrentError
@@ -11,7 +11,7 @@ from ledger.database.on_loop import PROBE_TIMEOUT_S
 from proxy.http.dependencies import ServicesDep
 from proxy.http.operation.schemas import Readiness
 from proxy.services import Services
-from serving.http.document.schemas import Alive
+from serving.http.document.schemas import Alive, errors_of
 from serving.http.document.writing import one_of, text_of
 
 router = APIRouter(tags=["operation"])
@@ -62,10 +62,11 @@ async def tell_ready(response: Response, services: ServicesDep) -> Readiness:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": text_of("text/plain")}},
+    responses={**errors_of(403), 200: {"content": text_of("text/plain")}},
 )
-async def get_metrics(services: ServicesDep) -> str:
-    """Show the counters in Prometheus' text format."""
+async def get_metrics(request: Request, services: ServicesDep) -> str:
+    """Show the counters in Prometheus' text format: to the operator only."""
+    services.limits.check_monitor(request.scope)
     mirror, _ = await _load_mirror(services)
     return services.metrics.render(
         in_flight=services.completions.in_flight.count,

@@ -302,3 +302,45 @@ async def test_keys__of_own_providers__are_in_no_answer_and_no_byte_of_the_datab
             assert not any(bytes(part) in file.read_bytes() for file in files), "erased for good"
         assert (await market.chat(key)).status_code == 404
     engine.dispose()
+
+
+async def test_own_provider__the_market_itself_by_another_name__ends_and_the_market_serves(
+    tmp_path: Path, seller: FakeEndpoint
+) -> None:
+    """A loop is counted by the servers on its way, whatever the provider's address is."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    async with run_market(make_settings(tmp_path), engine) as market:
+        await market.list_offer(await market.get_key(), seller.url)
+        key = await market.get_buyer_key()
+        body = {
+            "base_url": f"{market.client.base_url}v1".replace("//v1", "/v1"),
+            "api_key": key,
+            "models": {MODEL: MODEL},
+            "position": "priority",
+        }
+        made = await market.client.post("/v1/buyer/providers", json=body, headers=bearer(key))
+        assert made.status_code == 201, made.text
+
+        answer = await market.chat(key)
+
+        assert answer.status_code == 200
+        assert len(seller.requests) == 1
+    engine.dispose()
+
+
+async def test_own_provider__at_the_markets_own_url__is_refused(
+    tmp_path: Path, own: FakeEndpoint
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    async with run_market(make_settings(tmp_path, own_urls=own.url), engine) as market:
+        key = await market.get_buyer_key()
+        body = {
+            "base_url": own.url,
+            "api_key": OWN_KEY,
+            "models": {MODEL: "own-name"},
+            "position": "priority",
+        }
+        answer = await market.client.post("/v1/buyer/providers", json=body, headers=bearer(key))
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "base_url_refused")
+    engine.dispose()

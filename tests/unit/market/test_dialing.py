@@ -1,10 +1,18 @@
 """Base URLs of strangers: what is refused by its text, and what by where it leads."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from market.endpoints.dialing import Dialer, DialRules, UrlRefused, check_address, parse_base_url
+from market.endpoints.dialing import (
+    Dialer,
+    DialRules,
+    UrlRefused,
+    check_address,
+    parse_base_url,
+    read_origin,
+)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +171,35 @@ async def test_dial__again__asks_no_resolver_and_keeps_the_client() -> None:
     assert first is second
     assert url == "https://example.com/v1"
     assert asked == ["example.com"]
+
+
+@pytest.mark.parametrize(
+    ("url", "rules", "is_called"),
+    [
+        ("https://s.example/v1", {}, True),
+        ("https://s.example:443/v1", {}, True),
+        ("https://s.example:22/v1", {}, False),
+        ("https://s.example:8443/v1", {}, False),
+        ("https://s.example:8443/v1", {"ports": None}, True),
+        ("https://market.example/v1", {}, False),
+        ("https://MARKET.example:443/min5/v1", {}, False),
+        ("https://proxy.market.example/v1", {}, True),
+    ],
+)
+async def test_dial__ports_and_the_markets_own_address__are_refused(
+    url: str, rules: dict[str, Any], is_called: bool
+) -> None:
+    own = frozenset({read_origin("https://market.example")})
+    given = {"ports": frozenset({80, 443}), "own": own, **rules}
+
+    async def resolve(_: str, __: int) -> Sequence[str]:
+        return ["93.184.216.34"]
+
+    dialer = Dialer(DialRules(**given), resolve=resolve)
+    for call in (dialer.dial, dialer.check):
+        if is_called:
+            await call(url)
+        else:
+            with pytest.raises(UrlRefused):
+                await call(url)
+    await dialer.close()

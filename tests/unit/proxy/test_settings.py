@@ -42,6 +42,20 @@ def test_settings__several_secrets__the_new_one_signs() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"PROXY_HOST": "0.0.0.0", "PROXY_DOMAIN": "pay.example"},
+        {"PROXY_HOST": "localhost"},
+        {"PROXY_HOST": "::1"},
+    ],
+)
+def test_settings__public_host_with_a_domain_or_loopback__are_taken(
+    changes: dict[str, str],
+) -> None:
+    assert build(**changes).get_domain()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"PROXY_KEY_SECRET": "short"},
         {"PROXY_KEY_SECRET": "a" * 64},
         {"PROXY_KEY_SECRET": "change-me-change-me-change-me-0123456789"},
@@ -55,6 +69,10 @@ def test_settings__several_secrets__the_new_one_signs() -> None:
         {"PROXY_PORT": "70000"},
         {"PROXY_TRUSTED_PROXIES": "10.0.0.1/"},
         {"PROXY_DOMAIN": "https://pay.example"},
+        {"PROXY_HOST": "0.0.0.0"},
+        {"PROXY_HOST": "::"},
+        {"PROXY_HOST": "203.0.113.5"},
+        {"PROXY_HOST": "pay.example"},
     ],
 )
 def test_settings__wrong__refused_without_showing_values(changes: dict[str, str]) -> None:

@@ -294,3 +294,16 @@ async def test_error__that_leaves_a_body_unread__ends_the_connection(status: int
 
     exchange = await Exchange("POST", "/lean").run(build(lean))
     assert exchange.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/lean", "/number/1"])
+async def test_hops__passed_on_too_often__is_refused_before_anything_is_done(path: str) -> None:
+    async def serve(_: Scope, __: Receive, ___: str) -> Answer | StreamAnswer:
+        raise AssertionError("served")
+
+    exchange = Exchange("POST" if path == "/lean" else "GET", path)
+    exchange.scope["headers"] = [(b"x-current-hops", b"4")]
+    await exchange.run(build(serve))
+
+    assert exchange.sent[0]["status"] == 508
+    assert json.loads(exchange.sent[1]["body"])["error"]["code"] == "loop_detected"

@@ -27,17 +27,71 @@ async def test_run__caller_leaves__work_goes_on() -> None:
     assert in_flight.count == 0
 
 
-async def test_check__as_many_as_allowed__503() -> None:
+async def test_enter__as_many_as_allowed__503() -> None:
     in_flight, go_on = InFlight(2), asyncio.Event()
-    tasks = [in_flight.keep(go_on.wait()) for _ in range(2)]
+    places = [in_flight.enter("account", "key") for _ in range(2)]
+    tasks = [asyncio.create_task(in_flight.run(go_on.wait(), place)) for place in places]
     with pytest.raises(TryLater) as caught:
-        in_flight.check()
+        in_flight.enter("other", "key")
     assert (caught.value.status, caught.value.code) == (503, "overloaded")
     assert caught.value.headers["retry-after"] == "1"
     go_on.set()
     await asyncio.gather(*tasks)
     await asyncio.sleep(0)
-    in_flight.check()
+    in_flight.enter("other", "key")
+
+
+async def test_keep__stream_that_goes_on__holds_the_place_of_its_request() -> None:
+    in_flight, go_on, begun = InFlight(1), asyncio.Event(), asyncio.Event()
+
+    async def begin() -> None:
+        in_flight.keep(go_on.wait())
+        begun.set()
+
+    await in_flight.run(begin(), in_flight.enter("account", "key"))
+    await asyncio.sleep(0)
+    with pytest.raises(TryLater):
+        in_flight.enter("account", "key")
+    go_on.set()
+    while in_flight.count:
+        await asyncio.sleep(0)
+    in_flight.enter("account", "key")
+
+
+def enter_all(in_flight: InFlight, account: str, key: str) -> int:
+    """Enter until refused; return how often."""
+    entered = 0
+    while True:
+        try:
+            in_flight.enter(account, key)
+        except TryLater:
+            return entered
+        entered += 1
+
+
+def test_enter__one_account_takes_all_it_gets__others_are_served() -> None:
+    in_flight = InFlight(1_000)
+
+    assert enter_all(in_flight, "greedy", "key") < 900
+    assert enter_all(in_flight, "honest", "key") > 10
+
+
+def test_enter__one_key_takes_all_it_gets__its_siblings_are_served() -> None:
+    in_flight = InFlight(1_000)
+    in_flight.note_proven("account")
+
+    enter_all(in_flight, "account", "greedy child")
+
+    assert enter_all(in_flight, "account", "root") > 10
+
+
+def test_enter__strangers_by_the_thousand__who_has_paid_is_served() -> None:
+    in_flight = InFlight(1_000)
+    in_flight.note_proven("has paid")
+    for number in range(2_000):
+        enter_all(in_flight, f"stranger {number}", "key")
+
+    assert enter_all(in_flight, "has paid", "key") > 100
 
 
 async def test_drain__waits_then_cancels_what_is_late() -> None:
