@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book
 from market.text.serving import Serving
+from serving.http.kept_lists import KeptLists
 from serving.http.limits import Limits
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Services:
     body_timeout_s: float
     upload_bytes_max: int
     limits: Limits
+    lists: KeptLists = field(default_factory=KeptLists)
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""
 

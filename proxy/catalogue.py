@@ -26,6 +26,9 @@ PROBE_TIMEOUT_S: Final = 1.5
 """How long upstream may take to list its models and count as reachable, in seconds."""
 
 MODELS_MAX: Final = 20_000
+NEW_MODELS_MAX: Final = 2_000
+"""Models of a list that neither the operator nor the data set has by name; at a market, anybody may
+name one. They come after the others, and further ones are left out."""
 KNOWN_GOOD: Final = (
     "gpt-4o",
     "gpt-4o-mini",
@@ -129,15 +132,27 @@ class Catalogue:
                 if not self._has_list:
                     await self._recall()
             else:
-                self._entries, fallback, self._has_list = entries[:MODELS_MAX], False, True
+                self._entries, fallback, self._has_list = self._choose(entries), False, True
                 if prices is not None:
-                    self._prices.note_upstream(prices[:MODELS_MAX], now_s=self.now_s())
-                    self._memory.keep(Heard(self._entries, prices[:MODELS_MAX], self.now_s()))
+                    listed = {entry["id"] for entry in self._entries}
+                    prices = [entry for entry in prices if entry.get("id") in listed]
+                    self._prices.note_upstream(prices, now_s=self.now_s())
+                    self._memory.keep(Heard(self._entries, prices, self.now_s()))
                 if self.snapshot.fallback:
                     log.info("catalogue_loaded", models=len(self._entries))
             # Built again also while upstream is down: what it said of prices grows old.
             self._snapshot = self._build(fallback=fallback, fetched_at=time.monotonic())
             return self._snapshot
+
+    def _choose(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return the entries that are listed: known models first, then as many new as may be."""
+        known: list[Mapping[str, Any]] = []
+        new: list[Mapping[str, Any]] = []
+        for entry in entries:
+            (known if self._prices.is_named(entry["id"]) else new).append(entry)
+        if len(new) > NEW_MODELS_MAX:
+            log.warning("catalogue_cut", models=len(entries), left_out=len(new) - NEW_MODELS_MAX)
+        return (known + new[:NEW_MODELS_MAX])[:MODELS_MAX]
 
     async def _recall(self) -> None:
         """Take the list that was last heard, at the prices that it had then."""

@@ -5,7 +5,7 @@ asks of it. It raises ``UpstreamFailure`` and ``UpstreamRejected``: ``upstream_e
 a client is told of them.
 """
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pyreqwest.request import RequestBuilder
 
@@ -25,6 +25,9 @@ from serving.models.upstream import (
     fetch,
     open_stream,
 )
+
+LIST_BYTES_MAX: Final = 4 * 1024**2
+"""Longest list of models or prices: reading it must not hold up the requests, in bytes."""
 
 
 class Upstream(Protocol):
@@ -148,5 +151,8 @@ class HttpUpstream:
     async def _fetch_json(self, name: str) -> ProviderAnswer:
         request = authorize(self._client.get(f"{self._access.base_url}/{name}"), self._access)
         return await fetch(
-            request, self._access, timeout_s=self._list_timeout_s, bytes_max=self._bytes_max
+            request,
+            self._access,
+            timeout_s=self._list_timeout_s,
+            bytes_max=min(self._bytes_max, LIST_BYTES_MAX),
         )

@@ -15,7 +15,7 @@ from typing import Any, Final
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 
 from serving.models.data_set import list_names, look_up
-from serving.models.names import index_looks
+from serving.models.names import fold, index_looks
 from serving.models.price_file import load_price_file
 from serving.models.price_list import read_entry, read_reference
 from serving.models.terms import Terms
@@ -44,6 +44,10 @@ class References:
     def looks(self) -> Mapping[str, frozenset[str]]:
         """The names of the operator's file and of the data set, by what a reader sees of them."""
         return index_looks((*self.operator, *list_names(self.data_set)))
+
+    def is_named(self, model: str) -> bool:
+        """Tell whether the operator's file or the data set has exactly this name."""
+        return model in self.looks.get(fold(model), ())
 
     def note_upstream(self, entries: Sequence[Mapping[str, Any]], *, now_s: int) -> None:
         """Take what upstream says of its prices now. An entry that makes no sense is left out."""

@@ -1,10 +1,10 @@
 """What everybody may see: models, prices, markets, how a request would be routed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from market.errors import model_not_found
 from market.http.dependencies import BUYER_KEY, OPEN, ServicesDep
@@ -43,16 +43,30 @@ from serving.models.prices import Tokens
 router = APIRouter(tags=["markets"])
 
 
-@router.get("/v1/models", responses=OPEN)
-async def list_models(services: ServicesDep) -> ModelList:
-    """List the models that are sold here, as OpenAI does."""
-    find_reference = services.book.find_reference
-    names = sorted(
-        model
-        for model, shelves in services.book.shelves.items()
-        if _is_sold(services.serving.list_served(shelves))
-    )
-    return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
+@router.get("/v1/models", responses=OPEN, response_model=ModelList)
+async def list_models(services: ServicesDep) -> Response:
+    """List the models that are sold here, as OpenAI does: those with a reference price first."""
+
+    def build() -> ModelList:
+        find_reference = services.book.find_reference
+        names = (model for model, served in _list_served(services) if _is_sold(served))
+        return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
+
+    return services.lists.answer("models", len(services.book.shelves), build)
+
+
+def _list_served(
+    services: Services,
+) -> Iterator[tuple[str, Mapping[Base, Collection[Offer]]]]:
+    """Yield the listed models and what serves them where a request does not say whom it trusts.
+
+    Names that no reference has stand behind all others: strangers choose them.
+    """
+    book = services.book
+    for model in sorted(book.shelves, key=lambda one: (book.find_reference(one) is None, one)):
+        served = services.serving.list_served(book.shelves[model])
+        if served:
+            yield model, served
 
 
 @router.get("/v1/models/{model:path}", responses=OPEN)
@@ -69,35 +83,42 @@ def _is_sold(served: Mapping[Base, Collection[Offer]]) -> bool:
     return any(offer.is_active for offers in served.values() for offer in offers)
 
 
-@router.get("/v1/prices", responses=OPEN)
-async def list_prices(services: ServicesDep) -> PriceList:
+@router.get("/v1/prices", responses=OPEN, response_model=PriceList)
+async def list_prices(services: ServicesDep) -> Response:
     """Return the reference price of each model, and the best price that it is sold at now, of the
     offers that serve where a request does not say whom it trusts.
 
     A client that prices by this list finds ``input_usdc_per_mtok`` and ``output_usdc_per_mtok``
     beside the id, and when that was, ``updated_at``.
     """
-    book, now = services.book, datetime.fromtimestamp(services.database.clock.now(), UTC)
-    return PriceList(
-        data=[
-            describe_prices(model, served, book.find_reference(model), book.get_state, now=now)
-            for model, shelves in sorted(book.shelves.items())
-            if (served := services.serving.list_served(shelves))
-        ]
-    )
+    book = services.book
+
+    def build() -> PriceList:
+        now = datetime.fromtimestamp(services.database.clock.now(), UTC)
+        return PriceList(
+            data=[
+                describe_prices(model, served, book.find_reference(model), book.get_state, now=now)
+                for model, served in _list_served(services)
+            ]
+        )
+
+    return services.lists.answer("prices", len(book.shelves), build)
 
 
-@router.get("/api/markets", responses=OPEN)
-async def list_markets(services: ServicesDep) -> MarketList:
+@router.get("/api/markets", responses=OPEN, response_model=MarketList)
+async def list_markets(services: ServicesDep) -> Response:
     """Return each model's market in short."""
     book = services.book
-    return MarketList(
-        markets=[
-            describe_market(model, served, book.find_reference(model), book.get_state)
-            for model, shelves in sorted(book.shelves.items())
-            if (served := services.serving.list_served(shelves))
-        ]
-    )
+
+    def build() -> MarketList:
+        return MarketList(
+            markets=[
+                describe_market(model, served, book.find_reference(model), book.get_state)
+                for model, served in _list_served(services)
+            ]
+        )
+
+    return services.lists.answer("markets", len(book.shelves), build)
 
 
 @router.get("/api/markets/{model:path}", responses=OPEN)
