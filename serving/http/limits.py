@@ -164,7 +164,7 @@ def get_address(scope: Scope, trusted: Sequence[Network]) -> str:
             peer = address
             if not is_among(peer, trusted):
                 break
-    return _as_key(peer)
+    return as_key(peer)
 
 
 def is_loopback(address: str) -> bool:
@@ -187,7 +187,8 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return parsed if mapped is None else mapped
 
 
-def _as_key(address: str) -> str:
+def as_key(address: str) -> str:
+    """Return what a client's limits are counted by: its address, or the /64 of an IPv6 one."""
     parsed = _parse_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))

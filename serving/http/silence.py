@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final
 
+from serving.http.limits import as_key
+
 ADDRESS_PART: Final = 4
 """One address may have this part of the silent connections: one of so many."""
 
@@ -29,8 +31,9 @@ class SilentConnections:
 
     def add(self, connection: Hashable, address: str, close: Callable[[], None]) -> None:
         """Note that a connection owes a head. Closes another one where they are too many."""
-        self._closes[connection] = (address, close)
-        own = self._by_address.setdefault(address, OrderedDict())
+        key = as_key(address)
+        self._closes[connection] = (key, close)
+        own = self._by_address.setdefault(key, OrderedDict())
         own[connection] = None
         most = max(1, self._count_max // ADDRESS_PART)
         if len(own) > most and not self._is_exempt(address):
@@ -40,12 +43,12 @@ class SilentConnections:
 
     def remove(self, connection: Hashable) -> None:
         """Note that a connection owes nothing any more. Idempotent."""
-        address, _ = self._closes.pop(connection, ("", None))
-        own = self._by_address.get(address)
+        key, _ = self._closes.pop(connection, ("", None))
+        own = self._by_address.get(key)
         if own is not None:
             own.pop(connection, None)
             if not own:
-                del self._by_address[address]
+                del self._by_address[key]
 
     def _close(self, connection: Hashable) -> None:
         _, close = self._closes[connection]

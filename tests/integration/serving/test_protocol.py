@@ -14,13 +14,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import pytest
 import uvicorn
 
 from serving.http.protocol import build_protocol
+from serving.http.silence import SilentConnections
 from tests.support.waiting import LIMIT_S
 
 HEAD_MAX: Final = 10_000
@@ -47,12 +48,14 @@ async def at_once(_: Any, __: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(app: App, *, timeout_s: float = LIMIT_S) -> AsyncIterator[int]:
+async def serving(
+    app: App, *, timeout_s: float = LIMIT_S, silent: SilentConnections | None = None
+) -> AsyncIterator[int]:
     """Serve an application; yield its port."""
     config = uvicorn.Config(
         app,
         port=0,
-        http=build_protocol(HEAD_MAX, timeout_s),
+        http=build_protocol(HEAD_MAX, timeout_s, silent),
         ws="none",
         lifespan="off",
         log_level="critical",
@@ -171,6 +174,24 @@ async def test_head__trickled_after_an_answer__408_too() -> None:
 async def test_connection__silent__closed_without_an_answer() -> None:
     async with serving(read_all, timeout_s=0.3) as port, connected(port) as line:
         assert await line.read_rest() == b""
+
+
+async def test_connection__too_many_silent__the_oldest_ends_and_others_are_served() -> None:
+    silent = SilentConnections(4, is_exempt=lambda _: True)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(read_all, silent=silent))
+        served = await stack.enter_async_context(connected(port))
+        served.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await served.read_answer())[0] == 200
+
+        lines = [await stack.enter_async_context(connected(port)) for _ in range(6)]
+        lines[0].send(b"GET / HT")
+        for line in lines[:2]:
+            assert await line.read_rest() == b""
+        for line in (served, *lines[2:]):
+            line.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await line.read_answer())[0] == 200
+        assert silent.count == 0
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,11 @@ def test_remove__asked_something__is_closed_no_more() -> None:
     silent.remove("a/0")
     fill(silent, "b", 1, closed)
     assert (closed, silent.count) == ([], 1)
+
+
+def test_add__addresses_of_one_ipv6_network__count_as_one() -> None:
+    silent, closed = SilentConnections(8, is_exempt=lambda _: False), list[str]()
+    for number in range(4):
+        fill(silent, f"2001:db8::{number}", 1, closed)
+
+    assert closed == ["2001:db8::0/0", "2001:db8::1/0"]
