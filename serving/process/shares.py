@@ -28,12 +28,13 @@ class Shares:
 
     total: int
     _held: Counter[Hashable] = field(default_factory=Counter)
+    _held_in_all: int = 0
     _held_unproven: int = 0
 
     @property
     def free(self) -> int:
         """How many places nobody holds."""
-        return self.total - self._held.total()
+        return self.total - self._held_in_all
 
     @property
     def reserve(self) -> int:
@@ -60,6 +61,7 @@ class Shares:
         if not self.may_take(tenant, weight=weight, is_proven=is_proven):
             return False
         self._held[tenant] += 1
+        self._held_in_all += 1
         self._held_unproven += not is_proven
         return True
 
@@ -67,6 +69,7 @@ class Shares:
         """Give a place back that was taken with the same arguments."""
         assert self._held[tenant] > 0
         self._held[tenant] -= 1
+        self._held_in_all -= 1
         self._held_unproven -= not is_proven
         assert self._held_unproven >= 0
         if not self._held[tenant]:
