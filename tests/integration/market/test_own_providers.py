@@ -313,7 +313,7 @@ async def test_own_provider__the_market_itself_by_another_name__ends_and_the_mar
         await market.list_offer(await market.get_key(), seller.url)
         key = await market.get_buyer_key()
         body = {
-            "base_url": f"{market.client.base_url}v1".replace("//v1", "/v1"),
+            "base_url": str(market.client.base_url).rstrip("/") + "/v1",
             "api_key": key,
             "models": {MODEL: MODEL},
             "position": "priority",
