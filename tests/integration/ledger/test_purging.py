@@ -77,7 +77,7 @@ def make_offer(name: str) -> NewOffer:
         seller=SELLER,
         model="m",
         upstream_model="m",
-        provider="",
+        label="",
         seller_base_url="https://s.example",
         price_input_usdc_per_mtok=1,
         price_output_usdc_per_mtok=1,
