@@ -28,7 +28,7 @@ PROVEN_WEIGHT: Final = 4
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class OpenPlace:
     """A request's place, held until all of its work is done."""
 
     account: Hashable
@@ -38,7 +38,7 @@ class Place:
     """Works of the request that are not done yet."""
 
 
-_current: ContextVar[Place | None] = ContextVar("current_place", default=None)
+_current: ContextVar[OpenPlace | None] = ContextVar("current_place", default=None)
 """The place of the request that runs in this context."""
 
 
@@ -64,7 +64,7 @@ class InFlight:
         if len(self._proven) > PROVEN_MAX:
             self._proven.popitem(last=False)
 
-    def enter(self, account: Hashable, key: Hashable) -> Place:
+    def enter(self, account: Hashable, key: Hashable) -> OpenPlace:
         """Take a place for a request of an account's key, for ``run``.
 
         Raises 503 ``overloaded`` where no place is free to it.
@@ -79,9 +79,9 @@ class InFlight:
             raise overloaded()
         keys.take(key)
         self._keys[account] = keys
-        return Place(account, key, is_proven)
+        return OpenPlace(account, key, is_proven)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: OpenPlace) -> None:
         """Give a place back."""
         self._accounts.give_back(place.account, is_proven=place.is_proven)
         keys = self._keys[place.account]
@@ -89,7 +89,7 @@ class InFlight:
         if keys.free == keys.total:
             del self._keys[place.account]
 
-    async def run(self, work: Coroutine[Any, Any, T], place: Place | None = None) -> T:
+    async def run(self, work: Coroutine[Any, Any, T], place: OpenPlace | None = None) -> T:
         """Do the work to its end, whether or not its caller stays; return and raise as it does.
 
         ``place`` is given back once the work is done, and all that it has kept.
@@ -100,7 +100,7 @@ class InFlight:
         """Do the work beside its caller; it is part of the caller's request."""
         return self._start(work, _current.get())
 
-    def _start(self, work: Coroutine[Any, Any, T], place: Place | None) -> asyncio.Task[T]:
+    def _start(self, work: Coroutine[Any, Any, T], place: OpenPlace | None) -> asyncio.Task[T]:
         context = copy_context()
         context.run(_current.set, place)
         task = asyncio.create_task(work, context=context)
@@ -110,7 +110,7 @@ class InFlight:
         task.add_done_callback(lambda done: self._forget(done, place))
         return task
 
-    def _forget(self, task: asyncio.Task[Any], place: Place | None) -> None:
+    def _forget(self, task: asyncio.Task[Any], place: OpenPlace | None) -> None:
         self._tasks.discard(task)
         if place is not None:
             place.works -= 1
