@@ -7,6 +7,7 @@ mirror_stale       the mirror was not at the head for ``KEEPER_MAX_STALENESS_S``
 settlement_late    posted usage is worth its gas for longer than ``KEEPER_SETTLE_ALARM_AGE_S``
 payment_late       a buyer's payment waits for longer than ``KEEPER_PAYMENT_ALARM_AGE_S``
 bad_debt           posted usage that no credit pays: it was withdrawn, or its position is gone
+gas_budget         a day's budget for gas is used up: items wait for the next day
 kind_stopped       a kind of transaction rests after repeated failures
 clock_behind       this host's clock is behind the indexer's
 clock_far_off      this host's clock is far off the database's
@@ -25,6 +26,7 @@ NAMES: Final = (
     "settlement_late",
     "payment_late",
     "bad_debt",
+    "gas_budget",
     "kind_stopped",
     "clock_behind",
     "clock_far_off",
@@ -43,6 +45,10 @@ class Vitals:
     debts_usdc: Mapping[int, int]
     """The posted usage that no credit pays, by position."""
     stopped_kinds: Sequence[str] = ()
+    waiting_kinds: Sequence[str] = ()
+    """The kinds of which an item waits for the next day's budget."""
+    gas_day_usdc: Mapping[str, int] = field(default_factory=dict)
+    """What today's transactions have cost, by kind."""
     balance_wei: int | None = None
     fee_wei: int | None = None
     """Base fee and tip, per gas."""
@@ -99,6 +105,9 @@ def decide_alarms(vitals: Vitals, rules: AlarmRules) -> list[Alarm]:
         largest = sorted(vitals.debts_usdc, key=lambda token: -vitals.debts_usdc[token])[:20]
         total_usdc = sum(vitals.debts_usdc.values())
         alarms.append(Alarm("bad_debt", {"debt_usdc": total_usdc, "token_ids": largest}))
+    if vitals.waiting_kinds:
+        spent_usdc = {kind: vitals.gas_day_usdc.get(kind, 0) for kind in vitals.waiting_kinds}
+        alarms.append(Alarm("gas_budget", {"spent_usdc": spent_usdc}))
     if vitals.stopped_kinds:
         alarms.append(Alarm("kind_stopped", {"kinds": list(vitals.stopped_kinds)}))
     if vitals.clock_behind_s > rules.clock_behind_s_max:

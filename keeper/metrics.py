@@ -91,6 +91,12 @@ class KeeperMetrics:
         self._stopped = Gauge(
             "current_keeper_kind_stopped", "1 while a kind rests", ["kind"], registry=registry
         )
+        self._gas_day_usdc = Gauge(
+            "current_keeper_gas_day_usdc",
+            "What today's transactions cost, 1e-6 USDC",
+            ["kind"],
+            registry=registry,
+        )
         self._alarm = Gauge(
             "current_keeper_alarm", "1 while an alarm stands", ["alarm"], registry=registry
         )
@@ -103,6 +109,7 @@ class KeeperMetrics:
             for reason in REASONS:
                 self._unworthy.labels(kind, reason)
             self._stopped.labels(kind)
+            self._gas_day_usdc.labels(kind)
             for outcome in ("succeeded", "reverted"):
                 self._transactions.labels(kind, outcome)
         for name in NAMES:
@@ -143,6 +150,7 @@ class KeeperMetrics:
         self._debt_usdc.set(sum(vitals.debts_usdc.values()))
         for kind in KINDS:
             self._stopped.labels(kind).set(kind in vitals.stopped_kinds)
+            self._gas_day_usdc.labels(kind).set(vitals.gas_day_usdc.get(kind, 0))
         standing = {alarm.name for alarm in alarms}
         for name in NAMES:
             self._alarm.labels(name).set(name in standing)

@@ -19,6 +19,7 @@ from ledger.chain.harvests import forget_harvest_failures
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
 from ledger.database.schema import opened_ledger
+from ledger.intents.days import load_left
 from ledger.intents.rests import forget_all_failures
 from ledger.spending.debts import load_debts, write_off
 
@@ -39,6 +40,7 @@ def print_period(
             report = build_report(
                 load_movements(connection, since_s=from_s),
                 load_spending(connection, since_s=from_s, ether_price_usdc=ether_price_usdc),
+                load_left(connection, since_s=from_s),
                 since_s=from_s,
                 until_s=until_s,
             )

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, select
 from contracts.events import decode_words
 from contracts.units import SECONDS_PER_DAY, USDC_ONE, format_usdc
 from keeper.gas import gas_cost_usdc
+from ledger.intents.days import LeftAlone
 from ledger.tables import Event, Intent, table_of
 
 _event = table_of(Event)
@@ -78,6 +79,10 @@ class KindFigures:
     gas: int = 0
     fee_usdc: int = 0
     l1_fee_usdc: int = 0
+    left_items: int = 0
+    """Items that were left alone because they cost more than they bring."""
+    left_usdc: int = 0
+    """What those would have brought."""
 
 
 @dataclass(slots=True)
@@ -142,10 +147,18 @@ def load_spending(connection: Connection, *, since_s: int, ether_price_usdc: int
 
 
 def build_report(
-    movements: Iterable[Movement], spending: Iterable[Spending], *, since_s: int, until_s: int
+    movements: Iterable[Movement],
+    spending: Iterable[Spending],
+    left: Mapping[str, LeftAlone] | None = None,
+    *,
+    since_s: int,
+    until_s: int,
 ) -> YieldReport:
-    """Add everything up. Pure."""
+    """Add everything up; ``left`` is what was left alone, by kind, in whole days. Pure."""
     report = YieldReport(since_s, until_s)
+    for kind, one in (left or {}).items():
+        report.by_kind[kind].left_items = one.items
+        report.by_kind[kind].left_usdc = one.brings_usdc
     for movement in movements:
         for figures in (
             report.total,
@@ -183,7 +196,16 @@ def _share(spent: Spending) -> Mapping[int, int]:
 def print_report(report: YieldReport, console: Console, *, positions_max: int = 50) -> None:
     """Print the totals, the kinds, and the positions that settled most."""
     kinds = Table(title="Cost by kind", title_justify="left")
-    for name in ("kind", "transactions", "gas", "gas in USDC", "L1 data fee in USDC", "USDC"):
+    for name in (
+        "kind",
+        "transactions",
+        "gas",
+        "gas in USDC",
+        "L1 data fee in USDC",
+        "USDC",
+        "left alone",
+        "of USDC",
+    ):
         kinds.add_column(name, justify="left" if name == "kind" else "right")
     for kind, cost in sorted(report.by_kind.items()):
         kinds.add_row(
@@ -193,6 +215,8 @@ def print_report(report: YieldReport, console: Console, *, positions_max: int = 
             format_usdc(cost.fee_usdc - cost.l1_fee_usdc),
             format_usdc(cost.l1_fee_usdc),
             format_usdc(cost.fee_usdc),
+            f"{cost.left_items:,}",
+            format_usdc(cost.left_usdc),
         )
     console.print(kinds)
     table = Table(title="USDC by position", title_justify="left")

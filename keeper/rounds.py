@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from keeper.budgets import keep_to_budgets
 from keeper.duties.duty import Action, Item
 from keeper.duties.registry import KINDS, AnyDuty, Duties
 from keeper.errors import ActionFailed, GasPriceOverBound, MirrorStale, OutcomeUnknown
@@ -22,6 +23,7 @@ from keeper.transactor.sending import Transactor
 from keeper.worth import Unworthy
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import write
+from ledger.intents import days
 from ledger.intents.record import IntentRecord, IntentState
 from ledger.intents.rests import drop_rests
 from ledger.spending import demand
@@ -168,19 +170,25 @@ class Keeper:
                 report.failures.append(f"{action.kind}: stopped after repeated failures")
 
     def _say_unworthy(self, unworthy: Sequence[Unworthy], *, now_s: int) -> None:
-        """Log what is left alone for its cost and was not before: once, not every round."""
+        """Log, and count, what is left alone and was not before: once, not every round."""
+        left: dict[str, days.LeftAlone] = {}
         news = self._news.find(unworthy, now_s=now_s)
         for kind in KINDS:
             found = [one for one in news if one.kind == kind]
-            if found:
-                log.info(
-                    "not_worth_its_cost",
-                    kind=kind,
-                    items=len(found),
-                    brings_usdc=sum(one.brings_usdc for one in found),
-                    costs_usdc=max(one.costs_usdc for one in found),
-                    reasons=sorted({one.reason for one in found}),
-                )
+            if not found:
+                continue
+            left[kind] = days.LeftAlone(len(found), sum(one.brings_usdc for one in found))
+            log.info(
+                "not_worth_its_cost",
+                kind=kind,
+                items=len(found),
+                brings_usdc=left[kind].brings_usdc,
+                costs_usdc=max(one.costs_usdc for one in found),
+                reasons=sorted({one.reason for one in found}),
+            )
+        if left:
+            with write(self._means.engine) as connection:
+                days.note_left(connection, left, now_s=now_s)
 
     def _act(
         self, duty: AnyDuty, actions: Sequence[Action], snapshot: Snapshot, report: RoundReport
@@ -302,6 +310,7 @@ class Keeper:
         with write(self._means.engine) as connection:
             demand.drop_demand(connection, wanted_before_s=now_s - DEMAND_KEPT_S)
             drop_rests(connection, ended_before_s=now_s - DEMAND_KEPT_S)
+            days.drop_days(connection, now_s=now_s)
             return sweep_leases(connection, now_s=now_s)
 
 
@@ -322,7 +331,10 @@ def _step_of(action: Action, done: IntentRecord) -> Step:
 
 def decide(duty: AnyDuty, snapshot: Snapshot) -> tuple[list[Action], Sequence[Unworthy]]:
     """Return what a duty would send now, a transaction each, and what is not worth its cost."""
-    decision = duty.decide(snapshot.facts[duty.kind], snapshot.moment)
+    moment = snapshot.moment
+    decision = keep_to_budgets(
+        duty.kind, duty.decide(snapshot.facts[duty.kind], moment), moment.budgets, moment.gas_price
+    )
     return [Action(duty.kind, items) for items in decision.transactions], decision.unworthy
 
 

@@ -107,6 +107,20 @@ class KeeperSettings(ProcessSettings, Rules):
         description="one ether, to weigh gas against yield; 0: gas counts as free",
     )
 
+    gas_day_usdc_max: int = Field(
+        default=50_000_000,
+        ge=0,
+        le=USDC_MAX,
+        description="most that a kind of transaction may cost in a day (UTC); 0: no bound",
+    )
+    gas_account_day_usdc_max: int = Field(
+        default=5_000_000,
+        ge=0,
+        le=USDC_MAX,
+        description="most that a kind may cost in a day for one position, payer or payee; 0: no"
+        " bound",
+    )
+
     payment_alarm_age_s: int = Field(
         default=120, ge=1, description="oldest payment that waits to be settled before an alarm"
     )
@@ -182,6 +196,7 @@ class KeeperSettings(ProcessSettings, Rules):
             receipt_poll_s=self.receipt_poll_s,
             replace_after_s=self.replace_after_s,
             gas_margin_bps=self.gas_margin_bps,
+            ether_price_usdc=self.ether_price_usdc,
         )
 
     def alarm_rules(self) -> AlarmRules:
@@ -203,4 +218,6 @@ class KeeperSettings(ProcessSettings, Rules):
             ether_price_usdc=self.ether_price_usdc,
             tip_wei=self.tip_wei,
             l1_fee_wei_max=self.l1_fee_wei_max,
+            gas_day_usdc_max=self.gas_day_usdc_max,
+            gas_account_day_usdc_max=self.gas_account_day_usdc_max,
         )

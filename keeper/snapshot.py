@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Engine
 
 from contracts.errors import Retryable
+from keeper.budgets import Budgets
 from keeper.duties.moment import Moment, Subject
 from keeper.duties.registry import Duties
 from keeper.errors import MirrorStale
@@ -17,6 +18,7 @@ from keeper.l1_fees import L1FeeReader
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.database.engine import read
+from ledger.intents.days import load_gas
 
 log = structlog.get_logger("keeper")
 
@@ -44,6 +46,9 @@ class ReadRules:
     ether_price_usdc: int
     tip_wei: int
     l1_fee_wei_max: int
+    gas_day_usdc_max: int = 0
+    gas_account_day_usdc_max: int = 0
+    """What a day's transactions of a kind, and of an account in it, may cost; 0: anything."""
 
 
 class SnapshotReader:
@@ -117,6 +122,11 @@ class SnapshotReader:
                 in_flight=in_flight,
                 kinds_in_flight=kinds_in_flight,
                 resting=resting,
+                budgets=Budgets(
+                    kind_usdc_max=self._rules.gas_day_usdc_max,
+                    account_usdc_max=self._rules.gas_account_day_usdc_max,
+                    spent_usdc=load_gas(connection, now_s=wall_s),
+                ),
             )
             loaded = {duty.kind: duty.load(connection, moment) for duty in duties}
         self._check(mirror, now_s=now_s)

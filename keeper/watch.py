@@ -12,9 +12,11 @@ from keeper.lateness import Lateness
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
 from keeper.rounds import RoundReport
+from keeper.worth import BUDGET
 from ledger.chain.mirror import load_mirror
 from ledger.database.clock import LedgerClock
 from ledger.database.engine import read
+from ledger.intents.days import WHOLE_KIND, load_gas
 from ledger.payments.outcomes import load_waiting_payments
 from ledger.spending.debts import load_debts, load_posted
 
@@ -50,6 +52,8 @@ class Watch:
         self._bell = Bell(repeat_s=repeat_s)
         self._looked_at_s: float | None = None
         self._lateness = Lateness()
+        self._waiting_kinds: Sequence[str] = ()
+        """The kinds of which the newest round left something alone for its budget."""
 
     def run(self, tick: Callable[[], RoundReport]) -> RoundReport:
         """Make a round, count it, and look around if it is time. Raises what the round raises."""
@@ -58,6 +62,9 @@ class Watch:
         try:
             report = tick()
             self._lateness.note(report.unworthy, now_s=self._clock.now_s())
+            self._waiting_kinds = sorted(
+                {one.kind for one in report.unworthy if one.reason == BUDGET}
+            )
             return report
         finally:
             self._metrics.note_round(report, seconds=time.monotonic() - began_s)
@@ -88,6 +95,7 @@ class Watch:
             posted = load_posted(connection)
             debts = load_debts(connection, now_s=now_s)
             waiting = load_waiting_payments(connection)
+            gas = load_gas(connection, now_s=now_s)
         balance_wei = fee_wei = None
         try:
             balance_wei = self._node.fetch_balance_wei(self._address)
@@ -104,6 +112,8 @@ class Watch:
             posted_usdc=sum(one.amount_usdc for one in posted.values()),
             debts_usdc={debt.token_id: debt.debt_usdc for debt in debts},
             stopped_kinds=self._stopped_kinds(),
+            waiting_kinds=self._waiting_kinds,
+            gas_day_usdc={kind: usdc for (kind, of), usdc in gas.items() if of == WHOLE_KIND},
             balance_wei=balance_wei,
             fee_wei=fee_wei,
             oldest_payment_s=payment_s,

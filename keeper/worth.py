@@ -14,14 +14,18 @@ payout   what the seller is paid
 
 An item is not sent where its own share costs more than it brings, and a transaction is not sent
 where all its items together bring less than it costs: they wait for others to share it. Items that
-a rule **binds** are sent whatever they cost:
+a rule **binds** wait for no others:
 
 =======  ===========================================================================================
 settle   ``expiry``: a hold that lapses would leave served usage unpaid; ``release``: the owner asks
 hold     ``cover``: usage that was served has no live hold; ``release``: the owner asks
-harvest  ``age``: overdue by ``KEEPER_HARVEST_MAX_AGE_S``
+harvest  ``age``: overdue by ``KEEPER_HARVEST_MAX_AGE_S``, and brings its cost if not the margin
 payout   ``overdue``: payable for longer than ``KEEPER_PAYOUT_OVERDUE_S``
 =======  ===========================================================================================
+
+Dust is not sent even so: whoever can make dust, of usage, of payouts to many addresses, of yield,
+could make the operator pay for it. Only a release is owed whatever it costs, to an owner who has
+paid for a transaction to ask for it; ``keeper.budgets`` bounds how often.
 
 What recovery sends (the same bytes again, a higher fee, a cancellation, a filled nonce) is not
 weighed: it ends what was decided earlier.
@@ -70,13 +74,18 @@ BINDING: Final[Mapping[str, frozenset[str]]] = {
     "sweep": frozenset(),
     "payout": frozenset({"overdue"}),
 }
-"""The reasons for which a kind's items are sent whatever they cost."""
+"""The reasons for which a kind's items wait for no others to share their transaction."""
+
+RELEASE: Final = "release"
+"""The one reason for which an item goes though it brings less than its share."""
 
 SHARE: Final = "share"
 """An item brings less than its own share of any transaction costs."""
 TOGETHER: Final = "together"
 """Items bring less together than their transaction costs: they wait for others."""
-REASONS: Final = (SHARE, TOGETHER)
+BUDGET: Final = "budget"
+"""A day's budget for gas is used up: ``keeper.budgets``."""
+REASONS: Final = (SHARE, TOGETHER, BUDGET)
 
 
 class Weighed(Protocol):
@@ -163,12 +172,12 @@ def decide_floor_usdc(price: GasPrice, kept_usdc: int) -> int:
 def split_worthy(
     kind: str, items: Sequence[ItemT], price: GasPrice
 ) -> tuple[list[ItemT], list[Unworthy]]:
-    """Return the items that are worth their share or bound by a rule, and the others."""
+    """Return the items that are worth their share or answer a release, and the others."""
     share_usdc = get_share_usdc(kind, price)
     worthy: list[ItemT] = []
     unworthy: list[Unworthy] = []
     for item in items:
-        if item.reason in BINDING[kind] or item.brings_usdc >= share_usdc:
+        if item.reason == RELEASE or item.brings_usdc >= share_usdc:
             worthy.append(item)
         else:
             unworthy.append(Unworthy(kind, item.subject, SHARE, item.brings_usdc, share_usdc))

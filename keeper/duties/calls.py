@@ -23,6 +23,8 @@ class ChainCall:
     token_ids: tuple[int, ...]
     gas: int | None = None
     batch_id: str | None = None
+    accounts: tuple[str, ...] = ()
+    """On whose behalf it is sent, where these are not positions: see ``keeper.budgets``."""
 
     def payload(self) -> dict[str, Any]:
         """Return what an intent stores, as JSON values."""
@@ -35,6 +37,8 @@ class ChainCall:
             payload["gas"] = self.gas
         if self.batch_id is not None:
             payload["batch_id"] = self.batch_id
+        if self.accounts:
+            payload["accounts"] = list(self.accounts)
         return payload
 
     def request(self, sender: str) -> dict[str, str]:

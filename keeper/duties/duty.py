@@ -44,6 +44,10 @@ class Item(Weighed, Protocol):
         """The position that it is about, if any."""
 
     @property
+    def account(self) -> str:
+        """On whose behalf it is sent: see ``keeper.budgets``."""
+
+    @property
     def amount_usdc(self) -> int:
         """What it moves or secures, as decided (1e-6 USDC)."""
 
@@ -64,6 +68,11 @@ class OfPosition:
     def token_ids(self) -> tuple[int, ...]:
         """The position."""
         return (self.token_id,)
+
+    @property
+    def account(self) -> str:
+        """The position."""
+        return str(self.token_id)
 
 
 FactsT = TypeVar("FactsT")

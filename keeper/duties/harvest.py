@@ -151,7 +151,7 @@ def decide_harvests(
 
 
 def decide_harvest(quote: HarvestQuote, moment: Moment, rules: HarvestRules) -> HarvestItem | None:
-    """Return the harvest of a due position where it pays for its cost, or has waited too long.
+    """Return the harvest of a due position that brings the margin, or is old and brings its cost.
 
     Rounding: the worth asked for is rounded up, against harvesting at a loss.
     """
@@ -159,7 +159,8 @@ def decide_harvest(quote: HarvestQuote, moment: Moment, rules: HarvestRules) -> 
         return None
     if quote.credited_usdc >= get_harvest_worth_usdc(moment.gas_price, rules):
         return HarvestItem(quote.token_id, quote.credited_usdc, "due")
-    if moment.now_s - quote.due_at_s >= rules.harvest_max_age_s:
+    is_old = moment.now_s - quote.due_at_s >= rules.harvest_max_age_s
+    if is_old and quote.credited_usdc >= get_cost_usdc(HARVEST, 1, moment.gas_price):
         return HarvestItem(quote.token_id, quote.credited_usdc, "age")
     return None
 
@@ -211,7 +212,7 @@ def _predict_rest_s(
     """Return in how long the yield, growing as it did so far, will be worth a harvest.
 
     It may grow faster, so that a rest is never longer than what has passed since the last harvest
-    or than the age at which it is made at a loss.
+    or than the age from which on it need not bring the margin.
     """
     now_s = moment.mirrored_at_s
     grown_s = max(0, now_s - quote.last_harvest_at_s)

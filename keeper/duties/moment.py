@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from keeper.budgets import NO_BUDGETS, Budgets
 from keeper.gas import FREE, GasPrice
 
 ITEMS_MAX: Final = 200
@@ -38,6 +39,7 @@ class Moment:
     gas_price: GasPrice = FREE
     tip_wei: int = 0
     """The tip in ``gas_price``, per gas."""
+    budgets: Budgets = NO_BUDGETS
 
     def count_in_flight(self, kind: str) -> int:
         return sum(other == kind for other, _ in self.in_flight)

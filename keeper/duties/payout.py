@@ -90,6 +90,10 @@ class PayoutItem:
         return ()
 
     @property
+    def account(self) -> str:
+        return self.payee
+
+    @property
     def brings_usdc(self) -> int:
         return self.amount_usdc
 
@@ -142,7 +146,10 @@ def build_payout(contracts: Contracts, batch: PlannedPayout) -> ChainCall:
     payees = [to_checksum_address(payee) for payee, _ in batch.items]
     arguments = [bytes.fromhex(batch.batch_id[2:]), payees, [amount for _, amount in batch.items]]
     data = "0x" + (_SELECTOR + encode(_TYPES, arguments)).hex()
-    return ChainCall(contracts.payouts.address, data, (), batch_id=batch.batch_id)
+    accounts = tuple(payee for payee, _ in batch.items)
+    return ChainCall(
+        contracts.payouts.address, data, (), batch_id=batch.batch_id, accounts=accounts
+    )
 
 
 class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):

@@ -55,6 +55,10 @@ class SweepItem:
         return ()
 
     @property
+    def account(self) -> str:
+        return ""
+
+    @property
     def brings_usdc(self) -> int:
         return self.amount_usdc
 

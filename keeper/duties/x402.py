@@ -114,6 +114,10 @@ class PaymentItem:
         return ()
 
     @property
+    def account(self) -> str:
+        return self.payer
+
+    @property
     def brings_usdc(self) -> int:
         return self.amount_usdc
 

@@ -40,14 +40,19 @@ def build_payments(
     usdc = contracts.usdc.address
     data = encode_aggregate((usdc, payment.encode_transfer()) for payment in payments)
     gas = MULTICALL_BASE_GAS + gas_each * len(payments)
-    return ChainCall(contracts.multicall3.address, "0x" + data.hex(), (), gas=gas)
+    accounts = tuple(payment.payer for payment in payments)
+    return ChainCall(
+        contracts.multicall3.address, "0x" + data.hex(), (), gas=gas, accounts=accounts
+    )
 
 
 def build_apart(contracts: Contracts, payment: Authorization, *, gas_each: int) -> ChainCall:
     """Build the transaction of one payment alone, which may use ``gas_each`` and its own bytes'."""
     data = payment.encode_transfer()
     gas = get_least_gas(data) + gas_each
-    return ChainCall(contracts.usdc.address, "0x" + data.hex(), (), gas=gas)
+    return ChainCall(
+        contracts.usdc.address, "0x" + data.hex(), (), gas=gas, accounts=(payment.payer,)
+    )
 
 
 @dataclass(frozen=True, slots=True)

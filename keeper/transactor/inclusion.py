@@ -3,15 +3,18 @@
 import time
 
 import structlog
+from sqlalchemy import Connection
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused
 from keeper.errors import OutcomeUnknown
+from keeper.gas import gas_cost_usdc
 from keeper.node_values import TransactionReceipt
 from keeper.transactor.means import CANCELLED, REVERTED_ON_CHAIN, Means
 from ledger.database.engine import read, write
 from ledger.intents import lifecycle, queries
-from ledger.intents.record import FILL, Inclusion, IntentRecord
+from ledger.intents.days import note_gas
+from ledger.intents.record import FILL, Inclusion, IntentRecord, IntentState
 
 log = structlog.get_logger("keeper")
 
@@ -78,7 +81,11 @@ class Inclusions:
         )
         self._means.checkpoint("included")
         with write(self._means.engine) as connection:
-            lifecycle.mark_mined(connection, intent.intent_id, inclusion, now_s=self._means.now_s())
+            now_s = self._means.now_s()
+            lifecycle.mark_mined(connection, intent.intent_id, inclusion, now_s=now_s)
+            if intent.state is IntentState.SENT:
+                # What a reorg moved counts once more: rather too much than too little.
+                self._note_cost(connection, intent, receipt.fee_wei, now_s=now_s)
         log.info(
             "intent_mined",
             intent_id=intent.intent_id,
@@ -92,6 +99,20 @@ class Inclusions:
         )
         self._means.checkpoint("mined")
         return self._means.load(intent.intent_id)
+
+    def _note_cost(
+        self,
+        connection: Connection,
+        intent: IntentRecord,
+        fee_wei: int,
+        *,
+        now_s: int,
+    ) -> None:
+        payload = intent.payload
+        accounts = payload.get("accounts") or [str(token) for token in payload["token_ids"]]
+        price_usdc = self._means.rules.ether_price_usdc
+        cost_usdc = gas_cost_usdc(1, fee_wei, ether_price_usdc=price_usdc)
+        note_gas(connection, intent.kind, accounts, cost_usdc=cost_usdc, now_s=now_s)
 
     def _find_reason(self, intent: IntentRecord, receipt: TransactionReceipt) -> str:
         if intent.kind == FILL:

@@ -60,6 +60,8 @@ class SendRules:
     receipt_poll_s: float
     replace_after_s: int
     gas_margin_bps: int
+    ether_price_usdc: int
+    """One ether, to count what transactions cost."""
 
 
 def no_checkpoint(_name: str) -> None:

@@ -19,7 +19,14 @@ from ledger.tables.buyers import (
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
 from ledger.tables.holders import LeaseHolder
-from ledger.tables.keeper import HoldPlacement, Intent, KeeperRest, PayoutBatch, PayoutItem
+from ledger.tables.keeper import (
+    HoldPlacement,
+    Intent,
+    KeeperDay,
+    KeeperRest,
+    PayoutBatch,
+    PayoutItem,
+)
 from ledger.tables.kept_answers import KeptAnswer
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
 from ledger.tables.predicates import (
@@ -70,6 +77,7 @@ __all__ = [
     "HoldPlacement",
     "HoldRaise",
     "Intent",
+    "KeeperDay",
     "KeeperRest",
     "KeptAnswer",
     "LeaseHolder",

@@ -130,3 +130,21 @@ class KeeperRest(SQLModel, table=True):
     failures: int
     """How often in a row."""
     until_s: int = Field(sa_type=BigInteger)
+
+
+class KeeperDay(SQLModel, table=True):
+    """What the keeper spent on gas in a day, and what it left alone (1e-6 USDC). Keeper."""
+
+    __tablename__ = "keeper_day"
+
+    day: int = Field(primary_key=True)
+    """Days since 1970, UTC."""
+    kind: str = Field(primary_key=True)
+    account: str = Field(primary_key=True)
+    """A position's token id, a payer or a payee; empty for all of the kind."""
+    gas_usdc: int = Field(sa_type=BigInteger)
+    """What its transactions cost, at the price of ether of then."""
+    left_items: int = Field(sa_type=BigInteger)
+    """Items that were left alone because they cost more than they bring."""
+    left_usdc: int = Field(sa_type=BigInteger)
+    """What those would have brought."""

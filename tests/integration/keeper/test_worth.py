@@ -7,22 +7,27 @@
     ├── harvest of 0.03, settlement of 0.001, payment of 0.001, payout of 0.01: wait, and say so
     ├── payments that pay for it together: go
     └── before a hold lapses: settled at a loss
+a day's budget: what it cost is counted; past it items wait, and the alarm stands
     it reverts │ is silent │ says too much │ absurd figures: as dear as is believed at most
     what a transaction of each kind uses: about as much as is counted
 """
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 from eth_account import Account
+from structlog.testing import capture_logs
 
 from keeper import node
 from keeper.l1_fees import ORACLE
 from keeper.report import load_spending
 from keeper.rounds import RoundOutcome
-from keeper.worth import SHARE, SIZES, TOGETHER
-from ledger.database.engine import read
+from keeper.wiring import build_watch
+from keeper.worth import BUDGET, SHARE, SIZES, TOGETHER
+from ledger.database.engine import read, write
+from ledger.intents.days import load_gas, note_gas
 from ledger.payments.floor import FloorRecord, load_floor
 from scripts.stack.l1_oracle import build_oracle
 from tests.support.authorizations import PAYER, authorize, load, record
@@ -278,3 +283,33 @@ def test_payments__gas_costs_money__markets_are_told_the_least_that_is_sent(pric
     assert 400_000 <= dear.floor_usdc <= 400_100
     assert dear.before_usdc == free.floor_usdc
     assert floor() == dear
+
+
+def test_budget__used_up__items_wait_and_the_alarm_stands(priced: Stage) -> None:
+    token_id = priced.open_held()
+    charge_a_fifth(priced)
+    priced.settings.update(GAS_DAY_USDC_MAX="410000", GAS_ACCOUNT_DAY_USDC_MAX="0")
+    priced.spend(token_id, 300_000)
+    assert priced.tick().acted == {"settle": 1}
+    with read(priced.engine) as connection:
+        spent = load_gas(connection, now_s=int(time.time()))
+    # What the receipt says: this chain takes no data fee, whatever its oracle says.
+    fee_wei = priced.intents()[-1].fee_wei
+    assert fee_wei is not None
+    cost_usdc = -(-fee_wei * 4_000_000_000 // 10**18)
+    assert (spent["settle", ""], spent["settle", str(token_id)]) == (cost_usdc, cost_usdc)
+
+    with write(priced.engine) as connection:
+        note_gas(connection, "settle", [], cost_usdc=250_000, now_s=int(time.time()))
+    priced.spend(token_id, 300_000, request_id="request-2")
+    keeper = priced.keeper()
+    watch = build_watch(priced.keeper_settings(), priced.house(), keeper)
+    with capture_logs() as logs:
+        report = watch.run(keeper.tick)
+
+    assert report.acted == {}
+    assert [(one.kind, one.subject, one.reason) for one in report.unworthy] == [
+        ("settle", token_id, BUDGET)
+    ]
+    alarms = {line["alarm"] for line in logs if line["event"] == "alarm"}
+    assert "gas_budget" in alarms

@@ -50,6 +50,10 @@ def test_decide_alarms__all_within_bounds__none() -> None:
             {"debts_usdc": {3: 1, 4: 5}},
             Alarm("bad_debt", {"debt_usdc": 6, "token_ids": [4, 3]}),
         ),
+        (
+            {"waiting_kinds": ["x402"], "gas_day_usdc": {"x402": 5, "hold": 6}},
+            Alarm("gas_budget", {"spent_usdc": {"x402": 5}}),
+        ),
         ({"stopped_kinds": ["hold"]}, Alarm("kind_stopped", {"kinds": ["hold"]})),
         ({"clock_behind_s": 6}, Alarm("clock_behind", {"seconds": 6})),
         ({"balance_wei": None, "fee_wei": None}, Alarm("node_away")),
@@ -96,7 +100,9 @@ def test_metrics__rounds_and_vitals__are_counted_and_shown() -> None:
 
     metrics.note_round(report, seconds=0.2)
     metrics.note_round(None, seconds=0.1)
-    vitals = replace(WELL, debts_usdc={1: 5, 2: 6}, stopped_kinds=["hold"])
+    vitals = replace(
+        WELL, debts_usdc={1: 5, 2: 6}, stopped_kinds=["hold"], gas_day_usdc={"settle": 12}
+    )
     metrics.note_vitals(vitals, decide_alarms(vitals, RULES))
 
     value = metrics.registry.get_sample_value
@@ -110,6 +116,7 @@ def test_metrics__rounds_and_vitals__are_counted_and_shown() -> None:
     assert value("current_keeper_refused_items_total") == 1
     assert value("current_keeper_leases_voided_total") == 4
     assert value("current_keeper_bad_debt_usdc") == 11
+    assert value("current_keeper_gas_day_usdc", {"kind": "settle"}) == 12
     assert value("current_keeper_kind_stopped", {"kind": "hold"}) == 1
     assert value("current_keeper_alarm", {"alarm": "bad_debt"}) == 1
     assert value("current_keeper_alarm", {"alarm": "node_away"}) == 0

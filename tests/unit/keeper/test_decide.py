@@ -380,9 +380,11 @@ def make_quote(credited_usdc: int, *, waited_s: int = 0) -> HarvestQuote:
         (29_999, 0, 10_000, None),
         (29_999, RULES.harvest_max_age_s - 1, 10_000, None),
         (29_999, RULES.harvest_max_age_s, 10_000, "age"),
+        (10_001, RULES.harvest_max_age_s, 10_001, "age"),
+        (10_000, 10**9, 10_001, None),
     ],
 )
-def test_decide_harvest__due__must_pay_for_its_gas_or_be_old(
+def test_decide_harvest__due__brings_the_margin_or_is_old_and_brings_its_cost(
     credited_usdc: int, waited_s: int, gas_usdc: int, reason: str | None
 ) -> None:
     scene = make_scene(harvest_gas_usdc=gas_usdc)

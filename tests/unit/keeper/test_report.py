@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from contracts.units import SECONDS_PER_DAY
 from keeper.report import (
@@ -18,7 +19,9 @@ from keeper.report import (
     build_report,
     build_svg,
     parse_period_s,
+    print_report,
 )
+from ledger.intents.days import LeftAlone
 
 SINCE_S = 20_000 * SECONDS_PER_DAY
 UNTIL_S = SINCE_S + 7 * SECONDS_PER_DAY - 1
@@ -125,3 +128,14 @@ def test_parse_period_s__a_period__in_seconds(text: str, seconds: int) -> None:
 def test_parse_period_s__anything_else__is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="period"):
         parse_period_s(text)
+
+
+def test_print_report__what_was_left_alone__is_a_line_of_its_kind() -> None:
+    left = {"payout": LeftAlone(30, 300_000)}
+    report = build_report([], [], left, since_s=SINCE_S, until_s=UNTIL_S)
+    shown = io.StringIO()
+
+    print_report(report, Console(file=shown, width=160))
+
+    (line,) = [line for line in shown.getvalue().splitlines() if "payout" in line]
+    assert line.replace("│", " ").split()[-2:] == ["30", "0.300000"]
