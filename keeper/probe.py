@@ -35,11 +35,10 @@ def find_refused(items: Sequence[T], is_refused: Callable[[Sequence[T]], bool]) 
 
 
 class Probe:
-    """Tries batches of items on the next block, in the name of ``sender``."""
+    """Tries batches of items on the next block, in the name of their duty's sender."""
 
-    def __init__(self, node: Node, *, sender: str) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._sender = sender
 
     def find_refused(self, duty: AnyDuty, items: Sequence[Item]) -> list[Item] | None:
         """Return which items of a refused action to leave out, None where that would not help."""
@@ -51,7 +50,7 @@ class Probe:
         call = duty.build_trial(items)
         assert call is not None
         try:
-            self._node.call(call.request(self._sender))
+            self._node.call(call.request(duty.sender))
         except Reverted:
             return True
         return False

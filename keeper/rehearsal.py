@@ -107,7 +107,7 @@ class Rehearsal:
             report.steps.append(step)
             report.acted[action.kind] += len(action.items)
             return
-        request = {"from": self._sender, "to": call.to, "data": call.data}
+        request = {"from": duty.sender, "to": call.to, "data": call.data}
         try:
             gas = self._node.estimate_gas(request) if call.gas is None else call.gas
             self._node.call(request)

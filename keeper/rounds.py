@@ -134,9 +134,9 @@ class Keeper:
         return report
 
     @property
-    def address(self) -> str:
-        """The sender of every transaction."""
-        return self._means.signer.address
+    def addresses(self) -> tuple[str, ...]:
+        """The senders of transactions, the settler first."""
+        return tuple(signer.address for signer in self._means.signers)
 
     @property
     def clock(self) -> LedgerClock:

@@ -1,5 +1,6 @@
 """The keeper's settings, all ``KEEPER_…``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -16,6 +17,28 @@ from keeper.transactor.fees import FeeRules
 from keeper.transactor.means import SendRules
 from ledger.database.clock import FAR_OFF_S
 from serving.process.settings import ProcessSettings
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """Where one key is: in one of several places, or nowhere."""
+
+    private_key: SecretStr | None
+    keyfile: Path | None
+    keyfile_password: SecretStr | None
+    kms_key_id: str | None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a key."""
+        return not (self.private_key is None and self.keyfile is None and self.kms_key_id is None)
+
+    def check(self) -> None:
+        """Raise ``ValueError`` where the key is in several places, or in half of one."""
+        if sum(key is not None for key in (self.private_key, self.keyfile, self.kms_key_id)) > 1:
+            raise ValueError("one of private_key, keyfile and kms_key_id, not several")
+        if (self.keyfile is None) != (self.keyfile_password is None):
+            raise ValueError("keyfile and keyfile_password go together")
 
 
 class KeeperSettings(ProcessSettings, Rules):
@@ -49,6 +72,19 @@ class KeeperSettings(ProcessSettings, Rules):
     )
     kms_region: str | None = Field(
         default=None, description="the key's AWS region; without it: what boto3 finds"
+    )
+    payments_private_key: SecretStr | None = Field(
+        default=None,
+        description="another key for x402 and payouts, 32 bytes in hex; without one: the settler's",
+    )
+    payments_keyfile: Path | None = Field(
+        default=None, description="that key, encrypted: a version 3 JSON file; instead"
+    )
+    payments_keyfile_password: SecretStr | None = Field(
+        default=None, description="the password of that keyfile"
+    )
+    payments_kms_key_id: str | None = Field(
+        default=None, description="that key in AWS KMS, in the same region; instead"
     )
     address: str | None = Field(
         default=None, description="whom a dry run without a key pretends to be"
@@ -144,7 +180,7 @@ class KeeperSettings(ProcessSettings, Rules):
         default=3_600, ge=1, description="oldest usage without a settlement before an alarm"
     )
 
-    @field_validator("private_key")
+    @field_validator("private_key", "payments_private_key")
     @classmethod
     def _key_is_one(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -166,10 +202,10 @@ class KeeperSettings(ProcessSettings, Rules):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if sum(key is not None for key in (self.private_key, self.keyfile, self.kms_key_id)) > 1:
-            raise ValueError("one of private_key, keyfile and kms_key_id, not several")
-        if (self.keyfile is None) != (self.keyfile_password is None):
-            raise ValueError("keyfile and keyfile_password go together")
+        for key in (self.settler_key(), self.payments_key()):
+            key.check()
+        if self.payments_key().is_set and not self.has_key:
+            raise ValueError("a payments key goes beside the settler's key, not instead of it")
         if self.give_up_blocks < self.confirmations:
             raise ValueError("confirmations <= give_up_blocks")
         if not self.tip_wei <= self.tip_wei_max <= self.fee_wei_max:
@@ -179,7 +215,20 @@ class KeeperSettings(ProcessSettings, Rules):
     @property
     def has_key(self) -> bool:
         """Whether there is anything to sign with."""
-        return not (self.private_key is None and self.keyfile is None and self.kms_key_id is None)
+        return self.settler_key().is_set
+
+    def settler_key(self) -> "KeySettings":
+        """Return the key that signs whatever no other key does."""
+        return KeySettings(self.private_key, self.keyfile, self.keyfile_password, self.kms_key_id)
+
+    def payments_key(self) -> "KeySettings":
+        """Return the key of payments and payouts."""
+        return KeySettings(
+            self.payments_private_key,
+            self.payments_keyfile,
+            self.payments_keyfile_password,
+            self.payments_kms_key_id,
+        )
 
     def rules(self) -> Rules:
         """Return when to act."""

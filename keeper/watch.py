@@ -33,7 +33,7 @@ class Watch:
         metrics: KeeperMetrics,
         rules: AlarmRules,
         *,
-        address: str,
+        addresses: Sequence[str],
         tip_wei: int,
         interval_s: int,
         repeat_s: int,
@@ -44,7 +44,7 @@ class Watch:
         self._node = node
         self._metrics = metrics
         self._rules = rules
-        self._address = address
+        self._addresses = addresses
         self._tip_wei = tip_wei
         self._interval_s = interval_s
         self._stopped_kinds = stopped_kinds
@@ -98,7 +98,8 @@ class Watch:
             gas = load_gas(connection, now_s=now_s)
         balance_wei = fee_wei = None
         try:
-            balance_wei = self._node.fetch_balance_wei(self._address)
+            # The sender that has least is the first that can send nothing more.
+            balance_wei = min(map(self._node.fetch_balance_wei, self._addresses))
             fee_wei = self._node.fetch_base_fee_wei() + self._tip_wei
         except CurrentError as error:
             log.warning("watch_failed", error=str(error))

@@ -17,7 +17,7 @@ from contracts.reader import check_chain, mask_url
 from contracts.transport import HttpTransport
 from keeper.duties.duty import Tools
 from keeper.duties.positions import PositionsReader
-from keeper.duties.registry import KINDS, POSITION_KINDS, Duties
+from keeper.duties.registry import KINDS, PAYMENT_KINDS, POSITION_KINDS, Duties
 from keeper.errors import KeyMissing, KeyUnreadable
 from keeper.metrics import KeeperMetrics
 from keeper.node import Node
@@ -25,7 +25,7 @@ from keeper.probe import Probe
 from keeper.rehearsal import Rehearsal
 from keeper.rests import Rests
 from keeper.rounds import Keeper
-from keeper.settings import KeeperSettings
+from keeper.settings import KeeperSettings, KeySettings
 from keeper.snapshot import SnapshotReader
 from keeper.transactor.kms import open_kms
 from keeper.transactor.means import Means, no_checkpoint, no_fence
@@ -81,18 +81,31 @@ def _note_failure(endpoint: str, failure: NodeFailure, detail: str) -> None:
 
 def open_signer(settings: KeeperSettings) -> Signer:
     """Return who signs. Raises ``KeyMissing``, ``KeyUnreadable``, ``SigningFailed``."""
-    if settings.kms_key_id is not None:
-        return open_kms(settings.kms_key_id, region=settings.kms_region)
-    if settings.keyfile is not None and settings.keyfile_password is not None:
-        try:
-            text = settings.keyfile.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            detail = f"{settings.keyfile}: {type(error).__name__}"
-            raise KeyUnreadable(f"the keyfile cannot be read: {detail}") from None
-        return open_keyfile(text, settings.keyfile_password.get_secret_value())
-    if settings.private_key is None:
+    signer = _open_key(settings.settler_key(), region=settings.kms_region)
+    if signer is None:
         raise KeyMissing("no KEEPER_… key is set; without one there is only the dry run")
-    return LocalSigner(settings.private_key.get_secret_value())
+    return signer
+
+
+def open_payment_signer(settings: KeeperSettings) -> Signer | None:
+    """Return who signs payments and payouts, None for the settler. Raises like ``open_signer``."""
+    return _open_key(settings.payments_key(), region=settings.kms_region)
+
+
+def _open_key(key: KeySettings, *, region: str | None) -> Signer | None:
+    """Return a key's signer, None where no key is set."""
+    if key.kms_key_id is not None:
+        return open_kms(key.kms_key_id, region=region)
+    if key.keyfile is not None and key.keyfile_password is not None:
+        try:
+            text = key.keyfile.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            detail = f"{key.keyfile}: {type(error).__name__}"
+            raise KeyUnreadable(f"the keyfile cannot be read: {detail}") from None
+        return open_keyfile(text, key.keyfile_password.get_secret_value())
+    if key.private_key is None:
+        return None
+    return LocalSigner(key.private_key.get_secret_value())
 
 
 def build_keeper(
@@ -109,7 +122,13 @@ def build_keeper(
     ``fence`` raises where the keeper's lock is lost. ``clock`` None: the ledger's own.
     """
     signer = open_signer(settings)
-    duties = build_duties(settings, house, sender=signer.address)
+    payment_signer = open_payment_signer(settings)
+    duties = build_duties(
+        settings,
+        house,
+        sender=signer.address,
+        payment_sender=None if payment_signer is None else payment_signer.address,
+    )
     means = Means(
         engine=house.engine,
         node=house.node,
@@ -121,21 +140,28 @@ def build_keeper(
         clock=LedgerClock(house.engine) if clock is None else clock,
         fence=fence,
         checkpoint=checkpoint,
+        signers_by_kind=(
+            {} if payment_signer is None else dict.fromkeys(PAYMENT_KINDS, payment_signer)
+        ),
     )
     return Keeper(
         means,
         build_reader(settings, house, duties),
         duties,
-        Probe(house.node, sender=signer.address),
+        Probe(house.node),
         build_rests(settings, house),
     )
 
 
-def build_duties(settings: KeeperSettings, house: House, *, sender: str) -> Duties:
-    """Put the duties together, in whose trials ``sender`` acts."""
+def build_duties(
+    settings: KeeperSettings, house: House, *, sender: str, payment_sender: str | None = None
+) -> Duties:
+    """Put the duties together, in whose trials ``sender`` acts, and ``payment_sender`` in those of
+    payments and payouts; None: the same."""
     rules = settings.rules()
     positions = PositionsReader(rules)
-    return Duties(Tools(house.engine, house.node, house.contracts, positions, sender), rules)
+    tools = Tools(house.engine, house.node, house.contracts, positions, sender, payment_sender)
+    return Duties(tools, rules)
 
 
 def build_rests(settings: KeeperSettings, house: House) -> Rests:
@@ -164,7 +190,7 @@ def build_watch(
         house.node,
         metrics,
         settings.alarm_rules(),
-        address=keeper.address,
+        addresses=keeper.addresses,
         tip_wei=settings.tip_wei,
         interval_s=settings.watch_interval_s,
         repeat_s=settings.alarm_repeat_s,
@@ -176,9 +202,12 @@ def build_watch(
 def build_rehearsal(settings: KeeperSettings, house: House) -> Rehearsal:
     """Put a dry run together; it needs no key."""
     sender = settings.address
+    payment_sender = None
     if settings.has_key:
         sender = open_signer(settings).address
-    duties = build_duties(settings, house, sender=sender or NOBODY)
+        payment_signer = open_payment_signer(settings)
+        payment_sender = None if payment_signer is None else payment_signer.address
+    duties = build_duties(settings, house, sender=sender or NOBODY, payment_sender=payment_sender)
     return Rehearsal(
         house.engine,
         house.node,

@@ -105,13 +105,15 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every duty works with. ``sender`` is in whose name calls are tried."""
+    """What every duty works with. ``sender`` is in whose name calls are tried, and
+    ``payment_sender`` in whose name payments and payouts are; None: the same."""
 
     engine: Engine
     node: Node
     contracts: Contracts
     positions: PositionsReader
     sender: str
+    payment_sender: str | None = None
 
 
 class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
@@ -126,9 +128,20 @@ class Duty(ABC, Generic[FactsT, ItemT, RulesT]):
     is_about_positions: ClassVar[bool] = True
     """Whether the subject of an item is a position's token id."""
 
+    is_payment: ClassVar[bool] = False
+    """Whether the payments' key signs it, where there is one: it moves what others signed for, or
+    pays out, and needs no right to charge a position."""
+
     def __init__(self, tools: Tools, rules: RulesT) -> None:
         self.tools = tools
         self.rules = rules
+
+    @property
+    def sender(self) -> str:
+        """In whose name its calls are tried: whose transactions will carry them."""
+        if self.is_payment and self.tools.payment_sender is not None:
+            return self.tools.payment_sender
+        return self.tools.sender
 
     # ------------------------------------------------------------------------------------- reading
 

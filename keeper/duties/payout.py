@@ -157,6 +157,7 @@ class Payout(BatchDuty[PayoutFacts, PayoutItem, PayoutRules]):
 
     kind = PAYOUT
     is_about_positions = False
+    is_payment = True
 
     @property
     def counter(self) -> tuple[Contract, str]:

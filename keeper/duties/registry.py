@@ -40,6 +40,10 @@ POSITION_KINDS: Final = frozenset(duty.kind for duty in DUTIES if duty.is_about_
 """Kinds whose items are positions."""
 
 
+PAYMENT_KINDS: Final = frozenset(duty.kind for duty in DUTIES if duty.is_payment)
+"""Kinds that the payments' key signs, where there is one."""
+
+
 class Duties:
     """Every duty, and what an intent of any of them means. Not shared between threads."""
 

@@ -179,6 +179,7 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
 
     kind = X402_KIND
     is_about_positions = False
+    is_payment = True
 
     def __init__(self, tools: Tools, rules: X402Rules) -> None:
         super().__init__(tools, rules)
@@ -218,7 +219,7 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
             for payment in facts.records
             if payment.failures or payment.authorization.payer in contracts
         }
-        trial = plan_trial(moment, sender=self.tools.sender)
+        trial = plan_trial(moment, sender=self.sender)
         refusals = self._trial.run(facts.records, trial, apart=apart)
         payments = tuple(
             PaymentDue(

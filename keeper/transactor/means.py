@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
@@ -90,6 +90,23 @@ class Means:
     clock: LedgerClock
     fence: Callable[[], None] = no_fence
     checkpoint: Callable[[str], None] = no_checkpoint
+    signers_by_kind: Mapping[str, Signer] = field(default_factory=dict)
+    """Who signs the kinds that ``signer`` does not."""
+
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Everybody who signs, each once; ``signer`` first."""
+        by_address = {one.address: one for one in (self.signer, *self.signers_by_kind.values())}
+        return tuple(by_address.values())
+
+    def get_signer(self, kind: str) -> Signer:
+        """Return who signs a kind of transaction."""
+        return self.signers_by_kind.get(kind, self.signer)
+
+    def find_signer(self, address: str | None) -> Signer | None:
+        """Return who signs for an address; None where another key does."""
+        wanted = None if address is None else address.lower()
+        return next((one for one in self.signers if one.address.lower() == wanted), None)
 
     def now_s(self) -> int:
         return int(self.clock.measured_now())
@@ -120,7 +137,9 @@ class Means:
             raise GasPriceOverBound(f"gas is over {self.rules.fees.fee_wei_max} wei")
         return fees
 
-    def sign(self, to: str, data: str, *, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+    def sign(
+        self, to: str, data: str, *, signer: Signer, nonce: int, gas: int, fees: Fees
+    ) -> SignedTransaction:
         """Sign a transaction that carries no ether. Raises ``LeadershipLost``."""
         self.fence()
         transaction: Mapping[str, Any] = {
@@ -134,12 +153,13 @@ class Means:
             "maxFeePerGas": fees.max_fee_wei,
             "maxPriorityFeePerGas": fees.tip_wei,
         }
-        return self.signer.sign(transaction)
+        return signer.sign(transaction)
 
     def get_request(self, intent: IntentRecord) -> dict[str, str]:
         """Return an intent's call as a node simulates it."""
+        sender = self.get_signer(intent.kind).address if intent.sender is None else intent.sender
         request = {
-            "from": self.signer.address if intent.sender is None else intent.sender,
+            "from": sender,
             "to": str(intent.payload["to"]),
             "data": str(intent.payload["data"]),
         }

@@ -36,6 +36,7 @@ import structlog
 from keeper.errors import OutcomeUnknown
 from keeper.transactor.means import CANCELLED, ON_CHAIN, Means
 from keeper.transactor.sending import Transactor
+from keeper.transactor.signer import Signer
 from ledger.database.engine import read, write
 from ledger.intents import lifecycle, queries
 from ledger.intents.record import IntentRecord, IntentState
@@ -64,10 +65,15 @@ class Recovery:
         its effect is mirrored, so that nobody decides it again meanwhile. Raises ``OutcomeUnknown``
         while a sent one is in no block, ``ActionFailed`` where one that is carried out now fails.
         """
-        nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
-        self._take_back_confirmed(nonce)
+        nonces = [
+            (signer, self._node.fetch_agreed_transaction_count(signer.address))
+            for signer in self._means.signers
+        ]
+        for signer, nonce in nonces:
+            self._take_back_confirmed(signer, nonce)
         self._reopen_stranded()
-        self._fill_gaps(nonce)
+        for signer, nonce in nonces:
+            self._fill_gaps(signer, nonce)
         with read(self._engine) as connection:
             found = queries.load_open_intents(connection)
         if not found:
@@ -98,14 +104,14 @@ class Recovery:
         self._finish_unsigned(unsigned)
 
     def _is_ours(self, intent: IntentRecord) -> bool:
-        return intent.sender == self._means.signer.address.lower()
+        return self._means.find_signer(intent.sender) is not None
 
-    def _take_back_confirmed(self, nonce: int) -> None:
+    def _take_back_confirmed(self, signer: Signer, nonce: int) -> None:
         """Reopen what a reorg deeper than the confirmations took from the chain.
 
         Their nonces are unused again. The very same transactions are sent again, in their order.
         """
-        sender = self._means.signer.address.lower()
+        sender = signer.address.lower()
         with read(self._engine) as connection:
             lost = queries.load_confirmed_from_nonce(connection, sender=sender, nonce=nonce)
         for intent in lost:
@@ -142,13 +148,13 @@ class Recovery:
         log.warning("intent_reorged", intent_id=intent.intent_id, nonce=intent.nonce)
         return self._means.load(intent.intent_id)
 
-    def _fill_gaps(self, nonce: int) -> None:
+    def _fill_gaps(self, signer: Signer, nonce: int) -> None:
         """Use up the unused nonces that are no open intent's, below the highest that is sent.
 
         A transaction that failed for good had it, or one of somebody else's, until a reorg freed
         it. Which of the two lands, the old one or ours, the chain decides.
         """
-        sender = self._means.signer.address.lower()
+        sender = signer.address.lower()
         with read(self._engine) as connection:
             signed = [
                 intent
@@ -165,7 +171,7 @@ class Recovery:
         ]
         gaps = (free for free in range(nonce, max(sent, default=nonce)) if free not in taken)
         for free in islice(gaps, FILLS_MAX):
-            self._transactor.fill(free)
+            self._transactor.fill(free, signer=signer)
 
     def _finish_unsigned(self, unsigned: Sequence[IntentRecord]) -> None:
         for intent in unsigned:

@@ -45,7 +45,8 @@ class Replacement:
         """Store a replacement with higher fees; None where that is impossible."""
         assert intent.raw_tx is not None
         assert intent.nonce is not None
-        if intent.sender != self._means.signer.address.lower():
+        signer = self._means.find_signer(intent.sender)
+        if signer is None:
             return None
         stuck = TypedTransaction.from_bytes(HexBytes(intent.raw_tx)).as_dict()
         old = Fees(int(stuck["maxFeePerGas"]), int(stuck["maxPriorityFeePerGas"]))
@@ -56,11 +57,11 @@ class Replacement:
             log.error("intent_stuck", intent_id=intent.intent_id, max_fee_wei=old.max_fee_wei)
             return None
         if cancels:
-            to, data, gas = self._means.signer.address, "0x", TRANSFER_GAS
+            to, data, gas = signer.address, "0x", TRANSFER_GAS
         else:
             to, data = to_checksum_address(stuck["to"]), to_hex(stuck["data"])
             gas = int(stuck["gas"])
-        signed = self._means.sign(to, data, nonce=intent.nonce, gas=gas, fees=fees)
+        signed = self._means.sign(to, data, signer=signer, nonce=intent.nonce, gas=gas, fees=fees)
         # What replaces a cancellation is one.
         does_nothing = cancels or intent.tx_hash in intent.cancel_tx_hashes
         with write(self._means.engine) as connection:

@@ -8,6 +8,7 @@ from keeper.node_values import TransactionReceipt
 from keeper.transactor.inclusion import Inclusions
 from keeper.transactor.means import Means
 from keeper.transactor.replacement import Replacement
+from keeper.transactor.signer import Signer
 from keeper.transactor.simulation import Simulation
 from ledger.database.engine import read, write
 from ledger.intents import lifecycle, queries
@@ -51,7 +52,9 @@ class Transactor:
         self._means.checkpoint("simulated")
         fees = self._means.fetch_fees()
         to, data = str(intent.payload["to"]), str(intent.payload["data"])
-        signed = self._means.sign(to, data, nonce=self._next_nonce(), gas=gas, fees=fees)
+        signer = self._means.get_signer(intent.kind)
+        nonce = self._next_nonce(signer)
+        signed = self._means.sign(to, data, signer=signer, nonce=nonce, gas=gas, fees=fees)
         with write(self._engine) as connection:
             lifecycle.mark_sent(connection, intent.intent_id, signed, now_s=self._means.now_s())
         self._means.checkpoint("stored")
@@ -60,13 +63,13 @@ class Transactor:
         self._means.checkpoint("sent")
         return stored
 
-    def _next_nonce(self) -> int:
-        """Return the lowest nonce that neither the chain nor an open intent has used."""
+    def _next_nonce(self, signer: Signer) -> int:
+        """Return a signer's lowest nonce that neither the chain nor an open intent has used."""
         with read(self._engine) as connection:
             found = queries.load_open_intents(connection)
-        sender = self._means.signer.address.lower()
+        sender = signer.address.lower()
         taken = {intent.nonce for intent in found if intent.sender == sender}
-        nonce = self._node.fetch_agreed_transaction_count(self._means.signer.address)
+        nonce = self._node.fetch_agreed_transaction_count(signer.address)
         while nonce in taken:
             nonce += 1
         return nonce
@@ -87,11 +90,12 @@ class Transactor:
             return
         log.info("intent_sent", intent_id=intent.intent_id, kind=intent.kind, **details)
 
-    def fill(self, nonce: int) -> None:
-        """Use up a nonce that no intent has, so that the transactions above it can land."""
-        address = self._means.signer.address
+    def fill(self, nonce: int, *, signer: Signer) -> None:
+        """Use up a nonce that no intent has, so that the signer's others above it can land."""
         fees = self._means.fetch_fees()
-        signed = self._means.sign(address, "0x", nonce=nonce, gas=TRANSFER_GAS, fees=fees)
+        signed = self._means.sign(
+            signer.address, "0x", signer=signer, nonce=nonce, gas=TRANSFER_GAS, fees=fees
+        )
         with write(self._engine) as connection:
             intent_id = lifecycle.plan_fill(connection, signed, now_s=self._means.now_s())
         self._means.checkpoint("filled")

@@ -11,18 +11,26 @@
     ├── and reverted there → the same batch, signed by the new key
     └── and the block is reorganised away → the same bytes again
     the old key comes back → goes on with its own
+payments have a key of their own
+    ├── x402 and payouts are its transactions, the rest the settler's; each counts its own nonces
+    ├── after a crash at any step either goes on with its own
+    └── one of them without ether → an alarm
 """
 
 from contextlib import suppress
 
 import pytest
+from eth_utils.address import to_checksum_address
+from structlog.testing import capture_logs
 
 from contracts.errors import CurrentError
+from keeper.wiring import build_watch
 from ledger.errors import ReserveRefused
 from ledger.intents.record import IntentRecord
 from scripts.audit import audit
 from tests.integration.keeper.test_crash import reorg_from, send_beside
 from tests.support.anvil import AnvilError
+from tests.support.authorizations import PAYER, authorize, record
 from tests.support.deploy import USDC
 from tests.support.keepers import Crash, Stage, crash_at
 
@@ -255,3 +263,82 @@ def test_key__release_that_a_reorg_took_back__is_not_sent_by_the_new_key(stage: 
     stage.ahead_s = 122
     go_on(stage)
     assert_settled_once(stage, token_id, by=NEW)
+
+
+def split_keys(stage: Stage) -> str:
+    """Give payments the other key; return its address. Each kind has something to do."""
+    payer = stage.world.accounts[NEW].address
+    stage.settings["PAYMENTS_PRIVATE_KEY"] = stage.world.accounts[NEW].key.hex()
+    stage.allow_paying()
+    payouts = stage.world.contracts.payouts
+    stage.world.send("admin", payouts.functions.setPayer(payer, True))
+    settler = stage.world.accounts[OLD].address
+    stage.world.send("admin", payouts.functions.setPayer(settler, False))
+    stage.world.send("admin", stage.world.contracts.position.functions.setSettler(payer, False))
+    stage.owe(("due", "0x" + "ab" * 20, 3))
+    stage.world.fund_usdc(PAYER.address, USDC)
+    stage.sync()
+    record(stage.engine, authorize(stage.world, USDC))
+    return payer.lower()
+
+
+def senders(stage: Stage) -> set[tuple[str, str | None]]:
+    return {(intent.kind, intent.sender) for intent in stage.intents()}
+
+
+def test_payments_key__each_kind__is_signed_by_its_own_key(stage: Stage, token_id: int) -> None:
+    payer = split_keys(stage)
+    settler = stage.world.accounts[OLD].address.lower()
+
+    report = stage.tick()
+
+    assert report.acted == {"settle": 1, "x402": 1, "payout": 1}
+    assert senders(stage) - {("hold", settler)} == {
+        ("settle", settler),
+        ("x402", payer),
+        ("payout", payer),
+    }
+    assert stage.chain_spent(token_id) == COST
+    assert stage.keeper().addresses == (
+        stage.world.accounts[OLD].address,
+        stage.world.accounts[NEW].address,
+    )
+
+
+@pytest.mark.parametrize("step", ["stored", "mined"])
+def test_payments_key__crash_after_a_step__each_goes_on_with_its_own(
+    stage: Stage, token_id: int, step: str
+) -> None:
+    payer = split_keys(stage)
+    for _ in range(3):
+        with suppress(Crash):
+            stage.keeper(crash_at(step)).tick()
+        stage.sync()
+    for _ in range(3):
+        stage.world.anvil.mine(3)
+        stage.sync()
+        stage.tick()
+
+    settler = stage.world.accounts[OLD].address.lower()
+    sent = {(kind, sender) for kind, sender in senders(stage) if sender is not None}
+    assert sent - {("hold", settler)} == {
+        ("settle", settler),
+        ("x402", payer),
+        ("payout", payer),
+    }
+    assert stage.chain_spent(token_id) == COST
+    usdc = stage.world.contracts.usdc.functions
+    assert usdc.balanceOf(to_checksum_address("0x" + "ab" * 20)).call() == 3
+
+
+def test_payments_key__is_out_of_ether__an_alarm(stage: Stage) -> None:
+    split_keys(stage)
+    set_ether(stage, NEW, 7)
+    keeper = stage.keeper()
+    watch = build_watch(stage.keeper_settings(), stage.house(), keeper)
+
+    with capture_logs() as logs:
+        watch.look()
+
+    (alarm,) = [line for line in logs if line.get("alarm") == "balance_low"]
+    assert alarm["balance_wei"] == 7

@@ -120,3 +120,33 @@ def test_from_environment__no_endpoints__is_refused(rpc_url: str) -> None:
 def test_from_environment__times_or_fees_out_of_order__is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(SettingsInvalid):
         make_settings(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"payments_private_key": "0x12"},
+        {"payments_private_key": "11" * 32, "payments_kms_key_id": "alias/payer"},
+        {"payments_keyfile": "/nowhere.json"},
+    ],
+)
+def test_from_environment__payments_key_is_no_key_or_in_two_places__is_refused(
+    changes: dict[str, str],
+) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        make_settings(private_key="22" * 32, **changes)
+
+    assert "11" * 32 not in str(refused.value)
+
+
+def test_from_environment__payments_key_alone__is_refused() -> None:
+    with pytest.raises(SettingsInvalid):
+        make_settings(payments_private_key="11" * 32)
+
+
+def test_from_environment__payments_key_beside_the_settlers__is_kept_secret() -> None:
+    settings = make_settings(private_key="22" * 32, payments_private_key="11" * 32)
+
+    assert settings.payments_key().is_set
+    assert "11" * 32 not in repr(settings)
+    assert "11" * 32 not in repr(settings.payments_key())
