@@ -44,7 +44,9 @@ class HarvestRules(DutyRules):
         description="how much more than its cost a harvest must bring, 1/10000",
     )
     harvest_max_age_s: int = Field(
-        default=86_400, ge=0, description="overdue by this, a harvest is made at a loss, seconds"
+        default=86_400,
+        ge=0,
+        description="overdue by this, a harvest must bring its cost and no margin, seconds",
     )
     harvest_gas: int = Field(
         default=400_000, ge=100_000, le=5_000_000, description="gas allowed to one harvest"

@@ -144,13 +144,28 @@ def test_tick__one_vault_cannot_pay__the_others_are_harvested(stage: Stage) -> N
 
 
 def test_tick__harvest_not_worth_its_gas__waits(stage: Stage) -> None:
-    stage.settings["ETHER_PRICE_USDC"] = str(10**15)
+    dear_usdc = 10**15
+    stage.settings["ETHER_PRICE_USDC"] = str(dear_usdc)
     stage.open_earning()
 
-    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
+    waiting = stage.tick()
+    assert waiting.outcome is RoundOutcome.NOTHING_DUE
 
     stage.settings["HARVEST_MAX_AGE_S"] = "0"
     assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "it rests, in the next process too"
+    stage.world.anvil.warp(1_800)
+    stage.sync()
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "no age makes it go at a loss"
+
+    # Half of the yield: its cost, and not the margin that one in time must bring.
+    (harvest,) = waiting.unworthy
+    half = harvest.brings_usdc * dear_usdc // (2 * harvest.costs_usdc)
+    stage.settings |= {"ETHER_PRICE_USDC": str(half), "HARVEST_MAX_AGE_S": "86400"}
+    stage.settings |= {"GAS_DAY_USDC_MAX": "0", "GAS_ACCOUNT_DAY_USDC_MAX": "0"}
+    stage.world.anvil.warp(1_800)
+    stage.sync()
+    assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
+    stage.settings["HARVEST_MAX_AGE_S"] = "0"
     stage.world.anvil.warp(1_800)
     stage.sync()
     assert stage.tick().acted == {"harvest": 1}

@@ -129,7 +129,10 @@ def test_decide__any_round__no_more_than_fits_and_nothing_twice(scene: Scene) ->
         assert action.amount_usdc >= 0
     harvests = [action for action in actions if action.kind == "harvest"]
     assert len(harvests) <= RULES.harvest_transactions_max
-    others = [action.kind for action in actions if action.kind != "harvest"]
+    apart = [a for a in actions if a.kind == "x402" and any(item.is_apart for item in a.items)]
+    assert len(apart) <= RULES.payment_apart_max
+    assert all(len(action.items) == 1 for action in apart)
+    others = [a.kind for a in actions if a.kind != "harvest" and a not in apart]
     assert len(set(others)) == len(others)
 
 
