@@ -1,16 +1,20 @@
 """For how long what is worth sending has waited, and what is news of what is not. In memory.
 
 An item that brings less than it costs waits as it is meant to, however long. Its wait counts from
-when it was last left alone: dust that comes to be worth its gas is not late at once.
+when it was last left alone: dust that comes to be worth its gas is not late at once. An item that a
+budget leaves alone is worth its gas, and is late as any other.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from keeper.worth import Unworthy
+from keeper.worth import BUDGET, Unworthy
 
 Left = tuple[str, int | str]
 """A kind, and the subject of an item that was left alone."""
+
+AGED_KINDS: Final = frozenset({"settle", "x402"})
+"""The kinds of which it is asked how late they are; of others nothing is remembered."""
 
 SAID_S: Final = 3_600
 """For how long what was said of an item is not said again, though it was gone meanwhile."""
@@ -27,13 +31,18 @@ class Lateness:
 
     def note(self, unworthy: Iterable[Unworthy], *, now_s: int) -> None:
         """Note what the newest round left alone for its cost."""
-        self._left_now = frozenset((one.kind, one.subject) for one in unworthy)
+        self._left_now = frozenset(
+            (one.kind, one.subject)
+            for one in unworthy
+            if one.kind in AGED_KINDS and one.reason != BUDGET
+        )
         self._left_at_s.update(dict.fromkeys(self._left_now, now_s))
 
     def get_age_s(self, kind: str, since_s: Mapping[int | str, int], *, now_s: int) -> int | None:
         """Return for how long the oldest of ``since_s`` has waited though it is worth sending.
 
-        ``since_s`` is everything of a kind that waits, by subject; what is not in it is forgotten.
+        ``kind`` is one of ``AGED_KINDS``. ``since_s`` is everything of it that waits, by subject;
+        what is not in it is forgotten.
         None where nothing waits but what the newest round left alone.
         """
         gone = [left for left in self._left_at_s if left[0] == kind and left[1] not in since_s]

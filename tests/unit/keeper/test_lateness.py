@@ -5,7 +5,8 @@
     age    ├── dust beside young usage          of the young usage
            ├── a small payment beside a late one  of the late one
            ├── left alone until now              none
-           └── dust that grew                    since it was last left alone
+           ├── dust that grew                    since it was last left alone
+           └── past a budget                     as any other
     news   ├── again, or gone and back           not said
            ├── another item, another reason      that one
            └── an hour later                     said again
@@ -14,7 +15,7 @@
 import pytest
 
 from keeper.lateness import SAID_MAX, SAID_S, Lateness, News
-from keeper.worth import SHARE, TOGETHER, Unworthy
+from keeper.worth import BUDGET, SHARE, TOGETHER, Unworthy
 
 
 def left(kind: str, subject: int | str, reason: str = SHARE) -> Unworthy:
@@ -49,6 +50,23 @@ def test_get_age__dust_that_grew__counts_since_it_was_last_left_alone() -> None:
     lateness.note([left("hold", 1)], now_s=1_002)
 
     assert lateness.get_age_s("settle", {1: 0}, now_s=1_300) == 300
+
+
+def test_get_age__past_a_budget__is_late_as_any_other() -> None:
+    lateness = Lateness()
+    for kind in ("settle", "x402"):
+        lateness.note([left(kind, 1, BUDGET)], now_s=1_000)
+
+        assert lateness.get_age_s(kind, {1: 400}, now_s=1_000) == 600
+
+
+def test_note__kinds_that_nobody_asks_for__are_not_remembered() -> None:
+    lateness = Lateness()
+    for number in range(100):
+        kinds = ("hold", "harvest", "payout", "sweep")
+        lateness.note([left(kind, number) for kind in kinds], now_s=number)
+
+    assert lateness._left_at_s == {}
 
 
 def test_get_age__settled_and_used_again__counts_from_the_new_usage() -> None:
