@@ -5,22 +5,41 @@ payer, a payee. Whatever makes transactions cost more than they should, a strang
 mistake of ours, ends where the day's budget ends, at the latest. What an account may cost is
 bounded by itself, so that nobody uses up the budget of all.
 
-Past its budget an item waits for the next day (UTC), except where waiting costs the operator served
-usage: a settlement before its hold lapses, a hold that covers what was served. Those are counted
-and go on. So does an owner's first release of a day; another one costs the owner, where it waits,
-nothing but the rest of the hold's life.
+Whose budget a transaction is of is its **fund**:
+
+==============  ====================================================================================
+``PAID``        it brings at least its gas, in money that moves: no budget of a kind's bounds it
+``APART``       its payer may fail it: a budget of its own, of what such payers have failed
+``WHOLE_KIND``  anything else, and what of ``PAID`` failed: the kind's budget
+==============  ====================================================================================
+
+So what strangers burn never stops what pays for itself. Past its budget an item waits for the next
+day (UTC), and the others of its transaction go, as many as fit. The first item of a day goes
+whatever it costs. Where waiting costs the operator served usage no budget counts: a settlement
+before its hold lapses, a hold that covers what was served. So it is with an owner's first release
+of a day; another one costs the owner, where it waits, nothing but the rest of the hold's life.
 
 Amounts are 1e-6 USDC. What was spent is what transactions in blocks have cost; what is about to be
 spent counts as ``keeper.worth`` estimates it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
 from keeper.gas import GasPrice
-from keeper.worth import BUDGET, RELEASE, Decision, Unworthy, Weighed, get_cost_usdc, pays
+from keeper.worth import (
+    APART,
+    BUDGET,
+    PAYING,
+    RELEASE,
+    Decision,
+    Unworthy,
+    Weighed,
+    get_cost_usdc,
+    pays,
+)
 
 UNBOUNDED: Final[Mapping[str, frozenset[str]]] = {
     "settle": frozenset({"expiry"}),
@@ -30,6 +49,8 @@ UNBOUNDED: Final[Mapping[str, frozenset[str]]] = {
 
 WHOLE_KIND: Final = ""
 """The account under which all that a kind has spent is kept."""
+PAID: Final = "paid"
+"""The account of what transactions cost that have brought their gas."""
 
 
 class Spender(Weighed, Protocol):
@@ -50,17 +71,50 @@ class Budgets:
     kind_usdc_max: int = 0
     account_usdc_max: int = 0
     spent_usdc: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By kind and account; ``WHOLE_KIND`` for all of a kind."""
+    """By kind and account; ``WHOLE_KIND`` for all of a kind, with ``PAID`` and ``APART``."""
+
+    def get_spent_usdc(self, kind: str, account: str) -> int:
+        """Return what was spent by an account, or by a kind's own fund."""
+        spent_usdc = self.spent_usdc.get((kind, account), 0)
+        if account != WHOLE_KIND:
+            return spent_usdc
+        others_usdc = sum(self.spent_usdc.get((kind, fund), 0) for fund in (PAID, APART))
+        return max(0, spent_usdc - others_usdc)
 
     def get_left_usdc(self, kind: str, account: str) -> int | None:
-        """Return what is left for a kind, or for an account in it; None where nothing bounds it."""
-        bound_usdc = self.kind_usdc_max if account == WHOLE_KIND else self.account_usdc_max
-        if not bound_usdc:
+        """Return what is left for a fund of a kind, or an account; None where nothing bounds it."""
+        is_fund = account in (WHOLE_KIND, APART)
+        bound_usdc = self.kind_usdc_max if is_fund else self.account_usdc_max
+        if not bound_usdc or account == PAID:
             return None
-        return bound_usdc - self.spent_usdc.get((kind, account), 0)
+        return bound_usdc - self.get_spent_usdc(kind, account)
 
 
 NO_BUDGETS: Final = Budgets()
+
+
+def find_fund(kind: str, items: Sequence[Weighed], price: GasPrice) -> str:
+    """Return whose budget a transaction is of, before it is sent."""
+    if any(item.reason == APART for item in items):
+        return APART
+    brings_usdc = sum(item.brings_usdc for item in items)
+    is_paid = kind in PAYING and brings_usdc >= get_cost_usdc(kind, len(items), price)
+    return PAID if is_paid else WHOLE_KIND
+
+
+def judge_fund(fund: str, *, has_failed: bool) -> str:
+    """Return whose budget a transaction was of, now that it is in a block.
+
+    One that has failed has brought nothing; one apart that has not has brought its gas.
+    """
+    if has_failed:
+        return WHOLE_KIND if fund == PAID else fund
+    return PAID if fund == APART else fund
+
+
+def get_release_account(account: str) -> str:
+    """Return the account under which an account's releases are kept."""
+    return f"{account}/{RELEASE}"
 
 
 def keep_to_budgets(
@@ -70,53 +124,87 @@ def keep_to_budgets(
 
     Those that are left of a transaction must still pay for it together.
     """
-    planned_usdc: dict[str, int] = defaultdict(int)
+    purse = _Purse(kind, budgets, price)
     transactions: list[tuple[ItemT, ...]] = []
     left: list[Unworthy] = []
-
-    def fits(account: str, cost_usdc: int) -> bool:
-        left_usdc = budgets.get_left_usdc(kind, account)
-        return left_usdc is None or planned_usdc[account] + cost_usdc <= left_usdc
-
-    def is_unbounded(item: Spender) -> bool:
-        if item.reason == RELEASE:
-            return not budgets.spent_usdc.get((kind, item.account))
-        return item.reason in UNBOUNDED.get(kind, ())
-
-    def leave(item: Spender, cost_usdc: int) -> None:
-        left.append(Unworthy(kind, item.subject, BUDGET, item.brings_usdc, cost_usdc))
-
     for items in decision.transactions:
-        share_usdc = -(-get_cost_usdc(kind, len(items), price) // len(items))
-        kept: list[ItemT] = []
-        for item in items:
-            is_bound = item.account != WHOLE_KIND and not is_unbounded(item)
-            if is_bound and not fits(item.account, share_usdc):
-                leave(item, share_usdc)
-                continue
-            planned_usdc[item.account] += share_usdc
-            kept.append(item)
-        if len(kept) < len(items) and kept and not pays(kind, kept, price):
-            kept = _leave_all(kept, is_unbounded, leave, share_usdc)
-        cost_usdc = get_cost_usdc(kind, len(kept), price)
-        if kept and not fits(WHOLE_KIND, cost_usdc):
-            kept = _leave_all(kept, is_unbounded, leave, share_usdc)
-            cost_usdc = get_cost_usdc(kind, len(kept), price)
+        kept = purse.keep(items)
         if kept:
-            planned_usdc[WHOLE_KIND] += cost_usdc
             transactions.append(tuple(kept))
+        share_usdc = purse.get_share_usdc(items)
+        chosen = {id(item) for item in kept}
+        left += (
+            Unworthy(kind, item.subject, BUDGET, item.brings_usdc, share_usdc)
+            for item in items
+            if id(item) not in chosen
+        )
     return replace(decision, transactions=transactions, unworthy=(*decision.unworthy, *left))
 
 
-def _leave_all(
-    items: Sequence[ItemT],
-    is_unbounded: Callable[[ItemT], bool],
-    leave: Callable[[ItemT, int], None],
-    cost_usdc: int,
-) -> list[ItemT]:
-    """Leave every item alone but those that go past any budget; return these."""
-    kept = [item for item in items if is_unbounded(item)]
-    for item in items:
-        if not is_unbounded(item):
-            leave(item, cost_usdc)
-    return kept
+class _Purse:
+    """A kind's budgets while a round's transactions are taken from them one by one."""
+
+    def __init__(self, kind: str, budgets: Budgets, price: GasPrice) -> None:
+        self._kind = kind
+        self._budgets = budgets
+        self._price = price
+        self._planned_usdc: dict[str, int] = defaultdict(int)
+
+    def get_share_usdc(self, items: Sequence[Spender]) -> int:
+        """Return an item's part of its transaction, rounded up."""
+        return -(-self._get_cost_usdc(len(items)) // len(items))
+
+    def keep(self, items: Sequence[ItemT]) -> list[ItemT]:
+        """Take a transaction's items from the budgets, in their order, as far as these go."""
+        within = self._keep_to_accounts(items)
+        fund = find_fund(self._kind, within, self._price)
+        kept = within if fund == PAID else self._trim(within, fund)
+        if len(kept) < len(items) and kept and not pays(self._kind, kept, self._price):
+            kept = [item for item in kept if self._is_unbounded(item)]
+        share_usdc = self.get_share_usdc(items)
+        for item in kept:
+            if item.account != WHOLE_KIND:
+                self._planned_usdc[item.account] += share_usdc
+        if kept and fund != PAID:
+            self._planned_usdc[fund] += self._get_cost_usdc(len(kept))
+        return kept
+
+    def _keep_to_accounts(self, items: Sequence[ItemT]) -> list[ItemT]:
+        share_usdc = self.get_share_usdc(items)
+        taken_usdc: dict[str, int] = defaultdict(int)
+        kept: list[ItemT] = []
+        for item in items:
+            is_bound = item.account != WHOLE_KIND and not self._is_unbounded(item)
+            wanted_usdc = taken_usdc[item.account] + share_usdc
+            if is_bound and not self._fits(
+                item.account, wanted_usdc, is_first=wanted_usdc == share_usdc
+            ):
+                continue
+            taken_usdc[item.account] = wanted_usdc
+            kept.append(item)
+        return kept
+
+    def _trim(self, items: Sequence[ItemT], fund: str) -> list[ItemT]:
+        """Return those that go past any budget, and as many of the first others as fit."""
+        places = [place for place, item in enumerate(items) if not self._is_unbounded(item)]
+        for count in range(len(places), 0, -1):
+            dropped = set(places[count:])
+            kept = [item for place, item in enumerate(items) if place not in dropped]
+            if self._fits(fund, self._get_cost_usdc(len(kept)), is_first=len(kept) == 1):
+                return kept
+        return [item for item in items if self._is_unbounded(item)]
+
+    def _fits(self, account: str, cost_usdc: int, *, is_first: bool) -> bool:
+        left_usdc = self._budgets.get_left_usdc(self._kind, account)
+        planned_usdc = self._planned_usdc[account]
+        if left_usdc is None or planned_usdc + cost_usdc <= left_usdc:
+            return True
+        return is_first and not planned_usdc + self._budgets.get_spent_usdc(self._kind, account)
+
+    def _is_unbounded(self, item: Spender) -> bool:
+        if item.reason == RELEASE:
+            return not self._budgets.get_spent_usdc(self._kind, get_release_account(item.account))
+        return item.reason in UNBOUNDED.get(self._kind, ())
+
+    def _get_cost_usdc(self, count: int) -> int:
+        return get_cost_usdc(self._kind, count, self._price)

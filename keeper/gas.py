@@ -3,8 +3,9 @@
 Wei, except where the name says USDC (1e-6 USDC).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from contracts.units import BPS_ONE, mul_div_down, mul_div_up
 
@@ -13,6 +14,10 @@ TRANSFER_GAS: Final = 21_000
 WEI_PER_ETHER: Final = 10**18
 TRANSACTION_GAS_MAX: Final = 2**24
 """The most gas that one transaction may use (EIP-7825)."""
+
+BURNT_PARTS: Final = (9, 10)
+"""From this part of the gas that it was given on, a transaction's gas is burnt: payers that are
+keys use less than half of it unless ``KEEPER_PAYMENT_GAS`` is set low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +92,12 @@ def get_least_gas(data: bytes) -> int:
     zeros = data.count(0)
     tokens = zeros + 4 * (len(data) - zeros)
     return TRANSFER_GAS + 10 * tokens
+
+
+def is_burnt(payload: Mapping[str, Any], gas_used: int) -> bool:
+    """Tell whether a transaction used up what it was given, rather than what it was found to need.
+
+    ``payload`` is its intent's: ``gas`` is there where it was given.
+    """
+    gas = payload.get("gas")
+    return gas is not None and gas_used * BURNT_PARTS[1] >= int(gas) * BURNT_PARTS[0]

@@ -6,10 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from keeper.budgets import find_fund, get_release_account
 from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action
 from keeper.duties.registry import AnyDuty
 from keeper.snapshot import Snapshot
+from keeper.worth import RELEASE
 from ledger.intents.lifecycle import plan_intent
 
 
@@ -40,7 +42,7 @@ def plan(
         intent_id=intent_id,
         kind=action.kind,
         reason=action.reason,
-        payload=call.payload(),
+        payload={**call.payload(), **_build_budget(action, snapshot)},
         now_s=now_s,
     )
     if not is_new:
@@ -48,3 +50,12 @@ def plan(
     facts: Any = snapshot.facts[action.kind]
     duty.note_planned(connection, action.items, facts, intent_id=intent_id, now_s=now_s)
     return intent_id
+
+
+def _build_budget(action: Action, snapshot: Snapshot) -> dict[str, Any]:
+    """Return what an intent stores of whose budget it is of, and whose releases it answers."""
+    fund = find_fund(action.kind, action.items, snapshot.moment.gas_price)
+    released = [
+        get_release_account(item.account) for item in action.items if item.reason == RELEASE
+    ]
+    return {"fund": fund, "released": released}

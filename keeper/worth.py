@@ -79,6 +79,13 @@ BINDING: Final[Mapping[str, frozenset[str]]] = {
 RELEASE: Final = "release"
 """The one reason for which an item goes though it brings less than its share."""
 
+APART: Final = "apart"
+"""The reason of an item that goes in a transaction of its own because its payer may fail it."""
+
+PAYING: Final = frozenset({"x402", "harvest", "sweep", "payout"})
+"""The kinds whose transactions no day's budget bounds where they bring at least their gas. A hold
+brings no money; a settlement can wait until its hold is about to lapse, when no budget counts."""
+
 SHARE: Final = "share"
 """An item brings less than its own share of any transaction costs."""
 TOGETHER: Final = "together"
@@ -108,6 +115,8 @@ FLOOR_COSTS: Final = 2
 """A new floor is so many times what a payment's own transaction costs: prices move."""
 FLOOR_COSTS_MAX: Final = 4
 """From so many times on a floor is lowered."""
+FLOOR_APART: Final = (5, 4)
+"""A new floor is so many times, as a fraction, what a payment that goes apart has to bring."""
 
 ItemT = TypeVar("ItemT", bound=Weighed)
 
@@ -156,17 +165,20 @@ def get_share_usdc(kind: str, price: GasPrice) -> int:
     return price.convert_usdc(wei)
 
 
-def decide_floor_usdc(price: GasPrice, kept_usdc: int) -> int:
+def decide_floor_usdc(price: GasPrice, kept_usdc: int, *, apart_usdc: int = 0) -> int:
     """Return the least that a payment by x402 has to move (1e-6 USDC), 0 where gas is free.
 
-    Who moves that much pays for a transaction of his own, so it need not wait for others. What was
-    said before, ``kept_usdc``, stands while it is 1 to 4 times the cost: whoever is asked for it
-    and signs must not be told of another figure with each block.
+    Who moves that much pays for a transaction of his own, so it need not wait for others, and for
+    one apart, ``apart_usdc``, where it has to go so. What was said before, ``kept_usdc``, stands
+    while it is 1 to 4 times the cost: whoever is asked for it and signs must not be told of another
+    figure with each block.
     """
-    cost_usdc = get_cost_usdc("x402", 1, price)
+    own_usdc = get_cost_usdc("x402", 1, price)
+    cost_usdc = max(own_usdc, apart_usdc)
     if cost_usdc <= kept_usdc <= FLOOR_COSTS_MAX * cost_usdc:
         return kept_usdc
-    return FLOOR_COSTS * cost_usdc
+    parts, whole = FLOOR_APART
+    return max(FLOOR_COSTS * own_usdc, -(-apart_usdc * parts // whole))
 
 
 def split_worthy(

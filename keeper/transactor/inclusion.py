@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused
+from keeper.budgets import WHOLE_KIND, judge_fund
 from keeper.errors import OutcomeUnknown
-from keeper.gas import gas_cost_usdc
+from keeper.gas import gas_cost_usdc, is_burnt
 from keeper.node_values import TransactionReceipt
 from keeper.transactor.means import CANCELLED, REVERTED_ON_CHAIN, Means
 from ledger.database.engine import read, write
@@ -85,7 +86,10 @@ class Inclusions:
             lifecycle.mark_mined(connection, intent.intent_id, inclusion, now_s=now_s)
             if intent.state is IntentState.SENT:
                 # What a reorg moved counts once more: rather too much than too little.
-                self._note_cost(connection, intent, receipt.fee_wei, now_s=now_s)
+                has_failed = error is not None or is_burnt(intent.payload, receipt.gas_used)
+                self._note_cost(
+                    connection, intent, receipt.fee_wei, has_failed=has_failed, now_s=now_s
+                )
         log.info(
             "intent_mined",
             intent_id=intent.intent_id,
@@ -106,13 +110,23 @@ class Inclusions:
         intent: IntentRecord,
         fee_wei: int,
         *,
+        has_failed: bool,
         now_s: int,
     ) -> None:
         payload = intent.payload
         accounts = payload.get("accounts") or [str(token) for token in payload["token_ids"]]
         price_usdc = self._means.rules.ether_price_usdc
         cost_usdc = gas_cost_usdc(1, fee_wei, ether_price_usdc=price_usdc)
-        note_gas(connection, intent.kind, accounts, cost_usdc=cost_usdc, now_s=now_s)
+        fund = judge_fund(str(payload.get("fund", WHOLE_KIND)), has_failed=has_failed)
+        note_gas(
+            connection,
+            intent.kind,
+            accounts,
+            cost_usdc=cost_usdc,
+            now_s=now_s,
+            funds=[] if fund == WHOLE_KIND else [fund],
+            marks=payload.get("released", ()),
+        )
 
     def _find_reason(self, intent: IntentRecord, receipt: TransactionReceipt) -> str:
         if intent.kind == FILL:

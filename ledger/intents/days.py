@@ -37,12 +37,22 @@ class LeftAlone:
 
 
 def note_gas(
-    connection: Connection, kind: str, accounts: Sequence[str], *, cost_usdc: int, now_s: int
+    connection: Connection,
+    kind: str,
+    accounts: Sequence[str],
+    *,
+    cost_usdc: int,
+    now_s: int,
+    funds: Sequence[str] = (),
+    marks: Sequence[str] = (),
 ) -> None:
-    """Count what a transaction has cost, in equal parts for its accounts, rounded up."""
-    costs_usdc = Counter({WHOLE_KIND: cost_usdc})
-    for account in accounts:
-        costs_usdc[account] += -(-cost_usdc // len(accounts))
+    """Count what a transaction has cost, in equal parts for its accounts, rounded up.
+
+    ``funds`` are further accounts that have all of it, ``marks`` such that have a part each.
+    """
+    costs_usdc = Counter(dict.fromkeys((WHOLE_KIND, *funds), cost_usdc))
+    for account in (*accounts, *marks):
+        costs_usdc[account] += -(-cost_usdc // max(1, len(accounts)))
     _add(
         connection,
         [_figures(kind, account, gas_usdc=usdc) for account, usdc in sorted(costs_usdc.items())],

@@ -141,7 +141,8 @@ class KeeperDay(SQLModel, table=True):
     """Days since 1970, UTC."""
     kind: str = Field(primary_key=True)
     account: str = Field(primary_key=True)
-    """A position's token id, a payer or a payee; empty for all of the kind."""
+    """A position's token id, a payer or a payee; empty for all of the kind. Others: see
+    ``keeper.budgets``."""
     gas_usdc: int = Field(sa_type=BigInteger)
     """What its transactions cost, at the price of ether of then."""
     left_items: int = Field(sa_type=BigInteger)

@@ -37,6 +37,29 @@ def test_note_gas__several_accounts__each_has_its_part_rounded_up(databases: Dat
         assert load_gas(connection, now_s=NOW_S + DAY_S) == {}
 
 
+def test_note_gas__funds_and_marks__have_all_and_a_part(databases: Databases) -> None:
+    engine = databases.open_ledger()
+    with write(engine) as connection:
+        note_gas(
+            connection,
+            "hold",
+            ["7", "8"],
+            cost_usdc=101,
+            now_s=NOW_S,
+            funds=["paid"],
+            marks=["7/release"],
+        )
+
+    with read(engine) as connection:
+        assert load_gas(connection, now_s=NOW_S) == {
+            ("hold", WHOLE_KIND): 101,
+            ("hold", "paid"): 101,
+            ("hold", "7"): 51,
+            ("hold", "8"): 51,
+            ("hold", "7/release"): 51,
+        }
+
+
 def test_note_gas__more_accounts_than_a_statement_names__counts_all(databases: Databases) -> None:
     engine = databases.open_ledger()
     with write(engine) as connection:
