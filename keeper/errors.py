@@ -7,6 +7,7 @@
     │   ├── OutcomeUnknown       a transaction was sent and is in no block yet
     │   ├── GasPriceOverBound    the base fee is above what the settings allow
     │   ├── MirrorStale          the mirror is too old, or not of the chain that our node knows
+    │   ├── EtherShort           our own key cannot pay for what is tried
     │   ├── EndpointsDisagree    too few endpoints say the same to act on it
     │   ├── LeadershipLost       another keeper may be at work by now
     │   └── SigningFailed        the vault of keys did not sign
@@ -31,6 +32,10 @@ class GasPriceOverBound(Retryable):
 
 class MirrorStale(Retryable):
     """The mirror cannot be acted on: too old, empty, or of a block that our node does not know."""
+
+
+class EtherShort(Retryable):
+    """The sender's ether does not cover the call at its price. Nobody else is to blame."""
 
 
 class EndpointsDisagree(Retryable):

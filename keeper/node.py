@@ -22,7 +22,7 @@ from contracts.errors import Reverted
 from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
 from contracts.transport import Transport
-from keeper.errors import EndpointsDisagree
+from keeper.errors import EndpointsDisagree, EtherShort
 from keeper.gas import TRANSACTION_GAS_MAX, get_least_gas
 from keeper.node_values import (
     NONSENSE,
@@ -38,6 +38,7 @@ from keeper.node_values import (
     parse_receipt,
     parse_receipt_logs,
     parse_word,
+    says_ether_short,
 )
 
 T = TypeVar("T")
@@ -116,11 +117,14 @@ class Node(ChainReader):
     def try_call(self, call: Mapping[str, str], *, block: str) -> bytes:
         """Like ``call``; a refusal in a node's own words is a revert too, if only of this call.
 
-        For calls into contracts of others, whom a refusal must not let stop anybody else.
+        For calls into contracts of others, whom a refusal must not let stop anybody else. Raises
+        ``EtherShort`` where a call has a price and its sender cannot pay it.
         """
         try:
             return self.call(call, block=block)
         except NodeRefused as error:
+            if "maxFeePerGas" in call and says_ether_short(error.message):
+                raise EtherShort(error.message) from error
             self.call(_NOTHING, block=block)
             raise Reverted(error.message) from error
 

@@ -1,6 +1,7 @@
 """A node's answers as values: what cannot be one is told from what is. Pure."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ T = TypeVar("T")
 WORD_BYTES: Final = 32
 NONCE_MAX: Final = 2**32
 """No key of ours has sent so many transactions."""
+
+_ETHER_SHORT: Final = re.compile(
+    r"insufficient (?:\w+ )*?(?:funds|balance)|insufficient max ?fee|lack of funds|out ?of ?funds"
+    r"|exceeds (?:\w+ )*?(?:account )?balance",
+    re.IGNORECASE,
+)
+"""How nodes say that a sender has too little ether for a call at its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +152,8 @@ def _parse_operator_fee(receipt: Any, *, gas_used: int) -> int:
     is_jovian = receipt.get("daFootprintGasScalar") is not None
     share_wei = gas_used * scalar * 100 if is_jovian else gas_used * scalar // 1_000_000
     return share_wei + constant_wei
+
+
+def says_ether_short(message: str) -> bool:
+    """Tell whether a node's own words say that the sender's ether does not cover a call."""
+    return _ETHER_SHORT.search(message) is not None

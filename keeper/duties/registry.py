@@ -15,7 +15,8 @@ from keeper.duties.hold import Hold, HoldRules
 from keeper.duties.payout import Payout, PayoutRules
 from keeper.duties.settle import Settle, SettleRules
 from keeper.duties.sweep import Sweep, SweepRules
-from keeper.duties.x402 import X402, X402Rules
+from keeper.duties.x402 import X402
+from keeper.duties.x402_choice import X402Rules
 from ledger.intents.record import FILL, IntentRecord
 
 

@@ -4,23 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import Field
 from sqlalchemy import Connection
 
 from contracts.units import format_usdc
 from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action, PlainDuty, Tools
-from keeper.duties.moment import DutyRules, Moment
-from keeper.duties.x402_following import FOLLOWED_MAX, X402_KIND, PaymentFollower
+from keeper.duties.moment import Moment
+from keeper.duties.x402_choice import (
+    X402_KIND,
+    PaymentDue,
+    PaymentItem,
+    X402Rules,
+    decide_payments,
+    find_waiting,
+    get_apart_cost_usdc,
+)
+from keeper.duties.x402_following import PaymentFollower
 from keeper.duties.x402_trial import PaymentTrial, build_apart, build_payments, plan_trial
-from keeper.gas import TRANSFER_GAS
-from keeper.worth import SHARE, SIZES, Decision, Unworthy, decide_floor_usdc, decide_worthy
+from keeper.worth import SHARE, Decision, Unworthy, decide_floor_usdc
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import read, write
 from ledger.intents.record import IntentRecord
 from ledger.payments.claims import load_payments
 from ledger.payments.floor import load_floor, save_floor
 from ledger.payments.outcomes import (
+    free_unsent,
     load_due_payments,
     mark_payments_sent,
     rest_payments,
@@ -28,58 +36,13 @@ from ledger.payments.outcomes import (
 )
 from ledger.payments.records import PaymentRecord
 
-
-class X402Rules(DutyRules):
-    """When a buyer's payment is sent, and when it counts as settled."""
-
-    payment_confirmations: int = Field(
-        default=1, ge=0, le=10_000, description="blocks on top before a buyer's payment is settled"
-    )
-    payment_gas: int = Field(
-        default=200_000, ge=60_000, le=5_000_000, description="gas allowed to one payment"
-    )
-    payment_items_max: int = Field(
-        default=40, ge=1, le=64, description="payments in one transaction"
-    )
-    payment_apart_max: int = Field(
-        default=2,
-        ge=0,
-        le=64,
-        description="payments in a round that go alone: payers with code, or failed before",
-    )
-    payment_landing_s: int = Field(
-        default=15, ge=0, description="a payment must be valid for longer to be sent, seconds"
-    )
-
-
-APART: Final = "apart"
-"""The reason of a payment that goes in a transaction of its own."""
-
+FAILED_LOADED_MAX: Final = 40
+"""As many payments that failed before, tried or sent, are tried in one round, beside the others."""
+TURN_REST_S: Final = 10
+"""How long a payment waits for its turn behind others before it is looked at again."""
 TOO_SMALL_REST_S: Final = 10
 """How long a payment that is worth less than sending it costs is left alone: prices move."""
 _TOO_SMALL: Final = "it is worth less than sending it costs now: at least {} USDC would pay for it"
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentDue:
-    """A payment that a buyer has signed and that is in no transaction of ours."""
-
-    payment_id: str
-    value_usdc: int
-    valid_before_s: int
-    created_at_s: int
-    failures: int = 0
-    """How often in a row it failed, tried or sent."""
-    refusal: str | None = None
-    """Why it failed when it was tried just now."""
-    payer: str = ""
-    has_code: bool = False
-    """Whether the payer is a contract, or delegates to one (EIP-7702)."""
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether it goes in a transaction of its own, with its own bounded gas."""
-        return self.has_code or self.failures > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,88 +53,9 @@ class X402Facts:
     payments: tuple[PaymentDue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentItem:
-    """Send one payment that a buyer has signed."""
-
-    payment_id: str
-    amount_usdc: int
-    reason: str
-    """``signed``, or ``apart`` for a payment that goes alone."""
-    payer: str = ""
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether it goes in a transaction of its own."""
-        return self.reason == APART
-
-    @property
-    def subject(self) -> str:
-        return self.payment_id
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return ()
-
-    @property
-    def account(self) -> str:
-        return self.payer
-
-    @property
-    def brings_usdc(self) -> int:
-        return self.amount_usdc
-
-
-def decide_payments(facts: X402Facts, moment: Moment, rules: X402Rules) -> Decision[PaymentItem]:
-    """Send what buyers have signed, the oldest first: they wait for it.
-
-    A payment that does not pay for its share of a transaction is not sent, and payments that do not
-    pay for one together wait for others.
-
-    A payer with code, and a payment that failed before, may fail in the block although it does not
-    when it is tried, and burn all gas that it is given. Such payments go apart: after all others,
-    few in a round and one of each payer, and only where they pay for all that they may burn.
-    """
-    if X402_KIND in moment.kinds_in_flight:
-        return Decision()
-    ready = sorted(
-        (
-            payment
-            for payment in facts.payments
-            if payment.refusal is None
-            and payment.valid_before_s - moment.now_s > rules.payment_landing_s
-        ),
-        key=lambda payment: (payment.failures, payment.created_at_s, payment.payment_id),
-    )
-    sound = [_item_of(payment, "signed") for payment in ready if not payment.is_apart]
-    decided = decide_worthy(X402_KIND, sound, moment.gas_price, count_max=rules.payment_items_max)
-    apart, unworthy = _decide_apart(
-        [_item_of(payment, APART) for payment in ready if payment.is_apart], moment, rules
-    )
-    transactions = [*decided.transactions, *((item,) for item in apart)]
-    return Decision(transactions, (*decided.unworthy, *unworthy))
-
-
-def _decide_apart(
-    items: Sequence[PaymentItem], moment: Moment, rules: X402Rules
-) -> tuple[list[PaymentItem], list[Unworthy]]:
-    """Return the payments that go alone now, and those that do not pay for what they may burn."""
-    size = SIZES[X402_KIND]
-    cost_usdc = moment.gas_price.get_cost_usdc(
-        TRANSFER_GAS + rules.payment_gas, size_bytes=size.bytes_ + size.item_bytes
-    )
-    chosen: dict[str, PaymentItem] = {}
-    unworthy: list[Unworthy] = []
-    for item in items:
-        if item.brings_usdc < cost_usdc:
-            unworthy.append(Unworthy(X402_KIND, item.subject, SHARE, item.brings_usdc, cost_usdc))
-        elif len(chosen) < rules.payment_apart_max:
-            chosen.setdefault(item.payer, item)
-    return list(chosen.values()), unworthy
-
-
-def _item_of(payment: PaymentDue, reason: str) -> PaymentItem:
-    return PaymentItem(payment.payment_id, payment.value_usdc, reason, payment.payer)
+def _was_in_block(payment: PaymentRecord) -> bool:
+    """Tell whether a payment failed in a block: its intent was not given up."""
+    return payment.failures > 0 and payment.intent_id is not None
 
 
 class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
@@ -205,10 +89,21 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
     def load(self, connection: Connection, moment: Moment) -> X402Facts:
         if X402_KIND in moment.kinds_in_flight:
             return X402Facts()
-        limit = 2 * self.rules.payment_items_max
-        found = load_due_payments(connection, now_s=moment.wall_s, limit=FOLLOWED_MAX)
-        verified = (payment for payment in found if payment.state == "verified")
-        return X402Facts(records=tuple(verified)[:limit])
+        # Apart from each other, so that payments that fail never keep the others from their turn.
+        limits = {False: 2 * self.rules.payment_items_max, True: FAILED_LOADED_MAX}
+        return X402Facts(
+            records=tuple(
+                payment
+                for has_failed, limit in limits.items()
+                for payment in load_due_payments(
+                    connection,
+                    now_s=moment.wall_s,
+                    limit=limit,
+                    state="verified",
+                    has_failed=has_failed,
+                )
+            )
+        )
 
     def look(self, facts: X402Facts, moment: Moment) -> X402Facts:
         """Try every payment at the block, as it would be sent."""
@@ -217,10 +112,10 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
         apart = {
             payment.payment_id
             for payment in facts.records
-            if payment.failures or payment.authorization.payer in contracts
+            if _was_in_block(payment) or payment.authorization.payer in contracts
         }
         trial = plan_trial(moment, sender=self.sender)
-        refusals = self._trial.run(facts.records, trial, apart=apart)
+        records, refusals = self._trial.run_affordable(facts.records, trial, apart=apart)
         payments = tuple(
             PaymentDue(
                 payment_id=payment.payment_id,
@@ -231,13 +126,14 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
                 refusal=refusal,
                 payer=payment.authorization.payer,
                 has_code=payment.authorization.payer in contracts,
+                was_in_block=_was_in_block(payment),
             )
-            for payment, refusal in zip(facts.records, refusals, strict=True)
+            for payment, refusal in zip(records, refusals, strict=True)
         )
-        return X402Facts(facts.records, payments)
+        return X402Facts(records, payments)
 
     def decide(self, facts: X402Facts, moment: Moment) -> Decision[PaymentItem]:
-        return decide_payments(facts, moment, self.rules)
+        return decide_payments(facts.payments, moment, self.rules)
 
     def note_decided(
         self,
@@ -248,8 +144,9 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
     ) -> None:
         """Leave payments alone for a while that would not go through, and say why.
 
-        So it is with those that are too small for any transaction at the moment's prices: they
-        must not take the place of others. Those that wait for others are looked at every round.
+        So it is with those that are too small for any transaction at the moment's prices, and with
+        those whose turn has not come: they must not take the place of others. Those that wait for
+        others to share a transaction are looked at every round.
         """
         self._say_floor(moment)
         refusals = {p.payment_id: p.refusal for p in facts.payments if p.refusal is not None}
@@ -258,19 +155,24 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
             for one in unworthy
             if one.reason == SHARE
         }
-        if refusals or too_small:
+        chosen = {item.payment_id for action in actions for item in action.items}
+        waiting = find_waiting(facts.payments, chosen, unworthy)
+        if refusals or too_small or waiting:
             with write(self.tools.engine) as connection:
                 rest_payments(connection, refusals, was_sent=False, now_s=moment.wall_s)
-                set_payments_aside(
-                    connection, too_small, rest_s=TOO_SMALL_REST_S, now_s=moment.wall_s
-                )
+                for reasons, rest_s in ((too_small, TOO_SMALL_REST_S), (waiting, TURN_REST_S)):
+                    set_payments_aside(connection, reasons, rest_s=rest_s, now_s=moment.wall_s)
 
     def _say_floor(self, moment: Moment) -> None:
         """Let the markets know what a payment must move at least, where it is another sum now."""
         if self._floor_usdc is None:
             with read(self.tools.engine) as connection:
                 self._floor_usdc = load_floor(connection).floor_usdc
-        floor_usdc = decide_floor_usdc(moment.gas_price, self._floor_usdc)
+        floor_usdc = decide_floor_usdc(
+            moment.gas_price,
+            self._floor_usdc,
+            apart_usdc=get_apart_cost_usdc(moment.gas_price, self.rules),
+        )
         if floor_usdc != self._floor_usdc:
             with write(self.tools.engine) as connection:
                 save_floor(connection, floor_usdc, now_s=moment.wall_s)
@@ -304,7 +206,10 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
         refusals = {item.payment_id: reason for item in items if item.is_apart}
         if refusals:
             with write(self.tools.engine) as connection:
-                rest_payments(connection, refusals, was_sent=True, now_s=moment.wall_s)
+                kept = free_unsent(connection, refusals, now_s=moment.wall_s)
+                for was_sent in (False, True):
+                    some = {id_: why for id_, why in refusals.items() if (id_ in kept) is was_sent}
+                    rest_payments(connection, some, was_sent=was_sent, now_s=moment.wall_s)
 
     def is_blamed(self, items: Sequence[PaymentItem], *, is_in_block: bool) -> bool:
         """Tell whether a failed transaction counts: not where a payer may have seen to it.

@@ -27,13 +27,17 @@ from contracts.authorizations import (
 from contracts.bindings import Contracts
 from contracts.errors import Retryable, Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
+from keeper.duties.x402_choice import X402_KIND
+from keeper.gas import is_burnt
 from keeper.in_flight import load_in_flight
 from keeper.node import Node
 from ledger.chain.mirror import MirrorState, find_mirrored
 from ledger.database.engine import read, write
 from ledger.intents.record import IntentRecord
 from ledger.payments.outcomes import (
+    PAYER_BURNT,
     blame_payers,
+    end_payers,
     end_payment,
     free_unsent,
     load_attempts,
@@ -46,8 +50,6 @@ from ledger.payments.outcomes import (
 from ledger.payments.records import PaymentRecord
 
 log = structlog.get_logger("keeper")
-
-X402_KIND: Final = "x402"
 
 FOLLOWED_MAX: Final = 4 * AGGREGATE_CALLS_MAX
 """Payments that are looked at in one round."""
@@ -62,10 +64,6 @@ REORG_BLOCKS: Final = 64
 EXPIRY_SLACK_S: Final = 60
 """Beyond its time, by the chain's clock, until a payment counts as never to come: no reorg goes
 back so far."""
-
-BURNT_PARTS: Final = (9, 10)
-"""From this part of its gas on, a shared transaction's gas is burnt: keys use less than half
-of it unless ``KEEPER_PAYMENT_GAS`` is set low."""
 
 _FAILED: Final = "failed in its block"
 _CANCELLED: Final = "cancelled by the payer"
@@ -103,11 +101,14 @@ def is_payers_doing(attempt: IntentRecord) -> bool:
     Where the gas of a shared transaction is burnt, one of its payers had code by then and spoilt
     the others; they go apart from then on, and who fails alone is to blame.
     """
-    gas = attempt.payload.get("gas")
-    if attempt.gas_used is None or gas is None:
+    if attempt.gas_used is None or attempt.payload.get("gas") is None:
         return False
-    is_alone = not str(attempt.payload["data"]).startswith(AGGREGATE_SELECTOR)
-    return is_alone or attempt.gas_used * BURNT_PARTS[1] < int(gas) * BURNT_PARTS[0]
+    return is_alone(attempt) or not is_burnt(attempt.payload, attempt.gas_used)
+
+
+def is_alone(attempt: IntentRecord) -> bool:
+    """Tell whether a transaction carried one payment alone, straight to USDC."""
+    return not str(attempt.payload["data"]).startswith(AGGREGATE_SELECTOR)
 
 
 class PaymentFollower:
@@ -291,7 +292,8 @@ class PaymentFollower:
     def _blame(
         self, connection: Connection, unused: Sequence[str], findings: Findings, *, now_s: int
     ) -> None:
-        """Note whose payments failed in a block by the payers' own doing.
+        """Note whose payments failed in a block by the payers' own doing, and end what else is
+        written down of payers whose payment failed there alone, right after it passed its trial.
 
         ``unused`` are payments whose nonce is unused after it. Whoever used or cancelled a nonce
         for something else while our transaction was on its way failed it too.
@@ -303,9 +305,15 @@ class PaymentFollower:
             for id_, attempt in attempts.items()
             if attempt.gas_used is not None and (id_ not in unused or is_payers_doing(attempt))
         ]
-        if blamed:
-            log.warning("payers_refused", payment_ids=blamed)
-            blame_payers(connection, blamed, now_s=now_s)
+        if not blamed:
+            return
+        log.warning("payers_refused", payment_ids=blamed)
+        blame_payers(connection, blamed, now_s=now_s)
+        burners = [id_ for id_ in blamed if id_ in unused and is_alone(attempts[id_])]
+        for id_, lost_usdc in end_payers(connection, burners, now_s=now_s).items():
+            log.warning("payment_ended", payment_id=id_, state="failed", error=PAYER_BURNT)
+            if lost_usdc:
+                log.error("payment_lost", payment_id=id_, lost_usdc=lost_usdc)
 
     def _write(self, findings: Findings, *, now_s: int) -> None:
         for payment_id, use in sorted(findings.settled.items()):
@@ -314,11 +322,11 @@ class PaymentFollower:
         ended += [(id_, "expired", _EXPIRED) for id_ in findings.expired]
         with write(self._engine) as connection:
             failed = free_unsent(connection, findings.unsent, now_s=now_s)
-            self._blame(connection, failed, findings, now_s=now_s)
             refusals = dict.fromkeys(failed, _FAILED)
             rest_payments(connection, refusals, was_sent=True, now_s=now_s)
             for state, reasons in findings.stuck.items():
                 rest_payments(connection, reasons, was_sent=state == "sent", now_s=now_s)
+            self._blame(connection, failed, findings, now_s=now_s)
             lost = {
                 id_: end_payment(connection, id_, state=state, error=error, now_s=now_s)
                 for id_, state, error in sorted(ended)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from contracts.authorizations import (
     AGGREGATE_CALLS_MAX,
     Authorization,
@@ -21,9 +23,12 @@ from contracts.bindings import Contracts
 from contracts.errors import Reverted
 from keeper.duties.calls import MULTICALL_BASE_GAS, ChainCall
 from keeper.duties.moment import Moment
+from keeper.errors import EtherShort
 from keeper.gas import get_least_gas
 from keeper.node import Node
 from ledger.payments.records import PaymentRecord
+
+log = structlog.get_logger("keeper")
 
 NOBODY: Final = "0x" + "00" * 20
 """The sender of a dry run without an address: it has no ether that a price could be taken from."""
@@ -107,7 +112,8 @@ class PaymentTrial:
     ) -> list[str | None]:
         """Return why each payment would fail, None where it would not.
 
-        Those whose ids are in ``apart`` are tried alone only. Raises what the node raises.
+        Those whose ids are in ``apart`` are tried alone only. Raises what the node raises, and
+        ``EtherShort`` where the sender cannot pay for a trial: that is nobody's failure.
         """
         together = [payment for payment in payments if payment.payment_id not in apart]
         refusals: dict[str, str | None] = {}
@@ -117,6 +123,21 @@ class PaymentTrial:
             if payment.payment_id not in refusals:
                 refusals[payment.payment_id] = self._try_alone(payment, b"", trial)
         return [refusals[payment.payment_id] for payment in payments]
+
+    def run_affordable(
+        self, payments: tuple[PaymentRecord, ...], trial: Trial, *, apart: Collection[str] = ()
+    ) -> tuple[tuple[PaymentRecord, ...], list[str | None]]:
+        """Try payments, or the first of them where the sender's ether does not cover more.
+
+        Return those that were tried, and why each would fail, None where it would not.
+        """
+        while payments:
+            try:
+                return payments, self.run(payments, trial, apart=apart)
+            except EtherShort as error:
+                log.warning("payments_wait_for_ether", sender=trial.sender, error=str(error))
+                payments = payments[: len(payments) // 2]
+        return (), []
 
     def _try_together(
         self, payments: Sequence[PaymentRecord], trial: Trial

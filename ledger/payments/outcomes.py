@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, exists, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, text, update
 
 from ledger.intents.record import IntentRecord, IntentState, load_intent
 from ledger.payments.records import OPEN, PaymentRecord, get_payment, read_payment, set_credit
@@ -21,11 +21,26 @@ _FIRST_REST_S: Final = 4
 _REST_DOUBLINGS_MAX: Final = 8
 
 
-def load_due_payments(connection: Connection, *, now_s: int, limit: int) -> list[PaymentRecord]:
-    """Return open payments that are to be looked at, those that rested longest first."""
+def load_due_payments(
+    connection: Connection,
+    *,
+    now_s: int,
+    limit: int,
+    state: str | None = None,
+    has_failed: bool | None = None,
+) -> list[PaymentRecord]:
+    """Return open payments that are to be looked at, those that rested longest first.
+
+    ``state`` (``verified`` or ``sent``) and ``has_failed``, tried or sent, choose among them.
+    """
+    chosen: list[ColumnElement[bool]] = [_payment.c.look_at_s <= now_s]
+    if state is not None:
+        chosen.append(_payment.c.state == state)
+    if has_failed is not None:
+        chosen.append(_payment.c.failures > 0 if has_failed else _payment.c.failures == 0)
     rows = connection.execute(
         select(_payment)
-        .where(text(PAYMENT_OPEN), _payment.c.look_at_s <= now_s)
+        .where(text(PAYMENT_OPEN), *chosen)
         .order_by(_payment.c.look_at_s, _payment.c.payment_id)
         .limit(limit)
     ).mappings()
@@ -84,6 +99,28 @@ def blame_payers(connection: Connection, payment_ids: Iterable[str], *, now_s: i
     )
 
 
+PAYER_BURNT: Final = (
+    "a payment of this payer failed in its block, alone: nothing more of the payer is sent"
+)
+
+
+def end_payers(connection: Connection, payment_ids: Iterable[str], *, now_s: int) -> dict[str, int]:
+    """End what is not on its way of the payers of ``payment_ids``; return what is lost, by id.
+
+    Those on their way are ended by what the chain says of them.
+    """
+    payers = select(_payment.c.payer).where(_payment.c.payment_id.in_(list(payment_ids)))
+    found = connection.execute(
+        select(_payment.c.payment_id)
+        .where(_payment.c.payer.in_(payers), _payment.c.state == "verified")
+        .order_by(_payment.c.payment_id)
+    ).scalars()
+    return {
+        str(id_): end_payment(connection, str(id_), state="failed", error=PAYER_BURNT, now_s=now_s)
+        for id_ in list(found)
+    }
+
+
 def load_attempts(connection: Connection, payment_ids: Iterable[str]) -> dict[str, IntentRecord]:
     """Return the newest transaction that carried each payment, where there is one."""
     rows = connection.execute(
@@ -101,11 +138,12 @@ def load_attempts(connection: Connection, payment_ids: Iterable[str]) -> dict[st
 
 
 def set_payments_aside(
-    connection: Connection, reasons: Mapping[str, str], *, rest_s: int, now_s: int
+    connection: Connection, reasons: Mapping[str, str | None], *, rest_s: int, now_s: int
 ) -> None:
     """Look at payments again ``rest_s`` from now that nothing is wrong with: by id, why they wait.
 
-    Unlike a failure it does not count against a payment, and its payer is told why.
+    Unlike a failure it does not count against a payment, and its payer is told why. None: nothing
+    is to be told, it waits for its turn, and counts as waiting.
     """
     for payment_id, reason in sorted(reasons.items()):
         connection.execute(
@@ -118,7 +156,7 @@ def set_payments_aside(
 def free_unsent(connection: Connection, payment_ids: Iterable[str], *, now_s: int) -> list[str]:
     """Let payments be sent again whose intent was given up unsigned; return the ids of the others.
 
-    The others were in a block, and failed there.
+    The others were in a block, and failed there: theirs is the intent that they keep.
     """
     wanted = sorted(payment_ids)
     if not wanted:
@@ -134,7 +172,7 @@ def free_unsent(connection: Connection, payment_ids: Iterable[str], *, now_s: in
             _payment.c.state == "sent",
             is_given_up,
         )
-        .values(state="verified", look_at_s=now_s, updated_at_s=now_s)
+        .values(state="verified", intent_id=None, look_at_s=now_s, updated_at_s=now_s)
         .returning(_payment.c.payment_id)
     ).scalars()
     return sorted(set(wanted) - {str(payment_id) for payment_id in freed})

@@ -34,7 +34,7 @@ from x402.mechanisms.evm.exact import register_exact_evm_client
 from x402.mechanisms.evm.signers import EthAccountSigner
 
 from contracts.units import USDC_ONE
-from keeper.duties.x402_following import X402_KIND
+from keeper.duties.x402_choice import X402_KIND
 from ledger.database.engine import open_engine, read
 from ledger.tables import Intent, PayoutBatch, X402Payment, table_of
 from scripts.audit import audit

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keeper.budgets import NO_BUDGETS, Budgets
 from keeper.duties.duty import Action
 from keeper.duties.harvest import (
     HarvestFacts,
@@ -18,7 +19,7 @@ from keeper.duties.positions import PositionFacts
 from keeper.duties.registry import Rules
 from keeper.duties.settle import decide_settles
 from keeper.duties.sweep import SweepFacts, decide_sweep
-from keeper.duties.x402 import PaymentDue, X402Facts, decide_payments
+from keeper.duties.x402_choice import PaymentDue, decide_payments
 from keeper.gas import FREE, WEI_PER_ETHER, GasPrice
 from keeper.worth import SIZES, Decision, Unworthy
 from tests.support.ledgers import NOW_S
@@ -44,6 +45,7 @@ class Scene:
     in_flight: frozenset[tuple[str, int]] = frozenset()
     kinds_in_flight: frozenset[str] = frozenset()
     resting: frozenset[Subject] = field(default_factory=frozenset)
+    budgets: Budgets = NO_BUDGETS
 
     @property
     def moment(self) -> Moment:
@@ -58,6 +60,7 @@ class Scene:
             in_flight=self.in_flight,
             kinds_in_flight=self.kinds_in_flight,
             resting=self.resting,
+            budgets=self.budgets,
             gas_price=self.gas_price or GasPrice(fee_wei, self.harvest_gas_usdc),
         )
 
@@ -89,7 +92,7 @@ def decide_all(scene: Scene, rules: Rules) -> dict[str, Decision[Any]]:
     return {
         "settle": decide_settles(scene.positions, moment, rules),
         "hold": decide_holds(scene.positions, moment, rules),
-        "x402": decide_payments(X402Facts(payments=scene.payments), moment, rules),
+        "x402": decide_payments(scene.payments, moment, rules),
         "harvest": decide_harvests(scene.harvest_facts, harvesting, rules),
         "sweep": decide_sweep(sweep, moment, rules),
         "payout": decide_payouts(payouts, moment, rules),

@@ -20,16 +20,23 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from sqlalchemy import select, update
+from sqlalchemy import Connection, func, select, update
 
 from contracts.transport import HttpTransport
+from keeper.budgets import Budgets
 from keeper.duties.x402_following import EXPIRY_SLACK_S
 from keeper.rounds import RoundOutcome
 from ledger.database.engine import read, write
+from ledger.intents.lifecycle import mark_abandoned, plan_intent
 from ledger.market_audit import find_market_mismatches
-from ledger.payments.outcomes import load_waiting_payments
+from ledger.payments.outcomes import (
+    PAYER_BURNT,
+    free_unsent,
+    load_waiting_payments,
+    mark_payments_sent,
+)
 from ledger.payments.records import PaymentRefused
-from ledger.tables import MarketAccount, X402Payment, table_of
+from ledger.tables import KeeperDay, MarketAccount, X402Payment, table_of
 from tests.support.authorizations import (
     BURNING_CODE,
     PAYER,
@@ -51,6 +58,8 @@ from tests.support.liars import Liar
 STEPS = ("planned", "simulated", "stored", "sent", "included", "mined")
 PRICE = 250_000
 
+_day = table_of(KeeperDay)
+
 
 @pytest.fixture
 def shop(stage: Stage) -> Stage:
@@ -59,6 +68,25 @@ def shop(stage: Stage) -> Stage:
     stage.world.fund_usdc(PAYER.address, 10 * USDC)
     stage.sync()
     return stage
+
+
+def given_up(connection: Connection) -> str:
+    """Return the id of an intent that was given up unsigned."""
+    intent_id = "x402:given-up"
+    payload: dict[str, Any] = {"to": "0x", "data": "0x", "token_ids": []}
+    plan_intent(
+        connection, intent_id=intent_id, kind="x402", reason="signed x1", payload=payload, now_s=1
+    )
+    mark_abandoned(connection, intent_id, error="reverted", now_s=1)
+    return intent_id
+
+
+def load_spent(stage: Stage) -> dict[tuple[str, str], int]:
+    """Return what was spent, as of the only day that there is in a test."""
+    with read(stage.engine) as connection:
+        query = select(_day.c.kind, _day.c.account, func.sum(_day.c.gas_usdc))
+        rows = connection.execute(query.group_by(_day.c.kind, _day.c.account))
+        return {(str(kind), str(account)): int(usdc) for kind, account, usdc in rows}
 
 
 def balance_of(stage: Stage, address: str) -> int:
@@ -462,6 +490,37 @@ def test_payment__keeper_was_away_too_long__costs_nobody_anything(shop: Stage) -
     assert_sound(shop)
 
 
+def test_payment__failed_when_tried_and_its_intent_was_given_up__shares_a_transaction(
+    shop: Stage,
+) -> None:
+    # Given up unsigned, then refused when tried: nothing was burnt.
+    retried = record(shop.engine, authorize(shop.world, PRICE))
+    payment = table_of(X402Payment)
+    with write(shop.engine) as connection:
+        connection.execute(update(payment).values(failures=2))
+        mark_payments_sent(connection, [retried], intent_id=given_up(connection), now_s=1)
+        assert free_unsent(connection, [retried], now_s=1) == []
+    fresh = record(shop.engine, authorize(shop.world, PRICE))
+
+    go_on(shop, 2)
+
+    assert {load(shop.engine, id_).state for id_ in (retried, fresh)} == {"settled"}
+    assert [one.reason for one in shop.intents()][-1] == "signed x2"
+
+
+def test_payment__our_ether_is_gone__waits_and_nobody_has_failed(shop: Stage) -> None:
+    sender = shop.keeper().addresses[0]
+    payment_id = record(shop.engine, authorize(shop.world, PRICE))
+    shop.world.anvil.request("anvil_setBalance", sender, "0x1")
+    shop.tick()
+    waiting = load(shop.engine, payment_id)
+    shop.world.anvil.request("anvil_setBalance", sender, hex(10**20))
+    go_on(shop, 2)
+
+    assert (waiting.state, waiting.error, waiting.failures) == ("verified", None, 0)
+    assert_settled_once(shop, payment_id)
+
+
 # ----------------------------------------------------------------------------------------- wallets
 
 
@@ -498,6 +557,7 @@ def test_payment__that_burns_all_gas_in_its_block_only__is_alone_then_and_blamed
     shop.sync()
     bad = record(shop.engine, authorize(shop.world, PRICE, account=burner))
     good = [record(shop.engine, authorize(shop.world, PRICE)) for _ in range(4)]
+    shop.settings["ETHER_PRICE_USDC"] = "4000000000"
     shop.settings["PAYMENT_GAS"] = "120000"
     shop.world.anvil.set_automine(False)
     shop.settings["RECEIPT_TIMEOUT_S"] = "0.05"
@@ -524,10 +584,20 @@ def test_payment__that_burns_all_gas_in_its_block_only__is_alone_then_and_blamed
 
     assert {load(shop.engine, id_).state for id_ in good} == {"settled"}
     assert blamed(shop) == {burner.address.lower()}
+    assert (load(shop.engine, bad).state, load(shop.engine, bad).error) == ("failed", PAYER_BURNT)
     apart = [one for one in shop.intents() if one.reason == "apart x1" and one.error is not None]
     assert [one.gas_used is not None and one.gas_used < 200_000 for one in apart] == [True]
     assert shop.keeper().stopped_kinds() == []
     assert paid(shop) == 4 * PRICE
+    fees_wei = {"": 0, "apart": 0, "paid": 0}
+    for one in shop.intents():
+        is_shared = not one.reason.startswith("apart")
+        fund = "" if is_shared else "apart" if one.error is not None else "paid"
+        fees_wei[fund] += one.fee_wei or 0
+    budgets = Budgets(spent_usdc=load_spent(shop))
+    spent_usdc = {fund: budgets.get_spent_usdc("x402", fund) for fund in fees_wei}
+    for fund, fee_wei in fees_wei.items():
+        assert abs(spent_usdc[fund] - fee_wei * 4_000_000_000 // 10**18) < 10, fund
     assert_sound(shop)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, Engine, select, update
@@ -24,11 +24,15 @@ from ledger.dead_holders import free_leases_of
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.claims import claim_payment, record_payment, release_payment
 from ledger.payments.outcomes import (
+    PAYER_BURNT,
     blame_payers,
+    end_payers,
     end_payment,
     load_due_payments,
+    load_waiting_payments,
     mark_payments_sent,
     rest_payments,
+    set_payments_aside,
     settle_payment,
 )
 from ledger.payments.records import (
@@ -112,6 +116,48 @@ def test_record__as_many_as_may_wait__the_next_is_refused_until_one_is_over(
     with write(ledger) as connection:
         end_payment(connection, ids[0], state="expired", error="", now_s=NOW_S)
     put(ledger, sign(3), open_max=3)
+
+
+def test_end_payers__one_failed_alone__all_that_is_not_on_its_way_ends(ledger: Engine) -> None:
+    burnt, other, on_its_way = (put(ledger, sign(number)) for number in range(3))
+    strangers = put(ledger, sign(3, payer="0x" + "44" * 20))
+    with write(ledger) as connection:
+        mark_payments_sent(connection, [on_its_way], intent_id="x402:1", now_s=NOW_S)
+        lost = end_payers(connection, [burnt], now_s=NOW_S)
+
+    assert lost == {burnt: 0, other: 0}
+    found = {id_: load(ledger, id_) for id_ in (burnt, other, on_its_way, strangers)}
+    assert [one.state for one in found.values()] == ["failed", "failed", "sent", "verified"]
+    assert {found[burnt].error, found[other].error} == {PAYER_BURNT}
+
+
+def test_load_due__failed_ones_fill_the_queue__others_are_loaded_beside_them(
+    ledger: Engine,
+) -> None:
+    failed = [put(ledger, sign(number)) for number in range(3)]
+    with write(ledger) as connection:
+        rest_payments(connection, dict.fromkeys(failed, "no"), was_sent=False, now_s=NOW_S - 60)
+    sound = put(ledger, sign(3))
+
+    def due(**chosen: Any) -> set[str]:
+        with read(ledger) as connection:
+            found = load_due_payments(connection, now_s=NOW_S, limit=2, **chosen)
+        return {payment.payment_id for payment in found}
+
+    assert sound not in due()
+    assert due(state="verified", has_failed=False) == {sound}
+    assert due(has_failed=True) < set(failed)
+    assert due(state="sent") == set()
+
+
+def test_set_aside__for_its_turn__counts_as_waiting_still(ledger: Engine) -> None:
+    payment_id = put(ledger)
+    with write(ledger) as connection:
+        set_payments_aside(connection, {payment_id: None}, rest_s=10, now_s=NOW_S)
+
+    with read(ledger) as connection:
+        assert load_due_payments(connection, now_s=NOW_S + 9, limit=1) == []
+        assert load_waiting_payments(connection).since_s == {payment_id: NOW_S}
 
 
 def do(engine: Engine, call: Callable[[Connection], T]) -> T:

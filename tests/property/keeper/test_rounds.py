@@ -23,7 +23,7 @@ from keeper.duties.harvest import (
 from keeper.duties.payout import PayoutDue
 from keeper.duties.positions import PositionFacts
 from keeper.duties.registry import Rules
-from keeper.duties.x402 import PaymentDue
+from keeper.duties.x402_choice import PaymentDue
 from keeper.worth import SIZES
 from ledger.chain.harvest_outlook import HARVEST_MIN_USDC
 from ledger.chain.positions import PositionState

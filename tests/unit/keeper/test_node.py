@@ -8,7 +8,7 @@ import pytest
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from contracts.transport import Call
-from keeper.errors import EndpointsDisagree
+from keeper.errors import EndpointsDisagree, EtherShort
 from keeper.gas import TRANSACTION_GAS_MAX, get_least_gas
 from keeper.node import Node
 
@@ -99,6 +99,32 @@ def test_estimate_gas__nobody_says_what_can_be__fails(
 ) -> None:
     with pytest.raises(error):
         make_node(*answers).estimate_gas(CALL)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "insufficient funds for gas * price + value: address 0xaa have 1 want 2",
+        "insufficient sender balance",
+        "insufficient MaxFeePerGas for sender balance",
+        "lack of funds (0) for max fee (8)",
+        "Upfront cost exceeds account balance",
+        "OutOfFunds",
+    ],
+)
+def test_try_call__our_own_ether_does_not_do__is_no_revert(words: str) -> None:
+    def answer(params: list[Any]) -> Any:
+        return NodeRefused(-32000, words) if "maxFeePerGas" in params[0] else "0x"
+
+    with pytest.raises(EtherShort):
+        make_node(answer).try_call({**CALL, "maxFeePerGas": "0x9"}, block="0x01")
+
+
+def test_try_call__a_contract_says_that_funds_are_short__is_its_revert() -> None:
+    words = NodeRefused(3, "execution reverted: insufficient funds")
+
+    with pytest.raises(Reverted):
+        make_node(words).try_call({**CALL, "maxFeePerGas": "0x9"}, block="0x01")
 
 
 def test_try_call__refused_in_unknown_words__is_a_revert_if_other_calls_pass() -> None:

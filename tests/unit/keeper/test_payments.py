@@ -5,26 +5,41 @@
     decide
     ├── the oldest first, as many as fit; none while a transaction is on its way
     ├── refused when tried, or about to run out: not sent
-    └── failed before, or of a payer with code: alone, last, few, one of each payer
+    ├── failed in a block, or of a payer with code: alone, last, few, one of each payer
+    │   └── those beyond, and those past a budget: set aside, so that others get their turn
+    ├── failed when tried, and passes now: as any other
+    └── too much was burnt today: each alone
+    our own ether does not do: fewer are tried, nobody is blamed
     alarm: waits for too long; shown as metrics
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from eth_abi.abi import encode
 
-from contracts.authorizations import AGGREGATE_SELECTOR
+from contracts.authorizations import AGGREGATE_SELECTOR, Authorization
 from keeper.alarms import Alarm, AlarmRules, Vitals, decide_alarms
+from keeper.budgets import Budgets
 from keeper.duties.calls import ChainCall
 from keeper.duties.duty import Action
 from keeper.duties.registry import Rules
-from keeper.duties.x402 import PaymentDue, PaymentItem
+from keeper.duties.x402_choice import (
+    PaymentDue,
+    PaymentItem,
+    find_waiting,
+    get_apart_cost_usdc,
+)
 from keeper.duties.x402_following import is_payers_doing
-from keeper.duties.x402_trial import NOBODY, Trial
-from keeper.gas import GasPrice
+from keeper.duties.x402_trial import NOBODY, PaymentTrial, Trial
+from keeper.errors import EtherShort
+from keeper.gas import GasPrice, is_burnt
 from keeper.metrics import KeeperMetrics
-from keeper.worth import SHARE, Unworthy
+from keeper.worth import BUDGET, SHARE, Unworthy, decide_floor_usdc
 from ledger.intents.record import IntentRecord, IntentState
+from ledger.payments.records import PaymentRecord
 from tests.support.decisions import Scene, decide, find_unworthy
 
 NOW_S = 1_800_000_000
@@ -42,9 +57,19 @@ def make_payment(
     refusal: str | None = None,
     payer: str = "",
     has_code: bool = False,
+    was_in_block: bool = False,
+    value_usdc: int = 7,
 ) -> PaymentDue:
     return PaymentDue(
-        payment_id, 7, NOW_S + left_s, NOW_S - age_s, failures, refusal, payer, has_code
+        payment_id=payment_id,
+        value_usdc=value_usdc,
+        valid_before_s=NOW_S + left_s,
+        created_at_s=NOW_S - age_s,
+        failures=failures,
+        refusal=refusal,
+        payer=payer,
+        has_code=has_code,
+        was_in_block=was_in_block,
     )
 
 
@@ -84,8 +109,15 @@ def test_decide__refused__is_left_out() -> None:
     assert sent(make_payment("a", refusal="usdc: paused"), make_payment("b")) == ["b"]
 
 
-def test_decide__failed_before__each_alone_behind_all_others() -> None:
-    doubted = [make_payment(name, age_s=9, failures=n, payer=name) for n, name in enumerate("xyz")]
+def test_decide__failed_when_tried__shares_a_transaction_behind_the_others() -> None:
+    assert transactions(make_payment("x", age_s=9, failures=2), make_payment("a")) == [["a", "x"]]
+
+
+def test_decide__failed_in_a_block__each_alone_behind_all_others() -> None:
+    doubted = [
+        make_payment(name, age_s=9, failures=n, payer=name, was_in_block=n > 0)
+        for n, name in enumerate("xyz")
+    ]
     sound = [make_payment(name) for name in "abc"]
 
     assert transactions(*doubted, *sound) == [["x", "a", "b"], ["y"], ["z"]]
@@ -99,6 +131,50 @@ def test_decide__payers_with_code__few_and_one_of_each_payer() -> None:
     ]
 
     assert transactions(*contracts, make_payment("k")) == [["k"], ["a"], ["c"]]
+
+
+BURNT = Budgets(kind_usdc_max=100, spent_usdc={("x402", ""): 350, ("x402", "paid"): 250})
+
+
+def test_decide__too_much_was_burnt_today__sound_ones_go_alone() -> None:
+    sound = [make_payment(f"{n}", age_s=-n, payer=f"{n % 3}") for n in range(4)]
+    scene = Scene(NOW_S, payments=(*sound, make_payment("c", has_code=True)), budgets=BURNT)
+
+    actions = decide(scene, RULES)
+
+    assert [[item.subject for item in one.items] for one in actions] == [["0"], ["1"], ["2"], ["c"]]
+    assert [one.reason for one in actions] == ["alone x1"] * 3 + ["apart x1"]
+
+
+def test_decide__sound_ones_cost_more_than_the_budget__share_a_transaction() -> None:
+    paid = Budgets(kind_usdc_max=100, spent_usdc={("x402", ""): 350, ("x402", "paid"): 251})
+    scene = Scene(NOW_S, payments=(make_payment("a"), make_payment("b")), budgets=paid)
+
+    assert [len(one.items) for one in decide(scene, RULES)] == [2]
+
+
+def test_find_waiting__apart_beyond_a_round_and_past_a_budget__are_set_aside() -> None:
+    apart = [make_payment(name, payer=name, has_code=True) for name in "abc"]
+    sound = [make_payment(name) for name in "klmn"]
+    refused = make_payment("r", has_code=True, refusal="usdc: paused")
+    small, budget = make_payment("s", has_code=True), make_payment("q")
+    unworthy = [Unworthy("x402", "s", SHARE, 1, 2), Unworthy("x402", "q", BUDGET, 1, 2)]
+    payments = [*apart, *sound, refused, small, budget]
+
+    assert find_waiting(payments, {"a", "b", "k"}, unworthy) == {"c": None, "q": None}
+
+
+def test_floor__pays_for_a_transaction_apart() -> None:
+    # 10 gwei and ether at 2: a payment alone uses 100,000 gas, one apart may burn 221,000.
+    price = GasPrice(fee_wei=10**10, ether_price_usdc=20_000_000)
+    apart_usdc = get_apart_cost_usdc(price, RULES)
+    floor_usdc = decide_floor_usdc(price, 0, apart_usdc=apart_usdc)
+
+    assert (apart_usdc, floor_usdc) == (44_200, 55_250)
+    due = make_payment("a", has_code=True, value_usdc=floor_usdc)
+    assert len(decide(Scene(NOW_S, payments=(due,), gas_price=price), RULES)) == 1
+    for kept_usdc, expected in ((44_199, 55_250), (44_200, 44_200), (176_801, 55_250)):
+        assert decide_floor_usdc(price, kept_usdc, apart_usdc=apart_usdc) == expected
 
 
 def test_decide__apart_and_none_allowed__waits() -> None:
@@ -172,6 +248,49 @@ def test_trial__costs_something__is_executed_at_the_price_of_a_transaction() -> 
     assert Trial("0x0a", sender).build_request(call) == plain
     dry = Trial("0x0a", NOBODY, fee_wei=1_000).build_request(call)
     assert dry == {**plain, "from": NOBODY}
+
+
+class PoorNode:
+    """Executes calls of at most so much gas: the sender's ether covers no more."""
+
+    def __init__(self, gas_max: int) -> None:
+        self._gas_max = gas_max
+
+    def try_call(self, call: dict[str, str], **_at: str) -> bytes:
+        gas = int(call["gas"], 16)
+        if gas > self._gas_max:
+            raise EtherShort("insufficient funds for gas * price + value")
+        count = (gas - 60_000) // 200_000
+        return bytes(encode(["(bool,bytes)[]"], [[(True, b"")] * count]))
+
+
+def make_record(payment_id: str) -> PaymentRecord:
+    party = "0x" + "11" * 20
+    signed = Authorization(party, party, 7, 0, NOW_S, "0x" + "22" * 32, b"\x01" * 65)
+    rest: list[Any] = [None, 0, 0, None, None, None, 0, None, NOW_S]
+    return PaymentRecord(payment_id, "account", signed, "topup", "", "verified", *rest)
+
+
+@pytest.mark.parametrize(("gas_max", "tried"), [(860_000, "abcd"), (859_999, "ab"), (0, "")])
+def test_trial__our_ether_covers_less__tries_fewer_and_blames_nobody(
+    gas_max: int, tried: str
+) -> None:
+    address = SimpleNamespace(address="0x" + "33" * 20)
+    contracts: Any = SimpleNamespace(usdc=address, multicall3=address)
+    node: Any = PoorNode(gas_max)
+    trial = PaymentTrial(node, contracts, gas_each=200_000)
+    records = tuple(make_record(name) for name in "abcd")
+
+    found, refusals = trial.run_affordable(records, Trial("0x0a", "0x" + "44" * 20, fee_wei=1))
+
+    assert "".join(one.payment_id for one in found) == tried
+    assert refusals == [None] * len(tried)
+
+
+def test_is_burnt__nine_tenths_of_what_was_given() -> None:
+    assert is_burnt({"gas": 1_000}, 900)
+    assert not is_burnt({"gas": 1_000}, 899)
+    assert not is_burnt({}, 10**6), "what was estimated is used up as a rule"
 
 
 def test_action__of_payments__says_how_much() -> None:
