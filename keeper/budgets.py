@@ -3,12 +3,14 @@
 An **account** is on whose behalf a transaction is sent: a position (its token id in digits), a
 payer, a payee. Whatever makes transactions cost more than they should, a stranger's trick or a
 mistake of ours, ends where the day's budget ends, at the latest. What an account may cost is
-bounded by itself, so that nobody uses up the budget of all.
+bounded by itself, so that nobody uses up the budget of all. What brings its gas costs nothing: no
+budget bounds it, and it is charged to no account. Neither is a shared transaction that has failed:
+one of several has failed it, and the others must not wait for that.
 
 Whose budget a transaction is of is its **fund**:
 
 ==============  ====================================================================================
-``PAID``        it brings at least its gas, in money that moves: no budget of a kind's bounds it
+``PAID``        it brings at least its gas, in money that moves: no budget bounds it
 ``APART``       its payer may fail it: a budget of its own, of what such payers have failed
 ``WHOLE_KIND``  anything else, and what of ``PAID`` failed: the kind's budget
 ==============  ====================================================================================
@@ -112,6 +114,15 @@ def judge_fund(fund: str, *, has_failed: bool) -> str:
     return PAID if fund == APART else fund
 
 
+def find_charged(accounts: Sequence[str], *, fund: str, has_failed: bool) -> Sequence[str]:
+    """Return to whose accounts a transaction in a block is charged: what it cost beyond its gain.
+
+    Where one of several has failed it, the others must not pay for that one.
+    """
+    is_nobodys = fund == PAID or (has_failed and len(accounts) > 1)
+    return () if is_nobodys else accounts
+
+
 def get_release_account(account: str) -> str:
     """Return the account under which an account's releases are kept."""
     return f"{account}/{RELEASE}"
@@ -170,11 +181,14 @@ class _Purse:
         return kept
 
     def _keep_to_accounts(self, items: Sequence[ItemT]) -> list[ItemT]:
+        """Leave what is past its account's budget, unless it brings its part of the cost."""
         share_usdc = self.get_share_usdc(items)
+        is_paid = find_fund(self._kind, items, self._price) == PAID
         taken_usdc: dict[str, int] = defaultdict(int)
         kept: list[ItemT] = []
         for item in items:
-            is_bound = item.account != WHOLE_KIND and not self._is_unbounded(item)
+            is_free = self._is_unbounded(item) or (is_paid and item.brings_usdc >= share_usdc)
+            is_bound = item.account != WHOLE_KIND and not is_free
             wanted_usdc = taken_usdc[item.account] + share_usdc
             if is_bound and not self._fits(
                 item.account, wanted_usdc, is_first=wanted_usdc == share_usdc

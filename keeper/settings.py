@@ -147,7 +147,7 @@ class KeeperSettings(ProcessSettings, Rules):
         default=50_000_000,
         ge=0,
         le=USDC_MAX,
-        description="most that a kind of transaction may cost in a day (UTC); 0: no bound",
+        description="most that a kind costs in a day (UTC) beyond what pays its gas; 0: no bound",
     )
     gas_account_day_usdc_max: int = Field(
         default=5_000_000,

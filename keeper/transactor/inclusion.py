@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from contracts.errors import Reverted
 from contracts.node_errors import NodeRefused
-from keeper.budgets import WHOLE_KIND, judge_fund
+from keeper.budgets import WHOLE_KIND, find_charged, judge_fund
 from keeper.errors import OutcomeUnknown
 from keeper.gas import gas_cost_usdc, is_burnt
 from keeper.node_values import TransactionReceipt
@@ -121,7 +121,7 @@ class Inclusions:
         note_gas(
             connection,
             intent.kind,
-            accounts,
+            find_charged(accounts, fund=fund, has_failed=has_failed),
             cost_usdc=cost_usdc,
             now_s=now_s,
             funds=[] if fund == WHOLE_KIND else [fund],

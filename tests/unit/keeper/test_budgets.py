@@ -20,6 +20,7 @@ from keeper.budgets import (
     PAID,
     WHOLE_KIND,
     Budgets,
+    find_charged,
     find_fund,
     get_release_account,
     judge_fund,
@@ -157,6 +158,25 @@ def test_budgets__sound_payments_cost_more_than_a_days_budget__doubted_ones_go_t
     sent, left = decide((PAYMENT,), (DOUBTED,), kind="x402", kind_usdc_max=150, spent=spent)
 
     assert (sent, left) == ([[1], [2]], [])
+
+
+def test_budgets__an_account_past_its_own__what_brings_its_part_goes() -> None:
+    # Two share 165 units.
+    def sent(brings_usdc: int) -> list[list[int]]:
+        items = (Due(1, "signed", brings_usdc), Due(2, "signed"))
+        return decide(items, kind="x402", account_usdc_max=10, spent={"1": 10})[0]
+
+    assert sent(83) == [[1, 2]]
+    assert sent(82) == [[2]]
+
+
+def test_find_charged__who_cost_something_alone() -> None:
+    both = ["1", "2"]
+
+    assert find_charged(both, fund=PAID, has_failed=False) == ()
+    assert find_charged(both, fund=WHOLE_KIND, has_failed=True) == (), "one spoilt it for all"
+    assert find_charged(both, fund=WHOLE_KIND, has_failed=False) == both
+    assert find_charged(["1"], fund=APART, has_failed=True) == ["1"]
 
 
 def test_funds__by_what_a_transaction_brings_and_brought() -> None:
