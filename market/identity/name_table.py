@@ -7,7 +7,7 @@
     families = ["gpt-*"]              # how the names of well-known models begin
 
     [aliases]
-    "a-name" = ["another name of the same model"]
+    "a-name" = ["a name that it may stand for"]
 
     [providers.openai]
     hosts = ["api.openai.com"]         # exact, or "*.example.com" for all below
@@ -91,8 +91,7 @@ def load_name_table(path: Path | None = None) -> NameTable:
         tuple(table.shared),
     )
     aliases = {
-        simplify(alias): simplify(name)
+        simplify(name): frozenset(simplify(alias) for alias in others)
         for name, others in table.aliases.items()
-        for alias in others
     }
     return NameTable(providers, ModelNames(tuple(table.families), aliases))

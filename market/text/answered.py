@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from market.identity.same_model import ModelNames, Named
+from market.identity.same_model import FindId, ModelNames, Named, know_no_id
 from serving.models.failures import Cause, UpstreamFailure
 
 SHOWN_MAX = 100
@@ -28,6 +28,8 @@ class AnswerCheck:
     names: ModelNames
     is_priced: Callable[[str], bool]
     """Tells whether a name has a reference price."""
+    find_id: FindId = know_no_id
+    """Returns which model the public list of prices takes a name for."""
 
     def is_known(self, model: str) -> bool:
         """Tell whether a name is that of a model which others sell or make too."""
@@ -44,7 +46,7 @@ class AnswerCheck:
         """
         if not self.is_known(sold):
             return
-        is_confirmed = self.names.is_same(asked, sold)
+        is_confirmed = self._judge(asked, sold) is Named.SAME
         if not isinstance(answered, str) or not answered.strip():
             if is_confirmed:
                 return
@@ -57,4 +59,4 @@ class AnswerCheck:
         raise UpstreamFailure(Cause.WRONG_MODEL, message=f"sold as {sold!r}: {said}")
 
     def _judge(self, name: str, sold: str) -> Named:
-        return self.names.judge(name, sold=sold, is_priced=self.is_priced)
+        return self.names.judge(name, sold=sold, is_priced=self.is_priced, find_id=self.find_id)

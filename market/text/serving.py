@@ -98,7 +98,9 @@ class Serving:
         self._rules = rules
         self._repeated = repeated
         self.answer_check = AnswerCheck(
-            book.names.models, lambda model: book.find_reference(model) is not None
+            book.names.models,
+            lambda model: book.find_reference(model) is not None,
+            book.references.find_id,
         )
         self._calls = SellerCalls(
             seller_client, opening_s=rules.opening_s, answer_check=self.answer_check

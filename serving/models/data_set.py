@@ -70,6 +70,18 @@ def list_names(data_set: DataSnapshot) -> frozenset[str]:
     return frozenset(model.id for provider in data_set.providers for model in provider.models)
 
 
+def find_id(data_set: DataSnapshot, model: str) -> str | None:
+    """Return which model of the data set a name is taken for; None for none.
+
+    Models of one price may share an entry, as ``gpt-5`` and ``gpt-5-codex`` do.
+    """
+    try:
+        provider, info = data_set.find_provider_model(model, None, None, None)
+    except LookupError:
+        return None
+    return f"{provider.id}/{info.id}"
+
+
 def look_up(data_set: DataSnapshot, model: str, *, now_s: int) -> tuple[Terms | None, int | None]:
     """Return a model's terms at ``now_s``, and until when that holds (Unix seconds; None: always).
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 
-from serving.models.data_set import list_names, look_up
+from serving.models.data_set import find_id, list_names, look_up
 from serving.models.names import fold, index_looks
 from serving.models.price_file import load_price_file
 from serving.models.price_list import read_entry, read_reference
@@ -48,6 +48,10 @@ class References:
     def is_named(self, model: str) -> bool:
         """Tell whether the operator's file or the data set has exactly this name."""
         return model in self.looks.get(fold(model), ())
+
+    def find_id(self, model: str) -> str | None:
+        """Return which model of the data set a name is taken for; None for none."""
+        return find_id(self.data_set, model)
 
     def note_upstream(self, entries: Sequence[Mapping[str, Any]], *, now_s: int) -> None:
         """Take what upstream says of its prices now. An entry that makes no sense is left out."""
