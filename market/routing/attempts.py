@@ -24,6 +24,7 @@ from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live
+from market.routing.mismatches import Mismatches
 from market.routing.ranking import Ask, Drop, Verdict
 from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
@@ -156,6 +157,7 @@ class Attempts:
         self._metrics = metrics
         self._attempts_max = attempts_max
         self._lease_s = lease_s
+        self._mismatches = Mismatches()
 
     async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
         """Return the first attempt that goes well. Raises ``ApiError``."""
@@ -310,7 +312,7 @@ class Attempts:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
-            if failure.cause is Cause.WRONG_MODEL:
+            if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id):
                 await asyncio.shield(self._suspend(offer_id, str(failure.message)))
             raise
         except BaseException as error:
@@ -320,10 +322,11 @@ class Attempts:
             await asyncio.shield(reserved.void(reason, is_seller_failure=False))
             raise
         self._metrics.observe_attempt(SERVED)
+        self._mismatches.forget(offer_id)
         return result
 
     async def _suspend(self, offer_id: str, evidence: str) -> None:
-        """Take an offer out of the order that was caught selling another model."""
+        """Take an offer out of the order that keeps selling another model."""
         now_s = self._database.now_s()
         log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
         try:
@@ -332,6 +335,7 @@ class Attempts:
                     connection, offer_id=offer_id, evidence=evidence, now_s=now_s
                 )
             )
+            self._mismatches.forget(offer_id)
             await self._book.refresh_offers([offer_id])
         except CurrentError as error:
             # It rests all the same, and is suspended the next time.

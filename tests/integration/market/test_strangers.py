@@ -4,7 +4,8 @@
 
     labels    pass no filter
     models    a known model is sold as what it is: a wrong name is refused when it is listed, and
-              an answer of another model is a failed attempt, whole or streamed, that suspends
+              an answer of another model is a failed attempt, whole or streamed; three in a row
+              suspend
     approval  a seller that the operator has not approved is sent nothing and listed nowhere, unless
               the request, its key or the market says otherwise; then its word counts for little
     failures  forty offers of one wallet are one seller; a change heals nothing
@@ -81,7 +82,7 @@ async def test_labels__of_a_stranger__pass_no_filter(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_model__another_one_answers__is_not_charged_and_the_offer_is_suspended(
+async def test_model__another_one_answers__is_not_charged_and_the_third_suspends(
     market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint, stream: bool
 ) -> None:
     key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
@@ -96,8 +97,24 @@ async def test_model__another_one_answers__is_not_charged_and_the_offer_is_suspe
     told = [(sale["state"], sale["void_reason"], sale["is_seller_failure"]) for sale in sales]
     assert told == [("voided", "wrong_model", True), ("posted", None, False)]
     path = f"/v1/seller/offers/{bad['id']}"
-    shown = (await market.client.get(path, headers=bearer(outsider))).json()
-    assert "gpt-4o-mini-2024-07-18" in shown["suspended_for"]
+    book = market.front.app.state.services.book
+    place = book.get_live(bad["id"]).place
+
+    async def ask_again() -> Any:
+        """Ask once the rest is over; return what the offer is suspended for."""
+        book.health.succeed(place)
+        await market.chat(key, model=OPUS, stream=stream)
+        shown = await market.client.get(path, headers=bearer(outsider))
+        return shown.json()["suspended_for"]
+
+    assert book.find_health(bad["id"]).cause == "wrong_model"
+    assert await ask_again() is None
+    stranger.calls_itself = None
+    assert await ask_again() is None, "a good answer"
+    stranger.calls_itself = "gpt-4o-mini-2024-07-18"
+    evidence = [await ask_again() for _ in range(3)]
+    assert evidence[:2] == [None, None]
+    assert "gpt-4o-mini-2024-07-18" in evidence[2]
 
     # Neither time nor a change of the offer lets it back, only the operator does.
     stranger.calls_itself = None
@@ -105,9 +122,8 @@ async def test_model__another_one_answers__is_not_charged_and_the_offer_is_suspe
     assert changed.status_code == 200
     assert (await market.chat(key, model=OPUS)).headers["x-market-offer"] == good["id"]
     assert "lets" in resume_offer(market.engine, bad["id"])
-    book = market.front.app.state.services.book
     await book.refresh()
-    book.health.succeed(book.get_live(bad["id"]).place)
+    book.health.succeed(place)
     assert (await market.chat(key, model=OPUS)).headers["x-market-offer"] == bad["id"]
 
 
