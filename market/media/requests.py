@@ -23,6 +23,7 @@ from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object
 from serving.models.prices import Tokens
+from serving.models.refused import find_router_control
 from serving.models.terms import Terms
 
 
@@ -73,6 +74,8 @@ _REFUSED: Final = frozenset(
         "callback_url",
     }
 )
+_OWN: Final = frozenset({"tags"})
+"""Fields that would steer a router beside text: music has a style by them."""
 _HARMLESS: Final = {"stream_format": "audio", "partial_images": 0, "stream": False}
 
 
@@ -204,10 +207,15 @@ def _read_text(part: Part) -> str:
 
 
 def _check_refused(body: Mapping[str, Any]) -> None:
-    for name in sorted(_REFUSED & body.keys()):
-        if body[name] is not None and body[name] != _HARMLESS.get(name):
-            message = f"'{name}' is not supported: what it costs cannot be bounded."
-            raise bad_request("unsupported_parameter", message, param=name)
+    refused = [
+        name
+        for name in sorted(_REFUSED & body.keys())
+        if body[name] is not None and body[name] != _HARMLESS.get(name)
+    ]
+    name = refused[0] if refused else find_router_control(body, own=_OWN)
+    if name is not None:
+        message = f"'{name}' is not supported: what it costs cannot be bounded."
+        raise bad_request("unsupported_parameter", message, param=name)
 
 
 def _check_encodable(body: Mapping[str, Any]) -> None:

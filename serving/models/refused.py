@@ -1,8 +1,12 @@
 """Request fields that are refused, because what they cost cannot be bounded. Pure.
 
-One table for both servers: to refuse another field, add its name here.
+One table for both servers: to refuse another field, add its name here. Among them are those that
+tell a provider's own router (LiteLLM, OpenRouter and their kind) to answer with another model, to
+invent an answer or a failure, or to ask somebody else: a provider would seem to cheat, or to fail,
+at its client's wish.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -57,6 +61,64 @@ UNCOUNTED: Final = frozenset(
 KEPT_ELSEWHERE: Final = frozenset({"previous_response_id", "conversation", "background"})
 """State that a provider keeps for another request, which may go to another provider."""
 
+ROUTER_CONTROLS: Final = frozenset(
+    {
+        # Another model, another deployment, another prompt.
+        "model_list",
+        "model_info",
+        "user_config",
+        "specific_deployment",
+        "deployment_id",
+        "hf_model_name",
+        "base_model",
+        "custom_llm_provider",
+        "preset",
+        "tags",
+        "transforms",
+        "prompt_id",
+        "prompt_label",
+        "prompt_variables",
+        "guardrails",
+        "gateway",
+        "providerOptions",
+        "provider_options",
+        "router",
+        "router_settings",
+        "router_settings_override",
+        # Another host, another key.
+        "api_base",
+        "base_url",
+        "api_key",
+        "api_type",
+        "api_version",
+        "organization",
+        "headers",
+        "extra_headers",
+        "extra_query",
+        # A failure at a wish, or many calls for one.
+        "timeout",
+        "request_timeout",
+        "stream_timeout",
+        "num_retries",
+        "max_retries",
+        "retry_policy",
+        "cooldown_time",
+        "rpm",
+        "tpm",
+        # What was asked for is taken out again: the output limit too.
+        "drop_params",
+        "additional_drop_params",
+        "allowed_openai_params",
+    }
+)
+"""Fields that steer a provider's router."""
+
+_ROUTER_CONTROL: Final = re.compile(
+    r"mock_\w+|litellm_\w+|aws_\w+|vertex_\w+|azure_\w+|\w+_cost_per_\w+"
+    r"|(?:\w+_)?fallback(?:s|_\w+)?"
+)
+"""The same by how they are named: ``mock_response``, ``context_window_fallbacks``."""
+
 REFUSED: Final = OUTPUT_LIMITS | OTHER_PRICES | UNCOUNTED | KEPT_ELSEWHERE
 
 EMPTY: Final[tuple[Any, ...]] = ({}, [], "")
@@ -94,11 +156,35 @@ def find_refused(body: Mapping[str, Any], *, limits: Collection[str]) -> str | N
 
     ``limits`` are the endpoint's own names of its output limit.
     """
-    for name in sorted(REFUSED & body.keys()):
-        value = body[name]
-        if value is not None and name not in limits and not _is_harmless(name, value):
-            return name
-    return None
+    names = [name for name in REFUSED & body.keys() if name not in limits]
+    costly = [
+        name for name in names if body[name] is not None and not _is_harmless(name, body[name])
+    ]
+    control = find_router_control(body)
+    return min(costly if control is None else [*costly, control], default=None)
+
+
+def find_router_control(
+    body: Mapping[str, Any], *, own: Collection[str] = frozenset()
+) -> str | None:
+    """Return the first field, by name, that steers a provider's router; None without one.
+
+    ``own`` are fields that have a meaning of their own at the endpoint.
+    What is null, false or empty steers nothing, but an empty answer or failure that is to be
+    invented is one.
+    """
+    controls = (name for name, value in body.items() if name not in own and _steers(name, value))
+    return min(controls, default=None)
+
+
+def _steers(name: str, value: Any) -> bool:
+    if value is None or value is False:
+        return False
+    if name not in ROUTER_CONTROLS and _ROUTER_CONTROL.fullmatch(name) is None:
+        return False
+    return name.startswith("mock_") or not any(
+        type(value) is type(empty) and value == empty for empty in EMPTY
+    )
 
 
 def _is_harmless(name: str, value: Any) -> bool:

@@ -207,6 +207,8 @@ def test_request__asks_for__in_each_base_that_it_says() -> None:
         (Medium.VIDEO, {"n": 2}),
         (Medium.VIDEO, {"webhook": "https://example.com"}),
         (Medium.VIDEO, {"model": ""}),
+        (Medium.IMAGES, {"fallbacks": ["another"]}),
+        (Medium.SPEECH, {"input": "x", "mock_response": "y"}),
     ],
 )
 def test_request__that_cannot_be_priced__is_refused(medium: Medium, body: dict[str, Any]) -> None:
