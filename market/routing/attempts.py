@@ -13,8 +13,6 @@ from typing import Final, Generic, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from contracts.errors import CurrentError
-from ledger.selling.offers import suspend_offer
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
 from market.endpoints.sealing import KmsUnavailable
@@ -24,17 +22,18 @@ from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book, Live
-from market.routing.mismatches import Mismatches
+from market.routing.mismatches import Mismatches, suspend
 from market.routing.ranking import Ask, Drop, Verdict
 from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
 from market.routing.selection import Selection
 from market.routing.tried import Tried
 from serving.http.errors import overloaded
-from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
+from serving.models.failures import Cause, Looped, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
+from serving.process.hops import is_first
 from serving.process.turns import NoPlace
 
 log = structlog.get_logger("market")
@@ -213,7 +212,11 @@ class Attempts:
             try:
                 callee = Callee(access, live.upstream_model, is_trusted=verdict.offer.is_trusted)
                 result = await self._attempt(attempt, reserved, callee)
-            except UpstreamFailure:
+            except UpstreamFailure as failure:
+                if isinstance(failure, Looped) and is_first():
+                    # It goes round behind this seller, not before it: who always says so comes
+                    # last.
+                    refused_by.append(offer_id)
                 continue
             except NoPlace:
                 shortages += 1
@@ -309,34 +312,27 @@ class Attempts:
         try:
             result = await attempt(callee)
         except UpstreamFailure as failure:
+            if isinstance(failure, Looped):
+                await self._give_back(reserved, "loop_detected")
+                raise
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
             if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id):
-                await asyncio.shield(self._suspend(offer_id, str(failure.message)))
+                evidence = str(failure.message)
+                if await asyncio.shield(suspend(self._database, self._book, offer_id, evidence)):
+                    self._mismatches.forget(offer_id)
             raise
         except BaseException as error:
-            self._book.end(offer_id, well=False)
             reason = "rejected" if isinstance(error, UpstreamRejected) else type(error).__name__
-            self._metrics.observe_attempt("rejected" if reason == "rejected" else "other")
-            await asyncio.shield(reserved.void(reason, is_seller_failure=False))
+            await self._give_back(reserved, reason)
             raise
         self._metrics.observe_attempt(SERVED)
         self._mismatches.forget(offer_id)
         return result
 
-    async def _suspend(self, offer_id: str, evidence: str) -> None:
-        """Take an offer out of the order that keeps selling another model."""
-        now_s = self._database.now_s()
-        log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
-        try:
-            await self._database.persist(
-                lambda connection: suspend_offer(
-                    connection, offer_id=offer_id, evidence=evidence, now_s=now_s
-                )
-            )
-            self._mismatches.forget(offer_id)
-            await self._book.refresh_offers([offer_id])
-        except CurrentError as error:
-            # It rests all the same, and is suspended the next time.
-            log.error("suspension_failed", offer_id=offer_id, error=str(error))
+    async def _give_back(self, reserved: ReservedSale, reason: str) -> None:
+        """Give a reservation back after what was not the seller's doing."""
+        self._book.end(reserved.sale.offer_id, well=False)
+        self._metrics.observe_attempt("rejected" if reason == "rejected" else "other")
+        await asyncio.shield(reserved.void(reason, is_seller_failure=False))

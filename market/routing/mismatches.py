@@ -8,6 +8,15 @@ Counts are this process's own, and end with it.
 from collections import Counter
 from typing import Final
 
+import structlog
+
+from contracts.errors import CurrentError
+from ledger.selling.offers import suspend_offer
+from market.records.database import Database
+from market.routing.book import Book
+
+log = structlog.get_logger("market")
+
 MISMATCHES_MAX: Final = 3
 """Answers of another model, with no good one between, that suspend an offer."""
 
@@ -26,3 +35,22 @@ class Mismatches:
     def forget(self, offer_id: str) -> None:
         """Note a good answer, or that the offer was suspended."""
         self._counts.pop(offer_id, None)
+
+
+async def suspend(database: Database, book: Book, offer_id: str, evidence: str) -> bool:
+    """Take an offer out of the order that keeps selling another model; tell whether that was
+    written."""
+    now_s = database.now_s()
+    log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
+    try:
+        await database.persist(
+            lambda connection: suspend_offer(
+                connection, offer_id=offer_id, evidence=evidence, now_s=now_s
+            )
+        )
+        await book.refresh_offers([offer_id])
+    except CurrentError as error:
+        # It rests all the same, and is suspended the next time.
+        log.error("suspension_failed", offer_id=offer_id, error=str(error))
+        return False
+    return True

@@ -27,7 +27,7 @@ from market.records.jobs import load_provider_key, load_providers
 from market.records.store import is_key_live
 from market.routing.attempts import SERVED, Attempt, Callee, Order
 from serving.http.errors import ApiError
-from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
+from serving.models.failures import Cause, Looped, UpstreamFailure, UpstreamRejected
 from serving.models.prices import Tokens
 from serving.models.sold import OWN_PROVIDER_HEADER
 from serving.models.upstream import Access
@@ -216,7 +216,10 @@ class OwnProviders:
                 result = await attempt(Callee(access, own.models[model], is_own=True))
             except UpstreamFailure as failure:
                 self._metrics.observe_own_provider(failure.cause)
-                self.end(own, failure.cause, retry_after_s=failure.retry_after_s)
+                if isinstance(failure, Looped):
+                    self.end(own, well=False)
+                else:
+                    self.end(own, failure.cause, retry_after_s=failure.retry_after_s)
             except UpstreamRejected as error:
                 self._metrics.observe_own_provider("rejected")
                 self.end(own, well=False)

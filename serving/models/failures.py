@@ -22,6 +22,9 @@ from serving.models.error_words import ErrorWords, clean, read_body, read_words
 CONTEXT_LENGTH_EXCEEDED: Final = "context_length_exceeded"
 CONTENT_POLICY_VIOLATION: Final = "content_policy_violation"
 
+LOOP_DETECTED: Final = "loop_detected"
+LOOP_STATUS: Final = 508
+
 KNOWN_CODES: Final = frozenset({CONTEXT_LENGTH_EXCEEDED, CONTENT_POLICY_VIOLATION})
 """Codes that clients act on, so both servers give them to a refusal that means the same."""
 
@@ -139,6 +142,13 @@ class UpstreamFailure(UpstreamError):
         self.code = code
 
 
+class Looped(UpstreamFailure):
+    """A provider did not serve because the request had passed too many servers before it.
+
+    Who sends a request may say that it has passed many, so it says nothing of the provider.
+    """
+
+
 class UpstreamRejected(UpstreamError):
     """A provider refused the request as wrong. The words are cleaned.
 
@@ -193,6 +203,8 @@ def _classify(
         for part in (words.message, words.param, words.code or words.type)
     )
     said = words.all
+    if status == LOOP_STATUS or words.code == LOOP_DETECTED:
+        return Looped(Cause.SERVER, status=status, message=message, code=code)
     if status >= 400 and status != 429 and _CONTEXT.search(said) is not None:
         known = status if status in _REJECTED else 400
         return _reject(known, message, param, CONTEXT_LENGTH_EXCEEDED)

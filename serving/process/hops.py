@@ -27,6 +27,11 @@ def note_hops(passed: int) -> None:
     _passed.set(passed)
 
 
+def is_first() -> bool:
+    """Tell whether the present request came from a client, which is no server."""
+    return _passed.get() == 0
+
+
 def write_hops() -> str:
     """Return what the header says to the provider that is asked for the present request."""
     return str(_passed.get() + 1)

@@ -8,7 +8,7 @@
               suspend
     approval  a seller that the operator has not approved is sent nothing and listed nowhere, unless
               the request, its key or the market says otherwise; then its word counts for little
-    failures  forty offers of one wallet are one seller; a change heals nothing
+    failures  forty offers of one wallet are one seller; a change heals nothing; a loop is nobody's
 """
 
 from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ from tests.support.market import (
     SELLER,
     RunningMarket,
     bearer,
+    make_body,
     make_settings,
     run_market,
 )
@@ -242,3 +243,28 @@ async def test_failures__forty_offers_of_one_wallet__do_not_shut_the_model(
 
     assert first.headers["x-market-offer"] == second.headers["x-market-offer"] == good["id"]
     assert (asked, len(stranger.requests)) == (1, 1)
+
+
+async def test_loop__by_a_buyers_own_count__rests_no_seller(
+    market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
+    looped = await market.list_offer(outsider, stranger.url, **CHEAP)
+    stranger.behaviour = "status_508"
+    book = market.front.app.state.services.book
+
+    async def ask() -> Any:
+        headers = {**bearer(key), "x-current-hops": "3"}
+        return await market.client.post("/v1/chat/completions", json=make_body(), headers=headers)
+
+    alone = await ask()
+    good = await market.list_offer(await market.get_key(), honest.url)
+    served = await ask()
+
+    assert (alone.status_code, alone.json()["error"]["code"]) == (502, "sellers_failed")
+    assert served.headers["x-market-offer"] == good["id"]
+    assert [headers["x-current-hops"] for headers in stranger.headers] == ["4", "4"]
+    health = book.find_health(looped["id"])
+    assert (health.standing, health.failures) == ("healthy", 0)
+    told = [(one["void_reason"], one["is_seller_failure"]) for one in await market.settled_sales()]
+    assert told == [("loop_detected", False), ("loop_detected", False), (None, False)]

@@ -8,6 +8,7 @@ import pytest
 from serving.models.error_words import clean, read_body
 from serving.models.failures import (
     Cause,
+    Looped,
     UpstreamFailure,
     UpstreamRejected,
     classify,
@@ -170,6 +171,15 @@ def test_classify__provider_cannot_serve__names_the_cause(
 
     assert isinstance(failure, UpstreamFailure)
     assert (failure.cause, failure.status) == (cause, status)
+
+
+def test_classify__request_had_passed_too_many_servers__says_nothing_of_the_provider() -> None:
+    said = {"message": "passed on too often", "code": "loop_detected"}
+
+    assert isinstance(judge(508, {"error": said}), Looped)
+    assert isinstance(judge(508, b""), Looped)
+    assert isinstance(classify_said(said, secrets=SECRETS), Looped)
+    assert not isinstance(judge(503, b""), Looped)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from contextvars import copy_context
 
 import pytest
 
-from serving.process.hops import HOPS_MAX, note_hops, read_hops, write_hops
+from serving.process.hops import HOPS_MAX, is_first, note_hops, read_hops, write_hops
 
 
 @pytest.mark.parametrize(("text", "hops"), [(None, 0), ("0", 0), ("1", 1), ("3", 3)])
@@ -30,3 +30,12 @@ def test_write_hops__counts_this_server__and_ends() -> None:
 
     assert passed == HOPS_MAX
     assert copy_context().run(write_hops) == "1"  # outside of a request
+
+
+@pytest.mark.parametrize(("passed", "first"), [(0, True), (1, False), (3, False)])
+def test_is_first__no_server_before__it_is(passed: int, first: bool) -> None:
+    def ask() -> bool:
+        note_hops(passed)
+        return is_first()
+
+    assert copy_context().run(ask) is first
