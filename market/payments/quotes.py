@@ -42,7 +42,7 @@ class Quotes:
             return True
         for ask in asks:
             shelf = self._book.get_shelf(ask.model, ask.base)
-            for offer in shelf or ():
+            for offer in () if shelf is None else shelf.list_open(ask):
                 if assess(offer, self._book.get_state(offer), ask).ceiling_usdc == amount_usdc:
                     return True
         return False

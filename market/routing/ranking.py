@@ -12,7 +12,7 @@ offer that was listed first: ids sort by age. Among those that are hardly dearer
 request with a session goes to the session's seller: see ``market.routing.sessions``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -229,6 +229,8 @@ class Ranking:
 
     ranked: tuple[Verdict, ...]
     dropped: tuple[Verdict, ...]
+    unseen: Mapping[Drop, int] = field(default_factory=dict)
+    """Offers that were dropped without being looked at, by the reason."""
 
     @property
     def is_blocked_by_discount(self) -> bool:

@@ -1,5 +1,6 @@
 """Why no offer may serve a request, as an answer. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -31,15 +32,14 @@ def explain_none(ranking: Ranking, ask: Ask, *, denied: Drop | None = None) -> A
     if ranking.ranked:
         # They would do, but cannot be called: their keys do not open.
         return unavailable("sellers_unavailable", "The sellers of this model cannot be reached.")
-    drops = [verdict.drop for verdict in ranking.dropped if verdict.drop is not None]
-    if not drops or set(drops) == {Drop.INACTIVE}:
+    drops = Counter(verdict.drop for verdict in ranking.dropped if verdict.drop is not None)
+    drops.update(ranking.unseen)
+    met = [drop for drop in Drop if drops[drop]]
+    if not met or met == [Drop.INACTIVE]:
         return model_not_found(ask.model)
-    order = list(Drop)
-    furthest = max(drops, key=order.index)
-    code, message = _NONE_LEFT[furthest]
+    code, message = _NONE_LEFT[met[-1]]
     error = unavailable(code, message)
-    counts = {str(drop): drops.count(drop) for drop in order if drop in drops}
-    error.beside = {"dropped": counts}
+    error.beside = {"dropped": {str(drop): drops[drop] for drop in met}}
     return error
 
 

@@ -1,5 +1,6 @@
 """Which offer a request goes to next: the cheapest, the longest proven, or one that rests."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from market.errors import model_not_found
 from market.routing.book import Book
 from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
 from market.routing.refusals import explain_none
+from market.routing.shelf import Shelf
 from market.routing.tried import Tried
 from serving.http.errors import ApiError
 
@@ -20,18 +22,9 @@ class Selection:
 
     def rank(self, asks: Sequence[Ask]) -> Ranking:
         """Return all offers of the model before this request. Raises 404 for an unlisted model."""
-        rankings = [
-            rank(shelf, self._book.get_state, ask)
-            for ask in asks
-            if (shelf := self._book.get_shelf(ask.model, ask.base)) is not None
-        ]
-        if not rankings:
-            raise model_not_found(asks[0].model)
-        if len(rankings) == 1:
-            return rankings[0]
-        return Ranking(
-            tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
-            tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
+        return _join(
+            [rank(shelf, self._book.get_state, ask) for ask, shelf in self._find_shelves(asks)],
+            asks[0].model,
         )
 
     def find(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
@@ -76,8 +69,8 @@ class Selection:
 
     def _iterate(self, asks: Sequence[Ask], *, only_resting: bool = False) -> Iterator[Verdict]:
         """Yield the verdict on each offer; with ``only_resting`` as if those that rest did not."""
-        for ask in asks:
-            for offer in self._book.get_shelf(ask.model, ask.base) or ():
+        for ask, shelf in self._find_shelves(asks):
+            for offer in shelf.list_open(ask):
                 state = self._book.get_state(offer)
                 if only_resting:
                     if state.standing is not Standing.BACKING_OFF:
@@ -96,20 +89,48 @@ class Selection:
 
     def _find_cheapest(self, asks: Sequence[Ask]) -> Verdict | None:
         best: Verdict | None = None
-        for ask in asks:
-            shelf = self._book.get_shelf(ask.model, ask.base)
-            found = None if shelf is None else shelf.select(self._book.get_state, ask)
+        for ask, shelf in self._find_shelves(asks):
+            found = shelf.select(self._book.get_state, ask)
             if found is not None and (best is None or _by_cost(found) < _by_cost(best)):
                 best = found
         return best
 
     def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
         """Return why no offer was even tried."""
+        rankings = [
+            replace(
+                rank(shelf.list_open(ask), self._book.get_state, ask),
+                unseen=shelf.count_closed(ask),
+            )
+            for ask, shelf in self._find_shelves(asks)
+        ]
         try:
-            ranking = self.rank(asks)
+            ranking = _join(rankings, asks[0].model)
         except ApiError as error:
             return error
         return explain_none(ranking, asks[0], denied=denied)
+
+    def _find_shelves(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Shelf]]:
+        for ask in asks:
+            shelf = self._book.get_shelf(ask.model, ask.base)
+            if shelf is not None:
+                yield ask, shelf
+
+
+def _join(rankings: Sequence[Ranking], model: str) -> Ranking:
+    """Return one ranking of a request that is priced in several ways. Raises 404 without any."""
+    if not rankings:
+        raise model_not_found(model)
+    if len(rankings) == 1:
+        return rankings[0]
+    unseen: Counter[Drop] = Counter()
+    for ranking in rankings:
+        unseen.update(ranking.unseen)
+    return Ranking(
+        tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
+        tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
+        unseen,
+    )
 
 
 def _by_cost(verdict: Verdict) -> tuple[int, str]:

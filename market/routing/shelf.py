@@ -2,17 +2,18 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
+from itertools import chain
 
-from market.routing.ranking import Ask, GetState, Offer, Verdict, assess, get_price_rank
+from market.routing.ranking import Ask, Drop, GetState, Offer, Verdict, assess, get_price_rank
 from market.routing.sessions import Session
 from serving.models.prices import Tokens, get_worth
 
 
-class Shelf:
-    """The offers of one model, by price: the cheapest for any mix of tokens is found at once.
+class Row:
+    """Offers by price: the cheapest for any mix of tokens is found at once.
 
     Offers of one price pair stand together. The pairs are kept in two orders, by input price and by
     output price; walked side by side, no pair that was not met yet can be cheaper than both walks'
@@ -21,15 +22,15 @@ class Shelf:
     a fee, all are sorted.
     """
 
-    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+    def __init__(self) -> None:
         self._offers: dict[str, Offer] = {}
         self._pairs: dict[tuple[int, int], list[str]] = {}
         self._by_input: list[tuple[int, int]] = []
         self._by_output: list[tuple[int, int]] = []
         self._starts: Counter[int] = Counter()
         """Where the second tiers of the offers begin that have some; at -1 what has a fee."""
-        for offer in offers:
-            self.put(offer)
+        self.active_count = 0
+        """Offers that are active."""
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -48,6 +49,7 @@ class Shelf:
         """Add an offer, in place of the one with its id."""
         self.remove(offer.offer_id)
         self._offers[offer.offer_id] = offer
+        self.active_count += offer.is_active
         start = _get_start(offer)
         if start is not None:
             self._starts[start] += 1
@@ -63,6 +65,7 @@ class Shelf:
         offer = self._offers.pop(offer_id, None)
         if offer is None:
             return
+        self.active_count -= offer.is_active
         start = _get_start(offer)
         if start is not None:
             self._starts[start] -= 1
@@ -101,9 +104,71 @@ class Shelf:
         while met:
             yield heappop(met)[1]
 
+
+class Shelf:
+    """The offers of one model, those of approved sellers in a row of their own.
+
+    Anybody may list, so there may be any number of the others: a request that takes approved
+    sellers only looks at none of them. A request that takes both has the two rows merged.
+    """
+
+    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+        self._trusted, self._others = Row(), Row()
+        for offer in offers:
+            self.put(offer)
+
+    def __len__(self) -> int:
+        return len(self._trusted) + len(self._others)
+
+    def __contains__(self, offer: object) -> bool:
+        return offer in self._trusted or offer in self._others
+
+    def __iter__(self) -> Iterator[Offer]:
+        return chain(self._trusted, self._others)
+
+    @property
+    def trusted(self) -> Row:
+        """The offers of approved sellers."""
+        return self._trusted
+
+    def get(self, offer_id: str) -> Offer | None:
+        """Return an offer, or None where it is not here."""
+        return self._trusted.get(offer_id) or self._others.get(offer_id)
+
+    def put(self, offer: Offer) -> None:
+        """Add an offer, in place of the one with its id."""
+        self.remove(offer.offer_id)
+        (self._trusted if offer.is_trusted else self._others).put(offer)
+
+    def remove(self, offer_id: str) -> None:
+        """Take an offer away. Idempotent."""
+        self._trusted.remove(offer_id)
+        self._others.remove(offer_id)
+
+    def list_open(self, ask: Ask) -> Iterator[Offer]:
+        """Yield the offers whose sellers a request takes, approved or not, in no order."""
+        return iter(self._trusted if ask.trusted_only else self)
+
+    def count_closed(self, ask: Ask) -> Mapping[Drop, int]:
+        """Return how many offers ``list_open`` leaves out, by why they do not serve."""
+        if not ask.trusted_only:
+            return {}
+        active = self._others.active_count
+        return {Drop.INACTIVE: len(self._others) - active, Drop.UNTRUSTED: active}
+
+    def iterate(self, tokens: Tokens, *, trusted_only: bool = False) -> Iterator[Offer]:
+        """Yield the offers, the cheapest for ``tokens`` first, in the order of ``rank``."""
+        if trusted_only or not self._others:
+            return self._trusted.iterate(tokens)
+        return merge(
+            self._trusted.iterate(tokens),
+            self._others.iterate(tokens),
+            key=lambda offer: _rank_of(offer, tokens),
+        )
+
     def select(self, get_state: GetState, ask: Ask) -> Verdict | None:
         """Return the best offer for a request, or None where none may serve it."""
-        offers = self.iterate(ask.estimate)
+        offers = self.iterate(ask.estimate, trusted_only=ask.trusted_only)
         for offer in offers:
             verdict = assess(offer, get_state(offer), ask)
             if verdict.drop is None:

@@ -28,6 +28,7 @@ from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_mar
 from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
+from market.routing.shelf import Shelf
 from market.text.answered import AnswerCheck
 from market.text.calling import Opened, SellerCalls
 from market.text.metering import (
@@ -152,16 +153,11 @@ class Serving:
             ignore=filters.ignore,
         )
 
-    def list_served(
-        self, shelves: Mapping[Base, Collection[Offer]]
-    ) -> Mapping[Base, Collection[Offer]]:
+    def list_served(self, shelves: Mapping[Base, Shelf]) -> Mapping[Base, Collection[Offer]]:
         """Return the offers of a model that serve where a request does not say whom it trusts."""
         if not self._rules.trusted_only:
             return shelves
-        trusted = {
-            base: [offer for offer in shelf if offer.is_trusted] for base, shelf in shelves.items()
-        }
-        return {base: offers for base, offers in trusted.items() if offers}
+        return {base: shelf.trusted for base, shelf in shelves.items() if shelf.trusted}
 
     def rank(self, ask: Ask) -> Ranking:
         """Return all offers of the model before this request. Raises 404 for an unlisted model."""

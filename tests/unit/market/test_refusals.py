@@ -1,5 +1,7 @@
 """Why no offer serves a request: what the offers that came furthest did not pass."""
 
+from dataclasses import replace
+
 import pytest
 
 from market.routing.ranking import Ask, Drop, Offer, Ranking, Verdict
@@ -49,6 +51,18 @@ def test_explain_none__offers_dropped__counted_by_reason() -> None:
     told = explain_none(make_ranking(Drop.BUSY, Drop.UNTRUSTED, Drop.BUSY), ask())
 
     assert told.beside == {"dropped": {str(Drop.UNTRUSTED): 1, str(Drop.BUSY): 2}}
+
+
+def test_explain_none__offers_not_looked_at__count_by_their_reason() -> None:
+    unseen = {Drop.INACTIVE: 2, Drop.UNTRUSTED: 3}
+    busy = explain_none(replace(make_ranking(Drop.BUSY), unseen=unseen), ask())
+    waiting = explain_none(Ranking((), (), unseen), ask())
+    asleep = explain_none(Ranking((), (), {Drop.INACTIVE: 1, Drop.UNTRUSTED: 0}), ask())
+
+    assert busy.code == "sellers_busy"
+    assert busy.beside == {"dropped": {"inactive": 2, "untrusted": 3, "busy": 1}}
+    assert waiting.code == "no_trusted_seller"
+    assert asleep.code == "model_not_found"
 
 
 def test_explain_none__offers_would_do__cannot_be_reached_or_were_denied() -> None:
