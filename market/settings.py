@@ -128,12 +128,16 @@ class MarketSettings(ServerSettings):
         default=32, ge=1, le=65_536, description="most requests to one offer at a time"
     )
     offers_max: int = Field(
-        default=50_000, ge=1, description="most offers of all sellers that are listed at a time"
+        default=50_000,
+        ge=1,
+        description="most offers of approved sellers that are listed at a time; all others"
+        " together may list as many",
     )
     new_models_max: int = Field(
         default=200,
         ge=0,
-        description="most listed models that neither the prices file nor the data set names",
+        description="most listed models of approved sellers that neither the prices file nor the"
+        " data set names; others may list as many",
     )
     attempts_max: int = Field(
         default=4, ge=1, le=20, description="how many sellers are tried for one request"

@@ -9,7 +9,10 @@ from serving.models.names import find_look_alike
 
 @dataclass(frozen=True, slots=True)
 class ListingRules:
-    """How much strangers may list in all."""
+    """How much approved sellers may list in all, and as much again how much the others may.
+
+    The two are counted apart: what anybody lists takes no room from a seller who is approved.
+    """
 
     new_models_max: int
     """Listed models that no reference names; the operator names one in the prices file."""
@@ -31,7 +34,8 @@ def check_room(
 ) -> None:
     """Refuse an offer that the market has no room for. Raises ``RequestRejected`` (409).
 
-    ``is_new``: the model is not listed yet and has no reference.
+    What is listed is so by sellers of the same kind. ``is_new``: the model is not listed yet and
+    has no reference.
     """
     if offers_listed >= rules.offers_max:
         raise market_full(rules.offers_max)

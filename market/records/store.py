@@ -140,6 +140,12 @@ def load_seller(connection: Connection, address: str) -> RowMapping | None:
     return connection.execute(query).mappings().one_or_none()
 
 
+def is_seller_trusted(connection: Connection, address: str) -> bool:
+    """Tell whether the operator has approved a seller."""
+    query = select(_seller.c.is_trusted).where(_seller.c.address == address)
+    return bool(connection.execute(query).scalar_one_or_none())
+
+
 def load_offers(
     connection: Connection,
     *,

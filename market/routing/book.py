@@ -120,14 +120,31 @@ class Book:
         """The market's part of a price where nothing else was agreed with its seller."""
         return self._fee_bps
 
-    @property
-    def offers_count(self) -> int:
-        """How many offers are on the shelves."""
-        return len(self._live)
+    def count_offers(self, *, is_trusted: bool) -> int:
+        """Return how many offers approved sellers have listed, or how many the others have."""
+        trusted = sum(
+            len(shelf.trusted) for shelves in self._shelves.values() for shelf in shelves.values()
+        )
+        return trusted if is_trusted else len(self._live) - trusted
 
-    def count_new_models(self) -> int:
-        """Return how many listed models no reference names."""
-        return sum(self.find_reference(model) is None for model in self._shelves)
+    def count_new_models(self, *, is_trusted: bool) -> int:
+        """Return how many models that no reference names approved sellers have listed, or how many
+        only others have."""
+        return sum(
+            any(shelf.trusted for shelf in shelves.values()) is is_trusted
+            and self.find_reference(model) is None
+            for model, shelves in self._shelves.items()
+        )
+
+    def is_new(self, model: str, *, is_trusted: bool) -> bool:
+        """Tell whether a model that no reference names would be new on the list.
+
+        To an approved seller it is so where only others list it.
+        """
+        if self.find_reference(model) is not None:
+            return False
+        shelves = self._shelves.get(model, {})
+        return not any(shelf.trusted or not is_trusted for shelf in shelves.values())
 
     def find_reference(self, model: str) -> Terms | None:
         """Return what a model costs at its own provider now, or None where that is unknown."""

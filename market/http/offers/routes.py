@@ -35,7 +35,12 @@ from market.listing.offers import (
     refused_url,
 )
 from market.pricing.media_units import find_price, get_base
-from market.records.store import KeyHolder, load_seller_offer, load_seller_offers
+from market.records.store import (
+    KeyHolder,
+    is_seller_trusted,
+    load_seller_offer,
+    load_seller_offers,
+)
 from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
@@ -67,7 +72,10 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
     digests = () if idempotency_key is None else digest_request(services.secrets, raw)
     columns = wish.columns
     check_payable(columns["payout_address"], services.unpayable)
-    _check_listing(services, columns["model"])
+    is_trusted = await services.database.read(
+        lambda connection: is_seller_trusted(connection, seller.owner)
+    )
+    _check_listing(services, columns["model"], is_trusted=is_trusted)
     _check_model(services, columns["model"], columns["upstream_model"])
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:
@@ -229,16 +237,16 @@ async def _check_host(services: Services, base_url: str) -> None:
         raise refused_url(error) from None
 
 
-def _check_listing(services: Services, model: str) -> None:
+def _check_listing(services: Services, model: str, *, is_trusted: bool) -> None:
     """Refuse a model that imitates another one, or that the market has no room for."""
     book = services.book
     references = book.references
     check_model(model, is_known=model in references.operator, looks=references.looks)
     check_room(
         services.listing_rules,
-        is_new=model not in book.shelves and book.find_reference(model) is None,
-        new_models_listed=book.count_new_models(),
-        offers_listed=book.offers_count,
+        is_new=book.is_new(model, is_trusted=is_trusted),
+        new_models_listed=book.count_new_models(is_trusted=is_trusted),
+        offers_listed=book.count_offers(is_trusted=is_trusted),
     )
 
 
