@@ -28,7 +28,7 @@ from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
 from market.routing.selection import Selection
 from market.routing.tried import Tried
-from serving.http.errors import overloaded
+from serving.http.errors import RequestRejected, overloaded
 from serving.models.failures import Cause, Looped, UpstreamFailure, UpstreamRejected
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
@@ -167,6 +167,7 @@ class Attempts:
         rejections: list[UpstreamRejected] = []
         refused_by: list[str] = []
         denied: Drop | None = None
+        shortage: RequestRejected | None = None
         while (
             attempts - len(rejections) < self._attempts_max
             and len(rejections) < REJECTIONS_MAX
@@ -197,17 +198,17 @@ class Attempts:
                 refusals += 1
                 continue
             except SaleRefused as refusal:
-                if refusal.reason is SaleDenial.CREDIT_SPENT and verdict.stays:
-                    # The rest of the credit may pay for the cheapest offer.
-                    asks = [replace(ask, session=None) for ask in asks]
-                    tried.offers.discard(offer_id)
+                refusals += 1
+                if refusal.reason is SaleDenial.CREDIT_SPENT:
+                    asks, shortage = self._take_shortage(refusal, verdict, asks, tried)
+                    asks_resting = False
                     continue
                 denied = await self._take_refusal(refusal, verdict)
                 if denied is None:
                     tried.offers.discard(offer_id)
-                refusals += 1
                 continue
             attempts += 1
+            shortage = None
             tried.note(verdict.offer)
             try:
                 callee = Callee(access, live.upstream_model, is_trusted=verdict.offer.is_trusted)
@@ -227,6 +228,8 @@ class Attempts:
                 continue
             self._book.note_served(offer_id, order.endpoint, refused_by=refused_by)
             return Won(result, reserved, attempts, self._book)
+        if shortage is not None:
+            raise shortage
         if rejections:
             raise build_rejection(find_telling(rejections))
         if attempts and attempts == shortages:
@@ -299,12 +302,21 @@ class Attempts:
         """
         if refusal.reason is SaleDenial.KEY_REVOKED:
             raise invalid_key() from refusal
-        if refusal.reason is SaleDenial.CREDIT_SPENT:
-            raise credit_spent(
-                required_usdc=verdict.ceiling_usdc, available_usdc=refusal.available_usdc or 0
-            ) from refusal
         await self._book.refresh_offers([verdict.offer.offer_id])
         return DENIALS.get(refusal.reason)
+
+    def _take_shortage(
+        self, refusal: SaleRefused, verdict: Verdict, asks: Sequence[Ask], tried: Tried
+    ) -> tuple[list[Ask], RequestRejected]:
+        """Return what the credit that is left may pay for, and the error where that is nothing."""
+        left_usdc = refusal.available_usdc or 0
+        at_any_price = [replace(ask, session=None, ceiling_usdc_max=None) for ask in asks]
+        other = self.selection.find(at_any_price, tried)
+        required_usdc = min(one.ceiling_usdc for one in (verdict, other) if one is not None)
+        return (
+            [replace(ask, ceiling_usdc_max=left_usdc) for ask in at_any_price],
+            credit_spent(required_usdc=required_usdc, available_usdc=left_usdc),
+        )
 
     async def _attempt(self, attempt: Attempt[T], reserved: ReservedSale, callee: Callee) -> T:
         """Call the seller. Whatever goes wrong gives the reservation back, and is raised."""

@@ -129,6 +129,8 @@ class Ask:
     cached_input_usdc_per_mtok_max: int | None = None
     per_request_usdc_max: int | None = None
     """None: see ``fee_usdc_max``."""
+    ceiling_usdc_max: int | None = None
+    """The most that may be reserved: what is left of the buyer's credit where it fell short."""
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
@@ -284,7 +286,7 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.UNTRUSTED
     if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
         return Drop.FILTERED
-    if _is_too_dear(offer, ask):
+    if _is_too_dear(offer, ask) or _is_above(ceiling_usdc, ask.ceiling_usdc_max):
         return Drop.PRICE_CEILING
     if state.standing in _NOT_ADMITTED or _was_tried(offer, ask):
         return Drop.BACKING_OFF

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from market.endpoints.health import Standing
 from market.errors import model_not_found
@@ -12,6 +13,10 @@ from market.routing.refusals import explain_none
 from market.routing.shelf import Shelf
 from market.routing.tried import Tried
 from serving.http.errors import ApiError
+
+PROVEN_TIMES_MAX: Final = 2
+"""How many times as dear as the cheapest that is left a proven seller may be: a last attempt is
+worth more with a seller that is known to serve, but not at any price."""
 
 
 class Selection:
@@ -40,16 +45,19 @@ class Selection:
         return None
 
     def find_proven(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
-        """Return the offer of the seller that has served longest without a failure, or None.
+        """Return the offer of the seller that has served the model longest without a failure.
 
-        The last attempt is for it, trusted sellers before others: no number of new sellers that
-        fail can keep a request from it.
+        The last attempt is for it, trusted sellers before others. It may be at most
+        ``PROVEN_TIMES_MAX`` times as dear as the cheapest that is left; the cheapest always is
+        within that, so this is None only where no offer may serve.
         """
         last = self._book.get_last(asks[0].model, asks[0].endpoint)
         for narrowed in tried.narrow(asks, last=last):
             found = [verdict for verdict in self._iterate(narrowed) if verdict.drop is None]
             if found:
-                return min(found, key=self._rank_by_proof)
+                cheapest = min(found, key=_by_cost)
+                near = [verdict for verdict in found if _is_near(verdict, cheapest)]
+                return min(near, key=self._rank_by_proof)
         return None
 
     def find_resting(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
@@ -84,7 +92,7 @@ class Selection:
 
     def _rank_by_proof(self, verdict: Verdict) -> tuple[bool, int, tuple[int, str]]:
         offer = verdict.offer
-        served = self._book.health.count_served(offer.seller)
+        served = self._book.health.count_served(offer.seller, offer.model)
         return (not offer.is_trusted, -served, _by_cost(verdict))
 
     def _find_cheapest(self, asks: Sequence[Ask]) -> Verdict | None:
@@ -130,6 +138,14 @@ def _join(rankings: Sequence[Ranking], model: str) -> Ranking:
         tuple(sorted((v for r in rankings for v in r.ranked), key=_by_cost)),
         tuple(sorted((v for r in rankings for v in r.dropped), key=_by_cost)),
         unseen,
+    )
+
+
+def _is_near(verdict: Verdict, cheapest: Verdict) -> bool:
+    """Tell whether an offer is near enough in what it will cost, and in what it may cost."""
+    return (
+        verdict.worth <= cheapest.worth * PROVEN_TIMES_MAX
+        and verdict.ceiling_usdc <= cheapest.ceiling_usdc * PROVEN_TIMES_MAX
     )
 
 

@@ -47,8 +47,8 @@ class SellerHealth:
         self._health: OrderedDict[Place, Health] = OrderedDict()
         self._trials: dict[Place, str] = {}
         """Which offer a trial was given to."""
-        self._served: Counter[str] = Counter()
-        """Requests that a seller served in a row, by its address."""
+        self._served: Counter[tuple[str, str]] = Counter()
+        """Requests that a seller served in a row, by its address and the model."""
         self._cuts: Counter[str] = Counter()
         """Reports in a row, by seller, that said more than can be true."""
 
@@ -60,9 +60,9 @@ class SellerHealth:
         """Return when a place's rest ends, on the clock; in the past where it does not rest."""
         return self._get(place).rests_until_s
 
-    def count_served(self, seller: str) -> int:
-        """Return how many requests in a row a seller has served here."""
-        return self._served[seller]
+    def count_served(self, seller: str, model: str) -> int:
+        """Return how many requests for a model a seller has served here in a row."""
+        return self._served[seller, model]
 
     def report(self, place: Place) -> HealthReport:
         """Return how a place is doing, as its seller sees it."""
@@ -99,12 +99,12 @@ class SellerHealth:
         """Note that a request was served."""
         self._trials.pop(place, None)
         self._health.pop(place, None)
-        self._served[place.seller] += 1
+        self._served[place.seller, place.model] += 1
 
     def fail(self, place: Place, cause: Cause, *, retry_after_s: float | None = None) -> Health:
         """Note a failure; return the health after it."""
         self._trials.pop(place, None)
-        self._served.pop(place.seller, None)
+        self._served.pop((place.seller, place.model), None)
         health = fail(
             self._health.pop(place, WELL),
             cause,

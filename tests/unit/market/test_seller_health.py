@@ -105,9 +105,12 @@ def test_count_served__in_a_row__a_failure_begins_again() -> None:
     health, _ = make()
     health.succeed(PLACE)
     health.succeed(PLACE)
-    assert health.count_served("0xa") == 2
+    assert health.count_served("0xa", "m") == 2
+    assert health.count_served("0xa", "n") == 0, "another model proves nothing"
+    health.fail(PLACE._replace(model="n"), Cause.SERVER)
+    assert health.count_served("0xa", "m") == 2
     health.fail(PLACE, Cause.SERVER)
-    assert health.count_served("0xa") == 0
+    assert health.count_served("0xa", "m") == 0
 
 
 @pytest.mark.parametrize(
