@@ -7,7 +7,7 @@ raises has written nothing only where the caller rolls back, as ``ledger.databas
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 
 from contracts.units import USDC_MAX
 from ledger.database.engine import is_postgres
@@ -103,23 +103,20 @@ def lock_owner(connection: Connection, kind: str, owner: str) -> None:
     """Let one transaction at a time count what an owner has."""
     if not is_postgres(connection):
         return
-    if kind == "seller":
-        connection.execute(select(_seller.c.address).where(_seller.c.address == owner)
-                           .with_for_update())  # fmt: skip
-    else:
-        connection.execute(select(_account.c.account_id).where(_account.c.account_id == owner)
-                           .with_for_update())  # fmt: skip
+    column = _seller.c.address if kind == "seller" else _account.c.account_id
+    # NO KEY UPDATE: others that only keep the row from being purged need not wait.
+    connection.execute(select(column).where(column == owner).with_for_update(key_share=True))
 
 
 def save_seller(connection: Connection, *, address: str, now_s: int) -> None:
-    """Record a seller. Idempotent."""
+    """Record a seller, who is not purged before the transaction's end. Idempotent."""
     values = {
         "address": address,
         "payout_policy": "at_once",
         "is_trusted": False,
         "created_at_s": now_s,
     }
-    insert_or_ignore(connection, _seller, values)
+    _insert_or_find(connection, _seller, values, _seller.c.address, _seller.c.address == address)
 
 
 def set_seller_terms(
@@ -147,15 +144,22 @@ def set_seller_terms(
     changed = connection.execute(
         update(_seller).where(_seller.c.address == address).values(address=address, **given)
     )
-    # Markets look for changed offers.
-    connection.execute(update(_offer).where(_offer.c.seller == address).values(changed_at_s=now_s))
+    # Markets look for changed offers; a deleted one is purged by when it was deleted.
+    connection.execute(
+        update(_offer)
+        .where(_offer.c.seller == address, _offer.c.status != "deleted")
+        .values(changed_at_s=now_s)
+    )
     return changed.rowcount == 1
 
 
 def save_account(
     connection: Connection, *, account_id: str, kind: str, wallet: str | None, now_s: int
 ) -> str:
-    """Open an account without credit, or find the wallet's; return its id."""
+    """Open an account without credit, or find the wallet's; return its id.
+
+    It is not purged before the transaction's end.
+    """
     values = {
         "account_id": account_id,
         "kind": kind,
@@ -165,10 +169,29 @@ def save_account(
         "reserved_usdc": 0,
         "created_at_s": now_s,
     }
-    if insert_or_ignore(connection, _account, values) or wallet is None:
-        return account_id
-    found = connection.execute(select(_account.c.account_id).where(_account.c.wallet == wallet))
-    return str(found.scalar_one())
+    column = _account.c.account_id
+    is_it = column == account_id if wallet is None else _account.c.wallet == wallet
+    return _insert_or_find(connection, _account, values, column, is_it)
+
+
+def _insert_or_find(
+    connection: Connection,
+    table: Table,
+    values: dict[str, Any],
+    key: ColumnElement[str],
+    is_it: ColumnElement[bool],
+) -> str:
+    """Return the key of a row that is there until the transaction's end, new or found."""
+    query = select(key).where(is_it)
+    if is_postgres(connection):
+        query = query.with_for_update(read=True, key_share=True)
+    for _ in range(2):
+        insert_or_ignore(connection, table, values)
+        found = connection.execute(query).scalar_one_or_none()
+        if found is not None:
+            return found
+        # It was purged after the one statement had met it. A new one is not purged.
+    raise ValueError("the new id is another row's")
 
 
 def add_credit(

@@ -5,8 +5,9 @@ keys that are revoked or have expired, deleted offers that never sold, deleted o
 payments that failed or expired, and then accounts and sellers that nothing is left of. What a sale,
 a credit or a payment that settled names stays.
 
-Each function is one short statement by an index, part of the caller's transaction; it deletes at
-most ``limit`` rows and returns how many. Idempotent.
+Each function is one short statement by an index, on PostgreSQL two, part of the caller's
+transaction; it deletes at most ``limit`` rows and returns how many. Idempotent. An account or a
+seller that somebody signs in as meanwhile stays: see ``ledger.selling.accounts``.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, select, text
 
+from ledger.database.engine import is_postgres
 from ledger.tables import (
     ACCOUNT_EMPTY,
     OFFER_DELETED,
@@ -98,12 +100,18 @@ def purge_accounts(connection: Connection, before_s: int, limit: int) -> int:
 
 
 def purge_sellers(connection: Connection, before_s: int, limit: int) -> int:
-    """Forget sellers without offers and keys, with whom nothing was agreed."""
+    """Forget sellers without offers and keys, with whom nothing was agreed.
+
+    Whom the operator has refused, or has written a note about, is kept: else it would come back as
+    somebody who waits for a decision.
+    """
     address = _seller.c.address
     old = and_(
         _seller.c.created_at_s < before_s,
         _seller.c.fee_bps.is_(None),
         _seller.c.is_trusted.is_(False),
+        _seller.c.decided_at_s.is_(None),
+        _seller.c.note.is_(None),
         ~_any(_offer.c.offer_id, _offer.c.seller == address),
         ~_any(_key.c.key_id, (_key.c.kind == "seller") & (_key.c.owner == address)),
         ~_any(_sale.c.sale_id, _sale.c.seller == address),
@@ -135,4 +143,9 @@ def _delete(
     limit: int,
 ) -> int:
     chosen = select(key).where(old).limit(limit)
-    return connection.execute(delete(table).where(key.in_(chosen))).rowcount
+    if not is_postgres(connection):
+        return connection.execute(delete(table).where(key.in_(chosen))).rowcount
+    # What another transaction holds is about to be used. What was used just before it was locked
+    # here, the second statement sees: it does not look at the first one's snapshot.
+    held = connection.execute(chosen.with_for_update(of=table, skip_locked=True)).scalars().all()
+    return connection.execute(delete(table).where(key.in_(held), old)).rowcount

@@ -4,11 +4,12 @@ On SQLite and PostgreSQL. Each statement finds its rows by an index.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, select
+from sqlalchemy import Connection, Engine, event, insert, select, text
 
 from ledger.database.engine import read, write
 from ledger.errors import TooMany
@@ -20,6 +21,7 @@ from ledger.selling.accounts import (
     save_account,
     save_key,
     save_seller,
+    set_seller_terms,
 )
 from ledger.selling.offers import NewOffer, delete_offer, save_offer
 from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
@@ -34,7 +36,10 @@ from ledger.tables import (
     X402Payment,
     table_of,
 )
-from tests.support.ledgers import BOTH, Databases
+from market.records.store import load_offers
+from tests.support.ledgers import BOTH, POSTGRES, Databases
+from tests.support.postgres import needs_postgres
+from tests.support.waiting import wait_until
 
 OLD_S: Final = 1_000
 BEFORE_S: Final = 2_000
@@ -189,6 +194,90 @@ def test_purge__accounts_and_sellers__only_those_that_nothing_is_left_of(engine:
     assert purge(engine) == 2
     assert ids(engine, MarketAccount) == {"credited", "with a key", "pays", "young"}
     assert ids(engine, MarketSeller) == {"0xyoung", "0xkey"}
+
+
+def test_purge__sellers_that_were_refused_or_noted__stay(engine: Engine) -> None:
+    with write(engine) as connection:
+        for address in ("refused", "noted", "pending"):
+            save_seller(connection, address=address, now_s=OLD_S)
+        set_seller_terms(connection, address="refused", is_trusted=False, now_s=OLD_S)
+        set_seller_terms(connection, address="noted", note="asks a lot", now_s=OLD_S)
+
+    assert purge(engine) == 1
+    assert ids(engine, MarketSeller) == {"refused", "noted"}
+
+
+def test_purge__seller_changes_its_account__deleted_offers_go_all_the_same(engine: Engine) -> None:
+    with write(engine) as connection:
+        save_seller(connection, address=SELLER, now_s=OLD_S)
+        for name in ("kept", "gone"):
+            save_offer(connection, make_offer(name), SEALED, now_s=OLD_S)
+        delete_offer(connection, offer_id="gone", seller=SELLER, now_s=OLD_S)
+        set_seller_terms(connection, address=SELLER, payout_policy="daily", now_s=NEW_S)
+        changed = load_offers(connection, changed_since_s=NEW_S)
+
+    assert [one.row["offer_id"] for one in changed] == ["kept"], "markets hear of the live one"
+    assert purge(engine) == 1
+    assert ids(engine, MarketOffer) == {"kept"}
+
+
+@needs_postgres
+def test_purge__somebody_signs_in_meanwhile__keeps_what_the_key_is_for(tmp_path: Path) -> None:
+    with Databases(POSTGRES, tmp_path) as databases:
+        engine = databases.open_ledger()
+        with write(engine) as connection:
+            account = make_account(connection, "a", now_s=OLD_S)
+            save_seller(connection, address=SELLER, now_s=OLD_S)
+        with write(engine) as connection:
+            # Found, and no key yet: nothing else keeps them.
+            assert make_account(connection, "a", now_s=NEW_S) == account
+            save_seller(connection, address=SELLER, now_s=NEW_S)
+
+            assert purge(engine) == 0
+            make_key(connection, "buyer's", account)
+            make_key(connection, "seller's", SELLER, kind="seller")
+
+        assert purge(engine) == 0
+        assert ids(engine, MarketAccount) == {account}
+        assert ids(engine, MarketSeller) == {SELLER}
+
+
+@needs_postgres
+def test_purge__commits_while_somebody_signs_in__the_account_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    with Databases(POSTGRES, tmp_path) as databases:
+        engine = databases.open_ledger()
+        with write(engine) as connection:
+            make_account(connection, "old", now_s=OLD_S)
+        with ThreadPoolExecutor(1) as other, write(engine) as purging:
+            # Between a purge's two statements: the account is held, and still there.
+            purging.execute(select(table_of(MarketAccount)).with_for_update())
+            signed_in = other.submit(sign_in, engine)
+            wait_until(lambda: count_waiting(engine) > 0)
+            assert sum(one(purging, BEFORE_S, 100) for one in PURGES) == 1
+            purging.commit()
+            assert signed_in.result(timeout=60) == "new"
+
+        assert ids(engine, MarketAccount) == {"new"}
+        assert ids(engine, MarketKey) == {"k"}
+
+
+def sign_in(engine: Engine) -> str:
+    with write(engine) as connection:
+        account = save_account(
+            connection, account_id="new", kind="prepaid", wallet="wallet of old", now_s=NEW_S
+        )
+        make_key(connection, "k", account)
+        return account
+
+
+def count_waiting(engine: Engine) -> int:
+    """Return how many sessions wait for another's lock."""
+    query = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    where = " WHERE NOT granted AND datname = current_database()"
+    with read(engine) as connection:
+        return int(connection.execute(text(query + where)).scalar_one())
 
 
 def test_purge__more_than_the_limit__in_several_turns(engine: Engine) -> None:
