@@ -137,15 +137,20 @@ def change_offer(
     return True
 
 
-def suspend_offer(connection: Connection, *, offer_id: str, evidence: str, now_s: int) -> bool:
+def suspend_offer(
+    connection: Connection, *, offer_id: str, version: int, evidence: str, now_s: int
+) -> bool:
     """Take an offer out of the order until the operator lets it back; tell whether it was in.
 
-    Sales at its old version are refused from now on, whichever process reserves them.
+    ``version`` is the one that the evidence is of: an offer that was changed since is another, of
+    which it proves nothing. Sales at its old version are refused from now on, whichever process
+    reserves them.
     """
     changed = connection.execute(
         update(_offer)
         .where(
             _offer.c.offer_id == offer_id,
+            _offer.c.version == version,
             _offer.c.status != "deleted",
             _offer.c.suspended_for.is_(None),
         )

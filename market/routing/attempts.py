@@ -331,8 +331,8 @@ class Attempts:
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
             if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id):
-                evidence = str(failure.message)
-                if await asyncio.shield(suspend(self._database, self._book, offer_id, evidence)):
+                said, sale = str(failure.message), reserved.sale
+                if await asyncio.shield(suspend(self._database, self._book, sale, said)):
                     self._mismatches.forget(offer_id)
             raise
         except BaseException as error:

@@ -12,6 +12,7 @@ import structlog
 
 from contracts.errors import CurrentError
 from ledger.selling.offers import suspend_offer
+from ledger.selling.sale_records import NewSale
 from market.records.database import Database
 from market.routing.book import Book
 
@@ -37,17 +38,22 @@ class Mismatches:
         self._counts.pop(offer_id, None)
 
 
-async def suspend(database: Database, book: Book, offer_id: str, evidence: str) -> bool:
-    """Take an offer out of the order that keeps selling another model; tell whether that was
-    written."""
-    now_s = database.now_s()
-    log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
+async def suspend(database: Database, book: Book, sale: NewSale, evidence: str) -> bool:
+    """Take the offer of a sale out of the order, unless it has changed since; tell whether the
+    ledger knows."""
+    offer_id, now_s = sale.offer_id, database.now_s()
     try:
-        await database.persist(
+        is_suspended = await database.persist(
             lambda connection: suspend_offer(
-                connection, offer_id=offer_id, evidence=evidence, now_s=now_s
+                connection,
+                offer_id=offer_id,
+                version=sale.offer_version,
+                evidence=evidence,
+                now_s=now_s,
             )
         )
+        if is_suspended:
+            log.warning("offer_suspended", offer_id=offer_id, evidence=evidence)
         await book.refresh_offers([offer_id])
     except CurrentError as error:
         # It rests all the same, and is suspended the next time.
