@@ -7,7 +7,18 @@ raises has written nothing only where the caller rolls back, as ``ledger.databas
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from contracts.units import USDC_MAX
 from ledger.database.engine import is_postgres
@@ -32,8 +43,8 @@ _seller = table_of(MarketSeller)
 
 KEYS_MAX: Final = 25
 """Live keys of one owner."""
-KEYS_KEPT_MAX: Final = 500
-"""Keys of one owner with those that have ended and are not purged yet."""
+KEYS_ENDED_MAX: Final = 475
+"""Keys of one owner that have ended and are still kept; beyond that the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +68,23 @@ def use_nonce(connection: Connection, *, nonce: str, expires_at_s: int, now_s: i
 
 
 def save_key(connection: Connection, key: NewKey, *, now_s: int) -> None:
-    """Store a new key. Raises ``TooMany`` where the owner has ``KEYS_MAX`` live ones, or
-    ``KEYS_KEPT_MAX`` in all."""
+    """Store a new key. Raises ``TooMany`` where the owner has ``KEYS_MAX`` live ones.
+
+    Forgets the owner's oldest ended keys where more than ``KEYS_ENDED_MAX`` are kept: whoever
+    changes keys by the hour is never shut out for it.
+    """
     lock_owner(connection, key.kind, key.owner)
+    is_theirs = (_key.c.kind == key.kind) & (_key.c.owner == key.owner)
     live, kept = connection.execute(
-        select(func.count().filter(_is_live(now_s)), func.count()).where(
-            _key.c.kind == key.kind, _key.c.owner == key.owner
-        )
+        select(func.count().filter(_is_live(now_s)), func.count()).where(is_theirs)
     ).one()
     if live >= KEYS_MAX:
         raise TooMany(f"{KEYS_MAX} keys are live")
-    if kept >= KEYS_KEPT_MAX:
-        raise TooMany(f"{KEYS_KEPT_MAX} keys were issued lately")
+    surplus = kept - live - KEYS_ENDED_MAX
+    if surplus > 0:
+        ended = select(_key.c.key_id).where(is_theirs, not_(_is_live(now_s)))
+        oldest = ended.order_by(_key.c.created_at_s, _key.c.key_id).limit(surplus)
+        connection.execute(delete(_key).where(_key.c.key_id.in_(oldest)))
     connection.execute(insert(_key).values(**asdict(key), created_at_s=now_s))
 
 

@@ -2,8 +2,8 @@
 
 Purged is what has ended, or never began, ``before_s`` or earlier, and that no money ever touched:
 keys that are revoked or have expired, deleted offers that never sold, deleted own providers,
-payments that failed or expired, and then accounts and sellers that nothing is left of. What a sale,
-a credit or a payment that settled names stays.
+payments that failed or expired, live keys of whoever never did anything, and then accounts and
+sellers that nothing is left of. What a sale, a credit or a payment that settled names stays.
 
 Each function is one short statement by an index, on PostgreSQL two, part of the caller's
 transaction; it deletes at most ``limit`` rows and returns how many. Idempotent. An account or a
@@ -13,7 +13,7 @@ seller that somebody signs in as meanwhile stays: see ``ledger.selling.accounts`
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, or_, select, text
 
 from ledger.database.engine import is_postgres
 from ledger.tables import (
@@ -42,6 +42,9 @@ _payment = table_of(X402Payment)
 _provider = table_of(MarketOwnProvider)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
+
+UNUSED_S: Final = 60 * 86_400
+"""For how much longer than what has ended a live key is kept that nothing was done with."""
 
 Purge = Callable[[Connection, int, int], int]
 """Takes the connection, ``before_s`` and ``limit``."""
@@ -84,18 +87,57 @@ def purge_payments(connection: Connection, before_s: int, limit: int) -> int:
     return _delete(connection, _payment, _payment.c.payment_id, old, limit)
 
 
-def purge_accounts(connection: Connection, before_s: int, limit: int) -> int:
-    """Forget accounts without credit that nothing is left of: the wallet may sign in again."""
+def _is_idle_account(before_s: int) -> ColumnElement[bool]:
+    """Tell of an account of before whether nothing but keys is left of it."""
     account_id = _account.c.account_id
-    old = and_(
+    return and_(
         text(ACCOUNT_EMPTY),
         _account.c.created_at_s < before_s,
-        ~_any(_key.c.key_id, (_key.c.kind == "buyer") & (_key.c.owner == account_id)),
         *(
             ~_any(table.c.account_id, table.c.account_id == account_id)
             for table in (_provider, _credit, _payment, _job, _sale)
         ),
     )
+
+
+def _is_idle_seller(before_s: int) -> ColumnElement[bool]:
+    """Tell of a seller of before whether nothing but keys is left of it, and nothing was agreed."""
+    address = _seller.c.address
+    return and_(
+        _seller.c.created_at_s < before_s,
+        _seller.c.fee_bps.is_(None),
+        _seller.c.is_trusted.is_(False),
+        ~_any(_offer.c.offer_id, _offer.c.seller == address),
+        ~_any(_sale.c.sale_id, _sale.c.seller == address),
+    )
+
+
+def purge_unused_buyer_keys(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget live keys of accounts that never had credit, nor a provider of their own."""
+    unused_s = before_s - UNUSED_S
+    idle = select(_account.c.account_id).where(_is_idle_account(unused_s))
+    return _purge_keys_of(connection, "buyer", idle, unused_s, limit)
+
+
+def purge_unused_seller_keys(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget live keys of sellers that have no offer and never sold."""
+    unused_s = before_s - UNUSED_S
+    idle = select(_seller.c.address).where(_is_idle_seller(unused_s))
+    return _purge_keys_of(connection, "seller", idle, unused_s, limit)
+
+
+def _purge_keys_of(
+    connection: Connection, kind: str, owners: Select[tuple[str]], before_s: int, limit: int
+) -> int:
+    old = (_key.c.kind == kind) & _key.c.owner.in_(owners) & (_key.c.created_at_s < before_s)
+    return _delete(connection, _key, _key.c.key_id, old, limit)
+
+
+def purge_accounts(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget accounts without credit that nothing is left of: the wallet may sign in again."""
+    account_id = _account.c.account_id
+    has_key = _any(_key.c.key_id, (_key.c.kind == "buyer") & (_key.c.owner == account_id))
+    old = _is_idle_account(before_s) & ~has_key
     return _delete(connection, _account, account_id, old, limit)
 
 
@@ -106,16 +148,9 @@ def purge_sellers(connection: Connection, before_s: int, limit: int) -> int:
     somebody who waits for a decision.
     """
     address = _seller.c.address
-    old = and_(
-        _seller.c.created_at_s < before_s,
-        _seller.c.fee_bps.is_(None),
-        _seller.c.is_trusted.is_(False),
-        _seller.c.decided_at_s.is_(None),
-        _seller.c.note.is_(None),
-        ~_any(_offer.c.offer_id, _offer.c.seller == address),
-        ~_any(_key.c.key_id, (_key.c.kind == "seller") & (_key.c.owner == address)),
-        ~_any(_sale.c.sale_id, _sale.c.seller == address),
-    )
+    has_key = _any(_key.c.key_id, (_key.c.kind == "seller") & (_key.c.owner == address))
+    is_undecided = _seller.c.decided_at_s.is_(None) & _seller.c.note.is_(None)
+    old = _is_idle_seller(before_s) & is_undecided & ~has_key
     return _delete(connection, _seller, address, old, limit)
 
 
@@ -125,6 +160,8 @@ PURGES: Final[tuple[Purge, ...]] = (
     purge_offers,
     purge_own_providers,
     purge_payments,
+    purge_unused_buyer_keys,
+    purge_unused_seller_keys,
     # After all that may name them.
     purge_accounts,
     purge_sellers,

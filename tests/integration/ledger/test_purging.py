@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from ledger.database.engine import read, write
 from ledger.errors import TooMany
 from ledger.selling.accounts import (
-    KEYS_KEPT_MAX,
+    KEYS_ENDED_MAX,
+    KEYS_MAX,
     NewKey,
     add_credit,
     revoke_key,
@@ -25,7 +26,7 @@ from ledger.selling.accounts import (
 )
 from ledger.selling.offers import NewOffer, delete_offer, save_offer
 from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
-from ledger.selling.purging import PURGES
+from ledger.selling.purging import PURGES, UNUSED_S
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
     MarketAccount,
@@ -54,9 +55,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         yield databases.open_ledger()
 
 
-def purge(engine: Engine, *, limit: int = 100) -> int:
+def purge(engine: Engine, *, limit: int = 100, before_s: int = BEFORE_S) -> int:
     with write(engine) as connection:
-        return sum(one(connection, BEFORE_S, limit) for one in PURGES)
+        return sum(one(connection, before_s, limit) for one in PURGES)
 
 
 def ids(engine: Engine, table: type[Any]) -> set[str]:
@@ -70,10 +71,12 @@ def make_account(connection: Connection, name: str, *, now_s: int) -> str:
     return save_account(connection, account_id=name, kind="prepaid", wallet=wallet, now_s=now_s)
 
 
-def make_key(connection: Connection, name: str, owner: str, **changes: Any) -> None:
+def make_key(
+    connection: Connection, name: str, owner: str, *, now_s: int = OLD_S, **changes: Any
+) -> None:
     given: dict[str, Any] = {"kind": "buyer", "label": "", "expires_at_s": None, **changes}
     key = NewKey(key_id=name, key_hash=f"hash of {name}", owner=owner, **given)
-    save_key(connection, key, now_s=OLD_S)
+    save_key(connection, key, now_s=now_s)
 
 
 def make_offer(name: str) -> NewOffer:
@@ -288,14 +291,59 @@ def test_purge__more_than_the_limit__in_several_turns(engine: Engine) -> None:
     assert [purge(engine, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_save_key__made_and_revoked_over_and_over__is_limited(engine: Engine) -> None:
+def test_purge__live_keys_that_nothing_was_done_with__are_forgotten_in_the_end(
+    engine: Engine,
+) -> None:
+    with write(engine) as connection:
+        for name in ("idle", "credited", "has a provider", "signs in again"):
+            make_account(connection, name, now_s=OLD_S)
+            make_key(connection, f"key of {name}", name)
+        add_credit(
+            connection,
+            credit_id="c",
+            account_id="credited",
+            amount_usdc=1,
+            source="test",
+            now_s=OLD_S,
+        )
+        make_provider(connection, "p", "has a provider")
+        make_key(connection, "new key", "signs in again", now_s=BEFORE_S + UNUSED_S)
+        for address in (SELLER, "0xidle"):
+            save_seller(connection, address=address, now_s=OLD_S)
+            make_key(connection, f"key of {address}", address, kind="seller")
+        save_offer(connection, make_offer("o"), SEALED, now_s=OLD_S)
+    kept = {"key of credited", "key of has a provider", "new key", f"key of {SELLER}"}
+
+    assert purge(engine) == 0
+    assert purge(engine, before_s=BEFORE_S + UNUSED_S) == 5
+
+    assert ids(engine, MarketKey) == kept
+    assert ids(engine, MarketAccount) == {"credited", "has a provider", "signs in again"}
+    assert ids(engine, MarketSeller) == {SELLER}
+
+
+def test_save_key__made_and_revoked_over_and_over__forgets_the_oldest_and_goes_on(
+    engine: Engine,
+) -> None:
     with write(engine) as connection:
         make_account(connection, "a", now_s=OLD_S)
-        for number in range(KEYS_KEPT_MAX):
-            make_key(connection, f"k{number}", "a")
-            revoke_key(connection, kind="buyer", owner="a", key_id=f"k{number}", now_s=OLD_S)
+        make_key(connection, "in use", "a")
+        for number in range(KEYS_ENDED_MAX + 3):
+            make_key(connection, f"k{number:03}", "a")
+            revoke_key(connection, kind="buyer", owner="a", key_id=f"k{number:03}", now_s=OLD_S)
+        make_key(connection, "one more", "a")
 
-    with pytest.raises(TooMany, match="500 keys"), write(engine) as connection:
+    kept = {f"k{number:03}" for number in range(3, KEYS_ENDED_MAX + 3)}
+    assert ids(engine, MarketKey) == {"in use", "one more"} | kept
+
+
+def test_save_key__as_many_live_ones_as_allowed__is_refused(engine: Engine) -> None:
+    with write(engine) as connection:
+        make_account(connection, "a", now_s=OLD_S)
+        for number in range(KEYS_MAX):
+            make_key(connection, f"k{number}", "a")
+
+    with pytest.raises(TooMany, match="25 keys are live"), write(engine) as connection:
         make_key(connection, "one more", "a")
 
 
