@@ -7,6 +7,8 @@ and on PostgreSQL by a count that it moves every second. Once its count has stoo
 over ``FREE_S`` *and* its count has not moved meanwhile:
 
 - a process that is killed loses its lock at once: its leases are free after ``DEAD_S``;
+- one whose machine was frozen loses its session after ``PostgresLimits.silence_s``, and may wake
+  up and post what it has served: it has until ``DEAD_S`` to move its count again;
 - one that is slow, stopped or cut off from its own event loop keeps its lock: nothing is freed,
   and its leases end by their time;
 - one whose lock's session was cut moves its count, and takes its lock again with the next beat;
@@ -42,8 +44,12 @@ BEAT_S: Final = 1.0
 """Pause between two beats, and between two looks at the others', in seconds."""
 SILENT_S: Final = 5.0
 """How long a count must stand still before its process's lock is tried, in seconds."""
-FREE_S: Final = 15.0
-"""For how long the lock must be free at each look before its process is dead, in seconds."""
+FREE_S: Final = 55.0
+"""For how long the lock must be free at each look before its process is dead, in seconds.
+
+Longer than machines are frozen when they are moved or saved: whoever is buried too early has
+served what nobody pays. What is truly dead holds its leases no longer than a minute.
+"""
 TRY_S: Final = 5.0
 """Pause between two tries of the same lock, in seconds: each takes a session, and the lock."""
 DEAD_S: Final = SILENT_S + FREE_S

@@ -215,6 +215,22 @@ def test_look__silent_until_a_failover_is_over__is_dead_only_when_silent_again(
     assert pg_house.pass_by(watcher, 4, beating=[watcher]) == 1
 
 
+def test_look__machine_was_frozen_and_its_session_dropped__posts_what_it_served(
+    pg_house: House,
+) -> None:
+    """A virtual machine that is moved or saved: half a minute and more, and then it goes on."""
+    watcher, frozen = pg_house.begin(), pg_house.begin()
+    pg_house.reserve(frozen, "served")
+    frozen._lock.release()
+
+    assert pg_house.pass_by(watcher, 50, beating=[watcher]) == 0
+    frozen.beat()
+    with write(pg_house.engine) as connection:
+        Post("served", Charge(10, 1, 1), now_s())(connection)
+    assert pg_house.pass_by(watcher, 2, beating=[watcher, frozen]) == 0
+    assert pg_house.states() == {"served": ("posted", None)}
+
+
 def test_look__lock_was_held_at_one_try__the_count_of_tries_begins_again(pg_house: House) -> None:
     watcher, other = pg_house.begin(), pg_house.begin()
     pg_house.reserve(other, "served")
