@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from starlette.requests import Request
 
 from ledger.errors import KeyNotLive
 from ledger.selling.accounts import check_key_live
@@ -78,6 +79,20 @@ class Services:
         holder = await self.authenticator.authenticate(authorization, role, for_sale=for_sale)
         self.limits.take_request(holder.key_id)
         return holder
+
+    async def read_body(
+        self, request: Request, holder: KeyHolder, *, bytes_max: int | None = None
+    ) -> bytes:
+        """Return the body of a key holder's request; ``bytes_max``: its own bound. Raises
+        ``ApiError``."""
+        return await self.limits.read_body(
+            request.scope,
+            request.receive,
+            self,
+            holder.owner,
+            is_proven=holder.is_proven,
+            bytes_max=bytes_max,
+        )
 
     async def write_as(self, holder: KeyHolder, call: Callable[[Connection], T]) -> T:
         """Write what a key's holder asks for, if the key is still live in that transaction.

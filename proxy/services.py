@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from contracts.signature_checker import SignatureChecker
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
 from proxy.keys.sign_in import SignIn
-from proxy.keys.tokens import KeyRing, KnownKeys
+from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
 from proxy.metrics import Metrics
 from serving.http.limits import Limits
 
@@ -30,3 +32,10 @@ class Services:
     body_bytes_max: int
     body_timeout_s: float
     limits: Limits
+
+    async def read_body(self, request: Request, claims: KeyClaims) -> bytes:
+        """Return the body of a key's request. Raises ``ApiError``, and ``LedgerUnavailable``."""
+        is_proven = await self.completions.proven.check(claims.token_id)
+        return await self.limits.read_body(
+            request.scope, request.receive, self, claims.token_id, is_proven=is_proven
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, exists, select
 
 from ledger.chain.event_rows import load_last_events
 from ledger.chain.mirror import MirrorState, load_mirror
@@ -40,6 +40,18 @@ def load_standing(connection: Connection, token_id: int) -> KeyStanding | None:
         select(_position.c.key_epoch, _position.c.owner).where(_position.c.token_id == token_id)
     ).one_or_none()
     return None if row is None else KeyStanding(int(row[0]), str(row[1]), load_mirror(connection))
+
+
+def has_paid(connection: Connection, token_id: int) -> bool:
+    """Tell whether a position was ever charged: on the chain, or by usage that is not voided."""
+    is_charged = (
+        (_usage.c.token_id == token_id)
+        & _usage.c.state.in_(["posted", "settling", "settled"])
+        & (_usage.c.cost_usdc > 0)
+    )
+    has_spent = (_position.c.token_id == token_id) & (_position.c.spent_usdc > 0)
+    query = select(exists().where(has_spent) | exists().where(is_charged))
+    return bool(connection.execute(query).scalar_one())
 
 
 def load_revoked_at_s(connection: Connection, token_id: int) -> int:

@@ -125,7 +125,9 @@ async def answer_call(
             call = PaidCall(scope["path"], raw, [ask], serve_payer)
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER, for_sale=True)
-        raw = await read_body(scope, receive, services)
+        raw = await services.limits.read_body(
+            scope, receive, services, buyer.owner, is_proven=buyer.is_proven
+        )
         named = find_header(scope, b"idempotency-key")
         repeat = None
         if named is not None:

@@ -280,7 +280,9 @@ class Paywall:
         self, settled: Settled, call: PaidCall, *, request_id: str
     ) -> Answer | StreamAnswer:
         record = settled.record
-        buyer = KeyHolder(PAID_KEY_ID, record.account_id, flat_fee_usdc=self.rules.fee_usdc)
+        buyer = KeyHolder(
+            PAID_KEY_ID, record.account_id, flat_fee_usdc=self.rules.fee_usdc, is_proven=True
+        )
         try:
             answer = await call.serve(buyer)
         except ApiError as error:

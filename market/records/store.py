@@ -68,6 +68,8 @@ class KeyHolder:
     """What each request costs beside its seller's price (1e-6 USDC)."""
     trusted_only: bool | None = None
     """Whether the key's requests go to approved sellers only; None: as the market has it."""
+    is_proven: bool = False
+    """Whether money ever came into the account; of a seller: whether it ever sold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,24 @@ def load_key_holder(
     connection: Connection, *, key_hash: str, kind: str, now_s: int
 ) -> KeyHolder | None:
     """Return the holder of a live key, or None."""
+    has_sold = (_sale.c.seller == _key.c.owner) & (_sale.c.state == "posted")
+    is_proven = case(
+        (_key.c.kind == "buyer", func.coalesce(_account.c.credited_usdc, 0) > 0),
+        else_=select(_sale.c.sale_id).where(has_sold).exists(),
+    )
     row = connection.execute(
-        select(_key.c.key_id, _key.c.owner, _key.c.trusted_only).where(
+        select(_key.c.key_id, _key.c.owner, _key.c.trusted_only, is_proven)
+        .outerjoin(_account, (_key.c.kind == "buyer") & (_account.c.account_id == _key.c.owner))
+        .where(
             _key.c.key_hash == key_hash,
             _key.c.kind == kind,
             _key.c.revoked_at_s.is_(None),
             or_(_key.c.expires_at_s.is_(None), _key.c.expires_at_s > now_s),
         )
     ).one_or_none()
-    return None if row is None else KeyHolder(str(row[0]), str(row[1]), trusted_only=row[2])
+    if row is None:
+        return None
+    return KeyHolder(str(row[0]), str(row[1]), trusted_only=row[2], is_proven=bool(row[3]))
 
 
 def is_key_live(connection: Connection, key_id: str, *, now_s: int) -> bool:

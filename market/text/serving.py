@@ -227,9 +227,7 @@ class Serving:
     async def run(self, work: Callable[[], Awaitable[T]], buyer: KeyHolder, request_id: str) -> T:
         """Do the work of a request to its end, whether or not its caller stays. Raises as it does,
         and 503 where too many requests are open for another one of this buyer's."""
-        if buyer.key_id == PAID_KEY_ID:
-            self.in_flight.note_proven(buyer.owner)
-        place = self.in_flight.enter(buyer.owner, buyer.key_id)
+        place = self.in_flight.enter(buyer.owner, buyer.key_id, is_proven=buyer.is_proven)
         return await self.in_flight.run(_report(work, request_id), place)
 
     async def sweep(self) -> int:
@@ -263,9 +261,7 @@ class Serving:
         if isinstance(first, OwnWon):
             return first
         try:
-            won = await self.attempts.run(order, attempt)
-            self.in_flight.note_proven(order.buyer.owner)  # it has reserved its own money
-            return won
+            return await self.attempts.run(order, attempt)
         except ApiError as error:
             if not is_market_failure(error):
                 raise

@@ -33,6 +33,7 @@ from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import OPERATOR_CREDIT_SPENT, explain_no_answer, translated
 from proxy.errors import PRICE_CHANGED
 from proxy.keys.authentication import load_revoked
+from proxy.keys.proven import ProvenPositions
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import Metrics
 from proxy.tracing import Span, no_span
@@ -98,6 +99,7 @@ class Completions:
         self._additions = Additions()
         self.credit = OperatorCredit()
         self.in_flight = InFlight(in_flight_max)
+        self.proven = ProvenPositions(meter)
         self.watch = RevocationWatch(self._find_revoked)
 
     def note_kept(self, kept_bytes: int) -> None:
@@ -105,15 +107,22 @@ class Completions:
         self._repeats.note_kept(kept_bytes)
 
     async def complete(
-        self, claims: KeyClaims, raw: bytes, request_id: str, *, repeat: RepeatKey | None = None
+        self,
+        claims: KeyClaims,
+        raw: bytes,
+        request_id: str,
+        *,
+        is_proven: bool,
+        repeat: RepeatKey | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
+        ``is_proven``: the position has paid before, see ``proven``.
         With ``repeat``, at most one request with the same key is charged. A cancelled caller leaves
         the request running: it is posted or voided without it.
         """
         try:
-            place = self.in_flight.enter(claims.token_id, claims.key_id)
+            place = self.in_flight.enter(claims.token_id, claims.key_id, is_proven=is_proven)
         except ApiError as error:
             self._metrics.observe_request(error.code, 0.0)
             raise
@@ -290,7 +299,7 @@ class Completions:
                 admitted.request_id, tokens, price=price, cost_usdc=cost_usdc, keep=keep
             )
         if cost_usdc:
-            self.in_flight.note_proven(admitted.claims.token_id)
+            self.proven.note_paid(admitted.claims.token_id)
         self._metrics.observe_charge(
             tokens,
             cost_usdc=cost_usdc,

@@ -13,7 +13,7 @@ from ledger.errors import LedgerUnavailable
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
 from serving.http.answers import Answer, StreamAnswer
-from serving.http.bodies import find_header, read_body
+from serving.http.bodies import find_header
 from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
@@ -54,13 +54,18 @@ async def answer_completion(
         authorization = find_header(scope, b"authorization")
         claims = authenticate(authorization, services.known_keys)
         services.limits.take_request((claims.token_id, claims.key_id))
-        raw = await read_body(scope, receive, services)
+        is_proven = await services.completions.proven.check(claims.token_id)
+        raw = await services.limits.read_body(
+            scope, receive, services, claims.token_id, is_proven=is_proven
+        )
         named = find_header(scope, b"idempotency-key")
         repeat = None
         if named is not None:
             repeat = derive_repeat_key(authorization, idempotency_key=named, body=raw)
         is_admitted = True
-        return await services.completions.complete(claims, raw, request_id, repeat=repeat)
+        return await services.completions.complete(
+            claims, raw, request_id, is_proven=is_proven, repeat=repeat
+        )
 
     def observe(code: str) -> None:
         if not is_admitted:  # else `complete` has counted it

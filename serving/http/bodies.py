@@ -59,13 +59,14 @@ async def read_body(
     rules: BodyRules,
     *,
     bytes_max: int | None = None,
-    keep_open: KeepOpen | None = None,
+    keep_open: KeepOpen,
 ) -> bytes:
     """Return the whole body.
 
-    ``bytes_max`` takes the place of the rules' own bound. ``keep_open`` counts the bytes of a
-    request that nobody has authenticated, and refuses what is too much. Raises 408, 413 or 415 as
-    ``ApiError``, and ``ClientGone``.
+    ``bytes_max`` takes the place of the rules' own bound. ``keep_open`` counts the bytes, and
+    refuses what is too much: ``Limits.keep_open`` for a request that nobody has authenticated; one
+    with a key is read by ``Limits.read_body``. Raises 408, 413 or 415 as ``ApiError``, and
+    ``ClientGone``.
     """
     if bytes_max is None:
         bytes_max = rules.body_bytes_max
@@ -77,20 +78,16 @@ async def read_body(
         raise body_too_large(bytes_max)
     try:
         async with asyncio.timeout(rules.body_timeout_s):
-            if keep_open is not None:
-                keep_open(scope, 0)
+            keep_open(scope, 0)
             return await _receive(scope, receive, bytes_max, keep_open)
     except TimeoutError:
         raise body_timeout() from None
 
 
-async def _receive(
-    scope: Scope, receive: Receive, bytes_max: int, keep_open: KeepOpen | None
-) -> bytes:
+async def _receive(scope: Scope, receive: Receive, bytes_max: int, keep_open: KeepOpen) -> bytes:
     message = await receive()
     body = message.get("body", b"")
-    if keep_open is not None:
-        keep_open(scope, min(len(body), bytes_max))
+    keep_open(scope, min(len(body), bytes_max))
     if message["type"] == "http.request" and not message.get("more_body"):
         # The usual case: the body came with the headers.
         if len(body) > bytes_max:
@@ -102,8 +99,7 @@ async def _receive(
         chunk = message.get("body", b"")
         size += len(chunk)
         if size <= bytes_max:
-            if keep_open is not None:
-                keep_open(scope, size)
+            keep_open(scope, size)
             chunks.append(chunk)
     if message["type"] == "http.disconnect":
         raise ClientGone

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
-from serving.http.bodies import find_header, parse_bearer
+from serving.http.bodies import BodyRules, find_header, parse_bearer, read_body
 from serving.http.errors import headers_too_large, monitor_only, rate_limited
-from serving.http.open_bodies import OpenBodies
+from serving.http.open_bodies import BodyOwner, OpenBodies
 
 BUCKETS_MAX: Final = 100_000
 """The buckets that were unused for longest are forgotten first: they are full again anyhow."""
@@ -106,11 +106,36 @@ class Limits:
 
         Raises 429 or 503 where the address, or all of them, have too much open.
         """
-        self._open_bodies.keep(scope, get_address(scope, self._trusted), size)
+        self._open_bodies.keep(scope, BodyOwner(get_address(scope, self._trusted)), size)
 
     def release(self, scope: Scope) -> None:
         """Count a request's body no more: it was authenticated, or answered. Idempotent."""
         self._open_bodies.release(scope)
+
+    async def read_body(
+        self,
+        scope: Scope,
+        receive: Receive,
+        rules: BodyRules,
+        account: Hashable,
+        *,
+        is_proven: bool,
+        bytes_max: int | None = None,
+    ) -> bytes:
+        """Return the body of an account's request, counted while it is read.
+
+        Raises as ``serving.http.bodies.read_body`` does, and 429 or 503 where the account, or all
+        of its kind, have too much open.
+        """
+        owner = BodyOwner(account, has_key=True, is_proven=is_proven)
+
+        def keep(scope: Scope, size: int) -> None:
+            self._open_bodies.keep(scope, owner, size)
+
+        try:
+            return await read_body(scope, receive, rules, bytes_max=bytes_max, keep_open=keep)
+        finally:
+            self._open_bodies.release(scope)
 
     def check_monitor(self, scope: Scope) -> None:
         """Raise 403 unless a request for metrics is the operator's.

@@ -6,7 +6,7 @@ waits for all of them. Places are shared fairly by account, and by key within an
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Coroutine, Hashable
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -21,8 +21,6 @@ log = structlog.get_logger("serving")
 
 T = TypeVar("T")
 
-PROVEN_MAX: Final = 100_000
-"""Accounts that are remembered as proven; those that paid longest ago are forgotten first."""
 PROVEN_WEIGHT: Final = 4
 """How much more of the reserve a proven account may hold."""
 
@@ -47,9 +45,8 @@ class InFlight:
 
     def __init__(self, count_max: int) -> None:
         self._accounts = Shares(count_max)
-        self._keys: dict[Hashable, Shares] = {}
-        """How the places of one account are shared among its keys."""
-        self._proven: OrderedDict[Hashable, None] = OrderedDict()
+        self._keys: Counter[tuple[Hashable, Hashable]] = Counter()
+        """How many places each key of an account holds."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -57,37 +54,29 @@ class InFlight:
         """How many are open."""
         return len(self._tasks)
 
-    def note_proven(self, account: Hashable) -> None:
-        """Remember that an account has paid for something."""
-        self._proven[account] = None
-        self._proven.move_to_end(account)
-        if len(self._proven) > PROVEN_MAX:
-            self._proven.popitem(last=False)
-
-    def enter(self, account: Hashable, key: Hashable) -> OpenPlace:
+    def enter(self, account: Hashable, key: Hashable, *, is_proven: bool) -> OpenPlace:
         """Take a place for a request of an account's key, for ``run``.
 
-        Raises 503 ``overloaded`` where no place is free to it.
+        ``is_proven``: the ledger says that the account has paid. Raises 503 ``overloaded`` where no
+        place is free to it.
         """
-        is_proven = account in self._proven
-        accounts = self._accounts
-        keys = self._keys.get(account)
-        if keys is None:
-            keys = Shares(accounts.total - accounts.reserve)
-        weight = PROVEN_WEIGHT if is_proven else 1
-        if not keys.may_take(key) or not accounts.take(account, weight=weight, is_proven=is_proven):
+        if not self._accounts.take(
+            account,
+            weight=PROVEN_WEIGHT if is_proven else 1,
+            is_proven=is_proven,
+            held_by_part=self._keys[account, key],
+        ):
             raise overloaded()
-        keys.take(key)
-        self._keys[account] = keys
+        self._keys[account, key] += 1
         return OpenPlace(account, key, is_proven)
 
     def leave(self, place: OpenPlace) -> None:
         """Give a place back."""
         self._accounts.give_back(place.account, is_proven=place.is_proven)
-        keys = self._keys[place.account]
-        keys.give_back(place.key)
-        if keys.free == keys.total:
-            del self._keys[place.account]
+        part = (place.account, place.key)
+        self._keys[part] -= 1
+        if not self._keys[part]:
+            del self._keys[part]
 
     async def run(self, work: Coroutine[Any, Any, T], place: OpenPlace | None = None) -> T:
         """Do the work to its end, whether or not its caller stays; return and raise as it does.

@@ -52,7 +52,7 @@ class ServerSettings(ProcessSettings):
     open_body_bytes_max: int = Field(
         default=128 * 1024**2,
         ge=64 * 1024,
-        description="most that is kept of bodies without a key, bytes; of one address, a quarter",
+        description="most that is kept of bodies being read, bytes; of one account or address, a quarter",
     )
     metrics_token: SecretStr = Field(
         default=SecretStr(""),

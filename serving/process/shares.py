@@ -7,6 +7,10 @@ Places cannot be taken back before their holder is done, so some are kept for wh
 - tenants who never paid, the **unproven**, together get three quarters of all places at most, of
   which an eighth is their reserve in the same way.
 
+So one tenant alone gets seven eighths of what is free to its kind. A tenant's **parts**, as the
+keys of an account, share what it gets: a part gets half of the reserve as a tenant would that
+holds no more than the part does, so that one greedy part does not starve its siblings.
+
 A tenant without a place gets any place that is free to its kind. So nothing but the reserve, and
 the proven tenants' quarter, is idle while somebody waits.
 """
@@ -45,8 +49,19 @@ class Shares:
         """Return how many places a tenant holds."""
         return self._held[tenant]
 
-    def may_take(self, tenant: Hashable, *, weight: int = 1, is_proven: bool = True) -> bool:
-        """Tell whether a place is free to a tenant; ``weight`` counts within the reserve only."""
+    def may_take(
+        self,
+        tenant: Hashable,
+        *,
+        weight: int = 1,
+        is_proven: bool = True,
+        held_by_part: int | None = None,
+    ) -> bool:
+        """Tell whether a place is free to a tenant; ``weight`` counts within the reserve only.
+
+        ``held_by_part`` is how many of the tenant's places the part of it holds that asks; None:
+        it has no parts.
+        """
         free, held, reserve = self.free, self._held[tenant], self.reserve
         if not is_proven:
             total = self.total - self.total // PROVEN_PART
@@ -54,11 +69,20 @@ class Shares:
             reserve = total // RESERVED_PART
         if free <= 0:
             return False
-        return held == 0 or free > reserve or held < weight * (free - 1)
+        if held == 0 or free > reserve or held < weight * (free - 1):
+            return True
+        return held_by_part is not None and held_by_part < free - 1 - reserve // 2
 
-    def take(self, tenant: Hashable, *, weight: int = 1, is_proven: bool = True) -> bool:
-        """Take a place if one is free to the tenant; tell whether."""
-        if not self.may_take(tenant, weight=weight, is_proven=is_proven):
+    def take(
+        self,
+        tenant: Hashable,
+        *,
+        weight: int = 1,
+        is_proven: bool = True,
+        held_by_part: int | None = None,
+    ) -> bool:
+        """Take a place if one is free to the tenant; tell whether. Arguments: see ``may_take``."""
+        if not self.may_take(tenant, weight=weight, is_proven=is_proven, held_by_part=held_by_part):
             return False
         self._held[tenant] += 1
         self._held_in_all += 1

@@ -98,10 +98,12 @@ async def top_up(
     """Buy credit by x402: for the account of the key that comes along, else of the payer."""
     if services.paywall is None:
         raise not_found("payment method")
-    keep_open = services.limits.keep_open if payee is None else None
-    body = parse_exact_json(
-        await read_body(request.scope, request.receive, services, keep_open=keep_open)
-    )
+    if payee is not None:
+        raw = await services.read_body(request, payee)
+    else:
+        keep_open = services.limits.keep_open
+        raw = await read_body(request.scope, request.receive, services, keep_open=keep_open)
+    body = parse_exact_json(raw)
     unknown = sorted(body.keys() - TopUpWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

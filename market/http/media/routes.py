@@ -81,10 +81,16 @@ async def _answer_call(
     if not is_paid:
         buyer = await services.identify(header, Role.BUYER, for_sale=True)
     idempotency_key = read_idempotency_key(request) if medium in ASYNCHRONOUS else None
-    keep_open = services.limits.keep_open if is_paid else None
-    raw = await read_body(
-        scope, request.receive, services, bytes_max=bytes_max, keep_open=keep_open
-    )
+    if buyer is not None:
+        raw = await services.read_body(request, buyer, bytes_max=bytes_max)
+    else:
+        raw = await read_body(
+            scope,
+            request.receive,
+            services,
+            bytes_max=bytes_max,
+            keep_open=services.limits.keep_open,
+        )
     parsed = parse_media(medium, request.headers.get("content-type", ""), raw)
     asks = services.media.build_asks(parsed, minimum_pct, buyer=buyer)
 

@@ -42,7 +42,6 @@ from market.records.store import (
     load_seller_offers,
 )
 from market.services import Services
-from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, overloaded, unavailable
 from serving.http.idempotency_header import IDEMPOTENCY
@@ -64,7 +63,7 @@ router = APIRouter(tags=["offers"])
 )
 async def create_offer(request: Request, services: ServicesDep, seller: SellerDep) -> OfferView:
     """List an offer. With an Idempotency-Key the same request makes one offer only."""
-    raw = await read_body(request.scope, request.receive, services)
+    raw = await services.read_body(request, seller)
     wish = parse_new_offer(
         parse_exact_json(raw), seller=seller.owner, allow_loopback=services.allow_loopback
     )
@@ -132,7 +131,7 @@ async def patch_offer(
     request: Request, services: ServicesDep, seller: SellerDep, offer_id: IdPath
 ) -> OfferView:
     """Change what is named; requests in flight keep their price."""
-    raw = await read_body(request.scope, request.receive, services)
+    raw = await services.read_body(request, seller)
     body = parse_exact_json(raw)
     row = await services.database.read(
         lambda connection: load_seller_offer(connection, seller=seller.owner, offer_id=offer_id)
@@ -206,7 +205,7 @@ async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPat
 )
 async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> Discovery:
     """List what a provider key can serve, with reference prices. The key is not kept."""
-    body = parse_exact_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await services.read_body(request, seller))
     unknown = sorted(body.keys() - DiscoveryWish.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

@@ -33,7 +33,6 @@ from market.records.jobs import load_account_providers
 from market.routing.own_providers import FEE_USDC, AskedWhen
 from market.services import Services
 from serving.dialects.call import MODEL_LENGTH_MAX
-from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
 from serving.http.strict_json import parse_exact_json
@@ -55,7 +54,7 @@ _CHANGED_FIELDS: Final = frozenset(ProviderChange.model_fields)
 )
 async def create_provider(request: Request, services: ServicesDep, buyer: BuyerDep) -> ProviderView:
     """Add an own provider, asked before the market or after it. Its use is not charged."""
-    body = parse_exact_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await services.read_body(request, buyer))
     for name in ("base_url", "api_key", "models", "position"):
         if body.get(name) is None:
             raise wrong_type(name, "given")
@@ -94,7 +93,7 @@ async def patch_provider(
     request: Request, services: ServicesDep, buyer: BuyerDep, provider_id: IdPath
 ) -> ProviderView:
     """Change what is named. A key stays with its address: a new address needs the key again."""
-    body = parse_exact_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await services.read_body(request, buyer))
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
     columns = _read_columns(body, _CHANGED_FIELDS, services)

@@ -11,7 +11,6 @@ from market.http.sellers.schemas import PayoutPolicy, SellerAccount, SellerChang
 from market.pricing.amounts import show_millionths
 from market.records.store import load_seller
 from market.services import Services
-from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_exact_json
@@ -35,7 +34,7 @@ async def patch_seller_account(
     request: Request, services: ServicesDep, seller: SellerDep
 ) -> SellerAccount:
     """Choose when to be paid: ``at_once``, or ``daily`` at 02:00 UTC."""
-    body = parse_exact_json(await read_body(request.scope, request.receive, services))
+    body = parse_exact_json(await services.read_body(request, seller))
     unknown = sorted(body.keys() - SellerChange.model_fields.keys())
     if unknown:
         raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")

@@ -8,7 +8,6 @@ from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.http.front import answer_completion
 from serving.dialects.shapes import ChatChunk, ChatCompletion
 from serving.http.answers import to_response
-from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of, events_of
 from serving.http.front import get_request_id
@@ -48,6 +47,6 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
 )
 async def quote_completion(request: Request, claims: ClaimsDep, services: ServicesDep) -> QuoteView:
     """Say what a completion with the same body would reserve, and whether it would be admitted."""
-    raw = await read_body(request.scope, request.receive, services)
+    raw = await services.read_body(request, claims)
     quote = await services.completions.admission.quote(claims, raw, get_request_id(request.scope))
     return QuoteView.model_validate(quote)

@@ -5,20 +5,20 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
-from serving.http.bodies import read_body
 from serving.http.errors import bad_request
 from serving.http.strict_json import parse_json_object
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read(request: Request, services: Services, model: type[Body]) -> Body:
-    """Return a request's body; an empty one states nothing. Raises 400, 408, 413, 415.
+async def read(request: Request, services: Services, claims: KeyClaims, model: type[Body]) -> Body:
+    """Return the body of a key's request; an empty one states nothing. Raises 400, 408, 413, 415.
 
     A body counts as JSON also where its content type does not say so.
     """
-    raw = await read_body(request.scope, request.receive, services)
+    raw = await services.read_body(request, claims)
     return parse(raw if raw else b"{}", model)
 
 

@@ -95,7 +95,7 @@ async def create_child_key(
 ) -> ChildIssued:
     """Make a child key under the root key that asks. It can do no more than its limits say."""
     await _check_root(claims, services)
-    body = await read(request, services, ChildTermsBody)
+    body = await read(request, services, claims, ChildTermsBody)
     await _check_models(services, body.models, response)
     terms = body.build_terms()
     now_s = services.meter.now_s()
@@ -138,7 +138,7 @@ async def change_child_key(
 ) -> ChildView:
     """Change the named limits of a child key; the key itself stays. Null lifts a limit."""
     await _check_root(claims, services)
-    body = await read(request, services, ChildTermsBody)
+    body = await read(request, services, claims, ChildTermsBody)
     await _check_models(services, body.models, response)
     changes = body.build_changes()
     row = await _write(
@@ -165,7 +165,7 @@ async def rotate_child_key(
     The one before stays good for `grace_s` seconds, an older one not at all.
     """
     await _check_root(claims, services)
-    grace_s = (await read(request, services, RotationBody)).grace_s
+    grace_s = (await read(request, services, claims, RotationBody)).grace_s
     now_s = services.meter.now_s()
 
     def rotate(connection: Connection) -> Any:
