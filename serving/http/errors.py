@@ -98,7 +98,7 @@ def unauthorized(code: str, message: str) -> RequestRejected:
 
 def monitor_only() -> RequestRejected:
     """403: metrics are the operator's."""
-    message = "Metrics are for the operator: from the server's own machine, or with its token."
+    message = "Metrics are for the operator: by the bearer token of its setting METRICS_TOKEN."
     return RequestRejected(403, "monitor_only", message)
 
 

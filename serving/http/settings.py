@@ -52,11 +52,13 @@ class ServerSettings(ProcessSettings):
     open_body_bytes_max: int = Field(
         default=128 * 1024**2,
         ge=64 * 1024,
-        description="most that is kept of bodies being read, bytes; of one account or address, a quarter",
+        description=(
+            "most that is kept of bodies being read, bytes; of one account or address, a quarter"
+        ),
     )
     metrics_token: SecretStr = Field(
         default=SecretStr(""),
-        description="bearer token for /metrics; without it: only for this machine itself",
+        description="bearer token for /metrics; without it: for nobody",
     )
     key_requests_per_minute_max: int = Field(
         default=0, ge=0, description="requests of one key a minute, in this process; 0 = no limit"

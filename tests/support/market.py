@@ -29,7 +29,7 @@ from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.ledgers import DEPLOYMENT
-from tests.support.openapi import CheckedClient, Document, get_market_document
+from tests.support.openapi import METRICS_TOKEN, CheckedClient, Document, get_market_document
 from tests.support.waiting import LIMIT_S, until
 
 SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -75,6 +75,7 @@ def make_settings(folder: Path, **changes: Any) -> MarketSettings:
         "payout_interval_s": 3_600.0,
         "x402": False,
         "drain_timeout_s": 5,
+        "metrics_token": METRICS_TOKEN,
         # Orders by price alone: tests of sessions say what they allow.
         "session_premium_pct": 0,
         **changes,

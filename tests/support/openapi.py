@@ -225,6 +225,10 @@ def _outline(value: Any) -> Any:
     return None
 
 
+METRICS_TOKEN: Final = "operators-own"
+"""What the servers of tests show their metrics to."""
+
+
 class CheckedClient(httpx.AsyncClient):
     """A client that holds every whole answer against the server's document."""
 
@@ -237,7 +241,12 @@ class CheckedClient(httpx.AsyncClient):
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **options: Any
     ) -> httpx.Response:
-        """Send a request, and check what comes back unless it is still to be streamed."""
+        """Send a request, and check what comes back unless it is still to be streamed.
+
+        Metrics are asked for as the operator does.
+        """
+        if request.url.path.endswith("/metrics"):
+            request.headers.setdefault("authorization", f"Bearer {METRICS_TOKEN}")
         response = await super().send(request, stream=stream, **options)
         if self.is_checking and not stream:
             self.document.check(

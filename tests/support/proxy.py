@@ -24,7 +24,7 @@ from serving.http.front import Front
 from serving.http.run import build_config
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT
-from tests.support.openapi import CheckedClient, Document, get_proxy_document
+from tests.support.openapi import METRICS_TOKEN, CheckedClient, Document, get_proxy_document
 from tests.support.waiting import LIMIT_S
 
 KEY_SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
@@ -47,6 +47,7 @@ def make_settings(**changes: Any) -> ProxySettings:
         "upstream_url": "http://127.0.0.1:9/v1",
         "ledger_timeout_s": 60.0,
         "drain_timeout_s": 5,
+        "metrics_token": METRICS_TOKEN,
         **changes,
     }
     return ProxySettings(**values)

@@ -156,9 +156,12 @@ async def test_read_body__of_a_key__is_counted_until_it_was_read() -> None:
 @pytest.mark.parametrize(
     ("address", "headers", "token", "is_allowed"),
     [
-        ("127.0.0.1", [], "", True),
-        ("::1", [], "", True),
+        # As a reverse proxy on the same machine passes the world's requests on.
+        ("127.0.0.1", [], "", False),
+        ("127.0.0.1", [(b"host", b"127.0.0.1:8402")], "", False),
+        ("::1", [], "", False),
         ("203.0.113.5", [], "", False),
+        ("127.0.0.1", [(b"authorization", b"Bearer word")], "word", True),
         ("127.0.0.1", [(b"x-forwarded-for", b"127.0.0.1")], "", False),
         ("127.0.0.1", [(b"via", b"1.1 proxy")], "", False),
         ("127.0.0.1", [], "word", False),
