@@ -54,6 +54,30 @@ def test_shares__greedy_tenants__a_newcomer_gets_in(
     assert shares.take("newcomer", is_proven=is_proven)
 
 
+@given(st.integers(32, 1_000), st.lists(st.integers(0, 50), max_size=60), st.booleans())
+def test_shares__parts_of_a_greedy_tenant__a_newcomer_gets_in(
+    total: int, parts: list[int], is_proven: bool
+) -> None:
+    """However many keys it has, half of the reserve is for others."""
+    shares, held = Shares(total), Counter[int]()
+    for part in parts:
+        while shares.take("greedy", is_proven=is_proven, held_by_part=held[part]):
+            held[part] += 1
+
+    for newcomer in range(total // 32):
+        assert shares.take(newcomer, is_proven=is_proven)
+
+
+@given(st.integers(64, 1_000), st.booleans())
+def test_shares__one_part_took_all_it_gets__another_gets_some(total: int, is_proven: bool) -> None:
+    shares = Shares(total)
+    taken = 0
+    while shares.take("tenant", is_proven=is_proven, held_by_part=taken):
+        taken += 1
+
+    assert shares.take("tenant", is_proven=is_proven, held_by_part=0)
+
+
 @given(st.integers(4, 1_000))
 def test_shares__a_thousand_unproven__leave_a_quarter_to_the_proven(total: int) -> None:
     shares = Shares(total)
