@@ -53,7 +53,7 @@ class ServerSettings(ProcessSettings):
         default=128 * 1024**2,
         ge=64 * 1024,
         description=(
-            "most that is kept of bodies being read, bytes; of one account or address, a quarter"
+            "most that is kept of bodies being read, bytes; a quarter for one client"
         ),
     )
     metrics_token: SecretStr = Field(

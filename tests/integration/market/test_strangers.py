@@ -9,8 +9,11 @@
     approval  a seller that the operator has not approved is sent nothing and listed nowhere, unless
               the request, its key or the market says otherwise; then its word counts for little
     failures  forty offers of one wallet are one seller; a change heals nothing; a loop is nobody's
+    places    whoever has paid is served beside strangers who hold all that strangers may, also by
+              a market that has just started
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +34,7 @@ from tests.support.market import (
     make_settings,
     run_market,
 )
+from tests.support.waiting import until
 
 OPUS: Final = "claude-opus-4.6"
 CHEAP: Final = {"price_input_per_1m": 1, "price_output_per_1m": 1}
@@ -57,6 +61,37 @@ async def stranger() -> AsyncIterator[FakeEndpoint]:
     """A stranger's endpoint."""
     async with FakeEndpoint(text="A stranger's answer.") as endpoint:
         yield endpoint
+
+
+async def test_places__strangers_hold_all_of_theirs__who_has_paid_is_served_after_a_restart(
+    tmp_path: Path, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    settings = make_settings(tmp_path, requests_in_flight_max=4)
+    async with run_market(settings, engine) as market:
+        await market.list_offer(await market.get_key(), honest.url)
+        key = await market.get_buyer_key()
+        free = await market.get_key(OUTSIDER, "buyer")
+        own = {
+            "base_url": stranger.url,
+            "api_key": "sk-own",
+            "models": {MODEL: "own-name"},
+            "position": "priority",
+        }
+        added = await market.client.post("/v1/buyer/providers", json=own, headers=bearer(free))
+        assert added.status_code == 201
+
+    stranger.behaviour = "slow"
+    async with run_market(settings, engine) as market:
+        held = [asyncio.create_task(market.chat(free)) for _ in range(3)]
+        await until(lambda: len(stranger.requests) == 3, "the stranger's requests hang")
+        refused, served = await market.chat(free), await market.chat(key)
+        stranger.release.set()
+        await asyncio.gather(*held)
+    engine.dispose()
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert served.status_code == 200
 
 
 async def test_labels__of_a_stranger__pass_no_filter(
