@@ -155,8 +155,8 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
             for one in unworthy
             if one.reason == SHARE
         }
-        chosen = {item.payment_id for action in actions for item in action.items}
-        waiting = find_waiting(facts.payments, chosen, unworthy)
+        items = [item for action in actions for item in action.items]
+        waiting = find_waiting(facts.payments, items, unworthy)
         if refusals or too_small or waiting:
             with write(self.tools.engine) as connection:
                 rest_payments(connection, refusals, was_sent=False, now_s=moment.wall_s)

@@ -1,6 +1,6 @@
 """Which signed payments are sent now, which share a transaction, and which wait. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -178,13 +178,15 @@ def _item_of(payment: PaymentDue, reason: str) -> PaymentItem:
 
 
 def find_waiting(
-    payments: Sequence[PaymentDue], chosen: Collection[str], unworthy: Sequence[Unworthy]
+    payments: Sequence[PaymentDue], items: Sequence[PaymentItem], unworthy: Sequence[Unworthy]
 ) -> dict[str, None]:
     """Return the payments that would go through and whose turn has not come, to be set aside.
 
-    ``chosen`` are those that are sent. The others are beyond what goes alone in one round, or past
-    a budget. Sound ones beyond one transaction are next, and are looked at again at once.
+    ``items`` are those that are sent. The others are beyond what goes alone in one round, or past a
+    budget. Sound ones beyond one transaction are next, and are looked at again at once.
     """
+    chosen = {item.payment_id for item in items}
+    alone = {item.payer for item in items if item.reason == ALONE}
     sharing = {one.subject for one in unworthy if one.reason in (SHARE, TOGETHER)}
     past_budget = {one.subject for one in unworthy if one.reason == BUDGET}
     return {
@@ -193,5 +195,5 @@ def find_waiting(
         if payment.refusal is None
         and payment.payment_id not in chosen
         and payment.payment_id not in sharing
-        and (payment.is_apart or payment.payment_id in past_budget)
+        and (payment.is_apart or payment.payer in alone or payment.payment_id in past_budget)
     }

@@ -161,7 +161,15 @@ def test_find_waiting__apart_beyond_a_round_and_past_a_budget__are_set_aside() -
     unworthy = [Unworthy("x402", "s", SHARE, 1, 2), Unworthy("x402", "q", BUDGET, 1, 2)]
     payments = [*apart, *sound, refused, small, budget]
 
-    assert find_waiting(payments, {"a", "b", "k"}, unworthy) == {"c": None, "q": None}
+    sent = [*(PaymentItem(name, 7, "apart", name) for name in "ab"), PaymentItem("k", 7, "signed")]
+
+    assert find_waiting(payments, sent, unworthy) == {"c": None, "q": None}
+
+
+def test_find_waiting__one_of_each_payer_goes_alone__the_payers_others_are_set_aside() -> None:
+    payments = [make_payment(name, payer=payer) for name, payer in ("ap", "bp", "cq")]
+
+    assert find_waiting(payments, [PaymentItem("a", 7, "alone", "p")], []) == {"b": None}
 
 
 def test_floor__pays_for_a_transaction_apart() -> None:
