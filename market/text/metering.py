@@ -168,19 +168,25 @@ def _end_with(error: ApiError) -> Ending:
 
 
 UNTRUSTED_PROMPT_PCT: Final = 125
-"""How much of our own count of a prompt an untrusted seller may report at most, in per cent."""
+"""How much of our own count of a prompt an untrusted seller is paid for at most, in per cent."""
+
+UNTRUSTED_TEMPLATE_TOKENS: Final = 100
+"""Tokens of a prompt that it is paid for on top: a model's template may add as many."""
 
 
 def build_sent(call: Call, ask: Ask, *, is_trusted: bool = True) -> Sent:
     """Return what a seller is sent, as far as it bounds what is charged.
 
     A seller whom the operator has not approved is paid for no reasoning that it does not show, and
-    for a prompt of at most 125 % of our own count, rounded up.
+    for a prompt of at most 125 % of our own count, rounded up, and 100 tokens. What it reports
+    beyond that is not held against it, as long as it can be true.
     """
     counted = -(-ask.estimate.prompt * UNTRUSTED_PROMPT_PCT // 100)
+    counted += UNTRUSTED_TEMPLATE_TOKENS
     return Sent(
         prompt_estimate=ask.estimate.prompt,
-        prompt_bound=ask.bound.prompt if is_trusted else min(ask.bound.prompt, counted),
+        prompt_bound=ask.bound.prompt,
+        prompt_paid=None if is_trusted else counted,
         may_hide=is_trusted,
         output_bound=ask.bound.completion,
         choices=call.choices,

@@ -28,7 +28,9 @@ class Sent:
     """The output limit of all choices together; 0 where the endpoint generates nothing."""
     choices: int = 1
     may_hide: bool = True
-    """Whether output that is not shown, such as reasoning, is believed."""
+    """Whether output that is not shown, such as reasoning, is charged."""
+    prompt_paid: int | None = None
+    """The most prompt tokens that are charged, where that is fewer than there can be; None: all."""
     cached_bound: int | None = None
     """The most cached tokens that are believed where a provider counts them apart from what was
     sent to it; None: the prompt's bound holds with them."""
@@ -51,6 +53,8 @@ class Counted:
     """Whether a part is estimated here."""
     is_cut: bool = False
     """Whether the provider reported more than can be true."""
+    is_limited: bool = False
+    """Whether the provider reported more than is charged, which may be true all the same."""
     reasoning: int = 0
     """The part of the output that need not be shown, as it was reported and believed."""
     sold_usdc: int | None = None
@@ -59,7 +63,7 @@ class Counted:
     @property
     def is_reported(self) -> bool:
         """Whether the tokens are the provider's own word."""
-        return not (self.is_estimated or self.is_cut)
+        return not (self.is_estimated or self.is_cut or self.is_limited)
 
 
 def count_tokens(sent: Sent, delivered: Delivered, report: Report | None) -> Counted:
@@ -72,7 +76,8 @@ def count_tokens(sent: Sent, delivered: Delivered, report: Report | None) -> Cou
             Tokens(min(prompt, sent.prompt_bound), min(output, sent.output_bound)),
             is_estimated=True,
         )
-    output, reasoning, is_output_cut = _believe_output(sent, delivered.reported, report)
+    output, reasoning, is_cut = _believe_output(sent, delivered.reported, report)
+    is_limited = not sent.may_hide and output < (report.completion or 0)
     text_since = delivered.weight.text - delivered.reported.text
     if report.completion is None:
         text_since = delivered.weight.text
@@ -83,11 +88,14 @@ def count_tokens(sent: Sent, delivered: Delivered, report: Report | None) -> Cou
     if reported is None or (reported == 0 and is_estimated):
         # A report that was not the last word may have had no figures yet.
         tokens = Tokens(min(sent.prompt_estimate, sent.prompt_bound), output)
-        return Counted(tokens, is_estimated=True, is_cut=is_output_cut, reasoning=reasoning)
+        return Counted(tokens, True, is_cut, is_limited, reasoning)
     apart = report.apart if sent.cached_bound is not None else 0
     prompt = min(reported - apart, sent.prompt_bound) + min(apart, sent.cached_bound or 0)
+    is_cut = is_cut or prompt < reported
+    if sent.prompt_paid is not None and sent.prompt_paid < prompt:
+        prompt, is_limited = sent.prompt_paid, True
     tokens = Tokens(prompt, output, min(report.cached, prompt))
-    return Counted(tokens, is_estimated, is_output_cut or prompt < reported, reasoning)
+    return Counted(tokens, is_estimated, is_cut, is_limited, reasoning)
 
 
 def _get_prompt(sent: Sent, report: Report) -> int | None:
@@ -98,7 +106,7 @@ def _get_prompt(sent: Sent, report: Report) -> int | None:
 
 
 def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, int, bool]:
-    """Return (reported output as far as it can be true, reasoning in it, whether it was cut).
+    """Return (reported output as far as it is charged, reasoning in it, whether it cannot be true).
 
     A shown text has no more tokens than bytes, but for a slack; reasoning need not be shown, and
     must be stated as such. What only the total has is reasoning where the output limit allows it.
@@ -107,7 +115,8 @@ def _believe_output(sent: Sent, shown: Weight, report: Report) -> tuple[int, int
     shown_bound = shown.extent + SLACK_TOKENS * sent.choices
     if not sent.may_hide:
         output = min(reported, shown_bound, sent.output_bound)
-        return output, min(report.reasoning, output), output < reported
+        # What is not shown may have been reasoned, up to the limit.
+        return output, min(report.reasoning, output), reported > sent.output_bound
     output = min(reported - report.reasoning, shown_bound) + report.reasoning
     is_cut, reasoning = output < reported, report.reasoning
     if report.prompt is not None and reported + report.unexplained <= sent.output_bound:

@@ -225,23 +225,33 @@ async def test_approval__a_stranger__is_sent_nothing_unless_the_buyer_says_so(
     assert shown.endswith("note: says he is ?[2J honest")
 
 
-async def test_approval__a_strangers_report__counts_as_far_as_it_is_shown(
+async def test_approval__a_strangers_report__is_paid_as_far_as_it_is_shown(
     market: RunningMarket, stranger: FakeEndpoint
 ) -> None:
     seller_key = await market.get_key(OUTSIDER, is_approved=False)
     key = await market.get_buyer_key()
     await market.list_offer(seller_key, stranger.url)
     stranger.text = "Hi"
+    # A long template, and reasoning that is not shown: an honest model may report both.
     stranger.usage = {
-        "prompt_tokens": 60,
+        "prompt_tokens": 160,
         "completion_tokens": 100,
         "completion_tokens_details": {"reasoning_tokens": 98},
     }
 
-    for stream in (False, True, False, False, False):
-        await market.chat(key, stream=stream, routing={"trusted_only": False})
-    log = await market.client.get("/v1/seller/health-log", headers=bearer(seller_key))
-    [report] = log.json()["offers"]
+    async def ask(*streams: bool) -> Any:
+        """Ask as often; return what the seller rests for."""
+        for stream in streams:
+            await market.chat(key, stream=stream, routing={"trusted_only": False})
+        log = await market.client.get("/v1/seller/health-log", headers=bearer(seller_key))
+        [report] = log.json()["offers"]
+        return report["health"]["cause"]
+
+    assert await ask(False, True, False, False, False) is None
+    stranger.usage = {"prompt_tokens": 5_000, "completion_tokens": 2}
+    assert await ask(False, True, False, False) is None
+    assert await ask(False) == "overstated"
+    stranger.usage = {**stranger.usage, "prompt_tokens": 160, "completion_tokens": 66}
     agree_trust(market.engine, OUTSIDER.address, is_trusted=True)
     book = market.front.app.state.services.book
     await book.refresh()
@@ -249,15 +259,12 @@ async def test_approval__a_strangers_report__counts_as_far_as_it_is_shown(
     await market.chat(key)
 
     *untrusted, trusted = await market.settled_sales()
-    estimate = 1_000
-    for sale in untrusted:
-        assert sale["is_cut"] is True
-        assert sale["completion_tokens"] == 2 + 64
-        estimate = min(estimate, sale["prompt_tokens"])
-    assert estimate < 60, "no more than our own count and a quarter"
-    assert (trusted["prompt_tokens"], trusted["completion_tokens"]) == (60, 100)
-    assert ", 5 served, 5 cut, 0 failed, " in line
-    assert report["health"]["cause"] == "overstated"
+    assert [sale["is_cut"] for sale in untrusted] == [False] * 5 + [True] * 5
+    assert {sale["completion_tokens"] for sale in untrusted[:5]} == {2 + 64}
+    [paid] = {sale["prompt_tokens"] for sale in untrusted}
+    assert 100 < paid < 160, "our own count and a quarter, and a template"
+    assert (trusted["prompt_tokens"], trusted["completion_tokens"]) == (160, 66)
+    assert ", 10 served, 5 cut, 0 failed, " in line
 
 
 async def test_failures__forty_offers_of_one_wallet__do_not_shut_the_model(

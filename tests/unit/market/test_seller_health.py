@@ -99,6 +99,8 @@ def test_note_report__cut_several_times_in_a_row__rests() -> None:
     assert health.note_report(PLACE, is_cut=True)
 
     assert health.report(PLACE).cause is Cause.OVERSTATED
+    health.note_report(PLACE, is_cut=False)
+    assert not health.note_report(PLACE, is_cut=True), "a good report after the rest"
 
 
 def test_count_served__in_a_row__a_failure_begins_again() -> None:

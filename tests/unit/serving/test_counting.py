@@ -102,4 +102,20 @@ def test_count_tokens__who_may_not_hide_output__is_paid_for_what_is_shown(
     counted = count_tokens(sent, Delivered(shown, shown), report)
 
     assert (counted.tokens.completion, counted.reasoning) == (output, reasoning)
-    assert counted.is_cut == (report.completion != output)
+    assert counted.is_reported == (report.completion == output)
+    assert counted.is_cut == (report.completion == 5_000), "more than was asked for"
+
+
+@pytest.mark.parametrize(
+    ("reported", "prompt", "is_reported", "is_cut"),
+    [(60, 60, True, False), (61, 60, False, False), (501, 60, False, True)],
+)
+def test_count_tokens__more_prompt_than_is_paid__is_no_untruth_within_the_bound(
+    reported: int, prompt: int, is_reported: bool, is_cut: bool
+) -> None:
+    sent = Sent(prompt_estimate=20, prompt_bound=500, output_bound=1_000, prompt_paid=60)
+
+    counted = count_tokens(sent, SHOWN, Report(reported, 10, cached=reported))
+
+    assert (counted.tokens.prompt, counted.tokens.cached) == (prompt, prompt)
+    assert (counted.is_reported, counted.is_cut) == (is_reported, is_cut)
