@@ -26,11 +26,12 @@ from typing import Final
 _FILE: Final = re.compile(r"\.(?:gguf|ggml|bin|safetensors|pt|pth|onnx)$")
 _CLOUD: Final = re.compile(
     r"^(?:(?:us|eu|ap|apac|jp|au|ca|global|us-gov)\.)?"
-    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|nvidia|openai"
-    r"|qwen|zai)\.(?=[a-z])"
+    r"(?:(?:ai21|amazon|anthropic|cohere|google|meta|minimax|mistral|moonshot(?:ai)?|nvidia|openai"
+    r"|qwen|zai)\.(?=[a-z])|(?=deepseek\.))"
 )
+"""A cloud's region and the maker. Bedrock's ``deepseek.r1`` is no whole name without its maker."""
 _MAKER: Final = re.compile(
-    r"^(?:alibaba|anthropic|cohere|deepseek(?:-ai)?|google|meta-llama|minimax(?:ai)?|mistral(?:ai)?"
+    r"^(?:alibaba|anthropic|cohere|databricks|deepseek(?:-ai)?|google|meta-llama|minimax(?:ai)?|mistral(?:ai)?"
     r"|moonshot(?:ai)?|nvidia|openai|qwen|x-?ai|z-?ai(?:-org)?)-"
     r"(?=chatgpt|claude|codestral|command|deepseek|devstral|gemini|gemma|glm|gpt|grok|kimi|llama"
     r"|magistral|meta-llama|minimax|ministral|mistral|mixtral|nemotron|o[134](?:-|$)|pixtral|qwen"
@@ -38,7 +39,8 @@ _MAKER: Final = re.compile(
 )
 """A maker and a dash, before what is a model's whole name."""
 _DEPLOYED: Final = re.compile(
-    r"(?:-v?\d+:\d+|@[\w.-]+|:(?:free|nitro|floor|exacto|latest|default))$"
+    r"(?:-v?\d+:\d+|@[\w.-]+|:(?:free|nitro|floor|exacto|extended|beta|latest|default)|-maas"
+    r"|[-:]cloud)$"
 )
 _DATE: Final = re.compile(
     r"[-_](?:20\d\d[-_.]?[01]\d[-_.]?[0-3]\d|[01]\d[-_]20\d\d|[01]\d[-_][0-3]\d|\d{4}|\d{6}"
@@ -46,18 +48,18 @@ _DATE: Final = re.compile(
 )
 _LATEST: Final = re.compile(r"[-_:]latest$")
 _EARLY: Final = re.compile(r"[-_](?:preview|exp|beta)$")
-_SOLD_EARLY: Final = ("gemini", "grok", "kimi")
+_SOLD_EARLY: Final = ("gemini", "grok", "kimi", "qwen")
 """Families whose models keep ``preview`` in their names, or lose it, without being others. Not so
 OpenAI's: ``o1-preview`` is not ``o1``."""
 _QUANTIZED: Final = re.compile(
-    r"[-_.](?:i?q\d+(?:_[a-z0-9]+)*|w\d+a\d+|fp\d+|bf16|f16|int\d+|nf4|awq|gptq|gguf|exl2|mlx"
+    r"[-_.:](?:i?q\d+(?:_[a-z0-9]+)*|w\d+a\d+|(?:mx|nv)?fp\d+(?:-dynamic)?|bnb|ud|bf16|f16|int\d+|nf4|awq|gptq|gguf|exl2|mlx"
     r"|\d+bit)(?=$|[-_.])"
 )
 _CLAUDE: Final = re.compile(r"^claude-(\d+(?:-\d+)?)-(opus|sonnet|haiku)")
 _CLAUDE_DEPLOYED: Final = re.compile(r"^(claude-.*\d)-v\d$")
 _CLAUDE_ZERO: Final = re.compile(r"^(claude-[a-z]+-\d)-0$")
 _DENSE: Final = re.compile(
-    r"^(claude-(?:opus-|sonnet-|haiku-)?|gemini-|glm-|gpt-|grok-)([1-9])(\d)(?=-|$)"
+    r"^(claude-(?:opus-|sonnet-|haiku-)?|gemini-|glm-|gpt-|grok-|kimi-k|minimax-m)([1-9])(\d)(?=-|$)"
 )
 """A version of two digits without a dot, as Azure (``gpt-35-turbo``) and Venice write it."""
 _ACTIVE: Final = re.compile(r"(?<=\db)-a\d+(?:-\d+)?b(?=-|$)|-\d+b-\d+e(?=-|$)")
@@ -70,6 +72,8 @@ _USUAL: Final = frozenset({"meta", "instruct", "chat", "it", "hf"})
 """Words that open models are written with or without."""
 _SERVED: Final = frozenset({"turbo", "versatile", "instant", "specdec", "tput", "fast"})
 """Words for how a server runs an open model, whose name has its size."""
+_OPEN: Final = frozenset({"deepseek", "kimi"})
+"""Open models whose names have no size."""
 _TELLING: Final = frozenset(
     {"mini", "nano", "micro", "tiny", "lite", "small", "medium", "large", "max", "plus", "pro"}
     | {"ultra", "flash", "opus", "sonnet", "haiku", "air", "chat", "codex", "coder", "code", "oss"}
@@ -115,7 +119,7 @@ def simplify(name: str) -> tuple[str, ...]:
     words = _WORDS.findall(text)
     if not words or words[0] == "gpt":
         return tuple(words)
-    left_out = _USUAL | _SERVED if _SIZE.search(text) or words[0] == "deepseek" else _USUAL
+    left_out = _USUAL | _SERVED if _SIZE.search(text) or words[0] in _OPEN else _USUAL
     return tuple(word for word in words if word not in left_out)
 
 
