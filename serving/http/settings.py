@@ -52,9 +52,7 @@ class ServerSettings(ProcessSettings):
     open_body_bytes_max: int = Field(
         default=128 * 1024**2,
         ge=64 * 1024,
-        description=(
-            "most that is kept of bodies being read, bytes; a quarter for one client"
-        ),
+        description=("most that is kept of bodies being read, bytes; a quarter for one client"),
     )
     metrics_token: SecretStr = Field(
         default=SecretStr(""),
