@@ -67,7 +67,7 @@ _ACTIVE: Final = re.compile(r"(?<=\db)-a\d+(?:-\d+)?b(?=-|$)|-\d+b-\d+e(?=-|$)")
 _VERSION_SIGN: Final = re.compile(r"(?<![a-z0-9])v(?=\d)")
 _POINT: Final = re.compile(r"(?<=\d)p(?=\d)")
 _SIZE: Final = re.compile(r"(?<![a-z0-9])(?:\d+x)?\d+b(?![a-z0-9])")
-_WORDS: Final = re.compile(r"[a-z]+|\d+")
+_WORDS: Final = re.compile(r"[a-z]+|[0-9]+")
 _USUAL: Final = frozenset({"meta", "instruct", "chat", "it", "hf"})
 """Words that open models are written with or without."""
 _SERVED: Final = frozenset({"turbo", "versatile", "instant", "specdec", "tput", "fast"})

@@ -11,7 +11,7 @@
 """
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market.identity.name_table import load_name_table
@@ -203,6 +203,7 @@ def test_is_same__maker_date_and_deployment__do_not_make_another_model(
 
 
 @given(st.text(max_size=60))
+@example("𑇐1٣")
 def test_simplify__any_text__ends(name: str) -> None:
     assert all(word.isascii() for word in simplify(name))
 
