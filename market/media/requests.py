@@ -74,8 +74,8 @@ _REFUSED: Final = frozenset(
         "callback_url",
     }
 )
-_OWN: Final = frozenset({"tags"})
-"""Fields that would steer a router beside text: music has a style by them."""
+_OWN: Final = frozenset({"tags", "lora"})
+"""Fields that steer a router where text is made: here music and images have their style by them."""
 _HARMLESS: Final = {"stream_format": "audio", "partial_images": 0, "stream": False}
 
 

@@ -85,6 +85,11 @@ ROUTER_CONTROLS: Final = frozenset(
         "router",
         "router_settings",
         "router_settings_override",
+        "adapter",
+        "adapter_id",
+        "adapter_source",
+        "lora",
+        "lora_path",
         # Another host, another key.
         "api_base",
         "base_url",
@@ -95,6 +100,10 @@ ROUTER_CONTROLS: Final = frozenset(
         "headers",
         "extra_headers",
         "extra_query",
+        "bootstrap_host",
+        "bootstrap_port",
+        "bootstrap_room",
+        "kv_transfer_params",
         # A failure at a wish, or many calls for one.
         "timeout",
         "request_timeout",
@@ -105,13 +114,16 @@ ROUTER_CONTROLS: Final = frozenset(
         "cooldown_time",
         "rpm",
         "tpm",
+        # An answer that comes later, or without its parts.
+        "deferred",
+        "response_fields",
         # What was asked for is taken out again: the output limit too.
         "drop_params",
         "additional_drop_params",
         "allowed_openai_params",
     }
 )
-"""Fields that steer a provider's router."""
+"""Fields that steer a provider's router, or its server as routers do."""
 
 _ROUTER_CONTROL: Final = re.compile(
     r"mock_\w+|litellm_\w+|aws_\w+|vertex_\w+|azure_\w+|\w+_cost_per_\w+"
