@@ -122,11 +122,11 @@ class X402(PlainDuty[X402Facts, PaymentItem, X402Rules]):
                 value_usdc=payment.authorization.value_usdc,
                 valid_before_s=payment.authorization.valid_before_s,
                 created_at_s=payment.created_at_s,
-                failures=payment.failures,
+                failures=payment.failures if _was_in_block(payment) else 0,
                 refusal=refusal,
                 payer=payment.authorization.payer,
                 has_code=payment.authorization.payer in contracts,
-                was_in_block=_was_in_block(payment),
+                trials=0 if _was_in_block(payment) else payment.failures,
             )
             for payment, refusal in zip(records, refusals, strict=True)
         )

@@ -61,19 +61,19 @@ class PaymentDue:
     valid_before_s: int
     created_at_s: int
     failures: int = 0
-    """How often in a row it failed, tried or sent."""
+    """How often in a row it failed, where it failed in a block."""
     refusal: str | None = None
     """Why it failed when it was tried just now."""
     payer: str = ""
     has_code: bool = False
     """Whether the payer is a contract, or delegates to one (EIP-7702)."""
-    was_in_block: bool = False
-    """Whether it failed in a block, rather than when it was tried, which burns nothing."""
+    trials: int = 0
+    """How often in a row it failed, where it failed only when it was tried: nothing was burnt."""
 
     @property
     def is_apart(self) -> bool:
         """Whether it goes in a transaction of its own, with its own bounded gas."""
-        return self.has_code or self.was_in_block
+        return self.has_code or self.failures > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,11 @@ def decide_payments(
             if payment.refusal is None
             and payment.valid_before_s - moment.now_s > rules.payment_landing_s
         ),
-        key=lambda payment: (payment.failures, payment.created_at_s, payment.payment_id),
+        key=lambda payment: (
+            payment.failures + payment.trials,
+            payment.created_at_s,
+            payment.payment_id,
+        ),
     )
     left_usdc = moment.budgets.get_left_usdc(X402_KIND, WHOLE_KIND)
     sound = [payment for payment in ready if not payment.is_apart]

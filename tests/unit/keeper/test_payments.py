@@ -57,7 +57,7 @@ def make_payment(
     refusal: str | None = None,
     payer: str = "",
     has_code: bool = False,
-    was_in_block: bool = False,
+    trials: int = 0,
     value_usdc: int = 7,
 ) -> PaymentDue:
     return PaymentDue(
@@ -69,7 +69,7 @@ def make_payment(
         refusal=refusal,
         payer=payer,
         has_code=has_code,
-        was_in_block=was_in_block,
+        trials=trials,
     )
 
 
@@ -110,14 +110,11 @@ def test_decide__refused__is_left_out() -> None:
 
 
 def test_decide__failed_when_tried__shares_a_transaction_behind_the_others() -> None:
-    assert transactions(make_payment("x", age_s=9, failures=2), make_payment("a")) == [["a", "x"]]
+    assert transactions(make_payment("x", age_s=9, trials=2), make_payment("a")) == [["a", "x"]]
 
 
 def test_decide__failed_in_a_block__each_alone_behind_all_others() -> None:
-    doubted = [
-        make_payment(name, age_s=9, failures=n, payer=name, was_in_block=n > 0)
-        for n, name in enumerate("xyz")
-    ]
+    doubted = [make_payment(name, age_s=9, failures=n, payer=name) for n, name in enumerate("xyz")]
     sound = [make_payment(name) for name in "abc"]
 
     assert transactions(*doubted, *sound) == [["x", "a", "b"], ["y"], ["z"]]
