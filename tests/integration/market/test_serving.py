@@ -586,9 +586,11 @@ async def test_routing_field__filters_and_ceilings__are_kept_and_not_passed_on(
     dear = await market.list_offer(seller_key, dear_seller.url, price_output_per_1m=21)
     key = await market.get_buyer_key()
 
-    chosen = await market.chat(key, routing={"only": [f"offer:{dear['id']}"]})
-    ignored = await market.chat(key, routing={"ignore": [cheap["id"]]})
-    ceiling = await market.chat(key, routing={"max_price_output_per_1m": 19.5})
+    anybody = {"trusted_only": False}
+
+    chosen = await market.chat(key, routing={"only": [f"offer:{dear['id']}"], **anybody})
+    ignored = await market.chat(key, routing={"ignore": [cheap["id"]], **anybody})
+    ceiling = await market.chat(key, routing={"max_price_output_per_1m": 19.5, **anybody})
     untrusted = await market.chat(key, routing={"trusted_only": True})
 
     assert "dearer" in chosen.text and "dearer" in ignored.text
