@@ -103,7 +103,6 @@ def scenes(draw: st.DrawFn) -> Scene:
                 draw(st.sampled_from([None, None, "refused"])),
                 payer=draw(st.sampled_from(["0xaa", "0xbb", "0xcc"])),
                 has_code=draw(st.booleans()),
-                was_in_block=draw(st.booleans()),
             )
             for n in range(draw(st.integers(0, 14)))
         ),
@@ -157,7 +156,7 @@ def test_decide__any_money__is_there_and_asked_for(scene: Scene) -> None:
             sent = [by_id[str(item.subject)] for item in action.items]
             assert all(one.refusal is None for one in sent)
             assert all(one.valid_before_s > NOW_S + RULES.payment_landing_s for one in sent)
-            may_burn = [one for one in sent if one.has_code or one.was_in_block]
+            may_burn = [one for one in sent if one.has_code or one.failures > 0]
             assert not may_burn or len(sent) == 1
 
 
