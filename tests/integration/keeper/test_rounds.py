@@ -157,16 +157,17 @@ def test_tick__harvest_not_worth_its_gas__waits(stage: Stage) -> None:
     stage.sync()
     assert stage.tick().outcome is RoundOutcome.NOTHING_DUE, "no age makes it go at a loss"
 
-    # Half of the yield: its cost, and not the margin that one in time must bring.
+    # A tenth of the yield: its cost, and not the margin that one in time must bring.
     (harvest,) = waiting.unworthy
-    half = harvest.brings_usdc * dear_usdc // (2 * harvest.costs_usdc)
-    stage.settings |= {"ETHER_PRICE_USDC": str(half), "HARVEST_MAX_AGE_S": "86400"}
+    price_usdc = harvest.brings_usdc * dear_usdc // (10 * harvest.costs_usdc)
+    stage.settings |= {"ETHER_PRICE_USDC": str(price_usdc), "HARVEST_MAX_AGE_S": "86400"}
+    stage.settings["HARVEST_MARGIN_BPS"] = "1000000"
     stage.settings |= {"GAS_DAY_USDC_MAX": "0", "GAS_ACCOUNT_DAY_USDC_MAX": "0"}
     stage.world.anvil.warp(1_800)
     stage.sync()
     assert stage.tick().outcome is RoundOutcome.NOTHING_DUE
     stage.settings["HARVEST_MAX_AGE_S"] = "0"
-    stage.world.anvil.warp(1_800)
+    stage.world.anvil.warp(86_400)
     stage.sync()
     assert stage.tick().acted == {"harvest": 1}
 
