@@ -107,6 +107,10 @@ class World:
         """Have no L1 fee oracle: these chains post nothing to Ethereum."""
         return False
 
+    def find_contracts(self, addresses: Sequence[str], *, block: str) -> frozenset[str]:  # noqa: ARG002
+        """Have payers that are only keys."""
+        return frozenset()
+
     def try_call(self, request: dict[str, str], *, block: str) -> bytes:  # noqa: ARG002
         """Answer ``aggregate3`` of harvests."""
         (calls,) = decode(("(address,bool,bytes)[]",), bytes.fromhex(request["data"][10:]))
