@@ -18,6 +18,8 @@ from serving.http.bodies import BodyRules, find_header, parse_bearer, read_body
 from serving.http.errors import headers_too_large, monitor_only, rate_limited
 from serving.http.open_bodies import BodyOwner, OpenBodies
 
+SIGN_IN_BYTES_MAX: Final = 256 * 1024
+"""A message and a signature, each as JSON may spell it."""
 BUCKETS_MAX: Final = 100_000
 """The buckets that were unused for longest are forgotten first: they are full again anyhow."""
 
@@ -134,6 +136,16 @@ class Limits:
             return await read_body(scope, receive, rules, bytes_max=bytes_max, keep_open=keep)
         finally:
             self._open_bodies.release(scope)
+
+    async def read_sign_in(self, scope: Scope, receive: Receive, rules: BodyRules) -> bytes:
+        """Return the body of a wish for a key, which nobody has authenticated yet.
+
+        A sign-in has at most 256 KiB. Raises 429 where the address wishes too often, and as
+        ``serving.http.bodies.read_body`` does.
+        """
+        self.take_key(scope)
+        bytes_max = min(SIGN_IN_BYTES_MAX, rules.body_bytes_max)
+        return await read_body(scope, receive, rules, bytes_max=bytes_max, keep_open=self.keep_open)
 
     def check_monitor(self, scope: Scope) -> None:
         """Raise 403 unless a request for metrics has the operator's token; without one, nobody has.

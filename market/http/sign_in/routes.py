@@ -1,7 +1,7 @@
 """Signing in with a wallet, and the keys that it gives: the same for sellers and buyers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import RowMapping
@@ -32,15 +32,11 @@ from market.http.sign_in.schemas import (
 )
 from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
-from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import wrong_type
 from serving.http.strict_json import parse_exact_json
 
 router = APIRouter(tags=["keys"])
-
-SIGN_IN_BYTES_MAX: Final = 256 * 1024
-"""A message and a signature, each as JSON may spell it."""
 
 
 def _add_sign_in(role: Role) -> None:
@@ -73,14 +69,7 @@ def _add_sign_in(role: Role) -> None:
     )
     async def issue(request: Request, services: ServicesDep) -> KeyIssued:
         """Trade a signed challenge for a key, which is shown this once."""
-        services.limits.take_key(request.scope)
-        raw = await read_body(
-            request.scope,
-            request.receive,
-            services,
-            bytes_max=min(SIGN_IN_BYTES_MAX, services.body_bytes_max),
-            keep_open=services.limits.keep_open,
-        )
+        raw = await services.limits.read_sign_in(request.scope, request.receive, services)
         body = parse_exact_json(raw)
         label = read_label(body, length_max=LABEL_MAX)
         expires_at_s = _read_expiry(body, now_s=services.database.now_s())

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request
@@ -36,7 +35,6 @@ from proxy.keys.key_message import (
 from proxy.keys.tokens import KEY_ID_BYTES, KeyClaims
 from proxy.services import Services
 from proxy.store import KeyStanding, load_revoked_at_s, load_standing
-from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, unavailable
@@ -46,9 +44,6 @@ log = structlog.get_logger("proxy")
 
 
 router = APIRouter(prefix="/keys", tags=["keys"])
-
-SIGN_IN_BYTES_MAX: Final = 256 * 1024
-"""A message and a signature, each as JSON may spell it."""
 
 
 @router.get("/nonce", responses=errors_of(400))
@@ -82,14 +77,7 @@ async def issue_key(request: Request, services: ServicesDep) -> KeyIssued:
     Either `{message, signature}` by EIP-4361 with a nonce from `/keys/nonce`, or
     `{tokenId, signature, timestamp}` over the plain text.
     """
-    services.limits.take_key(request.scope)
-    raw = await read_body(
-        request.scope,
-        request.receive,
-        services,
-        bytes_max=min(SIGN_IN_BYTES_MAX, services.body_bytes_max),
-        keep_open=services.limits.keep_open,
-    )
+    raw = await services.limits.read_sign_in(request.scope, request.receive, services)
     now_s = services.meter.clock.now()
     if "message" in parse_json_object(raw):
         return await _issue_for_sign_in(services, parse(raw, SignInRequest), now_s=now_s)

@@ -8,29 +8,11 @@ from sqlalchemy import Engine, select
 
 from ledger.database.engine import read, write
 from ledger.selling.accounts import save_seller
-from ledger.selling.offers import NewOffer, change_offer, save_offer, suspend_offer
+from ledger.selling.offers import change_offer, save_offer, suspend_offer
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketOffer, table_of
 from tests.support.ledgers import BOTH, NOW_S, Databases
-
-SELLER = "0x" + "5e" * 20
-OFFER = NewOffer(
-    offer_id="o",
-    seller=SELLER,
-    model="m",
-    upstream_model="m",
-    label="",
-    seller_base_url="https://s.example",
-    price_input_usdc_per_mtok=1,
-    price_output_usdc_per_mtok=1,
-    cost_multiplier_ppm=None,
-    cap_daily_usdc=None,
-    quota_total_usdc=None,
-    rate_limit_rpm=None,
-    payout_address=SELLER,
-    idempotency_key=None,
-    request_digest=None,
-)
+from tests.support.offers import SELLER, make_offer
 
 
 @pytest.fixture(params=BOTH)
@@ -49,7 +31,7 @@ def suspend(engine: Engine, *, version: int) -> bool:
 def test_suspend_offer__changed_since_it_served__is_not_suspended(engine: Engine) -> None:
     with write(engine) as connection:
         save_seller(connection, address=SELLER, now_s=NOW_S)
-        save_offer(connection, OFFER, SealedKey(b"c", b"w", "kms"), now_s=NOW_S)
+        save_offer(connection, make_offer(), SealedKey(b"c", b"w", "kms"), now_s=NOW_S)
         change_offer(
             connection,
             offer_id="o",

@@ -24,7 +24,7 @@ from ledger.selling.accounts import (
     save_seller,
     set_seller_terms,
 )
-from ledger.selling.offers import NewOffer, delete_offer, save_offer
+from ledger.selling.offers import delete_offer, save_offer
 from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
 from ledger.selling.purging import PURGES, UNUSED_S
 from ledger.selling.sealed_keys import SealedKey
@@ -39,6 +39,7 @@ from ledger.tables import (
 )
 from market.records.store import load_offers
 from tests.support.ledgers import BOTH, POSTGRES, Databases
+from tests.support.offers import SELLER, make_offer
 from tests.support.postgres import needs_postgres
 from tests.support.waiting import wait_until
 
@@ -46,7 +47,6 @@ OLD_S: Final = 1_000
 BEFORE_S: Final = 2_000
 NEW_S: Final = 3_000
 SEALED: Final = SealedKey(b"c", b"w", "kms")
-SELLER: Final = "0x" + "5e" * 20
 
 
 @pytest.fixture(params=BOTH)
@@ -77,26 +77,6 @@ def make_key(
     given: dict[str, Any] = {"kind": "buyer", "label": "", "expires_at_s": None, **changes}
     key = NewKey(key_id=name, key_hash=f"hash of {name}", owner=owner, **given)
     save_key(connection, key, now_s=now_s)
-
-
-def make_offer(name: str) -> NewOffer:
-    return NewOffer(
-        offer_id=name,
-        seller=SELLER,
-        model="m",
-        upstream_model="m",
-        label="",
-        seller_base_url="https://s.example",
-        price_input_usdc_per_mtok=1,
-        price_output_usdc_per_mtok=1,
-        cost_multiplier_ppm=None,
-        cap_daily_usdc=None,
-        quota_total_usdc=None,
-        rate_limit_rpm=None,
-        payout_address=SELLER,
-        idempotency_key=None,
-        request_digest=None,
-    )
 
 
 def make_provider(connection: Connection, name: str, account: str) -> None:

@@ -14,17 +14,8 @@ from serving.models.prices import Price
 from serving.models.references import References
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
-from tests.support.ledgers import Databases, make_ledger
+from tests.support.ledgers import Databases
 from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
-
-
-@pytest.fixture
-async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
-    """A market of its own."""
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    async with run_market(make_settings(tmp_path), engine) as running:
-        yield running
-    engine.dispose()
 
 
 @pytest.fixture

@@ -25,15 +25,6 @@ DISCOUNT_PATH = "/min60/v1/chat/completions"
 
 
 @pytest.fixture
-async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
-    """A market of its own."""
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    async with run_market(make_settings(tmp_path), engine) as running:
-        yield running
-    engine.dispose()
-
-
-@pytest.fixture
 async def seller() -> AsyncIterator[FakeEndpoint]:
     """A seller's endpoint."""
     async with FakeEndpoint() as seller:

@@ -7,8 +7,7 @@
     └── a request to an own provider, which reserves nothing: 401, the provider is not asked
 """
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
@@ -22,20 +21,11 @@ from market.records.store import KeyHolder
 from market.services import Services
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.endpoint import FakeEndpoint
-from tests.support.ledgers import make_ledger
-from tests.support.market import RunningMarket, bearer, make_settings, run_market
+from tests.support.market import RunningMarket, bearer
 
 PROVIDER: Final = {"api_key": PROVIDER_KEY, "models": {MODEL: MODEL}, "position": "priority"}
 _key = table_of(MarketKey)
 _provider = table_of(MarketOwnProvider)
-
-
-@pytest.fixture
-async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    async with run_market(make_settings(tmp_path), engine) as running:
-        yield running
-    engine.dispose()
 
 
 def revoke_elsewhere(engine: Engine) -> None:

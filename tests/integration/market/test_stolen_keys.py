@@ -8,8 +8,6 @@
     └── another place, with a key: that key goes there, the old one is erased
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,19 +16,10 @@ import pytest
 
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.endpoint import FakeEndpoint
-from tests.support.ledgers import make_ledger
-from tests.support.market import RunningMarket, bearer, make_settings, run_market
+from tests.support.market import RunningMarket, bearer
 
 EVIL_KEY: Final = "sk-of-the-thief"
 KINDS: Final = ("offer", "own provider")
-
-
-@pytest.fixture
-async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    async with run_market(make_settings(tmp_path), engine) as running:
-        yield running
-    engine.dispose()
 
 
 class Listing:

@@ -41,15 +41,6 @@ CHEAP: Final = {"price_input_per_1m": 1, "price_output_per_1m": 1}
 
 
 @pytest.fixture
-async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
-    """A market of its own."""
-    engine = make_ledger(tmp_path / "ledger.sqlite3")
-    async with run_market(make_settings(tmp_path), engine) as running:
-        yield running
-    engine.dispose()
-
-
-@pytest.fixture
 async def honest() -> AsyncIterator[FakeEndpoint]:
     """An honest seller's endpoint."""
     async with FakeEndpoint(text="An honest answer.") as endpoint:
