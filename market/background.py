@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
+from ledger.payments.floor import load_floor
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
@@ -53,7 +54,8 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
     """Plan payouts of what is due now; return their ids.
 
     Sellers who are paid at once are paid what they earned so far, those who are paid daily what
-    they earned until the last 02:00 UTC.
+    they earned until the last 02:00 UTC. What is less than ``minimum_usdc``, or than a transfer
+    must move to be worth its gas now, waits for more: a payout that is planned never grows.
     """
     now_s = database.now_s()
     last_close_s = (now_s - DAILY_PAYOUT_S) // SECONDS_PER_DAY * SECONDS_PER_DAY + DAILY_PAYOUT_S
@@ -66,7 +68,7 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
                 until_s=until_s,
                 now_s=now_s,
                 make_id=new_id,
-                minimum_usdc=minimum_usdc,
+                minimum_usdc=max(minimum_usdc, load_floor(connection).floor_usdc),
             )
         )
     if planned:

@@ -25,6 +25,7 @@ from sqlalchemy import select, update
 from contracts.siwe import build_siwe
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
+from ledger.payments.floor import save_floor
 from ledger.selling.accounts import set_seller_terms
 from ledger.selling.earnings import plan_payouts
 from ledger.tables import MarketOffer, MarketOfferKey, MarketPayout, MarketSale, table_of
@@ -507,6 +508,25 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
 
 
 # --------------------------------------------------------------------------------------- earnings
+
+
+async def test_earnings__less_than_a_transfer_is_worth__are_paid_together_once_they_are_not(
+    market: RunningMarket,
+) -> None:
+    async with FakeEndpoint() as seller:
+        await market.list_offer(await market.get_key(), seller.url)
+        key = await market.get_buyer_key()
+        with write(market.engine) as connection:
+            save_floor(connection, 1_000, now_s=1)
+        database = market.front.app.state.services.database
+        for _ in range(3):
+            await market.chat(key)
+            assert await gather_earnings(database, 1) == []
+        await market.chat(key)
+        assert len(await gather_earnings(database, 1)) == 1
+        with read(market.engine) as connection:
+            paid = connection.execute(select(table_of(MarketPayout).c.amount_usdc)).scalars().all()
+        assert paid == [4 * 285]
 
 
 async def test_earnings__sold__are_listed_with_their_fee_and_paid_once(
