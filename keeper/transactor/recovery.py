@@ -210,7 +210,10 @@ class Recovery:
         """Close an intent whose transaction is deep in the chain, as far as that may be."""
         if not self._means.endings.is_repeatable(intent):
             return self._close(intent)
-        landed = self._means.endings.has_landed(intent, block_number=block_number)
+        # Asked of a recent block, not of the receipt's: after a rest of minutes most nodes have no
+        # state of that one any more. What has landed by the receipt's block has landed by this one.
+        deep = max(block_number, head_number - self._rules.confirmations)
+        landed = self._means.endings.has_landed(intent, block_number=deep)
         if intent.error is None:
             if landed:
                 return self._close(intent)

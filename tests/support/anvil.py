@@ -4,7 +4,6 @@ import re
 import subprocess
 import threading
 from collections.abc import Sequence
-from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, Self
 
 from web3 import HTTPProvider, Web3
@@ -16,6 +15,9 @@ from contracts.reader import ChainReader
 from scripts.stack.anvil_path import anvil_path
 
 CHAIN_ID: Final = 31337
+# More than any test mines. States beyond anvil's own limit go to disk, which leaves hundreds of
+# megabytes there, and a reorg back to such a state loses the code of every contract.
+_STATES_KEPT: Final = 100_000
 _LISTENING: Final = re.compile(r"Listening on [\d.]+:(\d+)")
 
 
@@ -38,11 +40,10 @@ class Anvil:
         accounts: int = 0,
         arguments: Sequence[str] = (),
     ) -> None:
-        # Old states go to disk, by the hundred megabytes, and anvil leaves them there.
-        self._states = TemporaryDirectory(prefix="current-anvil-", ignore_cleanup_errors=True)
         command = [str(anvil_path()), "--host", "127.0.0.1", "--port", "0"]
         command += ["--chain-id", str(CHAIN_ID), "--accounts", str(accounts)]
-        command += ["--cache-path", self._states.name]
+        if "--prune-history" not in arguments:
+            command += ["--prune-history", str(_STATES_KEPT)]
         if timestamp_s is not None:
             command += ["--timestamp", str(timestamp_s)]
         self._process = subprocess.Popen(
@@ -80,7 +81,6 @@ class Anvil:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._states.cleanup()
 
     def request(self, method: str, *params: Any) -> Any:
         """Return the result of one JSON-RPC request. Raises ``AnvilError`` with the node's text."""

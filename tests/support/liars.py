@@ -37,6 +37,25 @@ class Liar:
         return answers
 
 
+class Forgetful:
+    """An endpoint without the states of old blocks, as every node that is no archive."""
+
+    def __init__(self, honest: Transport, *, kept_blocks: int) -> None:
+        self._honest = honest
+        self._kept_blocks = kept_blocks
+
+    def request(self, method: str, params: list[Any]) -> Any:
+        if method in ("eth_call", "eth_getTransactionCount", "eth_getBalance"):
+            head_number = int(self._honest.request("eth_blockNumber", []), 16)
+            block = params[1]
+            if block.startswith("0x") and head_number - int(block, 16) >= self._kept_blocks:
+                raise NodeRefused(-32000, "missing trie node: state is not available")
+        return self._honest.request(method, params)
+
+    def request_batch(self, calls: Sequence[Call]) -> list[Any | NodeUnavailable | NodeRefused]:
+        return self._honest.request_batch(calls)
+
+
 def change_receipt(**changes: object) -> Lie:
     def change(method: str, answer: Any) -> Any:
         is_receipt = method == "eth_getTransactionReceipt"

@@ -14,14 +14,16 @@
 """
 
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
 import structlog
+from eth_typing import HexStr
 from hexbytes import HexBytes
 
 from contracts.errors import Retryable
+from contracts.transport import HttpTransport
 from keeper.rounds import RoundOutcome
 from keeper.transactor.means import CANCELLED, Means
 from keeper.transactor.sending import Transactor
@@ -33,6 +35,8 @@ from ledger.spending.strays import load_overcharges
 from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID
 from tests.support.keepers import Crash, Stage, crash_at
+from tests.support.liars import Forgetful
+from tests.support.waiting import LIMIT_S
 
 COST = 300_000
 GWEI = 10**9
@@ -64,6 +68,15 @@ def send_raw(stage: Stage, *raw_txs: str | None) -> None:
     for raw_tx in raw_txs:
         assert raw_tx is not None
         stage.world.anvil.request("eth_sendRawTransaction", raw_tx)
+
+
+def wait_for_block_of(stage: Stage, tx_hash: str | None) -> int:
+    """Return the number of the block that has a transaction: a pool takes it a moment earlier."""
+    assert tx_hash is not None
+    found = stage.world.anvil.web3.eth.wait_for_transaction_receipt(
+        HexStr(tx_hash), timeout=LIMIT_S, poll_latency=0.01
+    )
+    return found["blockNumber"]
 
 
 # ------------------------------------------------------------------------------------------- nonces
@@ -245,7 +258,7 @@ def test_failed__would_fail_again__is_kept_until_no_reorg_brings_it_back(stage: 
     raw_tx = stage.intents()[-1].raw_tx
     stage.world.send("admin", position.functions.setSettler(keeper, False))
     send_raw(stage, raw_tx)
-    failed_in = anvil.head().number
+    failed_in = wait_for_block_of(stage, stage.intents()[-1].tx_hash)
     anvil.mine(2)
     stage.sync()
     for _ in range(3):
@@ -392,4 +405,27 @@ def test_usdc__paused__settlement_goes_on_and_the_rest_later(stage: Stage, token
     stage.sync()
     go_on(stage, rounds=4)
     assert usdc.balanceOf(payouts).call() == COST
+    assert_clean(stage)
+
+
+# --------------------------------------------------------------------------------------- old states
+
+
+@pytest.mark.usefixtures("token_id")
+@pytest.mark.parametrize("endpoints", [1, 3])
+def test_mined__nodes_have_forgotten_its_block_since__is_closed_and_the_next_settles(
+    stage: Stage, token_id: int, endpoints: int
+) -> None:
+    with pytest.raises(Crash):
+        stage.keeper(crash_at("mined")).tick()
+    with ExitStack() as opened:
+        for _ in range(endpoints):
+            honest = opened.enter_context(closing(HttpTransport(stage.world.anvil.url)))
+            stage.endpoints.append(Forgetful(honest, kept_blocks=64))
+        stage.world.anvil.mine(100)
+        stage.sync()
+        stage.spend(token_id, COST, request_id="request-2")
+        go_on(stage, rounds=3)
+    assert stage.usage_states() == {"request-1": "settled", "request-2": "settled"}
+    assert stage.intent_states("settle") == ["confirmed", "confirmed"]
     assert_clean(stage)
