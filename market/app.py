@@ -44,6 +44,8 @@ from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
+from market.suppliers.callers import SupplierCallers
+from market.suppliers.supplier_services import SupplierServices
 from market.text.repeating import RepeatedSales
 from market.text.serving import Serving
 from serving.http.application import build_front
@@ -233,6 +235,7 @@ def _build_services(
         body_timeout_s=settings.body_timeout_s,
         upload_bytes_max=settings.upload_bytes_max,
         limits=limits,
+        suppliers=SupplierServices(SupplierCallers(database, settings.session_rules())),
     )
 
 

@@ -27,6 +27,7 @@ from market.payments.paywall import Paywall
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.book import Book
+from market.suppliers.supplier_services import SupplierServices
 from market.text.serving import Serving
 from serving.http.kept_lists import KeptLists
 from serving.http.limits import Limits
@@ -60,6 +61,7 @@ class Services:
     body_timeout_s: float
     upload_bytes_max: int
     limits: Limits
+    suppliers: SupplierServices
     lists: KeptLists = field(default_factory=KeptLists)
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""

@@ -15,8 +15,9 @@ from market.identity.keys import is_address
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
 from market.payments.paywall import PaymentRules
+from market.supplier_settings import SupplierSettings
+from market.suppliers.callers import SessionRules
 from market.text.serving import ServingRules
-from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
 from serving.stream.live import StreamRules
@@ -47,7 +48,7 @@ def _check_urls(text: str) -> str:
     return text
 
 
-class MarketSettings(ServerSettings):
+class MarketSettings(SupplierSettings):
     """Who may sell and buy here, what it costs, and how sellers are called."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")
@@ -287,6 +288,15 @@ class MarketSettings(ServerSettings):
     def domain(self) -> str:
         """What sign-in messages name."""
         return urlsplit(self.public_url).netloc
+
+    def session_rules(self) -> SessionRules:
+        """Return whose pages use suppliers' sessions, and how long these live."""
+        parts = urlsplit(self.public_url)
+        return SessionRules(
+            origin=f"{parts.scheme}://{parts.netloc}",
+            idle_s=self.supplier_session_idle_s,
+            lifetime_s=self.supplier_session_s,
+        )
 
     def dial_rules(self) -> DialRules:
         """Return what may be called and how long to wait."""

@@ -29,6 +29,16 @@ from ledger.tables.keeper import (
 )
 from ledger.tables.kept_answers import KeptAnswer
 from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
+from ledger.tables.kyb import (
+    AuditEntry,
+    KybDecision,
+    KybDocument,
+    KybIdentity,
+    KybOwner,
+    KybSection,
+    KybSubmission,
+)
+from ledger.tables.mails import OutboxMail
 from ledger.tables.predicates import (
     ACCOUNT_EMPTY,
     BATCH_OPEN,
@@ -47,6 +57,16 @@ from ledger.tables.predicates import (
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
+from ledger.tables.suppliers import (
+    KYB_STATUSES,
+    Supplier,
+    SupplierApplication,
+    SupplierKey,
+    SupplierSession,
+    SupplierStatusChange,
+    SupplierThrottle,
+    SupplierToken,
+)
 from ledger.tables.upstream_lists import UpstreamList
 from ledger.tables.usage import Usage
 
@@ -57,6 +77,7 @@ __all__ = [
     "HAS_SHARES_SQLITE",
     "INTENT_OPEN",
     "JOB_OPEN",
+    "KYB_STATUSES",
     "OFFER_DELETED",
     "OWN_PROVIDER_DELETED",
     "PAYMENT_DEAD",
@@ -66,6 +87,7 @@ __all__ = [
     "SALE_RESERVED",
     "SALE_UNPAID",
     "ApiKey",
+    "AuditEntry",
     "Batch",
     "BatchItem",
     "BatchStray",
@@ -80,6 +102,12 @@ __all__ = [
     "KeeperDay",
     "KeeperRest",
     "KeptAnswer",
+    "KybDecision",
+    "KybDocument",
+    "KybIdentity",
+    "KybOwner",
+    "KybSection",
+    "KybSubmission",
     "LeaseHolder",
     "MarketAccount",
     "MarketArtifact",
@@ -95,10 +123,18 @@ __all__ = [
     "MarketSale",
     "MarketSeller",
     "Mirror",
+    "OutboxMail",
     "PaymentFloor",
     "PayoutBatch",
     "PayoutItem",
     "Position",
+    "Supplier",
+    "SupplierApplication",
+    "SupplierKey",
+    "SupplierSession",
+    "SupplierStatusChange",
+    "SupplierThrottle",
+    "SupplierToken",
     "UpstreamList",
     "Usage",
     "UsedNonce",

@@ -46,6 +46,7 @@ SHARED_STEMS: Final = {
     "background": "work beside the requests, while a server runs",
     "batches": "settlement batches: on chain, in the ledger",
     "bodies": "the bodies of requests, read within bounds",
+    "callers": "who asks as a supplier, by a session or a key",
     "chain": "what is read of the chain, and its rows",
     "commands": "a room's commands, with their arguments and help",
     "dependencies": "what a route asks FastAPI for",

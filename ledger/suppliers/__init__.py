@@ -1,0 +1,1 @@
+"""Suppliers: accounts, what they say of themselves and what is decided of it, mail."""
