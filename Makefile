@@ -30,6 +30,7 @@ test: check ## the checks, then every test but the slow ones
 	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not bench"
 
+test-all: export ALL_EXAMPLES = 1
 test-all: check ## the slow tests too
 	@$(BIN)/python -m pytest -p ape_test -n 2 tests/contract
 	@$(BIN)/python -m pytest -m "not bench"

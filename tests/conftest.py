@@ -1,12 +1,14 @@
 """What holds for all tests: the folder gives the marker, and Ape is there only for `contract`."""
 
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.examples import examples
 from tests.support.folders import own_folder
 from tests.support.postgres import close_shared_server
 
@@ -15,11 +17,17 @@ if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(own_folder())
 
 # A busy machine only makes an example slower: how long one takes is never what a property is about.
-settings.register_profile("current", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "current",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("current")
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")
+BOTH_KINDS = frozenset({"sqlite", "postgresql"})
 LONGEST_FIRST = ("bench", "e2e", "property", "integration", "contract", "unit")
 
 
@@ -30,6 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if folder in FOLDERS:
             item.add_marker(folder)
     _sample(items)
+    _alternate(items)
     # Files are handed out whole: one that takes minutes must not be the last that is begun.
     items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(HERE).parts[0]))
     needs_ape = any(item.get_closest_marker("contract") for item in items)
@@ -48,6 +57,27 @@ def _sample(items: list[pytest.Item]) -> None:
             if seen[name] % int(marker.args[0]):
                 item.add_marker("slow")
             seen[name] += 1
+
+
+def _alternate(items: list[pytest.Item]) -> None:
+    """Run what runs on both databases on one of them quickly, on the other among the slow tests.
+
+    Which of them is quick changes from test to test, and is always the same for a test. The
+    ledger's own tests are not concerned: there the database is what is tested.
+    """
+    kinds: dict[str, dict[str, pytest.Item]] = {}
+    for item in items:
+        test, _, case = item.nodeid.partition("[")
+        if not case or item.path.is_relative_to(HERE / "integration" / "ledger"):
+            continue
+        words = case.rstrip("]").split("-")
+        for kind in BOTH_KINDS.intersection(words):
+            words[words.index(kind)] = ""
+            kinds.setdefault(f"{test}[{'-'.join(words)}", {})[kind] = item
+    for name, of_kind in kinds.items():
+        if len(of_kind) == len(BOTH_KINDS):
+            slow = sorted(BOTH_KINDS)[zlib.crc32(name.encode()) % len(BOTH_KINDS)]
+            of_kind[slow].add_marker("slow")
 
 
 def pytest_unconfigure() -> None:

@@ -112,6 +112,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.mark.parametrize("client", ["ai-sdk", "langchain"])
+@pytest.mark.sampled(2)
 async def test_javascript__base_url_and_key__everything_works(
     installed_sdk: Path, server: Server, client: str
 ) -> None:

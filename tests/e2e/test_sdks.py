@@ -320,6 +320,7 @@ async def test_tool__called(client: Client, proxy: RunningProxy, provider: FakeE
     ],
     ids=["not ours", "revoked", "no such model", "bad field", "spent", "never harvested"],
 )
+@pytest.mark.sampled(2)
 async def test_refusal__known_by_its_class_and_not_asked_again(
     client: Client,
     proxy: RunningProxy,
@@ -347,6 +348,7 @@ async def test_stream_refused__known_by_its_class_and_not_asked_again(
     assert await count_requests(proxy, "allowance_spent") == 1
 
 
+@pytest.mark.sampled(2)
 async def test_provider_fails__asked_again_and_not_charged(
     client: Client, proxy: RunningProxy, provider: FakeEndpoint
 ) -> None:

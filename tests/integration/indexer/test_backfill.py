@@ -198,6 +198,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_backfill__killed_at_any_point__the_next_process_goes_on(
     world: World, tmp_path: Path, transport: HttpTransport
 ) -> None:

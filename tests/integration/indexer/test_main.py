@@ -41,6 +41,7 @@ from scripts.audit import audit
 from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
 from tests.support.deploy import World
+from tests.support.forking import run_command
 from tests.support.ledgers import Databases, make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
@@ -49,7 +50,7 @@ from tests.support.mirroring import (
     make_environment,
     running,
 )
-from tests.support.waiting import LIMIT_S, wait_until
+from tests.support.waiting import wait_until
 
 _position = table_of(Position)
 
@@ -184,17 +185,8 @@ def test_verify__nothing_mirrored__says_so_and_exits_2(world: World, tmp_path: P
 
 def run_verify(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     """Run ``current indexer verify``; return its exit code and all that it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "indexer", "verify", *arguments],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    done = run_command("indexer", "verify", *arguments, environment={**os.environ, **environment})
+    return done.returncode, done.stdout + done.stderr
 
 
 def load_block(engine: Engine) -> int:

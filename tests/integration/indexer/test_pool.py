@@ -318,6 +318,7 @@ SHAPES: dict[str, Reply] = {
 
 @pytest.mark.parametrize("count", [LIMIT + 1, 40, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.sampled(2)
 def test_request_batch__a_limit_in_any_shape__is_learnt_and_kept(shape: str, count: int) -> None:
     calls: list[Call] = [("eth_call", [place]) for place in range(count)]
     expected = [[place] for place in range(count)]
@@ -545,7 +546,7 @@ def open_scene(world: World, tmp_path: Path) -> Iterator[Open]:
 
 @pytest.mark.parametrize("receipts", [True, False], ids=["receipts", "no_receipts"])
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 def test_fault__for_a_while__mirror_is_chain(open_scene: Open, fault: str, receipts: bool) -> None:
     scene = open_scene()
     scene.sync()

@@ -112,7 +112,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("fault", "state"), CASES)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_failure__then_good_again__no_row_missing_stale_or_double(
     world: World,
     engine: Engine,

@@ -219,7 +219,7 @@ def ask_to_free(stage: Stage, token_id: int) -> None:
         (ask_to_free, "release", 0),
     ],
 )
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(16)
 def test_hold__crash_while_it_is_changed__ends_as_it_was_meant(
     stage: Stage,
     ask: Callable[[Stage, int], None],

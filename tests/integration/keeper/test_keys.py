@@ -156,6 +156,7 @@ def test_key__old_nonce_used_for_something_else__the_same_batch_by_the_new_key(
 
 
 @pytest.mark.parametrize("lands", [False, True])
+@pytest.mark.sampled(2)
 def test_key__old_one_has_lost_its_right__the_same_batch_by_the_new_key(
     stage: Stage, token_id: int, lands: bool
 ) -> None:
@@ -211,6 +212,7 @@ def test_key__old_one_may_not_pay_any_more__the_same_payout_batch_by_the_new_key
 
 
 @pytest.mark.parametrize("blocks", [0, 6])
+@pytest.mark.sampled(2)
 def test_key__reorg_of_what_the_old_one_sent__the_same_bytes_again(
     stage: Stage, token_id: int, blocks: int
 ) -> None:

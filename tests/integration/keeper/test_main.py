@@ -24,6 +24,7 @@ from eth_account import Account
 from eth_typing import HexStr
 
 from keeper.lock import hold_lock
+from tests.support.forking import run_command
 from tests.support.keepers import Stage, write_record
 from tests.support.waiting import LIMIT_S
 
@@ -44,14 +45,7 @@ def environment(stage: Stage, tmp_path: Path) -> dict[str, str]:
 
 def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     """Run the keeper to its end; return its exit code and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "keeper", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    done = run_command("keeper", *arguments, environment=environment)
     # Cron mails whatever a job says there.
     assert done.stdout == "" or "would" in done.stdout
     return done.returncode, done.stderr

@@ -15,8 +15,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +32,7 @@ from ledger.tables import Usage, table_of
 from scripts.stack.ports import free_port
 from tests.integration.keeper.test_jobs import REVERTS_EXITS, open_hostile
 from tests.support.deploy import USDC
+from tests.support.forking import run_command
 from tests.support.keepers import Stage, write_record
 from tests.support.waiting import LIMIT_S
 
@@ -57,14 +56,7 @@ def keeper(stage: Stage, tmp_path: Path) -> Callable[..., Said]:
     }
 
     def run(*arguments: str) -> Said:
-        done = subprocess.run(
-            [sys.executable, "-m", "keeper", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
+        done = run_command("keeper", *arguments, environment=environment)
         return done.returncode, done.stdout
 
     return run

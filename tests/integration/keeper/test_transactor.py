@@ -358,6 +358,7 @@ def test_cancelled__its_fee_is_raised__is_no_settlement(stage: Stage, token_id: 
 
 
 @pytest.mark.parametrize("tip_wei", ["0", "1", "1000000"])
+@pytest.mark.sampled(3)
 def test_fees__stuck_again_and_again__each_replacement_is_taken(
     stage: Stage, token_id: int, tip_wei: str
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
 from sqlalchemy import Engine, select
 
 from ledger.audit import find_violations
@@ -113,6 +114,7 @@ def check_limits(engine: Engine) -> None:
             assert cap_usdc is None or row["day_used_usdc"] <= cap_usdc
 
 
+@pytest.mark.slow
 async def test_killed__two_processes_at_random_moments__no_limit_is_passed_and_all_adds_up(
     postgres: Databases, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ async def test_job__seller_lies_of_its_length__is_charged_within_what_was_asked(
         ({"status": 7}, "seller_lost_it"),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_job__seller_fails_or_talks_nonsense__is_not_charged(
     market: RunningMarket, studio: FakeEndpoint, news: Any, code: str
 ) -> None:

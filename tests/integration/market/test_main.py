@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from scripts.stack.ports import free_port
+from tests.support.forking import run_command
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.market import KMS_LINE, SECRET, bearer, write_kms
 from tests.support.waiting import LIMIT_S
@@ -45,15 +46,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "market", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    return run_command("market", *arguments, environment=environment)
 
 
 def test_process__started__serves_the_operators_key_and_stops_on_sigterm(

@@ -164,6 +164,7 @@ async def test_images__cheaper_seller_fails__the_next_serves(
 @pytest.mark.parametrize(
     "behaviour", ["html", "half", "endless", "empty", "redirect", "hang", "status_500"]
 )
+@pytest.mark.sampled(3)
 async def test_speech__cheaper_seller_fails__the_next_serves_whole(
     market: RunningMarket, studio: FakeEndpoint, dear_studio: FakeEndpoint, behaviour: str
 ) -> None:

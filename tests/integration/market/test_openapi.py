@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.endpoint import FakeEndpoint
+from tests.support.examples import examples
 from tests.support.ledgers import make_ledger
 from tests.support.market import make_settings, run_market
 from tests.support.media import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL
@@ -39,7 +40,7 @@ MEDIA: Final = (
     (VIDEO_MODEL, "video"),
 )
 
-EXAMPLES: Final = 8
+EXAMPLES: Final = examples(24) // 5
 """Generated requests for each operation and kind of key, besides those at the schema's limits."""
 
 

@@ -212,6 +212,7 @@ async def test_explain__with_a_key__shows_ones_own_providers_and_no_others(
         ({"secret": 1}, "unknown_field"),
     ],
 )
+@pytest.mark.sampled(3)
 async def test_create__nonsense__is_refused(
     market: RunningMarket, own: FakeEndpoint, changes: dict[str, Any], code: str
 ) -> None:

@@ -74,6 +74,7 @@ async def seller() -> AsyncIterator[FakeEndpoint]:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.sampled(2)
 async def test_own_tiers__cost_by_the_tokens_that_were_used(
     market: RunningMarket,
     seller: FakeEndpoint,
@@ -167,6 +168,7 @@ async def test_own_tiers__changed__count_from_then_on_and_are_lifted_by_null(
         ({"tiers": [make_tier()], **at_multiplier("0.5")}, "tiers"),
     ],
 )
+@pytest.mark.sampled(3)
 async def test_own_tiers__that_make_no_sense__are_400_and_named(
     market: RunningMarket, seller: FakeEndpoint, changes: dict[str, Any], param: str
 ) -> None:

@@ -85,6 +85,7 @@ def at_multiplier(multiplier: str) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.sampled(2)
 async def test_cached_input__by_each_price__is_what_the_buyer_pays(
     market: RunningMarket,
     seller: FakeEndpoint,

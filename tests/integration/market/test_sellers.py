@@ -217,6 +217,7 @@ async def test_offers__the_references_own_lines__work_as_they_are_written(
         ("1e3", 1_000_000_000),
     ],
 )
+@pytest.mark.sampled(3)
 async def test_offers__decimals__are_stored_exactly(
     market: RunningMarket, text: str, units: int
 ) -> None:
@@ -262,6 +263,7 @@ async def test_offers__decimals__are_stored_exactly(
         ({"seller_base_url": "https://user:pass@api.venice.ai/v1"}, "seller_base_url"),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_offers__bad_field__is_400_and_names_it(
     market: RunningMarket, changes: dict[str, Any], param: str
 ) -> None:
@@ -618,6 +620,7 @@ async def test_public_pages__models_and_explanation(market: RunningMarket) -> No
 
 
 @pytest.mark.parametrize("odd", ["%00", "a%00b", "%ff", "%F0%9F%98%80", "'", "a%20b", "x" * 65])
+@pytest.mark.sampled(3)
 async def test_ids__that_none_of_ours_can_be__are_refused(market: RunningMarket, odd: str) -> None:
     seller, buyer = await market.get_key(), await market.get_buyer_key()
     asked = [

@@ -107,6 +107,7 @@ async def test_chat__two_offers__is_served_by_the_cheaper_and_adds_up(
         ("disconnect", "unreachable"),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_chat__cheaper_seller_fails__the_next_serves_and_the_first_rests(
     databases: Databases,
     tmp_path: Path,
@@ -167,6 +168,7 @@ async def test_chat__every_seller_fails__is_told_so_and_not_charged(
 
 @pytest.mark.parametrize("behaviour", ["status_500", "disconnect", "status_401", "bad_json"])
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.sampled(3)
 async def test_chat__lone_seller_is_back__serves_at_once(
     market: RunningMarket, seller: FakeEndpoint, behaviour: str, stream: bool
 ) -> None:
@@ -234,6 +236,7 @@ async def test_chat__seller_rejects__is_told_the_cleaned_reason_and_the_seller_s
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.sampled(2)
 async def test_chat__lying_seller__is_believed_no_further_than_the_answer_bears(
     market: RunningMarket, usage: Any, charged: tuple[int, int] | None, stream: bool
 ) -> None:
@@ -496,6 +499,7 @@ async def test_minimum_discount__seller_backing_off__keeps_its_own_error(
 @pytest.mark.parametrize(
     "segment", ["min030", "min30.5", "min-1", "min101", "min", "min+1", "min00", "minx", "min1e1"]
 )
+@pytest.mark.sampled(3)
 async def test_minimum_discount__bad_grammar__is_400(market: RunningMarket, segment: str) -> None:
     answer = await market.client.post(f"/{segment}/v1/chat/completions", json=make_body())
 

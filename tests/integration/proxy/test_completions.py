@@ -325,6 +325,7 @@ async def test_completion__no_key__401(proxy: RunningProxy) -> None:
         "current_0_0_" + "~" * 54,
     ],
 )
+@pytest.mark.sampled(3)
 async def test_completion__damaged_key__401(proxy: RunningProxy, key: str) -> None:
     response = await proxy.chat(key)
 
@@ -424,6 +425,7 @@ async def test_completion__stale_mirror__503(proxy: RunningProxy, engine: Engine
         ("redirect", 502, "upstream_error"),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_completion__upstream_fails__nothing_is_charged(
     proxy: RunningProxy, provider: FakeEndpoint, behaviour: str, status: int, code: str
 ) -> None:

@@ -150,6 +150,7 @@ async def test_request__any_field_and_spelling__reaches_upstream_in_meaning(
         '"a":01',
     ],
 )
+@pytest.mark.sampled(2)
 async def test_request__json_of_two_meanings__refused_before_upstream(
     proxy: RunningProxy, provider: FakeEndpoint, extra: str
 ) -> None:
@@ -361,6 +362,7 @@ async def test_usage__reported__charged_as_it_is(
         {"prompt_tokens": 10**40, "completion_tokens": 10},
     ],
 )
+@pytest.mark.sampled(2)
 async def test_usage__nonsense__counted_by_us(
     proxy: RunningProxy, provider: FakeEndpoint, usage: Any
 ) -> None:
@@ -419,6 +421,7 @@ async def test_limits__whatever_is_asked__what_is_sent_is_what_was_reserved(
         "extra_body",
     ],
 )
+@pytest.mark.sampled(2)
 async def test_fields__that_cost_what_nobody_counts__refused(
     proxy: RunningProxy, provider: FakeEndpoint, name: str
 ) -> None:
@@ -549,6 +552,7 @@ async def test_body__endless_in_chunks__refused_and_closed(
         ([f"content-length: {len(BODY)}", "content-encoding: gzip"], BODY, b"415"),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_body__framed_oddly__refused_once(
     proxy: RunningProxy, provider: FakeEndpoint, lines: list[str], body: bytes, expected: bytes
 ) -> None:

@@ -67,6 +67,7 @@ async def proxy(provider: FakeEndpoint, tmp_path: Path) -> AsyncIterator[Running
         ({}, OWN_USDC),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_whole__whatever_the_market_says__charged_as_far_as_it_can_be_true(
     proxy: RunningProxy, provider: FakeEndpoint, headers: dict[str, str], cost_usdc: int
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from scripts.stack.ports import free_port
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy
+from tests.support.forking import run_command
 from tests.support.proxy import KEY_SECRET
 from tests.support.waiting import LIMIT_S
 
@@ -100,8 +101,9 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
 def test_process__cannot_start__one_clear_record(
     environment: dict[str, str], changes: dict[str, str], said: str
 ) -> None:
-    output, _ = (process := start({**environment, **changes})).communicate(timeout=LIMIT_S)
+    done = run_command("proxy", environment={**environment, **changes})
 
-    assert process.returncode == 2
+    output = done.stdout + done.stderr
+    assert done.returncode == 2
     assert said in output
     assert "Traceback" not in output

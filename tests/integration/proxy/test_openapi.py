@@ -33,11 +33,12 @@ from schemathesis.specs.openapi.checks import (
 
 from ledger.database.engine import write
 from tests.support.endpoint import FakeEndpoint
+from tests.support.examples import examples
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import make_key, make_settings, now_s, run_proxy, write_prices
 from tests.support.waiting import LIMIT_S
 
-EXAMPLES: Final = 6
+EXAMPLES: Final = examples(24) // 5
 """Generated requests for each operation and kind of key, besides those at the schema's limits."""
 KEYS: Final = (None, make_key(), make_key(key_epoch=7), "current_0_0_" + "A" * 54)
 """No key, a valid one, a revoked one, and one that we did not sign."""

@@ -177,6 +177,7 @@ async def test_issue_key__owner__a_key_that_works(proxy: RunningProxy, token_id:
         ({"signature": 7}, (400, "invalid_request")),
     ],
 )
+@pytest.mark.sampled(2)
 async def test_issue_key__wrong__refused(
     proxy: RunningProxy, wish: dict[str, Any], expected: tuple[int, str]
 ) -> None:

@@ -237,6 +237,7 @@ def sign_as(account: LocalAccount) -> Sign:
 
 
 @pytest.mark.parametrize("version", SAFES)
+@pytest.mark.sampled(3)
 async def test_safe__before_and_after_deployment__two_members_get_a_key(
     engine: Engine, tmp_path: Path, world: World, peers: Peers, multicall3: str, version: str
 ) -> None:

@@ -70,6 +70,7 @@ async def test_whole__reported__one_figure(chain: Chain, usage: Any, cost_usdc: 
         {"prompt_tokens": 10**6, "completion_tokens": 10**6, "total_tokens": 2 * 10**6},
     ],
 )
+@pytest.mark.sampled(2)
 async def test_whole__no_sensible_report__the_client_is_told_what_is_charged(
     chain: Chain, usage: Any
 ) -> None:

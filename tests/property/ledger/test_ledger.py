@@ -330,6 +330,6 @@ class PostgresMachine(LedgerMachine):
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
-PostgresMachine.TestCase.settings = settings(max_examples=5, stateful_step_count=40, deadline=None)
+PostgresMachine.TestCase.settings = settings(max_examples=2, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
 TestLedgerOnPostgres = needs_postgres(PostgresMachine.TestCase)

@@ -27,6 +27,7 @@ from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketPayout, MarketSale, table_of
 from market.pricing.split import split_cost
 from serving.models.prices import Price, Tokens
+from tests.support.examples import examples
 from tests.support.folders import temporary_folder
 from tests.support.ledgers import NOW_S, Databases
 
@@ -275,7 +276,7 @@ class MarketLedger(RuleBasedStateMachine):
 
 TestMarketLedger = MarketLedger.TestCase
 TestMarketLedger.settings = settings(
-    max_examples=25,
+    max_examples=examples(24) // 2,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

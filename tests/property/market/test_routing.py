@@ -11,6 +11,7 @@ from market.pricing.split import split_cost
 from market.routing.ranking import Ask, Drop, Offer, OfferState, assess, rank
 from market.routing.shelf import Shelf
 from serving.models.prices import Price, Tokens, get_cost_usdc, meets_discount, scale_price
+from tests.support.examples import examples
 
 PRICES = st.builds(Price, st.integers(0, 6), st.integers(0, 6)) | st.builds(
     Price, st.integers(0, 10**12), st.integers(0, 10**12)
@@ -117,7 +118,7 @@ def is_admissible(offer: Offer, state: OfferState, ask: Ask) -> bool:
     return offer.is_active and chosen and trusted and within and healthy and free and discounted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(markets())
 def test_rank__any_market__admits_exactly_what_the_rules_admit_and_orders_it_totally(
     market: tuple[list[Offer], dict[str, OfferState], Ask],
@@ -135,7 +136,7 @@ def test_rank__any_market__admits_exactly_what_the_rules_admit_and_orders_it_tot
     assert costs == sorted(costs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(markets(), st.lists(st.integers(0, 7), max_size=4))
 def test_shelf__any_market__selects_the_first_of_the_full_ranking(
     market: tuple[list[Offer], dict[str, OfferState], Ask], removed: list[int]
@@ -157,7 +158,7 @@ def test_shelf__any_market__selects_the_first_of_the_full_ranking(
     assert list(shelf.iterate(ask.estimate)) == [verdict.offer for verdict in in_order]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TOKENS, PRICES, PRICES, st.integers(0, 100))
 def test_meets_discount__any_prices__is_the_references_formula(
     tokens: Tokens, price: Price, direct: Price, minimum: int
@@ -176,7 +177,7 @@ def test_meets_discount__any_prices__is_the_references_formula(
         assert cost <= direct_cost
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TOKENS, PRICES, st.integers(0, 10**13), st.integers(0, 10_000))
 def test_split_cost__any_request__adds_up_and_rounds_against_the_right_one(
     tokens: Tokens, price: Price, ceiling: int, fee_bps: int
@@ -214,7 +215,7 @@ def test_split_cost__sale_of_a_few_units__the_fee_is_no_more_than_agreed(
     assert (split.fee_usdc > 0) == (cost_usdc >= smallest_with_fee)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TOKENS, PRICES, st.integers(0, 100))
 def test_assess__multiple_of_the_reference__is_that_discount_exactly(
     tokens: Tokens, direct: Price, minimum: int

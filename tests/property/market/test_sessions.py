@@ -16,6 +16,7 @@ from market.routing.sessions import Session, make_session
 from market.routing.shelf import Shelf
 from serving.dialects.endpoints import Endpoint
 from serving.models.prices import Price, Tokens
+from tests.support.examples import examples
 
 TOKENS = Tokens(1_000, 1_000)
 CONVERSATION: list[dict[str, Any]] = [
@@ -52,7 +53,7 @@ states = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(offers, states, st.integers(0, 2**64), st.integers(1, 30))
 def test_select__any_market__is_healthy_never_dearer_than_allowed_and_the_first_of_the_ranking(
     listed: list[Offer], health: list[Standing], conversation: int, premium_pct: int
@@ -80,7 +81,7 @@ def test_select__any_market__is_healthy_never_dearer_than_allowed_and_the_first_
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(offers, st.integers(0, 2**64))
 def test_rank__each_place__is_what_is_chosen_once_all_before_it_were_tried(
     listed: list[Offer], conversation: int
@@ -95,7 +96,7 @@ def test_rank__each_place__is_what_is_chosen_once_all_before_it_were_tried(
         assert chosen.offer.offer_id == offer_id
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**64))
 def test_select__one_seller_more__moves_only_the_sessions_that_go_to_it(
     sellers: int, conversation: int

@@ -9,6 +9,7 @@ from serving.models.counting import Delivered, Sent, count_tokens
 from serving.models.stating import CHAT_NAMES, RESPONSE_NAMES, Names, state_usage
 from serving.models.usage import TOKENS_MAX, Report, merge, read_report
 from serving.models.weight import Weight
+from tests.support.examples import examples
 
 counts = st.integers(0, 3_000)
 odd = st.sampled_from([None, "20", -3, float("nan"), 2**40, 1.5])
@@ -33,7 +34,7 @@ usages: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 weights = st.builds(lambda text, more: Weight(text, text + more), counts, st.integers(0, 500))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @example(
     said=[
         {"prompt_tokens": 10, "completion_tokens": 0},

@@ -29,6 +29,7 @@ from serving.models.prices import Price, Tokens, get_ceiling_usdc, get_charge_us
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
 from serving.stream.tally import ChatTally
+from tests.support.examples import examples
 
 PRICE: Final = Price(5_000_000, 20_000_000)
 OUTPUT_BOUND: Final = 200
@@ -252,7 +253,7 @@ def check(play: Play, outcome: str, read: bytes, charge: Charge, seller: Seller)
         assert used[0]["completion_tokens"] == tokens.completion
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(plays)
 def test_stream__of_any_shape__charged_and_ended_truly(play: Play) -> None:
     check(play, *asyncio.run(run(play)))

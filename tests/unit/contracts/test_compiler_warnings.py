@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from scripts.stack.anvil_path import ROOT
 
 OUTDATED: Final = """
@@ -25,6 +27,7 @@ def double(x: uint256) -> uint256:
 """
 
 
+@pytest.mark.slow
 def test_compiler_warnings__every_contract__none() -> None:
     assert remember_warnings() == []
 

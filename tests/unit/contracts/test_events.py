@@ -18,6 +18,7 @@ from contracts.events import (
     decode_words,
     encode_words,
 )
+from tests.support.examples import examples
 
 ABI_NAMES = {
     "position": "YieldFundedPosition",
@@ -66,7 +67,7 @@ def encoded(spec: EventSpec, args: dict[str, Any]) -> tuple[list[str], str]:
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_decode_args__anything_eth_abi_encodes__comes_back(data: st.DataObject) -> None:
     spec = data.draw(st.sampled_from(EVENTS))
     args = {field.name: data.draw(VALUES[field.type]) for field in spec.fields}

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from proxy.chat.request import parse_chat_request
 from serving.http.errors import RequestRejected
 from serving.http.strict_json import parse_and_write
+from tests.support.examples import examples
 
 LARGEST: Final = 2**64 - 1
 SMALLEST: Final = -(2**63)
@@ -153,7 +154,7 @@ def accepts_both(raw: bytes) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @example('{"a":1,"a":1}')
 @example('{"a":{"b":1,"b":2}}')
 @example('{"":1,"":1E5}')  # as long as what is left of it, written again
@@ -177,7 +178,7 @@ def test_parse__any_text__as_a_second_reader(text: str) -> None:
 
 
 @given(OBJECTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_parse__as_we_write_it__as_a_second_reader(value: dict[str, Any]) -> None:
     try:
         raw = orjson.dumps(value)
@@ -188,7 +189,7 @@ def test_parse__as_we_write_it__as_a_second_reader(value: dict[str, Any]) -> Non
 
 
 @given(TEXTS, st.integers(0, 60), st.binary(max_size=2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_parse__a_byte_changed__as_a_second_reader(text: str, place: int, instead: bytes) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     accepts_both(raw[:place] + instead + raw[place + 1 :])
@@ -238,7 +239,7 @@ KNOWN: Final[dict[str, Any]] = {
     applied=st.none() | st.integers(1, 4_096),
     how=st.integers(0, 3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_build_body__anything__only_model_and_limit_differ(
     extra: dict[str, Any],
     limits: dict[str, int | None],

@@ -1,0 +1,8 @@
+"""How many examples a property is tried with: a third in the quick run, all of them in the long."""
+
+import os
+
+
+def examples(count: int) -> int:
+    """Return ``count`` where ``make test-all`` runs, else a third of it, and at least 20."""
+    return count if "ALL_EXAMPLES" in os.environ else min(count, max(20, count // 3))
