@@ -203,11 +203,17 @@ class ChainReader:
         code: str = self._request("eth_getCode", [address, "latest"])
         return (len(code) - 2) // 2
 
-    def fetch_call(self, to: str, data: bytes, *, gas: int = CALL_GAS) -> bytes:
-        """Return what a call answers in the newest block. Raises ``Reverted`` where it reverts."""
+    def fetch_call(
+        self, to: str, data: bytes, *, gas: int = CALL_GAS, block_number: int | None = None
+    ) -> bytes:
+        """Return what a call answers in a block, by default the newest.
+
+        Raises ``Reverted`` where it reverts. A node without an archive refuses old blocks.
+        """
         call = {"to": to, "data": "0x" + data.hex(), "gas": hex(gas)}
+        block = "latest" if block_number is None else hex(block_number)
         try:
-            answer = self._request("eth_call", [call, "latest"])
+            answer = self._request("eth_call", [call, block])
         except NodeRefused as error:
             if error.revert_reason is None:
                 raise

@@ -52,6 +52,7 @@ from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
+from serving.http.site import load_site
 from serving.models.references import load_references
 from serving.process.background import repeat, running
 
@@ -136,6 +137,7 @@ def create_app(
         watched=WATCHED_PATHS,
         security_contact=settings.security_contact,
         cors=settings.build_cors(),
+        site=load_site("market"),
     )
 
 

@@ -19,6 +19,7 @@ from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
 from ledger.kept_on_loop import KeptAnswers
 from ledger.running import running_ledger
 from ledger.spending.once import find_completion
+from proxy.books_proof import BooksWatch
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.admitting import Admission
@@ -35,11 +36,13 @@ from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.tracing import Span, open_spans
+from proxy.vault_watch import VaultWatch
 from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.http.repeated import Repeats
+from serving.http.site import load_site
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
 from serving.stream.live import StreamRules
@@ -132,6 +135,7 @@ def create_app(
         watched=WATCHED_PATHS,
         security_contact=settings.security_contact,
         cors=settings.build_cors(),
+        site=load_site("proxy"),
     )
 
 
@@ -179,6 +183,7 @@ def _build_services(
     key_secrets = settings.key_secrets()
     ring = KeyRing(key_secrets, deployment.chain_id, deployment.position)
     return Services(
+        deployment=deployment,
         ring=ring,
         known_keys=KnownKeys(ring),
         meter=meter,
@@ -186,6 +191,8 @@ def _build_services(
         completions=completions,
         checker=SignatureChecker(reader, multicall3=deployment.multicall3),
         chain_view=chain_view,
+        vault_watch=VaultWatch(reader, vault=deployment.vault, usdc=deployment.usdc),
+        books_watch=BooksWatch(reader, meter, position=deployment.position, usdc=deployment.usdc),
         sign_in=SignIn(
             key_secrets,
             settings.get_domain(),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from contracts.deployment import Deployment
 from contracts.signature_checker import SignatureChecker
+from proxy.books_proof import BooksWatch
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
@@ -12,6 +14,7 @@ from proxy.chat.meter import Meter
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
 from proxy.metrics import Metrics
+from proxy.vault_watch import VaultWatch
 from serving.http.limits import Limits
 
 
@@ -19,6 +22,7 @@ from serving.http.limits import Limits
 class Services:
     """Everything that lives as long as the application runs."""
 
+    deployment: Deployment
     ring: KeyRing
     known_keys: KnownKeys
     meter: Meter
@@ -26,6 +30,8 @@ class Services:
     completions: Completions
     checker: SignatureChecker
     chain_view: ChainView
+    vault_watch: VaultWatch
+    books_watch: BooksWatch
     sign_in: SignIn
     legacy_key_message: bool
     metrics: Metrics

@@ -57,13 +57,22 @@ def demo(like: str | None) -> None:
 @commands.command("up")
 @click.option("--fresh", is_flag=True, help="Forget the earlier chain and ledger of this name.")
 @click.option("--name", default="devnet", help="The stack's folder in .current/.")
+@click.option("--open", "is_opened", is_flag=True, help="Open the pages in a browser.")
 @like_option
-def up(fresh: bool, name: str, like: str | None) -> None:
+def up(fresh: bool, name: str, is_opened: bool, like: str | None) -> None:
     """Start the local stack, or resume it, and leave it running until Ctrl-C."""
+    import webbrowser
+
     from scripts.stack.up import run_up
 
     with _on_terminal() as console:
-        run_up(console, fresh=fresh, name=name, is_like_base=like is not None)
+        run_up(
+            console,
+            fresh=fresh,
+            name=name,
+            is_like_base=like is not None,
+            open_pages=webbrowser.open if is_opened else None,
+        )
 
 
 @contextmanager

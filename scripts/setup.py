@@ -1,8 +1,8 @@
 """Set up what the project needs, once: ``python3 -m scripts.setup``.
 
 Every ``make`` target calls it first. It creates ``.venv``, installs ``requirements.lock`` and the
-project, installs anvil, and compiles the contracts. What is done already is recognised by a stamp
-that holds the fingerprint of its inputs, so a second run returns at once.
+project, installs anvil, compiles the contracts and builds the pages. What is done already is
+recognised by a stamp that holds the fingerprint of its inputs, so a second run returns at once.
 
 Standard library only, and no syntax newer than Python 3.8, so that an old Python reaches the
 sentence that says it is too old.
@@ -37,6 +37,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.lock"
 STATE = ROOT / ".current"
+WEB = ROOT / "web"
 
 
 class SetupError(Exception):
@@ -213,7 +214,7 @@ def check_node() -> str:
         if shutil.which(name) is None:
             raise SetupError(
                 f"{name} is not installed: install Node.js {NODE_MIN} or newer with npm "
-                "(the local chain, anvil, comes as an npm package)"
+                "(the local chain, anvil, comes as an npm package, and the pages are built with it)"
             )
     try:
         said = subprocess.run(
@@ -344,6 +345,30 @@ def compile_contracts(lock_fd: int) -> None:
     )
 
 
+def install_page_tools(lock_fd: int) -> None:
+    say("installing what the pages are built with from web/package-lock.json")
+    run_visibly(
+        ["npm", "ci", "--prefix", str(WEB), "--ignore-scripts", "--no-audit", "--no-fund"],
+        lock_fd=lock_fd,
+        failure="the pages' packages could not be installed",
+    )
+
+
+def build_pages(lock_fd: int) -> None:
+    say("building the pages")
+    run_visibly(
+        ["node", str(WEB / "build.mjs")], lock_fd=lock_fd, failure="the pages could not be built"
+    )
+
+
+def page_sources() -> list[Path]:
+    """Return what the pages are built from; the types of our HTTP change nothing of them."""
+    sources = [path for path in (WEB / "src").rglob("*") if path.suffix in (".ts", ".tsx", ".css")]
+    named = [WEB / name for name in ("build.mjs", "sites.json", "package-lock.json")]
+    shells = [WEB / site / "index.html" for site in ("proxy", "market")]
+    return sorted([*(path for path in sources if ".gen." not in path.name), *named, *shells])
+
+
 def stages() -> list[Stage]:
     contracts = ROOT / "contracts"
     sources = sorted([*contracts.rglob("*.vy"), *contracts.rglob("*.vyi")])
@@ -364,6 +389,13 @@ def stages() -> list[Stage]:
             inputs=[LOCK, ROOT / "ape-config.yaml", *sources],
             run=compile_contracts,
         ),
+        Stage(
+            stamp=WEB / "node_modules" / ".stamp",
+            inputs=[WEB / "package.json", WEB / "package-lock.json"],
+            run=install_page_tools,
+        ),
+        # The market's pages are built last.
+        Stage(stamp=ROOT / "market" / "site" / ".stamp", inputs=page_sources(), run=build_pages),
     ]
 
 

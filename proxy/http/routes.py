@@ -10,6 +10,7 @@ from proxy.http.keys.routes import router as keys
 from proxy.http.models.routes import host_router
 from proxy.http.models.routes import router as models
 from proxy.http.operation.routes import router as operation
+from proxy.http.overview.routes import router as overview
 from proxy.http.positions.routes import router as positions
 from proxy.http.requests.routes import router as requests
 
@@ -17,13 +18,13 @@ TAGS: Final = {
     "keys": "Keys for the owner of a position, and child keys with limits under them.",
     "models": "The catalogue, in our words and in OpenAI's.",
     "chat": "Chat completions by OpenAI's API, and what one would cost.",
-    "positions": "What anybody may see of a position.",
+    "positions": "What anybody may see: the deployment, a position.",
     "requests": "What a key has asked for so far, and the receipts.",
     "operation": "What watches the process.",
 }
 """The parts of the document, in its order."""
 
 router: Final = APIRouter()
-for _part in (keys, child_keys, models, chat, positions, requests, operation):
+for _part in (keys, child_keys, models, chat, overview, positions, requests, operation):
     router.include_router(_part, prefix="/api/current")
 router.include_router(host_router)

@@ -56,8 +56,17 @@ def load_stack_record(name: str, root: Path = RUNS) -> StackRecord:
         raise DevnetError(f"no stack {name!r}: start one with `make up`") from error
 
 
-def run_up(console: Console, *, fresh: bool, name: str, is_like_base: bool = False) -> None:
+def run_up(
+    console: Console,
+    *,
+    fresh: bool,
+    name: str,
+    is_like_base: bool = False,
+    open_pages: Callable[[str], object] | None = None,
+) -> None:
     """Start or resume the stack ``name``, print how to use it, and stay until Ctrl-C.
+
+    ``open_pages`` is called with the URL of each site once both serve; None: nobody is.
 
     Raises ``DevnetError`` or ``ProcessError`` where it cannot run.
     """
@@ -85,6 +94,9 @@ def run_up(console: Console, *, fresh: bool, name: str, is_like_base: bool = Fal
         ).save(directory)
         api_key = prepare_position(devnet, stack, say)
         _print_guide(console, devnet, api_key)
+        if open_pages is not None:
+            for url in (devnet.market_url, devnet.proxy_url):
+                open_pages(f"{url}/")
         stack.wait()
 
 
@@ -123,6 +135,8 @@ def prepare_position(devnet: Devnet, stack: Stack, say: Callable[[str], None]) -
 
 def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
     lines = [
+        ("pages", f"{devnet.proxy_url}/   (deposit, ask, see where every unit is)"),
+        ("", f"{devnet.market_url}/   (sell on the market)"),
         ("API", f"{devnet.api_url}/v1   (OpenAI base URL; docs: {devnet.proxy_url}/docs)"),
         ("market", f"{devnet.market_url}/v1   (sell there, or pay by the request: x402)"),
         ("chain", f"{devnet.rpc_url}   (chain id 31337)"),

@@ -9,6 +9,7 @@ from serving.http.exceptions import Translations, handle_exceptions
 from serving.http.front import Dispatch, Front
 from serving.http.limits import Limits
 from serving.http.security_text import build_security_router
+from serving.http.site import Site
 
 
 def build_front(
@@ -21,13 +22,16 @@ def build_front(
     watched: Set[str],
     security_contact: str,
     cors: Cors | None = None,
+    site: Site | None = None,
 ) -> Front:
     """Put a server together: its routes, how exceptions become answers, its limits.
 
     ``security_contact``: a URL for reports of weaknesses, "" for none. ``cors``: which web pages
-    may ask it; None: no other than its own.
+    may ask it; None: no other than its own. ``site``: its pages; None: it has none.
     """
     app.include_router(router)
     app.include_router(build_security_router(security_contact))
     handle_exceptions(app, translations)
+    if site is not None:
+        dispatch = site.dispatch_before(dispatch)
     return Front(app, dispatch=dispatch, limits=limits, watched=watched, cors=cors)

@@ -151,6 +151,7 @@ async def call_public(proxy: RunningProxy) -> None:
         "/v1/models",
         f"/v1/models/{model}",
         "/positions/0",
+        "/overview",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -1,0 +1,1 @@
+"""What everybody may see of the deployment: contracts, vault, and that the books add up."""

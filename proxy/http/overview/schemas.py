@@ -1,0 +1,69 @@
+"""The deployment as answers state it."""
+
+from pydantic import BaseModel, Field
+
+
+class ContractsView(BaseModel):
+    """Where the contracts are."""
+
+    position: str
+    adapter: str
+    payouts: str
+    usdc: str
+    multicall3: str
+
+
+class SharePriceView(BaseModel):
+    """What a share of a vault was worth in one block."""
+
+    block_number: int
+    at_s: int
+    price: str = Field(description="1e-12 USDC a share, as digits")
+
+
+class VaultView(BaseModel):
+    """The vault that the operator has reviewed, as the chain shows it."""
+
+    address: str
+    name: str
+    symbol: str
+    decimals: int
+    total_assets_usdc: int = Field(description="everything that the vault manages")
+    liquid_usdc: int = Field(
+        description="USDC in the vault itself; it may reach more elsewhere: `maxWithdraw` tells"
+    )
+    lost_assets_usdc: int | None = Field(
+        description="losses that it has not made good; null: the vault does not say"
+    )
+    fee_ppm: int | None = Field(description="its fee on yield, 1e-6; null: it does not say")
+    year_yield_ppm: int | None = Field(
+        description="simple yield in 365 days, 1e-6, by the share prices; null: unknown"
+    )
+    measured_over_s: int | None
+    history: list[SharePriceView] = Field(description="oldest first")
+
+
+class BooksView(BaseModel):
+    """Our books beside the chain, at one block."""
+
+    agrees: bool
+    block_number: int
+    block_hash: str
+    compared_at_s: int
+    positions: int
+    positions_on_chain: int
+    unspent_usdc: int = Field(description="credit that is neither spent nor taken out: our books")
+    unspent_on_chain_usdc: int = Field(description="the same by the position contract")
+    contract_balance_usdc: int = Field(description="the USDC that the position contract has")
+
+
+class OverviewView(BaseModel):
+    """What a page or a wallet must know before it begins."""
+
+    chain_id: int
+    contracts: ContractsView
+    vault_address: str
+    vault: VaultView | None = Field(description="null: the chain does not answer")
+    books: BooksView | None = Field(description="null: they were not compared yet")
+    domain: str = Field(description="what sign-in messages are bound to")
+    now_s: int

@@ -1,0 +1,91 @@
+/** What stands around every page: the way to the others, the page, and what the site is. */
+import type { ComponentChildren } from "preact";
+import { render } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { common } from "../text.ts";
+import { Lazy, type Load } from "./lazy.tsx";
+import { catchLinks, usePlace } from "./router.ts";
+
+export interface Page {
+  /** The path; what follows it is the page's own. */
+  readonly path: string;
+  /** Its name in the navigation and in the window's title. */
+  readonly name: string;
+  readonly load: Load;
+  /** Whether the navigation leads to it. */
+  readonly isListed: boolean;
+}
+
+export interface SiteProps {
+  readonly name: string;
+  readonly pages: readonly Page[];
+  /** Beside the navigation: who is signed in, say. */
+  readonly aside?: ComponentChildren;
+  readonly foot?: ComponentChildren;
+}
+
+/** Returns the page of a path, and what follows; null where there is none. */
+export function findPage<P extends { readonly path: string }>(
+  pages: readonly P[],
+  path: string,
+): { readonly page: P; readonly rest: readonly string[] } | null {
+  for (const page of pages) {
+    if (path === page.path) return { page, rest: [] };
+    if (page.path !== "/" && path.startsWith(`${page.path}/`)) {
+      const rest = path.slice(page.path.length + 1).split("/");
+      if (rest.length === 1 && rest[0] !== "") return { page, rest: rest.map(decodeURIComponent) };
+    }
+  }
+  return null;
+}
+
+export function Shell({ name, pages, aside, foot }: SiteProps) {
+  const place = usePlace();
+  const found = findPage(pages, place.path);
+  const main = useRef<HTMLElement>(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    document.title = found && found.page.path !== "/" ? `${found.page.name} · ${name}` : name;
+    // A new page is read from its beginning; the first one is where the browser puts the reader.
+    if (!isFirst.current) main.current?.focus({ preventScroll: true });
+    isFirst.current = false;
+  }, [found?.page.path]);
+  return (
+    <div class="site" onClick={(event) => catchLinks(event, (path) => findPage(pages, path) !== null)}>
+      <a class="skip" href="#main">
+        {common.skip}
+      </a>
+      <header>
+        <a class="brand" href="/">
+          {name}
+        </a>
+        <nav aria-label={common.pages}>
+          {pages
+            .filter((page) => page.isListed)
+            .map((page) => (
+              <a key={page.path} href={page.path} aria-current={found?.page === page ? "page" : undefined}>
+                {page.name}
+              </a>
+            ))}
+        </nav>
+        {aside && <div class="aside">{aside}</div>}
+      </header>
+      <main id="main" ref={main} tabIndex={-1}>
+        {found ? <Lazy key={found.page.path} load={found.page.load} rest={found.rest} /> : <p>{common.noSuchPage}</p>}
+      </main>
+      <footer>
+        {foot}
+        <a href="/docs">{common.httpDocs}</a>
+      </footer>
+    </div>
+  );
+}
+
+/** Draws a site into the page. */
+export function start(site: ComponentChildren): void {
+  const root = document.getElementById("page");
+  if (root) {
+    root.replaceChildren();
+    render(site, root);
+  }
+}
