@@ -1,6 +1,7 @@
 """The ledger's own invariants, as queries that return what breaks them.
 
-L1 to L4, L7 and L8 need the database only; what compares with the chain is in ``scripts/audit.py``.
+L1 to L4, L7, L8 and R1 to R3 need the database only; what compares with the chain is in
+``scripts/audit.py``.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ledger.chain.event_rows import load_batch_events, load_settled_batches
 from ledger.chain.placing import find_misplaced
 from ledger.intents.record import OPEN
 from ledger.market_audit import find_market_mismatches
+from ledger.resale.call_audit import find_call_mismatches
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.spending.batch_receipts import select_named
 from ledger.spending.keys import load_child_mismatches
@@ -34,7 +36,7 @@ class Violation:
 
 
 def find_violations(connection: Connection) -> list[Violation]:
-    """Return everything in the ledger that breaks L1, L3, L4, L7 or L8, in one snapshot."""
+    """Return everything in the ledger that breaks L1 to L4, L7, L8 or R1 to R3, in one snapshot."""
     return [
         *_find_l1(connection),
         *_find_l2(connection),
@@ -42,6 +44,7 @@ def find_violations(connection: Connection) -> list[Violation]:
         *_find_l4(connection),
         *_find_l7(connection),
         *_find_l8(connection),
+        *(Violation(*found) for found in find_call_mismatches(connection)),
     ]
 
 

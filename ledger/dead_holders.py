@@ -9,6 +9,7 @@ from ledger.database.clock import LedgerClock
 from ledger.database.engine import write_until_through
 from ledger.database.heartbeat import Heartbeat
 from ledger.payments.claims import release_claims_of
+from ledger.resale.call_booking import void_calls_of
 from ledger.selling.sales import void_sales_of
 from ledger.spending.leases import void_usage_of
 
@@ -33,12 +34,15 @@ def free_leases_of(engine: Engine, holder_id: str, now_s: int) -> int:
     def sales(connection: Connection) -> int:
         return void_sales_of(connection, holder_id, now_s=now_s, limit=AT_ONCE)
 
+    def calls(connection: Connection) -> int:
+        return void_calls_of(connection, holder_id, now_s=now_s, limit=AT_ONCE)
+
     def claims(connection: Connection) -> int:
         return release_claims_of(connection, holder_id, now_s=now_s)
 
     freed = 0
-    # Claims last: a claim stands for as long as a sale of its request does.
-    for free in (usage, sales, claims):
+    # Claims last: a claim stands for as long as a sale or a call of its request does.
+    for free in (usage, sales, calls, claims):
         while count := write_until_through(engine, free):
             freed += count
     return freed

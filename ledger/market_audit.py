@@ -1,9 +1,10 @@
 """Invariant L7: the market's money adds up, to the unit."""
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, func, select, union_all
 
 from ledger.payments.claims import find_payment_mismatches
 from ledger.tables import (
+    ApiCall,
     MarketAccount,
     MarketCredit,
     MarketOffer,
@@ -13,6 +14,7 @@ from ledger.tables import (
 )
 
 _account = table_of(MarketAccount)
+_call = table_of(ApiCall)
 _credit = table_of(MarketCredit)
 _offer = table_of(MarketOffer)
 _payout = table_of(MarketPayout)
@@ -22,8 +24,8 @@ _sale = table_of(MarketSale)
 def find_market_mismatches(connection: Connection) -> list[tuple[str, str]]:
     """Return what breaks L7, as (subject, detail): the market's money adds up to the unit.
 
-    Sum of buyers' cost = sum of sellers' earnings + fees + margin, over all sales; and each
-    account, offer and payout holds what its credits and sales say.
+    Sum of buyers' cost = sum of sellers' earnings + fees + margin, over all sales and calls; and
+    each account, offer and payout holds what its credits, sales and calls say.
     """
     return [
         *_find_total(connection),
@@ -42,21 +44,34 @@ def _find_total(connection: Connection) -> list[tuple[str, str]]:
     spent = int(
         connection.execute(select(func.coalesce(func.sum(_account.c.spent_usdc), 0))).scalar_one()
     )
-    if cost == spent == earning + fee + margin:
+    called = select(func.coalesce(func.sum(_call.c.cost_usdc), 0)).where(_call.c.state == "posted")
+    calls = int(connection.execute(called).scalar_one())
+    if cost == earning + fee + margin and cost + calls == spent:
         return []
-    detail = f"buyers spent {spent}, sales cost {cost} = {earning} + {fee} + {margin}"
+    detail = (
+        f"buyers spent {spent}, sales cost {cost} = {earning} + {fee} + {margin}, calls {calls}"
+    )
     return [("market", detail)]
 
 
 def _find_accounts(connection: Connection) -> list[tuple[str, str]]:
-    reserved = case((_sale.c.state == "reserved", _sale.c.ceiling_usdc), else_=0)
+    bought = union_all(
+        *(
+            select(
+                one.c.account_id,
+                func.coalesce(one.c.cost_usdc, 0).label("spent"),
+                case((one.c.state == "reserved", one.c.ceiling_usdc), else_=0).label("reserved"),
+            )
+            for one in (_sale, _call)
+        )
+    ).subquery()
     sums = (
         select(
-            _sale.c.account_id,
-            func.sum(func.coalesce(_sale.c.cost_usdc, 0)).label("spent"),
-            func.sum(reserved).label("reserved"),
+            bought.c.account_id,
+            func.sum(bought.c.spent).label("spent"),
+            func.sum(bought.c.reserved).label("reserved"),
         )
-        .group_by(_sale.c.account_id)
+        .group_by(bought.c.account_id)
         .subquery()
     )
     credits = (
@@ -109,17 +124,23 @@ def _find_offers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def _find_payouts(connection: Connection) -> list[tuple[str, str]]:
+    earned_in = union_all(
+        *(
+            select(one.c.payout_id, one.c.earning_usdc).where(one.c.payout_id.is_not(None))
+            for one in (_sale, _call)
+        )
+    ).subquery()
     rows = connection.execute(
         select(
             _payout.c.payout_id,
             _payout.c.amount_usdc,
-            func.coalesce(func.sum(_sale.c.earning_usdc), 0),
+            func.coalesce(func.sum(earned_in.c.earning_usdc), 0),
         )
-        .outerjoin(_sale, _sale.c.payout_id == _payout.c.payout_id)
+        .outerjoin(earned_in, earned_in.c.payout_id == _payout.c.payout_id)
         .group_by(_payout.c.payout_id)
     )
     return [
-        (f"payout {payout_id}", f"is of {amount}, its sales earned {earned}")
+        (f"payout {payout_id}", f"is of {amount}, its sales and calls earned {earned}")
         for payout_id, amount, earned in rows
         if int(amount) != int(earned)
     ]

@@ -25,7 +25,8 @@ from market.background import (
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
-from market.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
+from market.http.front import WATCHED_PATHS, build_dispatch
+from market.http.paying import TRANSLATIONS
 from market.http.routes import TAGS, router
 from market.identity.authentication import Authenticator
 from market.identity.name_table import load_name_table
@@ -40,6 +41,10 @@ from market.payments.quotes import Quotes
 from market.payments.settlement_watch import SettlementWatch
 from market.pricing.media_units import check_unit_prices
 from market.records.database import Database
+from market.resale.api_calls import ApiCalls
+from market.resale.api_client import ApiClient
+from market.resale.api_shelf import ApiShelf
+from market.resale.repeated_calls import RepeatedCalls
 from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
@@ -113,6 +118,7 @@ def create_app(
             try:
                 await services.book.refresh()
                 await services.serving.own_providers.refresh()
+                await services.api_calls.shelf.refresh()
                 async with running(*_list_loops(services, settings)):
                     try:
                         yield
@@ -149,6 +155,8 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
+        repeat(services.api_calls.shelf.refresh, settings.refresh_interval_s),
+        repeat(services.api_calls.sweep, settings.sweep_interval_s),
         repeat(database.measure_clock, MEASURE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
@@ -233,11 +241,25 @@ def _build_services(
         allow_loopback=settings.allow_loopback,
         listing_rules=settings.listing_rules(),
         unpayable=deployment.own_contracts,
+        public_url=settings.public_url,
         body_bytes_max=settings.body_bytes_max,
         body_timeout_s=settings.body_timeout_s,
         upload_bytes_max=settings.upload_bytes_max,
         limits=limits,
         suppliers=SupplierServices(SupplierCallers(database, settings.session_rules())),
+        api_calls=ApiCalls(
+            database,
+            ApiShelf(database, sealer),
+            ApiClient(dialer, settings.api_rules()),
+            metrics,
+            settings.call_rules(),
+        ),
+        repeated_calls=RepeatedCalls(
+            database,
+            metrics,
+            settings.repeat_rules(),
+            account_bytes_max=settings.idempotency_account_bytes_max,
+        ),
     )
 
 

@@ -15,6 +15,9 @@ _CODES: Final = (
     "sellers_failed",
     "seller_rejected",
     "sellers_backing_off",
+    "api_failed",
+    "api_resting",
+    "quota_sold",
 )
 
 
@@ -36,6 +39,13 @@ class Metrics(ServerMetrics):
         self._own_by_cause = {str(cause): own_providers.labels(cause) for cause in causes}
         self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here")
         self._offers = self.gauge("offers", "Active offers by health", "health")
+        calls = self.counter("api_calls", "Calls of resold APIs by what became of them", "cause")
+        outcomes = ("ok", "cached", "not_counted", *Cause)
+        self._calls_by_cause = {str(cause): calls.labels(cause) for cause in outcomes}
+        self.leaks = self.counter(
+            "api_credential_leaks", "Answers withheld because the API's credential was in them"
+        )
+        self._connections = self.gauge("api_connections", "Connections on sale by health", "health")
 
     def observe_attempt(self, cause: str) -> None:
         """Count one call of a seller: ``ok``, ``rejected``, ``other`` or a ``Cause``."""
@@ -45,11 +55,23 @@ class Metrics(ServerMetrics):
         """Count one call of a buyer's own provider, by the same words."""
         self._own_by_cause[cause].inc()
 
-    def render(self, *, in_flight: int, open_jobs: int, standings: Iterable[Standing]) -> str:
+    def observe_call(self, cause: str) -> None:
+        """Count one call of an API: ``ok``, ``cached``, ``not_counted`` or a ``Cause``."""
+        self._calls_by_cause[cause].inc()
+
+    def render(
+        self,
+        *,
+        in_flight: int,
+        open_jobs: int,
+        standings: Iterable[Standing],
+        connections: Iterable[Standing],
+    ) -> str:
         """Return the exposition."""
         self.in_flight.set(in_flight)
         self._open_jobs.set(open_jobs)
-        counts = Tally(standings)
-        for standing in Standing:
-            self._offers.labels(standing).set(counts[standing])
+        for gauge, found in ((self._offers, standings), (self._connections, connections)):
+            counts = Tally(found)
+            for standing in Standing:
+                gauge.labels(standing).set(counts[standing])
         return self.expose()

@@ -26,6 +26,8 @@ from market.metrics import Metrics
 from market.payments.paywall import Paywall
 from market.records.database import Database
 from market.records.store import KeyHolder
+from market.resale.api_calls import ApiCalls
+from market.resale.repeated_calls import RepeatedCalls
 from market.routing.book import Book
 from market.suppliers.supplier_services import SupplierServices
 from market.text.serving import Serving
@@ -57,11 +59,14 @@ class Services:
     listing_rules: ListingRules
     unpayable: frozenset[str]
     """Addresses (lower case) that no seller can be paid at."""
+    public_url: str
     body_bytes_max: int
     body_timeout_s: float
     upload_bytes_max: int
     limits: Limits
     suppliers: SupplierServices
+    api_calls: ApiCalls
+    repeated_calls: RepeatedCalls
     lists: KeptLists = field(default_factory=KeptLists)
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""

@@ -15,6 +15,9 @@ from market.identity.keys import is_address
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
 from market.payments.paywall import PaymentRules
+from market.resale.api_calls import CallRules
+from market.resale.api_client import ApiRules
+from market.resale.economics import FEE_BPS
 from market.supplier_settings import SupplierSettings
 from market.suppliers.callers import SessionRules
 from market.text.serving import ServingRules
@@ -206,6 +209,18 @@ class MarketSettings(SupplierSettings):
         default=False,
         description="serve before a payment has settled: one that never does is our loss",
     )
+    resale_bytes_max: int = Field(
+        default=4 * 1024**2, ge=1_024, description="longest answer taken from a resold API, bytes"
+    )
+    resale_timeout_s: float = Field(
+        default=30.0, gt=0, le=600, description="longest wait for a resold API's answer, seconds"
+    )
+    resale_fee_bps: int = Field(
+        default=FEE_BPS,
+        ge=0,
+        le=10_000,
+        description="part of what a call of a resold API costs that is the market's",
+    )
     upload_bytes_max: int = Field(
         default=25 * 1024**2, ge=1_024, description="longest upload of a recording, bytes"
     )
@@ -328,6 +343,21 @@ class MarketSettings(SupplierSettings):
     def listing_rules(self) -> ListingRules:
         """Return how much may be listed."""
         return ListingRules(new_models_max=self.new_models_max, offers_max=self.offers_max)
+
+    def api_rules(self) -> ApiRules:
+        """Return how much and how long a resold API's answer may be."""
+        return ApiRules(
+            bytes_max=self.resale_bytes_max,
+            # A lease outlives whole_timeout_s.
+            timeout_s=min(self.resale_timeout_s, self.whole_timeout_s),
+            calls_max=self.requests_in_flight_max,
+        )
+
+    def call_rules(self) -> CallRules:
+        """Return how calls of resold APIs are served."""
+        return CallRules(
+            fee_bps=self.resale_fee_bps, attempts_max=self.attempts_max, lease_s=self.lease_s
+        )
 
     def job_rules(self) -> JobRules:
         """Return how long jobs may take, and how often they are asked for."""

@@ -6,7 +6,7 @@ charged: a claim ends where all its sales are void. See ``ledger.payments.record
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, union_all, update
 
 from ledger.chain.mirror import load_mirror
 from ledger.database.statements import insert_or_ignore
@@ -26,8 +26,9 @@ from ledger.payments.records import (
     set_credit,
 )
 from ledger.selling.accounts import save_account
-from ledger.tables import MarketCredit, MarketSale, X402Payment, table_of
+from ledger.tables import ApiCall, MarketCredit, MarketSale, X402Payment, table_of
 
+_call = table_of(ApiCall)
 _credit = table_of(MarketCredit)
 _payment = table_of(X402Payment)
 _sale = table_of(MarketSale)
@@ -189,7 +190,12 @@ def claim_payment(
     if claimed_by is not None:
         states = set(
             connection.execute(
-                select(_sale.c.state).where(_sale.c.request_id == claimed_by)
+                union_all(
+                    *(
+                        select(sold.c.state).where(sold.c.request_id == claimed_by)
+                        for sold in (_sale, _call)
+                    )
+                )
             ).scalars()
         )
         if "posted" in states:

@@ -1,14 +1,43 @@
-"""Gathering what sellers have earned into payouts. The keeper pays them (``selling.payouts``)."""
+"""Gathering what sellers have earned into payouts. The keeper pays them (``selling.payouts``).
+
+A seller earns by sales of inference and by calls of the APIs that it is connected to.
+"""
 
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, and_, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    text,
+    union_all,
+    update,
+)
 
-from ledger.tables import SALE_UNPAID, MarketPayout, MarketSale, MarketSeller, table_of
+from ledger.tables import (
+    CALL_UNPAID,
+    SALE_UNPAID,
+    ApiCall,
+    MarketPayout,
+    MarketSale,
+    MarketSeller,
+    table_of,
+)
 
+_call = table_of(ApiCall)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
+
+_SOLD: tuple[tuple[Table, ColumnElement[str]], ...] = (
+    (_sale, _sale.c.seller),
+    (_call, _call.c.owner),
+)
+"""What earns, and whose earning it is."""
 
 
 def plan_payouts(
@@ -21,39 +50,44 @@ def plan_payouts(
     minimum_usdc: int = 1,
     limit: int = 1_000,
 ) -> list[str]:
-    """Gather the unpaid earnings of sales posted by ``until_s``, one payout to a payee and seller.
+    """Gather unpaid earnings of what was posted by ``until_s``, one payout to a payee and seller.
 
     Returns the ids of the payouts. Of sellers with one of ``policies``; what is below
-    ``minimum_usdc`` waits. A sale is in one payout for good: it is named in the statement that
-    finds it unpaid.
+    ``minimum_usdc`` waits. A sale or a call is in one payout for good: it is named in the statement
+    that finds it unpaid.
     """
-    is_due = and_(
-        text(SALE_UNPAID),
-        _sale.c.earning_usdc > 0,
-        _sale.c.resolved_at_s <= until_s,
-    )
+    due = union_all(
+        *(
+            select(
+                owner.label("seller"),
+                sold.c.payout_address.label("payee"),
+                sold.c.earning_usdc.label("earning"),
+            ).where(_is_due(sold, until_s=until_s))
+            for sold, owner in _SOLD
+        )
+    ).subquery()
     payees = connection.execute(
-        select(_sale.c.seller, _sale.c.payout_address)
-        .join(_seller, _seller.c.address == _sale.c.seller)
-        .where(is_due, _seller.c.payout_policy.in_(list(policies)))
-        .group_by(_sale.c.seller, _sale.c.payout_address)
-        .having(func.sum(_sale.c.earning_usdc) >= max(1, minimum_usdc))
-        .order_by(_sale.c.seller, _sale.c.payout_address)
+        select(due.c.seller, due.c.payee)
+        .join(_seller, _seller.c.address == due.c.seller)
+        .where(_seller.c.payout_policy.in_(list(policies)))
+        .group_by(due.c.seller, due.c.payee)
+        .having(func.sum(due.c.earning) >= max(1, minimum_usdc))
+        .order_by(due.c.seller, due.c.payee)
         .limit(limit)
     ).all()
     planned = []
     for seller, payee in payees:
         payout_id = make_id()
-        earned = (
-            connection.execute(
-                update(_sale)
-                .where(is_due, _sale.c.seller == seller, _sale.c.payout_address == payee)
+        earned: list[int] = []
+        for sold, owner in _SOLD:
+            earned += connection.execute(
+                update(sold)
+                .where(
+                    _is_due(sold, until_s=until_s), owner == seller, sold.c.payout_address == payee
+                )
                 .values(payout_id=payout_id)
-                .returning(_sale.c.earning_usdc)
-            )
-            .scalars()
-            .all()
-        )
+                .returning(sold.c.earning_usdc)
+            ).scalars()
         if not earned:
             continue  # another process was faster
         connection.execute(
@@ -67,3 +101,11 @@ def plan_payouts(
         )
         planned.append(payout_id)
     return planned
+
+
+def _is_due(sold: Table, *, until_s: int) -> ColumnElement[bool]:
+    return and_(
+        text(SALE_UNPAID if sold is _sale else CALL_UNPAID),
+        sold.c.earning_usdc > 0,
+        sold.c.resolved_at_s <= until_s,
+    )

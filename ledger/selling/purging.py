@@ -21,6 +21,8 @@ from ledger.tables import (
     OFFER_DELETED,
     OWN_PROVIDER_DELETED,
     PAYMENT_DEAD,
+    ApiCall,
+    ApiConnection,
     MarketAccount,
     MarketCredit,
     MarketJob,
@@ -34,6 +36,8 @@ from ledger.tables import (
 )
 
 _account = table_of(MarketAccount)
+_call = table_of(ApiCall)
+_connection = table_of(ApiConnection)
 _credit = table_of(MarketCredit)
 _job = table_of(MarketJob)
 _key = table_of(MarketKey)
@@ -95,7 +99,7 @@ def _is_idle_account(before_s: int) -> ColumnElement[bool]:
         _account.c.created_at_s < before_s,
         *(
             ~_any(table.c.account_id, table.c.account_id == account_id)
-            for table in (_provider, _credit, _payment, _job, _sale)
+            for table in (_provider, _credit, _payment, _job, _sale, _call)
         ),
     )
 
@@ -109,6 +113,7 @@ def _is_idle_seller(before_s: int) -> ColumnElement[bool]:
         _seller.c.is_trusted.is_(False),
         ~_any(_offer.c.offer_id, _offer.c.seller == address),
         ~_any(_sale.c.sale_id, _sale.c.seller == address),
+        ~_any(_connection.c.connection_id, _connection.c.owner == address),
     )
 
 

@@ -42,6 +42,8 @@ from ledger.tables.mails import OutboxMail
 from ledger.tables.predicates import (
     ACCOUNT_EMPTY,
     BATCH_OPEN,
+    CALL_RESERVED,
+    CALL_UNPAID,
     HAS_SHARES_POSTGRES,
     HAS_SHARES_SQLITE,
     INTENT_OPEN,
@@ -54,6 +56,14 @@ from ledger.tables.predicates import (
     PAYOUT_BATCH_OPEN,
     SALE_RESERVED,
     SALE_UNPAID,
+)
+from ledger.tables.resale import (
+    ApiCall,
+    ApiConnection,
+    ApiConnectionKey,
+    ApiFlag,
+    ApiName,
+    ApiPeriod,
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
@@ -73,6 +83,8 @@ from ledger.tables.usage import Usage
 __all__ = [
     "ACCOUNT_EMPTY",
     "BATCH_OPEN",
+    "CALL_RESERVED",
+    "CALL_UNPAID",
     "HAS_SHARES_POSTGRES",
     "HAS_SHARES_SQLITE",
     "INTENT_OPEN",
@@ -86,7 +98,13 @@ __all__ = [
     "PAYOUT_BATCH_OPEN",
     "SALE_RESERVED",
     "SALE_UNPAID",
+    "ApiCall",
+    "ApiConnection",
+    "ApiConnectionKey",
+    "ApiFlag",
     "ApiKey",
+    "ApiName",
+    "ApiPeriod",
     "AuditEntry",
     "Batch",
     "BatchItem",

@@ -16,6 +16,8 @@ OWN_PROVIDER_DELETED = "market_own_provider.status = 'deleted'"
 ACCOUNT_EMPTY = "market_account.credited_usdc = 0 AND market_account.kind = 'prepaid'"
 SALE_RESERVED = "market_sale.state = 'reserved'"
 SALE_UNPAID = "market_sale.state = 'posted' AND market_sale.payout_id IS NULL"
+CALL_RESERVED = "api_call.state = 'reserved'"
+CALL_UNPAID = "api_call.state = 'posted' AND api_call.payout_id IS NULL"
 """These predicates find the few open rows among many closed ones. A query must repeat the words of
 the index: SQLite does not match a bound value, nor PostgreSQL ``IS false`` with ``= false``."""
 

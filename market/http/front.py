@@ -3,20 +3,20 @@
 Paths are ``/v1/<endpoint>`` and, where the reference mirrors them, ``/min{N}/v1/<endpoint>``.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.types import Receive, Scope
 
-from ledger.errors import LedgerUnavailable
 from market.errors import invalid_minimum_discount
 from market.http.mirrors import MIRRORED, is_medium, mirror, read_minimum
+from market.http.paying import answer_by, find_payment
+from market.http.resale.calling import build_call
 from market.identity.keys import Role
-from market.metrics import Metrics
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder
+from market.resale.call_wishes import PREFIX
 from market.routing.filters import CEILING_HEADERS, Ceilings, parse_ceilings, parse_drain
 from market.routing.sessions import SESSION_HEADER
 from market.services import Services
@@ -26,22 +26,16 @@ from serving.http.answers import Answer, StreamAnswer
 from serving.http.bodies import find_header, read_body
 from serving.http.errors import (
     ApiError,
-    ledger_unavailable,
     method_not_allowed,
     path_not_found,
 )
-from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
-from serving.http.metrics import ANSWERED
 from serving.http.repeat_keys import RepeatKey, derive_repeat_key
 from serving.models.sold import DRAIN_HEADER
-
-T = TypeVar("T")
 
 DRAIN: Final = DRAIN_HEADER.encode()
 
 WATCHED_PATHS: Final = frozenset(f"/{name}" for name in WATCHED)
-TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
 
 _ENDPOINTS: Final[Mapping[str, Endpoint]] = {f"/v1/{endpoint}": endpoint for endpoint in Endpoint}
 
@@ -63,6 +57,7 @@ def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
         return answer
 
     plain = {path: serve(endpoint, None) for path, endpoint in _ENDPOINTS.items()}
+    call = build_call(get_services)
 
     def refuse(error: ApiError) -> Lean:
         async def answer(scope: Scope, _: Receive, request_id: str) -> Answer | StreamAnswer:
@@ -76,6 +71,8 @@ def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
 
     def dispatch(scope: Scope) -> Lean | None:
         path, method = scope["path"], scope["method"]
+        if path.startswith(PREFIX):
+            return call
         if not path.startswith("/min"):
             return plain.get(path) if method == "POST" else None
         mirrored = MIRRORED.fullmatch(path)
@@ -122,7 +119,7 @@ async def answer_call(
                 services.limits.release(scope)
                 return await serve_to(payer, raw, ceilings, drain_s)
 
-            call = PaidCall(scope["path"], raw, [ask], serve_payer)
+            call = PaidCall(scope["path"], raw, paywall.price([ask]), serve_payer)
             return await paywall.sell(payment, call, request_id=request_id)
         buyer = await services.identify(header, Role.BUYER, for_sale=True)
         raw = await services.limits.read_body(
@@ -161,26 +158,3 @@ def build_request_text(scope: Scope, raw: bytes) -> bytes:
     """Return all that makes a request what it is: its path, its price ceilings, its body."""
     ceilings = (find_header(scope, name.encode()) for name in CEILING_HEADERS)
     return "\n".join((scope["path"], *(text or "" for text in ceilings))).encode() + b"\0" + raw
-
-
-async def answer_by(
-    serve: Callable[[], Awaitable[T]], metrics: Metrics, request_id: str
-) -> T | Answer:
-    """Return what ``serve`` does, errors as answers too, and count it. Raises ``ClientGone``."""
-    started_s = time.monotonic()
-
-    def observe(outcome: str) -> None:
-        metrics.observe_request(outcome, time.monotonic() - started_s)
-
-    async def count() -> T:
-        answer = await serve()
-        observe(ANSWERED)
-        return answer
-
-    return await answer_safely(count, TRANSLATIONS, request_id=request_id, observe=observe)
-
-
-def find_payment(scope: Scope) -> str | None:
-    """Return the payment that came with a request, of either version, or None."""
-    header = find_header(scope, b"payment-signature")
-    return find_header(scope, b"x-payment") if header is None else header

@@ -12,6 +12,8 @@ from market.http.media.routes import router as media
 from market.http.offers.routes import router as offers
 from market.http.operation.routes import router as operation
 from market.http.own_providers.routes import router as own_providers
+from market.http.resale.public import router as apis
+from market.http.resale.routes import router as resale
 from market.http.sellers.routes import router as sellers
 from market.http.sign_in.routes import router as sign_in
 
@@ -22,6 +24,7 @@ TAGS: Final = {
     "earnings": "What a seller earned and failed.",
     "buyers": "Prepaid credit and its top-ups by x402.",
     "own providers": "A buyer's own providers, asked before the market or after it, for nothing.",
+    "resale": "APIs whose unused quota is sold by the call: connections and calls.",
     "markets": "What everybody may see: models, prices, books, routes, events.",
     "inference": "Text, by OpenAI's API.",
     "media": "Images, speech, transcriptions; videos and music as jobs.",
@@ -37,6 +40,8 @@ for _part in (
     earnings,
     buyers,
     own_providers,
+    resale,
+    apis,
     markets,
     inference,
     media,

@@ -8,9 +8,9 @@ sent again with the same payment, until one is served: that one is charged, and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import structlog
 
@@ -88,14 +88,29 @@ class PaymentRules:
     """Serve on a payment that is checked and not settled: the risk is the operator's."""
 
 
+class Priced(Protocol):
+    """What a request costs. Amounts in 1e-6 USDC."""
+
+    def quote(self) -> int:
+        """Return what it may cost at most now. Raises ``ApiError``."""
+        ...
+
+    def was_asked(self, amount_usdc: int) -> bool:
+        """Tell whether it was asked for this larger amount a while ago."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PaidCall:
-    """A request as far as it is paid for: how it can be priced, and how it is served."""
+    """A request as far as it is paid for: how it is priced, and how it is served."""
 
     path: str
     raw: bytes
-    asks: Sequence[Ask]
+    price: Priced
     serve: Callable[[KeyHolder], Awaitable[Answer | StreamAnswer]]
+    description: str = DESCRIPTION
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    """What a 402 says beside its terms, by the name of each extension of the protocol."""
 
 
 class Paywall:
@@ -119,8 +134,7 @@ class Paywall:
         self, header: str | None, call: PaidCall, *, request_id: str
     ) -> Answer | StreamAnswer:
         """Serve a request that is paid for, or say what to pay. Raises ``ApiError``."""
-        asks = [replace(ask, flat_fee_usdc=self.rules.fee_usdc) for ask in call.asks]
-        terms = await self._load_terms()
+        terms = await self.load_terms()
         digest = digest_order("request", call.path, call.raw)
         payment, invalid = read_payment(header, terms)
         known = None if payment is None else await self._find(payment)
@@ -128,7 +142,9 @@ class Paywall:
 
         def ask() -> PaymentDemand:
             url = self.rules.public_url + call.path
-            demand = PaymentDemand(self._quotes.quote(asks), url, DESCRIPTION)
+            demand = PaymentDemand(
+                call.price.quote(), url, call.description, extensions=call.extensions
+            )
             return demand_at_least(demand, floor.floor_usdc)
 
         # Once it is settled its credit has to cover what the request may cost now, not the payment.
@@ -141,7 +157,7 @@ class Paywall:
                 "request",
                 digest,
                 demand or ask(),
-                was_asked=partial(self._quotes.was_asked, asks, floor),
+                was_asked=lambda usdc: usdc == floor.before_usdc or call.price.was_asked(usdc),
             )
             check_same(record, build_payment(payment, "request", digest, record.account_id))
             settled = await self._await_settled(record, payment, terms)
@@ -158,7 +174,7 @@ class Paywall:
         ``account_id`` None is the payer's own account. Raises ``ApiError``.
         """
         assert 0 < amount_usdc <= self.rules.topup_usdc_max
-        terms = await self._load_terms()
+        terms = await self.load_terms()
         digest = digest_order("topup", account_id or "", str(amount_usdc).encode())
         url = self.rules.public_url + path
         demand = PaymentDemand(
@@ -183,9 +199,14 @@ class Paywall:
         headers = settled.build_headers()
         return settled.record, await self._load_credit(record.account_id), headers
 
+    def price(self, asks: Sequence[Ask]) -> Priced:
+        """Return what a request for inference costs, with what its payment's transaction does."""
+        return self._quotes.price([replace(ask, flat_fee_usdc=self.rules.fee_usdc) for ask in asks])
+
     # ------------------------------------------------------------------------------------ the terms
 
-    async def _load_terms(self) -> X402Terms:
+    async def load_terms(self) -> X402Terms:
+        """Return in what, to whom and on which chain is paid. Raises 503."""
         domain = await self._chain.load_domain()
         return X402Terms(domain, self.rules.payee, self.rules.timeout_s)
 
@@ -292,6 +313,9 @@ class Paywall:
         except BaseException:
             await asyncio.shield(self._release(record.payment_id, request_id))
             raise
+        if answer.status >= 400:
+            # An answer that costs nothing: the payment may be used again.
+            await self._release(record.payment_id, request_id)
         credit = {CREDIT_HEADER: str(await self._load_credit(record.account_id))}
         return replace(answer, headers={**answer.headers, **settled.build_headers(), **credit})
 

@@ -12,7 +12,7 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -94,6 +94,8 @@ class PaymentDemand:
     description: str
     error: str = "payment_required"
     message: str = "Payment required."
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    """Of version 2, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,24 @@ class PaymentReceipt:
 # ------------------------------------------------------------------------------------------- terms
 
 
+def build_accepts(terms: X402Terms, amount_usdc: int) -> list[dict[str, Any]]:
+    """Return how an amount (1e-6 USDC) may be paid, as version 2 states it."""
+    domain = terms.domain
+    return [
+        {
+            "scheme": SCHEME,
+            "network": terms.network,
+            "asset": domain.token,
+            "amount": str(amount_usdc),
+            "payTo": terms.payee,
+            "maxTimeoutSeconds": terms.timeout_s,
+            "extra": {"name": domain.name, "version": domain.version},
+        }
+    ]
+
+
 def build_required_header(terms: X402Terms, demand: PaymentDemand) -> str:
     """Return the header of a 402 that asks for a payment: version 2."""
-    domain = terms.domain
     return _encode(
         {
             "x402Version": 2,
@@ -130,17 +147,8 @@ def build_required_header(terms: X402Terms, demand: PaymentDemand) -> str:
                 "description": demand.description,
                 "mimeType": "application/json",
             },
-            "accepts": [
-                {
-                    "scheme": SCHEME,
-                    "network": terms.network,
-                    "asset": domain.token,
-                    "amount": str(demand.amount_usdc),
-                    "payTo": terms.payee,
-                    "maxTimeoutSeconds": terms.timeout_s,
-                    "extra": {"name": domain.name, "version": domain.version},
-                }
-            ],
+            "accepts": build_accepts(terms, demand.amount_usdc),
+            **({"extensions": demand.extensions} if demand.extensions else {}),
         }
     )
 

@@ -1,24 +1,20 @@
-"""The lean way in: inference bypasses the framework, everything else goes through it.
+"""The lean way in: chat completions bypass the framework, everything else goes through it.
 
-The same answers are reachable as FastAPI routes, which are also what documents them.
+The same answer is reachable as a FastAPI route (``routes.py``), which is also what documents it.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Final
 
-import orjson
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
-from proxy.errors import two_keys
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
-from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
-from serving.http.answers import Answer, StreamAnswer, build_error_answer
-from serving.http.bodies import find_header, parse_bearer
-from serving.http.errors import ApiError, ledger_unavailable
+from serving.http.answers import Answer, StreamAnswer
+from serving.http.bodies import find_header
+from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.repeat_keys import derive_repeat_key
@@ -28,49 +24,34 @@ COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"
 WATCHED_PATHS: Final = frozenset(f"{PREFIX}/{name}" for name in WATCHED)
 TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
 
-_DIALECTS: Final[Mapping[str, Dialect | None]] = {
-    COMPLETIONS_PATH: None,
-    **{f"{PREFIX}/v1/{dialect.name}": dialect for dialect in (MESSAGES, RESPONSES)},
-}
 _FREE: Final = {"x-current-cost-usdc": "0"}
 """What every refused completion says."""
 
 
 def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
-    """Return what serves inference itself. Services are there once the application has begun."""
+    """Return what serves completions itself. Services are there once the application has begun."""
 
-    def serve(dialect: Dialect | None) -> Lean:
-        async def answer(scope: Scope, receive: Receive, request_id: str) -> Answer | StreamAnswer:
-            return await answer_completion(scope, receive, get_services(), request_id, dialect)
-
-        return answer
-
-    lean = {path: serve(dialect) for path, dialect in _DIALECTS.items()}
+    async def complete(scope: Scope, receive: Receive, request_id: str) -> Answer | StreamAnswer:
+        return await answer_completion(scope, receive, get_services(), request_id)
 
     def dispatch(scope: Scope) -> Lean | None:
-        return lean.get(scope["path"]) if scope["method"] == "POST" else None
+        is_completion = scope["path"] == COMPLETIONS_PATH and scope["method"] == "POST"
+        return complete if is_completion else None
 
     return dispatch
 
 
 async def answer_completion(
-    scope: Scope,
-    receive: Receive,
-    services: Services,
-    request_id: str,
-    dialect: Dialect | None = None,
+    scope: Scope, receive: Receive, services: Services, request_id: str
 ) -> Answer | StreamAnswer:
-    """Authenticate, read and answer one request for text. Raises ``ClientGone`` only.
-
-    ``dialect``: the client's; None: chat completions.
-    """
+    """Authenticate, read and answer one completion request. Raises ``ClientGone`` only."""
     started_s = time.monotonic()
     is_admitted = False
 
     async def serve() -> Answer | StreamAnswer:
         nonlocal is_admitted
         services.limits.check(scope)
-        authorization = find_authorization(scope, dialect)
+        authorization = find_header(scope, b"authorization")
         claims = authenticate(authorization, services.known_keys)
         services.limits.take_request((claims.token_id, claims.key_id))
         is_proven = await services.completions.proven.check(claims.token_id)
@@ -80,11 +61,10 @@ async def answer_completion(
         named = find_header(scope, b"idempotency-key")
         repeat = None
         if named is not None:
-            asked = raw if dialect is None else dialect.name.encode() + b"\n" + raw
-            repeat = derive_repeat_key(authorization, idempotency_key=named, body=asked)
+            repeat = derive_repeat_key(authorization, idempotency_key=named, body=raw)
         is_admitted = True
         return await services.completions.complete(
-            claims, raw, request_id, is_proven=is_proven, repeat=repeat, dialect=dialect
+            claims, raw, request_id, is_proven=is_proven, repeat=repeat
         )
 
     def observe(code: str) -> None:
@@ -92,44 +72,5 @@ async def answer_completion(
             services.metrics.observe_request(code, time.monotonic() - started_s)
 
     return await answer_safely(
-        serve,
-        TRANSLATIONS,
-        request_id=request_id,
-        observe=observe,
-        error_headers=_FREE,
-        build=build_errors_of(dialect, request_id),
+        serve, TRANSLATIONS, request_id=request_id, observe=observe, error_headers=_FREE
     )
-
-
-def build_errors_of(
-    dialect: Dialect | None, request_id: str
-) -> Callable[[ApiError, Mapping[str, str]], Answer]:
-    """Return what makes the error answers of a dialect."""
-    if dialect is None:
-        return build_error_answer
-    return partial(_build_error, dialect, request_id)
-
-
-def _build_error(
-    dialect: Dialect, request_id: str, error: ApiError, headers: Mapping[str, str]
-) -> Answer:
-    named = {} if dialect.id_header is None else {dialect.id_header: request_id}
-    body = orjson.dumps(dialect.describe_error(error, request_id))
-    return build_error_answer(error, {**headers, **named}, body=body)
-
-
-def find_authorization(scope: Scope, dialect: Dialect | None) -> str | None:
-    """Return the Authorization header, or what stands for it in a dialect.
-
-    Anthropic's clients send their key as ``x-api-key``, and some send both headers. Raises 401
-    where these are two keys.
-    """
-    authorization = find_header(scope, b"authorization")
-    if dialect is not MESSAGES:
-        return authorization
-    key = find_header(scope, b"x-api-key")
-    if not key:
-        return authorization
-    if authorization is not None and parse_bearer(authorization) != key.strip():
-        raise two_keys()
-    return f"Bearer {key.strip()}"

@@ -100,6 +100,7 @@ WALL_CLOCKS: Final = {
     "ledger.database.clock": "the ledger's clock, which compares this host's with the database's",
     "ledger.running": "what the ledger's clock is given as this host's",
     "market.app": "what the ledger's clock is given as this host's",
+    "market.resale.api_client": "an API's dates are read as its own clock has them",
     "proxy.app": "what the ledger's clock is given as this host's",
     "serving.http.security_text": "until when what it says is good",
     "serving.models.upstream": "a provider's dates are read as its own clock has them",

@@ -10,7 +10,7 @@ from ledger.payments.records import PaymentRecord
 from market.errors import not_found
 from market.http.buyers.schemas import BuyerAccount, BuyerSale, PaymentView, ToppedUp, TopUpWish
 from market.http.dependencies import BUYER_KEY, CALL, SIGNED, BuyerDep, IdPath, ServicesDep
-from market.http.front import find_payment
+from market.http.paying import find_payment
 from market.identity.keys import Role
 from market.payments.payment_terms import CREDIT_HEADER, describe_payment
 from market.pricing.amounts import parse_millionths

@@ -8,11 +8,11 @@ from sqlalchemy import RowMapping
 
 from market.errors import invalid_key, not_found
 from market.http.dependencies import BUYER_KEY, CALL, IdPath, ServicesDep
-from market.http.front import answer_by, find_payment
 from market.http.idempotency import read_idempotency_key
 from market.http.inference.schemas import HEADERS
 from market.http.media.schemas import ANSWERS, BODIES, CONTENTS, Job
 from market.http.mirrors import get_minimum, get_path, get_segment
+from market.http.paying import answer_by, find_payment
 from market.identity.keys import Role
 from market.media.artifacts import PATH
 from market.media.jobs import Submission
@@ -106,7 +106,7 @@ async def _answer_call(
     if buyer is not None:
         return await serve_to(buyer)
     assert paywall is not None
-    paid = PaidCall(get_path(scope), raw, asks, serve_to)
+    paid = PaidCall(get_path(scope), raw, paywall.price(asks), serve_to)
     answer = await paywall.sell(payment, paid, request_id=request_id)
     assert isinstance(answer, Answer)
     return answer

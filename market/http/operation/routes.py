@@ -24,6 +24,7 @@ async def get_metrics(request: Request, services: ServicesDep) -> PlainTextRespo
         in_flight=services.serving.in_flight.count,
         open_jobs=services.job_follower.open_jobs,
         standings=services.book.standings(),
+        connections=services.api_calls.shelf.list_standings(),
     )
     return PlainTextResponse(text)
 

@@ -10,6 +10,8 @@
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.database.engine import write
+from ledger.resale.connections import approve_name
 from tests.support.keepers import Stage
 from tests.support.market import OUTSIDER, PRICES, SELLER, bearer, make_body
 from tests.support.media import (
@@ -24,6 +26,7 @@ from tests.support.media import (
 from tests.support.openapi import Document, get_market_document, hold_examples
 from tests.support.payments import TOPUP, Shop, run_shop
 from tests.support.recordings import make_wav
+from tests.support.resale import API_NAME, make_connection, run_api
 from tests.support.waiting import until_it
 
 PAID_WITHOUT_A_KEY: Final = frozenset(
@@ -82,11 +85,15 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
         await call_sellers(caller)
         await call_buyers(caller)
         await call_text(caller)
+        api_url = await call_resale(caller)
         await call_media(caller)
         await call_public(caller)
         await call_keys(shop, caller)
         await call_wrongly(shop, caller, document)
-        hidden = {shop.seller.url: "https://api.provider.example/v1"}
+        hidden = {
+            shop.seller.url: "https://api.provider.example/v1",
+            api_url: "https://api.analytics.example",
+        }
 
     good = {name for name, bodies in document.answered.items() if _is_good(bodies)}
     assert good == document.operations.keys()
@@ -157,6 +164,28 @@ async def call_text(caller: Caller) -> None:
     failed = await caller.shop.market.client.post("/v1/responses", json=body, headers=buyer)
     assert failed.status_code == 502, failed.text
     caller.shop.seller.behaviour = "normal"
+
+
+async def call_resale(caller: Caller) -> str:
+    """Return where the API was."""
+    seller, path = caller.seller, "/v1/seller/connections"
+    async with run_api() as api:
+        with write(caller.shop.market.engine) as connection:
+            approve_name(connection, name=API_NAME, owner=SELLER.address.lower(), now_s=1)
+        made = await caller.ask("POST", path, seller, json=make_connection(api.url))
+        one = f"{path}/{made['id']}"
+        await caller.ask("GET", path, seller)
+        await caller.ask("GET", one, seller)
+        await caller.ask("PATCH", one, seller, json={"price_usd": "0.1"})
+        await caller.ask("POST", f"{one}/test", seller)
+        await caller.ask("GET", f"/x402/{made['sold_under']}/v1/blocks/latest", caller.buyer)
+        for name in ("status", "calls", "calls.csv"):
+            await caller.ask("GET", f"{one}/{name}", seller)
+        await caller.ask("GET", "/v1/apis")
+        await caller.ask("GET", f"/v1/apis/{made['sold_under']}/openapi.json")
+        await caller.ask("GET", "/discovery/resources")
+        await caller.ask("DELETE", one, seller)
+        return api.url
 
 
 async def call_media(caller: Caller) -> None:

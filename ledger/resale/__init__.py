@@ -1,0 +1,1 @@
+"""Unused quota of APIs, sold by the call: connections, periods of quota, calls."""

@@ -1,0 +1,1 @@
+"""Resold APIs over HTTP: calls, connections, the catalogue."""

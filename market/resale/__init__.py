@@ -1,0 +1,1 @@
+"""Unused quota of any API, sold by the call."""

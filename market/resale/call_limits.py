@@ -1,0 +1,74 @@
+"""How often a connection is called: by everybody together, and by one consumer.
+
+In this process only: several processes let several times as much through. They keep the API's own
+limits and share it out; what is sold is bounded by the ledger.
+"""
+
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from market.resale.connection_terms import CallLimits
+from serving.http.errors import RequestRejected, rate_limited
+
+SECOND_S: Final = 1.0
+MINUTE_S: Final = 60.0
+KEPT_MAX: Final = 50_000
+
+
+class CallLimiter:
+    """Counts calls in windows that begin with their first call."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, connection_id: str, limits: CallLimits, consumer: str) -> Iterator[None]:
+        """Hold a place for one call. Raises 429, saying when to come again."""
+        now = self._clock()
+        windows = (
+            ((connection_id, "s"), SECOND_S, limits.per_second, "to this API"),
+            ((connection_id, "m"), MINUTE_S, limits.per_minute, "to this API"),
+            (
+                (connection_id, consumer),
+                MINUTE_S,
+                limits.consumer_per_minute,
+                "by this consumer to this API",
+            ),
+        )
+        if self._open[connection_id] >= limits.at_once:
+            raise rate_limited(1, "to this API at once")
+        for key, length_s, count_max, what in windows:
+            self._check(key, length_s, count_max, what, now)
+        for key, length_s, count_max, _ in windows:
+            if count_max:
+                self._count(key, length_s, now)
+        self._open[connection_id] += 1
+        try:
+            yield
+        finally:
+            self._open[connection_id] -= 1
+            if not self._open[connection_id]:
+                del self._open[connection_id]
+
+    def _check(self, key: Hashable, length_s: float, count_max: int, what: str, now: float) -> None:
+        begun, count = self._windows.get(key, (now, 0))
+        if count_max and now - begun < length_s and count >= count_max:
+            raise rate_limited(max(1, math.ceil(begun + length_s - now)), what)
+
+    def _count(self, key: Hashable, length_s: float, now: float) -> None:
+        begun, count = self._windows.get(key, (now, 0))
+        self._windows[key] = (begun, count + 1) if now - begun < length_s else (now, 1)
+        self._windows.move_to_end(key)
+        if len(self._windows) > KEPT_MAX:
+            self._windows.popitem(last=False)
+
+
+def is_limit(error: RequestRejected) -> bool:
+    """Tell whether an error is a limit's."""
+    return error.status == 429

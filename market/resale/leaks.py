@@ -1,0 +1,82 @@
+"""Searching answers for the credential, in the spellings in which servers echo it. Pure.
+
+Searched for: the key as it is; percent-encoded, once and twice; as JSON and HTML escape it; in
+base64 at each of its three alignments, both alphabets; in hex; the `Basic` form. Letters of
+escapes may be of either case. What is transformed otherwise (hashed, encrypted, cut in pieces) is
+not found.
+"""
+
+import html
+import re
+from base64 import b64encode
+from typing import Final
+from urllib.parse import unquote
+
+_UNICODE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_HEX: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
+
+
+class LeakSearch:
+    """Knows one credential in the spellings that are searched for. Shows nothing in its repr."""
+
+    __slots__ = ("_needles", "_plain", "overlap")
+
+    def __init__(self, *secrets: str) -> None:
+        plain = [secret for secret in secrets if secret]
+        needles: set[str] = set()
+        for secret in plain:
+            raw = secret.encode()
+            needles.add(secret)
+            needles |= {raw.hex(), raw.hex().upper()}
+            for form in _list_base64(raw):
+                needles |= {form, form.replace("+", "-").replace("/", "_")}
+        self._plain = tuple(plain)
+        self._needles = tuple(sorted(needles))
+        self.overlap = max((12 * len(secret) for secret in plain), default=0)
+        """How many bytes of a stream are held back, so that no credential passes in two pieces."""
+
+    def __repr__(self) -> str:
+        return "LeakSearch(…)"
+
+    def is_in(self, data: bytes) -> bool:
+        """Tell whether a credential is in an answer's bytes."""
+        text = data.decode("latin-1")
+        for form in (
+            text,
+            data.decode("utf-8", "replace"),
+            data.replace(b"\0", b"").decode("latin-1"),
+        ):
+            if any(needle in form for needle in self._needles):
+                return True
+        unescaped = _unescape(text)
+        return any(secret in unescaped for secret in self._plain)
+
+    def is_in_text(self, text: str) -> bool:
+        """Tell whether a credential is in a header's value."""
+        return self.is_in(text.encode("utf-8", "replace"))
+
+
+def _unescape(text: str) -> str:
+    """Return a text without the escapes of URLs, JSON and HTML, each undone twice."""
+    for _ in range(2):
+        if "%" in text:
+            text = unquote(text, encoding="latin-1")
+        if "\\" in text:
+            text = _UNICODE.sub(lambda found: chr(int(found[1], 16)), text)
+            text = _HEX.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
+        if "&" in text:
+            text = html.unescape(text)
+    return text
+
+
+def _list_base64(raw: bytes) -> list[str]:
+    """Return what a text's base64 has wherever the text begins in what was encoded."""
+    forms = []
+    for shift in range(3):
+        encoded = b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        start = (shift * 8 + 5) // 6
+        whole = (shift + len(raw)) * 8 // 6
+        form = encoded[start:whole]
+        if len(form) >= 8:
+            forms.append(form)
+    return forms

@@ -1,1 +1,0 @@
-"""The dialects besides chat completions: messages and responses."""
