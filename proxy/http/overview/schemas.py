@@ -27,7 +27,7 @@ class VaultView(BaseModel):
     address: str
     name: str
     symbol: str
-    decimals: int
+    decimals: int = Field(description="of the shares")
     total_assets_usdc: int = Field(description="everything that the vault manages")
     liquid_usdc: int = Field(
         description="USDC in the vault itself; it may reach more elsewhere: `maxWithdraw` tells"
@@ -50,8 +50,8 @@ class BooksView(BaseModel):
     block_number: int
     block_hash: str
     compared_at_s: int
-    positions: int
-    positions_on_chain: int
+    positions: int = Field(description="how many positions our books have")
+    positions_on_chain: int = Field(description="how many the position contract has")
     unspent_usdc: int = Field(description="credit that is neither spent nor taken out: our books")
     unspent_on_chain_usdc: int = Field(description="the same by the position contract")
     contract_balance_usdc: int = Field(description="the USDC that the position contract has")
