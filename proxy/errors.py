@@ -31,6 +31,21 @@ def missing_key() -> RequestRejected:
     return unauthorized("missing_api_key", message)
 
 
+def two_keys() -> RequestRejected:
+    """401: two headers have two keys."""
+    message = "The headers Authorization and x-api-key hold two different keys: send one key."
+    return unauthorized("two_api_keys", message)
+
+
+def nothing_stored() -> RequestRejected:
+    """404: no response is kept."""
+    message = (
+        "No response is stored here (as with store=false), so none can be fetched. The receipt of a"
+        " request is at GET /api/current/receipts/{requestId}."
+    )
+    return RequestRejected(404, "response_not_stored", message, "response_id")
+
+
 def invalid_key() -> RequestRejected:
     """401: the token is not a key that we signed."""
     return unauthorized("invalid_api_key", "The API key is not valid. Check that it is complete.")

@@ -13,13 +13,20 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import ModelOption, list_options
-from proxy.chat.request import CHEAPEST, MeteredRequest, parse_chat_request
+from proxy.chat.request import (
+    CHEAPEST,
+    LIMITS,
+    MeteredRequest,
+    parse_chat_request,
+    parse_translated,
+)
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
-from serving.dialects.call import Call
+from serving.dialects.call import Call, LimitRules
+from serving.dialects.dialect import Dialect
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
 from serving.http.repeat_keys import RepeatKey
@@ -29,6 +36,15 @@ from serving.models.references import References
 from serving.models.usage import TOKENS_MAX
 
 QUOTED_OFFERS_MAX: Final = 100
+
+
+@dataclass(slots=True)
+class Wish:
+    """A request as it came: whose it is, its body, and the dialect; None: chat completions."""
+
+    claims: KeyClaims
+    raw: bytes
+    dialect: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +107,10 @@ class Admission:
         prices: References,
         chain_view: ChainView,
         repeats: Repeats,
+        limits: LimitRules = LIMITS,
         span: Span = no_span,
     ) -> None:
+        self._limits = limits
         self._meter = meter
         self._catalogue = catalogue
         self._prices = prices
@@ -106,7 +124,7 @@ class Admission:
         Writes nothing. Raises ``ApiError`` for a request that is invalid for every key.
         """
         await check_standing(claims, self._meter)
-        request, offers = await self._read(claims, raw)
+        request, offers = await self._read(Wish(claims, raw))
         offer = offers[0]
         applied, left_usdc, refusal = offer, None, None
         try:
@@ -128,11 +146,13 @@ class Admission:
             "offers": [candidate.describe() for candidate in offers[:QUOTED_OFFERS_MAX]],
         }
 
-    async def _read(
-        self, claims: KeyClaims, raw: bytes
-    ) -> tuple[MeteredRequest, list[ModelOption]]:
+    async def _read(self, wish: Wish) -> tuple[MeteredRequest, list[ModelOption]]:
         """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
-        request = parse_chat_request(raw)
+        claims = wish.claims
+        if wish.dialect is None:
+            request = parse_chat_request(wish.raw, self._limits)
+        else:
+            request = parse_translated(wish.raw, wish.dialect, self._limits)
         models = None
         if claims.is_child and request.call.model == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
@@ -141,23 +161,23 @@ class Admission:
         return request, offers
 
     async def admit_once(
-        self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
+        self, wish: Wish, request_id: str, repeat: RepeatKey | None
     ) -> Admitted | Answer | StreamAnswer:
         """Admit a request, or return what another with the same idempotency key was answered."""
+        claims = wish.claims
         while repeat is not None:
             answer = await self._repeats.find(repeat, lambda: check_standing(claims, self._meter))
             if answer is not None:
                 return answer
             with suppress(RequestRepeated):  # another one was faster
-                return await self._admit(claims, raw, request_id, repeat)
-        return await self._admit(claims, raw, request_id, None)
+                return await self._admit(wish, request_id, repeat)
+        return await self._admit(wish, request_id, None)
 
-    async def _admit(
-        self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
-    ) -> Admitted:
+    async def _admit(self, wish: Wish, request_id: str, repeat: RepeatKey | None) -> Admitted:
         """Read, price and reserve. Nothing is spent where this raises."""
+        claims = wish.claims
         try:
-            request, offers = await self._read(claims, raw)
+            request, offers = await self._read(wish)
         except ApiError:
             # A revoked key is told so first, whatever else is wrong with its request.
             await check_standing(claims, self._meter)

@@ -22,7 +22,8 @@ from ledger.errors import LedgerUnavailable
 from ledger.kept_answers import NamedRequest
 from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
-from proxy.chat.admitting import Admission, Admitted
+from proxy.chat.admitting import Admission, Admitted, Wish
+from proxy.chat.answering import build_tally, prepare_body
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
@@ -37,6 +38,7 @@ from proxy.keys.proven import ProvenPositions
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import Metrics
 from proxy.tracing import Span, no_span
+from serving.dialects.dialect import Dialect
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -51,12 +53,10 @@ from serving.http.repeated import Repeats
 from serving.models.additions import Additions
 from serving.models.counting import Counted
 from serving.models.provider_answers import Holder, find_failure, is_answer
-from serving.models.stating import restate_answer
 from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
 from serving.stream.reading import Reading
-from serving.stream.tally import ChatTally
 
 log = structlog.get_logger("proxy")
 
@@ -114,10 +114,12 @@ class Completions:
         *,
         is_proven: bool,
         repeat: RepeatKey | None = None,
+        dialect: Dialect | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
-        ``is_proven``: the position has paid before, see ``proven``.
+        ``is_proven``: the position has paid before, see ``proven``. ``dialect``: the client's,
+        None for chat completions.
         With ``repeat``, at most one request with the same key is charged. A cancelled caller leaves
         the request running: it is posted or voided without it.
         """
@@ -126,15 +128,16 @@ class Completions:
         except ApiError as error:
             self._metrics.observe_request(error.code, 0.0)
             raise
-        return await self.in_flight.run(self._run(claims, raw, request_id, repeat), place)
+        wish = Wish(claims, raw, dialect)
+        return await self.in_flight.run(self._run(wish, request_id, repeat), place)
 
     async def _run(
-        self, claims: KeyClaims, raw: bytes, request_id: str, repeat: RepeatKey | None
+        self, wish: Wish, request_id: str, repeat: RepeatKey | None
     ) -> Answer | StreamAnswer:
         started_s = time.monotonic()
         outcome: str | None = INTERNAL
         try:
-            admitted = await self.admission.admit_once(claims, raw, request_id, repeat)
+            admitted = await self.admission.admit_once(wish, request_id, repeat)
             if not isinstance(admitted, Admitted):
                 outcome = ANSWERED
                 self._metrics.replayed.inc()
@@ -169,7 +172,7 @@ class Completions:
         call = admitted.call
         repeat = admitted.repeat
         transcript = None if repeat is None else self._repeats.open_transcript()
-        tally = ChatTally(admitted.get_sent(), passes_usage=call.asks_for_running_usage)
+        tally = build_tally(admitted, now_s=self._meter.now_s())
         stream = LiveStream(
             reading=Reading(source, tally),
             booking=self._book(admitted, source),
@@ -237,8 +240,9 @@ class Completions:
                     find_failure(completion.parsed), secrets=self._upstream.secrets
                 )
             counted = count_completion(completion, admitted.get_sent())
-            raw = restate_answer(completion.raw, completion.parsed, counted, Holder.CHOICES)
-        build = partial(self._build_answer, admitted, raw)
+            now_s = self._meter.now_s()
+            build_body = prepare_body(admitted, completion, counted, now_s=now_s)
+        build = partial(self._build_answer, admitted, build_body)
         try:
             posted = await self._post(admitted, counted, build)
         except CurrentError as error:
@@ -246,13 +250,15 @@ class Completions:
             raise settlement_failed() from error
         return build(posted)
 
-    def _build_answer(self, admitted: Admitted, raw: bytes, posted: Posted) -> Answer:
+    def _build_answer(
+        self, admitted: Admitted, build_body: Callable[[int], bytes], posted: Posted
+    ) -> Answer:
         headers = self._build_headers(admitted, left_usdc=posted.hold_left_usdc)
         headers |= {
             "content-type": "application/json",
             "x-current-cost-usdc": str(posted.cost_usdc),
         }
-        return Answer(200, headers, raw)
+        return Answer(200, headers, build_body(posted.cost_usdc))
 
     def _keep(
         self, repeat: RepeatKey, build: Callable[[Posted], Answer]
@@ -321,7 +327,11 @@ class Completions:
         return posted
 
     def _build_headers(self, admitted: Admitted, *, left_usdc: int) -> dict[str, str]:
+        translation = admitted.request.translation
+        id_header = None if translation is None else translation.dialect.id_header
+        named = {} if id_header is None else {id_header: admitted.request_id}
         return {
+            **named,
             "x-current-reserved-usdc": str(admitted.offer.ceiling_usdc),
             "x-current-remaining-usdc": str(left_usdc),
             "x-current-model": admitted.offer.model,

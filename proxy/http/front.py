@@ -1,20 +1,24 @@
-"""The lean way in: chat completions bypass the framework, everything else goes through it.
+"""The lean way in: inference bypasses the framework, everything else goes through it.
 
-The same answer is reachable as a FastAPI route (``routes.py``), which is also what documents it.
+The same answers are reachable as FastAPI routes, which are also what documents them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
+import orjson
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
+from proxy.errors import two_keys
 from proxy.keys.authentication import authenticate
 from proxy.services import Services
-from serving.http.answers import Answer, StreamAnswer
-from serving.http.bodies import find_header
-from serving.http.errors import ledger_unavailable
+from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
+from serving.http.answers import Answer, StreamAnswer, build_error_answer
+from serving.http.bodies import find_header, parse_bearer
+from serving.http.errors import ApiError, ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.repeat_keys import derive_repeat_key
@@ -24,34 +28,49 @@ COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"
 WATCHED_PATHS: Final = frozenset(f"{PREFIX}/{name}" for name in WATCHED)
 TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
 
+_DIALECTS: Final[Mapping[str, Dialect | None]] = {
+    COMPLETIONS_PATH: None,
+    **{f"{PREFIX}/v1/{dialect.name}": dialect for dialect in (MESSAGES, RESPONSES)},
+}
 _FREE: Final = {"x-current-cost-usdc": "0"}
 """What every refused completion says."""
 
 
 def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
-    """Return what serves completions itself. Services are there once the application has begun."""
+    """Return what serves inference itself. Services are there once the application has begun."""
 
-    async def complete(scope: Scope, receive: Receive, request_id: str) -> Answer | StreamAnswer:
-        return await answer_completion(scope, receive, get_services(), request_id)
+    def serve(dialect: Dialect | None) -> Lean:
+        async def answer(scope: Scope, receive: Receive, request_id: str) -> Answer | StreamAnswer:
+            return await answer_completion(scope, receive, get_services(), request_id, dialect)
+
+        return answer
+
+    lean = {path: serve(dialect) for path, dialect in _DIALECTS.items()}
 
     def dispatch(scope: Scope) -> Lean | None:
-        is_completion = scope["path"] == COMPLETIONS_PATH and scope["method"] == "POST"
-        return complete if is_completion else None
+        return lean.get(scope["path"]) if scope["method"] == "POST" else None
 
     return dispatch
 
 
 async def answer_completion(
-    scope: Scope, receive: Receive, services: Services, request_id: str
+    scope: Scope,
+    receive: Receive,
+    services: Services,
+    request_id: str,
+    dialect: Dialect | None = None,
 ) -> Answer | StreamAnswer:
-    """Authenticate, read and answer one completion request. Raises ``ClientGone`` only."""
+    """Authenticate, read and answer one request for text. Raises ``ClientGone`` only.
+
+    ``dialect``: the client's; None: chat completions.
+    """
     started_s = time.monotonic()
     is_admitted = False
 
     async def serve() -> Answer | StreamAnswer:
         nonlocal is_admitted
         services.limits.check(scope)
-        authorization = find_header(scope, b"authorization")
+        authorization = find_authorization(scope, dialect)
         claims = authenticate(authorization, services.known_keys)
         services.limits.take_request((claims.token_id, claims.key_id))
         is_proven = await services.completions.proven.check(claims.token_id)
@@ -61,10 +80,11 @@ async def answer_completion(
         named = find_header(scope, b"idempotency-key")
         repeat = None
         if named is not None:
-            repeat = derive_repeat_key(authorization, idempotency_key=named, body=raw)
+            asked = raw if dialect is None else dialect.name.encode() + b"\n" + raw
+            repeat = derive_repeat_key(authorization, idempotency_key=named, body=asked)
         is_admitted = True
         return await services.completions.complete(
-            claims, raw, request_id, is_proven=is_proven, repeat=repeat
+            claims, raw, request_id, is_proven=is_proven, repeat=repeat, dialect=dialect
         )
 
     def observe(code: str) -> None:
@@ -72,5 +92,44 @@ async def answer_completion(
             services.metrics.observe_request(code, time.monotonic() - started_s)
 
     return await answer_safely(
-        serve, TRANSLATIONS, request_id=request_id, observe=observe, error_headers=_FREE
+        serve,
+        TRANSLATIONS,
+        request_id=request_id,
+        observe=observe,
+        error_headers=_FREE,
+        build=build_errors_of(dialect, request_id),
     )
+
+
+def build_errors_of(
+    dialect: Dialect | None, request_id: str
+) -> Callable[[ApiError, Mapping[str, str]], Answer]:
+    """Return what makes the error answers of a dialect."""
+    if dialect is None:
+        return build_error_answer
+    return partial(_build_error, dialect, request_id)
+
+
+def _build_error(
+    dialect: Dialect, request_id: str, error: ApiError, headers: Mapping[str, str]
+) -> Answer:
+    named = {} if dialect.id_header is None else {dialect.id_header: request_id}
+    body = orjson.dumps(dialect.describe_error(error, request_id))
+    return build_error_answer(error, {**headers, **named}, body=body)
+
+
+def find_authorization(scope: Scope, dialect: Dialect | None) -> str | None:
+    """Return the Authorization header, or what stands for it in a dialect.
+
+    Anthropic's clients send their key as ``x-api-key``, and some send both headers. Raises 401
+    where these are two keys.
+    """
+    authorization = find_header(scope, b"authorization")
+    if dialect is not MESSAGES:
+        return authorization
+    key = find_header(scope, b"x-api-key")
+    if not key:
+        return authorization
+    if authorization is not None and parse_bearer(authorization) != key.strip():
+        raise two_keys()
+    return f"Bearer {key.strip()}"

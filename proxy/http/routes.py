@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from proxy.http.chat.routes import router as chat
+from proxy.http.dialects.routes import router as dialects
 from proxy.http.keys.child_routes import router as child_keys
 from proxy.http.keys.routes import router as keys
 from proxy.http.models.routes import host_router
@@ -18,6 +19,7 @@ TAGS: Final = {
     "keys": "Keys for the owner of a position, and child keys with limits under them.",
     "models": "The catalogue, in our words and in OpenAI's.",
     "chat": "Chat completions by OpenAI's API, and what one would cost.",
+    "dialects": "The same by Anthropic's messages and OpenAI's responses.",
     "positions": "What anybody may see: the deployment, a position.",
     "requests": "What a key has asked for so far, and the receipts.",
     "operation": "What watches the process.",
@@ -25,6 +27,16 @@ TAGS: Final = {
 """The parts of the document, in its order."""
 
 router: Final = APIRouter()
-for _part in (keys, child_keys, models, chat, overview, positions, requests, operation):
+for _part in (
+    keys,
+    child_keys,
+    models,
+    chat,
+    dialects,
+    overview,
+    positions,
+    requests,
+    operation,
+):
     router.include_router(_part, prefix="/api/current")
 router.include_router(host_router)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from serving.dialects.common_form import without_fields
 from serving.dialects.content import Content, read_chat, read_response, read_texts
 from serving.dialects.endpoints import LIMIT_FIELDS, Endpoint, name_limit
 from serving.dialects.parameters import validate_parameters
@@ -66,6 +67,8 @@ class Call:
     limits: LimitRules
     own: Mapping[str, Any]
     """The server's own fields, as they came."""
+    extras: frozenset[str] = frozenset()
+    """Fields at any depth that only some providers know, of a translated request."""
 
     def get_prompt_bound(
         self, *, context_tokens: int | None, image_tokens: int | None, added_bytes: int = 0
@@ -131,7 +134,7 @@ class Call:
             added.update(LIMIT_FIELDS[self.endpoint])
         if self.stream and self.endpoint not in _STREAMS_WITHOUT_ASKING:
             added.add(STREAM_OPTIONS)
-        return frozenset(added)
+        return self.extras.union(added)
 
     def build_body(
         self, *, model: str, max_tokens: int, without: Collection[str] = frozenset()
@@ -149,9 +152,12 @@ class Call:
             changes[STREAM_OPTIONS] = self._build_stream_options(without)
         if self.endpoint is Endpoint.RESPONSES and self.body.get("store") is not False:
             changes["store"] = False
-        if not changes:
+        unknown = self.extras.intersection(without) if without else None
+        if not changes and not unknown:
             return self.written
         sent = {**self.body, **changes}
+        if unknown:
+            sent = without_fields(sent, unknown)
         if sent.get(STREAM_OPTIONS, 0) is None:
             del sent[STREAM_OPTIONS]
         return orjson.dumps(sent)
@@ -181,6 +187,19 @@ def parse_call(
     ``own_fields`` are for the server itself: they are kept apart, and not passed on.
     """
     body, written = parse_and_write(raw)
+    return build_call(endpoint, body, written, limits, own_fields=own_fields)
+
+
+def build_call(
+    endpoint: Endpoint,
+    body: dict[str, Any],
+    written: bytes,
+    limits: LimitRules,
+    *,
+    own_fields: frozenset[str],
+    extras: frozenset[str] = frozenset(),
+) -> Call:
+    """Read a body that is parsed; ``written`` is the same as JSON. Raises as ``parse_call``."""
     own = {name: body[name] for name in own_fields if name in body}
     dropped = own.keys() | (NOT_PASSED_ON & body.keys())
     if own:
@@ -219,6 +238,7 @@ def parse_call(
         requested_max_tokens=_read_limit(endpoint, body),
         limits=limits,
         own=own,
+        extras=extras,
     )
 
 

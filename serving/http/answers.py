@@ -50,12 +50,17 @@ class StreamAnswer:
     status: int = field(default=200, init=False)
 
 
-def build_error_answer(error: ApiError, headers: Mapping[str, str] = _NO_HEADERS) -> Answer:
-    """Return the answer for an error. ``headers`` go with every error of this kind of request."""
+def build_error_answer(
+    error: ApiError, headers: Mapping[str, str] = _NO_HEADERS, *, body: bytes | None = None
+) -> Answer:
+    """Return the answer for an error. ``headers`` go with every error of this kind of request.
+
+    ``body``: the error in another shape than OpenAI's.
+    """
     named = {"content-type": JSON, **headers, **error.headers}
     if error.status in ENDS_CONNECTION:
         named["connection"] = "close"
-    return Answer(error.status, named, error.body())
+    return Answer(error.status, named, error.body() if body is None else body)
 
 
 _SAFE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))

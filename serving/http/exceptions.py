@@ -60,10 +60,12 @@ async def answer_safely(
     request_id: str,
     observe: Callable[[str], None],
     error_headers: Mapping[str, str] = _NO_HEADERS,
+    build: Callable[[ApiError, Mapping[str, str]], Answer] = build_error_answer,
 ) -> T | Answer:
     """Return what ``serve`` returns, and exceptions as answers. Raises ``ClientGone`` only.
 
-    ``observe`` is told the code of each error, and of a client that has left.
+    ``build`` makes the answer of an error. ``observe`` is told the code of each error, and of a
+    client that has left.
     """
     try:
         return await serve()
@@ -73,7 +75,7 @@ async def answer_safely(
     except Exception as error:
         told = translate(error, translations, request_id=request_id)
         observe(told.code)
-        return build_error_answer(told, error_headers)
+        return build(told, error_headers)
 
 
 def handle_exceptions(app: FastAPI, translations: Translations) -> None:

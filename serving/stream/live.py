@@ -23,7 +23,7 @@ import structlog
 from contracts.errors import CurrentError, Retryable
 from serving.models.counting import Counted
 from serving.stream.reading import Reading, StreamState
-from serving.stream.sse import EventTooLong, build_event
+from serving.stream.sse import EventTooLong
 from serving.stream.tally import Tally
 from serving.stream.transcript import SentEvents
 
@@ -135,6 +135,9 @@ class StreamRules:
     """Pause between the tries to charge what was delivered already."""
     last_words_s: float | None = None
     """How long a client that reads slowly may take to read the last event; None: ``drain_s``."""
+    ping_s: float = 7.0
+    """How long nothing is sent before the client is told that the stream is alive; at most twice
+    as long, since it is looked at this often."""
 
 
 class LiveStream:
@@ -163,6 +166,9 @@ class LiveStream:
         """Takes down what the client is told, also after it has left: it may ask again."""
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_PIECES)
         self._left = False
+        self._passed = 0
+        """How many times something was passed on."""
+        self._pulse: asyncio.TimerHandle | None = None
         self._cut_by: Ending | None = None
         self._stopping = asyncio.Event()
         self._relay: asyncio.Task[Ending | None] | None = None
@@ -213,6 +219,8 @@ class LiveStream:
         """Relay, then charge. Return the outcome: ``ok``, or the code of what ended the stream."""
         self._relay = asyncio.create_task(self._relay_all())
         renewal = asyncio.create_task(self._renew())
+        if self._tally.build_ping() is not None:
+            self._keep_alive(0, is_first=True)
         try:
             ending = await self._await_relay()
         finally:
@@ -266,6 +274,7 @@ class LiveStream:
             if piece and self._transcript is not None:
                 self._transcript.add(piece)
             if piece and not self._left:
+                self._passed += 1
                 await self._queue.put(piece)
             match verdict:
                 case StreamState.GOES_ON:
@@ -278,6 +287,19 @@ class LiveStream:
                     return Why.OVER, None
                 case StreamState.CLOSED:
                     return Why.BROKE_OFF, None
+
+    def _keep_alive(self, passed: int, *, is_first: bool = False) -> None:
+        """Tell the client that the stream is alive where nothing was passed on; look again later.
+
+        Clients and what stands between give up on a connection that says nothing for long.
+        """
+        if self._left:
+            return
+        ping = self._tally.build_ping()
+        if not is_first and ping is not None and passed == self._passed and self._queue.empty():
+            self._queue.put_nowait(ping)
+        loop = asyncio.get_running_loop()
+        self._pulse = loop.call_later(self._rules.ping_s, self._keep_alive, self._passed)
 
     async def _renew(self) -> None:
         """Keep the reservation's lease alive."""
@@ -299,7 +321,7 @@ class LiveStream:
         try:
             if ending is not None and self._tally.weight.extent == 0:
                 owed_usdc = await self._booking.void(ending)
-                await self._send_last(build_event(ending.describe(owed_usdc)))
+                await self._send_last(self._tally.build_error(ending.describe(owed_usdc)))
                 return ending.code
             counted = self._tally.count()
             cost_usdc = await self._charge(counted)
@@ -314,7 +336,7 @@ class LiveStream:
             if ending is None:
                 await self._send_last(last)
                 return OK
-            await self._send_last(last + build_event(ending.describe(cost_usdc)))
+            await self._send_last(last + self._tally.build_error(ending.describe(cost_usdc)))
             return ending.code
         finally:
             self._end()
@@ -327,7 +349,7 @@ class LiveStream:
         except CurrentError as error:
             log.error("settlement_failed", booking_id=booking.booking_id, error=str(error))
             unsettled = self._endings.explain(Why.UNSETTLED)
-            await self._send_last(build_event(unsettled.describe(None)))
+            await self._send_last(self._tally.build_error(unsettled.describe(None)))
             self._end()
         # The answer is delivered already, so the charge is tried for as long as it can stand.
         until_s = time.monotonic() + booking.lease_s
@@ -361,6 +383,8 @@ class LiveStream:
 
     def _end(self) -> None:
         """Let the client's side end. A client that has left reads nothing any more."""
+        if self._pulse is not None:
+            self._pulse.cancel()
         if self._left:
             return
         self._left = True

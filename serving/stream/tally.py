@@ -99,6 +99,14 @@ class Tally(Protocol):
         """
         ...
 
+    def build_error(self, body: bytes) -> bytes:
+        """Return the event that ends the stream with an error. ``body``: JSON in OpenAI's shape."""
+        ...
+
+    def build_ping(self) -> bytes | None:
+        """Return what tells a client of this stream that it is alive; None: nothing does."""
+        ...
+
 
 @dataclass(slots=True)
 class Shown:
@@ -272,6 +280,12 @@ class ChatTally:
         last = build_event(write_provider_json(chunk))
         return last + build_event(DONE) if is_whole else last
 
+    def build_error(self, body: bytes) -> bytes:
+        return build_event(body)
+
+    def build_ping(self) -> bytes | None:
+        return None
+
 
 _ENDED: Final = frozenset({"response.completed", "response.incomplete"})
 
@@ -368,6 +382,12 @@ class ResponseTally:
         usage = {**self._shown.state_usage(counted, RESPONSE_NAMES), **charge}
         last = {**self._last, "response": {**response, "usage": usage}}
         return _build_typed(str(last["type"]), write_provider_json(last))
+
+    def build_error(self, body: bytes) -> bytes:
+        return build_event(body)
+
+    def build_ping(self) -> bytes | None:
+        return b": ping\n\n"
 
 
 def _build_typed(kind: str, data: bytes) -> bytes:

@@ -76,7 +76,7 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-def errors_of(*statuses: int, body: type[ErrorBody] = ErrorBody) -> dict[int | str, dict[str, Any]]:
+def errors_of(*statuses: int, body: type[BaseModel] = ErrorBody) -> dict[int | str, dict[str, Any]]:
     """Return how a document states errors with these statuses, and the errors of all operations."""
     return {
         status: {"description": _MEANINGS[status], "content": {JSON: {"schema": schema_of(body)}}}

@@ -49,6 +49,7 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
             headers = await sign_in(proxy)
             await call_children(proxy, headers)
             request_id = await call_chat(proxy, provider, headers)
+            await call_dialects(proxy, headers)
             settle(engine)
             await call_requests(proxy, headers, request_id)
             await call_public(proxy)
@@ -135,6 +136,18 @@ async def call_chat(proxy: RunningProxy, provider: FakeEndpoint, headers: dict[s
     assert failed.status_code == 502, failed.text
     provider.behaviour = "normal"
     return answer.headers["x-request-id"]
+
+
+async def call_dialects(proxy: RunningProxy, headers: dict[str, str]) -> None:
+    body = {**make_body(), "messages": [{"role": "user", "content": "Say hello."}]}
+    for stream in (False, True):
+        await ask(proxy, "POST", "/v1/messages", headers, json={**body, "stream": stream})
+    await ask(proxy, "POST", "/v1/messages/count_tokens", headers, json=body)
+    asked = {"model": body["model"], "input": "Say hello.", "max_output_tokens": 100}
+    for stream in (False, True):
+        await ask(proxy, "POST", "/v1/responses", headers, json={**asked, "stream": stream})
+    stored = await proxy.client.get(f"{ROOT}/v1/responses/resp_1", headers=headers)
+    assert stored.json()["error"]["code"] == "response_not_stored"
 
 
 async def call_requests(proxy: RunningProxy, headers: dict[str, str], request_id: str) -> None:

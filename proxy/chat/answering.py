@@ -1,0 +1,48 @@
+"""What a client is told of an answer: as upstream said it, or in the client's own dialect.
+
+Both count by the same meter, so the charge is the same in every dialect.
+"""
+
+from collections.abc import Callable
+
+from proxy.chat.admitting import Admitted
+from proxy.chat.streams import CHARGE_NAME
+from serving.dialects.encoding import Served, Spent
+from serving.models.counting import Counted
+from serving.models.provider_answers import Holder
+from serving.models.stating import restate_answer
+from serving.models.upstream import ProviderAnswer
+from serving.stream.tally import ChatTally, Tally
+from serving.stream.translated import TranslatedTally
+
+
+def build_tally(admitted: Admitted, *, now_s: int) -> Tally:
+    """Return what counts a stream, and tells it to the client."""
+    translation = admitted.request.translation
+    if translation is None:
+        passes_usage = admitted.call.asks_for_running_usage
+        return ChatTally(admitted.get_sent(), passes_usage=passes_usage)
+    encoder = translation.dialect.open_encoder(translation.form, _describe(admitted, now_s))
+    return TranslatedTally(admitted.get_sent(), encoder)
+
+
+def prepare_body(
+    admitted: Admitted, completion: ProviderAnswer, counted: Counted, *, now_s: int
+) -> Callable[[int], bytes]:
+    """Return what makes the body of a whole answer, given its cost (1e-6 USDC)."""
+    translation = admitted.request.translation
+    if translation is None:
+        raw = restate_answer(completion.raw, completion.parsed, counted, Holder.CHOICES)
+        return lambda _: raw
+    served = _describe(admitted, now_s)
+
+    def build(cost_usdc: int) -> bytes:
+        spent = Spent(counted, {CHARGE_NAME: cost_usdc})
+        return translation.dialect.build(completion.parsed, translation.form, served, spent)
+
+    return build
+
+
+def _describe(admitted: Admitted, now_s: int) -> Served:
+    offer = admitted.offer
+    return Served(admitted.request_id, offer.model, offer.estimate.prompt, now_s)

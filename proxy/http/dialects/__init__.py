@@ -1,0 +1,1 @@
+"""The dialects besides chat completions: messages and responses."""

@@ -1,0 +1,83 @@
+"""What every dialect makes of an answer in the common form. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from serving.models.counting import Counted
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What an answer says of its request."""
+
+    request_id: str
+    model: str
+    prompt_estimate: int
+    """Tokens of the prompt by our own count: what is said before upstream reports any."""
+    created_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a request took, as it is charged."""
+
+    counted: Counted
+    charge: Mapping[str, int]
+    """The cost, by the name that the server has for it."""
+
+
+class Encoder(Protocol):
+    """Makes a dialect's events of a stream's chunks."""
+
+    def read(self, chunk: Mapping[str, Any]) -> bytes:
+        """Return the events for a chunk; nothing where it says nothing."""
+        ...
+
+    def finish(self, spent: Spent) -> bytes:
+        """Return the events that end a whole answer."""
+        ...
+
+    def fail(self, error: Mapping[str, Any], spent: Spent | None) -> bytes:
+        """Return the events that end an answer that broke off. ``error`` is in OpenAI's shape."""
+        ...
+
+    def ping(self) -> bytes:
+        """Return what says that the stream is alive."""
+        ...
+
+
+def write_named(name: str, data: Mapping[str, Any]) -> bytes:
+    """Return an event that has a name."""
+    return b"event: " + name.encode() + b"\ndata: " + write(data) + b"\n\n"
+
+
+def write(data: Any) -> bytes:
+    """Return JSON; a text that was cut in a surrogate pair has a question mark there."""
+    try:
+        return orjson.dumps(data)
+    except (TypeError, orjson.JSONEncodeError):
+        return orjson.dumps(_mend(data))
+
+
+def _mend(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_mend(name): _mend(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_mend(inner) for inner in value]
+    if isinstance(value, float):
+        return None
+    return value
+
+
+def first_choice(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the one choice that this dialect knows; empty where there is none."""
+    choices = holder.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
+            return choice
+    return {}
