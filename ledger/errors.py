@@ -12,6 +12,7 @@
     │   ├── UsageResolved          the usage already left the state that the call expects
     │   ├── UnknownUsage           no usage row has this request id
     │   ├── TooMany                the owner has as many keys or offers as are allowed
+    │   ├── OfferRepeated          a live offer of the supplier has the same models at the same bid
     │   ├── ChangedMeanwhile       the row is another than the one that a change was checked against
     │   ├── IdempotencyConflict    one idempotency key with two different contents
     │   └── RequestRepeated        the idempotency key names a request that runs or was charged
@@ -156,6 +157,10 @@ class ReserveRefused(Rejected):
 
 class KeyNotLive(Rejected):
     """The market key that asks for a change was revoked, or has expired."""
+
+
+class OfferRepeated(Rejected):
+    """A live offer of the supplier has the same provider type, models and bid: its id."""
 
 
 class TooMany(Rejected):

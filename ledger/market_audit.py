@@ -10,6 +10,7 @@ from ledger.tables import (
     MarketOffer,
     MarketPayout,
     MarketSale,
+    SupplierPayout,
     table_of,
 )
 
@@ -19,6 +20,7 @@ _credit = table_of(MarketCredit)
 _offer = table_of(MarketOffer)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
+_supplier_payout = table_of(SupplierPayout)
 
 
 def find_market_mismatches(connection: Connection) -> list[tuple[str, str]]:
@@ -137,6 +139,8 @@ def _find_payouts(connection: Connection) -> list[tuple[str, str]]:
             func.coalesce(func.sum(earned_in.c.earning_usdc), 0),
         )
         .outerjoin(earned_in, earned_in.c.payout_id == _payout.c.payout_id)
+        # A supplier's is held against its settlement, by S1 and S2.
+        .where(_payout.c.payout_id.not_in(select(_supplier_payout.c.payout_id)))
         .group_by(_payout.c.payout_id)
     )
     return [

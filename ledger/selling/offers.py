@@ -49,6 +49,8 @@ class NewOffer:
     """Fee of a request in 1e-6 USDC, beside its tokens; None: no fee."""
     price_tiers: str | None = None
     """The prices of longer prompts, as the market writes them; None: those of short ones."""
+    supply_offer_id: str | None = None
+    """The supplier's offer that it is one model of: it waits for that offer's probe."""
 
 
 def save_offer(
@@ -89,7 +91,7 @@ def save_offer(
         raise TooMany(f"{OFFERS_KEPT_MAX} offers were made lately")
     values = {
         **asdict(offer),
-        "status": "active",
+        "status": "active" if offer.supply_offer_id is None else "paused",
         "version": 0,
         "day": 0,
         "day_used_usdc": 0,

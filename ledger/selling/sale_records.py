@@ -14,6 +14,10 @@ class SaleDenial(StrEnum):
     OFFER_CHANGED = "offer_changed"
     CAP_REACHED = "cap_reached"
     QUOTA_SPENT = "quota_spent"
+    TOKENS_SPENT = "tokens_spent"
+    """Of a supplier's quota."""
+    RATE_LIMITED = "rate_limited"
+    """The request is one too many for this minute, over all processes."""
 
 
 class SaleRefused(Rejected):
@@ -61,6 +65,10 @@ class NewSale:
     """Price of prompt tokens that the endpoint had cached; None: the input price."""
     per_request_usdc: int = 0
     """What the request costs beside its tokens, in 1e-6 USDC."""
+    supply_offer_id: str | None = None
+    """The supplier's offer whose ceilings it counts against; None: a seller's own."""
+    bound_tokens: int = 0
+    """The most tokens that it can come to: what is reserved of a supplier's quota."""
     flat_fee_usdc: int = 0
     """The operator's own part of the ceiling and of the cost, beside the seller's price."""
 

@@ -6,7 +6,7 @@ requests and processes there are. Amounts are in 1e-6 USDC.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, String, bindparam, case, insert, or_, select, update
 
 from ledger.tables import MarketAccount, MarketKey, MarketOffer, MarketSale, table_of
 
@@ -89,10 +89,30 @@ POST_SALE: Final = (
         {
             "state": "posted",
             "resolved_at_s": bindparam("now"),
+            # A supplier's sale counts for its day, and is no seller's unpaid earning.
+            "payout_id": case(
+                (
+                    _sale.c.supply_offer_id.is_not(None),
+                    _sale.c.supply_offer_id + bindparam("day_mark", type_=String),
+                ),
+                else_=_sale.c.payout_id,
+            ),
             **{name: bindparam(f"new_{name}") for name in FIGURES},
         }
     )
-    .returning(_sale.c.account_id, _sale.c.offer_id, _sale.c.ceiling_usdc, _sale.c.day)
+    .returning(
+        _sale.c.account_id,
+        _sale.c.offer_id,
+        _sale.c.ceiling_usdc,
+        _sale.c.day,
+        _sale.c.supply_offer_id,
+        _sale.c.bound_tokens,
+    )
+)
+MOVE_SALE: Final = (
+    update(_sale)
+    .where(_sale.c.sale_id == bindparam("sale"))
+    .values(payout_id=bindparam("new_payout_id"))
 )
 _FREED: Final = bindparam("freed", type_=BigInteger)
 CHANGE_ACCOUNT: Final = (

@@ -12,9 +12,9 @@ reservation: a seller cannot reprice a request in flight.
         └──void / lease ran out──► voided
 
 Locks are taken in this order: ``market_sale``, ``market_account``, ``market_offer``, each ascending
-by id. Amounts are in 1e-6 USDC. Every function takes the connection of an open write transaction;
-what raises has written nothing only where the caller rolls back, as ``ledger.database.writer``
-does.
+by id, then those of ``ledger.selling.ceilings``. Amounts are in 1e-6 USDC. Every function takes the
+connection of an open write transaction; what raises has written nothing only where the caller rolls
+back, as ``ledger.database.writer`` does.
 """
 
 from collections import defaultdict
@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select, text, update
 
 from contracts.units import utc_day
+from ledger.selling.ceilings import build_day_id, consume, free_ceilings, use_ceilings
 from ledger.selling.sale_records import (
     NewSale,
     SaleDenial,
@@ -40,6 +41,7 @@ from ledger.selling.sale_statements import (
     FREE_USDC,
     INSERT_SALE,
     KEY_IS_LIVE,
+    MOVE_SALE,
     PAID_KEY_ID,
     POST_SALE,
     RESERVE_CREDIT,
@@ -69,6 +71,8 @@ def reserve_sale(
     available_usdc = _reserve_credit(connection, sale, now_s=now_s)
     day = utc_day(now_s)
     used = _use_offer(connection, sale, day=day)
+    if sale.supply_offer_id is not None:
+        use_ceilings(connection, sale, now_s=now_s)
     row = {
         "sale_id": sale.sale_id,
         "request_id": sale.request_id,
@@ -85,6 +89,8 @@ def reserve_sale(
         "cached_input_usdc_per_mtok": sale.cached_input_usdc_per_mtok,
         "per_request_usdc": sale.per_request_usdc,
         "unit": sale.unit,
+        "supply_offer_id": sale.supply_offer_id,
+        "bound_tokens": None if sale.supply_offer_id is None else sale.bound_tokens,
         "fee_bps": sale.fee_bps,
         "ceiling_usdc": sale.ceiling_usdc,
         "state": "reserved",
@@ -150,14 +156,29 @@ def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now
     if figures.cost_usdc != parts_usdc:
         raise ValueError(f"a cost of {figures.cost_usdc} of parts that make {parts_usdc}")
     values = {f"new_{name}": getattr(figures, name) for name in FIGURES}
-    row = connection.execute(POST_SALE, {"sale": sale_id, "now": now_s, **values}).one_or_none()
+    day = utc_day(now_s)
+    values |= {"sale": sale_id, "now": now_s, "day_mark": f":{day}"}
+    row = connection.execute(POST_SALE, values).one_or_none()
     if row is not None:
-        account_id, offer_id, ceiling_usdc, day = row
+        account_id, offer_id, ceiling_usdc, reserved_day, supply_offer_id, bound_tokens = row
         available = _change_account(
             connection, account_id, freed_usdc=ceiling_usdc, spent_usdc=figures.cost_usdc
         )
         freed_usdc = ceiling_usdc - figures.cost_usdc
-        return _free_offer(connection, offer_id, day, freed_usdc, available)
+        used = _free_offer(connection, offer_id, reserved_day, freed_usdc, available)
+        if supply_offer_id is not None:
+            counted = consume(
+                connection,
+                sale_id=sale_id,
+                supply_offer_id=supply_offer_id,
+                bound_tokens=bound_tokens,
+                figures=figures,
+                now_s=now_s,
+            )
+            if counted != day:
+                moved = {"sale": sale_id, "new_payout_id": build_day_id(supply_offer_id, counted)}
+                connection.execute(MOVE_SALE, moved)
+        return used
     return _repeat_post(connection, sale_id, figures)
 
 
@@ -267,22 +288,34 @@ def _void(
             is_seller_failure=is_seller_failure,
             resolved_at_s=now_s,
         )
-        .returning(_sale.c.account_id, _sale.c.offer_id, _sale.c.ceiling_usdc, _sale.c.day)
+        .returning(
+            _sale.c.account_id,
+            _sale.c.offer_id,
+            _sale.c.ceiling_usdc,
+            _sale.c.day,
+            _sale.c.supply_offer_id,
+            _sale.c.bound_tokens,
+        )
     ).all()
     by_account: dict[str, int] = defaultdict(int)
     by_offer: dict[tuple[str, int], int] = defaultdict(int)
-    for account_id, offer_id, ceiling_usdc, day in voided:
+    by_supply: dict[str, int] = defaultdict(int)
+    for account_id, offer_id, ceiling_usdc, day, supply_offer_id, bound_tokens in voided:
         by_account[account_id] += ceiling_usdc
         by_offer[offer_id, day] += ceiling_usdc
+        if supply_offer_id is not None:
+            by_supply[supply_offer_id] += bound_tokens
     available_usdc = 0
     for account_id, freed_usdc in sorted(by_account.items()):
         available_usdc = _change_account(
             connection, account_id, freed_usdc=freed_usdc, spent_usdc=0
         )
-    return [
+    used = [
         _free_offer(connection, offer_id, day, freed_usdc, available_usdc)
         for (offer_id, day), freed_usdc in sorted(by_offer.items())
     ]
+    free_ceilings(connection, sorted(by_supply.items()))
+    return used
 
 
 def _change_account(

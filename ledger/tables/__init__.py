@@ -54,8 +54,12 @@ from ledger.tables.predicates import (
     PAYMENT_OPEN,
     PAYMENT_YOUNG,
     PAYOUT_BATCH_OPEN,
+    PAYOUT_UNDERWAY,
     SALE_RESERVED,
     SALE_UNPAID,
+    SUPPLY_DAY_OPEN,
+    SUPPLY_OFFER_LIVE,
+    SUPPLY_PROBE_DUE,
 )
 from ledger.tables.resale import (
     ApiCall,
@@ -77,6 +81,13 @@ from ledger.tables.suppliers import (
     SupplierThrottle,
     SupplierToken,
 )
+from ledger.tables.supply import (
+    SupplierPayout,
+    SupplyAccount,
+    SupplyAddress,
+    SupplyDay,
+    SupplyOffer,
+)
 from ledger.tables.upstream_lists import UpstreamList
 from ledger.tables.usage import Usage
 
@@ -96,8 +107,12 @@ __all__ = [
     "PAYMENT_OPEN",
     "PAYMENT_YOUNG",
     "PAYOUT_BATCH_OPEN",
+    "PAYOUT_UNDERWAY",
     "SALE_RESERVED",
     "SALE_UNPAID",
+    "SUPPLY_DAY_OPEN",
+    "SUPPLY_OFFER_LIVE",
+    "SUPPLY_PROBE_DUE",
     "ApiCall",
     "ApiConnection",
     "ApiConnectionKey",
@@ -149,10 +164,15 @@ __all__ = [
     "Supplier",
     "SupplierApplication",
     "SupplierKey",
+    "SupplierPayout",
     "SupplierSession",
     "SupplierStatusChange",
     "SupplierThrottle",
     "SupplierToken",
+    "SupplyAccount",
+    "SupplyAddress",
+    "SupplyDay",
+    "SupplyOffer",
     "UpstreamList",
     "Usage",
     "UsedNonce",

@@ -14,6 +14,13 @@ PAYMENT_DEAD = "x402_payment.state IN ('failed','expired')"
 OFFER_DELETED = "market_offer.status = 'deleted'"
 OWN_PROVIDER_DELETED = "market_own_provider.status = 'deleted'"
 ACCOUNT_EMPTY = "market_account.credited_usdc = 0 AND market_account.kind = 'prepaid'"
+SUPPLY_OFFER_LIVE = "supply_offer.status <> 'deleted'"
+SUPPLY_PROBE_DUE = "supply_offer.probe_due_s IS NOT NULL"
+SUPPLY_DAY_OPEN = "supply_day.payout_id IS NULL"
+PAYOUT_UNDERWAY = (
+    "supplier_payouts.status IN"
+    " ('pending','address_pending_whitelist','submitted','sending','needs_operator')"
+)
 SALE_RESERVED = "market_sale.state = 'reserved'"
 SALE_UNPAID = "market_sale.state = 'posted' AND market_sale.payout_id IS NULL"
 CALL_RESERVED = "api_call.state = 'reserved'"

@@ -81,8 +81,13 @@ class MarketSale(SQLModel, table=True):
     holder_id: str | None = None
     """The process that reserved it; None: a job's, which outlives its process."""
     resolved_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    supply_offer_id: str | None = None
+    """The supplier's offer whose ceilings it counts against; None: a seller's own sale."""
+    bound_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    """The tokens that were reserved of a supplier's quota."""
     payout_id: str | None = Field(default=None, index=True)
-    """The payout that its earning is part of."""
+    """The payout that its earning is part of; of a supplier's sale: the offer and the day that it
+    counts for (``supply_day``)."""
 
 
 class MarketPayout(SQLModel, table=True):

@@ -7,7 +7,7 @@ from ledger.tables.predicates import OFFER_DELETED, unqualified
 
 
 class MarketSeller(SQLModel, table=True):
-    """A wallet that sells. Market."""
+    """A wallet that sells, or a supplier, by its id. Market."""
 
     __tablename__ = "market_seller"
     __table_args__ = (
@@ -93,6 +93,12 @@ class MarketOffer(SQLModel, table=True):
         Index("market_offer_seller", "seller"),
         Index("market_offer_changed", "changed_at_s"),
         Index(
+            "market_offer_supply",
+            "supply_offer_id",
+            sqlite_where=text("supply_offer_id IS NOT NULL"),
+            postgresql_where=text("supply_offer_id IS NOT NULL"),
+        ),
+        Index(
             "market_offer_deleted",
             "changed_at_s",
             sqlite_where=text(unqualified(OFFER_DELETED)),
@@ -132,6 +138,9 @@ class MarketOffer(SQLModel, table=True):
     day: int = Field(default=0, sa_type=BigInteger)
     day_used_usdc: int = Field(default=0, sa_type=BigInteger)
     total_used_usdc: int = Field(default=0, sa_type=BigInteger)
+    supply_offer_id: str | None = None
+    """The supplier's offer that it is one model of; None: a seller's own. Its seller is then the
+    supplier, by its id."""
     idempotency_key: str | None = None
     request_digest: str | None = None
     """A keyed digest of the request that made it: the same key with another content is refused."""

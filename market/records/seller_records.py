@@ -44,9 +44,9 @@ def load_seller_records(
     """Return the sellers, those that wait for a decision first, then the oldest; at most
     ``SHOWN_MAX``. Reads all sales of those sellers."""
     waits = _seller.c.decided_at_s.is_(None) & _seller.c.is_trusted.is_(False)
-    query = select(_seller, waits.label("waits")).order_by(
-        case((waits, 0), else_=1), _seller.c.created_at_s, _seller.c.address
-    )
+    # Suppliers are decided on by reviewers: see ``ledger.suppliers``.
+    wallets = select(_seller, waits.label("waits")).where(_seller.c.address.like("0x%"))
+    query = wallets.order_by(case((waits, 0), else_=1), _seller.c.created_at_s, _seller.c.address)
     if only_pending:
         query = query.where(waits)
     sellers = connection.execute(query.limit(SHOWN_MAX)).mappings().all()

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
 from ledger.selling.sealed_keys import SealedKey
+from ledger.suppliers.accounts import APPROVED
 from ledger.tables import (
     MarketAccount,
     MarketKey,
@@ -15,6 +16,7 @@ from ledger.tables import (
     MarketSale,
     MarketSeller,
     PayoutItem,
+    Supplier,
     table_of,
 )
 
@@ -25,6 +27,7 @@ _offer = table_of(MarketOffer)
 _offer_key = table_of(MarketOfferKey)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
+_supplier = table_of(Supplier)
 
 EARNING_COLUMNS: Final = (
     "sale_id",
@@ -163,12 +166,31 @@ def load_offers(
     changed_since_s: int | None = None,
     offer_ids: Iterable[str] | None = None,
 ) -> list[StoredOffer]:
-    """Return offers with their sellers' terms: all, the changed ones, or those named."""
-    query = select(
-        _offer, _seller.c.fee_bps.label("agreed_fee_bps"), _seller.c.is_trusted.label("trusted")
-    ).join(_seller, _seller.c.address == _offer.c.seller)
+    """Return offers with their sellers' terms: all, the changed ones, or those named.
+
+    An offer has changed too where its supplier has. A supplier is trusted while it is approved.
+    """
+    is_supplied = _offer.c.supply_offer_id.is_not(None)
+    query = (
+        select(
+            _offer,
+            case((is_supplied, _supplier.c.fee_bps), else_=_seller.c.fee_bps).label(
+                "agreed_fee_bps"
+            ),
+            case(
+                (is_supplied, _supplier.c.kyb_status == APPROVED), else_=_seller.c.is_trusted
+            ).label("trusted"),
+        )
+        .join(_seller, _seller.c.address == _offer.c.seller)
+        .outerjoin(_supplier, is_supplied & (_supplier.c.supplier_id == _offer.c.seller))
+    )
     if changed_since_s is not None:
-        query = query.where(_offer.c.changed_at_s >= changed_since_s)
+        changed = select(_supplier.c.supplier_id).where(_supplier.c.changed_at_s >= changed_since_s)
+        suppliers = connection.execute(changed).scalars().all()
+        is_changed = _offer.c.changed_at_s >= changed_since_s
+        if suppliers:
+            is_changed = or_(is_changed, _offer.c.seller.in_(suppliers))
+        query = query.where(is_changed)
     else:
         query = query.where(_offer.c.status != "deleted")
     if offer_ids is not None:

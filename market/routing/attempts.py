@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 from sqlalchemy import Connection
 
+from ledger.selling.ceilings import note_exhausted
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from ledger.selling.sales import reserve_sale
 from market.endpoints.sealing import KmsUnavailable
@@ -274,6 +275,13 @@ class Attempts:
             unit=offer.unit,
             flat_fee_usdc=order.buyer.flat_fee_usdc,
         )
+        if live.supply_offer_id is not None:
+            bound = next(ask.bound for ask in order.asks if ask.base is offer.base)
+            sale = replace(
+                sale,
+                supply_offer_id=live.supply_offer_id,
+                bound_tokens=bound.prompt + bound.completion,
+            )
         self._database.clock.check_known()
         now_s = self._database.now_s()
         expires_at_s = now_s + self._lease_s
@@ -300,9 +308,20 @@ class Attempts:
 
         Raises ``ApiError`` where no offer would do.
         """
+        offer_id = verdict.offer.offer_id
         if refusal.reason is SaleDenial.KEY_REVOKED:
             raise invalid_key() from refusal
-        await self._book.refresh_offers([verdict.offer.offer_id])
+        if refusal.reason is SaleDenial.RATE_LIMITED:
+            self._book.note_limited(offer_id)
+            return DENIALS[refusal.reason]
+        live = self._book.find_live(offer_id)
+        if refusal.reason is SaleDenial.TOKENS_SPENT and live is not None:
+            supply_offer_id, now_s = live.supply_offer_id, self._database.now_s()
+            assert supply_offer_id is not None
+            await self._database.write(
+                lambda connection: note_exhausted(connection, supply_offer_id, now_s=now_s)
+            )
+        await self._book.refresh_offers([offer_id])
         return DENIALS.get(refusal.reason)
 
     def _take_shortage(

@@ -44,6 +44,9 @@ OVERLAP_S: Final = 5
 """How far back changes are looked for again: clocks and commits are not in one order."""
 
 ACCESSES_MAX: Final = 10_000
+SUPPLIER_FEE_BPS: Final = 1_500
+LIMITED_S: Final = 1.0
+"""How long an offer is left alone whose minute was full."""
 MINUTE_S: Final = 60.0
 
 
@@ -60,6 +63,10 @@ class Live:
     base_url: str
     payout_address: str
     fee_bps: int
+    supply_offer_id: str | None = None
+    """The supplier's offer whose ceilings count for all processes; None: a seller's own."""
+    limited_until: float = 0.0
+    """Until when the ledger is not asked again whether a minute has room, on the book's clock."""
     multiplier_ppm: int | None = None
     """The multiplier of the reference price, for an offer that is priced by it."""
     day: int = 0
@@ -88,6 +95,7 @@ class Book:
         *,
         fee_bps: int,
         concurrency_max: int,
+        supplier_fee_bps: int = SUPPLIER_FEE_BPS,
         names: NameTable = NO_NAMES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,6 +105,7 @@ class Book:
         self._database = database
         self._sealer = sealer
         self._fee_bps = fee_bps
+        self._supplier_fee_bps = supplier_fee_bps
         self._concurrency_max = concurrency_max
         self._clock = clock
         self._now_s = database.now_s
@@ -205,6 +214,7 @@ class Book:
             if multiplier_ppm is None
             else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
         )
+        supply_offer_id = row["supply_offer_id"]
         if row["status"] == "deleted" or not tiers:
             self._drop(offer_id)
             return
@@ -215,7 +225,9 @@ class Book:
             price=tiers[0][1],
             longer=tiers[1:],
             version=int(row["version"]),
-            is_active=row["status"] == "active" and row["suspended_for"] is None,
+            is_active=row["status"] == "active"
+            and row["suspended_for"] is None
+            and (is_trusted or supply_offer_id is None),
             is_trusted=is_trusted,
             provider=self.names.providers.find_provider(row["seller_base_url"]),
             origin=get_origin(row["seller_base_url"]),
@@ -231,7 +243,8 @@ class Book:
             upstream_model=row["upstream_model"],
             base_url=row["seller_base_url"],
             payout_address=row["payout_address"],
-            fee_bps=self._fee_bps if fee_bps is None else fee_bps,
+            fee_bps=self._find_fee_bps(supply_offer_id) if fee_bps is None else fee_bps,
+            supply_offer_id=supply_offer_id,
             multiplier_ppm=multiplier_ppm,
             day=int(row["day"]),
             day_used_usdc=int(row["day_used_usdc"]),
@@ -239,13 +252,16 @@ class Book:
         )
         if known is not None:
             live.in_flight, live.started = known.in_flight, known.started
-            live.refusing = known.refusing
+            live.refusing, live.limited_until = known.refusing, known.limited_until
             if known.place != live.place:
                 self.health.leave(known.place, offer_id)
             if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
         self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
+
+    def _find_fee_bps(self, supply_offer_id: str | None) -> int:
+        return self._fee_bps if supply_offer_id is None else self._supplier_fee_bps
 
     def _find_scaled(self, model: str, base: Base, multiplier_ppm: int) -> Tiers:
         """Return the prices that a multiplier makes now; none where there is no reference."""
@@ -298,6 +314,8 @@ class Book:
             while live.started and live.started[0] <= now - MINUTE_S:
                 live.started.popleft()
             recent = len(live.started)
+            if now < live.limited_until:
+                recent = max(recent, offer.rate_limit_rpm)
         today = utc_day(self._now_s())
         return OfferState(
             standing=self.health.get_standing(live.place),
@@ -360,6 +378,12 @@ class Book:
         live = self._live.get(offer_id)
         if live is not None and self.health.note_report(live.place, is_cut=is_cut):
             log.warning("seller_overstates", offer_id=offer_id, seller=live.offer.seller)
+
+    def note_limited(self, offer_id: str) -> None:
+        """Note that an offer's minute is full, over all processes."""
+        live = self._live.get(offer_id)
+        if live is not None:
+            live.limited_until = self._clock() + LIMITED_S
 
     def note_new_key(self, offer_id: str) -> None:
         """Note that an offer has another key: a rest that the old one caused ends with a trial."""

@@ -76,4 +76,6 @@ _NONE_LEFT: Final[Mapping[Drop, tuple[str, str]]] = {
 DENIALS: Final[Mapping[SaleDenial, Drop]] = {
     SaleDenial.CAP_REACHED: Drop.CAP_REACHED,
     SaleDenial.QUOTA_SPENT: Drop.QUOTA_SPENT,
+    SaleDenial.TOKENS_SPENT: Drop.QUOTA_SPENT,
+    SaleDenial.RATE_LIMITED: Drop.RATE_LIMITED,
 }

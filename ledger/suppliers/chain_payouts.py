@@ -1,0 +1,120 @@
+"""Suppliers' payouts by the payouts contract: handed to the keeper, and followed on the chain.
+
+A supplier's payout becomes a payout of the market with the same id, which the keeper puts into a
+batch; a batch id pays once, on chain. A reorg that takes its block makes it ``sending`` again.
+Every function is part of the caller's transaction.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select, text
+
+from ledger.suppliers.supplier_payouts import (
+    move_payout,
+    note_payout_sent,
+    note_submitted,
+    take_due_payouts,
+)
+from ledger.tables import (
+    PAYOUT_UNDERWAY,
+    MarketPayout,
+    PayoutBatch,
+    PayoutItem,
+    SupplierPayout,
+    table_of,
+)
+
+_batch = table_of(PayoutBatch)
+_item = table_of(PayoutItem)
+_paid = table_of(MarketPayout)
+_payout = table_of(SupplierPayout)
+
+RAIL: Final = "chain"
+UNDONE_S: Final = 7 * 86_400
+"""For how long a payout that was sent is still looked at: a reorg may take it back."""
+CREDITED: Final = (
+    "the address did not take the payment: it can be claimed from the payouts contract"
+)
+
+
+def submit_on_chain(connection: Connection, *, now_s: int, limit: int) -> int:
+    """Hand due payouts to the keeper, all in this transaction; return how many."""
+    due = take_due_payouts(
+        connection, rail=RAIL, statuses=("pending",), claim_s=0, now_s=now_s, limit=limit
+    )
+    by_id = {row["payout_id"]: row for row in due}
+    ids = note_submitted(connection, list(by_id), now_s=now_s)
+    rows = [
+        {
+            "payout_id": payout_id,
+            "seller": by_id[payout_id]["supplier_id"],
+            "payee": by_id[payout_id]["address"].lower(),
+            "amount_usdc": by_id[payout_id]["net_usdc"],
+            "planned_at_s": now_s,
+        }
+        for payout_id in ids
+    ]
+    if rows:
+        connection.execute(insert(_paid), rows)
+    return len(rows)
+
+
+def follow_on_chain(
+    connection: Connection, *, make_id: Callable[[], str], now_s: int, limit: int = 1_000
+) -> int:
+    """Bring payouts as far as their batches are; return how many moved."""
+    live = (_item.c.payout_id == _payout.c.payout_id) & (_item.c.state != "freed")
+    query = (
+        select(_payout.c.payout_id, _payout.c.status, _item.c.state, _batch.c.paid_tx_hash)
+        .join(_item, live)
+        .join(_batch, _batch.c.batch_id == _item.c.batch_id)
+        .where(_payout.c.rail == RAIL)
+    )
+    is_behind = (
+        ((_payout.c.status == "submitted") & _item.c.state.in_(("sent", "paid", "credited")))
+        | ((_payout.c.status == "sending") & _item.c.state.in_(("paid", "credited")))
+        | ((_payout.c.status == "needs_operator") & _item.c.state.in_(("paid", "sent")))
+    )
+    is_undone = (
+        (_payout.c.status == "sent")
+        & (_payout.c.sent_at_s > now_s - UNDONE_S)
+        & _item.c.state.in_(("sent", "planned"))
+    )
+    moved = 0
+    for condition in (text(PAYOUT_UNDERWAY) & is_behind, is_undone):
+        for payout_id, status, item_state, tx_hash in connection.execute(
+            query.where(condition).limit(limit)
+        ).all():
+            moved += _bring(
+                connection, payout_id, status, item_state, tx_hash, make_id=make_id, now_s=now_s
+            )
+    return moved
+
+
+def _bring(
+    connection: Connection,
+    payout_id: str,
+    status: str,
+    item_state: str,
+    tx_hash: str | None,
+    *,
+    make_id: Callable[[], str],
+    now_s: int,
+) -> bool:
+    if item_state == "paid" and tx_hash is not None:
+        return note_payout_sent(
+            connection,
+            payout_id,
+            tx_hash=tx_hash,
+            make_id=make_id,
+            now_s=now_s,
+            before=(status,),
+            external_state=item_state,
+        )
+    values: dict[str, Any] = {"external_state": item_state, "tx_hash": tx_hash}
+    if item_state == "credited":
+        values |= {"status": "needs_operator", "reason": CREDITED}
+    else:
+        values |= {"status": "sending", "reason": None, "sent_at_s": None}
+    return move_payout(connection, payout_id, before=(status,), now_s=now_s, **values)
