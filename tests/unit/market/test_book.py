@@ -28,6 +28,7 @@ def put(book: Book, offer_id: str, model: str, *, is_trusted: bool, **changes: A
         "seller": "0xa" if is_trusted else "0xb",
         "status": "active",
         "suspended_for": None,
+        "supply_offer_id": None,
         "version": 0,
         "cost_multiplier_ppm": None,
         "price_input_usdc_per_mtok": 1,
