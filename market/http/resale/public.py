@@ -29,7 +29,7 @@ router = APIRouter(tags=["resale"])
 DISCOVERED_MAX: Final = 100
 
 
-@router.get("/v1/apis", responses=OPEN)
+@router.get("/v1/apis", response_model=ApiList, responses=OPEN)
 async def list_apis(services: ServicesDep) -> Response:
     """List all APIs on sale: operations, prices now, what is left, how they are doing."""
     products = services.api_calls.shelf.products
