@@ -1,7 +1,7 @@
 """What of APIs is on sale: for people, for programs, for catalogues of x402."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
@@ -10,6 +10,7 @@ from contracts.units import format_usdc
 from market.endpoints.health import Standing
 from market.http.dependencies import OPEN, ServicesDep
 from market.http.resale.schemas import (
+    ApiDocument,
     ApiList,
     DiscoveredResource,
     DiscoveredResources,
@@ -45,7 +46,7 @@ async def list_apis(services: ServicesDep) -> Response:
 @router.get(
     "/v1/apis/{name:path}/openapi.json",
     response_class=JSONResponse,
-    responses={**OPEN, 200: {"description": "an OpenAPI document", "model": dict[str, Any]}},
+    responses={**OPEN, 200: {"description": "an OpenAPI document", "model": ApiDocument}},
 )
 async def get_api_document(services: ServicesDep, name: str) -> Response:
     """Return the sellable part of an API as OpenAPI, with this market's address."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.endpoints.health import Standing
+from serving.dialects.shapes import PASS_THROUGH
 
 
 class OperationTerms(BaseModel):
@@ -47,14 +48,14 @@ class ConnectionBody(BaseModel):
         default=None, description="an OpenAPI 3.0 or 3.1 document that describes or lists them"
     )
     allow_methods: list[str] | None = Field(default=None, description="of PUT, PATCH, DELETE")
-    monthly_quota: int | None = None
+    monthly_quota: int | None = Field(default=None, description="units a month")
     quota: int | None = Field(default=None, description="of another period than a month")
     quota_period: Literal["month", "day", "days", "once"] | None = None
-    quota_days: int | None = None
+    quota_days: int | None = Field(default=None, description="days of a period")
     unit: Literal["calls", "credits"] | None = None
     reserved: int | None = Field(default=None, description="units that are never sold")
     buffer_pct: int | None = Field(default=None, description="per cent never sold; 2")
-    reset_day: int | None = None
+    reset_day: int | None = Field(default=None, description="the day of the month")
     time_zone: str | None = None
     quota_resets_at: int | str | None = Field(default=None, description="an instant of a reset")
     remaining_header: str | None = Field(
@@ -68,10 +69,12 @@ class ConnectionBody(BaseModel):
     )
     source_price_usd: str | None = Field(default=None, description="what the API itself charges")
     subscription_usd: str | None = None
-    per_second: int | None = None
-    per_minute: int | None = None
-    at_once: int | None = None
-    consumer_per_minute: int | None = None
+    per_second: int | None = Field(default=None, description="calls a second")
+    per_minute: int | None = Field(default=None, description="calls a minute")
+    at_once: int | None = Field(default=None, description="calls at the same time")
+    consumer_per_minute: int | None = Field(
+        default=None, description="calls of one consumer a minute"
+    )
     failures_count: bool | None = Field(default=None, description="whether the API counts them")
     log_values: bool | None = None
     description: str | None = None
@@ -111,7 +114,7 @@ class ConnectionView(BaseModel):
     price_usdc: int = Field(description="of a unit, before it falls")
     floor_price_usdc: int | None
     payout_address: str
-    version: int
+    version: int = Field(description="counts the changes")
     created_at: int
     updated_at: int
 
@@ -139,14 +142,14 @@ class ConnectionStatus(BaseModel):
     unit: str
     starts_at: int
     resets_at: int
-    days_to_reset: int
-    quota: int
-    reserved: int
-    buffer: int
-    for_sale: int
-    sold: int
-    own_use: int
-    left: int
+    days_to_reset: int = Field(description="whole days")
+    quota: int = Field(description="units")
+    reserved: int = Field(description="units")
+    buffer: int = Field(description="units kept back")
+    for_sale: int = Field(description="units")
+    sold: int = Field(description="units")
+    own_use: int = Field(description="units")
+    left: int = Field(description="units")
     revenue_usdc: int
     your_share_usdc: int = Field(description="90 % of the revenue; of each call rounded down")
     fee_usdc: int
@@ -161,7 +164,7 @@ class ConnectionTest(BaseModel):
     """What the API answered to a call by its owner, which is not charged."""
 
     operation: str
-    status: int | None
+    status: int | None = Field(description="HTTP's; null: no answer came")
     ok: bool
     api_ms: int | None
     error: str | None
@@ -175,8 +178,8 @@ class CallView(BaseModel):
     account_id: str
     operation: str
     state: str
-    status: int | None
-    units: int | None
+    status: int | None = Field(description="HTTP's; null: no answer came")
+    units: int | None = Field(description="what it took of the quota; null: nothing")
     price_usdc: int
     cost_usdc: int | None
     earning_usdc: int | None
@@ -206,7 +209,7 @@ class SoldOperation(BaseModel):
     valid_until: int | None = Field(description="until when the price stands; null: open")
     units: int = Field(description="what a call takes of the quota")
     left: int = Field(description="units that can still be sold, over all connections")
-    connections: int
+    connections: int = Field(description="how many serve it")
     health: Standing
     p50_ms: int | None = Field(description="the API's median of late; null: not called yet")
 
@@ -235,9 +238,9 @@ class ApiList(BaseModel):
 class DiscoveryPagination(BaseModel):
     """Where a page of resources stands among all."""
 
-    limit: int
-    offset: int
-    total: int
+    limit: int = Field(description="entries of a page")
+    offset: int = Field(description="entries before this page")
+    total: int = Field(description="entries in all")
 
 
 class DiscoveredResource(BaseModel):
@@ -247,7 +250,7 @@ class DiscoveredResource(BaseModel):
     type: Literal["http"]
     x402Version: Literal[2]
     accepts: list[dict[str, Any]]
-    lastUpdated: int
+    lastUpdated: int = Field(description="Unix seconds")
     metadata: dict[str, Any]
     extensions: dict[str, Any]
 
@@ -258,3 +261,11 @@ class DiscoveredResources(BaseModel):
     x402Version: Literal[2]
     items: list[DiscoveredResource]
     pagination: DiscoveryPagination
+
+
+class ApiDocument(BaseModel):
+    """An API's OpenAPI document: the part of it that is sold, at this market's address."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={PASS_THROUGH: True})
+
+    openapi: str
