@@ -1,11 +1,19 @@
 """Resold APIs, as requests and answers state them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from market.endpoints.health import Standing
 from serving.dialects.shapes import PASS_THROUGH
+
+AnyDocument = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {"type": "object", "properties": {}, "additionalProperties": True, PASS_THROUGH: True}
+    ),
+]
+"""A document of somebody else's."""
 
 
 class OperationTerms(BaseModel):
@@ -44,7 +52,7 @@ class ConnectionBody(BaseModel):
     operations: list[OperationTerms | str] | None = Field(
         default=None, description="what may be called; nothing else is"
     )
-    openapi: dict[str, Any] | None = Field(
+    openapi: AnyDocument | None = Field(
         default=None, description="an OpenAPI 3.0 or 3.1 document that describes or lists them"
     )
     allow_methods: list[str] | None = Field(default=None, description="of PUT, PATCH, DELETE")
@@ -73,7 +81,7 @@ class ConnectionBody(BaseModel):
     per_minute: int | None = Field(default=None, description="calls a minute")
     at_once: int | None = Field(default=None, description="calls at the same time")
     consumer_per_minute: int | None = Field(
-        default=None, description="calls of one consumer a minute"
+        default=None, description="calls of a consumer a minute"
     )
     failures_count: bool | None = Field(default=None, description="whether the API counts them")
     log_values: bool | None = None
@@ -249,10 +257,10 @@ class DiscoveredResource(BaseModel):
     resource: str
     type: Literal["http"]
     x402Version: Literal[2]
-    accepts: list[dict[str, Any]]
+    accepts: list[AnyDocument]
     lastUpdated: int = Field(description="Unix seconds")
-    metadata: dict[str, Any]
-    extensions: dict[str, Any]
+    metadata: AnyDocument
+    extensions: AnyDocument
 
 
 class DiscoveredResources(BaseModel):
