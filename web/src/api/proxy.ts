@@ -9,3 +9,8 @@ export type Position = Schemas["PositionView"];
 
 export const PREFIX = "/api/current";
 export const api = new Api<paths>(browserHttp);
+
+/** Says for which position a signed-in wallet asks. */
+export function asPosition(tokenId: string): { readonly headers: Readonly<Record<string, string>> } {
+  return { headers: { "x-current-position": tokenId } };
+}

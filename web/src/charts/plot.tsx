@@ -1,0 +1,79 @@
+/** A plot over time, drawn by uPlot once it is loaded; the same figures as a table for everybody. */
+import { useEffect, useRef } from "preact/hooks";
+import { formatTime } from "../amounts.ts";
+
+export interface Series {
+  readonly name: string;
+  readonly points: readonly { readonly at: number; readonly value: number }[];
+  readonly bars?: boolean;
+}
+
+const COLOURS = ["--accent", "--good", "--warning"];
+
+export function Plot({ label, series }: { readonly label: string; readonly series: readonly Series[] }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = box.current;
+    if (!element || series.every((one) => one.points.length === 0)) return undefined;
+    let chart: { destroy: () => void; setSize: (size: { width: number; height: number }) => void } | null = null;
+    let wanted = true;
+    const observer = new ResizeObserver(() => chart?.setSize(sizeOf(element)));
+    void import("uplot").then(({ default: UPlot }) => {
+      if (!wanted) return;
+      const style = getComputedStyle(element);
+      const colour = (name: string): string => style.getPropertyValue(name).trim();
+      const times = [...new Set(series.flatMap((one) => one.points.map((point) => point.at)))].sort((a, b) => a - b);
+      const columns = series.map((one) => {
+        const byTime = new Map(one.points.map((point) => [point.at, point.value]));
+        return times.map((at) => byTime.get(at) ?? null);
+      });
+      const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+      chart = new UPlot(
+        {
+          ...sizeOf(element),
+          legend: { show: false },
+          cursor: { show: false },
+          axes: [axis, { ...axis, size: 70 }],
+          series: [
+            {},
+            ...series.map((one, at) => ({
+              stroke: colour(COLOURS[at % COLOURS.length] ?? "--accent"),
+              width: 2,
+              points: { show: times.length < 40 },
+              ...(one.bars && UPlot.paths.bars ? { paths: UPlot.paths.bars({ size: [0.7, 40] }), fill: colour(COLOURS[at] ?? "--accent") } : {}),
+            })),
+          ],
+        },
+        [times, ...columns],
+        element,
+      );
+      observer.observe(element);
+    });
+    return () => {
+      wanted = false;
+      observer.disconnect();
+      chart?.destroy();
+    };
+  }, [series.map((one) => `${one.points.length}:${one.points.at(-1)?.at}:${one.points.at(-1)?.value}`).join()]);
+  return (
+    <figure class="chart">
+      <div class="plot" ref={box} aria-hidden="true" />
+      <details>
+        <summary>{label}</summary>
+        <ul>
+          {series.flatMap((one) =>
+            one.points.slice(-60).map((point) => (
+              <li key={`${one.name} ${point.at}`}>
+                {formatTime(point.at)}: {point.value}
+              </li>
+            )),
+          )}
+        </ul>
+      </details>
+    </figure>
+  );
+}
+
+function sizeOf(element: HTMLElement): { width: number; height: number } {
+  return { width: element.clientWidth, height: element.clientHeight };
+}
