@@ -31,6 +31,7 @@ from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
 from proxy.http.routes import TAGS, router
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyRing, KnownKeys
+from proxy.keys.wallet_sessions import Sessions
 from proxy.list_memory import ListMemory
 from proxy.metrics import Metrics
 from proxy.services import Services
@@ -182,6 +183,14 @@ def _build_services(
     )
     key_secrets = settings.key_secrets()
     ring = KeyRing(key_secrets, deployment.chain_id, deployment.position)
+    checker = SignatureChecker(reader, multicall3=deployment.multicall3)
+    sign_in = SignIn(
+        key_secrets,
+        settings.get_domain(),
+        deployment.chain_id,
+        deployment.position,
+        settings.nonce_lifetime_s,
+    )
     return Services(
         deployment=deployment,
         ring=ring,
@@ -189,17 +198,12 @@ def _build_services(
         meter=meter,
         catalogue=catalogue,
         completions=completions,
-        checker=SignatureChecker(reader, multicall3=deployment.multicall3),
+        checker=checker,
         chain_view=chain_view,
         vault_watch=VaultWatch(reader, vault=deployment.vault, usdc=deployment.usdc),
         books_watch=BooksWatch(reader, meter, position=deployment.position, usdc=deployment.usdc),
-        sign_in=SignIn(
-            key_secrets,
-            settings.get_domain(),
-            deployment.chain_id,
-            deployment.position,
-            settings.nonce_lifetime_s,
-        ),
+        sign_in=sign_in,
+        sessions=Sessions(meter, checker, sign_in, lifetime_s=settings.session_lifetime_s),
         legacy_key_message=settings.legacy_key_message,
         metrics=metrics,
         body_bytes_max=settings.body_bytes_max,

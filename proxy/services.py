@@ -13,6 +13,7 @@ from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
+from proxy.keys.wallet_sessions import Sessions
 from proxy.metrics import Metrics
 from proxy.vault_watch import VaultWatch
 from serving.http.limits import Limits
@@ -33,6 +34,7 @@ class Services:
     vault_watch: VaultWatch
     books_watch: BooksWatch
     sign_in: SignIn
+    sessions: Sessions
     legacy_key_message: bool
     metrics: Metrics
     body_bytes_max: int

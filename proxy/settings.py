@@ -41,6 +41,13 @@ class ProxySettings(ServerSettings):
         description="whether keys are also issued for the reference's plain text with a timestamp",
     )
 
+    session_lifetime_s: int = Field(
+        default=7 * 86_400,
+        ge=300,
+        le=90 * 86_400,
+        description="how long a wallet stays signed in in a browser, seconds",
+    )
+
     upstream_url: SecretStr = Field(description="OpenAI-compatible base URL, up to and with /v1")
     upstream_key: SecretStr = Field(default=SecretStr(""), description="bearer token for upstream")
     upstream_name: str = Field(

@@ -70,6 +70,22 @@ def load_key_epochs(connection: Connection, token_ids: Iterable[int]) -> dict[in
     return {int(token_id): int(key_epoch) for token_id, key_epoch in rows}
 
 
+OWNED_MAX: Final = 1_000
+"""How many positions of a wallet are listed."""
+
+
+def load_owned(connection: Connection, owner: str) -> list[dict[str, int]]:
+    """Return a wallet's positions, by number. Amounts in 1e-6 USDC; ``owner`` in lower case."""
+    unspent = _position.c.credited_usdc - _position.c.spent_usdc - _position.c.withdrawn_usdc
+    rows = connection.execute(
+        select(_position.c.token_id, _position.c.principal_usdc, unspent.label("unspent_usdc"))
+        .where(_position.c.owner == owner)
+        .order_by(_position.c.token_id)
+        .limit(OWNED_MAX)
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
 def load_models(connection: Connection, key: KeyClaims) -> list[str] | None:
     """Return the models that a child key may use; None = any."""
     child = load_child(connection, key.key_id, token_id=key.token_id)

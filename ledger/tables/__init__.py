@@ -28,7 +28,7 @@ from ledger.tables.keeper import (
     PayoutItem,
 )
 from ledger.tables.kept_answers import KeptAnswer
-from ledger.tables.keys import ApiKey, ChildKey, UsedNonce
+from ledger.tables.keys import ApiKey, ChildKey, UsedNonce, WalletSession
 from ledger.tables.kyb import (
     AuditEntry,
     KybDecision,
@@ -176,6 +176,7 @@ __all__ = [
     "UpstreamList",
     "Usage",
     "UsedNonce",
+    "WalletSession",
     "X402Payment",
     "table_of",
 ]

@@ -64,3 +64,18 @@ class UsedNonce(SQLModel, table=True):
 
     nonce: str = Field(primary_key=True)
     expires_at_s: int = Field(index=True, sa_type=BigInteger)
+
+
+class WalletSession(SQLModel, table=True):
+    """A browser that a wallet is signed in in, by the hash of its cookie; gone once ended. Proxy."""
+
+    __tablename__ = "wallet_session"
+    __table_args__ = (Index("wallet_session_of", "address"),)
+
+    session_hash: str = Field(primary_key=True)
+    session_id: str = Field(unique=True)
+    """What lists and usage show: it signs nobody in."""
+    address: str
+    user_agent: str = Field(sa_type=Text)
+    created_at_s: int = Field(sa_type=BigInteger)
+    expires_at_s: int = Field(index=True, sa_type=BigInteger)

@@ -21,6 +21,7 @@ from ledger.spending.keys import forget_nonces
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, preview
 from ledger.spending.once import PostAndKeep, ReserveOnce
+from ledger.spending.wallet_sessions import forget_sessions
 from ledger.tables.usage import Charge, PriceUsed, Reservation
 from serving.models.prices import Price, Tokens
 
@@ -146,6 +147,7 @@ class Meter:
         now_s = self.now_s()
         swept = await self.write(lambda connection: sweep_leases(connection, now_s=now_s))
         await self.write(lambda connection: forget_nonces(connection, now_s=now_s))
+        await self.write(lambda connection: forget_sessions(connection, now_s=now_s))
         await self._kept.forget()
         return swept
 

@@ -3,9 +3,11 @@
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from proxy.keys.authentication import authenticate
 from proxy.keys.tokens import KeyClaims
+from proxy.keys.wallet_sessions import read_session_cookie
 from proxy.services import Services
 from serving.http.document.schemas import security_of
 
@@ -22,9 +24,15 @@ def _get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_get_services)]
 
 
-def _get_claims(request: Request, services: ServicesDep) -> KeyClaims:
-    header = request.headers.get("authorization")
-    claims = authenticate(header, services.known_keys)
+async def identify(scope: Scope, services: Services, authorization: str | None) -> KeyClaims:
+    """Return who asks: by a key, else by the cookie of a signed-in wallet. Raises ``ApiError``."""
+    if authorization is None and read_session_cookie(scope) is not None:
+        return await services.sessions.identify(scope)
+    return authenticate(authorization, services.known_keys)
+
+
+async def _get_claims(request: Request, services: ServicesDep) -> KeyClaims:
+    claims = await identify(request.scope, services, request.headers.get("authorization"))
     services.limits.take_request((claims.token_id, claims.key_id))
     return claims
 

@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
 from proxy.errors import two_keys
-from proxy.keys.authentication import authenticate
+from proxy.http.dependencies import identify
+from proxy.keys.wallet_sessions import read_session_cookie
 from proxy.services import Services
 from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
 from serving.http.answers import Answer, StreamAnswer, build_error_answer
@@ -71,7 +72,7 @@ async def answer_completion(
         nonlocal is_admitted
         services.limits.check(scope)
         authorization = find_authorization(scope, dialect)
-        claims = authenticate(authorization, services.known_keys)
+        claims = await identify(scope, services, authorization)
         services.limits.take_request((claims.token_id, claims.key_id))
         is_proven = await services.completions.proven.check(claims.token_id)
         raw = await services.limits.read_body(
@@ -81,7 +82,9 @@ async def answer_completion(
         repeat = None
         if named is not None:
             asked = raw if dialect is None else dialect.name.encode() + b"\n" + raw
-            repeat = derive_repeat_key(authorization, idempotency_key=named, body=asked)
+            # A session's repeats belong to the cookie, as a key's to the key.
+            asked_as = authorization or f"Bearer {read_session_cookie(scope)}"
+            repeat = derive_repeat_key(asked_as, idempotency_key=named, body=asked)
         is_admitted = True
         return await services.completions.complete(
             claims, raw, request_id, is_proven=is_proven, repeat=repeat, dialect=dialect

@@ -14,9 +14,11 @@ from proxy.http.operation.routes import router as operation
 from proxy.http.overview.routes import router as overview
 from proxy.http.positions.routes import router as positions
 from proxy.http.requests.routes import router as requests
+from proxy.http.sessions.routes import router as sessions
 
 TAGS: Final = {
     "keys": "Keys for the owner of a position, and child keys with limits under them.",
+    "sessions": "Signing in with a wallet in a browser, for the pages.",
     "models": "The catalogue, in our words and in OpenAI's.",
     "chat": "Chat completions by OpenAI's API, and what one would cost.",
     "dialects": "The same by Anthropic's messages and OpenAI's responses.",
@@ -30,6 +32,7 @@ router: Final = APIRouter()
 for _part in (
     keys,
     child_keys,
+    sessions,
     models,
     chat,
     dialects,

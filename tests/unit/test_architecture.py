@@ -71,6 +71,7 @@ SHARED_STEMS: Final = {
     "store": "what a server reads from the ledger",
     "upstream": "asking a provider",
     "usage": "what requests used",
+    "wallet_sessions": "browsers in which a wallet is signed in",
     "x402": "payments by x402",
 }
 """The stems that may stand in more than one room, and the one thing that each means there."""

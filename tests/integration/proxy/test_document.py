@@ -47,6 +47,7 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
         settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path))
         async with run_proxy(settings, engine, document=document) as proxy:
             headers = await sign_in(proxy)
+            await call_sessions(proxy)
             await call_children(proxy, headers)
             request_id = await call_chat(proxy, provider, headers)
             await call_dialects(proxy, headers)
@@ -102,6 +103,21 @@ async def sign_in(proxy: RunningProxy) -> dict[str, str]:
     signed = OWNER.sign_message(encode_defunct(text=message)).signature.to_0x_hex()
     issued = await ask(proxy, "POST", "/keys", json={"message": message, "signature": signed})
     return {"authorization": f"Bearer {issued['apiKey']}"}
+
+
+async def call_sessions(proxy: RunningProxy) -> None:
+    """Sign in as the owner's browser does, look, and sign out."""
+    asked = await ask(proxy, "GET", f"/session/message?address={OWNER.address}")
+    signed = OWNER.sign_message(encode_defunct(text=asked["message"])).signature.to_0x_hex()
+    wish = {"message": asked["message"], "signature": signed}
+    answer = await proxy.client.post(f"{ROOT}/session", json=wish)
+    cookie = {"cookie": answer.headers["set-cookie"].split(";")[0]}
+    shown = await ask(proxy, "GET", "/session", cookie)
+    assert [one["token_id"] for one in shown["positions"]] == [0]
+    # The test's proxy listens on a port of its own; its domain is what the settings say.
+    ours = {**cookie, "origin": asked["message"].split("URI: ")[1].split("\n")[0]}
+    await ask(proxy, "DELETE", "/session/this", ours)
+    await ask(proxy, "GET", f"/positions?owner={OWNER.address}")
 
 
 async def call_children(proxy: RunningProxy, headers: dict[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""Signing in with a wallet in a browser."""
