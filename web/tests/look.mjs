@@ -21,6 +21,7 @@ for (const look of looks) {
     colorScheme: look.scheme ?? "light",
     viewport: { width: look.width ?? 1280, height: 900 },
     reducedMotion: "reduce",
+    locale: "en-US",
   });
   const { page, found } = await openWatched(context, origin);
   const response = await page.goto(origin + look.path);

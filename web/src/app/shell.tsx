@@ -1,9 +1,10 @@
 /** What stands around every page: the way to the others, the page, and what the site is. */
 import type { ComponentChildren } from "preact";
 import { render } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { common } from "../text.ts";
 import { Lazy, type Load } from "./lazy.tsx";
+import { Problem } from "./parts.tsx";
 import { catchLinks, usePlace } from "./router.ts";
 
 export interface Page {
@@ -71,7 +72,13 @@ export function Shell({ name, pages, aside, foot }: SiteProps) {
         {aside && <div class="aside">{aside}</div>}
       </header>
       <main id="main" ref={main} tabIndex={-1}>
-        {found ? <Lazy key={found.page.path} load={found.page.load} rest={found.rest} /> : <p>{common.noSuchPage}</p>}
+        {found ? (
+          <Caught key={found.page.path}>
+            <Lazy load={found.page.load} rest={found.rest} />
+          </Caught>
+        ) : (
+          <p>{common.noSuchPage}</p>
+        )}
       </main>
       <footer>
         {foot}
@@ -79,6 +86,13 @@ export function Shell({ name, pages, aside, foot }: SiteProps) {
       </footer>
     </div>
   );
+}
+
+/** A page that fails while it is drawn says so, and leaves the rest of the site as it is. */
+function Caught({ children }: { readonly children: ComponentChildren }) {
+  const [error, reset] = useErrorBoundary();
+  if (error === undefined) return <>{children}</>;
+  return <Problem title={common.pageFailed} error={error instanceof Error ? error : new Error(String(error))} again={reset} />;
 }
 
 /** Draws a site into the page. */

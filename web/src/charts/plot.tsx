@@ -48,6 +48,8 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
         element,
       );
       observer.observe(element);
+    }, () => {
+      // Without the library, or where it does not know the browser's language, the list below says it all.
     });
     return () => {
       wanted = false;

@@ -7,6 +7,7 @@ import {
   decodeEventLog,
   decodeFunctionResult,
   encodeFunctionData,
+  getAddress,
   parseSignature,
 } from "viem";
 import { call, getBlock, getTransaction, getTransactionCount, getTransactionReceipt } from "viem/actions";
@@ -16,6 +17,7 @@ import { WalletProblem, toProblem } from "./problems.ts";
 import { type Provider, QUIET_MS, ask } from "./provider.ts";
 import { walletTexts } from "../text.ts";
 
+export { getAddress };
 export type Contract = keyof typeof abi;
 export interface Step {
   readonly contract: Contract;

@@ -39,7 +39,7 @@ export function WalletButton() {
   return (
     <>
       {connection.kind === "connected" ? (
-        <button type="button" class="small" onClick={() => setOpen(true)} aria-label={texts.connectedAs(connection.wallet.address)}>
+        <button type="button" class="small" onClick={() => setOpen(true)} title={texts.connectedAs(connection.wallet.address)}>
           {connection.wallet.name} <code>{shorten(connection.wallet.address)}</code>
         </button>
       ) : (

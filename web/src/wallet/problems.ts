@@ -1,4 +1,5 @@
 /** What wallets and nodes answer when they do not do what was asked, in words. Pure. */
+import { RequestFailed } from "../api/http.ts";
 import { walletTexts as texts } from "../text.ts";
 
 export type ProblemKind =
@@ -66,6 +67,7 @@ export function explainRevert(text: string): string | undefined {
 /** Returns what went wrong, whatever a wallet threw: their errors have no one shape. */
 export function toProblem(thrown: unknown): WalletProblem {
   if (thrown instanceof WalletProblem) return thrown;
+  if (thrown instanceof RequestFailed) return new WalletProblem("unknown", thrown.message);
   const texts_ = [...textsOf(thrown)];
   const said = texts_.join(" ");
   const code = codeOf(thrown);

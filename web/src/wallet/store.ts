@@ -114,13 +114,15 @@ export function reconnect(): void {
   }
   if (rdns === null) return;
   const wanted = rdns;
-  const stop = announced.subscribe((all) => {
-    const found = all.find((one) => one.info.rdns === wanted);
-    if (found && connection.kind === "none") {
-      stop();
-      void connect(found, true);
-    }
-  }, { emitImmediately: true });
+  const look = (): boolean => {
+    const found = announced.getProviders().find((one) => one.info.rdns === wanted);
+    if (found && connection.kind === "none") void connect(found, true);
+    return found !== undefined;
+  };
+  if (look()) return;
+  const stop = announced.subscribe(() => {
+    if (look()) stop();
+  });
 }
 
 /**
