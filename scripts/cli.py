@@ -45,13 +45,14 @@ for check in (audit, receipt):
 
 
 @commands.command("demo")
+@click.option("--pages/--no-pages", default=True, help="Walk through the pages too, in a browser.")
 @like_option
-def demo(like: str | None) -> None:
+def demo(pages: bool, like: str | None) -> None:
     """Walk the whole journey on a fresh local stack; 0 only if every step held."""
     from scripts.stack.demo import run_demo
 
     with _on_terminal() as console:
-        run_demo(console, is_like_base=like is not None)
+        run_demo(console, is_like_base=like is not None, with_pages=pages)
 
 
 @commands.command("up")

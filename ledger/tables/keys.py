@@ -67,7 +67,7 @@ class UsedNonce(SQLModel, table=True):
 
 
 class WalletSession(SQLModel, table=True):
-    """A browser that a wallet is signed in in, by the hash of its cookie; gone once ended. Proxy."""
+    """A browser that a wallet signed in, by the hash of its cookie; gone once ended. Proxy."""
 
     __tablename__ = "wallet_session"
     __table_args__ = (Index("wallet_session_of", "address"),)

@@ -36,7 +36,9 @@ from scripts.stack.devnet import (
     warp_to_now,
 )
 from scripts.stack.model import MODEL_ID
+from scripts.stack.pages_walk import walk_pages
 from scripts.stack.processes import Stack
+from scripts.stack.run_directory import ROOT as RUNS
 from scripts.stack.run_directory import temporary_run_directory
 
 DEPOSIT_USDC: Final = 1_000 * USDC_ONE
@@ -51,6 +53,7 @@ POSITION_REQUESTS: Final = len(QUESTIONS) + 1
 """What the position pays for: the questions, and the streamed one."""
 STRANGERS_USDC: Final = USDC_ONE
 REVOKED_WITHIN_BLOCKS: Final = 2
+PICTURES: Final = RUNS / "pictures"
 
 
 class Journey:
@@ -470,10 +473,11 @@ class Journey:
         return allowance
 
 
-def run_demo(console: Console, *, is_like_base: bool = False) -> None:
+def run_demo(console: Console, *, is_like_base: bool = False, with_pages: bool = True) -> None:
     """Start a fresh stack, walk the journey, stop everything.
 
-    ``is_like_base``: on a chain that looks like Base.
+    ``is_like_base``: on a chain that looks like Base. ``with_pages``: once more through the pages,
+    where a browser runs here; pictures of each step are kept.
 
     Raises ``DevnetError`` or ``ProcessError`` where a step does not hold.
     """
@@ -489,3 +493,16 @@ def run_demo(console: Console, *, is_like_base: bool = False) -> None:
         journey = Journey(devnet, stack, console)
         journey.started_s = started_s
         journey.run()
+        if with_pages:
+            say(_walk(devnet))
+
+
+def _walk(devnet: Devnet) -> str:
+    """Walk the depositor's journey through the pages; return what came of it."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    walk = walk_pages(devnet, PICTURES)
+    if isinstance(walk, str):
+        return f"the pages were not walked: {walk}"
+    if walk.found:
+        raise DevnetError(f"the pages have faults: {'; '.join(walk.found)}")
+    return f"the same through the pages, {len(walk.steps)} steps; pictures: {PICTURES}"

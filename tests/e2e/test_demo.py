@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stack.devnet import ROOT
+from tests.support.browser import need_pages
 
 CURRENT = str(Path(sys.executable).with_name("current"))
 
@@ -14,9 +15,9 @@ CURRENT = str(Path(sys.executable).with_name("current"))
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param([()], id="1"),
-        pytest.param([(), ()], id="2", marks=pytest.mark.slow),
-        pytest.param([("--like", "base")], id="like-base", marks=pytest.mark.slow),
+        pytest.param([("--no-pages",)], id="1"),
+        pytest.param([("--no-pages",), ("--no-pages",)], id="2", marks=pytest.mark.slow),
+        pytest.param([("--no-pages", "--like", "base")], id="like-base", marks=pytest.mark.slow),
     ],
 )
 def test_demo__side_by_side__every_step_holds_in_each(arguments: list[tuple[str, ...]]) -> None:
@@ -36,3 +37,17 @@ def test_demo__side_by_side__every_step_holds_in_each(arguments: list[tuple[str,
         assert demo.returncode == 0, said
         assert "1000.000000 USDC: the whole principal" in said
         assert "to the unit: nothing was lost, nothing was made" in said
+
+
+@pytest.mark.slow
+def test_demo__with_the_pages__a_depositor_needs_nothing_else() -> None:
+    need_pages("proxy")
+    demo = subprocess.run(
+        [CURRENT, "demo"], cwd=ROOT, capture_output=True, text=True, timeout=1_200
+    )
+
+    said = demo.stdout + demo.stderr
+    if "the pages were not walked" in said:
+        pytest.skip(said.partition("the pages were not walked: ")[2].splitlines()[0])
+    assert demo.returncode == 0, said
+    assert "the same through the pages, 11 steps" in said

@@ -8,6 +8,7 @@ export interface Series {
   readonly bars?: boolean;
 }
 
+const DAY_S = 86_400;
 const COLOURS = ["--accent", "--good", "--warning"];
 
 export function Plot({ label, series }: { readonly label: string; readonly series: readonly Series[] }) {
@@ -33,7 +34,8 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
           ...sizeOf(element),
           legend: { show: false },
           cursor: { show: false },
-          axes: [axis, { ...axis, size: 70 }],
+          axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map(writeTick) }],
+          scales: { x: { range: (_, first, last) => (first === last ? [first - DAY_S, last + DAY_S] : [first, last]) } },
           series: [
             {},
             ...series.map((one, at) => ({
@@ -74,6 +76,11 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
       </details>
     </figure>
   );
+}
+
+/** Returns a tick in plain digits, never as 2e-7. */
+function writeTick(value: number): string {
+  return value.toFixed(9).replace(/\.?0+$/, "");
 }
 
 function sizeOf(element: HTMLElement): { width: number; height: number } {

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Sent, judge } from "../src/wallet/following.ts";
+import { leastShares } from "../src/wallet/deposit.ts";
+import { WalletProblem, toProblem } from "../src/wallet/problems.ts";
+import { ask, readAccount, readChainId } from "../src/wallet/provider.ts";
+import { safeIcon } from "../src/wallet/store.ts";
+
+const never = { request: () => new Promise<never>(() => {}) };
+
+test("toProblem: every code of EIP-1193 and 5792, wherever the wallet hides it", () => {
+  const shapes: [unknown, string][] = [
+    [{ code: 4001, message: "x" }, "refused"],
+    [{ code: -32603, data: { originalError: { code: 4001 } } }, "refused"],
+    [new Error("MetaMask Tx Signature: User denied transaction signature."), "refused"],
+    [{ code: 4100 }, "disconnected"],
+    [{ code: 4200 }, "unsupported"],
+    [{ code: -32601, message: "method not found" }, "unsupported"],
+    [{ code: 4900 }, "disconnected"],
+    [{ code: 4901 }, "other_chain"],
+    [{ code: 4902 }, "other_chain"],
+    [{ code: -32002, message: "already pending" }, "busy"],
+    [{ code: 5700 }, "unsupported"],
+    [{ code: 3, message: "execution reverted: adapter: no principal" }, "reverted"],
+    [{ cause: { cause: { details: "execution reverted: position: held, request release" } } }, "reverted"],
+    ["a text", "unknown"],
+    [undefined, "unknown"],
+    [null, "unknown"],
+  ];
+  for (const [thrown, kind] of shapes) assert.equal(toProblem(thrown).kind, kind, JSON.stringify(thrown));
+});
+
+test("toProblem: a contract's refusal says what helps", () => {
+  assert.match(toProblem({ message: "execution reverted: adapter: refused, name less" }).message, /less than you ask/);
+  assert.match(toProblem({ message: "insufficient funds for gas" }).message, /too little ether/);
+});
+
+test("ask: a wallet that hangs is given up in time, and by the visitor", async () => {
+  await assert.rejects(ask(never, "eth_accounts", [], { limitMs: 5 }), (error: WalletProblem) => error.kind === "silent");
+  const abort = new AbortController();
+  const asked = ask(never, "personal_sign", [], { signal: abort.signal });
+  abort.abort();
+  await assert.rejects(asked, (error: WalletProblem) => error.kind === "refused");
+});
+
+test("readAccount and readChainId: what a wallet says is not believed to be well-formed", () => {
+  assert.equal(readAccount(["0x" + "aB".repeat(20)]), "0x" + "aB".repeat(20));
+  for (const said of [[], ["0x12"], "0x", null, [null], ["javascript:alert(1)"]]) assert.throws(() => readAccount(said));
+  assert.equal(readChainId("0x7a69"), 31_337);
+  assert.equal(readChainId("31337"), 31_337);
+  for (const said of ["", "0x", null, -1, 1.5, "x", {}]) assert.throws(() => readChainId(said), JSON.stringify(said));
+});
+
+test("safeIcon: only images in the announcement itself", () => {
+  assert.ok(safeIcon("data:image/svg+xml,%3Csvg/%3E"));
+  for (const icon of ["https://elsewhere.example/x.png", "data:text/html,x", "javascript:1", ""]) {
+    assert.equal(safeIcon(icon), undefined, icon);
+  }
+});
+
+const sent: Sent = { hash: "0x01", from: "0xa", to: "0xAb", data: "0xda", nonce: 5 };
+const sight = { receipt: null, isKnown: true, minedNonce: 5, rival: null } as const;
+
+test("judge: mined, failed, on its way, unseen", () => {
+  assert.deepEqual(judge(sent, { ...sight, receipt: { status: "success", blockNumber: 1n } }), { kind: "mined", hash: "0x01" });
+  assert.deepEqual(judge(sent, { ...sight, receipt: { status: "reverted", blockNumber: 1n } }), { kind: "reverted", hash: "0x01" });
+  assert.deepEqual(judge(sent, sight), { kind: "waiting" });
+  assert.deepEqual(judge(sent, { ...sight, isKnown: false }), { kind: "unseen" });
+  assert.deepEqual(judge({ ...sent, nonce: null }, { ...sight, isKnown: false, minedNonce: 9 }), { kind: "unseen" });
+});
+
+test("judge: sped up is mined; replaced by something else, or cancelled, is over", () => {
+  const past = { ...sight, isKnown: false, minedNonce: 6 };
+  const same = { hash: "0x02", to: "0xab", data: "0xda", status: "success" } as const;
+  assert.deepEqual(judge(sent, { ...past, rival: same }), { kind: "mined", hash: "0x02" });
+  assert.deepEqual(judge(sent, { ...past, rival: { ...same, status: "reverted" } }), { kind: "reverted", hash: "0x02" });
+  assert.deepEqual(judge(sent, { ...past, rival: { ...same, data: "0x" } }), { kind: "cancelled" });
+  assert.deepEqual(judge(sent, { ...past, rival: { ...same, to: "0xa" } }), { kind: "cancelled" });
+  assert.deepEqual(judge(sent, past), { kind: "cancelled" });
+});
+
+test("leastShares: a preview less 0.1 %, rounded down", () => {
+  assert.equal(leastShares(1_000_000n), 999_000n);
+  assert.equal(leastShares(1n), 0n);
+});
