@@ -40,14 +40,14 @@ _TOKEN_ID: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSession:
     """A session that has just begun; ``token`` is for the cookie only."""
 
     token: str
     session: SignedIn
 
     def __repr__(self) -> str:
-        return f"Opened({self.session.session_id})"
+        return f"OpenedSession({self.session.session_id})"
 
 
 class Sessions:
@@ -80,7 +80,7 @@ class Sessions:
             resources=(self._resource,),
         )
 
-    async def open(self, *, message: str, signature: str, user_agent: str) -> Opened:
+    async def open(self, *, message: str, signature: str, user_agent: str) -> OpenedSession:
         """Trade a signed message for a session. Raises ``ApiError``, and ``LedgerUnavailable``."""
         now_s = self._meter.clock.now()
         address, nonce, expires_at_s = self._read(message, now_s=now_s)
@@ -115,7 +115,7 @@ class Sessions:
         except NonceUsed:
             text = "This signature was used before: sign again."
             raise RequestRejected(401, "nonce_used", text) from None
-        return Opened(token, session)
+        return OpenedSession(token, session)
 
     def _read(self, text: str, *, now_s: float) -> tuple[str, str, int]:
         try:
