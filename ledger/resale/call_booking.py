@@ -60,7 +60,7 @@ def reserve_call(
     assert call.ceiling_usdc >= 0
     assert call.units_max >= 0
     _reserve_credit(connection, call, now_s=now_s)
-    use = reserve_units(connection, call)
+    use = reserve_units(connection, call, now_s=now_s)
     if use is None:
         is_on_sale = is_current(connection, call.connection_id, call.version)
         raise CallRefused(CallDenial.QUOTA_SOLD if is_on_sale else CallDenial.CONNECTION_CHANGED)
@@ -145,7 +145,7 @@ def post_call(
         freed_units=units_max,
         sold_units=figures.units,
     )
-    return _learn(connection, connection_id, period, trace) or use
+    return _learn(connection, connection_id, period, trace, now_s=now_s) or use
 
 
 def _check_posted(connection: Connection, call_id: str, figures: CallFigures) -> None:
@@ -207,18 +207,27 @@ def void_call(
     )
     learned = trace.remaining_units is not None or lost_units
     return (
-        settle_period(connection, connection_id, period, remaining_units=trace.remaining_units)
+        settle_period(
+            connection, connection_id, period, remaining_units=trace.remaining_units, now_s=now_s
+        )
         if learned
         else None
     ) or use
 
 
 def _learn(
-    connection: Connection, connection_id: str, period: PeriodTerms, trace: CallTrace
+    connection: Connection,
+    connection_id: str,
+    period: PeriodTerms,
+    trace: CallTrace,
+    *,
+    now_s: int,
 ) -> PeriodUse | None:
     if trace.remaining_units is None:
         return None
-    return settle_period(connection, connection_id, period, remaining_units=trace.remaining_units)
+    return settle_period(
+        connection, connection_id, period, remaining_units=trace.remaining_units, now_s=now_s
+    )
 
 
 def sweep_calls(connection: Connection, *, now_s: int, limit: int = 1_000) -> int:

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from contracts.errors import Rejected
+
+TRIAL_S: Final = 3_600
+"""For so long the API's word that nothing remains is believed: then one call may try."""
 
 
 class CallDenial(StrEnum):
@@ -64,6 +68,10 @@ class NewCall:
     is_flat: bool
     transaction_fee_usdc: int
     ceiling_usdc: int
+    fee_bps: int = 1_000
+    """What the platform takes of the price, in 1/100 of a per cent."""
+    count_on: str = "2xx"
+    """The statuses that are charged, joined by commas: the audit looks at them."""
 
     @property
     def call_id(self) -> str:
@@ -107,8 +115,27 @@ class PeriodUse:
     reserved_units: int
     own_units: int
     lost_units: int
+    carried_units: int = 0
+    """What was sold of the same time under other terms of the connection."""
+    read_at_s: int = 0
+    """When the API said last what remains; 0: it never did."""
 
     @property
     def left_units(self) -> int:
         """What can still be sold."""
         return self.for_sale_units - self.sold_units - self.reserved_units
+
+    def has_left(self, units: int, terms: PeriodTerms, *, now_s: int) -> bool:
+        """Tell whether a call that takes so many units can be sold now.
+
+        One may be where the terms leave them and only the API's own count, an hour old, does not.
+        """
+        if units <= self.left_units:
+            return True
+        here = self.sold_units + self.reserved_units
+        others = self.lost_units + self.carried_units
+        return (
+            self.own_units > terms.reserved_units
+            and self.read_at_s <= now_s - TRIAL_S
+            and here + others + units <= terms.base_units
+        )

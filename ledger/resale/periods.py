@@ -1,20 +1,26 @@
 """How much of a period of an API's quota is sold, and how much may be.
 
 What is for sale is what the terms leave (quota less reserve less buffer), less what the owner has
-used beyond the reserve, less what the API counted and nobody paid for. It is never lowered below
-what is sold and reserved, so that R1 stands in the table's own constraint.
+used beyond the reserve, less what the API counted and nobody paid for, less what was sold of the
+same time under other terms. It is never lowered below what is sold and reserved, so that R1 stands
+in the table's own constraint.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, tuple_, update
 
 from ledger.database.statements import insert_or_ignore
-from ledger.resale.call_records import NewCall, PeriodTerms, PeriodUse
+from ledger.resale.call_records import TRIAL_S, NewCall, PeriodTerms, PeriodUse
 from ledger.tables import ApiConnection, ApiPeriod, table_of
 
 _connection = table_of(ApiConnection)
 _period = table_of(ApiPeriod)
+
+KEYS_MAX: Final = 400
+"""How many periods one statement looks for."""
 
 _UNITS: Final = bindparam("units", type_=BigInteger)
 _COLUMNS: Final = (
@@ -25,6 +31,8 @@ _COLUMNS: Final = (
     _period.c.reserved_units,
     _period.c.own_units,
     _period.c.lost_units,
+    _period.c.carried_units,
+    _period.c.read_at_s,
 )
 _IS_IT: Final = (_period.c.connection_id == bindparam("its_connection")) & (
     _period.c.starts_at_s == bindparam("its_start", type_=BigInteger)
@@ -61,7 +69,7 @@ _RESOLVE: Final = (
 )
 
 
-def reserve_units(connection: Connection, call: NewCall) -> PeriodUse | None:
+def reserve_units(connection: Connection, call: NewCall, *, now_s: int) -> PeriodUse | None:
     """Reserve a call's units of the period that it falls into; None where they are not there."""
     values = {
         "its_connection": call.connection_id,
@@ -70,9 +78,35 @@ def reserve_units(connection: Connection, call: NewCall) -> PeriodUse | None:
         "units": call.units_max,
     }
     row = connection.execute(_RESERVE, values).one_or_none()
-    if row is None and open_period(connection, call.connection_id, call.period):
+    if row is None and (
+        open_period(connection, call.connection_id, call.period)
+        or _allow_trial(connection, call, now_s=now_s)
+    ):
         row = connection.execute(_RESERVE, values).one_or_none()
     return None if row is None else PeriodUse(*row)
+
+
+def _allow_trial(connection: Connection, call: NewCall, *, now_s: int) -> bool:
+    """Let one call through where only the API's own count, an hour old, says that none is left.
+
+    The count may have been of the API's last period, and nothing but a call corrects it.
+    """
+    terms = call.period
+    here = _period.c.sold_units + _period.c.reserved_units
+    others = _period.c.lost_units + _period.c.carried_units
+    changed = connection.execute(
+        update(_period)
+        .where(
+            _period.c.connection_id == call.connection_id,
+            _period.c.starts_at_s == terms.starts_at_s,
+            _period.c.own_units > terms.reserved_units,
+            _period.c.read_at_s <= now_s - TRIAL_S,
+            here + others + call.units_max <= terms.base_units,
+            here + call.units_max > _period.c.for_sale_units,
+        )
+        .values(for_sale_units=here + call.units_max, read_at_s=now_s)
+    )
+    return bool(changed.rowcount)
 
 
 def is_current(connection: Connection, connection_id: str, version: int) -> bool:
@@ -82,18 +116,60 @@ def is_current(connection: Connection, connection_id: str, version: int) -> bool
 
 
 def open_period(connection: Connection, connection_id: str, period: PeriodTerms) -> bool:
-    """Open a period; tell whether it was not open. Idempotent."""
+    """Open a period; tell whether it was not open. Idempotent.
+
+    What was sold of the same time under other terms is not sold again.
+    """
+    carried = _count_carried(connection, connection_id, period)
     values = {
         "connection_id": connection_id,
         "starts_at_s": period.starts_at_s,
         "ends_at_s": period.ends_at_s,
-        "for_sale_units": period.base_units,
+        "for_sale_units": max(0, period.base_units - carried),
         "sold_units": 0,
         "reserved_units": 0,
         "own_units": 0,
         "lost_units": 0,
+        "carried_units": carried,
+        "read_at_s": 0,
     }
     return insert_or_ignore(connection, _period, values)
+
+
+def change_period(
+    connection: Connection, connection_id: str, period: PeriodTerms, *, now_s: int
+) -> PeriodUse | None:
+    """Bring a connection's periods in line with changed terms; return the present one's use.
+
+    A change of the terms renews no quota: periods of the former terms end now, and what they sold
+    of the present one's time counts there. None: nothing was ever sold.
+    """
+    others = (_period.c.connection_id == connection_id) & (
+        _period.c.starts_at_s != period.starts_at_s
+    )
+    connection.execute(
+        update(_period).where(others, _period.c.ends_at_s > now_s).values(ends_at_s=now_s)
+    )
+    its = (_period.c.connection_id == connection_id) & (_period.c.starts_at_s == period.starts_at_s)
+    carried = _count_carried(connection, connection_id, period)
+    if carried:
+        open_period(connection, connection_id, period)
+    connection.execute(
+        update(_period).where(its).values(ends_at_s=period.ends_at_s, carried_units=carried)
+    )
+    return settle_period(connection, connection_id, period, now_s=now_s)
+
+
+def _count_carried(connection: Connection, connection_id: str, period: PeriodTerms) -> int:
+    """Return what other periods of a connection took of this one's time, in units."""
+    taken = _period.c.sold_units + _period.c.reserved_units + _period.c.lost_units
+    query = select(func.coalesce(func.sum(taken), 0)).where(
+        _period.c.connection_id == connection_id,
+        _period.c.starts_at_s != period.starts_at_s,
+        _period.c.starts_at_s < period.ends_at_s,
+        _period.c.ends_at_s > period.starts_at_s,
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def resolve_units(
@@ -122,12 +198,14 @@ def settle_period(
     period: PeriodTerms,
     *,
     remaining_units: int | None = None,
+    now_s: int,
 ) -> PeriodUse | None:
     """Bring what is for sale in line with the terms and with what the API says that remains.
 
     Calls in flight may be in the API's count or not: they are taken for counted, so that the owner
-    is never said to have used what consumers did. ``own_units`` only grows. None: nothing of the
-    period was ever sold, so there is no row.
+    is never said to have used what consumers did. The API's last word counts, not its lowest: one
+    that was said of its former period is corrected by the next. None: nothing of the period was
+    ever sold, so there is no row.
     """
     row = connection.execute(
         select(*_COLUMNS).where(_IS_IT).with_for_update(),
@@ -137,30 +215,36 @@ def settle_period(
         return None
     use = PeriodUse(*row)
     here = use.sold_units + use.reserved_units
+    others = use.lost_units + use.carried_units
+    values: dict[str, Any] = {}
     own_units = use.own_units
     if remaining_units is not None:
-        counted = period.quota_units - remaining_units
-        own_units = max(own_units, min(counted, period.quota_units) - here - use.lost_units)
+        counted = period.quota_units - min(remaining_units, period.quota_units)
+        own_units = max(0, counted - here - others)
+        values = {"own_units": own_units, "read_at_s": now_s}
     beyond = max(0, own_units - period.reserved_units)
-    for_sale = max(here, period.base_units - beyond - use.lost_units)
-    values: dict[str, Any] = {
-        "own_units": own_units,
-        "for_sale_units": for_sale,
-        "ends_at_s": period.ends_at_s,
-    }
+    for_sale = max(here, period.base_units - beyond - others)
     is_it = (_period.c.connection_id == connection_id) & (
         _period.c.starts_at_s == period.starts_at_s
     )
-    connection.execute(update(_period).where(is_it).values(**values))
-    return PeriodUse(
-        connection_id,
-        period.starts_at_s,
-        for_sale,
-        use.sold_units,
-        use.reserved_units,
-        own_units,
-        use.lost_units,
-    )
+    connection.execute(update(_period).where(is_it).values(**values, for_sale_units=for_sale))
+    read_at_s = use.read_at_s if remaining_units is None else now_s
+    return replace(use, for_sale_units=for_sale, own_units=own_units, read_at_s=read_at_s)
+
+
+def load_uses(connection: Connection, periods: Mapping[str, int]) -> dict[str, PeriodUse]:
+    """Return how much is used of a period of each connection, by its start; untouched: no entry."""
+    found: dict[str, PeriodUse] = {}
+    keys = list(periods.items())
+    for first in range(0, len(keys), KEYS_MAX):
+        chunk = keys[first : first + KEYS_MAX]
+        rows = connection.execute(
+            select(*_COLUMNS).where(
+                tuple_(_period.c.connection_id, _period.c.starts_at_s).in_(chunk)
+            )
+        )
+        found |= {str(row[0]): PeriodUse(*row) for row in rows}
+    return found
 
 
 def load_periods(connection: Connection, connection_id: str, *, limit: int) -> list[PeriodUse]:

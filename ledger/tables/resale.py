@@ -86,6 +86,10 @@ class ApiPeriod(SQLModel, table=True):
     """What the owner has used, as the API's own count of what remains tells."""
     lost_units: int = Field(sa_type=BigInteger)
     """What the API counted and nobody paid for."""
+    carried_units: int = Field(default=0, sa_type=BigInteger)
+    """What was sold of the same time under other terms: a change of them renews no quota."""
+    read_at_s: int = Field(default=0, sa_type=BigInteger)
+    """When the API said last what remains; 0: never."""
 
 
 class ApiCall(SQLModel, table=True):
@@ -141,6 +145,10 @@ class ApiCall(SQLModel, table=True):
     transaction_fee_usdc: int = Field(sa_type=BigInteger)
     """What the consumer pays for the transaction of a payment by x402; part of the fee."""
     ceiling_usdc: int = Field(sa_type=BigInteger)
+    fee_bps: int = Field(default=1_000, sa_type=BigInteger)
+    """What the platform takes of the price, in 1/100 of a per cent."""
+    count_on: str = Field(default="2xx", sa_type=Text)
+    """The statuses that are charged, joined by commas, as the operation stated them then."""
     units: int | None = Field(default=None, sa_type=BigInteger)
     cost_usdc: int | None = Field(default=None, sa_type=BigInteger)
     earning_usdc: int | None = Field(default=None, sa_type=BigInteger)

@@ -155,7 +155,7 @@ class ApiCalls:
         left = [
             one
             for one in candidates
-            if self.shelf.get_left(one.connection, now_s) >= one.operation.units_max
+            if self.shelf.has_left(one.connection, one.operation.units_max, now_s)
         ]
         if not left:
             ends_at_s = min(one.connection.find_period(now_s).ends_at_s for one in candidates)
@@ -311,6 +311,8 @@ class ApiCalls:
             is_flat=is_flat,
             transaction_fee_usdc=holder.flat_fee_usdc,
             ceiling_usdc=ceiling_usdc + holder.flat_fee_usdc,
+            fee_bps=self.rules.fee_bps,
+            count_on=",".join(operation.count_on),
         )
 
     async def _reserve(self, new: NewCall, call: IncomingCall) -> None:
@@ -339,10 +341,11 @@ class ApiCalls:
             return credit_spent(
                 required_usdc=one.price.ceiling_usdc, available_usdc=denied.available_usdc or 0
             )
+        # What this process believed is out of date.
+        await self.shelf.refresh()
         if denied.reason is CallDenial.QUOTA_SOLD:
             now_s = self._database.now_s()
             return quota_sold(one.connection.find_period(now_s).ends_at_s - now_s)
-        await self.shelf.refresh()
         return not_on_sale()
 
     # ------------------------------------------------------------------------------ how it ended

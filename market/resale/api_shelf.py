@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping
 
 from ledger.resale.call_records import PeriodTerms, PeriodUse
 from ledger.resale.connections import load_connections, load_credential, load_names
+from ledger.resale.periods import load_uses
 from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
@@ -110,17 +111,24 @@ class ApiShelf:
 
             rows, names = await self._database.read(load)
             self._looked_at_s = now_s
-            if not rows and names == self._names:
-                return
-            self._names = names
-            for row in rows:
-                self._take(row)
-            self._index()
+            if rows or names != self._names:
+                self._names = names
+                for row in rows:
+                    self._take(row)
+                self._index()
+            # What other processes sold and gave back, and what a change of the terms left.
+            periods = {
+                one.connection_id: one.find_period(now_s).starts_at_s
+                for one in self._by_id.values()
+                if one.is_open
+            }
+            self._uses = await self._database.read(lambda c: load_uses(c, periods))
 
     def _take(self, row: RowMapping) -> None:
         connection_id = row["connection_id"]
         if row["status"] == "deleted":
             self._by_id.pop(connection_id, None)
+            self._forget_accesses(connection_id, version=None)
             return
         try:
             terms = parse_terms(read_stored(row))
@@ -129,6 +137,7 @@ class ApiShelf:
             log.error("connection_unreadable", connection_id=connection_id, error=str(error))
             self._by_id.pop(connection_id, None)
             return
+        self._forget_accesses(connection_id, version=int(row["version"]))
         known = self._by_id.get(connection_id)
         if known is not None and known.version != row["version"]:
             self._health.pop(connection_id, None)
@@ -144,6 +153,12 @@ class ApiShelf:
             is_open=row["status"] == "enabled" and row["suspended_for"] is None,
             terms=terms,
         )
+
+    def _forget_accesses(self, connection_id: str, *, version: int | None) -> None:
+        """Forget a connection's opened credentials but that of ``version``."""
+        for key in [key for key in self._accesses if key[0] == connection_id]:
+            if key[1] != version:
+                del self._accesses[key]
 
     def _index(self) -> None:
         by_name: dict[str, list[SoldConnection]] = {}
@@ -195,9 +210,11 @@ class ApiShelf:
             if sealed is None:
                 raise SealBroken("the credential was erased")
             secret = await asyncio.to_thread(self._sealer.open, sealed, offer_id=id_)
-            access = self._accesses[key] = Access(
-                connection.base_url, secret, tenant=connection.owner
-            )
+            access = Access(connection.base_url, secret, tenant=connection.owner)
+            known = self._by_id.get(id_)
+            if known is None or known.version != connection.version:
+                return access  # changed or deleted meanwhile: nothing of it is kept
+            self._accesses[key] = access
             if len(self._accesses) > ACCESSES_MAX:
                 self._accesses.popitem(last=False)
         return access
@@ -212,10 +229,20 @@ class ApiShelf:
     def get_left(self, connection: SoldConnection, now_s: int) -> int:
         """Return how many units can still be sold, as far as this process has seen."""
         period = connection.find_period(now_s)
+        use = self._find_use(connection, period)
+        return period.base_units if use is None else use.left_units
+
+    def has_left(self, connection: SoldConnection, units: int, now_s: int) -> bool:
+        """Tell whether a call of so many units can be sold, as far as this process has seen."""
+        period = connection.find_period(now_s)
+        use = self._find_use(connection, period)
+        return (
+            units <= period.base_units if use is None else use.has_left(units, period, now_s=now_s)
+        )
+
+    def _find_use(self, connection: SoldConnection, period: PeriodTerms) -> PeriodUse | None:
         use = self._uses.get(connection.connection_id)
-        if use is None or use.starts_at_s != period.starts_at_s:
-            return period.base_units
-        return use.left_units
+        return None if use is None or use.starts_at_s != period.starts_at_s else use
 
     def get_standing(self, connection_id: str) -> Standing:
         """Return what may be sent to a connection now."""

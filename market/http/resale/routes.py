@@ -15,7 +15,7 @@ from ledger.resale.connections import (
     load_connections,
     save_connection,
 )
-from ledger.resale.periods import settle_period
+from ledger.resale.periods import change_period
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused
 from market.endpoints.sealing import KmsUnavailable
@@ -155,7 +155,7 @@ async def patch_connection(
             now_s=now_s,
         )
         if found:
-            settle_period(connection, connection_id, period)
+            change_period(connection, connection_id, period, now_s=now_s)
         return found
 
     if not await services.write_as(seller, write):

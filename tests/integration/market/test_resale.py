@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -388,6 +388,29 @@ async def test_quota__credits_stated_by_the_answer__are_counted_within_the_bound
     )
     stand.api.answer_with(lambda: JSONResponse({"usage": {"credits": 4_000}}))
     assert (await stand.call()).headers["x-market-cost-usdc"] == "100000"
+
+
+async def test_quota__raised_or_given_back_elsewhere__is_sold_again(stand: Stand) -> None:
+    await stand.connect(monthly_quota=1, reserved=0, buffer_pct=0, remaining_header=...)
+    await stand.call()
+    assert (await stand.call()).json()["error"]["code"] == "quota_sold"
+
+    await stand.ask_owner(method="PATCH", json={"monthly_quota": 2})
+
+    assert (await stand.call()).status_code == 200
+    assert (await stand.call()).json()["error"]["code"] == "quota_sold"
+    await stand.ask_owner(method="PATCH", json={"time_zone": "Asia/Tokyo"})
+    assert (await stand.call()).json()["error"]["code"] == "quota_sold"
+    with write(stand.market.engine) as connection:
+        period = table_of(ApiPeriod)
+        connection.execute(
+            update(period)
+            .where(period.c.connection_id == stand.connection["id"])
+            .values(for_sale_units=3)
+        )
+    # Another process gave it back: the next look at the ledger sees it.
+    await stand.ask_owner("/test", method="POST")
+    assert (await stand.call()).status_code == 200
 
 
 # ----------------------------------------------------------------------------------- several owners
