@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import Engine
 from web3 import Web3
@@ -49,8 +50,7 @@ from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
-from market.suppliers.callers import SupplierCallers
-from market.suppliers.supplier_services import SupplierServices
+from market.suppliers.supplier_services import build_supplier_services
 from market.text.repeating import RepeatedSales
 from market.text.serving import Serving
 from serving.http.application import build_front
@@ -81,10 +81,11 @@ def create_app(
     *,
     resolve: Resolve = resolve_by_system,
     host_clock: Callable[[], float] = time.time,
+    hasher: PasswordHasher | None = None,
 ) -> Front:
     """Build the ASGI application over a migrated ledger; nothing is called before its lifespan.
 
-    ``host_clock`` is this host's.
+    ``host_clock`` is this host's. ``hasher`` None: passwords cost what argon2's authors advise.
     """
     references = load_references(settings.prices_file)
     check_unit_prices(references.operator)
@@ -112,7 +113,7 @@ def create_app(
             )
             dialer = Dialer(settings.dial_rules(), resolve=resolve)
             services = _build_services(
-                settings, deployment, web3, database, book, dialer, sealer, limits
+                settings, deployment, web3, database, book, dialer, sealer, limits, hasher
             )
             app.state.services = services
             try:
@@ -125,6 +126,7 @@ def create_app(
                     finally:
                         await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
             finally:
+                services.suppliers.close()
                 await services.seller_client.close()
 
     app = DocumentedApp(
@@ -160,6 +162,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(database.measure_clock, MEASURE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
+        repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),
         repeat(
             lambda: gather_earnings(database, settings.payout_minimum_usdc),
             settings.payout_interval_s,
@@ -176,6 +179,7 @@ def _build_services(
     dialer: Dialer,
     sealer: Sealer,
     limits: Limits,
+    hasher: PasswordHasher | None,
 ) -> Services:
     metrics, secrets = Metrics(), settings.list_secrets()
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
@@ -246,7 +250,14 @@ def _build_services(
         body_timeout_s=settings.body_timeout_s,
         upload_bytes_max=settings.upload_bytes_max,
         limits=limits,
-        suppliers=SupplierServices(SupplierCallers(database, settings.session_rules())),
+        suppliers=build_supplier_services(
+            database,
+            sealer,
+            secrets=secrets,
+            session_rules=settings.session_rules(),
+            mail_rules=settings.mail_rules(),
+            hasher=hasher,
+        ),
         api_calls=ApiCalls(
             database,
             ApiShelf(database, sealer),

@@ -20,6 +20,7 @@ from market.resale.api_client import ApiRules
 from market.resale.economics import FEE_BPS
 from market.supplier_settings import SupplierSettings
 from market.suppliers.callers import SessionRules
+from market.suppliers.mailing import MailRules
 from market.text.serving import ServingRules
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -312,6 +313,11 @@ class MarketSettings(SupplierSettings):
             idle_s=self.supplier_session_idle_s,
             lifetime_s=self.supplier_session_s,
         )
+
+    def mail_rules(self) -> MailRules:
+        """Return where mail goes out and who it is from."""
+        url = self.smtp_url.get_secret_value()
+        return MailRules(smtp_url=url, sender=self.mail_from, public_url=self.public_url)
 
     def dial_rules(self) -> DialRules:
         """Return what may be called and how long to wait."""

@@ -1,12 +1,41 @@
 """What of the market's settings concerns suppliers, all ``MARKET_SUPPLIER_…`` or named alike."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
 
 from serving.http.settings import ServerSettings
+from serving.process.settings import is_url
+
+
+def _check_smtp(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and not is_url(text, ("smtp", "smtps")):
+        raise ValueError("must be smtp://[user:password@]host[:port], or smtps://…")
+    return value
+
+
+def _check_sender(text: str) -> str:
+    _, at, domain = text.strip("<> ").rpartition("@")
+    if not at or not domain or not text.isascii() or not text.isprintable():
+        raise ValueError("must be an address such as Current <no-reply@company.example>")
+    return text
 
 
 class SupplierSettings(ServerSettings):
-    """How suppliers sign in."""
+    """How suppliers sign in, and how mail goes out."""
+
+    smtp_url: Annotated[SecretStr, AfterValidator(_check_smtp)] = Field(
+        default=SecretStr(""),
+        description="mail server: smtp://[user:password@]host[:port] or smtps://…; without it mail"
+        " waits",
+    )
+    mail_from: Annotated[str, AfterValidator(_check_sender)] = Field(
+        default="Current <no-reply@localhost>", description="who mail is from"
+    )
+    mail_interval_s: float = Field(
+        default=2.0, gt=0, description="pause between two looks for mail to be sent, seconds"
+    )
 
     supplier_session_idle_s: int = Field(
         default=12 * 3_600,

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from ledger.database.engine import is_postgres
+from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import Supplier, SupplierStatusChange, table_of
 
 _supplier = table_of(Supplier)
@@ -134,4 +135,102 @@ def _note_status(
         insert(_change).values(
             change_id=change_id, supplier_id=supplier_id, kyb_status=status, at_s=now_s
         )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What signs an account in."""
+
+    supplier_id: str
+    password_hash: str | None
+    totp: SealedKey | None
+    """The secret of one-time codes, sealed; None: none was begun."""
+    has_totp: bool
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.supplier_id})"
+
+
+def load_credentials(
+    connection: Connection, *, email: str | None = None, supplier_id: str | None = None
+) -> Credentials | None:
+    """Return what signs an account in, by its address or its id; None without such an account."""
+    is_it = (
+        _supplier.c.email == email
+        if supplier_id is None
+        else _supplier.c.supplier_id == supplier_id
+    )
+    row = connection.execute(
+        select(
+            _supplier.c.supplier_id,
+            _supplier.c.password_hash,
+            _supplier.c.totp_ciphertext,
+            _supplier.c.totp_wrapped_key,
+            _supplier.c.totp_kms_key_id,
+            _supplier.c.totp_confirmed_at_s,
+        ).where(is_it)
+    ).one_or_none()
+    if row is None:
+        return None
+    totp = None
+    if row.totp_ciphertext is not None:
+        totp = SealedKey(
+            bytes(row.totp_ciphertext), bytes(row.totp_wrapped_key), row.totp_kms_key_id
+        )
+    return Credentials(
+        row.supplier_id, row.password_hash, totp, row.totp_confirmed_at_s is not None
+    )
+
+
+def set_password(connection: Connection, supplier_id: str, password_hash: str) -> None:
+    """Put another password in place."""
+    connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id)
+        .values(password_hash=password_hash)
+    )
+
+
+def set_totp(connection: Connection, supplier_id: str, sealed: SealedKey | None) -> None:
+    """Put another secret of one-time codes in place, which no code was shown for yet; None: codes
+    are asked for no more."""
+    connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id)
+        .values(
+            totp_ciphertext=None if sealed is None else sealed.ciphertext,
+            totp_wrapped_key=None if sealed is None else sealed.wrapped_key,
+            totp_kms_key_id=None if sealed is None else sealed.kms_key_id,
+            totp_confirmed_at_s=None,
+        )
+    )
+
+
+def confirm_totp(connection: Connection, supplier_id: str, *, now_s: int) -> None:
+    """Ask for one-time codes from now on."""
+    connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id, _supplier.c.totp_ciphertext.is_not(None))
+        .values(totp_confirmed_at_s=now_s)
+    )
+
+
+def use_totp_step(connection: Connection, supplier_id: str, step: int) -> bool:
+    """Use up the codes of an interval, and of all before; tell whether they were unused."""
+    changed = connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id, _supplier.c.totp_last_step < step)
+        .values(totp_last_step=step)
+    )
+    return changed.rowcount == 1
+
+
+def set_role(connection: Connection, supplier_id: str, role: str, *, now_s: int) -> None:
+    """Say what an account may do beside supplying: ``supplier`` (nothing), ``reviewer`` or
+    ``operator``."""
+    connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id)
+        .values(role=role, changed_at_s=now_s)
     )

@@ -195,6 +195,11 @@ def end_session(connection: Connection, *, supplier_id: str, session_id: str) ->
     return ended.rowcount == 1
 
 
+def end_by_hash(connection: Connection, session_hash: str) -> None:
+    """End the session of a cookie, whosever it is. Idempotent."""
+    connection.execute(delete(_session).where(_session.c.session_hash == session_hash))
+
+
 def end_sessions(connection: Connection, supplier_id: str, *, but: str | None = None) -> int:
     """End an account's sessions, ``but`` the one with this id; return how many."""
     is_theirs = _session.c.supplier_id == supplier_id

@@ -16,6 +16,7 @@ from market.http.resale.public import router as apis
 from market.http.resale.routes import router as resale
 from market.http.sellers.routes import router as sellers
 from market.http.sign_in.routes import router as sign_in
+from market.http.supply.routes import router as supply
 
 TAGS: Final = {
     "keys": "Signing in with a wallet, as a seller or as a buyer, and the keys that it gives.",
@@ -27,6 +28,7 @@ TAGS: Final = {
     "resale": "APIs whose unused quota is sold by the call: connections and calls.",
     "markets": "What everybody may see: models, prices, books, routes, events.",
     "inference": "Text, by OpenAI's API.",
+    "suppliers": "Companies that apply with an e-mail address, are reviewed, and then sell.",
     "media": "Images, speech, transcriptions; videos and music as jobs.",
     "operation": "What watches the process.",
 }
@@ -44,6 +46,7 @@ for _part in (
     apis,
     markets,
     inference,
+    supply,
     media,
     operation,
 ):

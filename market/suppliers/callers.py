@@ -17,6 +17,7 @@ from ledger.suppliers.callers import (
     SEEN_STEP_S,
     SupplierCaller,
     check_caller_live,
+    end_by_hash,
     load_key_caller,
     load_session_caller,
     note_seen,
@@ -37,6 +38,7 @@ from serving.http.errors import NO_RETRY, RequestRejected, unauthorized
 T = TypeVar("T")
 
 SESSION_COOKIE: Final = "__Host-supplier_session"
+SIGN_UP_COOKIE: Final = "__Host-supplier_sign_up"
 CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -110,6 +112,10 @@ class SupplierCallers:
         if scope not in caller.scopes:
             raise scope_missing(scope)
         return caller
+
+    async def end_by_hash(self, session_hash: str) -> None:
+        """End the session of a cookie, whosever it is."""
+        await self._database.write(lambda connection: end_by_hash(connection, session_hash))
 
     def check_origin(self, request: Request) -> None:
         """Raise 403 where a browser says that a page of another site asks."""

@@ -1,8 +1,18 @@
 """What the routes of suppliers and reviewers work with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from market.suppliers.callers import SupplierCallers
+from argon2 import PasswordHasher
+
+from market.endpoints.sealing import Sealer
+from market.records.database import Database
+from market.suppliers.callers import SessionRules, SupplierCallers
+from market.suppliers.joining import Joining
+from market.suppliers.mailing import Mailer, MailRules
+from market.suppliers.passwords import Passwords
+from market.suppliers.signing_in import SigningIn
+from market.suppliers.tries import Tries
 
 
 @dataclass(frozen=True)
@@ -10,3 +20,32 @@ class SupplierServices:
     """Everything of suppliers that lives as long as the application runs."""
 
     callers: SupplierCallers
+    joining: Joining
+    signing_in: SigningIn
+    mailer: Mailer
+    passwords: Passwords
+
+    def close(self) -> None:
+        """End what has threads of its own."""
+        self.passwords.close()
+
+
+def build_supplier_services(
+    database: Database,
+    sealer: Sealer,
+    *,
+    secrets: Sequence[bytes],
+    session_rules: SessionRules,
+    mail_rules: MailRules,
+    hasher: PasswordHasher | None = None,
+) -> SupplierServices:
+    """Put together what suppliers are served with. The first of ``secrets`` counts tries."""
+    callers = SupplierCallers(database, session_rules)
+    passwords, tries = Passwords(hasher), Tries(secrets[0])
+    return SupplierServices(
+        callers=callers,
+        joining=Joining(database, passwords, tries),
+        signing_in=SigningIn(database, passwords, tries, sealer, callers),
+        mailer=Mailer(database, mail_rules),
+        passwords=passwords,
+    )

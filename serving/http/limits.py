@@ -91,6 +91,10 @@ class Limits:
         self._nonces = build(sign_in_per_minute, "for sign-ins from this address")
         self._keys = build(sign_in_per_minute, "for keys from this address")
 
+    def address_of(self, scope: Scope) -> str:
+        """Return what a client is counted by: see ``get_address``."""
+        return get_address(scope, self._trusted)
+
     def check(self, scope: Scope) -> None:
         """Raise 431 for headers that are too long, 429 for an address that comes too often."""
         size = len(scope.get("raw_path") or b"") + len(scope["query_string"])

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import httpx
 import uvicorn
+from argon2 import PasswordHasher
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
@@ -33,6 +34,8 @@ from tests.support.openapi import METRICS_TOKEN, CheckedClient, Document, get_ma
 from tests.support.waiting import LIMIT_S, until
 
 SECRET: Final = "7f3a9c1e5b8d2046f7a1c3e5097b6d8e"
+QUICK_HASHER: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Passwords of tests cost nothing."""
 PUBLIC_URL: Final = "http://market.test"
 KMS_LINE: Final = "k1 " + "4f" * 32
 PRICES: Final = """
@@ -205,7 +208,15 @@ async def run_market(
     All answers are held against ``document``, by default the market's own.
     """
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
-    front = create_app(settings, deployment, engine, kms, resolve=resolve, host_clock=host_clock)
+    front = create_app(
+        settings,
+        deployment,
+        engine,
+        kms,
+        resolve=resolve,
+        host_clock=host_clock,
+        hasher=QUICK_HASHER,
+    )
     config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
     config.load()
     server = uvicorn.Server(config)

@@ -1,19 +1,23 @@
 """What the routes of suppliers ask the framework for, and how the document states their errors."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.security import APIKeyCookie
 
 from ledger.suppliers.callers import SupplierCaller
 from market.http.dependencies import ServicesDep
+from market.services import Services
 from market.suppliers.callers import SESSION_COOKIE
 from market.suppliers.supplier_tokens import Scope
 from serving.http.document.schemas import errors_of, security_of
+from serving.http.strict_json import parse_exact_json
 
 SIGNED: Final = errors_of(400, 401, 403, 404, 405, 408, 409, 413, 415)
 """The errors of what a supplier asks for."""
+UNSIGNED: Final = errors_of(400, 401, 403, 404, 405, 408, 409, 413, 415)
+"""The errors of what somebody asks for who is not signed in."""
 
 _COOKIE: Final = APIKeyCookie(
     name=SESSION_COOKIE,
@@ -47,3 +51,35 @@ OffersWriterDep = Annotated[SupplierCaller, Depends(_need(Scope.OFFERS_WRITE))]
 UsageReaderDep = Annotated[SupplierCaller, Depends(_need(Scope.USAGE_READ))]
 PayoutsReaderDep = Annotated[SupplierCaller, Depends(_need(Scope.PAYOUTS_READ))]
 KybReaderDep = Annotated[SupplierCaller, Depends(_need(Scope.KYB_READ))]
+
+
+async def read_object(
+    request: Request, services: Services, caller: SupplierCaller
+) -> dict[str, Any]:
+    """Return the JSON object that a supplier sends. Raises 400, 408, 413, 415, 429."""
+    raw = await services.limits.read_body(
+        request.scope,
+        request.receive,
+        services,
+        caller.supplier_id,
+        is_proven=caller.supplier.is_approved,
+    )
+    return parse_exact_json(raw)
+
+
+async def read_open_object(request: Request, services: Services) -> dict[str, Any]:
+    """Return the JSON object of somebody who is not signed in. Raises 403 for a page that is not
+    ours, and as ``read_object`` does."""
+    services.suppliers.callers.check_origin(request)
+    raw = await services.limits.read_sign_in(request.scope, request.receive, services)
+    return parse_exact_json(raw)
+
+
+def set_cookie(response: Response, name: str, value: str, *, lifetime_s: int) -> None:
+    """Put a cookie of ours into a browser: for this host alone, over TLS, out of scripts' reach;
+    no other site's page has it sent along. A browser takes it from localhost without TLS."""
+    response.headers.append(
+        "set-cookie",
+        f"{name}={value}; Path=/; Max-Age={lifetime_s}; Secure; HttpOnly; SameSite=Strict",
+    )
+    response.headers["cache-control"] = "no-store"

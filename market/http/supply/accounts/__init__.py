@@ -1,0 +1,1 @@
+"""A supplier's account: its password and one-time codes."""

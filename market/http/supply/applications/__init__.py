@@ -1,0 +1,1 @@
+"""Applying, and confirming the address."""

@@ -1,0 +1,14 @@
+"""All routes of suppliers."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from market.http.supply.accounts.routes import router as accounts
+from market.http.supply.applications.routes import router as applications
+from market.http.supply.keys.routes import router as keys
+from market.http.supply.sessions.routes import router as sessions
+
+router: Final = APIRouter()
+for _part in (applications, accounts, sessions, keys):
+    router.include_router(_part)

@@ -1,0 +1,195 @@
+"""What the mails to suppliers and reviewers say, as plain text and as HTML. Pure.
+
+Facts are untrusted text: a line each, and never markup. A link is our own address, and never of
+anything else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jinja2 import DictLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class MailText:
+    """A mail's text as a template has it: Jinja, with the mail's facts as variables."""
+
+    subject: str
+    paragraphs: tuple[str, ...]
+    path: str | None = None
+    """Where its link leads, below the market's own address; ``{token}`` is the mail's token."""
+    items: str | None = None
+    """The name of a fact that is a list of texts."""
+    closing: tuple[str, ...] = ()
+
+
+NOT_YOU: Final = "If this was not you, you need do nothing."
+
+TEXTS: Final[Mapping[str, MailText]] = {
+    "verify_email": MailText(
+        "Confirm your e-mail address",
+        (
+            "{{ legal_name }} has applied to supply compute on Current, with this address.",
+            "Confirm it within 48 hours by this link, and press the button on the page:",
+        ),
+        "/v1/supply/applications/verify?token={token}",
+        closing=(NOT_YOU,),
+    ),
+    "already_registered": MailText(
+        "You have an account already",
+        (
+            "Somebody has applied to supply compute on Current with this address. There is an"
+            " account for it already, so nothing was changed.",
+            "Sign in, or choose another password, here:",
+        ),
+        "/login.html?supplier=1",
+        closing=(NOT_YOU,),
+    ),
+    "password_reset": MailText(
+        "Choose another password",
+        ("Somebody asked for another password of your account. Choose one within an hour here:",),
+        "/login.html?reset=1#token={token}",
+        closing=(NOT_YOU,),
+    ),
+    "password_changed": MailText(
+        "Your password was changed",
+        (
+            "The password of your account was changed, and all other sessions were ended.",
+            "If this was not you, choose another password at once, and tell us:",
+        ),
+        "/login.html?supplier=1",
+    ),
+    "codes_changed": MailText(
+        "One-time codes {{ 'are asked for' if is_on else 'are off' }}",
+        (
+            "One-time codes are {{ 'asked for at each sign-in' if is_on else 'asked for no more' }}"
+            " of your account.",
+            "If this was not you, choose another password at once, and tell us:",
+        ),
+        "/login.html?supplier=1",
+    ),
+    "reviewer_invited": MailText(
+        "You may review suppliers",
+        ("You have an account as {{ role }} now. Choose a password within 48 hours here:",),
+        "/login.html?reset=1#token={token}",
+    ),
+    "kyb_approved": MailText(
+        "KYB approved",
+        (
+            "The application of {{ legal_name }} is approved.",
+            "List your first offer and set a payout address in the dashboard:",
+        ),
+        "/supply-dashboard.html",
+    ),
+    "kyb_revision": MailText(
+        "KYB: please revise {{ items | length }} item{{ 's' if items | length != 1 }}",
+        ("The reviewer of {{ legal_name }} asks you to put this right:",),
+        "/supplier-kyb-intake.html",
+        items="items",
+        closing=("Then submit again: we usually look at it within one business day.",),
+    ),
+    "kyb_rejected": MailText(
+        "KYB rejected",
+        ("The application of {{ legal_name }} was rejected, for these reasons:",),
+        items="items",
+    ),
+    "kyb_suspended": MailText(
+        "Your account is suspended",
+        (
+            "The account of {{ legal_name }} is suspended: its offers serve nobody for now. What it"
+            " has earned is not lost.",
+        ),
+        items="items",
+    ),
+    "kyb_reinstated": MailText(
+        "Your account is no longer suspended",
+        ("The account of {{ legal_name }} is approved again.",),
+        "/supply-dashboard.html",
+    ),
+}
+"""Every mail, by the name that the outbox has for it."""
+
+_TEXT: Final = """\
+{% for line in paragraphs %}{{ line }}
+
+{% endfor %}{% for item in items %}- {{ item }}
+{% endfor %}{% if items %}
+{% endif %}{% if link %}{{ link }}
+
+{% endif %}{% for line in closing %}{{ line }}
+
+{% endfor %}-- 
+Current, {{ origin }}
+"""
+_HTML: Final = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ subject }}</title></head>
+<body style="font-family:sans-serif;max-width:40em;line-height:1.5">
+{% for line in paragraphs %}<p>{{ line }}</p>
+{% endfor %}{% if items %}<ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}</ul>
+{% endif %}{% if link %}<p><a href="{{ link }}">{{ link }}</a></p>
+{% endif %}{% for line in closing %}<p>{{ line }}</p>
+{% endfor %}<p>Current, {{ origin }}</p>
+</body></html>
+"""
+
+_plain: Final = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, loader=DictLoader({"mail": _TEXT}), keep_trailing_newline=True
+)
+_markup: Final = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=True, loader=DictLoader({"mail": _HTML})
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedMail:
+    """A mail as it is sent."""
+
+    subject: str
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return f"RenderedMail({self.subject})"
+
+
+def render_mail(
+    template: str, facts: Mapping[str, Any], *, public_url: str, token: str | None = None
+) -> RenderedMail:
+    """Return the text of a mail. Raises ``KeyError`` for an unknown template.
+
+    ``public_url`` is where the market is reached; ``token`` goes into its link.
+    """
+    said = TEXTS[template]
+    clean = {name: _clean(value) for name, value in facts.items()}
+    link = None
+    if said.path is not None:
+        link = public_url + said.path.replace("{token}", token or "")
+
+    def fill(text: str) -> str:
+        return _plain.from_string(text).render(clean)
+
+    shown = {
+        "subject": " ".join(fill(said.subject).split()),
+        "paragraphs": [fill(line) for line in said.paragraphs],
+        "closing": [fill(line) for line in said.closing],
+        "items": clean.get(said.items, []) if said.items else [],
+        "link": link,
+        "origin": public_url,
+    }
+    return RenderedMail(
+        subject=str(shown["subject"]),
+        text=_plain.get_template("mail").render(shown),
+        html=_markup.get_template("mail").render(shown),
+    )
+
+
+def _clean(value: Any) -> Any:
+    """Return a fact without line breaks and control characters: it may not look like our text."""
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    return value
