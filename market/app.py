@@ -50,7 +50,9 @@ from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
+from market.suppliers.identity_keys import open_identity_keys
 from market.suppliers.supplier_services import build_supplier_services
+from market.suppliers.virus_scanner import open_scanner
 from market.text.repeating import RepeatedSales
 from market.text.serving import Serving
 from serving.http.application import build_front
@@ -256,6 +258,9 @@ def _build_services(
             secrets=secrets,
             session_rules=settings.session_rules(),
             mail_rules=settings.mail_rules(),
+            identity_keys=open_identity_keys(settings.identity_keys, kms=settings.kms),
+            scanner=open_scanner(settings.virus_scanner),
+            review_rules=settings.review_rules(),
             hasher=hasher,
         ),
         api_calls=ApiCalls(

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import SettingsConfigDict
 
 from contracts.authorizations import VALUE_USDC_MAX
-from contracts.units import USDC_MAX
+from contracts.units import SECONDS_PER_DAY, USDC_MAX
 from market.endpoints.client import SellerRules
 from market.endpoints.dialing import DialRules, Origin, read_origin
 from market.identity.keys import is_address
@@ -21,6 +21,7 @@ from market.resale.economics import FEE_BPS
 from market.supplier_settings import SupplierSettings
 from market.suppliers.callers import SessionRules
 from market.suppliers.mailing import MailRules
+from market.suppliers.reviewing import ReviewRules
 from market.text.serving import ServingRules
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -318,6 +319,14 @@ class MarketSettings(SupplierSettings):
         """Return where mail goes out and who it is from."""
         url = self.smtp_url.get_secret_value()
         return MailRules(smtp_url=url, sender=self.mail_from, public_url=self.public_url)
+
+    def review_rules(self) -> ReviewRules:
+        """Return how suppliers are reviewed."""
+        return ReviewRules(
+            four_eyes=self.review_four_eyes,
+            document_lives_s=self.document_days * SECONDS_PER_DAY,
+            rejected_lives_s=self.rejected_document_days * SECONDS_PER_DAY,
+        )
 
     def dial_rules(self) -> DialRules:
         """Return what may be called and how long to wait."""

@@ -35,7 +35,7 @@ class SealedKeys:
 
     def change(self, connection: Connection, owner_id: str, sealed: SealedKey) -> None:
         """Put another key in an owner's place; the old one is erased."""
-        _overwrite_what_goes(connection)
+        overwrite_what_goes(connection)
         of_owner = update(self._table).where(self._is_of(owner_id))
         connection.execute(of_owner.values(asdict(sealed)))
 
@@ -43,7 +43,7 @@ class SealedKeys:
         self, connection: Connection, owner_id: str, *, before: SealedKey, after: SealedKey
     ) -> bool:
         """Put a rewrapped key in place of ``before``; tell whether ``before`` was still there."""
-        _overwrite_what_goes(connection)
+        overwrite_what_goes(connection)
         changed = connection.execute(
             update(self._table)
             .where(
@@ -57,13 +57,14 @@ class SealedKeys:
 
     def erase(self, connection: Connection, owner_id: str) -> None:
         """Erase an owner's key. Idempotent."""
-        _overwrite_what_goes(connection)
+        overwrite_what_goes(connection)
         connection.execute(delete(self._table).where(self._is_of(owner_id)))
 
     def _is_of(self, owner_id: str) -> ColumnElement[bool]:
         return self._table.c[self._owner] == owner_id
 
 
-def _overwrite_what_goes(connection: Connection) -> None:
+def overwrite_what_goes(connection: Connection) -> None:
+    """Have SQLite put zeros where rows are deleted or changed, from here on in the connection."""
     if not is_postgres(connection):
         connection.exec_driver_sql("PRAGMA secure_delete = ON")

@@ -45,6 +45,30 @@ class Kms(Protocol):
 _FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
+def read_key_file(path: Path) -> dict[str, bytes]:
+    """Return the keys of a file by their ids, in its order (``FileKms``). Raises ``KmsInvalid``."""
+    keys: dict[str, bytes] = {}
+    try:
+        if path.stat().st_mode & _FOR_OTHERS:
+            raise KmsInvalid(f"{path} is open to other users of this machine: chmod 600 {path}")
+        lines = path.read_text(encoding="ascii").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KmsInvalid(f"cannot read the keys in {path}: {type(error).__name__}") from None
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2 or len(words[1]) != 2 * KEY_BYTES or words[0] in keys:
+            raise KmsInvalid(f"{path}, line {number}: not '<id> <64 hex digits>', once each id")
+        try:
+            keys[words[0]] = bytes.fromhex(words[1])
+        except ValueError:
+            raise KmsInvalid(f"{path}, line {number}: not hex digits") from None
+    if not keys:
+        raise KmsInvalid(f"{path} holds no key")
+    return keys
+
+
 class FileKms:
     """KMS keys in a file of the operator: ``<id> <64 hex digits>`` a line, the first one wraps.
 
@@ -54,25 +78,7 @@ class FileKms:
     """
 
     def __init__(self, path: Path) -> None:
-        self._keys: dict[str, bytes] = {}
-        try:
-            if path.stat().st_mode & _FOR_OTHERS:
-                raise KmsInvalid(f"{path} is open to other users of this machine: chmod 600 {path}")
-            lines = path.read_text(encoding="ascii").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise KmsInvalid(f"cannot read the keys in {path}: {type(error).__name__}") from None
-        for number, line in enumerate(lines, start=1):
-            words = line.split()
-            if not words:
-                continue
-            if len(words) != 2 or len(words[1]) != 2 * KEY_BYTES or words[0] in self._keys:
-                raise KmsInvalid(f"{path}, line {number}: not '<id> <64 hex digits>', once each id")
-            try:
-                self._keys[words[0]] = bytes.fromhex(words[1])
-            except ValueError:
-                raise KmsInvalid(f"{path}, line {number}: not hex digits") from None
-        if not self._keys:
-            raise KmsInvalid(f"{path} holds no key")
+        self._keys = read_key_file(path)
 
     def __repr__(self) -> str:
         return f"FileKms({len(self._keys)} keys)"
@@ -136,14 +142,22 @@ class Sealer:
 
     def seal(self, secret: str, *, offer_id: str) -> SealedKey:
         """Return a key encrypted for one offer. Raises ``KmsUnavailable``."""
+        return self.seal_bytes(secret.encode(), context=offer_id)
+
+    def seal_bytes(self, plain: bytes, *, context: str) -> SealedKey:
+        """Return bytes encrypted under a data key of their own, for one place. Raises
+        ``KmsUnavailable``."""
         data_key = secrets.token_bytes(KEY_BYTES)
-        wrapped = self._kms.wrap(data_key, context=offer_id)
-        return SealedKey(encrypt(data_key, secret.encode(), offer_id), wrapped, self._kms.key_id)
+        wrapped = self._kms.wrap(data_key, context=context)
+        return SealedKey(encrypt(data_key, plain, context), wrapped, self._kms.key_id)
 
     def open(self, sealed: SealedKey, *, offer_id: str) -> str:
         """Return the key in the clear. Raises ``SealBroken`` or ``KmsUnavailable``."""
-        data_key = self._unwrap(sealed, offer_id)
-        return decrypt(data_key, sealed.ciphertext, offer_id).decode()
+        return self.open_bytes(sealed, context=offer_id).decode()
+
+    def open_bytes(self, sealed: SealedKey, *, context: str) -> bytes:
+        """Return bytes in the clear. Raises ``SealBroken`` or ``KmsUnavailable``."""
+        return decrypt(self._unwrap(sealed, context), sealed.ciphertext, context)
 
     def rewrap(self, sealed: SealedKey, *, offer_id: str) -> SealedKey:
         """Return the same under the KMS key that wraps now. Raises as ``open`` does."""

@@ -8,11 +8,16 @@ from argon2 import PasswordHasher
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
 from market.suppliers.callers import SessionRules, SupplierCallers
+from market.suppliers.document_checks import DocumentChecks
+from market.suppliers.identity_keys import IdentityKeys
 from market.suppliers.joining import Joining
+from market.suppliers.kyb_filing import KybFiling
 from market.suppliers.mailing import Mailer, MailRules
 from market.suppliers.passwords import Passwords
+from market.suppliers.reviewing import ReviewRules
 from market.suppliers.signing_in import SigningIn
 from market.suppliers.tries import Tries
+from market.suppliers.virus_scanner import Scanner
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class SupplierServices:
     joining: Joining
     signing_in: SigningIn
     mailer: Mailer
+    kyb_filing: KybFiling
+    document_checks: DocumentChecks
+    review_rules: ReviewRules
     passwords: Passwords
 
     def close(self) -> None:
@@ -37,6 +45,9 @@ def build_supplier_services(
     secrets: Sequence[bytes],
     session_rules: SessionRules,
     mail_rules: MailRules,
+    identity_keys: IdentityKeys | None,
+    scanner: Scanner | None,
+    review_rules: ReviewRules,
     hasher: PasswordHasher | None = None,
 ) -> SupplierServices:
     """Put together what suppliers are served with. The first of ``secrets`` counts tries."""
@@ -47,5 +58,14 @@ def build_supplier_services(
         joining=Joining(database, passwords, tries),
         signing_in=SigningIn(database, passwords, tries, sealer, callers),
         mailer=Mailer(database, mail_rules),
+        kyb_filing=KybFiling(
+            database,
+            callers,
+            sealer,
+            identity_keys,
+            document_lives_s=review_rules.document_lives_s,
+        ),
+        document_checks=DocumentChecks(scanner),
+        review_rules=review_rules,
         passwords=passwords,
     )

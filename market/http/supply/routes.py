@@ -7,8 +7,10 @@ from fastapi import APIRouter
 from market.http.supply.accounts.routes import router as accounts
 from market.http.supply.applications.routes import router as applications
 from market.http.supply.keys.routes import router as keys
+from market.http.supply.kyb.routes import router as kyb
+from market.http.supply.reviews.routes import router as reviews
 from market.http.supply.sessions.routes import router as sessions
 
 router: Final = APIRouter()
-for _part in (applications, accounts, sessions, keys):
+for _part in (applications, accounts, sessions, keys, kyb, reviews):
     router.include_router(_part)

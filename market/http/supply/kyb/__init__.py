@@ -1,0 +1,1 @@
+"""What a supplier files of itself."""

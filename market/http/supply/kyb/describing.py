@@ -1,0 +1,109 @@
+"""What was filed, as answers state it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ledger.suppliers.filings import StoredDocument, StoredOwner
+from market.http.supply.kyb.schemas import (
+    DocumentView,
+    EntityContent,
+    EntitySection,
+    KybView,
+    OwnersSection,
+    OwnerView,
+    RequirementList,
+    RequirementView,
+    SourceContent,
+    SourceSection,
+)
+from market.suppliers.kyb_filing import OPEN_STATUSES, Filing
+from market.suppliers.kyb_form import ENTITY, OWNERS, SOURCE
+from market.suppliers.kyb_requirements import Requirements
+
+
+def describe_filing(filing: Filing) -> KybView:
+    """Return all sections; those that were not saved as the application has them."""
+    said = filing.prefill
+    entity: Mapping[str, Any] = filing.content_of(ENTITY) or {
+        "legal_name": said.get("legal_name"),
+        "jurisdiction": said.get("country"),
+    }
+    source: Mapping[str, Any] = filing.content_of(SOURCE) or {
+        "source_of_compute": said.get("source_of_compute"),
+        "providers": said.get("providers", []),
+        "contract_holder": said.get("legal_name"),
+        "expected_monthly_tokens": said.get("expected_monthly_tokens"),
+    }
+    return KybView.model_validate(
+        {
+            "kyb_status": filing.supplier.kyb_status,
+            "version": filing.supplier.kyb_version,
+            "can_change": filing.supplier.kyb_status in OPEN_STATUSES,
+            "entity": EntitySection(
+                **_stand_of(filing, ENTITY), content=EntityContent.model_validate(dict(entity))
+            ),
+            "owners": OwnersSection(
+                **_stand_of(filing, OWNERS),
+                content=[describe_owner(owner) for owner in filing.owners],
+            ),
+            "source": SourceSection(
+                **_stand_of(filing, SOURCE), content=SourceContent.model_validate(dict(source))
+            ),
+            "documents": [describe_document(document) for document in filing.documents],
+            "requirements": describe_requirements(filing.requirements()),
+        }
+    )
+
+
+def _stand_of(filing: Filing, section: str) -> dict[str, Any]:
+    stored = filing.sections.get(section)
+    if stored is None:
+        return {"version": 0, "saved_at": None}
+    return {"version": stored.version, "saved_at": stored.saved_at_s}
+
+
+def describe_owner(owner: StoredOwner) -> OwnerView:
+    """Return an owner without what its number is compared by."""
+    return OwnerView.model_validate(
+        {
+            "owner_id": owner.owner_id,
+            "legal_name": owner.legal_name,
+            "nationality": owner.nationality,
+            "id_type": owner.id_type,
+            "role": owner.role,
+            "share_pct": show_share(owner.share_bps),
+        }
+    )
+
+
+def show_share(bps: int) -> str:
+    """Return a share in per cent: 3330 is 33.3."""
+    text = f"{bps // 100}.{bps % 100:02d}"
+    return text.rstrip("0").rstrip(".")
+
+
+def describe_document(document: StoredDocument) -> DocumentView:
+    """Return a document without its bytes."""
+    return DocumentView.model_validate(
+        {
+            "document_id": document.document_id,
+            "kind": document.kind,
+            "name": document.name,
+            "media_type": document.media_type,
+            "size_bytes": document.size_bytes,
+            "sha256": document.sha256,
+            "uploaded_at": document.uploaded_at_s,
+        }
+    )
+
+
+def describe_requirements(found: Requirements) -> RequirementList:
+    """Return what is to be done."""
+    return RequirementList(
+        currently_due=list(found.currently_due),
+        pending_review=list(found.pending_review),
+        errors=[
+            RequirementView(requirement=one.requirement, code=one.code, reason=one.reason)
+            for one in found.errors
+        ],
+    )

@@ -1,0 +1,381 @@
+"""From the first section to an approval, over HTTP; and what the ledger, the log and the mail say.
+
+::
+
+    sections    prefilled; two tabs; out of order; locked while they are reviewed
+    owners      the number is nowhere; the same under another key; kept by owner_id
+    documents   too long; replaced ones are erased; those of a version stay
+    reviews     by version, once, never one's own; four eyes; items and mail; the audit log stays
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import inspect, select, table, text
+from sqlalchemy.exc import DatabaseError
+
+from ledger.database.engine import read, write
+from ledger.suppliers.reviews import note_audit
+from ledger.tables import KybDocument, KybIdentity, table_of
+from market.suppliers.document_checks import BYTES_MAX
+from market.suppliers.reviewing import grant
+from tests.support.kyb import (
+    ENTITY,
+    ID_NUMBER,
+    KINDS,
+    OWNER,
+    PDF,
+    SOURCE,
+    file_everything,
+    make_png,
+    send_document,
+)
+from tests.support.ledgers import make_ledger
+from tests.support.mailbox import Mailbox, text_of
+from tests.support.market import KMS_LINE, RunningMarket, make_settings, run_market, write_kms
+from tests.support.suppliers import APPLICATION, Browser, join
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with Mailbox() as mailbox:
+        yield mailbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def market(
+    tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox
+) -> AsyncIterator[RunningMarket]:
+    """One market for all tests: each has suppliers of its own."""
+    folder = tmp_path_factory.mktemp("reviews")
+    engine = make_ledger(folder / "ledger.sqlite3")
+    settings = make_settings(
+        folder, smtp_url=mailbox.url, mail_interval_s=0.02, address_keys_per_minute_max=0
+    )
+    async with run_market(settings, engine) as running:
+        yield running
+    engine.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def supplier(
+    market: RunningMarket, mailbox: Mailbox, request: pytest.FixtureRequest
+) -> Browser:
+    """A supplier of this test's own, signed in."""
+    return await join(market, mailbox, email=name_address(request, "supplier"))
+
+
+def name_address(request: pytest.FixtureRequest, who: str) -> str:
+    name = re.sub(r"[^a-z]+", "-", request.node.name.partition("[")[0])
+    return f"{name[5:45]}.{who}@compute.example"
+
+
+async def make_reviewer(
+    market: RunningMarket, mailbox: Mailbox, email: str, role: str = "reviewer"
+) -> Browser:
+    """Return somebody with a role, signed in."""
+    browser = await join(market, mailbox, email=email)
+    with write(market.engine) as connection:
+        grant(connection, email=email, role=role, actor="command line", now_s=1)
+    return browser
+
+
+async def supplier_id_of(browser: Browser) -> str:
+    return str((await browser.get("/v1/supply/account")).json()["supplier_id"])
+
+
+async def decide(reviewer: Browser, supplier_id: str, **wish: Any) -> tuple[int, str]:
+    """Decide, and return the status with the code, or with the supplier's status."""
+    answer = await reviewer.post(f"/v1/review/applications/{supplier_id}/decisions", wish)
+    body = answer.json()
+    is_done = answer.status_code == 201
+    return answer.status_code, body["kyb_status"] if is_done else body["error"]["code"]
+
+
+ITEM = {
+    "requirement": "documents.bank_proof",
+    "text": "The account's holder is not readable.",
+    "inside": "looks retouched",
+}
+
+
+async def test_sections__in_any_order_by_two_tabs__nothing_is_overwritten(
+    supplier: Browser,
+) -> None:
+    first = (await supplier.get("/v1/supply/kyb")).json()
+    assert first["kyb_status"] == "draft"
+    assert first["entity"]["content"]["legal_name"] == APPLICATION["legal_name"]
+    assert first["source"]["content"]["providers"] == APPLICATION["providers"]
+
+    source = {"version": 0, "content": {"legal_basis": "A contract."}}
+    saved = (await supplier.put("/v1/supply/kyb/source", source)).json()
+    assert (saved["kyb_status"], saved["source"]["version"]) == ("pending", 1)
+    again = await supplier.put("/v1/supply/kyb/source", source)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "section_changed")
+
+    entity = {"version": 0, "content": ENTITY}
+    stale = {"version": 0, "content": SOURCE}
+    both = await supplier.put("/v1/supply/kyb", {"entity": entity, "source": stale})
+    assert both.status_code == 409
+    kept = (await supplier.get("/v1/supply/kyb")).json()
+    assert (kept["entity"]["version"], kept["source"]["version"]) == (0, 1)
+    due = kept["requirements"]["currently_due"]
+    assert "entity.registration_number" in due
+    assert "source.legal_basis" not in due
+    early = await supplier.post("/v1/supply/kyb/submit")
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "requirements_due")
+
+
+async def test_owners__saved_again_without_the_number__keep_it(supplier: Browser) -> None:
+    saved = await supplier.put("/v1/supply/kyb/owners", {"content": [OWNER]})
+    (owner,) = saved.json()["owners"]["content"]
+    assert "id_number" not in owner
+    without = {**OWNER, "id_number": None, "owner_id": owner["owner_id"], "share_pct": "55.5"}
+
+    changed = await supplier.put("/v1/supply/kyb/owners", {"version": 1, "content": [without]})
+    moved = {**without, "nationality": "FR"}
+    other = await supplier.put("/v1/supply/kyb/owners", {"version": 2, "content": [moved]})
+    twice = {**OWNER, "share_pct": "20"}
+    double = await supplier.put(
+        "/v1/supply/kyb/owners", {"version": 2, "content": [without, twice]}
+    )
+
+    (kept,) = changed.json()["owners"]["content"]
+    assert (kept["owner_id"], kept["share_pct"]) == (owner["owner_id"], "55.5")
+    assert other.json()["error"]["code"] == "id_number_wrong"
+    assert double.json()["error"]["code"] == "owner_twice"
+
+
+async def test_documents__too_long__refused_and_replaced_ones_erased(
+    market: RunningMarket, supplier: Browser
+) -> None:
+    await supplier.put("/v1/supply/kyb/entity", {"content": ENTITY})
+    padding = b"%" + b" " * (BYTES_MAX - len(PDF) - 2) + b"\n"
+    longest = PDF.replace(b"%PDF-1.4\n", b"%PDF-1.4\n" + padding)
+    assert len(longest) == BYTES_MAX
+    taken = await send_document(supplier, longest)
+    too_long = await send_document(supplier, b"%PDF-1.4\n" + b" " * (BYTES_MAX - 8))
+    picture = await send_document(supplier, make_png(), name="a.png", media_type="image/png")
+
+    assert (taken.status_code, picture.status_code) == (201, 201), (taken.text, picture.text)
+    assert too_long.status_code == 413
+    document = table_of(KybDocument)
+    with read(market.engine) as connection:
+        rows = {row["document_id"]: row for row in connection.execute(select(document)).mappings()}
+    replaced, kept = rows[taken.json()["document_id"]], rows[picture.json()["document_id"]]
+    assert (replaced["ciphertext"], replaced["wrapped_key"]) == (None, None)
+    assert replaced["erased_at_s"] is not None
+    assert kept["is_current"]
+    assert make_png() not in bytes(kept["ciphertext"])
+
+
+async def test_review__revision_then_approval__by_version_with_mail(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    reviewer = await make_reviewer(market, mailbox, name_address(request, "reviewer"))
+    supplier_id = await supplier_id_of(supplier)
+    assert await file_everything(supplier) == 1
+    locked = await supplier.put("/v1/supply/kyb/entity", {"version": 1, "content": ENTITY})
+    assert locked.json()["error"]["code"] == "kyb_locked"
+    queue = (await reviewer.get("/v1/review/applications")).json()["applications"]
+    assert supplier_id in {one["supplier_id"] for one in queue}
+
+    assert await decide(reviewer, supplier_id, version=1, decision="revise") == (
+        400,
+        "items_missing",
+    )
+    revised = await decide(reviewer, supplier_id, version=1, decision="revise", items=[ITEM])
+    assert revised == (201, "revision_needed")
+    mail = await mailbox.wait_for("KYB: please revise 1 item", to=supplier.email)
+    assert ITEM["text"] in text_of(mail)
+    assert ITEM["inside"] not in mail.as_string()
+    found = (await supplier.get("/v1/supply/kyb/requirements")).json()
+    assert found["errors"] == [
+        {"requirement": ITEM["requirement"], "code": "needs_revision", "reason": ITEM["text"]}
+    ]
+
+    await send_document(
+        supplier, make_png(), kind="bank_proof", name="b.png", media_type="image/png"
+    )
+    assert (await supplier.post("/v1/supply/kyb/submit")).json()["version"] == 2
+    late = await decide(reviewer, supplier_id, version=1, decision="approve")
+    assert late == (409, "version_outdated")
+    seen = (await reviewer.get(f"/v1/review/applications/{supplier_id}")).json()
+    assert [one["version"] for one in seen["versions"]] == [2, 1]
+    assert seen["versions"][0]["changed"] == ["documents.bank_proof"]
+    outcomes = await asyncio.gather(
+        *(decide(reviewer, supplier_id, version=2, decision="approve") for _ in range(2))
+    )
+    assert sorted(outcomes) == [(201, "approved"), (409, "not_possible")]
+    await mailbox.wait_for("KYB approved", to=supplier.email)
+    # The first version's document is still what was decided on.
+    first = seen["versions"][1]["documents"]
+    (bank,) = [one for one in first if one["kind"] == "bank_proof"]
+    path = f"/v1/review/applications/{supplier_id}/documents/{bank['document_id']}"
+    document = await reviewer.get(path)
+    assert document.content == PDF
+    assert document.headers["content-disposition"].startswith("attachment;")
+    assert document.headers["x-content-type-options"] == "nosniff"
+    assert document.headers["content-security-policy"].startswith("sandbox;")
+    assert (await supplier.get(path)).status_code == 403
+
+
+async def test_review__by_the_supplier_itself_or_without_the_role__refused(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    supplier_id = await supplier_id_of(supplier)
+    await file_everything(supplier)
+    assert await decide(supplier, supplier_id, version=1, decision="approve") == (
+        403,
+        "role_missing",
+    )
+    with write(market.engine) as connection:
+        grant(connection, email=supplier.email, role="operator", actor="command line", now_s=1)
+    assert await decide(supplier, supplier_id, version=1, decision="approve") == (
+        403,
+        "own_application",
+    )
+    reviewer = await make_reviewer(market, mailbox, name_address(request, "reviewer"))
+    assert await decide(reviewer, supplier_id, version=1, decision="suspend", items=[ITEM]) == (
+        403,
+        "role_missing",
+    )
+    rejected = await decide(reviewer, supplier_id, version=1, decision="reject", items=[ITEM])
+    assert rejected == (201, "rejected")
+    for path in ("/v1/supply/kyb/submit",):
+        assert (await supplier.post(path)).json()["error"]["code"] == "kyb_locked"
+
+
+async def test_suspension__by_an_operator__and_back(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    operator = await make_reviewer(
+        market, mailbox, name_address(request, "operator"), role="operator"
+    )
+    supplier_id = await supplier_id_of(supplier)
+    await file_everything(supplier)
+    for decision, status in (
+        ("approve", "approved"),
+        ("suspend", "suspended"),
+        ("reinstate", "approved"),
+    ):
+        items = [ITEM] if decision == "suspend" else []
+        done = await decide(operator, supplier_id, version=1, decision=decision, items=items)
+        assert done == (201, status)
+    log = (await operator.get(f"/v1/review/audit?supplier_id={supplier_id}")).json()["entries"]
+    assert [entry["action"] for entry in log] == ["approve", "suspend", "reinstate"]
+    for statement in ("DELETE FROM audit_entry", "UPDATE audit_entry SET actor = 'nobody'"):
+        with pytest.raises(DatabaseError), write(market.engine) as connection:
+            connection.execute(text(statement))
+
+
+async def test_number__filed_resubmitted_and_refused__is_nowhere(
+    market: RunningMarket,
+    mailbox: Mailbox,
+    supplier: Browser,
+    request: pytest.FixtureRequest,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """S5: no identity number, provider key or document in any table, log or mail."""
+    number, wrong = "ZX 987-65.43 q", "ZX98765"
+    owner = {**OWNER, "id_number": number}
+    await supplier.put("/v1/supply/kyb/owners", {"content": [owner]})
+    broken = [{**owner, "id_number": wrong, "share_pct": "9.99"}]
+    refused = await supplier.put("/v1/supply/kyb/owners", {"version": 1, "content": broken})
+    await supplier.put("/v1/supply/kyb/entity", {"content": ENTITY})
+    await supplier.put("/v1/supply/kyb/source", {"content": SOURCE})
+    for kind in KINDS:
+        await send_document(supplier, kind=kind)
+    await supplier.post("/v1/supply/kyb/submit")
+    reviewer = await make_reviewer(market, mailbox, name_address(request, "reviewer"))
+    supplier_id = await supplier_id_of(supplier)
+    seen = await reviewer.get(f"/v1/review/applications/{supplier_id}")
+    await decide(reviewer, supplier_id, version=1, decision="approve")
+    await mailbox.wait_for("KYB approved", to=supplier.email)
+
+    said = [refused.text, seen.text, *capfd.readouterr()]
+    said += [mail.as_string() for mail in mailbox.mails]
+    kept: list[bytes] = []
+    with read(market.engine) as connection:
+        for name in inspect(connection).get_table_names():
+            for row in connection.execute(select(text("*")).select_from(table(name))):
+                kept += [one if isinstance(one, bytes) else str(one).encode() for one in row]
+    squeezed = [re.sub(r"[^0-9A-Za-z]", "", one).upper() for one in said]
+    squeezed += [re.sub(rb"[^0-9A-Za-z]", b"", one).decode().upper() for one in kept]
+    assert len(squeezed) > 100
+    assert not [one for one in squeezed if "ZX98765" in one]
+    assert not [one for one in kept if PDF[:40] in one or b"%PDF-" in one]
+
+
+async def test_number__same_under_another_key__is_the_same_identity(
+    mailbox: Mailbox, tmp_path: Any, request: pytest.FixtureRequest
+) -> None:
+    new_line = "k2 " + "5e" * 32
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    identity = table_of(KybIdentity)
+
+    async def save(email: str, number: str) -> tuple[list[str], list[str]]:
+        settings = make_settings(tmp_path, smtp_url=mailbox.url, mail_interval_s=0.02)
+        async with run_market(settings, engine) as running:
+            browser = await join(running, mailbox, email=email)
+            owner = {**OWNER, "id_number": number}
+            saved = await browser.put("/v1/supply/kyb/owners", {"content": [owner]})
+            assert saved.status_code == 200, saved.text
+        with read(engine) as connection:
+            rows = connection.execute(select(identity)).mappings().all()
+        return [row["identity_id"] for row in rows], [row["key_id"] for row in rows]
+
+    write_kms(tmp_path, KMS_LINE)
+    before, keys = await save(name_address(request, "one"), ID_NUMBER)
+    write_kms(tmp_path, new_line, KMS_LINE)
+    after, renewed = await save(name_address(request, "two"), "k1234567X")
+    engine.dispose()
+
+    assert (keys, renewed) == (["k1"], ["k2"])
+    assert before == after
+
+
+async def test_four_eyes__two_reviewers__approve_together(
+    mailbox: Mailbox, tmp_path: Any, request: pytest.FixtureRequest
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    settings = make_settings(
+        tmp_path,
+        smtp_url=mailbox.url,
+        mail_interval_s=0.02,
+        review_four_eyes=True,
+        address_keys_per_minute_max=0,
+    )
+    async with run_market(settings, engine) as market:
+        supplier = await join(market, mailbox, email=name_address(request, "supplier"))
+        reviewers = [
+            await make_reviewer(market, mailbox, name_address(request, f"reviewer{n}"))
+            for n in range(2)
+        ]
+        supplier_id = await supplier_id_of(supplier)
+        await file_everything(supplier)
+        approve = {"version": 1, "decision": "approve"}
+        first = await decide(reviewers[0], supplier_id, **approve)
+        again = await decide(reviewers[0], supplier_id, **approve)
+        second = await decide(reviewers[1], supplier_id, **approve)
+    engine.dispose()
+
+    assert first == (201, "under_review")
+    assert again == (409, "approved_by_you")
+    assert second == (201, "approved")
+
+
+async def test_audit_log__entry__names_no_person(market: RunningMarket) -> None:
+    with write(market.engine) as connection:
+        note_audit(
+            connection, entry_id="zz", actor="command line", action="look", subject="x", now_s=1
+        )
+    with read(market.engine) as connection:
+        rows = connection.execute(text("SELECT * FROM audit_entry")).mappings().all()
+    assert not [row for row in rows if "@" in str(dict(row))]
