@@ -50,6 +50,7 @@ from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
 from market.settings import MarketSettings
+from market.suppliers.housekeeping import erase_due, forget_old, rewrap_documents, watch
 from market.suppliers.identity_keys import open_identity_keys
 from market.suppliers.supplier_services import build_supplier_services
 from market.suppliers.virus_scanner import open_scanner
@@ -65,6 +66,8 @@ from serving.process.background import repeat, running
 
 log = structlog.get_logger("market")
 
+WATCH_INTERVAL_S: Final = 15.0
+"""How often what waits for reviewers and for the mail server is counted, seconds."""
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
 
@@ -165,6 +168,10 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
         repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),
+        repeat(lambda: watch(database, services.metrics), WATCH_INTERVAL_S),
+        repeat(lambda: erase_due(database), PURGE_INTERVAL_S),
+        repeat(lambda: forget_old(database, settings.purge_after_s), PURGE_INTERVAL_S),
+        rewrap_documents(database, services.sealer),
         repeat(
             lambda: gather_earnings(database, settings.payout_minimum_usdc),
             settings.payout_interval_s,

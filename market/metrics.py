@@ -39,6 +39,13 @@ class Metrics(ServerMetrics):
         self._own_by_cause = {str(cause): own_providers.labels(cause) for cause in causes}
         self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here")
         self._offers = self.gauge("offers", "Active offers by health", "health")
+        self._reviews = self.gauge("reviews_waiting", "Suppliers that wait for a reviewer")
+        self._review_age = self.gauge(
+            "review_oldest_seconds", "How long the oldest of them has waited"
+        )
+        self._mails = self.gauge("mails_waiting", "Mails that are to be sent")
+        self._mail_age = self.gauge("mail_oldest_seconds", "How long the oldest of them has waited")
+        self._mails_failed = self.gauge("mails_failed", "Mails that were given up, and are kept")
         calls = self.counter("api_calls", "Calls of resold APIs by what became of them", "cause")
         outcomes = ("ok", "cached", "not_counted", *Cause)
         self._calls_by_cause = {str(cause): calls.labels(cause) for cause in outcomes}
@@ -58,6 +65,22 @@ class Metrics(ServerMetrics):
     def observe_call(self, cause: str) -> None:
         """Count one call of an API: ``ok``, ``cached``, ``not_counted`` or a ``Cause``."""
         self._calls_by_cause[cause].inc()
+
+    def observe_suppliers(
+        self,
+        *,
+        reviews: int,
+        review_oldest_s: int,
+        mails: int,
+        mail_oldest_s: int,
+        mails_failed: int,
+    ) -> None:
+        """Note what waits for reviewers and for the mail server."""
+        self._reviews.set(reviews)
+        self._review_age.set(review_oldest_s)
+        self._mails.set(mails)
+        self._mail_age.set(mail_oldest_s)
+        self._mails_failed.set(mails_failed)
 
     def render(
         self,

@@ -10,6 +10,7 @@ import click
 from indexer.commands import indexer
 from keeper.commands import keeper
 from market.commands import market
+from market.review_commands import review
 from proxy.commands import proxy
 from scripts.checks import audit, receipt
 from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
@@ -40,6 +41,7 @@ def commands() -> None:
 
 for process in (indexer, keeper, market, proxy):
     commands.add_command(process)
+commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
 
@@ -74,6 +76,17 @@ def up(fresh: bool, name: str, is_opened: bool, like: str | None) -> None:
             is_like_base=like is not None,
             open_pages=webbrowser.open if is_opened else None,
         )
+
+
+@commands.command("mail")
+@click.option("--name", default="devnet", help="The stack's folder in .current/.")
+@click.option("--to", default=None, help="Only mails to this address.")
+def mail(name: str, to: str | None) -> None:
+    """Print what the devnet's mail server was sent, the oldest first."""
+    from scripts.stack.mail_server import describe_mail, find_mailbox, read_mails
+
+    found = [one for one in read_mails(find_mailbox(name)) if to is None or one["To"] == to]
+    click.echo("\n\n".join(describe_mail(one) for one in found) or "no mail")
 
 
 @contextmanager

@@ -290,3 +290,36 @@ def load_submissions(connection: Connection, supplier_id: str) -> list[RowMappin
     """Return a supplier's submissions, the newest first."""
     query = select(_submission).where(_submission.c.supplier_id == supplier_id)
     return list(connection.execute(query.order_by(_submission.c.version.desc())).mappings())
+
+
+def load_stale_document(connection: Connection, *, kms_key_id: str) -> tuple[str, SealedKey] | None:
+    """Return a sealed document that another KMS key than ``kms_key_id`` has wrapped, or None."""
+    row = connection.execute(
+        select(
+            _document.c.document_id,
+            _document.c.ciphertext,
+            _document.c.wrapped_key,
+            _document.c.kms_key_id,
+        )
+        .where(_document.c.ciphertext.is_not(None), _document.c.kms_key_id != kms_key_id)
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    sealed = SealedKey(bytes(row.ciphertext), bytes(row.wrapped_key), row.kms_key_id)
+    return row.document_id, sealed
+
+
+def replace_wrapping(
+    connection: Connection, document_id: str, *, before: SealedKey, after: SealedKey
+) -> None:
+    """Put a rewrapped data key in place of ``before``'s, unless the document was erased."""
+    overwrite_what_goes(connection)
+    connection.execute(
+        update(_document)
+        .where(
+            _document.c.document_id == document_id,
+            _document.c.wrapped_key == before.wrapped_key,
+        )
+        .values(wrapped_key=after.wrapped_key, kms_key_id=after.kms_key_id)
+    )

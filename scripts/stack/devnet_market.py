@@ -14,10 +14,13 @@ from contracts.units import USDC_ONE
 from ledger.database.engine import open_engine
 from market.operator import OPERATOR_ACCOUNT, agree_trust, credit, issue_operator_key
 from scripts.asking import answers_well
+from scripts.stack.mail_server import MAILBOX
 from scripts.stack.model import MODEL_ID
+from scripts.stack.ports import port_is_free, preferred_port
 from scripts.stack.processes import Stack
 from scripts.stack.run_directory import keep_secret
 
+MAIL_PORT: Final = 8425
 MODEL_API_KEY: Final = "the-local-model-asks-for-none"
 ROOT: Final = Path(__file__).resolve().parents[2]
 OPERATOR_CREDIT_USDC: Final = 1_000_000 * USDC_ONE
@@ -43,6 +46,21 @@ def start_market(
     folder, url = stack.directory.path, f"http://127.0.0.1:{port}"
     secret = keep_secret(folder / "market_secret", secrets.token_hex(32))
     kms = keep_secret(folder / "market_kms", f"devnet {secrets.token_hex(32)}")
+    mail_port = preferred_port(MAIL_PORT)
+    stack.start(
+        "mail",
+        [
+            sys.executable,
+            "-m",
+            "scripts.stack.mail_server",
+            str(mail_port),
+            str(folder / MAILBOX),
+        ],
+        ready=lambda: not port_is_free(mail_port),
+        timeout_s=60,
+        cwd=ROOT,
+        restart=restart,
+    )
     stack.start(
         "market",
         [sys.executable, "-m", "market"],
@@ -54,6 +72,7 @@ def start_market(
             "MARKET_KMS": f"file:{kms}",
             "MARKET_PRICES_FILE": str(prices),
             "MARKET_ALLOW_LOOPBACK": "true",
+            "MARKET_SMTP_URL": f"smtp://127.0.0.1:{mail_port}",
             # The local model answers on a processor that others may be using too.
             "MARKET_READ_TIMEOUT_S": "170",
             "MARKET_PAYOUT_INTERVAL_S": "2",

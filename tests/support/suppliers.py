@@ -28,6 +28,7 @@ class Browser:
     """Sends what a browser with our page would: cookies, the page's origin, the session's token."""
 
     def __init__(self, market: RunningMarket, email: str = EMAIL) -> None:
+        self.market = market
         self.client = market.client
         self.email = email
         self.cookies: dict[str, str] = {}

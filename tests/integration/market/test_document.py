@@ -13,6 +13,7 @@ from typing import Any, Final
 from ledger.database.engine import write
 from ledger.resale.connections import approve_name
 from tests.support.keepers import Stage
+from tests.support.mailbox import Mailbox
 from tests.support.market import OUTSIDER, PRICES, SELLER, bearer, make_body
 from tests.support.media import (
     IMAGE_MODEL,
@@ -27,6 +28,7 @@ from tests.support.openapi import Document, get_market_document, hold_examples
 from tests.support.payments import TOPUP, Shop, run_shop
 from tests.support.recordings import make_wav
 from tests.support.resale import API_NAME, make_connection, run_api
+from tests.support.supplier_calls import call_suppliers
 from tests.support.waiting import until_it
 
 PAID_WITHOUT_A_KEY: Final = frozenset(
@@ -79,7 +81,17 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
     document = Document(get_market_document().written)
     (tmp_path / "prices.toml").write_text(PRICES + MEDIA_PRICES)
     often: dict[str, Any] = {"job_poll_interval_s": 1, "job_look_interval_s": 0.05}
-    async with run_shop(stage, tmp_path, document=document, **often) as shop:
+    async with (
+        Mailbox() as mailbox,
+        run_shop(
+            stage,
+            tmp_path,
+            document=document,
+            smtp_url=mailbox.url,
+            mail_interval_s=0.05,
+            **often,
+        ) as shop,
+    ):
         buyer_key = await shop.market.get_buyer_key()
         caller = Caller(shop, shop.seller_key, buyer_key)
         await call_sellers(caller)
@@ -89,7 +101,8 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
         await call_media(caller)
         await call_public(caller)
         await call_keys(shop, caller)
-        await call_wrongly(shop, caller, document)
+        session = await call_suppliers(shop.market, mailbox)
+        await call_wrongly(shop, caller, document, session)
         hidden = {
             shop.seller.url: "https://api.provider.example/v1",
             api_url: "https://api.analytics.example",
@@ -245,8 +258,13 @@ async def call_keys(shop: Shop, caller: Caller) -> None:
         await caller.ask("DELETE", f"/v1/{role}/auth/keys/{issued['key_id']}", headers)
 
 
-async def call_wrongly(shop: Shop, caller: Caller, document: Document) -> None:
-    """Call every operation without its key, and with a body that is no object."""
+async def call_wrongly(
+    shop: Shop, caller: Caller, document: Document, session: dict[str, str]
+) -> None:
+    """Call every operation without its key, and with a body that is no object.
+
+    ``session``: the headers of a supplier who is signed in.
+    """
     client = shop.market.client
     for path, methods in document.written["paths"].items():
         filled = path.replace("{", "").replace("}", "")
@@ -258,5 +276,7 @@ async def call_wrongly(shop: Shop, caller: Caller, document: Document) -> None:
                 assert answer.status_code == 401, (path, answer.text)
             if body is not None:
                 headers = caller.seller if "sellerKey" in keys else caller.buyer
+                if "/v1/supply/" in path or "/v1/review/" in path:
+                    headers = session
                 refused = await client.request(method, filled, headers=headers, content=body)
                 assert refused.status_code == 400, (path, refused.text)
