@@ -156,3 +156,38 @@ def note_seller(address: str, text: str) -> None:
 
     with _opened_ledger() as engine:
         click.echo(note(engine, address, text[:1_000]))
+
+
+@market.group("api-names", invoke_without_command=True, settings=SETTINGS)
+def api_names() -> None:
+    """List who may sell calls under an API's own name; approve or revoke one."""
+    from market.operator import list_api_names
+
+    with _opened_ledger() as engine:
+        for line in list_api_names(engine):
+            click.echo(line)
+
+
+_api_name = argument("name", help="The API's own name, such as nansen.")
+
+
+@api_names.command("approve", settings=SETTINGS)
+@_api_name
+@_address
+def approve_api_name(name: str, address: str) -> None:
+    """Let a seller sell its connection of that name under the API's own name."""
+    from market.operator import approve_api_name as approve
+
+    with _opened_ledger() as engine:
+        click.echo(approve(engine, name, address))
+
+
+@api_names.command("revoke", settings=SETTINGS)
+@_api_name
+@_address
+def revoke_api_name(name: str, address: str) -> None:
+    """Take that back: the connection is sold under its owner's name only."""
+    from market.operator import revoke_api_name as revoke
+
+    with _opened_ledger() as engine:
+        click.echo(revoke(engine, name, address))

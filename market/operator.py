@@ -9,10 +9,13 @@ from contracts.errors import Fatal
 from contracts.units import format_usdc
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
+from ledger.resale.connections import approve_name, load_names, revoke_name
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
 from ledger.selling.offers import resume_offer as resume
 from market.identity.keys import Role, is_address, make_key
 from market.records.seller_records import SellerRecord, load_seller_records
+from market.resale.connection_terms import parse_name
+from market.resale.operations import TermsRefused
 from serving.process.ids import new_id
 
 OPERATOR_ACCOUNT: Final = "operator"
@@ -157,3 +160,36 @@ def _agree(
         if not found:
             raise ArgumentInvalid(f"no seller {address!r}: a wallet is one once it has signed in")
     return seller
+
+
+def list_api_names(engine: Engine) -> list[str]:
+    """Return a line for each approved name of an API. Raises ``LedgerUnavailable``."""
+    with read(engine) as connection:
+        return [f"{name}  {owner}" for name, owner in sorted(load_names(connection))]
+
+
+def approve_api_name(engine: Engine, name: str, address: str) -> str:
+    """Let a seller sell under an API's own name; say so.
+
+    Raises ``ArgumentInvalid`` for what is no name, and ``LedgerUnavailable``.
+    """
+    try:
+        parse_name(name)
+    except TermsRefused as error:
+        raise ArgumentInvalid(f"the name {error}") from None
+    now_s = ask_now_s(engine)
+    with write(engine) as connection:
+        approve_name(connection, name=name, owner=address.lower(), now_s=now_s)
+    return f"{address} sells its connection {name} under that name"
+
+
+def revoke_api_name(engine: Engine, name: str, address: str) -> str:
+    """Take an approval back; say so.
+
+    Raises ``ArgumentInvalid`` where there is none, and ``LedgerUnavailable``.
+    """
+    now_s = ask_now_s(engine)
+    with write(engine) as connection:
+        if not revoke_name(connection, name=name, owner=address.lower(), now_s=now_s):
+            raise ArgumentInvalid(f"{address} was not approved for {name}")
+    return f"{address} sells {name} under its own name only"

@@ -13,6 +13,7 @@ from market.commands import market
 from market.review_commands import review
 from proxy.commands import proxy
 from scripts.checks import audit, receipt
+from scripts.marketplace import marketplace
 from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
 from serving.process.exit_codes import ExitCode
 
@@ -44,6 +45,7 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
+commands.add_command(marketplace)
 
 
 @commands.command("demo")
@@ -151,6 +153,11 @@ def show(token_id: int, api_url: str) -> None:
 def main() -> None:
     """Run the command line."""
     commands(prog_name="current")
+
+
+def atlas() -> None:
+    """Run the same command line by its second name."""
+    commands(prog_name="atlas")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -26,6 +27,7 @@ from ledger.audit import find_violations
 from ledger.database.engine import read, write
 from ledger.resale.connections import approve_name
 from ledger.tables import ApiCall, ApiPeriod, table_of
+from scripts.cli import commands
 from tests.support.ledgers import make_ledger
 from tests.support.market import (
     OUTSIDER,
@@ -486,6 +488,51 @@ async def test_owner__disables_and_deletes__nothing_is_sold_and_the_log_stays(st
     assert table.startswith("call_id,")
     assert (await stand.ask_owner(method="DELETE")).json()["deleted"] is True
     assert (await stand.ask_owner()).status_code == 404
+
+
+async def test_command__file_status_test_and_disable__do_what_they_say(
+    stand: Stand, tmp_path: Path
+) -> None:
+    name = next(_names)
+    (tmp_path / "key").write_text(stand.seller)
+    (tmp_path / "apis.yaml").write_text(
+        "api_connections:\n"
+        f"  - name: {name}\n"
+        f'    api_key: "{API_KEY}"\n'
+        f"    base_url: {stand.api.url}\n"
+        "    credential: 'header: x-api-key'\n"
+        "    operations: [GET /v1/blocks/latest]\n"
+        "    monthly_quota: 10000\n"
+        "    reserved: 3000  # Keep for yourself\n"
+        "    markup: 3x\n"
+        "    subscription_usd: 500\n"
+        "  - name: kaito\n"
+        f'    api_key: "{API_KEY}"\n'
+        "    monthly_quota: 5000\n"
+    )
+    options = [
+        *("--market-url", str(stand.market.client.base_url).rstrip("/")),
+        *("--key-file", str(tmp_path / "key")),
+    ]
+
+    async def run(*words: str) -> Result:
+        arguments = ["marketplace", "api", *words, *options]
+        return await asyncio.to_thread(CliRunner(mix_stderr=False).invoke, commands, arguments)
+
+    enabled = await run("enable", str(tmp_path / "apis.yaml"))
+    shown = await run("status")
+    tried = await run("test", name)
+    disabled = await run("disable", name)
+    again = await run("enable", str(tmp_path / "apis.yaml"))
+
+    # Kaito's address is not known: it is asked for, and the other entry is on sale all the same.
+    assert (enabled.exit_code, "has to be said" in enabled.stderr) == (1, True)
+    assert f"{name}: enabled, calls at " in enabled.stdout
+    assert (shown.exit_code, f"{name}  enabled" in shown.stdout) == (0, True)
+    assert (tried.exit_code, "answered 200" in tried.stdout) == (0, True)
+    assert f"{name}: disabled" in disabled.stdout
+    assert f"{name}: enabled" in again.stdout
+    assert API_KEY not in "".join(one.stdout + one.stderr for one in (enabled, shown, tried, again))
 
 
 async def test_consumer__above_its_limit__hears_when_to_come_again(stand: Stand) -> None:

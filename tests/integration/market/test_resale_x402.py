@@ -1,0 +1,122 @@
+"""Calls that are paid one by one by x402, on a real chain, by the package's own client.
+
+::
+
+    a stranger with nothing but the URL ── 402, payment, answer; the catalogue's extension is valid
+    one payment ── one call: not another resource, not twice, not at once
+    an answer that costs nothing ── the payment stays, as credit
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from starlette.responses import JSONResponse
+from x402.extensions.bazaar import validate_discovery_extension
+from x402.extensions.bazaar.types import parse_discovery_extension
+from x402.http.utils import decode_payment_required_header
+from x402.schemas import PaymentRequired
+
+from ledger.audit import find_violations
+from ledger.database.engine import read
+from ledger.tables import ApiCall, table_of
+from tests.support.keepers import Stage
+from tests.support.payments import FEE_USDC, Shop, header_of, run_shop
+from tests.support.resale import RunningApi, connect, run_api
+
+PRICE_USDC = 150_000
+
+
+class CallShop:
+    """A market that sells calls of one API."""
+
+    def __init__(self, shop: Shop, api: RunningApi, path: str) -> None:
+        self.shop = shop
+        self.api = api
+        self.path = path
+
+    async def ask(self, path: str = "v1/blocks/latest", **options: Any) -> Any:
+        return await self.shop.market.client.get(f"{self.path}/{path}", **options)
+
+    async def sign(self, path: str = "v1/blocks/latest") -> dict[str, str]:
+        return header_of(await self.shop.sign(await self.ask(path)))
+
+    def posted(self) -> list[dict[str, Any]]:
+        """Return what was charged, after the ledger's own audit."""
+        call = table_of(ApiCall)
+        with read(self.shop.market.engine) as connection:
+            assert find_violations(connection) == []
+            rows = connection.execute(select(call).where(call.c.state == "posted")).mappings()
+            return [dict(row) for row in rows]
+
+
+@pytest.fixture
+async def calls(stage: Stage, tmp_path: Path) -> AsyncIterator[CallShop]:
+    async with run_api() as api, run_shop(stage, tmp_path) as shop:
+        made = await connect(shop.market, shop.seller_key, api.url)
+        yield CallShop(shop, api, f"/x402/{made['sold_under']}")
+
+
+async def test_stranger__with_the_url_alone__pays_and_is_answered(calls: CallShop) -> None:
+    asked = await calls.ask()
+    required = decode_payment_required_header(asked.headers["payment-required"])
+    assert isinstance(required, PaymentRequired)
+    assert required.accepts[0].amount == str(PRICE_USDC + FEE_USDC)
+    assert asked.headers["cache-control"] == "no-store"
+    bazaar = (required.extensions or {})["bazaar"]
+    checked = validate_discovery_extension(parse_discovery_extension(bazaar))
+    assert checked.valid, checked.errors
+
+    async with calls.shop.payer() as payer:
+        answer = await payer.get(f"{calls.path}/v1/blocks/latest")
+
+    assert (answer.status_code, answer.json()["number"]) == (200, 3)
+    assert "payment-response" in answer.headers
+    assert calls.shop.paid_usdc() == PRICE_USDC + FEE_USDC
+    (call,) = calls.posted()
+    assert (call["earning_usdc"], call["fee_usdc"]) == (135_000, 15_000 + FEE_USDC)
+    listed = (await calls.shop.market.client.get("/discovery/resources")).json()
+    assert listed["pagination"]["total"] == 4
+    assert all(item["accepts"][0]["payTo"] for item in listed["items"])
+
+
+async def test_payment__used_for_another_resource_twice_or_at_once__serves_one_call(
+    calls: CallShop,
+) -> None:
+    header = await calls.sign()
+
+    answers = await asyncio.gather(*(calls.ask(headers=header) for _ in range(4)))
+    other = await calls.ask("v1/blocks/1", headers=header)
+    query = await calls.ask("v1/blocks/latest?full=1", headers=header)
+    again = await calls.ask(headers=header)
+
+    served = [answer for answer in answers if answer.status_code == 200]
+    assert len(served) == 1
+    assert {other.status_code, query.status_code, again.status_code} == {402}
+    assert len(calls.posted()) == len(calls.api.requests) == 1
+
+
+async def test_payment__answer_costs_nothing_or_api_fails__is_used_for_the_next_try(
+    calls: CallShop,
+) -> None:
+    header = await calls.sign()
+    calls.api.answer_with(lambda: JSONResponse({}, 500))
+
+    failed = await calls.ask(headers=header)
+    calls.api.behave = None
+    missing = await calls.sign("v1/blocks/9")
+    not_found = await calls.ask("v1/blocks/9", headers=missing)
+
+    assert failed.status_code == 502
+    assert calls.posted() == []
+    assert (not_found.status_code, not_found.headers["x-market-cost-usdc"]) == (404, "0")
+
+
+async def test_paths__refused__before_anything_is_paid(calls: CallShop) -> None:
+    for path in ("v1/blocks/%2e%2e/x", "v1/none", "v1/blocks/1;x"):
+        answer = await calls.ask(path)
+        assert answer.status_code in (400, 404), answer.text
+    assert calls.shop.payments() == []
