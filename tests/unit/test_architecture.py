@@ -89,6 +89,7 @@ SHARED_CLASSES: Final = {
     "PayoutItem": "one payout in a batch: as it is planned, and as it is stored",
     "Readiness": "whether a server lets requests through, as each document names it",
     "Services": "what the routes of a server share",
+    "SessionView": "a signed-in session, as each server's document names it",
     "TokenDomain": "what signatures over a token's authorizations are bound to",
     "Usage": "what a request used: as it is stored, and as an answer states it",
 }
