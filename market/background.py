@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
 from ledger.payments.floor import load_floor
+from ledger.resale.connections import connection_keys, load_stale_credentials
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
@@ -85,9 +86,13 @@ async def rewrap_all(database: Database, sealer: Sealer) -> None:
     def of_providers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
         return load_stale_provider_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
 
+    def of_connections(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
+        return load_stale_credentials(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
+
     try:
         await _rewrap(database, sealer, of_offers, offer_keys)
         await _rewrap(database, sealer, of_providers, provider_keys)
+        await _rewrap(database, sealer, of_connections, connection_keys)
     except (Retryable, SealBroken) as error:
         log.error("keys_not_rewrapped", error=str(error))
 

@@ -52,6 +52,11 @@ class Metrics(ServerMetrics):
         self.leaks = self.counter(
             "api_credential_leaks", "Answers withheld because the API's credential was in them"
         )
+        self.flags = self.counter(
+            "api_consumers_flagged", "Consumers slowed down for misusing a connection", "reason"
+        )
+        for reason in ("many_errors", "scraping", "shared_key"):
+            self.flags.labels(reason)
         self._connections = self.gauge("api_connections", "Connections on sale by health", "health")
 
     def observe_attempt(self, cause: str) -> None:

@@ -7,7 +7,8 @@ cheapest healthy one is called first, the next one where it fails before its ans
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -24,7 +25,8 @@ from ledger.resale.call_records import (
     NewCall,
     PeriodUse,
 )
-from ledger.resale.connections import suspend_connection
+from ledger.resale.connections import save_flag, suspend_connection
+from ledger.selling.sale_statements import PAID_KEY_ID
 from market.endpoints.health import Standing
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import credit_spent, invalid_key
@@ -45,6 +47,8 @@ from market.resale.call_wishes import (
     unknown_operation,
     write_target,
 )
+from market.resale.connection_terms import CallLimits
+from market.resale.consumer_watch import ConsumerWatch, slow_down
 from market.resale.economics import split_call
 from market.resale.operations import Operation, find_operation, list_methods
 from market.resale.passed_headers import HeaderRefused, choose_outgoing
@@ -96,6 +100,8 @@ class IncomingCall:
     body: bytes
     find_header: Callable[[str], str | None]
     request_id: str
+    address: str = ""
+    """Where the consumer is, as limits count addresses."""
     also: Callable[[Connection, NewCall], object] | None = None
     """Written with each reservation; its refusals end the call."""
     keep: Callable[[Answer], Callable[[Connection], object]] | None = None
@@ -118,6 +124,7 @@ class ApiCalls:
         self.rules = rules
         self.limiter = CallLimiter()
         self.cache = AnswerCache()
+        self.watch = ConsumerWatch()
         self._database = database
         self._metrics = metrics
 
@@ -198,7 +205,7 @@ class ApiCalls:
             if attempts >= self.rules.attempts_max:
                 break
             try:
-                limits = one.connection.terms.limits
+                limits = self._find_limits(one, holder.owner)
                 with self.limiter.hold(one.connection.connection_id, limits, holder.owner):
                     attempt, attempts = attempts, attempts + 1
                     return await self._attempt(holder, call, one, attempt, started_s)
@@ -222,6 +229,40 @@ class ApiCalls:
         if refusal is not None:
             raise refusal
         raise all_failed(failures)
+
+    def _find_limits(self, one: Candidate, consumer: str) -> CallLimits:
+        """Return a connection's limits, lower for a consumer that misuses it."""
+        limits = one.connection.terms.limits
+        id_, now_s = one.connection.connection_id, time.monotonic()
+        if not self.watch.is_flagged(id_, consumer, now_s=now_s):
+            return limits
+        return replace(limits, consumer_per_minute=slow_down(limits.consumer_per_minute))
+
+    def _watch(self, new: NewCall, call: IncomingCall, one: Candidate, status: int) -> None:
+        """Note how a consumer uses a connection; write down what its owner should know."""
+        flags = self.watch.note(
+            new.connection_id,
+            new.account_id,
+            operation=new.operation,
+            values=(tuple(one.parameters.items()), call.wish.query, call.body),
+            address="" if new.key_id == PAID_KEY_ID else call.address,
+            is_error=status >= 400,
+            now_s=time.monotonic(),
+        )
+        now_s = self._database.now_s()
+        for reason, detail in flags.items():
+            log.warning("consumer_flagged", connection_id=new.connection_id, reason=reason)
+            self._metrics.flags.labels(reason).inc()
+            self._database.submit_and_forget(
+                partial(
+                    save_flag,
+                    connection_id=new.connection_id,
+                    account_id=new.account_id,
+                    reason=reason,
+                    detail=detail,
+                    now_s=now_s,
+                )
+            )
 
     def prepare(self, one: Candidate, call: IncomingCall) -> OutgoingCall:
         """Return the call as it goes out. Raises 400, 415."""
@@ -270,6 +311,7 @@ class ApiCalls:
             await asyncio.shield(self._void(new, one, type(error).__name__, started_s=started_s))
             raise
         self.shelf.succeed(connection.connection_id, answer.api_ms)
+        self._watch(new, call, one, answer.status)
         if not operation.counts(answer.status):
             self._metrics.observe_call("not_counted")
             await asyncio.shield(

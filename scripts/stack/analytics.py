@@ -4,6 +4,7 @@ It is what the devnet's operator resells: read-only, by an API key in the header
 many calls a month. ``behave`` lets a test have it misbehave.
 """
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -53,22 +54,28 @@ def create_analytics(
     """Return the API. Each answer but 401 and 429 uses the quota up by one call."""
 
     async def latest(_: Request) -> Response:
-        return JSONResponse(dict(facts.find_block(None) or {}))
+        found = await asyncio.to_thread(facts.find_block, None)
+        return _json({} if found is None else found)
 
     async def block(request: Request) -> Response:
         text = request.path_params["number"]
-        found = facts.find_block(int(text)) if text.isdecimal() and len(text) < 19 else None
+        is_number = text.isdecimal() and len(text) < 19
+        found = await asyncio.to_thread(facts.find_block, int(text)) if is_number else None
         return JSONResponse({"error": "no such block"}, 404) if found is None else _json(found)
 
     async def balances(request: Request) -> Response:
         address = request.path_params["address"]
         if len(address) != ADDRESS_LENGTH or not address.startswith("0x"):
             return JSONResponse({"error": "not an address"}, 400)
-        return _json({"address": address, "balances": dict(facts.find_balances(address))})
+        found = await asyncio.to_thread(facts.find_balances, address)
+        return _json({"address": address, "balances": dict(found)})
 
     async def search(request: Request) -> Response:
         body = await request.json()
-        found = [dict(facts.find_balances(one)) for one in body.get("addresses", [])[:100]]
+        found = [
+            dict(await asyncio.to_thread(facts.find_balances, one))
+            for one in body.get("addresses", [])[:100]
+        ]
         return _json({"balances": found})
 
     def guarded(
@@ -91,12 +98,17 @@ def create_analytics(
 
     return Starlette(
         routes=[
+            Route("/healthz", _tell_alive),
             Route("/v1/blocks/latest", guarded(latest)),
             Route("/v1/blocks/{number}", guarded(block)),
             Route("/v1/addresses/{address}/balances", guarded(balances)),
             Route("/v1/balances/search", guarded(search), methods=["POST"]),
         ]
     )
+
+
+async def _tell_alive(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
 
 
 def _json(body: Mapping[str, Any]) -> Response:

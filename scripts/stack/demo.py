@@ -35,6 +35,7 @@ from scripts.stack.devnet import (
     wait_for,
     warp_to_now,
 )
+from scripts.stack.devnet_api import API_NAME
 from scripts.stack.model import MODEL_ID
 from scripts.stack.pages_walk import walk_pages
 from scripts.stack.processes import Stack
@@ -91,6 +92,7 @@ class Journey:
         self.check_receipt()
         self.sell_to_stranger()
         self.pay_seller()
+        self.sell_call_to_stranger()
         self.revoke()
         self.withdraw()
         self.add_up()
@@ -352,6 +354,48 @@ class Journey:
             f"{format_usdc(self.earned_usdc)} USDC to the model's seller for {len(sales)} requests",
             events[-1]["transactionHash"].to_0x_hex(),
         )
+
+    def sell_call_to_stranger(self) -> None:
+        """The same wallet buys one call of the devnet's own API, with nothing but its URL."""
+        client = register_exact_evm_client(x402ClientSync(), EthAccountSigner(self.stranger))
+        client.set_spend_controls(False)
+        before_usdc = self.balance(self.stranger.address)
+        url = f"{self.devnet.market_url}/x402/{API_NAME}/v1/blocks/latest"
+        with wrapRequestsWithPayment(requests.Session(), client) as session:
+            asked = session.get(url, timeout=60)
+        if asked.status_code != 200:
+            raise DevnetError(f"no call was sold: {asked.status_code} {asked.text[:500]}")
+        receipt = decode_payment_response_header(asked.headers["payment-response"])
+        paid_usdc = before_usdc - self.balance(self.stranger.address)
+        self.expect("payment for the call", str(paid_usdc), receipt.amount)
+        self.paid_usdc += paid_usdc
+        self.say("API call", f"GET {url}  block {asked.json()['number']}")
+        figures = self._fetch_connection_status()
+        self.expect("calls sold", figures["sold"], 1)
+        self.expect(
+            "the call's revenue",
+            figures["revenue_usdc"],
+            figures["your_share_usdc"] + figures["fee_usdc"],
+        )
+        due_usdc = self.earned_usdc + figures["your_share_usdc"]
+        self.wait("the owner's payout", lambda: self.balance(self.seller.address) == due_usdc)
+        self.earned_usdc = due_usdc
+        self.say(
+            "quota",
+            f"{figures['sold']} of {figures['for_sale']:,} sold; the owner's share"
+            f" {format_usdc(figures['your_share_usdc'])} USDC is paid out, the fee is"
+            f" {format_usdc(figures['fee_usdc'])} USDC",
+            receipt.transaction,
+        )
+
+    def _fetch_connection_status(self) -> dict[str, Any]:
+        key = (self.devnet.directory.path / "market_seller_key").read_text(encoding="ascii")
+        headers = {"Authorization": f"Bearer {key}"}
+        url = f"{self.devnet.market_url}/v1/seller/connections"
+        found = requests.get(url, headers=headers, timeout=20).json()["connections"]
+        path = f"{url}/{found[0]['id']}/status"
+        figures: dict[str, Any] = requests.get(path, headers=headers, timeout=20).json()
+        return figures
 
     def revoke(self) -> None:
         """One on-chain call revokes the key, within two blocks."""

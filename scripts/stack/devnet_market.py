@@ -12,8 +12,15 @@ from eth_account.signers.local import LocalAccount
 
 from contracts.units import USDC_ONE
 from ledger.database.engine import open_engine
-from market.operator import OPERATOR_ACCOUNT, agree_trust, credit, issue_operator_key
+from market.operator import (
+    OPERATOR_ACCOUNT,
+    agree_trust,
+    approve_api_name,
+    credit,
+    issue_operator_key,
+)
 from scripts.asking import answers_well
+from scripts.stack.devnet_api import API_NAME, connect_api, start_api
 from scripts.stack.mail_server import MAILBOX
 from scripts.stack.model import MODEL_ID
 from scripts.stack.ports import port_is_free, preferred_port
@@ -94,9 +101,12 @@ def start_market(
             keep_secret(key_file, key)
         # Before its offer is listed: then the market need not look again to know.
         agree_trust(engine, seller.address, is_trusted=True)
+        approve_api_name(engine, API_NAME, seller.address)
         engine.dispose()
         client.headers["authorization"] = f"Bearer {seller_key_file.read_text(encoding='ascii')}"
         _list_model(client, model_url)
+        api_url, api_key = start_api(stack, common=common, restart=restart)
+        connect_api(client, url=api_url, api_key=api_key)
     return url, key_file
 
 

@@ -105,6 +105,10 @@ class Limits:
         if self._by_address.is_limiting:
             self._by_address.take(get_address(scope, self._trusted))
 
+    def name_address(self, scope: Scope) -> str:
+        """Return the client's address as limits count it."""
+        return get_address(scope, self._trusted)
+
     def keep_open(self, scope: Scope, size: int) -> None:
         """Count what is kept of the body of a request that nobody has authenticated, in bytes.
 

@@ -83,7 +83,7 @@ async def answer_api_call(
         def find(name: str) -> str | None:
             return find_header(scope, name.encode())
 
-        return IncomingCall(wish, raw, find, request_id)
+        return IncomingCall(wish, raw, find, request_id, services.limits.name_address(scope))
 
     if paywall is not None and (header is None or payment is not None):
         raw = await read_body(scope, receive, services, keep_open=services.limits.keep_open)
