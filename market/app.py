@@ -60,6 +60,7 @@ from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
+from serving.http.own_pages import find_origin
 from serving.http.site import load_site
 from serving.models.references import load_references
 from serving.process.background import repeat, running
@@ -251,6 +252,7 @@ def _build_services(
         serving=serving,
         paywall=open_paywall(settings, deployment, web3, database, book, serving),
         secrets=secrets,
+        origin=find_origin(settings.public_url),
         allow_loopback=settings.allow_loopback,
         listing_rules=settings.listing_rules(),
         unpayable=deployment.own_contracts,

@@ -54,6 +54,8 @@ class Services:
     sealer: Sealer
     serving: Serving
     secrets: tuple[bytes, ...]
+    origin: str
+    """Scheme, host and port of our own pages."""
     """Every live secret; the first one signs."""
     allow_loopback: bool
     listing_rules: ListingRules

@@ -12,12 +12,15 @@ from market.services import Services
 from serving.http.document.schemas import errors_of, security_of
 from serving.http.document.writing import one_of
 from serving.http.errors import wrong_type
+from serving.http.own_pages import SAFE_METHODS, check_own_page, read_cookie
 
 PAGE_MAX: Final = 1_000
+SELLER_COOKIE: Final = "__Host-current_seller"
+"""Holds a seller's key of a browser of theirs: hashed in the ledger like any other."""
 TIME_MAX_S: Final = 2**40
 
 
-SIGNED: Final = errors_of(400, 401, 404, 405, 408, 409, 413, 415)
+SIGNED: Final = errors_of(400, 401, 403, 404, 405, 408, 409, 413, 415)
 OPEN: Final = errors_of(400, 404, 405)
 CALL: Final = errors_of(400, 401, 402, 404, 405, 408, 409, 413, 415, 422, 502, body=PaidErrorBody)
 CALL[402]["content"] = one_of(PaidErrorBody, PaymentRequired)
@@ -38,8 +41,18 @@ ServicesDep = Annotated[Services, Depends(_get_services)]
 
 
 async def get_seller(request: Request, services: ServicesDep) -> KeyHolder:
-    """Return who holds the seller's key that came with a request. Raises 401, 429."""
-    return await services.identify(request.headers.get("authorization"), Role.SELLER)
+    """Return who holds the seller's key that came with a request, in a header or as our cookie.
+
+    A cookie counts for what changes something only from our own pages. Raises 401, 403, 429.
+    """
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        key = read_cookie(request.scope, SELLER_COOKIE)
+        if key is not None:
+            if request.method not in SAFE_METHODS:
+                check_own_page(request.scope, services.origin)
+            authorization = f"Bearer {key}"
+    return await services.identify(authorization, Role.SELLER)
 
 
 async def get_buyer(request: Request, services: ServicesDep) -> KeyHolder:

@@ -29,12 +29,12 @@ from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import INTEGER_MAX, KEY_ID_BYTES, KeyClaims
 from proxy.store import load_revoked_at_s, load_standing
 from serving.http.bodies import find_header
-from serving.http.errors import NO_RETRY, RequestRejected, bad_request, unauthorized, unavailable
+from serving.http.errors import RequestRejected, bad_request, unauthorized, unavailable
+from serving.http.own_pages import SAFE_METHODS, check_own_page, read_cookie
 
 COOKIE: Final = "__Host-current_session"
 POSITION_HEADER: Final = b"x-current-position"
 STATEMENT: Final = "Sign in to Current. This pays for nothing and moves nothing."
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _TOKEN_ID: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -143,8 +143,8 @@ class Sessions:
         token = read_session_cookie(scope)
         if token is None:
             return None
-        if scope["method"] not in _SAFE:
-            check_origin(scope, self._sign_in.uri)
+        if scope["method"] not in SAFE_METHODS:
+            check_own_page(scope, self._sign_in.uri)
         now_s = self._meter.now_s()
         return await self._meter.read(
             lambda connection: find_session(connection, hash_session(token), now_s=now_s)
@@ -192,30 +192,8 @@ def hash_session(token: str) -> str:
 
 def read_session_cookie(scope: Scope) -> str | None:
     """Return the session's cookie; None without one, with two, or where it is none of ours."""
-    found = [
-        value
-        for name, header in scope["headers"]
-        if name == b"cookie"
-        for part in header.decode("latin-1").split(";")
-        for key, _, value in [part.strip().partition("=")]
-        if key == COOKIE
-    ]
-    return found[0] if len(found) == 1 and _TOKEN.fullmatch(found[0]) else None
-
-
-def write_session_cookie(token: str, *, lifetime_s: int) -> str:
-    """Return the ``Set-Cookie`` of a session; an empty token takes the cookie away."""
-    age_s = lifetime_s if token else 0
-    return f"{COOKIE}={token}; Path=/; Max-Age={age_s}; Secure; HttpOnly; SameSite=Strict"
-
-
-def check_origin(scope: Scope, own: str) -> None:
-    """Raise 403 unless a request that changes something comes from a page of ours."""
-    origin = find_header(scope, b"origin")
-    site = find_header(scope, b"sec-fetch-site") or "same-origin"
-    if origin is None or origin.lower() != own.lower() or site != "same-origin":
-        message = f"A session's cookie counts only from pages of {own}; send a key instead."
-        raise RequestRejected(403, "wrong_origin", message, headers=NO_RETRY)
+    token = read_cookie(scope, COOKIE)
+    return token if token is not None and _TOKEN.fullmatch(token) else None
 
 
 def _read_position(scope: Scope) -> int:

@@ -1,9 +1,9 @@
 """Signing in with a wallet, and the keys that it gives: the same for sellers and buyers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import RowMapping
 
 from ledger.selling.accounts import revoke_key
@@ -11,6 +11,7 @@ from market.errors import not_found
 from market.http.dependencies import (
     BUYER_KEY,
     OPEN,
+    SELLER_COOKIE,
     SELLER_KEY,
     SIGNED,
     TIME_MAX_S,
@@ -34,9 +35,13 @@ from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
 from serving.http.document.writing import body_of
 from serving.http.errors import wrong_type
+from serving.http.own_pages import write_cookie
 from serving.http.strict_json import parse_exact_json
 
 router = APIRouter(tags=["keys"])
+
+SESSION_LIFETIME_S: Final = 7 * 86_400
+"""How long a wallet stays signed in in a browser, unless it says otherwise."""
 
 
 def _add_sign_in(role: Role) -> None:
@@ -67,12 +72,18 @@ def _add_sign_in(role: Role) -> None:
         openapi_extra=body_of(KeyWish),
         name=f"issue_{role}_key",
     )
-    async def issue(request: Request, services: ServicesDep) -> KeyIssued:
+    async def issue(request: Request, response: Response, services: ServicesDep) -> KeyIssued:
         """Trade a signed challenge for a key, which is shown this once."""
         raw = await services.limits.read_sign_in(request.scope, request.receive, services)
         body = parse_exact_json(raw)
         label = read_label(body, length_max=LABEL_MAX)
-        expires_at_s = _read_expiry(body, now_s=services.database.now_s())
+        now_s = services.database.now_s()
+        expires_at_s = _read_expiry(body, now_s=now_s)
+        is_session = body.get("session", False)
+        if not isinstance(is_session, bool) or (is_session and not is_seller):
+            raise wrong_type("session", "true or false, of a seller's key")
+        if is_session and expires_at_s is None:
+            expires_at_s = now_s + SESSION_LIFETIME_S
         trusted_only = body.get("trusted_only")
         if trusted_only is not None and (is_seller or not isinstance(trusted_only, bool)):
             raise wrong_type("trusted_only", "true or false, of a buyer's key")
@@ -84,9 +95,13 @@ def _add_sign_in(role: Role) -> None:
             expires_at_s=expires_at_s,
             trusted_only=trusted_only,
         )
+        if is_session and expires_at_s is not None:
+            response.headers["set-cookie"] = write_cookie(
+                SELLER_COOKIE, issued.text, lifetime_s=expires_at_s - now_s
+            )
         return KeyIssued(
             key_id=issued.key_id,
-            api_key=issued.text,
+            api_key="" if is_session else issued.text,
             label=label,
             expires_at=expires_at_s,
             trusted_only=trusted_only,

@@ -18,6 +18,11 @@ class KeyWish(BaseModel):
     )
     label: str = Field(default="", max_length=LABEL_MAX)
     expires_at: int | None = Field(default=None, description="null: never")
+    session: bool = Field(
+        default=False,
+        description="of a seller's key: true sets it as a cookie of this browser that no script"
+        " reads, and shows it nowhere; it expires in a week unless `expires_at` says otherwise",
+    )
     trusted_only: bool | None = Field(
         default=None,
         description="of a buyer's key: whether its requests go to approved sellers only; null: as"
@@ -34,7 +39,7 @@ class ChallengeView(BaseModel):
 
 
 class KeyIssued(BaseModel):
-    """A new key. ``api_key`` is shown this once."""
+    """A new key. ``api_key`` is shown this once; empty where it was set as a cookie."""
 
     key_id: str
     api_key: str

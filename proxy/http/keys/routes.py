@@ -196,7 +196,7 @@ async def _issue(
     )
 
 
-@router.get("/self", responses=errors_of(401, 404), dependencies=BEARER)
+@router.get("/self", responses=errors_of(400, 401, 403, 404), dependencies=BEARER)
 async def show_own_key(claims: ClaimsDep, services: ServicesDep) -> KeySelf:
     """Show the key that asks: its kind, and a child key's limits and what is used of them."""
     await check_standing(claims, services.meter)

@@ -25,7 +25,7 @@ router = APIRouter(tags=["requests"])
 
 @router.get(
     "/receipts/{requestId}",
-    responses=errors_of(401, 404),
+    responses=errors_of(400, 401, 403, 404),
     dependencies=BEARER,
 )
 async def show_receipt(
@@ -52,7 +52,7 @@ def _own_key_id(claims: KeyClaims) -> str | None:
 
 @router.get(
     "/usage",
-    responses=errors_of(400, 401, 404),
+    responses=errors_of(400, 401, 403, 404),
     dependencies=BEARER,
     openapi_extra={"parameters": USAGE_PARAMETERS},
 )
@@ -73,7 +73,7 @@ async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep)
     response_class=Response,
     responses={
         200: table_of_lines(USAGE_FIELDS),
-        **errors_of(400, 401, 404),
+        **errors_of(400, 401, 403, 404),
     },
     dependencies=BEARER,
     openapi_extra={"parameters": USAGE_PARAMETERS},

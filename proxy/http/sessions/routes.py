@@ -19,12 +19,13 @@ from proxy.http.sessions.schemas import (
     SessionView,
     SessionWish,
 )
-from proxy.keys.wallet_sessions import not_signed_in, write_session_cookie
+from proxy.keys.wallet_sessions import COOKIE, not_signed_in
 from proxy.services import Services
 from proxy.store import load_owned
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request
+from serving.http.own_pages import write_cookie
 
 router = APIRouter(tags=["sessions"])
 
@@ -66,7 +67,7 @@ async def sign_in(request: Request, response: Response, services: ServicesDep) -
         user_agent=request.headers.get("user-agent", ""),
     )
     lifetime_s = services.sessions.lifetime_s
-    response.headers["set-cookie"] = write_session_cookie(opened.token, lifetime_s=lifetime_s)
+    response.headers["set-cookie"] = write_cookie(COOKIE, opened.token, lifetime_s=lifetime_s)
     return await _describe(services, opened.session)
 
 
@@ -91,7 +92,7 @@ async def sign_out(
     if not is_ended:
         raise RequestRejected(404, "session_not_found", "There is no such session.", "sessionId")
     if session_id == session.session_id:
-        response.headers["set-cookie"] = write_session_cookie("", lifetime_s=0)
+        response.headers["set-cookie"] = write_cookie(COOKIE, "", lifetime_s=0)
     return SessionEnded(session_id=session_id)
 
 

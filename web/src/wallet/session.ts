@@ -2,12 +2,8 @@
 import { api } from "../api/proxy.ts";
 import { sessionTexts } from "../text.ts";
 import type { Tools } from "./acting.ts";
+import { toHex } from "./hex.ts";
 import { ask } from "./provider.ts";
-
-export function toHex(text: string): `0x${string}` {
-  const bytes = new TextEncoder().encode(text);
-  return `0x${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-}
 
 /** Has the wallet sign a text by EIP-191. Throws `WalletProblem`. */
 export function signText(tools: Tools, text: string): Promise<string> {

@@ -1,0 +1,48 @@
+"""A seller who is signed in in a browser: the key is a cookie, good from our own pages only.
+
+::
+
+    a session: the key is in the cookie and nowhere else; it reads, and writes from our pages
+    another site, two cookies, a buyer: refused
+"""
+
+from typing import Final
+
+from tests.support.market import BUYER, PUBLIC_URL, SELLER, RunningMarket
+
+OWN: Final = {"origin": PUBLIC_URL, "sec-fetch-site": "same-origin"}
+COOKIE: Final = "__Host-current_seller"
+
+
+async def test_session__a_sellers_key_as_a_cookie__counts_from_our_pages_only(
+    market: RunningMarket,
+) -> None:
+    issued = await market.issue_key(SELLER, session=True)
+    assert issued.status_code == 201, issued.text
+    cookie = issued.headers["set-cookie"]
+    assert issued.json()["api_key"] == ""
+    assert issued.json()["expires_at"] is not None
+    assert cookie.startswith(f"{COOKIE}=si_seller_")
+    assert cookie.endswith("; Path=/; Max-Age=604800; Secure; HttpOnly; SameSite=Strict")
+    market.client.cookies.clear()
+    mine = {"cookie": cookie.split(";")[0]}
+
+    account = await market.client.get("/v1/seller/account", headers=mine)
+    assert account.json()["address"] == SELLER.address.lower()
+    path = f"/v1/seller/auth/keys/{issued.json()['key_id']}"
+    for headers in ({}, {**OWN, "origin": "null"}, {**OWN, "sec-fetch-site": "cross-site"}):
+        refused = await market.client.delete(path, headers={**mine, **headers})
+        assert refused.json()["error"]["code"] == "wrong_origin", headers
+    twice = {"cookie": f"{mine['cookie']}; {COOKIE}=si_seller_{'A' * 43}"}
+    assert (await market.client.get("/v1/seller/account", headers=twice)).status_code == 401
+
+    ended = await market.client.delete(path, headers={**mine, **OWN})
+    assert ended.status_code == 200
+    assert (await market.client.get("/v1/seller/account", headers=mine)).status_code == 401
+
+
+async def test_session__of_a_buyer_or_of_another_type__is_refused(market: RunningMarket) -> None:
+    for role, account, wish in (("buyer", BUYER, True), ("seller", SELLER, "yes")):
+        refused = await market.issue_key(account, role, session=wish)
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]["param"] == "session"
