@@ -35,6 +35,8 @@ from serving.process.ids import new_id
 router = APIRouter(tags=["reviews"])
 
 PAGE_MAX: Final = 100
+ID_PATTERN: Final = "^[0-9A-Za-z._-]*$"
+"""No database takes every text: PostgreSQL has no NUL."""
 _CURSOR: Final = re.compile(r"(\d{1,12})\.([0-9a-f-]{1,60})")
 _SANDBOX: Final = "sandbox; default-src 'none'; frame-ancestors 'none'"
 _DOCUMENT: Final = {
@@ -208,7 +210,7 @@ async def post_decision(
 async def list_audit(
     services: ServicesDep,
     reviewer: ReviewerDep,
-    supplier_id: Annotated[str | None, Query(max_length=64)] = None,
+    supplier_id: Annotated[str | None, Query(max_length=64, pattern=ID_PATTERN)] = None,
     cursor: Cursor = None,
     limit: PageSize = 100,
 ) -> AuditList:
