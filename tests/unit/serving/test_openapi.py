@@ -102,7 +102,7 @@ def test_operations__that_answer_401__say_how_to_send_a_key(document: Document) 
                 assert stated.get("scheme") == "bearer" or stated["in"] == "cookie"
         elif needs_key:
             # Here a wallet's signature is the proof, or a password, or the token of a mail.
-            assert operation["tags"] in (["keys"], ["suppliers"]), name
+            assert operation["tags"] in (["keys"], ["sessions"], ["suppliers"]), name
 
 
 def test_schemas__each__say_their_type(document: Document) -> None:
