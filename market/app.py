@@ -53,6 +53,7 @@ from market.settings import MarketSettings
 from market.suppliers.housekeeping import erase_due, forget_old, rewrap_documents, watch
 from market.suppliers.identity_keys import open_identity_keys
 from market.suppliers.supplier_services import build_supplier_services
+from market.suppliers.supply_building import build_supply
 from market.suppliers.virus_scanner import open_scanner
 from market.text.repeating import RepeatedSales
 from market.text.serving import Serving
@@ -114,6 +115,7 @@ def create_app(
                 references,
                 sealer,
                 fee_bps=settings.fee_bps,
+                supplier_fee_bps=settings.supplier_fee_bps,
                 concurrency_max=settings.seller_concurrency_max,
                 names=names,
             )
@@ -133,6 +135,7 @@ def create_app(
                         await services.serving.in_flight.drain(ABANDONED_TIMEOUT_S)
             finally:
                 services.suppliers.close()
+                await services.supply.close()
                 await services.seller_client.close()
 
     app = DocumentedApp(
@@ -162,6 +165,8 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.serving.own_providers.refresh, settings.refresh_interval_s),
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),
+        repeat(services.supply.prober.probe_due, settings.refresh_interval_s),
+        repeat(services.supply.settle, settings.settle_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
         repeat(services.api_calls.shelf.refresh, settings.refresh_interval_s),
         repeat(services.api_calls.sweep, settings.sweep_interval_s),
@@ -271,6 +276,9 @@ def _build_services(
             scanner=open_scanner(settings.virus_scanner),
             review_rules=settings.review_rules(),
             hasher=hasher,
+        ),
+        supply=build_supply(
+            settings, database, book, sealer, seller_client, serving.answer_check, metrics
         ),
         api_calls=ApiCalls(
             database,

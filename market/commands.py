@@ -191,3 +191,60 @@ def revoke_api_name(name: str, address: str) -> None:
 
     with _opened_ledger() as engine:
         click.echo(revoke(engine, name, address))
+
+
+def _parse_date(text: str) -> int:
+    from market.suppliers.settling_days import parse_day
+
+    return parse_day(text)
+
+
+_payout = argument("payout_id", help="The id of a supplier's payout.")
+
+
+@market.command("settle", settings=SETTINGS)
+@click.option(
+    "--date",
+    "day",
+    type=Parsed("date", _parse_date),
+    required=True,
+    help="A UTC day that is over, such as 2026-03-31.",
+)
+def settle(day: int) -> None:
+    """Settle suppliers' sales of a day, and of days before it that are not settled."""
+    from market.settings import MarketSettings
+    from market.suppliers.payout_desk import settle_date
+
+    terms = MarketSettings.from_environment().settlement_terms()
+    with _opened_ledger() as engine:
+        click.echo(settle_date(engine, terms, day))
+
+
+@market.command("payouts-by-hand", settings=SETTINGS)
+def payouts_by_hand() -> None:
+    """Print suppliers' payouts that wait to be sent by hand, as CSV."""
+    from market.suppliers.payout_desk import export_manual
+
+    with _opened_ledger() as engine:
+        click.echo(export_manual(engine).decode(), nl=False)
+
+
+@market.command("payout-sent", settings=SETTINGS)
+@_payout
+@argument("tx_hash", help="The hash of the transaction that paid it.")
+def payout_sent(payout_id: str, tx_hash: str) -> None:
+    """Note that a supplier's payout was sent by hand."""
+    from market.suppliers.payout_desk import mark_sent
+
+    with _opened_ledger() as engine:
+        click.echo(mark_sent(engine, payout_id, tx_hash))
+
+
+@market.command("payout-retry", settings=SETTINGS)
+@_payout
+def payout_retry(payout_id: str) -> None:
+    """Let a supplier's payout that failed be sent again."""
+    from market.suppliers.payout_desk import send_again
+
+    with _opened_ledger() as engine:
+        click.echo(send_again(engine, payout_id))

@@ -1,12 +1,21 @@
 """The market's metrics, in a registry of their own."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from market.endpoints.health import Standing
 from serving.http.metrics import ServerMetrics
 from serving.models.failures import Cause
+
+UNDERWAY: Final = (
+    "pending",
+    "address_pending_whitelist",
+    "submitted",
+    "sending",
+    "needs_operator",
+)
+"""The statuses of payouts that are not over."""
 
 _CODES: Final = (
     "credit_spent",
@@ -57,6 +66,18 @@ class Metrics(ServerMetrics):
         )
         for reason in ("many_errors", "scraping", "shared_key"):
             self.flags.labels(reason)
+        probes = self.counter("supply_probes", "Probes of suppliers' offers by result", "result")
+        self._probes = {ok: probes.labels("ok" if ok else "failed") for ok in (True, False)}
+        self.settlement_late = self.gauge(
+            "settlement_late_seconds", "For how long a day waits that should be settled"
+        )
+        self._payouts = self.gauge(
+            "supplier_payouts", "Suppliers' payouts that are not sent yet", "status"
+        )
+        self.payout_oldest = self.gauge(
+            "supplier_payout_oldest_seconds", "Age of the oldest of them", "status"
+        )
+        self.note_payouts({}, now_s=0)
         self._connections = self.gauge("api_connections", "Connections on sale by health", "health")
 
     def observe_attempt(self, cause: str) -> None:
@@ -86,6 +107,18 @@ class Metrics(ServerMetrics):
         self._mails.set(mails)
         self._mail_age.set(mail_oldest_s)
         self._mails_failed.set(mails_failed)
+
+    def observe_probe(self, *, is_ok: bool) -> None:
+        """Count one probe of an offer."""
+        self._probes[is_ok].inc()
+
+    def note_payouts(self, found: Mapping[str, tuple[int, int | None]], *, now_s: int) -> None:
+        """Note how many payouts are in each status, and since when the oldest of it is."""
+        for status in UNDERWAY:
+            count, oldest_s = found.get(status, (0, None))
+            self._payouts.labels(status).set(count)
+            age_s = 0 if oldest_s is None else max(0, now_s - oldest_s)
+            self.payout_oldest.labels(status).set(age_s)
 
     def render(
         self,

@@ -30,6 +30,7 @@ from market.resale.api_calls import ApiCalls
 from market.resale.repeated_calls import RepeatedCalls
 from market.routing.book import Book
 from market.suppliers.supplier_services import SupplierServices
+from market.suppliers.supply_services import SupplyServices
 from market.text.serving import Serving
 from serving.http.kept_lists import KeptLists
 from serving.http.limits import Limits
@@ -67,6 +68,7 @@ class Services:
     upload_bytes_max: int
     limits: Limits
     suppliers: SupplierServices
+    supply: SupplyServices
     api_calls: ApiCalls
     repeated_calls: RepeatedCalls
     lists: KeptLists = field(default_factory=KeptLists)

@@ -18,10 +18,10 @@ from market.payments.paywall import PaymentRules
 from market.resale.api_calls import CallRules
 from market.resale.api_client import ApiRules
 from market.resale.economics import FEE_BPS
-from market.supplier_settings import SupplierSettings
 from market.suppliers.callers import SessionRules
 from market.suppliers.mailing import MailRules
 from market.suppliers.reviewing import ReviewRules
+from market.supply_settings import SupplySettings
 from market.text.serving import ServingRules
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -53,7 +53,7 @@ def _check_urls(text: str) -> str:
     return text
 
 
-class MarketSettings(SupplierSettings):
+class MarketSettings(SupplySettings):
     """Who may sell and buy here, what it costs, and how sellers are called."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, text, update
 
+from contracts.units import format_usdc
 from ledger.database.engine import is_postgres
 from ledger.suppliers.accounts import APPROVED
 from ledger.suppliers.mails import NewMail, enqueue_mail
@@ -142,7 +143,7 @@ def note_payout_sent(
     )
     facts = {
         "payout_id": payout_id,
-        "net_usdc": int(row["net_usdc"]),
+        "net": format_usdc(int(row["net_usdc"])),
         "asset": row["asset"],
         "network": row["network"],
         "address": row["address"],

@@ -29,6 +29,7 @@ TAGS: Final = {
     "markets": "What everybody may see: models, prices, books, routes, events.",
     "inference": "Text, by OpenAI's API.",
     "suppliers": "Companies that apply with an e-mail address, are reviewed, and then sell.",
+    "supply": "A supplier's offers, payout addresses, payouts and usage.",
     "reviews": "What reviewers see of suppliers, and what they decide.",
     "media": "Images, speech, transcriptions; videos and music as jobs.",
     "operation": "What watches the process.",

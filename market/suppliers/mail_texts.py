@@ -108,6 +108,24 @@ TEXTS: Final[Mapping[str, MailText]] = {
         ("The account of {{ legal_name }} is approved again.",),
         "/supply-dashboard.html",
     ),
+    "payout_address": MailText(
+        "Payout address for {{ network }}",
+        (
+            "The payout address of your account on {{ network }} is now {{ address }}.",
+            "It counts in {{ hours }} hours; until then payouts go to the address before, if any.",
+            "If this was not you, choose another password and save your own address at once:",
+        ),
+        "/supply-dashboard.html",
+    ),
+    "first_payout": MailText(
+        "First payout sent",
+        (
+            "Your first payout, {{ net }} {{ asset }}, was sent to {{ address }} on {{ network }}.",
+            "Its transaction: {{ tx_hash }}",
+            "All payouts, as CSV too, are in the dashboard:",
+        ),
+        "/supply-dashboard.html",
+    ),
 }
 """Every mail, by the name that the outbox has for it."""
 

@@ -3,19 +3,32 @@
 from typing import Any
 
 import pyotp
+from sqlalchemy import update
 
-from ledger.database.engine import write
+from ledger.database.engine import read, write
+from ledger.suppliers.accounts import find_supplier, set_kyb_status
+from ledger.tables import SupplyOffer, table_of
+from market.suppliers.nowpayments_ipn import sign
 from market.suppliers.reviewing import grant
+from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.kyb import ENTITY, KINDS, OWNER, SOURCE, send_document
 from tests.support.mailbox import Mailbox, link_of
 from tests.support.market import RunningMarket
 from tests.support.suppliers import EMAIL, PASSWORD, Browser, join, token_of
+from tests.support.supply import ADDRESS
+from tests.support.waiting import until_it
 
 NEW_PASSWORD = "seven quiet herons dive"
+IPN_SECRET = "signs notices"
 
 
-async def call_suppliers(market: RunningMarket, mailbox: Mailbox) -> dict[str, str]:
-    """Call everything; return the headers of an operator's session that goes on."""
+async def call_suppliers(
+    market: RunningMarket, mailbox: Mailbox, endpoint_url: str
+) -> dict[str, str]:
+    """Call everything; return the headers of an operator's session that goes on.
+
+    ``endpoint_url``: where a provider of the offers is.
+    """
     supplier = await join(market, mailbox)
     await _ok(supplier, "GET", "/v1/supply/applications/verify?token=x")
     await _call_account(supplier, mailbox)
@@ -24,6 +37,8 @@ async def call_suppliers(market: RunningMarket, mailbox: Mailbox) -> dict[str, s
     with write(market.engine) as connection:
         grant(connection, email=operator.email, role="operator", actor="command line", now_s=1)
     await _call_reviews(operator)
+    await _call_offers(market, supplier, endpoint_url)
+    await _call_pay(market, supplier)
     await _ok(supplier, "DELETE", "/v1/supply/sessions")
     cookies = "; ".join(f"{name}={value}" for name, value in operator.cookies.items())
     return {"cookie": cookies, "x-csrf-token": operator.csrf_token or ""}
@@ -83,3 +98,48 @@ async def _call_reviews(operator: Browser) -> None:
     wish = {"version": 1, "decision": "revise", "items": [item], "note": "asked by mail"}
     await _ok(operator, "POST", f"{path}/decisions", wish)
     await _ok(operator, "GET", "/v1/review/audit")
+
+
+async def _call_offers(market: RunningMarket, supplier: Browser, endpoint_url: str) -> None:
+    with read(market.engine) as connection:
+        found = find_supplier(connection, supplier.email)
+    assert found is not None
+    with write(market.engine) as connection:
+        set_kyb_status(connection, found.supplier_id, "approved", change_id="approved", now_s=1)
+    wish = {
+        "provider_type": "openai_compatible",
+        "api_key": PROVIDER_KEY,
+        "base_url": endpoint_url,
+        "model_list": [MODEL],
+        "bid_price_per_1m_usdt": "0.15",
+        "rate_limit_rpm": 1_000,
+        "quota_total": 1_000_000_000,
+    }
+    path = "/v1/supply/offers"
+    one = f"{path}/{(await _ok(supplier, 'POST', path, wish))['id']}"
+
+    async def is_probed() -> bool:
+        return not (await _ok(supplier, "GET", one))["is_probe_due"]
+
+    await until_it(is_probed, "the offer is probed")
+    await _ok(supplier, "GET", path)
+    await _ok(supplier, "PATCH", one, {"bid_price_per_1m_usdt": "0.14"})
+    await _ok(supplier, "POST", f"{one}/pause")
+    await _ok(supplier, "POST", f"{one}/resume")
+    with write(market.engine) as connection:
+        connection.execute(update(table_of(SupplyOffer)).values(probed_at_s=1))
+    await _ok(supplier, "POST", f"{one}/probe")
+    await until_it(is_probed, "the offer is probed")
+    await _ok(supplier, "DELETE", one)
+
+
+async def _call_pay(market: RunningMarket, supplier: Browser) -> None:
+    await _ok(supplier, "POST", "/v1/supply/sessions/confirm", {"password": PASSWORD})
+    wish = {"network": "base", "confirm_network": "base", "address": ADDRESS}
+    await _ok(supplier, "PUT", "/v1/supply/payout-addresses", wish)
+    for name in ("payout-addresses", "payouts", "payouts.csv", "usage", "usage.csv", "overview"):
+        await _ok(supplier, "GET", f"/v1/supply/{name}")
+    raw = b'{"id":"5000000713","status":"finished"}'
+    headers = {"x-nowpayments-sig": sign(raw, IPN_SECRET)}
+    noticed = await market.client.post("/v1/supply/payouts/ipn", content=raw, headers=headers)
+    assert noticed.is_success, noticed.text

@@ -8,9 +8,11 @@ from market.http.supply.accounts.routes import router as accounts
 from market.http.supply.applications.routes import router as applications
 from market.http.supply.keys.routes import router as keys
 from market.http.supply.kyb.routes import router as kyb
+from market.http.supply.offers.routes import router as offers
+from market.http.supply.payouts.routes import router as payouts
 from market.http.supply.reviews.routes import router as reviews
 from market.http.supply.sessions.routes import router as sessions
 
 router: Final = APIRouter()
-for _part in (applications, accounts, sessions, keys, kyb, reviews):
+for _part in (applications, accounts, sessions, keys, kyb, reviews, offers, payouts):
     router.include_router(_part)

@@ -28,7 +28,7 @@ from tests.support.openapi import Document, get_market_document, hold_examples
 from tests.support.payments import TOPUP, Shop, run_shop
 from tests.support.recordings import make_wav
 from tests.support.resale import API_NAME, make_connection, run_api
-from tests.support.supplier_calls import call_suppliers
+from tests.support.supplier_calls import IPN_SECRET, call_suppliers
 from tests.support.waiting import until_it
 
 PAID_WITHOUT_A_KEY: Final = frozenset(
@@ -89,6 +89,7 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
             document=document,
             smtp_url=mailbox.url,
             mail_interval_s=0.05,
+            nowpayments_ipn_secret=IPN_SECRET,
             **often,
         ) as shop,
     ):
@@ -101,7 +102,7 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
         await call_media(caller)
         await call_public(caller)
         await call_keys(shop, caller)
-        session = await call_suppliers(shop.market, mailbox)
+        session = await call_suppliers(shop.market, mailbox, shop.seller.url)
         await call_wrongly(shop, caller, document, session)
         hidden = {
             shop.seller.url: "https://api.provider.example/v1",

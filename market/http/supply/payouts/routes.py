@@ -1,0 +1,365 @@
+"""Where a supplier is paid, what it sold and was paid; and notices of who pays it."""
+
+import re
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import Connection
+
+from contracts.units import utc_day
+from ledger.suppliers.mails import NewMail, enqueue_mail
+from ledger.suppliers.saved_addresses import (
+    SavedAddress,
+    load_addresses,
+    load_supply_account,
+    save_address,
+)
+from ledger.suppliers.supplier_payouts import hasten_external
+from market.http.dependencies import PAGE_MAX, Limit, ServicesDep
+from market.http.supply.dependencies import (
+    SESSION,
+    SESSION_OR_KEY,
+    SIGNED,
+    PayoutsReaderDep,
+    SessionDep,
+    UsageReaderDep,
+    read_object,
+)
+from market.http.supply.payouts.describing import (
+    describe_networks,
+    describe_payout,
+    describe_totals,
+    describe_usage,
+)
+from market.http.supply.payouts.schemas import (
+    NoticeTaken,
+    PayoutAddressList,
+    PayoutAddressWish,
+    SupplierPayoutPage,
+    SupplyOverview,
+    UsageLine,
+    SupplyUsagePage,
+)
+from market.records.supply_records import (
+    count_supply_offers,
+    load_payout_totals,
+    load_supplier_payouts,
+    load_usage,
+    load_usage_totals,
+)
+from market.services import Services
+from market.suppliers.nowpayments_ipn import BYTES_MAX, NoticeInvalid, is_signed, parse_notice
+from market.suppliers.payout_addresses import AddressRefused, Network, check_address
+from market.suppliers.payout_lines import (
+    PAYOUT_COLUMNS,
+    USAGE_COLUMNS,
+    build_payout_line,
+    build_usage_line,
+)
+from market.suppliers.settling_days import parse_day
+from serving.http.bodies import read_body
+from serving.http.document.schemas import errors_of
+from serving.http.document.writing import body_of, table_of_lines
+from serving.http.errors import bad_request, wrong_type
+from serving.http.tables import write_csv
+from serving.process.ids import new_id
+
+log = structlog.get_logger("market")
+
+router = APIRouter(tags=["supply"])
+
+ADDRESS_MAIL: Final = "payout_address"
+_USAGE_CURSOR: Final = re.compile(r"(\d{1,6})~([0-9a-f-]{1,64})~(\d{1,18})")
+_PAYOUT_CURSOR: Final = r"^[0-9a-z-]{1,64}$"
+PayoutCursor = Annotated[str | None, Query(max_length=64, pattern=_PAYOUT_CURSOR)]
+UsageCursor = Annotated[str | None, Query(max_length=96, pattern="^[0-9a-f~-]*$")]
+DayQuery = Annotated[
+    str | None, Query(description="the first UTC day, such as 2026-03-31", max_length=10)
+]
+
+
+@router.get(
+    "/v1/supply/payout-addresses",
+    responses=SIGNED,
+    dependencies=SESSION_OR_KEY,
+    name="list_payout_addresses",
+)
+async def list_addresses(services: ServicesDep, caller: PayoutsReaderDep) -> PayoutAddressList:
+    """List the networks, with the address of each that counts now or later."""
+    return await _list_networks(services, caller.supplier_id)
+
+
+@router.put(
+    "/v1/supply/payout-addresses",
+    responses=SIGNED,
+    dependencies=SESSION,
+    openapi_extra=body_of(PayoutAddressWish),
+    name="set_payout_address",
+)
+async def set_address(
+    request: Request, services: ServicesDep, caller: SessionDep
+) -> PayoutAddressList:
+    """Save the address of a network, after the password or a one-time code was shown again. It
+    counts after a cooling time, and a mail says so; until then the one before counts."""
+    wish = _parse_address(await read_object(request, services, caller))
+    network = Network(wish["network"])
+    services.suppliers.callers.check_fresh(caller)
+    try:
+        address = check_address(network, wish["address"], own=services.unpayable)
+    except AddressRefused as error:
+        raise bad_request("address_refused", f"'address': {error}.", param="address") from None
+    now_s = services.database.now_s()
+    counts_from_s = now_s + services.supply.cooling_s
+    saved = SavedAddress(new_id(), caller.supplier_id, network, address, counts_from_s)
+    facts = {
+        "network": str(network),
+        "address": address,
+        "hours": services.supply.cooling_s // 3_600,
+    }
+    mail = NewMail(
+        mail_id=new_id(),
+        to_address=caller.supplier.email,
+        template=ADDRESS_MAIL,
+        facts=facts,
+        supplier_id=caller.supplier_id,
+    )
+
+    def write(connection: Connection) -> None:
+        if save_address(connection, saved, is_preferred=wish.get("is_preferred"), now_s=now_s):
+            enqueue_mail(connection, mail, now_s=now_s)
+
+    await services.suppliers.callers.write_as(caller, write)
+    return await _list_networks(services, caller.supplier_id)
+
+
+def _parse_address(body: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(str(name) for name in body.keys() - PayoutAddressWish.model_fields.keys())
+    if unknown:
+        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    names = [str(network) for network in Network]
+    if body.get("network") not in names:
+        raise wrong_type("network", " or ".join(map(repr, names)))
+    if body.get("confirm_network") != body["network"]:
+        raise wrong_type("confirm_network", "the same network as 'network', named again")
+    if not isinstance(body.get("address"), str):
+        raise wrong_type("address", "a string")
+    if body.get("is_preferred") is not None and not isinstance(body["is_preferred"], bool):
+        raise wrong_type("is_preferred", "true or false")
+    return body
+
+
+async def _list_networks(services: Services, supplier_id: str) -> PayoutAddressList:
+    def load(connection: Connection) -> Any:
+        account = load_supply_account(connection, supplier_id)
+        preferred = None if account is None else account["network"]
+        return load_addresses(connection, supplier_id), preferred
+
+    saved, preferred = await services.database.read(load)
+    now_s = services.database.now_s()
+    terms = services.supply.terms
+    return PayoutAddressList(networks=describe_networks(saved, preferred, terms, now_s=now_s))
+
+
+# ------------------------------------------------------------------------------------------ payouts
+
+
+@router.get(
+    "/v1/supply/payouts",
+    responses=SIGNED,
+    dependencies=SESSION_OR_KEY,
+    name="list_supplier_payouts",
+)
+async def list_payouts(
+    services: ServicesDep,
+    caller: PayoutsReaderDep,
+    cursor: PayoutCursor = None,
+    limit: Limit = 100,
+) -> SupplierPayoutPage:
+    """List the settled days, newest first, with the totals of all."""
+
+    def load(connection: Connection) -> Any:
+        rows = load_supplier_payouts(
+            connection, supplier_id=caller.supplier_id, before=cursor, limit=limit
+        )
+        return rows, load_payout_totals(connection, caller.supplier_id)
+
+    rows, totals = await services.database.read(load)
+    return SupplierPayoutPage(
+        totals=describe_totals(totals),
+        payouts=[describe_payout(row) for row in rows],
+        next_cursor=rows[-1]["payout_id"] if len(rows) == limit else None,
+    )
+
+
+@router.get(
+    "/v1/supply/payouts.csv",
+    response_class=Response,
+    responses={**SIGNED, 200: table_of_lines(PAYOUT_COLUMNS)},
+    dependencies=SESSION_OR_KEY,
+    name="export_supplier_payouts",
+)
+async def export_payouts(
+    services: ServicesDep,
+    caller: PayoutsReaderDep,
+    cursor: PayoutCursor = None,
+    limit: Limit = PAGE_MAX,
+) -> Response:
+    """Return the settled days as CSV for accountants, newest first."""
+    rows = await services.database.read(
+        lambda connection: load_supplier_payouts(
+            connection, supplier_id=caller.supplier_id, before=cursor, limit=limit
+        )
+    )
+    supplier = caller.supplier
+    lines = [
+        build_payout_line(
+            row,
+            legal_name=supplier.legal_name,
+            registration_number=supplier.registration_number,
+        )
+        for row in rows
+    ]
+    return _csv(lines, PAYOUT_COLUMNS)
+
+
+@router.post(
+    "/v1/supply/payouts/ipn",
+    responses=errors_of(400, 405, 408, 413),
+    name="take_payout_notice",
+)
+async def take_notice(request: Request, services: ServicesDep) -> NoticeTaken:
+    """Take a notice of NOWPayments (IPN). It must be signed, and is a hint only: how the payout
+    stands is asked of them before anything changes."""
+    raw = await read_body(
+        request.scope,
+        request.receive,
+        services,
+        keep_open=services.limits.keep_open,
+        bytes_max=BYTES_MAX,
+    )
+    signature = request.headers.get("x-nowpayments-sig")
+    if not is_signed(raw, signature, services.supply.ipn_secret):
+        message = "The notice is not signed as NOWPayments signs."
+        raise bad_request("invalid_signature", message)
+    try:
+        external_id = str(parse_notice(raw).get("id", ""))
+    except NoticeInvalid as error:
+        raise bad_request("invalid_notice", f"The notice is {error}.") from None
+    now_s = services.database.now_s()
+    is_known = await services.database.write(
+        lambda connection: hasten_external(connection, external_id, now_s=now_s)
+    )
+    log.info("payout_notice", external_id=external_id[:64], is_known=is_known)
+    return NoticeTaken()
+
+
+# -------------------------------------------------------------------------------------------- usage
+
+
+def _read_day(text: str | None) -> int:
+    try:
+        return 0 if text is None else max(0, parse_day(text))
+    except ValueError:
+        raise wrong_type("from", "a UTC day such as 2026-03-31") from None
+
+
+def _read_usage_cursor(text: str | None) -> tuple[int, str, int] | None:
+    if text is None:
+        return None
+    match = _USAGE_CURSOR.fullmatch(text)
+    if match is None:
+        raise wrong_type("cursor", "a next_cursor of this list")
+    return int(match[1]), match[2], int(match[3])
+
+
+@router.get(
+    "/v1/supply/usage", responses=SIGNED, dependencies=SESSION_OR_KEY, name="list_supply_usage"
+)
+async def list_usage(
+    services: ServicesDep,
+    caller: UsageReaderDep,
+    from_day: DayQuery = None,
+    cursor: UsageCursor = None,
+    limit: Limit = 100,
+) -> SupplyUsagePage:
+    """List what was sold by day, offer and bid, oldest first, with the totals of all days."""
+    day, after = _read_day(from_day), _read_usage_cursor(cursor)
+
+    def load(connection: Connection) -> Any:
+        rows = load_usage(
+            connection, supplier_id=caller.supplier_id, from_day=day, after=after, limit=limit
+        )
+        totals = load_usage_totals(connection, supplier_id=caller.supplier_id, from_day=day)
+        return rows, totals
+
+    rows, totals = await services.database.read(load)
+    last = rows[-1] if len(rows) == limit else None
+    return SupplyUsagePage(
+        totals=describe_usage(totals),
+        usage=[UsageLine.model_validate(build_usage_line(row)) for row in rows],
+        next_cursor=None
+        if last is None
+        else f"{last['day']}~{last['supply_offer_id']}~{last['bid_usdc_per_mtok']}",
+    )
+
+
+@router.get(
+    "/v1/supply/usage.csv",
+    response_class=Response,
+    responses={**SIGNED, 200: table_of_lines(USAGE_COLUMNS)},
+    dependencies=SESSION_OR_KEY,
+    name="export_supply_usage",
+)
+async def export_usage(
+    services: ServicesDep,
+    caller: UsageReaderDep,
+    from_day: DayQuery = None,
+    cursor: UsageCursor = None,
+    limit: Limit = PAGE_MAX,
+) -> Response:
+    """Return what was sold as CSV."""
+    day, after = _read_day(from_day), _read_usage_cursor(cursor)
+    rows = await services.database.read(
+        lambda connection: load_usage(
+            connection, supplier_id=caller.supplier_id, from_day=day, after=after, limit=limit
+        )
+    )
+    return _csv([build_usage_line(row) for row in rows], USAGE_COLUMNS)
+
+
+@router.get(
+    "/v1/supply/overview",
+    responses=SIGNED,
+    dependencies=SESSION_OR_KEY,
+    name="get_supply_overview",
+)
+async def get_overview(services: ServicesDep, caller: UsageReaderDep) -> SupplyOverview:
+    """Return what a dashboard shows first; all sums are the server's."""
+    today, supplier_id = utc_day(services.database.now_s()), caller.supplier_id
+
+    def load(connection: Connection) -> Any:
+        return (
+            count_supply_offers(connection, supplier_id),
+            load_usage_totals(connection, supplier_id=supplier_id, from_day=today),
+            load_usage_totals(connection, supplier_id=supplier_id, from_day=today - 29),
+            load_payout_totals(connection, supplier_id),
+        )
+
+    offers, of_today, of_month, payouts = await services.database.read(load)
+    supplier, supply = caller.supplier, services.supply
+    if not supplier.is_approved and offers:
+        offers = {"suspended": sum(offers.values())}
+    return SupplyOverview(
+        status=supplier.kyb_status,
+        offers=offers,
+        today=describe_usage(of_today),
+        last_30_days=describe_usage(of_month),
+        payouts=describe_totals(payouts),
+        fee_bps=supply.terms.fee_bps if supplier.fee_bps is None else supplier.fee_bps,
+        settles_at=supply.settles_at,
+    )
+
+
+def _csv(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> Response:
+    return Response(write_csv(lines, columns), media_type="text/csv")

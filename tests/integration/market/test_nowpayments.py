@@ -1,0 +1,335 @@
+"""Payouts by NOWPayments, whose double misbehaves: each supplier's day is paid once.
+
+::
+
+    asked ──► id noted ──► confirmed by a code ──► followed ──► sent, with one mail
+    answer lost, 500 after acceptance ──► listed and matched before anything is sent again
+    refused for one of a batch ──► each alone; whitelist: waits; else: failed
+    failed ──► needs the operator, and may still become sent; rejected ──► failed
+    another address or amount than was asked for ──► needs the operator
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from contracts.units import SECONDS_PER_DAY
+from ledger.audit import find_violations
+from ledger.database.engine import read, write
+from ledger.running import running_ledger
+from ledger.suppliers.accounts import set_kyb_status
+from ledger.suppliers.settlement import settle_chunk
+from ledger.suppliers.supplier_payouts import hasten_external
+from ledger.tables import OutboxMail, SupplierPayout, table_of
+from market.records.database import Database
+from market.suppliers.nowpayments_rail import RESEND_AFTER_S, NowPaymentsRail
+from tests.support.ledgers import NOW_S, make_ledger
+from tests.support.nowpayments import NowPaymentsDouble
+from tests.support.supply import (
+    TERMS,
+    TODAY,
+    list_payouts,
+    put_address,
+    put_buyer,
+    put_supplier,
+    put_supply_offer,
+    sell,
+)
+
+TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
+PAYOUT = "2027-01-15-s"
+START_S = NOW_S + SECONDS_PER_DAY
+
+
+class Desk:
+    """One process that pays by NOWPayments, and the other end."""
+
+    def __init__(self, engine: Engine, double: NowPaymentsDouble, rail: NowPaymentsRail) -> None:
+        self.engine = engine
+        self.double = double
+        self.rail = rail
+
+    async def step(self, after_s: float = 3_601) -> str:
+        """Let time pass, make one step; return the statuses."""
+        self.double.now_s += after_s
+        await self.rail.step()
+        return self.statuses
+
+    @property
+    def statuses(self) -> str:
+        return " ".join(str(row["status"]) for row in self.rows)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        with read(self.engine) as connection:
+            assert find_violations(connection) == []
+            return list_payouts(connection)
+
+
+@asynccontextmanager
+async def run_desk(path: Path, *suppliers: str) -> AsyncIterator[Desk]:
+    """Run a desk with a settled day of each supplier, of 8.5 USDT."""
+    engine = make_ledger(path)
+    with write(engine) as connection:
+        put_buyer(connection)
+        for supplier_id in suppliers or ("s",):
+            put_supplier(connection, supplier_id)
+            offer_id = f"so-{supplier_id}"
+            put_supply_offer(
+                connection, offer_id, supplier_id=supplier_id, bid_usdc_per_mtok=10_000_000
+            )
+            put_address(connection, supplier_id, network="trc20", address=TRON)
+            sell(
+                connection,
+                1_000_000,
+                supplier_id=supplier_id,
+                supply_offer_id=offer_id,
+                bid=10_000_000,
+            )
+        settle_chunk(connection, day=TODAY, terms=TERMS, now_s=START_S)
+    double = NowPaymentsDouble(now_s=START_S)
+    async with running_ledger(
+        Database,
+        engine,
+        role="market",
+        timeout_s=60.0,
+        retry_delays_s=(),
+        host_clock=lambda: double.now_s,
+    ) as database:
+        rail = NowPaymentsRail(database, double.build_client())
+        try:
+            yield Desk(engine, double, rail)
+        finally:
+            await rail.close()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("upper", [False, True])
+async def test_payout__from_pending_to_sent__with_one_mail(tmp_path: Path, upper: bool) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.upper = upper
+        told = [await desk.step()]
+        told.append(await desk.step())
+        desk.double.move(PAYOUT, "sending")
+        told.append(await desk.step())
+        desk.double.move(PAYOUT, "finished", hash="ff" * 32)
+        told += [await desk.step(), await desk.step()]
+
+        assert told == ["sending", "sending", "sending", "sent", "sent"]
+        assert desk.double.calls.count("create") == 1
+        (one,) = desk.double.find(PAYOUT)
+        assert (one["amount"], one["address"], one["currency"]) == ("8.5", TRON, "usdttrc20")
+        assert desk.rows[0]["tx_hash"] == "ff" * 32
+        with read(desk.engine) as connection:
+            table = table_of(OutboxMail)
+            assert connection.execute(select(table.c.template)).scalars().all() == ["first_payout"]
+
+
+async def test_create__answer_lost__is_listed_matched_and_not_sent_again(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.lose = lambda what: what == "create"
+        told = [await desk.step()]
+        desk.double.lose = lambda what: what == "list"
+        told.append(await desk.step())
+        desk.double.lose = lambda _: False
+        told += [await desk.step(), await desk.step(), await desk.step()]
+
+        assert told == ["submitted", "submitted", "submitted", "sending", "sending"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_create__500_after_acceptance__is_paid_once(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        accept = desk.double._create
+
+        def fail(*arguments: Any) -> Any:
+            answer = accept(*arguments)
+            answer.status_code = 500
+            return answer
+
+        desk.double._create = fail  # type: ignore[method-assign, assignment]
+        told = [await desk.step(), await desk.step(), await desk.step()]
+
+        assert told == ["submitted", "submitted", "sending"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_create__never_arrived__is_sent_again_only_after_the_list_stays_empty(
+    tmp_path: Path,
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["create"] = (500, "")
+        told = [await desk.step()]
+        del desk.double.refuse["create"]
+        told.append(await desk.step(RESEND_AFTER_S - 1))
+        assert desk.double.calls.count("create") == 1
+        told += [await desk.step(), await desk.step()]
+
+        assert told == ["submitted", "submitted", "pending", "sending"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_list__of_many_pages__is_read_to_its_end(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.lose = lambda what: what == "create"
+        await desk.step()
+        desk.double.lose = lambda _: False
+        for number in range(250):
+            other = {**desk.double.find(PAYOUT)[0], "id": str(6_000_000_000 + number)}
+            desk.double.payouts[other["id"]] = {**other, "unique_external_id": f"o{number}"}
+
+        assert [await desk.step(), await desk.step()] == ["submitted", "sending"]
+        assert desk.double.calls.count("list") == 3
+
+
+async def test_verify__wrong_code__is_followed_by_another_then_by_the_operator(
+    tmp_path: Path,
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["verify"] = (400, "Incorrect 2fa code")
+        told = [await desk.step() for _ in range(2)]
+        del desk.double.refuse["verify"]
+        told.append(await desk.step())
+        assert told == ["submitted", "submitted", "sending"]
+
+    async with run_desk(tmp_path / "m.sqlite3") as desk:
+        desk.double.refuse["verify"] = (400, "Incorrect 2fa code")
+        for _ in range(5):
+            await desk.step()
+        assert desk.statuses == "needs_operator"
+        assert desk.double.calls.count("create") == 1
+
+
+async def test_token__ended__is_renewed_and_the_payout_made_once(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.token_uses = 1
+        told = [await desk.step(), await desk.step()]
+
+        assert told == ["sending", "sending"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+@pytest.mark.parametrize("word", ["auth", "create"])
+async def test_create__away_or_limited__waits_and_is_paid(tmp_path: Path, word: str) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse[word] = (429, "Too many requests")
+        told = [await desk.step()]
+        desk.double.refuse.clear()
+        told.append(await desk.step())
+
+        assert told == ["pending", "sending"]
+
+
+async def test_create__one_of_a_batch_not_whitelisted__the_others_are_paid(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
+        with write(desk.engine) as connection:
+            other = "TLyqzVGLV1srkB7dToTAEqgDSfPtXRJZYH"
+            table = table_of(SupplierPayout)
+            connection.execute(
+                update(table).where(table.c.supplier_id == "t").values(address=other)
+            )
+        desk.double.whitelist = {TRON}
+        told = [await desk.step()]
+        desk.double.whitelist.add(other)
+        told.append(await desk.step())
+
+        assert told == ["sending address_pending_whitelist", "sending sending"]
+
+
+async def test_create__refused_for_good__has_failed(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["create"] = (400, "address is invalid")
+
+        assert [await desk.step(), await desk.step()] == ["failed", "failed"]
+        assert desk.double.calls.count("create") == 1
+
+
+async def test_failed_then_finished__needs_the_operator_and_is_sent_after_all(
+    tmp_path: Path,
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "failed", error="no gas")
+        told = [await desk.step(), await desk.step()]
+        desk.double.move(PAYOUT, "finished", hash="ff")
+        told.append(await desk.step())
+        # Old news change nothing more.
+        desk.double.move(PAYOUT, "sending")
+        told.append(await desk.step())
+
+        assert told == ["needs_operator", "needs_operator", "sent", "sent"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_rejected__has_failed(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "rejected")
+
+        assert await desk.step() == "failed"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"address": "TLyqzVGLV1srkB7dToTAEqgDSfPtXRJZYH"},
+        {"amount": 8.4},
+        {"amount": "8.5000001"},
+        {"currency": "usdtbsc"},
+        {"hash": None},
+    ],
+)
+async def test_finished__not_as_was_asked__needs_the_operator(
+    tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "finished", **{"hash": "ff", **lie})
+
+        assert await desk.step() == "needs_operator"
+
+
+async def test_get__unknown_id_or_state__changes_nothing(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "meditating")
+        told = [await desk.step()]
+        desk.double.payouts.clear()
+        told.append(await desk.step())
+
+        assert told == ["sending", "sending"]
+        assert desk.double.calls.count("create") == 1
+
+
+async def test_suspended__before_it_was_asked_for__is_held(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        with write(desk.engine) as connection:
+            set_kyb_status(connection, "s", "suspended", change_id="x", now_s=START_S)
+
+        assert await desk.step() == "pending"
+        assert desk.double.calls == []
+
+
+async def test_two_processes__at_once__ask_once(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await asyncio.gather(*(desk.rail.step() for _ in range(4)))
+
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_notice__of_a_payout__has_it_looked_at_at_once(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "finished", hash="ff")
+        (one,) = desk.double.find(PAYOUT)
+        assert await desk.step(1) == "sending"
+        with write(desk.engine) as connection:
+            assert not hasten_external(connection, "1", now_s=int(desk.double.now_s))
+            assert hasten_external(connection, one["id"], now_s=int(desk.double.now_s))
+
+        assert await desk.step(1) == "sent"
