@@ -35,7 +35,7 @@ class OperationTerms(BaseModel):
     cache_s: int = 0
     cached_price_usd: str | None = None
     summary: str = ""
-    input_schema: Any = None
+    input_schema: AnyDocument | None = None
     output_example: Any = None
     batch: bool = Field(default=False, description="whether a body may be a list or GraphQL")
 

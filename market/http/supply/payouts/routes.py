@@ -38,8 +38,8 @@ from market.http.supply.payouts.schemas import (
     PayoutAddressWish,
     SupplierPayoutPage,
     SupplyOverview,
-    UsageLine,
     SupplyUsagePage,
+    UsageLine,
 )
 from market.records.supply_records import (
     count_supply_offers,
