@@ -168,6 +168,8 @@ def _build_services(
         prices=prices,
         chain_view=chain_view,
         repeats=repeats,
+        limits=settings.get_limits(),
+        aliases=settings.get_aliases(),
         span=span,
     )
     completions = Completions(
@@ -205,6 +207,7 @@ def _build_services(
         sign_in=sign_in,
         sessions=Sessions(meter, checker, sign_in, lifetime_s=settings.session_lifetime_s),
         legacy_key_message=settings.legacy_key_message,
+        aliases=settings.get_aliases(),
         metrics=metrics,
         body_bytes_max=settings.body_bytes_max,
         body_timeout_s=settings.body_timeout_s,

@@ -15,6 +15,7 @@ from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
 from proxy.keys.wallet_sessions import Sessions
 from proxy.metrics import Metrics
+from proxy.model_aliases import ModelAliases
 from proxy.vault_watch import VaultWatch
 from serving.http.limits import Limits
 
@@ -36,6 +37,7 @@ class Services:
     sign_in: SignIn
     sessions: Sessions
     legacy_key_message: bool
+    aliases: ModelAliases
     metrics: Metrics
     body_bytes_max: int
     body_timeout_s: float

@@ -1,12 +1,15 @@
 """The proxy's settings, all ``PROXY_…``."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ledger.spending.admission import AdmissionRules
+from proxy.chat.request import MAX_TOKENS_CAP
+from proxy.model_aliases import ModelAliases, parse_aliases
+from serving.dialects.call import LimitRules
 from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
@@ -14,6 +17,11 @@ from serving.process.settings import is_url
 
 RESOLVE_MARGIN_S: Final = 30
 """Time to write a post after upstream's last byte, before the lease may lapse."""
+
+
+def _check_aliases(text: str) -> str:
+    parse_aliases(text)
+    return text
 
 
 class ProxySettings(ServerSettings):
@@ -85,6 +93,17 @@ class ProxySettings(ServerSettings):
     )
     upstream_prices_age_s_max: int = Field(
         default=86_400, ge=1, description="oldest price of upstream's that still counts, seconds"
+    )
+
+    max_tokens_cap: int = Field(
+        default=MAX_TOKENS_CAP,
+        ge=1,
+        le=1_000_000,
+        description="most output tokens of one choice; coding agents need 32000",
+    )
+    model_aliases: Annotated[str, AfterValidator(_check_aliases)] = Field(
+        default="",
+        description="names that clients ask for, as name=model with commas between; * is any text",
     )
 
     idempotency_position_bytes_max: int = Field(
@@ -163,6 +182,14 @@ class ProxySettings(ServerSettings):
     def get_domain(self) -> str:
         """Return what sign-in messages are bound to."""
         return self.domain or f"{self.host}:{self.port}"
+
+    def get_limits(self) -> LimitRules:
+        """Return how many output tokens of one choice are let through."""
+        return LimitRules(default=min(MAX_TOKENS_CAP, self.max_tokens_cap), cap=self.max_tokens_cap)
+
+    def get_aliases(self) -> ModelAliases:
+        """Return which models other names mean."""
+        return parse_aliases(self.model_aliases)
 
     def key_secrets(self) -> tuple[bytes, ...]:
         """Return every live key secret; the first one signs."""

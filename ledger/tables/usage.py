@@ -28,6 +28,10 @@ class Reservation:
     ceiling is reserved before anybody knows how many are cached, and never counts on it."""
     per_request_usdc: int | None = None
     """What the request costs beside its tokens, in 1e-6 USDC; None or 0: nothing."""
+    end_user: str | None = None
+    """Whom the buyer's request is for, in the buyer's own words."""
+    labels: str | None = None
+    """What else the buyer says of the request, as a JSON object of texts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,12 @@ from proxy.chat.request import (
     MeteredRequest,
     parse_chat_request,
     parse_translated,
+    read_labels,
+    read_user,
 )
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
+from proxy.model_aliases import ModelAliases
 from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
@@ -36,6 +39,7 @@ from serving.models.references import References
 from serving.models.usage import TOKENS_MAX
 
 QUOTED_OFFERS_MAX: Final = 100
+NO_ALIASES: Final = ModelAliases()
 
 
 @dataclass(slots=True)
@@ -45,6 +49,10 @@ class Wish:
     claims: KeyClaims
     raw: bytes
     dialect: Dialect | None = None
+    attempt: int = 0
+    """Which of its models is asked now."""
+    models: tuple[str, ...] = ()
+    """The models that it names, to be tried in order: known once it was read; empty: just one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +116,11 @@ class Admission:
         chain_view: ChainView,
         repeats: Repeats,
         limits: LimitRules = LIMITS,
+        aliases: ModelAliases = NO_ALIASES,
         span: Span = no_span,
     ) -> None:
         self._limits = limits
+        self._aliases = aliases
         self._meter = meter
         self._catalogue = catalogue
         self._prices = prices
@@ -152,12 +162,18 @@ class Admission:
         if wish.dialect is None:
             request = parse_chat_request(wish.raw, self._limits)
         else:
-            request = parse_translated(wish.raw, wish.dialect, self._limits)
+            aliases = self._aliases
+            request = parse_translated(wish.raw, wish.dialect, self._limits, aliases=aliases)
+        asked = request.models[wish.attempt] if request.models else request.call.model
+        wish.models = request.models
+        name = self._aliases.resolve(asked)
         models = None
-        if claims.is_child and request.call.model == CHEAPEST:
+        if claims.is_child and name == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
             models = await self._meter.read(lambda connection: load_models(connection, claims))
-        offers = await list_options(request, self._catalogue, self._prices, models=models)
+        offers = await list_options(
+            request, self._catalogue, self._prices, name=name, models=models
+        )
         return request, offers
 
     async def admit_once(
@@ -219,7 +235,7 @@ async def _reserve(
         return offer.fit(affordable_usdc, choices=request.call.choices).ceiling_usdc
 
     reserved = await reserve(
-        _build_reservation(request_id, claims, offer),
+        _build_reservation(request_id, claims, offer, request),
         fit=fit if request.fit else None,
         generation=claims.generation,
     )
@@ -228,7 +244,9 @@ async def _reserve(
     return offer, reserved.hold_left_usdc
 
 
-def _build_reservation(request_id: str, claims: KeyClaims, offer: ModelOption) -> Reservation:
+def _build_reservation(
+    request_id: str, claims: KeyClaims, offer: ModelOption, request: MeteredRequest
+) -> Reservation:
     return Reservation(
         request_id=request_id,
         token_id=claims.token_id,
@@ -240,4 +258,6 @@ def _build_reservation(request_id: str, claims: KeyClaims, offer: ModelOption) -
         output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
         per_request_usdc=offer.price.per_request_usdc,
+        end_user=read_user(request.call.body),
+        labels=read_labels(request.call.body),
     )

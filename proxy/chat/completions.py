@@ -27,11 +27,16 @@ from proxy.chat.answering import build_tally, prepare_body
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
+from proxy.chat.model_lists import try_models
 from proxy.chat.operator_credit import OperatorCredit
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
-from proxy.chat.upstream_errors import OPERATOR_CREDIT_SPENT, explain_no_answer, translated
+from proxy.chat.upstream_errors import (
+    OPERATOR_CREDIT_SPENT,
+    explain_no_answer,
+    translated,
+)
 from proxy.errors import PRICE_CHANGED
 from proxy.keys.authentication import load_revoked
 from proxy.keys.proven import ProvenPositions
@@ -137,17 +142,10 @@ class Completions:
         started_s = time.monotonic()
         outcome: str | None = INTERNAL
         try:
-            admitted = await self.admission.admit_once(wish, request_id, repeat)
-            if not isinstance(admitted, Admitted):
-                outcome = ANSWERED
-                self._metrics.replayed.inc()
-                return admitted
-            if admitted.call.stream:
-                streamed = await self._open_stream(admitted, started_s)
-                outcome = None  # known when the stream has ended
-                return streamed
-            answer = await self._serve(admitted)
-            outcome = ANSWERED
+            answer, is_live = await try_models(
+                wish, request_id, lambda own_id: self._attempt(wish, own_id, repeat, started_s)
+            )
+            outcome = None if is_live else ANSWERED  # a live stream's is known when it has ended
             return answer
         except ApiError as error:
             outcome = error.code
@@ -163,6 +161,17 @@ class Completions:
         finally:
             if outcome is not None:
                 self._metrics.observe_request(outcome, time.monotonic() - started_s)
+
+    async def _attempt(
+        self, wish: Wish, request_id: str, repeat: RepeatKey | None, started_s: float
+    ) -> tuple[Answer | StreamAnswer, bool]:
+        admitted = await self.admission.admit_once(wish, request_id, repeat)
+        if not isinstance(admitted, Admitted):
+            self._metrics.replayed.inc()
+            return admitted, False
+        if admitted.call.stream:
+            return await self._open_stream(admitted, started_s), True
+        return await self._serve(admitted), False
 
     async def _open_stream(self, admitted: Admitted, started_s: float) -> StreamAnswer:
         """Begin a stream; give the reservation back where upstream does not."""

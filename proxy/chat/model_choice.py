@@ -90,16 +90,19 @@ async def list_options(
     catalogue: Catalogue,
     prices: References,
     *,
+    name: str | None = None,
     models: Collection[str] | None = None,
 ) -> list[ModelOption]:
     """Return the offer for the model that the request names, or all for the cheapest, best first.
 
-    ``models`` are the only ones that the key may use; None = any. Raises 400 for a model without a
+    ``name`` is the model that is meant, where that is another than it names. ``models`` are the
+    only ones that the key may use; None = any. Raises 400 for a model without a
     price, 404 for an unknown one, 503 where no offer is cheap enough or upstream's list is not
     known.
     """
     now_s = catalogue.now_s()
-    if request.call.model == CHEAPEST:
+    asked = request.call.model if name is None else name
+    if asked == CHEAPEST:
         listed = catalogue.snapshot.models.values()
         offers = _build_offers(
             request,
@@ -112,7 +115,7 @@ async def list_options(
             now_s=now_s,
         )
     else:
-        model = await _find_model(request.call.model, catalogue)
+        model = await _find_model(asked, catalogue)
         offers = [_build_named_offer(request, model, now_s=now_s)]
     if request.min_discount_pct is not None:
         offers = _select_discounted(request, offers, prices, request.min_discount_pct, now_s=now_s)

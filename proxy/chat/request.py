@@ -2,14 +2,17 @@
 does. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import orjson
+
+from proxy.model_aliases import ModelAliases
 from serving.dialects.call import Call, LimitRules, build_call, parse_call, read_flag
 from serving.dialects.common_form import CommonForm
-from serving.dialects.dialect import Dialect
+from serving.dialects.dialect import RESPONSES, Dialect
 from serving.dialects.endpoints import Endpoint
-from serving.http.errors import bad_request
+from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object, write_json
 
 MAX_TOKENS_CAP: Final = 4_096
@@ -18,7 +21,12 @@ another cap."""
 
 LIMITS: Final = LimitRules(default=MAX_TOKENS_CAP, cap=MAX_TOKENS_CAP)
 CHEAPEST: Final = "cheapest"
-_OWN_FIELDS: Final = frozenset({"fit", "min_discount_pct"})
+_OWN_FIELDS: Final = frozenset({"fit", "min_discount_pct", "models"})
+USER_MAX: Final = 256
+"""Characters of a user's name that are kept."""
+LABELS_BYTES_MAX: Final = 16 * 1024
+MODELS_MAX: Final = 8
+"""The most models of one request, to be tried in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class MeteredRequest:
     """Whether the output limit may be lowered to what the hold affords."""
     min_discount_pct: int | None
     translation: Translation | None = None
+    models: tuple[str, ...] = ()
+    """Models to be tried in order, the first included; empty where the request names just one."""
 
 
 def parse_chat_request(raw: bytes, limits: LimitRules = LIMITS) -> MeteredRequest:
@@ -45,9 +55,22 @@ def parse_chat_request(raw: bytes, limits: LimitRules = LIMITS) -> MeteredReques
     return _read_own(parse_call(Endpoint.CHAT, raw, limits, own_fields=_OWN_FIELDS), None)
 
 
-def parse_translated(raw: bytes, dialect: Dialect, limits: LimitRules = LIMITS) -> MeteredRequest:
+def parse_translated(
+    raw: bytes,
+    dialect: Dialect,
+    limits: LimitRules = LIMITS,
+    *,
+    aliases: ModelAliases | None = None,
+) -> MeteredRequest:
     """Read a body in another dialect as the chat request that it comes to. Raises as above."""
-    form = dialect.read(parse_json_object(raw))
+    body = parse_json_object(raw)
+    if aliases is not None and isinstance(body.get("model"), str):
+        # Which fields a model takes goes by its own name.
+        body["model"] = aliases.resolve(body["model"])
+    if dialect is RESPONSES:
+        # Its clients name no limit, and expect as much as there is.
+        limits = replace(limits, default=limits.cap)
+    form = dialect.read(body)
     call = build_call(
         Endpoint.CHAT,
         form.body,
@@ -61,7 +84,39 @@ def parse_translated(raw: bytes, dialect: Dialect, limits: LimitRules = LIMITS) 
 
 def _read_own(call: Call, translation: Translation | None) -> MeteredRequest:
     minimum_pct = _read_min_discount(call.own)
-    return MeteredRequest(call, read_flag(call.own, "fit"), minimum_pct, translation)
+    models = _read_models(call) if "models" in call.own else ()
+    return MeteredRequest(call, read_flag(call.own, "fit"), minimum_pct, translation, models)
+
+
+def read_user(body: Mapping[str, Any]) -> str | None:
+    """Return whom a request is for, in the buyer's own words; None where it does not say."""
+    user = body.get("user")
+    # PostgreSQL keeps no NUL.
+    return user.replace("\0", "")[:USER_MAX] if user and isinstance(user, str) else None
+
+
+def read_labels(body: Mapping[str, Any]) -> str | None:
+    """Return the texts of a request's metadata as JSON; None without any, or with too many."""
+    said = body.get("metadata")
+    if not said or not isinstance(said, dict):
+        return None
+    texts = {
+        name: text
+        for name, text in said.items()
+        if isinstance(text, str) and "\0" not in name and "\0" not in text
+    }
+    labels = orjson.dumps(texts)
+    return labels.decode() if 2 < len(labels) <= LABELS_BYTES_MAX else None
+
+
+def _read_models(call: Call) -> tuple[str, ...]:
+    named = call.own["models"]
+    if named is None:
+        return ()
+    is_list = isinstance(named, list) and len(named) <= MODELS_MAX
+    if not is_list or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in named):
+        raise wrong_type("models", f"a list of at most {MODELS_MAX} models")
+    return tuple(dict.fromkeys([call.model, *named])) if named else ()
 
 
 def _read_min_discount(own: Mapping[str, Any]) -> int | None:

@@ -29,6 +29,25 @@ _RATE_RETRY_S: Final = 5
 _UNAVAILABLE: Final = frozenset({503, 529})
 
 
+_OURS: Final = frozenset(
+    {"settlement_failed", "ledger_unavailable", "chain_state_stale", "internal_error", "overloaded"}
+)
+"""Failures that are this server's own: another model does not help."""
+
+_OF_ONE_MODEL: Final = frozenset({400, 403, 404, 409, 413, 422, 451})
+
+
+def may_ask_next(error: ApiError) -> bool:
+    """Tell whether another model may serve what this one did not.
+
+    Whatever a model or its provider refuses may please another; a key, a limit or the ledger does
+    not change with the model.
+    """
+    if error.code in _OURS:
+        return False
+    return error.status >= 500 or error.status in _OF_ONE_MODEL
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise what a client is told where upstream does not serve. Raises ``ApiError``."""

@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
+from proxy.http.accounts.routes import router as accounts
 from proxy.http.chat.routes import router as chat
 from proxy.http.dialects.routes import router as dialects
 from proxy.http.keys.child_routes import router as child_keys
@@ -39,6 +40,7 @@ for _part in (
     overview,
     positions,
     requests,
+    accounts,
     operation,
 ):
     router.include_router(_part, prefix="/api/current")

@@ -212,6 +212,11 @@ def build_call(
         validate_parameters(body)
     validate_tools(body, endpoint)
     model = body.get("model")
+    listed = own.get("models")
+    if model is None and isinstance(listed, list) and listed:
+        # A list of models is itself a choice: its first one stands for it.
+        model = listed[0]
+        body = {**body, "model": model}
     if not isinstance(model, str) or not model or len(model) > MODEL_LENGTH_MAX:
         raise wrong_type("model", "a non-empty string")
     stream = read_flag(body, "stream")

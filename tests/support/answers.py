@@ -94,3 +94,27 @@ def make_last_events(path: str, usage: Any, model: str = MODEL) -> list[bytes]:
             last = make_chunk("", finish="stop", model=model)
             used = make_chunk(None, usage=usage, model=model)
     return [last, DONE] if usage is None else [last, used, DONE]
+
+
+def stream_answer(completion: dict[str, Any]) -> list[bytes]:
+    """Return the stream that says the same as a whole chat completion: a call in three pieces."""
+    (choice,) = completion["choices"]
+    message, usage = dict(choice["message"]), completion.get("usage")
+    calls = message.pop("tool_calls", [])
+    deltas = [message]
+    for index, call in enumerate(calls):
+        arguments, function = call["function"]["arguments"], call["function"]
+        named = {**call, "index": index, "function": {**function, "arguments": ""}}
+        deltas.append({"tool_calls": [named]})
+        half = len(arguments) // 2
+        for piece in (arguments[:half], arguments[half:]):
+            deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    head = {"id": "c-1", "object": "chat.completion.chunk", "model": completion["model"]}
+    events = [
+        make_event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        for delta in deltas
+    ]
+    last = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    events.append(make_event({**head, "choices": [last]}))
+    events.append(make_event({**head, "choices": [], "usage": usage}))
+    return [*events, DONE]

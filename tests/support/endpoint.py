@@ -27,6 +27,7 @@ from tests.support.answers import (
     make_last_events,
     make_piece,
     split_text,
+    stream_answer,
 )
 from tests.support.hostile import Play
 from tests.support.media import add_media_routes
@@ -59,7 +60,9 @@ class FakeEndpoint:
         usage: Any = USAGE,
         play: Play | None = None,
         build: Build | None = None,
+        streams_built: bool = False,
     ) -> None:
+        """``streams_built``: streams say what ``build`` returns, too."""
         # ------------------------------------------------------------------ what the test sets
         self._behaviour = "normal"
         self.script: deque[str] = deque()
@@ -80,6 +83,7 @@ class FakeEndpoint:
         self.release = asyncio.Event()
         """What waits, waits for it: ``slow``, ``hang``, ``stream_stalls``."""
         self._build = build
+        self._streams_built = streams_built
         # ----------------------------------------------------------------- what the test reads
         self.asked = 0
         """How many requests came, whatever they asked for."""
@@ -231,6 +235,10 @@ class FakeEndpoint:
                 await asyncio.sleep(0)
             if behaviour == "stream_stalls":
                 await self.release.wait()
+            return response
+        if self._build is not None and self._streams_built:
+            for event in stream_answer(self._build(path, body)):
+                await response.write(event)
             return response
         if behaviour == "stream_dies_at_once":
             assert request.transport is not None

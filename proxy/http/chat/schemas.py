@@ -43,7 +43,12 @@ class CompletionRequest(ChatRequest):
     """A chat to complete. The proxy's own fields do not reach the provider."""
 
     model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
-    max_tokens: int | None = Field(default=None, ge=1, description="capped at 4096")
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="capped by the operator, at 4096 unless raised"
+    )
+    models: list[str] | None = Field(
+        default=None, max_length=8, description="models to try in order, after `model` if it is set"
+    )
     fit: bool | None = Field(
         default=None, description="lower max_tokens to what is held instead of refusing"
     )

@@ -2,17 +2,21 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from proxy.catalogue import FRESH_S, Model
 from proxy.errors import model_not_found
 from proxy.http.dependencies import ServicesDep
 from proxy.http.models.schemas import (
+    ClaudeModel,
+    ClaudeModelList,
     ModelCatalogue,
     ModelEntry,
     OpenAiModel,
     OpenAiModelList,
 )
+from proxy.services import Services
 from serving.http.document.schemas import errors_of
 
 router = APIRouter(tags=["models"])
@@ -34,25 +38,52 @@ async def list_models(services: ServicesDep) -> ModelCatalogue:
 
 
 @host_router.get("/v1/models", include_in_schema=False)
-@router.get("/v1/models", responses=errors_of())
-async def list_openai_models(services: ServicesDep) -> OpenAiModelList:
-    """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK."""
+@router.get("/v1/models", response_model=OpenAiModelList, responses=errors_of())
+async def list_openai_models(request: Request, services: ServicesDep) -> Any:
+    """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK.
+
+    With the header `anthropic-version`, as Anthropic does, and with the operator's aliases.
+    """
     await services.catalogue.refresh(older_than_s=FRESH_S)
     now_s = services.catalogue.now_s()
+    if _is_claude(request):
+        return JSONResponse(_list_claude_models(services).model_dump())
     return OpenAiModelList(
         data=[_describe_openai(model, now_s=now_s) for model in services.catalogue.listed]
     )
 
 
 @host_router.get("/v1/models/{model:path}", include_in_schema=False)
-@router.get("/v1/models/{model:path}", responses=errors_of(404))
-async def get_openai_model(services: ServicesDep, model: str) -> OpenAiModel:
-    """Return one model as OpenAI does."""
+@router.get("/v1/models/{model:path}", response_model=OpenAiModel, responses=errors_of(404))
+async def get_openai_model(request: Request, services: ServicesDep, model: str) -> Any:
+    """Return one model as OpenAI does; with the header `anthropic-version`, as Anthropic does."""
     await services.catalogue.refresh(older_than_s=FRESH_S)
+    if _is_claude(request):
+        for known in _list_claude_models(services).data:
+            if known.id == model:
+                return JSONResponse(known.model_dump())
+    model = services.aliases.resolve(model)
     for listed in services.catalogue.listed:
         if listed.model_id == model:
             return _describe_openai(listed, now_s=services.catalogue.now_s())
     raise model_not_found(model)
+
+
+def _is_claude(request: Request) -> bool:
+    return "anthropic-version" in request.headers
+
+
+def _list_claude_models(services: Services) -> ClaudeModelList:
+    """Return the models, the operator's aliases first: their names are why they are there."""
+    listed = [model.model_id for model in services.catalogue.listed]
+    aliases = [name for name, to in services.aliases.names.items() if to in listed]
+    ids = list(dict.fromkeys([*aliases, *listed]))
+    data = [ClaudeModel(id=name, display_name=name) for name in ids]
+    return ClaudeModelList(
+        data=data,
+        first_id=ids[0] if ids else None,
+        last_id=ids[-1] if ids else None,
+    )
 
 
 def _describe_openai(model: Model, *, now_s: int) -> OpenAiModel:

@@ -38,3 +38,21 @@ class OpenAiModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[OpenAiModel]
+
+
+class ClaudeModel(BaseModel):
+    """A model as Anthropic lists it."""
+
+    type: Literal["model"] = "model"
+    id: str
+    display_name: str
+    created_at: str = "1970-01-01T00:00:00Z"
+
+
+class ClaudeModelList(BaseModel):
+    """What Anthropic's SDKs expect of ``/v1/models``: all models on one page."""
+
+    data: list[ClaudeModel]
+    has_more: Literal[False] = False
+    first_id: str | None
+    last_id: str | None

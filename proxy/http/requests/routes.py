@@ -10,12 +10,19 @@ from fastapi.responses import StreamingResponse
 
 from proxy.errors import receipt_not_found
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
-from proxy.http.requests.schemas import USAGE_PARAMETERS, ReceiptView, UsageEntry, UsagePage
+from proxy.http.requests.schemas import (
+    USAGE_PARAMETERS,
+    ReceiptView,
+    UsageEntry,
+    UsageGroup,
+    UsagePage,
+)
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
 from proxy.store import USAGE_FIELDS, UsageQuery, load_receipt_view, load_usage
 from proxy.usage import PAGE_MAX, build_cursor, parse_query
+from proxy.usage_sums import check_grouping, load_sums
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import table_of_lines
 from serving.http.tables import write_csv
@@ -52,6 +59,7 @@ def _own_key_id(claims: KeyClaims) -> str | None:
 
 @router.get(
     "/usage",
+    response_model_exclude_unset=True,
     responses=errors_of(400, 401, 403, 404),
     dependencies=BEARER,
     openapi_extra={"parameters": USAGE_PARAMETERS},
@@ -59,7 +67,13 @@ def _own_key_id(claims: KeyClaims) -> str | None:
 async def list_usage(request: Request, claims: ClaimsDep, services: ServicesDep) -> UsagePage:
     """List the requests of the key's position, newest first."""
     query = parse_query(claims, request.query_params)
+    group_by = request.query_params.get("group_by")
+    grouping = None if group_by is None else check_grouping(group_by)
     await check_standing(claims, services.meter)
+    if grouping is not None:
+        sums = await services.meter.read(lambda connection: load_sums(connection, query, grouping))
+        groups = [UsageGroup.model_validate(one) for one in sums]
+        return UsagePage(data=[], groups=groups, next_cursor=None)
     entries = await services.meter.read(lambda connection: load_usage(connection, query))
     is_last = len(entries) < query.limit
     return UsagePage(

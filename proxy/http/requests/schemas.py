@@ -63,10 +63,24 @@ class UsageEntry(BaseModel):
     batch_id: str | None
 
 
+class UsageGroup(BaseModel):
+    """What the charged requests of one group used together."""
+
+    name: str | None = Field(description="what they have in common; null: they do not say")
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_usdc: int
+
+
 class UsagePage(BaseModel):
-    """A page of requests, newest first."""
+    """A page of requests, newest first; with `group_by` their sums, the dearest first."""
 
     data: list[UsageEntry]
+    groups: list[UsageGroup] | None = Field(
+        default=None, description="only with `group_by`; `data` is then empty"
+    )
     next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 
 
@@ -76,6 +90,11 @@ USAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
         ("from", "Unix seconds, a date or an ISO 8601 time; inclusive", {"type": "string"}),
         ("to", "the same; exclusive", {"type": "string"}),
         ("cursor", "`next_cursor` of the page before", {"type": "string"}),
+        (
+            "group_by",
+            "`user`, `model`, `key`, `day` or `metadata.<name>`: sums instead of requests",
+            {"type": "string"},
+        ),
         ("limit", "requests a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
     )
 ]

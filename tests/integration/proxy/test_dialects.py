@@ -24,7 +24,15 @@ from ledger.database.engine import write
 from tests.support.answers import MODEL, TEXT, USAGE, make_event
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
-from tests.support.proxy import RunningProxy, make_key, now_s, run_proxy, settings_for
+from tests.support.proxy import (
+    CHAT,
+    RunningProxy,
+    make_body,
+    make_key,
+    now_s,
+    run_proxy,
+    settings_for,
+)
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,6 +40,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 BASE = "/api/current"
 ASKED: list[Any] = [{"role": "user", "content": "Say hello."}]
 WEATHER: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+ALIAS = "claude-of-ours"
 
 
 @dataclass
@@ -43,6 +54,11 @@ class Stand:
     claude: anthropic.AsyncAnthropic
     gpt: openai.AsyncOpenAI
     seen: int = 0
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header with the key."""
+        return {"authorization": f"Bearer {make_key()}"}
 
     def charges(self) -> list[dict[str, Any]]:
         """Return the usage rows of this test, oldest first."""
@@ -62,7 +78,13 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sta
         put_positions(connection, make_state(now_s=now_s()))
         put_cursor(connection, now_s=now_s())
     async with FakeEndpoint() as provider:
-        settings = settings_for(provider, folder, max_staleness_s=3_600)
+        settings = settings_for(
+            provider,
+            folder,
+            max_staleness_s=3_600,
+            max_tokens_cap=32_000,
+            model_aliases=f"{ALIAS}={MODEL},claude-*={MODEL}",
+        )
         async with run_proxy(settings, engine) as proxy:
             url, key = f"{proxy.client.base_url}{BASE}", make_key()
             claude = anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=0)
@@ -77,6 +99,7 @@ def stand(running: Stand) -> Stand:
     provider = running.provider
     provider.behaviour, provider.events, provider.body = "normal", None, None
     provider.requests.clear()
+    provider.script.clear()
     running.seen = len(running.proxy.usage())
     return running
 
@@ -410,3 +433,119 @@ async def test_messages__context_overflow__says_the_words_that_clients_act_on(st
 
     body: Any = raised.value.body
     assert body["error"]["code"] == "context_length_exceeded"
+
+
+async def test_models__first_fails__the_next_serves_and_alone_is_charged(stand: Stand) -> None:
+    stand.provider.script.append("status_500")
+    body = make_body(models=["nobody-has-this", MODEL, "gpt-4o"], model="gpt-4o")
+
+    answer = await stand.proxy.client.post(CHAT, json=body, headers=stand.bearer)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-current-model"] == MODEL
+    rows = stand.charges()
+    assert [(row["model"], row["state"], row["cost_usdc"]) for row in rows] == [
+        ("gpt-4o", "voided", None),
+        (MODEL, "posted", 12),
+    ]
+    assert rows[1]["request_id"] == answer.headers["x-current-request-id"]
+    assert [asked["model"] for asked in stand.provider.requests] == ["gpt-4o", MODEL]
+    assert "models" not in stand.provider.requests[1]
+
+
+async def test_models__all_fail__the_first_ones_error_and_nothing_is_charged(stand: Stand) -> None:
+    stand.provider.script.extend(["status_500", "status_400"])
+    body = {**make_body(models=["gpt-4o", MODEL], stream=True)}
+    del body["model"]
+
+    answer = await stand.proxy.client.post(CHAT, json=body, headers=stand.bearer)
+
+    assert answer.json()["error"]["code"] == "upstream_error"
+    assert [row["state"] for row in stand.charges()] == ["voided", "voided"]
+
+
+@pytest.mark.parametrize("models", ["gpt-4o", [1], [""], ["m"] * 9, {"a": 1}])
+async def test_models__of_a_wrong_type__are_refused(stand: Stand, models: Any) -> None:
+    body = make_body(models=models)
+
+    answer = await stand.proxy.client.post(CHAT, json=body, headers=stand.bearer)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "models")
+
+
+async def test_alias__asked_for_in_any_dialect__is_its_model(stand: Stand) -> None:
+    await stand.claude.messages.create(model=ALIAS, max_tokens=100, messages=ASKED)
+    await stand.claude.messages.create(model="claude-9-opus", max_tokens=100, messages=ASKED)
+    await stand.gpt.responses.create(model=ALIAS, input="Hello")
+    await stand.gpt.chat.completions.create(model=ALIAS, messages=ASKED)
+
+    assert [row["model"] for row in stand.charges()] == [MODEL] * 4
+    assert [asked["model"] for asked in stand.provider.requests] == [MODEL] * 4
+
+
+async def test_models__asked_by_anthropics_sdk__in_its_shape_with_aliases(stand: Stand) -> None:
+    listed = [model.id async for model in stand.claude.models.list()]
+    one = await stand.claude.models.retrieve(ALIAS)
+
+    assert listed[0] == ALIAS
+    assert MODEL in listed
+    assert (one.id, one.type) == (ALIAS, "model")
+    assert ALIAS not in [model.id async for model in stand.gpt.models.list()]
+
+
+async def test_limits__raised_by_the_operator__reach_the_model(stand: Stand) -> None:
+    await stand.claude.messages.create(
+        model="gpt-4o", max_tokens=32_000, messages=ASKED, timeout=600
+    )
+    await stand.gpt.chat.completions.create(model="gpt-4o", max_tokens=64_000, messages=ASKED)
+    await stand.gpt.chat.completions.create(model="gpt-4o", messages=ASKED)
+
+    limits = [asked["max_tokens"] for asked in stand.provider.requests]
+    assert limits == [32_000, 32_000, 4_096]
+
+
+async def test_usage__grouped__sums_what_was_charged(stand: Stand) -> None:
+    since = now_s()
+    for user, tag in (("ann", "a"), ("ann", "b"), (None, "a")):
+        extra: dict[str, Any] = {} if user is None else {"user": user}
+        await stand.gpt.chat.completions.create(
+            model=MODEL, max_tokens=10, messages=ASKED, metadata={"tag": tag}, **extra
+        )
+    await stand.claude.messages.create(
+        model=MODEL, max_tokens=10, messages=ASKED, metadata={"user_id": "bob"}
+    )
+    charged = {}
+    for by in ("user", "metadata.tag", "model", "key", "day"):
+        answer = await stand.proxy.client.get(
+            f"{BASE}/usage?from={since}&group_by={by}", headers=stand.bearer
+        )
+        charged[by] = {one["name"]: one["cost_usdc"] for one in answer.json()["groups"]}
+        assert answer.json()["data"] == []
+
+    assert charged["user"]["ann"] == 24
+    assert charged["user"]["bob"] == 12
+    assert charged["metadata.tag"]["a"] == 24
+    assert charged["metadata.tag"]["b"] == 12
+    assert sum(charged["model"].values()) == sum(charged["user"].values())
+    assert sum(charged["day"].values()) == sum(charged["key"].values())
+    odd = await stand.proxy.client.get(f"{BASE}/usage?group_by=price", headers=stand.bearer)
+    assert odd.json()["error"]["param"] == "group_by"
+
+
+async def test_key_credits_generation__as_openrouters_clients_ask__in_dollars(stand: Stand) -> None:
+    raw = await stand.gpt.chat.completions.with_raw_response.create(model=MODEL, messages=ASKED)
+    request_id = raw.headers["x-request-id"]
+
+    async def ask(path: str) -> dict[str, Any]:
+        answer = await stand.proxy.client.get(f"{BASE}/v1/{path}", headers=stand.bearer)
+        told: dict[str, Any] = answer.json()["data"]
+        return told
+
+    generation = await ask(f"generation?id={request_id}")
+    key, credits = await ask("key"), await ask("credits")
+    assert generation["total_cost"] == 0.000012
+    assert (generation["tokens_prompt"], generation["tokens_completion"]) == (20, 10)
+    everything = sum(row["cost_usdc"] or 0 for row in stand.proxy.usage())
+    assert round(key["usage"] * 1_000_000) == everything
+    assert key["limit"] is None
+    assert credits["total_credits"] > credits["total_usage"] > 0

@@ -171,6 +171,9 @@ async def call_requests(proxy: RunningProxy, headers: dict[str, str], request_id
     assert receipt["settlement"]["state"] == "settled"
     await ask(proxy, "GET", "/usage", headers)
     await ask(proxy, "GET", "/usage.csv", headers)
+    await ask(proxy, "GET", "/v1/key", headers)
+    await ask(proxy, "GET", "/v1/credits", headers)
+    await ask(proxy, "GET", f"/v1/generation?id={request_id}", headers)
 
 
 async def call_public(proxy: RunningProxy) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.request import MeteredRequest, parse_chat_request
+from proxy.chat.request import MeteredRequest, parse_chat_request, read_labels, read_user
 from serving.http.errors import RequestRejected
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -266,3 +266,11 @@ def test_parse__any_bytes__only_400(raw: bytes) -> None:
         parse_chat_request(raw)
     except RequestRejected as error:
         assert error.status == 400
+
+
+def test_user_and_metadata__odd__are_kept_as_far_as_a_database_can() -> None:
+    assert read_user({"user": "a\0b" + "x" * 300}) == "ab" + "x" * 254
+    assert [read_user({"user": user}) for user in (None, "", 5, ["a"])] == [None] * 4
+    assert read_labels({"metadata": {"a": "1", "b": 2, "c": "\0"}}) == '{"a":"1"}'
+    assert [read_labels({"metadata": odd}) for odd in (None, {}, "a", {"a": 1})] == [None] * 4
+    assert read_labels({"metadata": {"a": "x" * 20_000}}) is None
