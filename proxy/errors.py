@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from contracts.units import format_usdc
 from serving.http.errors import (
     INSUFFICIENT_QUOTA,
     NO_RETRY,
@@ -146,6 +147,16 @@ def discount_not_met(*, model: str, minimum_pct: int, best_pct: float | None) ->
         facts={"minimum_discount_pct": minimum_pct, "best_available_discount_pct": best_pct},
         headers=NO_RETRY,
     )
+
+
+def max_cost_exceeded(*, required_usdc: int, most_usdc: int) -> RequestRejected:
+    """400: the request may cost more than it allows itself."""
+    message = (
+        f"The request may cost up to {format_usdc(required_usdc)} USDC, more than its own limit of"
+        f" {format_usdc(most_usdc)} USDC. Ask for fewer tokens, or send 'fit': true."
+    )
+    facts = {"required_usdc": required_usdc}
+    return RequestRejected(400, "max_cost_exceeded", message, "max_cost_usdc", facts=facts)
 
 
 def ceiling_reached() -> RequestRejected:

@@ -48,6 +48,21 @@ for check in (audit, receipt):
 commands.add_command(marketplace)
 
 
+@commands.command("mcp")
+@api_url_option
+@click.option(
+    "--key", envvar="CURRENT_API_KEY", show_envvar=True, required=True, help="The API key."
+)
+def mcp(api_url: str, key: str) -> None:
+    """Give an agent this proxy's tools, by the Model Context Protocol over standard input.
+
+    Only the tool `chat` spends, and never more than the `max_usdc` that it is called with.
+    """
+    from scripts.mcp_server import serve_stdio
+
+    serve_stdio(api_url, key)
+
+
 @commands.command("demo")
 @click.option("--pages/--no-pages", default=True, help="Walk through the pages too, in a browser.")
 @like_option

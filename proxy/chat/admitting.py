@@ -22,6 +22,7 @@ from proxy.chat.request import (
     read_labels,
     read_user,
 )
+from proxy.errors import max_cost_exceeded
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.model_aliases import ModelAliases
@@ -174,6 +175,8 @@ class Admission:
         offers = await list_options(
             request, self._catalogue, self._prices, name=name, models=models
         )
+        if request.max_cost_usdc is not None:
+            offers[0] = _keep_below(offers[0], request, request.max_cost_usdc)
         return request, offers
 
     async def admit_once(
@@ -220,6 +223,15 @@ class Admission:
                 load_steps=self._meter.read_principal,
             )
         return refused(refusal, outlook=outlook, now_s=self._meter.now_s(), fit=fit)
+
+
+def _keep_below(offer: ModelOption, request: MeteredRequest, most_usdc: int) -> ModelOption:
+    """Return the offer, lowered by ``fit`` where it may be. Raises 400 where it is too dear."""
+    if request.fit and offer.ceiling_usdc > most_usdc:
+        offer = offer.fit(most_usdc, choices=request.call.choices)
+    if offer.ceiling_usdc > most_usdc:
+        raise max_cost_exceeded(required_usdc=offer.ceiling_usdc, most_usdc=most_usdc)
+    return offer
 
 
 async def _reserve(

@@ -21,7 +21,7 @@ another cap."""
 
 LIMITS: Final = LimitRules(default=MAX_TOKENS_CAP, cap=MAX_TOKENS_CAP)
 CHEAPEST: Final = "cheapest"
-_OWN_FIELDS: Final = frozenset({"fit", "min_discount_pct", "models"})
+_OWN_FIELDS: Final = frozenset({"fit", "max_cost_usdc", "min_discount_pct", "models"})
 USER_MAX: Final = 256
 """Characters of a user's name that are kept."""
 LABELS_BYTES_MAX: Final = 16 * 1024
@@ -46,6 +46,8 @@ class MeteredRequest:
     """Whether the output limit may be lowered to what the hold affords."""
     min_discount_pct: int | None
     translation: Translation | None = None
+    max_cost_usdc: int | None = None
+    """The most that may be reserved, 1e-6 USDC; None: what the key may."""
     models: tuple[str, ...] = ()
     """Models to be tried in order, the first included; empty where the request names just one."""
 
@@ -85,7 +87,16 @@ def parse_translated(
 def _read_own(call: Call, translation: Translation | None) -> MeteredRequest:
     minimum_pct = _read_min_discount(call.own)
     models = _read_models(call) if "models" in call.own else ()
-    return MeteredRequest(call, read_flag(call.own, "fit"), minimum_pct, translation, models)
+    max_cost_usdc = _read_max_cost(call.own)
+    fit = read_flag(call.own, "fit")
+    return MeteredRequest(call, fit, minimum_pct, translation, max_cost_usdc, models)
+
+
+def _read_max_cost(own: Mapping[str, Any]) -> int | None:
+    value = own.get("max_cost_usdc")
+    if value is not None and (type(value) is not int or not 0 <= value < 2**63):
+        raise wrong_type("max_cost_usdc", "a whole number of 1e-6 USDC")
+    return value
 
 
 def read_user(body: Mapping[str, Any]) -> str | None:

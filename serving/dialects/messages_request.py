@@ -26,7 +26,7 @@ from serving.dialects.reasoning import RETURNED, unseal
 from serving.http.errors import bad_request, wrong_type
 
 _KEPT: Final = ("model", "stream", "temperature", "top_p", "top_k")
-_OWN: Final = ("fit", "min_discount_pct", "models", "provider")
+_OWN: Final = ("fit", "max_cost_usdc", "min_discount_pct", "models", "provider")
 """This server's own fields, which every dialect takes."""
 _EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}

@@ -34,7 +34,7 @@ _KEPT: Final = (
     "user",
     "metadata",
 )
-_OWN: Final = ("fit", "min_discount_pct", "models", "provider")
+_OWN: Final = ("fit", "max_cost_usdc", "min_discount_pct", "models", "provider")
 _ECHOED: Final = (
     "instructions",
     "max_output_tokens",

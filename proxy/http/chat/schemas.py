@@ -52,6 +52,9 @@ class CompletionRequest(ChatRequest):
     fit: bool | None = Field(
         default=None, description="lower max_tokens to what is held instead of refusing"
     )
+    max_cost_usdc: int | None = Field(
+        default=None, ge=0, description="the most to reserve for it, in 1e-6 USDC"
+    )
     min_discount_pct: int | None = Field(
         default=None, ge=0, le=100, description="below the reference price, at least"
     )
