@@ -23,12 +23,12 @@ from pyreqwest.response import Response
 from serving.models.failures import (
     Cause,
     UpstreamFailure,
-    UpstreamRejected,
     classify,
     classify_said,
 )
 from serving.models.provider_json import read_for_clients
 from serving.models.sold import is_own_provider, read_cost_header, read_sale_id
+from serving.models.whole_answers import stream_whole
 from serving.process.hops import HOPS_HEADER, write_hops
 
 T = TypeVar("T")
@@ -38,6 +38,9 @@ KEEPALIVE_S: Final = 4.0
 
 ERROR_BYTES_MAX: Final = 64 * 1024
 """As much of an error is read: enough to know what it is."""
+
+WHOLE_BYTES_MAX: Final = 4 * 1024**2
+"""The longest whole answer that is taken where a stream was asked for."""
 
 SUCCESSES: Final = frozenset({200, 201, 202})
 _EVENT_STREAM: Final = "text/event-stream"
@@ -180,27 +183,29 @@ async def open_stream(request: RequestBuilder, access: Access) -> "UpstreamStrea
         try:
             if response.status != 200:
                 await _read(response, access, bytes_max=ERROR_BYTES_MAX)
-            if get_content_type(response) != _EVENT_STREAM:
-                raise await _explain_no_stream(response, access)
             if is_encoded(response):
                 raise UpstreamFailure(Cause.BAD_FORMAT)
+            if get_content_type(response) != _EVENT_STREAM:
+                whole = await _read_no_stream(response, access)
+                return WholeStream(streamed, response, whole)
         except BaseException:
             await streamed.__aexit__(None, None, None)
             raise
     return UpstreamStream(streamed, response)
 
 
-async def _explain_no_stream(
-    response: Response, access: Access
-) -> UpstreamFailure | UpstreamRejected:
-    """Return what a success says that is no stream: some providers refuse in it."""
-    try:
-        _, said = _parse_object(await _read(response, access, bytes_max=ERROR_BYTES_MAX))
-    except UpstreamFailure as failure:
-        return failure
+async def _read_no_stream(response: Response, access: Access) -> bytes:
+    """Return the events that say what a success says that is no stream: a whole answer.
+
+    Raises what it says where that is no chat completion: some providers refuse in it.
+    """
+    _, said = _parse_object(await _read(response, access, bytes_max=WHOLE_BYTES_MAX))
     if said.get("error"):
-        return classify_said(said["error"], secrets=access.secrets)
-    return UpstreamFailure(Cause.BAD_FORMAT)
+        raise classify_said(said["error"], secrets=access.secrets)
+    events = stream_whole(said)
+    if events is None:
+        raise UpstreamFailure(Cause.BAD_FORMAT)
+    return events
 
 
 class UpstreamStream:
@@ -231,6 +236,18 @@ class UpstreamStream:
         finally:
             if on_close is not None:
                 on_close()
+
+
+class WholeStream(UpstreamStream):
+    """A whole answer where a stream was asked for, told as a stream."""
+
+    def __init__(self, request: StreamRequest, response: Response, events: bytes) -> None:
+        super().__init__(request, response)
+        self._events = events
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield all of it at once."""
+        yield self._events
 
 
 async def _read(

@@ -73,6 +73,8 @@ class FakeEndpoint:
         """The model that answers say they are of; None: the one that was asked for."""
         self.body: bytes | None = None
         self.events: list[bytes] | None = None
+        self.whole: bytes | None = None
+        """A whole answer, also where a stream is asked for."""
         self.answer_headers: dict[str, str] = {}
         self.models: list[dict[str, Any]] | None = [dict(model) for model in MODELS]
         self.prices: list[dict[str, Any]] | None = None
@@ -189,6 +191,9 @@ class FakeEndpoint:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         is_stream = bool(body.get("stream"))
+        if self.whole is not None:
+            self.finished += 1
+            return web.Response(body=self.whole, content_type="application/json")
         if not (is_stream and behaviour == "slow"):
             failed = await misbehave(self, request, behaviour)
             if failed is not None:

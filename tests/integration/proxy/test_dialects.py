@@ -10,6 +10,7 @@
     └── fields that cost nothing pass; hosted tools and stored state are refused with a reason
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import pytest
 import pytest_asyncio
 
 from ledger.database.engine import write
-from tests.support.answers import MODEL, TEXT, USAGE, make_event
+from tests.support.answers import MODEL, TEXT, USAGE, make_completion, make_event
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
@@ -97,7 +98,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sta
 @pytest.fixture
 def stand(running: Stand) -> Stand:
     provider = running.provider
-    provider.behaviour, provider.events, provider.body = "normal", None, None
+    provider.behaviour, provider.events, provider.whole = "normal", None, None
     provider.requests.clear()
     provider.script.clear()
     running.seen = len(running.proxy.usage())
@@ -549,3 +550,31 @@ async def test_key_credits_generation__as_openrouters_clients_ask__in_dollars(st
     assert round(key["usage"] * 1_000_000) == everything
     assert key["limit"] is None
     assert credits["total_credits"] > credits["total_usage"] > 0
+
+
+async def test_stream__upstream_answers_whole__is_a_stream_in_every_dialect(stand: Stand) -> None:
+    calls = [
+        {"id": i, "type": "function", "function": {"name": "f", "arguments": '{"city": "Porto"}'}}
+        for i in ("call_a", "call_b")
+    ]
+    completion = make_completion("I look.")
+    completion["choices"][0]["message"]["tool_calls"] = calls
+    stand.provider.whole = json.dumps(completion).encode()
+
+    async with stand.claude.messages.stream(
+        model=MODEL, max_tokens=100, messages=ASKED
+    ) as messages:
+        message = await messages.get_final_message()
+    async with stand.gpt.responses.stream(model=MODEL, input="Hello") as responses:
+        response = await responses.get_final_response()
+    chunks = [
+        chunk
+        async for chunk in await stand.gpt.chat.completions.create(
+            model=MODEL, messages=ASKED, stream=True
+        )
+    ]
+
+    assert [block.type for block in message.content] == ["text", "tool_use", "tool_use"]
+    assert [item.type for item in response.output] == ["message", "function_call", "function_call"]
+    assert chunks[0].choices[0].delta.content == "I look."
+    assert await stand.costs_usdc() == [12, 12, 12]
