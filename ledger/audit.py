@@ -1,6 +1,6 @@
 """The ledger's own invariants, as queries that return what breaks them.
 
-L1 to L4, L7, L8, R1 to R3 and S1 to S4 need the database only; what compares with the chain is in
+L1 to L4, L7, L8, R1 to R4 and S1 to S4 need the database only; what compares with the chain is in
 ``scripts/audit.py``.
 """
 
@@ -37,7 +37,7 @@ class Violation:
 
 
 def find_violations(connection: Connection) -> list[Violation]:
-    """Return everything in the ledger that breaks L1 to L4, L7, L8, R1 to R3 or S1 to S4, in one
+    """Return everything in the ledger that breaks L1 to L4, L7, L8, R1 to R4 or S1 to S4, in one
     snapshot."""
     return [
         *_find_l1(connection),

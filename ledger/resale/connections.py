@@ -36,6 +36,10 @@ CONNECTIONS_KEPT_MAX: Final = 500
 """Of one owner, with deleted ones."""
 
 
+class ConnectionChanged(Rejected):
+    """The connection is at another version than the change was made from."""
+
+
 class NameTaken(Rejected):
     """The owner has another connection of this name."""
 
@@ -89,20 +93,29 @@ def change_connection(
     connection_id: str,
     owner: str,
     changes: Mapping[str, Any],
+    version: int | None = None,
     sealed: SealedKey | None = None,
     now_s: int,
 ) -> bool:
-    """Change a connection of an owner's, and its sealed credential; tell whether there is one."""
+    """Change a connection of an owner's, and its sealed credential; tell whether there is one.
+
+    Raises ``ConnectionChanged`` where it is not at ``version`` any more; then nothing was written.
+    """
+    is_theirs = (
+        (_connection.c.connection_id == connection_id)
+        & (_connection.c.owner == owner)
+        & (_connection.c.status != "deleted")
+    )
+    is_it = is_theirs if version is None else is_theirs & (_connection.c.version == version)
     changed = connection.execute(
         update(_connection)
-        .where(
-            _connection.c.connection_id == connection_id,
-            _connection.c.owner == owner,
-            _connection.c.status != "deleted",
-        )
+        .where(is_it)
         .values(**changes, version=_connection.c.version + 1, changed_at_s=now_s)
     )
     if changed.rowcount != 1:
+        there = select(_connection.c.version).where(is_theirs)
+        if connection.execute(there).scalar_one_or_none() is not None:
+            raise ConnectionChanged(f"connection {connection_id} was changed meanwhile")
         return False
     if sealed is not None:
         connection_keys.change(connection, connection_id, sealed)

@@ -111,6 +111,8 @@ class PaidCall:
     description: str = DESCRIPTION
     extensions: Mapping[str, Any] = field(default_factory=dict)
     """What a 402 says beside its terms, by the name of each extension of the protocol."""
+    is_charged: Callable[[Answer | StreamAnswer], bool] = lambda answer: answer.status < 400
+    """Whether an answer used the payment up."""
 
 
 class Paywall:
@@ -313,7 +315,7 @@ class Paywall:
         except BaseException:
             await asyncio.shield(self._release(record.payment_id, request_id))
             raise
-        if answer.status >= 400:
+        if not call.is_charged(answer):
             # An answer that costs nothing: the payment may be used again.
             await self._release(record.payment_id, request_id)
         credit = {CREDIT_HEADER: str(await self._load_credit(record.account_id))}

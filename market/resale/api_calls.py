@@ -5,6 +5,7 @@ cheapest healthy one is called first, the next one where it fails before its ans
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from ledger.resale.call_records import (
     PeriodUse,
 )
 from ledger.resale.connections import save_flag, suspend_connection
+from ledger.resale.periods import settle_period
 from ledger.selling.sale_statements import PAID_KEY_ID
 from market.endpoints.health import Standing
 from market.endpoints.sealing import KmsUnavailable
@@ -36,7 +38,7 @@ from market.records.store import KeyHolder
 from market.resale.answer_cache import AnswerCache
 from market.resale.api_client import ApiAnswer, ApiClient, CredentialLeaked, OutgoingCall
 from market.resale.api_shelf import ApiShelf, SoldConnection
-from market.resale.call_limits import CallLimiter
+from market.resale.call_limits import CallLimiter, CallPlace
 from market.resale.call_prices import CallPrice
 from market.resale.call_refusals import all_failed, not_on_sale, quota_sold, resting
 from market.resale.call_wishes import (
@@ -185,9 +187,27 @@ class ApiCalls:
             )
         raise resting(min(self.shelf.get_rest_s(one.connection.connection_id) for one in strict))
 
-    def quote(self, wish: CallWish, *, transaction_fee_usdc: int) -> int:
+    def find_fitting(self, call: IncomingCall) -> list[Candidate]:
+        """Return who sells a call and takes it as it is, cheapest first.
+
+        What one owner does not take (a parameter, a body) another one may. Raises 404, 405, and
+        400 or 415 where nobody takes it.
+        """
+        fitting, refusal = [], None
+        for one in self.find_candidates(call.wish):
+            try:
+                self.prepare(one, call)
+            except RequestRejected as error:
+                refusal = refusal or error
+            else:
+                fitting.append(one)
+        if not fitting and refusal is not None:
+            raise refusal
+        return fitting
+
+    def quote(self, call: IncomingCall, *, transaction_fee_usdc: int) -> int:
         """Return what a call may cost at most (1e-6 USDC) where it is cheapest. Raises as above."""
-        chosen = self.choose(self.find_candidates(wish))
+        chosen = self.choose(self.find_fitting(call))
         return max(1, chosen[0].price.ceiling_usdc + transaction_fee_usdc)
 
     # ------------------------------------------------------------------------------------ serving
@@ -195,10 +215,7 @@ class ApiCalls:
     async def serve(self, holder: KeyHolder, call: IncomingCall) -> Answer:
         """Answer one call. Raises ``ApiError``, ``RequestRepeated``, ``LedgerUnavailable``."""
         started_s = time.monotonic()
-        candidates = self.find_candidates(call.wish)
-        for one in candidates:
-            # The request is wrong or right whoever serves it.
-            self.prepare(one, call)
+        candidates = self.find_fitting(call)
         refusal: ApiError | None = None
         attempts = failures = 0
         for one in self.choose(candidates):
@@ -206,9 +223,10 @@ class ApiCalls:
                 break
             try:
                 limits = self._find_limits(one, holder.owner)
-                with self.limiter.hold(one.connection.connection_id, limits, holder.owner):
+                id_ = one.connection.connection_id
+                with self.limiter.hold(id_, limits, holder.owner) as place:
                     attempt, attempts = attempts, attempts + 1
-                    return await self._attempt(holder, call, one, attempt, started_s)
+                    return await self._attempt(holder, call, one, attempt, started_s, place)
             except CallRefused as denied:
                 refusal = await self._read_denial(denied, one)
             except RequestRejected as error:
@@ -226,7 +244,8 @@ class ApiCalls:
                 failures += 1
             except UpstreamFailure:
                 failures += 1
-        if refusal is not None:
+        # What the others refuse is no fault of the consumer's once one has failed.
+        if refusal is not None and not failures:
             raise refusal
         raise all_failed(failures)
 
@@ -283,18 +302,25 @@ class ApiCalls:
         return OutgoingCall(operation.method, path, query, headers, call.body)
 
     async def _attempt(
-        self, holder: KeyHolder, call: IncomingCall, one: Candidate, attempt: int, started_s: float
+        self,
+        holder: KeyHolder,
+        call: IncomingCall,
+        one: Candidate,
+        attempt: int,
+        started_s: float,
+        place: CallPlace,
     ) -> Answer:
         """Make one attempt. Whatever goes wrong gives its reservation back, and is raised."""
         connection, operation = one.connection, one.operation
         outgoing = self.prepare(one, call)
         access = await self.shelf.open_access(connection)
         cached = self.cache.find(connection, operation, outgoing)
-        new = self._build(holder, call, one, attempt, is_cached=cached is not None)
+        new = self._build(holder, call, one, attempt, cached)
         await self._reserve(new, call)
         if cached is not None:
             return await self._post(new, call, one, cached, started_s, is_cached=True)
         self.shelf.begin(connection.connection_id)
+        place.is_sent = True
         try:
             answer = await self.client.call(
                 access,
@@ -327,14 +353,14 @@ class ApiCalls:
         call: IncomingCall,
         one: Candidate,
         attempt: int,
-        *,
-        is_cached: bool,
+        cached: ApiAnswer | None,
     ) -> NewCall:
         connection, operation, price = one.connection, one.operation, one.price
         price_usdc, is_flat, units_max = price.usdc, price.is_flat, price.units_max
-        if is_cached:
+        if cached is not None:
             asked = operation.cached_price_usdc
-            full = price.ceiling_usdc
+            # Never more than the answer cost, or would cost now, when it was fetched.
+            full = price.get_cost_usdc(read_units(operation, cached))
             price_usdc, is_flat, units_max = (full if asked is None else min(asked, full)), True, 0
         ceiling_usdc = price_usdc if is_flat else price_usdc * units_max
         return NewCall(
@@ -450,16 +476,34 @@ class ApiCalls:
         reason = str(failure.cause)
         if isinstance(failure, CredentialLeaked):
             reason = "credential_leaked"
-            self._metrics.leaks.inc()
-            log.error("credential_leaked", connection_id=id_, operation=new.operation)
-            now_s = self._database.now_s()
-            text = "An answer of the API had the credential in it. It was withheld."
-            await self._persist(
-                lambda connection: suspend_connection(connection, id_, reason=text, now_s=now_s)
-            )
-            await self.shelf.refresh()
+            await self.take_leak(id_, new.operation)
         await self._void(
             new, one, reason, is_api_failure=True, failure=failure, started_s=started_s
+        )
+
+    async def take_leak(self, connection_id: str, operation: str) -> None:
+        """Take a connection off sale whose API answers with its credential, and say so."""
+        self._metrics.leaks.inc()
+        log.error("credential_leaked", connection_id=connection_id, operation=operation)
+        now_s = self._database.now_s()
+        text = "An answer of the API had the credential in it. It was withheld."
+        await self._persist(
+            lambda connection: suspend_connection(
+                connection, connection_id, reason=text, now_s=now_s
+            )
+        )
+        await self.shelf.refresh()
+
+    async def learn(self, connection: SoldConnection, answer: ApiAnswer) -> None:
+        """Note what an answer to the owner's own call says that remains of the quota."""
+        now_s, remaining = self._database.now_s(), answer.remaining_units
+        if remaining is None:
+            return
+        id_, period = connection.connection_id, connection.find_period(now_s)
+        await self._persist(
+            lambda c: self.shelf.note_use(
+                settle_period(c, id_, period, remaining_units=remaining, now_s=now_s)
+            )
         )
 
     async def _void(
@@ -549,6 +593,8 @@ def read_units(operation: Operation, answer: ApiAnswer) -> int:
             stated = None
         for part in where.split("."):
             stated = stated.get(part) if isinstance(stated, dict) else None
+    if isinstance(stated, float) and math.isfinite(stated):
+        stated = math.ceil(stated)
     if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
         stated = operation.units
     return int(min(stated, operation.units_max))

@@ -48,6 +48,7 @@ class SoldConnection:
     payout_address: str
     version: int
     is_approved: bool
+    created_at_s: int
     changed_at_s: int
     is_open: bool
     """Enabled, and not suspended."""
@@ -68,7 +69,8 @@ class SoldConnection:
         return find_price(
             operation,
             self.terms.price,
-            starts_at_s=period.starts_at_s,
+            # A quota that is never whole again has no beginning but its listing.
+            starts_at_s=period.starts_at_s or self.created_at_s,
             ends_at_s=period.ends_at_s,
             now_s=now_s,
         )
@@ -149,6 +151,7 @@ class ApiShelf:
             payout_address=row["payout_address"],
             version=int(row["version"]),
             is_approved=(row["name"], row["owner"]) in self._names,
+            created_at_s=int(row["created_at_s"]),
             changed_at_s=int(row["changed_at_s"]),
             is_open=row["status"] == "enabled" and row["suspended_for"] is None,
             terms=terms,

@@ -9,6 +9,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from market.resale.connection_terms import CallLimits
@@ -17,6 +18,14 @@ from serving.http.errors import RequestRejected, rate_limited
 SECOND_S: Final = 1.0
 MINUTE_S: Final = 60.0
 KEPT_MAX: Final = 50_000
+
+
+@dataclass(slots=True)
+class CallPlace:
+    """One call's place."""
+
+    is_sent: bool = False
+    """Whether the API was called."""
 
 
 class CallLimiter:
@@ -28,10 +37,13 @@ class CallLimiter:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self, connection_id: str, limits: CallLimits, consumer: str) -> Iterator[None]:
-        """Hold a place for one call. Raises 429, saying when to come again."""
+    def hold(self, connection_id: str, limits: CallLimits, consumer: str) -> Iterator[CallPlace]:
+        """Hold a place for one call. Raises 429, saying when to come again.
+
+        A call that was not sent (it was not paid for, say) counts for its consumer alone.
+        """
         now = self._clock()
-        windows = (
+        windows: tuple[tuple[Hashable, float, int, str], ...] = (
             ((connection_id, "s"), SECOND_S, limits.per_second, "to this API"),
             ((connection_id, "m"), MINUTE_S, limits.per_minute, "to this API"),
             (
@@ -49,12 +61,22 @@ class CallLimiter:
             if count_max:
                 self._count(key, length_s, now)
         self._open[connection_id] += 1
+        place = CallPlace()
+        begun = {key: self._windows[key][0] for key, _, count_max, _ in windows[:2] if count_max}
         try:
-            yield
+            yield place
         finally:
+            if not place.is_sent:
+                self._give_back(begun)
             self._open[connection_id] -= 1
             if not self._open[connection_id]:
                 del self._open[connection_id]
+
+    def _give_back(self, begun: dict[Hashable, float]) -> None:
+        for key, begun_s in begun.items():
+            start_s, count = self._windows.get(key, (0.0, 0))
+            if start_s == begun_s and count > 0:
+                self._windows[key] = (start_s, count - 1)
 
     def _check(self, key: Hashable, length_s: float, count_max: int, what: str, now: float) -> None:
         begun, count = self._windows.get(key, (now, 0))

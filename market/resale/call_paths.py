@@ -9,7 +9,7 @@ segment, and encoded again from the decoded segments: nothing of the consumer's 
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -111,3 +111,30 @@ def parse_template(text: str) -> PathTemplate:
     if len(parts) > SEGMENTS_MAX or len(set(names)) != len(names):
         raise PathRefused("the path has too many segments, or names a parameter twice")
     return PathTemplate(text, tuple(parts))
+
+
+def find_shadows(template: PathTemplate, paths: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    """Return what matches the ``paths`` that a template has too, though they are others.
+
+    ``/users/{id}`` has ``/users/me`` as well: to the API that is another operation. Where two
+    templates meet and neither is the narrower one, the API's choice is unknown: a shadow too.
+    Letters of either case and an extension (``me.json``) are the same path to some servers.
+    """
+    shadows = []
+    for text in paths:
+        parts = text.strip("/").split("/")
+        if len(parts) != len(template.parts):
+            continue
+        is_narrower = False
+        patterns = []
+        for part, (own, is_parameter) in zip(parts, template.parts, strict=True):
+            pieces = re.split(r"\{[^{}]*\}", part)
+            if len(pieces) == 1 and not is_parameter and part.lower() != own.lower():
+                break
+            is_narrower = is_narrower or (is_parameter and pieces != ["", ""])
+            patterns.append("[^/]+".join(map(re.escape, pieces)))
+        else:
+            if is_narrower:
+                pattern = "/".join(patterns) + r"(?:\.\w{1,8})?"
+                shadows.append(re.compile(pattern, re.IGNORECASE))
+    return tuple(shadows)

@@ -55,14 +55,18 @@ def find_price(
     """Return the price of a call of an operation at ``now_s``, in the period that it is in."""
     is_flat = operation.price_usdc is not None
     start_usdc = price.usdc if operation.price_usdc is None else operation.price_usdc
-    if price.floor_usdc is None or price.floor_usdc >= start_usdc:
+    # The floor is of a unit: a call that takes several falls to that of them all.
+    floor_usdc = price.floor_usdc
+    if floor_usdc is not None and is_flat:
+        floor_usdc *= max(1, operation.units_max)
+    if floor_usdc is None or floor_usdc >= start_usdc:
         return CallPrice(start_usdc, is_flat, operation.units_max, None)
     length_s = ends_at_s - starts_at_s
     step_s = STEPS_OF_DAYS_S if length_s >= SECONDS_PER_DAY else STEPS_S
     steps = max(1, length_s // step_s)
     passed = min(max(0, now_s - starts_at_s) // step_s, steps)
-    falls_usdc = start_usdc - price.floor_usdc
+    falls_usdc = start_usdc - floor_usdc
     # Rounded up: never below the floor.
-    usdc = price.floor_usdc + mul_div_up(falls_usdc, steps - passed, steps)
+    usdc = floor_usdc + mul_div_up(falls_usdc, steps - passed, steps)
     valid_until_s = min(starts_at_s + (passed + 1) * step_s, ends_at_s)
     return CallPrice(usdc, is_flat, operation.units_max, valid_until_s)

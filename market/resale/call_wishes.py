@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import orjson
 
@@ -39,6 +39,8 @@ class CallWish:
 def parse_wish(method: str, raw_path: str, query: str) -> CallWish:
     """Return a call by its method, its path as it came (``/x402/…``), and its query. Raises 400."""
     parts = raw_path[len(PREFIX) :].split("/", 2)
+    # %7E and ~ are one character, as RFC 3986 has it.
+    parts[:-1] = map(unquote, parts[:-1])
     owner = _OWNER.fullmatch(parts[0])
     if owner is not None:
         name, rest = (parts[1], parts[2]) if len(parts) == 3 else ("", "")

@@ -6,7 +6,7 @@ with the preset filled in, and are read again by ``parse_terms``.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Protocol
@@ -14,14 +14,16 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from market.resale.call_paths import find_shadows
 from market.resale.call_prices import QuotaPrice, mark_up
-from market.resale.openapi_import import import_openapi
+from market.resale.openapi_import import import_openapi, list_paths
 from market.resale.operations import (
     OTHER_METHODS,
     USUAL_METHODS,
     Operation,
     TermsRefused,
     parse_operations,
+    read_bool,
     read_integer,
     read_usd,
 )
@@ -111,6 +113,10 @@ def parse_terms(body: Mapping[str, Any]) -> ConnectionTerms:
     missing = find_missing(body)
     if missing:
         raise TermsRefused(f"is not known and has to be said: {NEEDED[missing[0]]}", missing[0])
+    if read_bool(body, "log_values"):
+        raise TermsRefused(
+            "must be false: the values of parameters are never written", "log_values"
+        )
     return ConnectionTerms(
         credential=_parse_credential(body["credential"]),
         operations=_parse_operations(body),
@@ -127,7 +133,7 @@ def parse_terms(body: Mapping[str, Any]) -> ConnectionTerms:
         source_price_usdc=read_usd(body, "source_price_usd"),
         subscription_usdc=read_usd(body, "subscription_usd") or 0,
         remaining_header=_read_header(body.get("remaining_header")),
-        failures_count=body.get("failures_count") is True,
+        failures_count=read_bool(body, "failures_count"),
         description=_read_text(body, "description", 500),
     )
 
@@ -149,13 +155,28 @@ def _parse_operations(body: Mapping[str, Any]) -> tuple[Operation, ...]:
     listed = body.get("operations")
     if "openapi" in body and body["openapi"] is not None:
         imported = import_openapi(body["openapi"], methods=methods)
+        paths = list_paths(body["openapi"])
         if listed is None:
-            return parse_operations(imported, methods=methods)
+            return _shadow(parse_operations(imported, methods=methods), paths)
         # Only what is listed is sold; the document describes it.
         by_name = {f"{one['method']} {one['path']}": one for one in imported}
         named = [_describe(one, by_name) for one in listed] if isinstance(listed, list) else listed
-        return parse_operations(named, methods=methods)
+        return _shadow(parse_operations(named, methods=methods), paths)
     return parse_operations(listed, methods=methods)
+
+
+def _shadow(operations: tuple[Operation, ...], paths: list[str]) -> tuple[Operation, ...]:
+    """Return operations that leave out the document's other paths, of whatever method."""
+    sold = {(one.method, one.template.text) for one in operations}
+    return tuple(
+        replace(
+            one,
+            shadows=find_shadows(
+                one.template, [text for text in paths if (one.method, text) not in sold]
+            ),
+        )
+        for one in operations
+    )
 
 
 def _describe(item: Any, known: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -180,6 +201,9 @@ def _parse_quota(body: Mapping[str, Any]) -> Quota:
         raise TermsRefused(f"must be one of {', '.join(Period)}", "quota_period") from None
     if field == "monthly_quota" and period is not Period.MONTH:
         raise TermsRefused("says another period: name the amount 'quota'", "monthly_quota")
+    resets_at_s = _read_time(body.get("quota_resets_at"))
+    if period is Period.MONTH and resets_at_s is not None and body.get("reset_day") is not None:
+        raise TermsRefused("says the day of the reset already: leave one out", "quota_resets_at")
     unit = body.get("unit", "calls")
     if unit not in ("calls", "credits"):
         raise TermsRefused("must be calls or credits", "unit")
@@ -192,7 +216,7 @@ def _parse_quota(body: Mapping[str, Any]) -> Quota:
         reset_day=read_integer(body, "reset_day", default=1, low=1, high=31),
         days=read_integer(body, "quota_days", default=30, low=1, high=366),
         zone=_read_zone(body.get("time_zone")),
-        resets_at_s=_read_time(body.get("quota_resets_at")),
+        resets_at_s=resets_at_s,
     )
 
 

@@ -1,9 +1,9 @@
 """Searching answers for the credential, in the spellings in which servers echo it. Pure.
 
 Searched for: the key as it is; percent-encoded, once and twice; as JSON and HTML escape it; in
-base64 at each of its three alignments, both alphabets; in hex; the `Basic` form. Letters of
-escapes may be of either case. What is transformed otherwise (hashed, encrypted, cut in pieces) is
-not found.
+base64 at each of its three alignments, both alphabets; in hex; the `Basic` form: each also escaped,
+and broken into lines. Letters of escapes may be of either case. What is transformed otherwise
+(hashed, encrypted, cut in pieces) is not found.
 """
 
 import html
@@ -16,10 +16,16 @@ _UNICODE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _HEX: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
 
 
+_BREAK: Final = re.compile(r"=?\\+[nrt]|=\r?\n")
+"""Breaks of lines as JSON escapes them, and those of quoted-printable."""
+SQUEEZED_MIN: Final = 8
+"""Shorter spellings are not looked for where blanks are taken out: they would be in any text."""
+
+
 class LeakSearch:
     """Knows one credential in the spellings that are searched for. Shows nothing in its repr."""
 
-    __slots__ = ("_needles", "_plain", "overlap")
+    __slots__ = ("_needles", "_squeezed", "overlap")
 
     def __init__(self, *secrets: str) -> None:
         plain = [secret for secret in secrets if secret]
@@ -30,8 +36,9 @@ class LeakSearch:
             needles |= {raw.hex(), raw.hex().upper()}
             for form in _list_base64(raw):
                 needles |= {form, form.replace("+", "-").replace("/", "_")}
-        self._plain = tuple(plain)
+        squeezed = {one for one in map(_squeeze, needles) if len(one) >= SQUEEZED_MIN}
         self._needles = tuple(sorted(needles))
+        self._squeezed = tuple(sorted(squeezed))
         self.overlap = max((12 * len(secret) for secret in plain), default=0)
         """How many bytes of a stream are held back, so that no credential passes in two pieces."""
 
@@ -48,8 +55,15 @@ class LeakSearch:
         ):
             if any(needle in form for needle in self._needles):
                 return True
-        unescaped = _unescape(text)
-        return any(secret in unescaped for secret in self._plain)
+        # Whatever the escapes and the breaks of lines, in them every spelling is looked for.
+        for drops in (False, True):
+            unescaped = _unescape(_BREAK.sub("", text) if drops else text)
+            if any(needle in unescaped for needle in self._needles):
+                return True
+            tight = _squeeze(unescaped)
+            if any(needle in tight for needle in self._squeezed):
+                return True
+        return False
 
     def is_in_text(self, text: str) -> bool:
         """Tell whether a credential is in a header's value."""
@@ -67,6 +81,11 @@ def _unescape(text: str) -> str:
         if "&" in text:
             text = html.unescape(text)
     return text
+
+
+def _squeeze(text: str) -> str:
+    """Return a text without blanks, breaks of lines and backslashes: as if it were not wrapped."""
+    return "".join(text.split()).replace("\\", "")
 
 
 def _list_base64(raw: bytes) -> list[str]:

@@ -7,15 +7,27 @@ what it leads to counts; whatever refers to itself, is too deep or too large is 
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 from market.resale.call_paths import PathRefused, parse_template
-from market.resale.operations import OPERATIONS_MAX, TermsRefused
+from market.resale.operations import (
+    OPERATIONS_MAX,
+    PLACES,
+    SCHEMA_BYTES_MAX,
+    TermsRefused,
+    may_pass,
+    measure,
+)
 
+PARAMETERS_SHOWN_MAX: Final = 200
 DEPTH_MAX: Final = 24
 NODES_MAX: Final = 50_000
+TEXT_MAX: Final = 2_000_000
+"""Characters of all that the references lead to, each time that they do."""
 _DROPPED: Final = frozenset(
     {"servers", "security", "callbacks", "links", "externalDocs", "x-codeSamples"}
 )
+_WORDS: Final = frozenset({"description", "title", "example", "examples", "summary"})
 _VERSIONS: Final = ("3.0", "3.1")
 
 
@@ -50,16 +62,27 @@ def import_openapi(document: Any, *, methods: Sequence[str]) -> list[dict[str, A
     return found
 
 
+def list_paths(document: Any) -> list[str]:
+    """Return every path that the document has, of whatever method and whether it can be sold."""
+    paths = document.get("paths") if isinstance(document, Mapping) else None
+    return [str(path) for path in paths] if isinstance(paths, Mapping) else []
+
+
 class _Reader:
     """Replaces references by what they lead to, and counts what that comes to."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._nodes = 0
+        self._text = 0
 
     def resolve(self, value: Any, depth: int, open_refs: tuple[str, ...]) -> Any:
         self._nodes += 1
-        if depth > DEPTH_MAX or self._nodes > NODES_MAX:
+        if isinstance(value, str):
+            self._text += len(value)
+        elif isinstance(value, Mapping):
+            self._text += sum(len(str(name)) for name in value)
+        if depth > DEPTH_MAX or self._nodes > NODES_MAX or self._text > TEXT_MAX:
             raise TermsRefused("is too deep or too large", "openapi")
         if isinstance(value, Mapping):
             reference = value.get("$ref")
@@ -84,7 +107,12 @@ class _Reader:
             raise TermsRefused("has a '$ref' that leads outside of the document", "openapi")
         found: Any = self._document
         for part in reference[2:].split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and name.isascii() and name.isdecimal() and len(name) < 6:
+                if int(name) >= len(found):
+                    raise TermsRefused("has a '$ref' that leads nowhere", "openapi")
+                found = found[int(name)]
+                continue
             if not isinstance(found, Mapping) or name not in found:
                 raise TermsRefused("has a '$ref' that leads nowhere", "openapi")
             found = found[name]
@@ -109,15 +137,34 @@ def _read(
         for one in group
         if isinstance(one, Mapping)
     ]
+    headers = [str(one.get("name")).lower() for one in parameters if one.get("in") == "header"]
     return {
         "method": method,
         "path": path,
         "summary": str(operation.get("summary") or operation.get("operationId") or "")[:500],
         "query": sorted({str(one.get("name")) for one in parameters if one.get("in") == "query"}),
-        "headers": [],
-        "input_schema": _describe_input(operation, parameters),
-        "output_example": _find_example(operation),
+        "headers": sorted({one for one in headers if may_pass(one)}),
+        "input_schema": _fit(_describe_input(operation, parameters)),
+        "output_example": _fit(_find_example(operation)),
     }
+
+
+def _fit(value: Any) -> Any:
+    """Return a schema or an example as it is shown: a long one without words, or not at all."""
+    if (measure(value) or SCHEMA_BYTES_MAX) < SCHEMA_BYTES_MAX:
+        return value
+    value = _strip(value)
+    return value if (measure(value) or SCHEMA_BYTES_MAX) < SCHEMA_BYTES_MAX else None
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: _strip(inner)
+            for name, inner in value.items()
+            if not (name in _WORDS and isinstance(inner, str | list))
+        }
+    return [_strip(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _describe_input(
@@ -127,13 +174,16 @@ def _describe_input(
         "parameters": [
             {name: one[name] for name in ("name", "in", "required", "schema") if name in one}
             for one in parameters
-            if one.get("in") in ("query", "path")
-        ]
+            if one.get("in") in PLACES[:3]
+            and isinstance(one.get("name"), str)
+            and isinstance(one.get("schema", {}), Mapping | bool)
+        ][:PARAMETERS_SHOWN_MAX]
     }
     body = operation.get("requestBody")
     content = body.get("content") if isinstance(body, Mapping) else None
     if isinstance(content, Mapping) and isinstance(content.get("application/json"), Mapping):
-        described["body"] = content["application/json"].get("schema", {})
+        schema = content["application/json"].get("schema", {})
+        described["body"] = schema if isinstance(schema, Mapping | bool) else {}
     return described
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+import orjson
+
 from market.pricing.amounts import parse_millionths
 from market.resale.call_paths import PathRefused, PathTemplate, parse_template
 
@@ -17,10 +19,16 @@ OPERATIONS_MAX: Final = 500
 UNITS_MAX: Final = 1_000_000
 PRICE_USD_MAX: Final = 10_000
 CACHE_S_MAX: Final = 86_400
+PARAMETERS_MAX: Final = 200
+SCHEMA_BYTES_MAX: Final = 16_384
+"""Of an operation's schema, and of its example: strangers are shown them."""
+PLACES: Final = ("path", "query", "header", "cookie")
 USUAL_METHODS: Final = ("GET", "POST")
 OTHER_METHODS: Final = ("PUT", "PATCH", "DELETE")
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_COUNT: Final = re.compile(r"[1-5](?:xx|[0-9]{2})")
+_COUNT: Final = re.compile(r"[24](?:xx|[0-9]{2})")
+_NEVER_COUNTED: Final = frozenset({"401", "402", "403", "407", "429"})
+"""What an API says of the subscription, not of the call: no answer, so nobody pays for it."""
 _NEVER_PASSED: Final = re.compile(
     r"(?:cookie|authorization|proxy-.*|x-forwarded-.*|forwarded|x-real-ip|host|connection|te"
     r"|trailer|transfer-encoding|upgrade|keep-alive|content-length|content-encoding|expect"
@@ -72,11 +80,22 @@ class Operation:
     output_example: Any = None
     batch: bool = False
     """Whether a JSON body may be an array, or a GraphQL document."""
+    shadows: tuple[re.Pattern[str], ...] = ()
+    """Paths that the template has too, and that are other operations of the API: not sold."""
 
     @property
     def name(self) -> str:
         """``METHOD /path/{parameter}``."""
         return f"{self.method} {self.template.text}"
+
+    def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
+        """Return the parameters of a path of this operation, else None."""
+        found = self.template.match(segments)
+        if found is not None and self.shadows:
+            path = "/".join(segments)
+            if any(shadow.fullmatch(path) is not None for shadow in self.shadows):
+                return None
+        return found
 
     def counts(self, status: int) -> bool:
         """Tell whether an answer with this HTTP status is charged."""
@@ -106,7 +125,7 @@ def find_operation(
     """Return the operation of a call with its path's parameters; literal segments win."""
     for operation in operations:
         if operation.method == method:
-            parameters = operation.template.match(segments)
+            parameters = operation.match(segments)
             if parameters is not None:
                 return operation, parameters
     return None
@@ -114,7 +133,7 @@ def find_operation(
 
 def list_methods(operations: Iterable[Operation], segments: Sequence[str]) -> list[str]:
     """Return the methods that a path may be called with."""
-    return sorted({one.method for one in operations if one.template.match(segments) is not None})
+    return sorted({one.method for one in operations if one.match(segments) is not None})
 
 
 def _parse_operation(item: Any, methods: Sequence[str]) -> Operation:
@@ -155,11 +174,67 @@ def _parse_operation(item: Any, methods: Sequence[str]) -> Operation:
         headers=_read_headers(item.get("headers")),
         cache_s=read_integer(item, "cache_s", default=0, low=0, high=CACHE_S_MAX),
         cached_price_usdc=read_usd(item, "cached_price_usd"),
-        summary=str(item.get("summary", ""))[:500],
-        input_schema=item.get("input_schema"),
-        output_example=item.get("output_example"),
-        batch=item.get("batch") is True,
+        summary=_read_summary(item.get("summary", "")),
+        input_schema=_read_schema(item.get("input_schema")),
+        output_example=_read_shown(item.get("output_example"), "output_example"),
+        batch=read_bool(item, "batch"),
     )
+
+
+def read_bool(item: Mapping[str, Any], name: str) -> bool:
+    """Return a yes or no of a mapping, no where there is none. Raises ``TermsRefused``."""
+    value = item.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise TermsRefused("must be true or false", name)
+    return value is True
+
+
+def measure(value: Any) -> int | None:
+    """Return how long a value is as JSON, in bytes; None where JSON cannot hold it."""
+    try:
+        return len(orjson.dumps(value, default=str))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _read_shown(value: Any, name: str) -> Any:
+    size = measure(value)
+    if size is None or size > SCHEMA_BYTES_MAX:
+        raise TermsRefused(
+            f"{name!r} must be JSON of at most {SCHEMA_BYTES_MAX} bytes", "operations"
+        )
+    return value
+
+
+def _read_summary(value: Any) -> str:
+    if not isinstance(value, str) or measure(value) is None:
+        raise TermsRefused("'summary' must be text", "operations")
+    return value[:500]
+
+
+def _read_schema(value: Any) -> Any:
+    """Return a schema in which every part that is shown is of its kind."""
+    if value is None:
+        return None
+    problem = "'input_schema' must be an object; its 'parameters' a list of objects"
+    if not isinstance(value, Mapping):
+        raise TermsRefused(problem, "operations")
+    listed = value.get("parameters", [])
+    if not isinstance(listed, list) or len(listed) > PARAMETERS_MAX:
+        raise TermsRefused(problem, "operations")
+    for one in listed:
+        if (
+            not isinstance(one, Mapping)
+            or not isinstance(one.get("name"), str)
+            or one.get("in") not in PLACES
+            or not isinstance(one.get("schema", {}), Mapping | bool)
+        ):
+            raise TermsRefused(
+                f"{problem} with 'name', 'in' ({', '.join(PLACES)}) and 'schema'", "operations"
+            )
+    if not isinstance(value.get("body", {}), Mapping | bool):
+        raise TermsRefused("the 'body' of 'input_schema' must be a schema", "operations")
+    return _read_shown(value, "input_schema")
 
 
 def read_integer(item: Mapping[str, Any], name: str, *, default: int, low: int, high: int) -> int:
@@ -199,7 +274,15 @@ def _read_counts(value: Any) -> tuple[str, ...]:
         return ("2xx",)
     counts = [str(one) for one in value] if isinstance(value, list) else []
     if not counts or len(counts) > 20 or not all(_COUNT.fullmatch(one) for one in counts):
-        raise TermsRefused("'count_on' must list statuses such as '2xx' or '404'", "operations")
+        raise TermsRefused(
+            "'count_on' must list statuses of answers: '2xx', '404' and such", "operations"
+        )
+    never = sorted(_NEVER_COUNTED & set(counts))
+    if never:
+        raise TermsRefused(
+            f"'count_on' has {never[0]}: that is the API's word on the subscription, not an answer",
+            "operations",
+        )
     return tuple(counts)
 
 
@@ -214,9 +297,14 @@ def _read_names(value: Any, name: str) -> frozenset[str] | None:
     return names
 
 
+def may_pass(header: str) -> bool:
+    """Tell whether a consumer's header of this name, in lower case, may reach an API."""
+    return _NAME.fullmatch(header) is not None and _NEVER_PASSED.fullmatch(header) is None
+
+
 def _read_headers(value: Any) -> frozenset[str]:
     names = frozenset(one.lower() for one in (_read_names(value, "headers") or ()))
     for one in names:
-        if _NAME.fullmatch(one) is None or _NEVER_PASSED.fullmatch(one) is not None:
+        if not may_pass(one):
             raise TermsRefused(f"the header {one!r} is never passed on", "operations")
     return names

@@ -28,6 +28,7 @@ KEY_MIN: Final = 8
 """A shorter credential would be found in any answer."""
 KEY_MAX: Final = 4_096
 TERMS_MAX: Final = 512 * 1024
+_SHOWN: Final = frozenset({"openapi", "operations"})
 _NOT_STORED: Final = frozenset({"name", "api_key", "base_url", "payout_address"})
 
 
@@ -44,11 +45,30 @@ def read_key(value: Any) -> str:
 
 def write_terms(body: Mapping[str, Any]) -> str:
     """Return terms as they are stored. Raises ``TermsRefused`` where they are too long."""
-    kept = {name: value for name, value in body.items() if name not in _NOT_STORED}
-    written = orjson.dumps(kept, default=_write_other)
+    kept = {
+        name: _as_json(value) if name in _SHOWN else value
+        for name, value in body.items()
+        if name not in _NOT_STORED
+    }
+    try:
+        written = orjson.dumps(kept, default=_write_other)
+    except (TypeError, ValueError, RecursionError):
+        raise TermsRefused("have something that JSON cannot hold", "operations") from None
     if len(written) > TERMS_MAX:
         raise TermsRefused(f"are longer than {TERMS_MAX} bytes", "operations")
     return written.decode()
+
+
+def _as_json(value: Any) -> Any:
+    """Return schemas and examples with numbers as numbers; amounts stay exact, as texts."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {
+            name: inner if str(name).endswith("_usd") else _as_json(inner)
+            for name, inner in value.items()
+        }
+    return [_as_json(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _write_other(value: Any) -> Any:

@@ -44,7 +44,8 @@ class Quota:
     days: int = 30
     zone: tzinfo = UTC
     resets_at_s: int | None = None
-    """An instant at which the quota is whole again: where N days are counted from, or the end."""
+    """An instant at which the quota is whole again: where N days are counted from; the day and the
+    time of it of each month, or its time of each day; the end of what is never whole again."""
 
     @property
     def buffer_units(self) -> int:
@@ -59,26 +60,36 @@ class Quota:
     def find_period(self, now_s: int) -> PeriodTerms:
         """Return the period that ``now_s`` is in."""
         starts_at_s, ends_at_s = _find_bounds(self, now_s)
-        return PeriodTerms(starts_at_s, ends_at_s, self.base_units, self.units, self.reserved)
+        is_over = self.period is Period.ONCE and starts_at_s > 0
+        base_units = 0 if is_over else self.base_units
+        return PeriodTerms(starts_at_s, ends_at_s, base_units, self.units, self.reserved)
 
 
 def _find_bounds(quota: Quota, now_s: int) -> tuple[int, int]:
     if quota.period is Period.ONCE:
-        return 0, quota.resets_at_s or FOR_EVER_S
+        ends_at_s = FOR_EVER_S if quota.resets_at_s is None else quota.resets_at_s
+        # Afterwards there is none.
+        return (0, ends_at_s) if now_s < ends_at_s else (ends_at_s, FOR_EVER_S)
     if quota.period is Period.DAYS:
         length_s = quota.days * SECONDS_PER_DAY
         starts_at_s = now_s - (now_s - (quota.resets_at_s or 0)) % length_s
         return starts_at_s, starts_at_s + length_s
     local = datetime.fromtimestamp(now_s, quota.zone)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    day = quota.reset_day
+    if quota.resets_at_s is not None:
+        stated = datetime.fromtimestamp(quota.resets_at_s, quota.zone)
+        midnight = midnight.replace(hour=stated.hour, minute=stated.minute, second=stated.second)
+        day = stated.day
     if quota.period is Period.DAY:
-        ends = (midnight + timedelta(days=1)).replace(tzinfo=quota.zone)
-        return int(midnight.timestamp()), int(ends.timestamp())
-    this = _reset_in(midnight, quota.reset_day)
+        starts = midnight if midnight <= local else midnight - timedelta(days=1)
+        ends = (starts + timedelta(days=1)).replace(tzinfo=quota.zone)
+        return int(starts.timestamp()), int(ends.timestamp())
+    this = _reset_in(midnight, day)
     if this <= local:
-        starts, ends = this, _reset_in(_first_of_next(midnight), quota.reset_day)
+        starts, ends = this, _reset_in(_first_of_next(midnight), day)
     else:
-        starts, ends = _reset_in(_first_of_last(midnight), quota.reset_day), this
+        starts, ends = _reset_in(_first_of_last(midnight), day), this
     return int(starts.timestamp()), int(ends.timestamp())
 
 

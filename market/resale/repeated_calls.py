@@ -34,7 +34,7 @@ class RepeatedCalls:
     async def answer_once(
         self,
         key: RepeatKey,
-        serve: Callable[[Take, Keep], Awaitable[Answer]],
+        serve: Callable[[Take, Keep], Awaitable[Answer | StreamAnswer]],
         *,
         request_id: str,
         check: Callable[[], Awaitable[object]],

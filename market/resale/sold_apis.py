@@ -1,12 +1,18 @@
 """What is on sale, as strangers and catalogues of x402 read it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
+
+import orjson
 
 from contracts.units import format_usdc
 from market.resale.api_calls import Candidate
 from market.resale.operations import Operation
 
+HEADER_BYTES_MAX: Final = 3_000
+"""Of the extensions of a 402: they go in a header, and clients read 16 KB of headers in all."""
+IDENTIFIER_RULE: Final = "^[A-Za-z0-9_-]{16,128}$"
 _BODIES: Final = ("POST", "PUT", "PATCH")
 
 
@@ -19,7 +25,35 @@ def describe_call(candidate: Candidate) -> str:
 
 def build_extensions(candidate: Candidate) -> dict[str, Any]:
     """Return the extensions of a 402: how the call is made, for catalogues (`bazaar`)."""
-    return {"bazaar": describe_discovery(candidate.operation, candidate.parameters)}
+    operation, parameters = candidate.operation, candidate.parameters
+    full = describe_discovery(operation, parameters)
+    shorter = (
+        full,
+        describe_discovery(replace(operation, output_example=None), parameters),
+        describe_discovery(replace(operation, output_example=None, input_schema=None), parameters),
+        describe_discovery(
+            replace(operation, output_example=None, input_schema=None, query=None), {}
+        ),
+    )
+    shown = next(
+        (one for one in shorter if len(orjson.dumps(one, default=str)) <= HEADER_BYTES_MAX),
+        {"info": {"input": {"type": "http", "method": operation.method}}, "schema": {}},
+    )
+    return {
+        "bazaar": shown,
+        "payment-identifier": {
+            "info": {"required": False},
+            "schema": {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "type": "object",
+                "properties": {
+                    "required": {"type": "boolean"},
+                    "id": {"type": "string", "pattern": IDENTIFIER_RULE},
+                },
+                "required": ["required"],
+            },
+        },
+    }
 
 
 def describe_discovery(

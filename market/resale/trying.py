@@ -29,15 +29,20 @@ async def try_connection(api_calls: ApiCalls, connection: SoldConnection) -> dic
     try:
         access = await api_calls.shelf.open_access(connection)
         answer = await api_calls.client.call(
-            access, connection.terms.credential, OutgoingCall("GET", path, "", {}, b"")
+            access,
+            connection.terms.credential,
+            OutgoingCall("GET", path, "", {}, b""),
+            remaining_header=connection.terms.remaining_header,
         )
     except CredentialLeaked:
+        await api_calls.take_leak(connection.connection_id, name)
         return {**found, "error": "credential_leaked"}
     except UpstreamFailure as failure:
         return {**found, "status": failure.status, "error": str(failure.cause)}
     except (SealBroken, KmsUnavailable, NoPlace) as error:
         return {**found, "error": type(error).__name__}
     api_calls.shelf.heal(connection.connection_id)
+    await api_calls.learn(connection, answer)
     # The root of an API need not be there: that it was let in is what counts.
     is_ok = answer.status < 400 or simple is None
     return {**found, "status": answer.status, "ok": is_ok, "api_ms": answer.api_ms}

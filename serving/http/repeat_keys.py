@@ -22,11 +22,12 @@ _LENGTH_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """A successful answer, as it is sent again."""
+    """An answer that was charged, as it is sent again."""
 
     is_stream: bool
     headers: dict[str, str]
     body: bytes
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,9 @@ class RepeatKey:
 
     def seal(self, answer: WholeAnswer) -> bytes:
         """Return the answer, encrypted by AES-256-GCM under a key that this request alone has."""
-        head = orjson.dumps({"is_stream": answer.is_stream, "headers": answer.headers})
+        head = orjson.dumps(
+            {"is_stream": answer.is_stream, "headers": answer.headers, "status": answer.status}
+        )
         plain = len(head).to_bytes(_LENGTH_BYTES, "big") + head + answer.body
         return encrypt(self._seal_key, plain, self._context)
 
@@ -51,7 +54,7 @@ class RepeatKey:
         plain = decrypt(self._seal_key, sealed, self._context)
         end = _LENGTH_BYTES + int.from_bytes(plain[:_LENGTH_BYTES], "big")
         head = orjson.loads(plain[_LENGTH_BYTES:end])
-        return WholeAnswer(head["is_stream"], head["headers"], plain[end:])
+        return WholeAnswer(head["is_stream"], head["headers"], plain[end:], head.get("status", 200))
 
     @property
     def _context(self) -> str:

@@ -172,11 +172,11 @@ class Repeats:
         headers = {**kept.headers, **REPLAYED, self._id_header: earlier.request_id}
         if kept.is_stream:
             return StreamAnswer(headers, _Replay(kept.body))
-        return Answer(200, headers, kept.body)
+        return Answer(kept.status, headers, kept.body)
 
     def seal(self, key: RepeatKey, answer: Answer) -> bytes | None:
         """Return a whole answer as it is kept; None where it is too long, or no room is left."""
-        return self._seal(key, WholeAnswer(False, dict(answer.headers), answer.body))
+        return self._seal(key, WholeAnswer(False, dict(answer.headers), answer.body, answer.status))
 
     def _seal(self, key: RepeatKey, answer: WholeAnswer) -> bytes | None:
         if len(answer.body) > self.rules.answer_bytes_max:

@@ -1,7 +1,7 @@
 """One call of an API: by a buyer's key with credit, or paid by x402, on the same URL."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,10 +10,11 @@ from starlette.types import Receive, Scope
 from market.errors import invalid_key
 from market.http.paying import answer_by, find_payment
 from market.identity.keys import Role
+from market.payments.identifiers import find_identifier
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder, is_key_live
-from market.resale.api_calls import ApiCalls, IncomingCall
-from market.resale.call_wishes import CallWish, parse_wish
+from market.resale.api_calls import COST_HEADER, ApiCalls, IncomingCall
+from market.resale.call_wishes import parse_wish
 from market.resale.sold_apis import build_extensions, describe_call
 from market.services import Services
 from serving.http.answers import Answer, StreamAnswer
@@ -41,19 +42,19 @@ class CallPriced:
     """What a call costs, where the paywall asks."""
 
     api_calls: ApiCalls
-    wish: CallWish
+    call: IncomingCall
     transaction_fee_usdc: int
 
     def quote(self) -> int:
         """Return what it may cost at most now, in 1e-6 USDC. Raises ``ApiError``."""
-        return self.api_calls.quote(self.wish, transaction_fee_usdc=self.transaction_fee_usdc)
+        return self.api_calls.quote(self.call, transaction_fee_usdc=self.transaction_fee_usdc)
 
     def was_asked(self, amount_usdc: int) -> bool:
         """Tell whether a seller of this call asked for this larger amount: prices may fall between
         a 402 and its payment. What is paid too much stays the payer's credit."""
         return any(
             amount_usdc <= self.transaction_fee_usdc + _highest(one.price.units_max, unit_usdc)
-            for one in self.api_calls.find_candidates(self.wish)
+            for one in self.api_calls.find_fitting(self.call)
             for unit_usdc in (
                 one.connection.terms.price.usdc
                 if one.operation.price_usdc is None
@@ -75,7 +76,7 @@ async def answer_api_call(
     query = bytes(scope["query_string"]).decode("latin-1")
     wish = parse_wish(scope["method"], raw_path, query)
     api_calls = services.api_calls
-    candidates = api_calls.find_candidates(wish)
+    api_calls.find_candidates(wish)  # what nobody sells is not read
     header, payment = find_header(scope, b"authorization"), find_payment(scope)
     paywall = services.paywall
 
@@ -85,27 +86,40 @@ async def answer_api_call(
 
         return IncomingCall(wish, raw, find, request_id, services.limits.name_address(scope))
 
+    def whole(raw: bytes) -> bytes:
+        return b"\0".join((wish.method.encode(), raw_path.encode(), query.encode(), raw))
+
     if paywall is not None and (header is None or payment is not None):
         raw = await read_body(scope, receive, services, keep_open=services.limits.keep_open)
-        call = build(raw)
-
-        async def serve_payer(payer: KeyHolder) -> Answer | StreamAnswer:
-            services.limits.release(scope)
-            return await _serve(services, payer, call, None)
-
-        url = raw_path + (f"?{query}" if query else "")
-        paid = PaidCall(
-            url,
-            wish.method.encode() + b"\0" + raw,
-            CallPriced(api_calls, wish, paywall.rules.fee_usdc),
-            serve_payer,
-            description=describe_call(candidates[0]),
-            extensions=build_extensions(candidates[0]),
-        )
         # What cannot be called is refused before it is paid for.
-        for one in candidates:
-            api_calls.prepare(one, call)
-        return await paywall.sell(payment, paid, request_id=request_id)
+        call = build(raw)
+        cheapest = api_calls.find_fitting(call)[0]
+
+        def sell(call: IncomingCall) -> Awaitable[Answer | StreamAnswer]:
+            async def serve_payer(payer: KeyHolder) -> Answer | StreamAnswer:
+                services.limits.release(scope)
+                return await _serve(services, payer, call, None)
+
+            paid = PaidCall(
+                raw_path + (f"?{query}" if query else ""),
+                wish.method.encode() + b"\0" + raw,
+                CallPriced(api_calls, call, paywall.rules.fee_usdc),
+                serve_payer,
+                description=describe_call(cheapest),
+                extensions=build_extensions(cheapest),
+                is_charged=lambda answer: answer.headers.get(COST_HEADER) != "0",
+            )
+            return paywall.sell(payment, paid, request_id=request_id)
+
+        identifier = None if payment is None else find_identifier(payment)
+        if identifier is None:
+            return await sell(call)
+        return await services.repeated_calls.answer_once(
+            derive_call_key(f"Bearer x402 {identifier}", identifier, whole(raw)),
+            lambda take, keep: sell(replace(call, also=take, keep=keep)),
+            request_id=request_id,
+            check=_allow,
+        )
     buyer = await services.identify(header, Role.BUYER, for_sale=True)
     raw = await services.limits.read_body(
         scope, receive, services, buyer.owner, is_proven=buyer.is_proven
@@ -114,9 +128,12 @@ async def answer_api_call(
     named = find_header(scope, b"idempotency-key")
     repeat = None
     if named is not None:
-        whole = b"\0".join((wish.method.encode(), raw_path.encode(), query.encode(), raw))
-        repeat = derive_call_key(header, named, whole)
+        repeat = derive_call_key(header, named, whole(raw))
     return await _serve(services, buyer, call, repeat)
+
+
+async def _allow() -> None:
+    """A payment's identifier is the payer's secret: whoever has it may see the answer."""
 
 
 def derive_call_key(authorization: str | None, named: str, whole: bytes) -> RepeatKey:

@@ -1,5 +1,6 @@
 """An owner's connections to APIs: make, change, take down, look at."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 from ledger.errors import TooMany
 from ledger.resale.connections import (
     CALL_COLUMNS,
+    ConnectionChanged,
     NameTaken,
     change_connection,
     delete_connection,
@@ -63,6 +65,7 @@ from serving.models.failures import Cause
 
 router = APIRouter(tags=["resale"])
 
+CHANGES_MAX: Final = 5
 _NEW: Final = frozenset(ConnectionWish.model_fields)
 _CHANGED: Final = frozenset(ConnectionChange.model_fields)
 
@@ -127,10 +130,25 @@ async def patch_connection(
 ) -> ConnectionView:
     """Change what is named. A key stays with its address: a new address needs the key again."""
     body = await _read_body(request, services, seller, _CHANGED)
-    row = await _find(services, seller, connection_id)
     status = body.pop("status", None)
     if status not in (None, "enabled", "disabled"):
         raise wrong_type("status", "'enabled' or 'disabled'")
+    for _ in range(CHANGES_MAX):
+        # Changes that cross are made one after the other: none is lost.
+        with suppress(ConnectionChanged):
+            return await _change(services, seller, connection_id, body, status)
+    message = "The connection is being changed by other requests. Send this one again."
+    raise RequestRejected(409, "connection_changed", message)
+
+
+async def _change(
+    services: Services,
+    seller: KeyHolder,
+    connection_id: str,
+    body: dict[str, Any],
+    status: str | None,
+) -> ConnectionView:
+    row = await _find(services, seller, connection_id)
     sealed = None
     try:
         changes, terms = await build_changes(body, row, dialer=services.dialer)
@@ -151,6 +169,7 @@ async def patch_connection(
             connection_id=connection_id,
             owner=seller.owner,
             changes=changes,
+            version=int(row["version"]),
             sealed=sealed,
             now_s=now_s,
         )

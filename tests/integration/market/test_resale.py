@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
 from ledger.resale.connections import approve_name
-from ledger.tables import ApiCall, ApiPeriod, table_of
+from ledger.tables import ApiCall, ApiConnection, ApiConnectionKey, ApiPeriod, table_of
 from scripts.cli import commands
 from tests.support.ledgers import make_ledger
 from tests.support.market import (
@@ -114,6 +114,10 @@ def stand(running: Stand) -> Stand:
     running.api.behave = None
     running.api.requests.clear()
     running.api.bodies.clear()
+    with write(running.market.engine) as connection:
+        # A seller has 50 connections at most: those of the tests before are gone.
+        connection.execute(delete(table_of(ApiConnectionKey)))
+        connection.execute(update(table_of(ApiConnection)).values(status="deleted"))
     return running
 
 
@@ -445,6 +449,40 @@ async def test_product__cheapest_fails__the_next_owner_serves(stand: Stand) -> N
     assert cheap["id"] != dear["id"]
 
 
+async def test_product__one_owner_takes_no_parameters__the_other_serves(stand: Stand) -> None:
+    name = next(_names)
+    other = await stand.market.get_key(OUTSIDER)
+    with write(stand.market.engine) as connection:
+        for owner in (SELLER, OUTSIDER):
+            approve_name(connection, name=name, owner=owner.address.lower(), now_s=1)
+    strict = {"method": "GET", "path": f"/{LATEST}", "query": []}
+    await stand.connect(name=name, price_usd="0.1", seller=other, operations=[strict])
+    dear = await stand.connect(name=name, price_usd="0.2")
+
+    answer = await stand.call(f"{LATEST}?verbose=1", under=name)
+
+    assert (answer.status_code, answer.headers["x-market-cost-usdc"]) == (200, "200000")
+    assert (await stand.call(under=name)).headers["x-market-cost-usdc"] == "100000"
+    assert stand.connection == dear
+
+
+async def test_product__cheapest_fails_and_credit_covers_no_other__is_a_failure(
+    stand: Stand,
+) -> None:
+    name = next(_names)
+    other = await stand.market.get_key(OUTSIDER)
+    with write(stand.market.engine) as connection:
+        for owner in (SELLER, OUTSIDER):
+            approve_name(connection, name=name, owner=owner.address.lower(), now_s=1)
+    await stand.connect(name=name, price_usd="10000")
+    await stand.connect(name=name, price_usd="0.1", seller=other)
+    stand.api.answer_with(lambda: JSONResponse({}, 500))
+
+    answer = await stand.call(under=name)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "api_failed")
+
+
 # ------------------------------------------------------------------------------------- idempotency
 
 
@@ -459,6 +497,17 @@ async def test_idempotency_key__again__is_one_charge_and_one_answer(stand: Stand
     assert len(stand.calls()) == 1
     other = await stand.call("v1/blocks/1", headers=key)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_idempotency_key__again_after_a_charged_404__is_the_same_404(stand: Stand) -> None:
+    operation = {"method": "GET", "path": "/v1/blocks/{number}", "count_on": ["2xx", "404"]}
+    await stand.connect(operations=[operation])
+    key = {"idempotency-key": f"gone-{stand.connection['id']}"}
+
+    answers = [await stand.call("v1/blocks/9", headers=key) for _ in range(2)]
+
+    assert [one.status_code for one in answers] == [404, 404]
+    assert len(stand.calls()) == 1
 
 
 # ---------------------------------------------------------------------------------- owners
@@ -533,6 +582,63 @@ async def test_command__file_status_test_and_disable__do_what_they_say(
     assert f"{name}: disabled" in disabled.stdout
     assert f"{name}: enabled" in again.stdout
     assert API_KEY not in "".join(one.stdout + one.stderr for one in (enabled, shown, tried, again))
+
+
+async def test_owner__changes_that_cross__are_all_kept(stand: Stand) -> None:
+    await stand.connect()
+    changes = [{"price_usd": "0.07"}, {"reserved": 7}, {"description": "of blocks"}]
+
+    answers = await asyncio.gather(
+        *(stand.ask_owner(method="PATCH", json=change) for change in changes)
+    )
+
+    assert [one.status_code for one in answers] == [200, 200, 200]
+    shown = (await stand.ask_owner("/status")).json()
+    listed = (await stand.market.client.get("/v1/apis")).json()["apis"]
+    (sold,) = [one for one in listed if one["sold_under"] == stand.connection["sold_under"]]
+    assert (shown["reserved"], sold["description"]) == (7, "of blocks")
+    assert sold["operations"][0]["price_usdc"] == 70_000
+
+
+async def test_trial__credential_in_the_answer__goes_off_sale_too(stand: Stand) -> None:
+    await stand.connect()
+    stand.api.answer_with(lambda: Response(API_KEY.encode()))
+
+    tried = await stand.ask_owner("/test", method="POST")
+
+    assert tried.json()["error"] == "credential_leaked"
+    assert "credential" in (await stand.ask_owner()).json()["suspended_for"]
+    assert (await stand.call()).status_code == 404
+
+
+async def test_trial__says_what_remains__is_learned(stand: Stand) -> None:
+    await stand.connect(monthly_quota=100, reserved=0, buffer_pct=0)
+    stand.api.answer_with(lambda: JSONResponse({}, headers={"x-quota-remaining": "3"}))
+    await stand.call()
+    stand.api.answer_with(lambda: JSONResponse({}, headers={"x-quota-remaining": "99"}))
+
+    await stand.ask_owner("/test", method="POST")
+
+    assert (await stand.ask_owner("/status")).json()["left"] == 99
+
+
+async def test_cached_answer__of_fewer_units_than_the_bound__costs_what_it_took(
+    stand: Stand,
+) -> None:
+    operation = {
+        "method": "GET",
+        "path": "/v1/blocks/latest",
+        "units_from": "json: used",
+        "units_max": 10,
+        "cache_s": 60,
+    }
+    await stand.connect(operations=[operation], unit="credits", price_usd="0.01")
+    stand.api.answer_with(lambda: JSONResponse({"used": 4}))
+
+    answers = [await stand.call() for _ in range(2)]
+
+    assert [one.headers["x-market-cost-usdc"] for one in answers] == ["40000", "40000"]
+    assert len(stand.api.requests) == 1
 
 
 async def test_consumer__above_its_limit__hears_when_to_come_again(stand: Stand) -> None:

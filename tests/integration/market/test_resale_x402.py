@@ -8,13 +8,15 @@
 """
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import select
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from x402.extensions.bazaar import validate_discovery_extension
 from x402.extensions.bazaar.types import parse_discovery_extension
 from x402.http.utils import decode_payment_required_header
@@ -51,6 +53,14 @@ class CallShop:
             assert find_violations(connection) == []
             rows = connection.execute(select(call).where(call.c.state == "posted")).mappings()
             return [dict(row) for row in rows]
+
+
+def identify(payment: str, identifier: str) -> str:
+    """Return a payment that names its request by the extension ``payment-identifier``."""
+    stated = orjson.loads(b64decode(payment))
+    named = {"info": {"required": False, "id": identifier}}
+    stated["extensions"] = {**(stated.get("extensions") or {}), "payment-identifier": named}
+    return b64encode(orjson.dumps(stated)).decode()
 
 
 @pytest.fixture
@@ -113,6 +123,43 @@ async def test_payment__answer_costs_nothing_or_api_fails__is_used_for_the_next_
     assert failed.status_code == 502
     assert calls.posted() == []
     assert (not_found.status_code, not_found.headers["x-market-cost-usdc"]) == (404, "0")
+
+
+async def test_payment__api_says_nothing_that_counts__is_free_at_once(calls: CallShop) -> None:
+    latest = {"method": "GET", "path": "/v1/blocks/latest", "count_on": ["200"]}
+    shop = calls.shop
+    made = await connect(
+        shop.market, shop.seller_key, calls.api.url, name="counts-200", operations=[latest]
+    )
+    calls.path = f"/x402/{made['sold_under']}"
+    header = await calls.sign()
+    calls.api.answer_with(lambda: Response(status_code=204))
+    empty = await calls.ask(headers=header)
+    calls.api.behave = None
+
+    answer = await calls.ask(headers=header)
+
+    assert (empty.status_code, answer.status_code) == (204, 200), answer.text
+    assert len(calls.posted()) == 1
+
+
+async def test_identifier__answer_was_lost__is_answered_again_and_charged_once(
+    calls: CallShop,
+) -> None:
+    header = await calls.sign()
+    named = {name: identify(value, "pay_0123456789abcdef") for name, value in header.items()}
+
+    first = await calls.ask(headers=named)
+    again = await calls.ask(headers=named)
+    stranger = await calls.ask(headers=header)
+    other = await calls.ask("v1/blocks/1", headers=named)
+
+    assert (first.status_code, again.status_code) == (200, 200), (first.text, again.text)
+    assert again.content == first.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert stranger.status_code == 402
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert len(calls.posted()) == len(calls.api.requests) == 1
 
 
 async def test_paths__refused__before_anything_is_paid(calls: CallShop) -> None:
