@@ -6,6 +6,7 @@ Both count by the same meter, so the charge is the same in every dialect.
 from collections.abc import Callable
 
 from proxy.chat.admitting import Admitted
+from proxy.chat.charging import get_cost_usdc
 from proxy.chat.streams import CHARGE_NAME
 from serving.dialects.encoding import Served, Spent
 from serving.models.counting import Counted
@@ -29,7 +30,10 @@ def build_tally(admitted: Admitted, *, now_s: int) -> Tally:
 def prepare_body(
     admitted: Admitted, completion: ProviderAnswer, counted: Counted, *, now_s: int
 ) -> Callable[[int], bytes]:
-    """Return what makes the body of a whole answer, given its cost (1e-6 USDC)."""
+    """Return what makes the body of a whole answer, given its cost (1e-6 USDC).
+
+    The body is made here for the cost that is expected: what fails must fail before the charge.
+    """
     translation = admitted.request.translation
     if translation is None:
         raw = restate_answer(completion.raw, completion.parsed, counted, Holder.CHOICES)
@@ -40,7 +44,9 @@ def prepare_body(
         spent = Spent(counted, {CHARGE_NAME: cost_usdc})
         return translation.dialect.build(completion.parsed, translation.form, served, spent)
 
-    return build
+    expected_usdc = get_cost_usdc(admitted.offer, counted)
+    body = build(expected_usdc)
+    return lambda cost_usdc: body if cost_usdc == expected_usdc else build(cost_usdc)
 
 
 def _describe(admitted: Admitted, now_s: int) -> Served:

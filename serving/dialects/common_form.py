@@ -7,11 +7,15 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from serving.dialects.encoding import DEPTH_MAX
 from serving.dialects.endpoints import Endpoint, name_limit
 from serving.http.errors import RequestRejected, bad_request, wrong_type
 
 CACHE_CONTROL: Final = "cache_control"
 """Where a client wants its provider to cache: at any block of a message or tool."""
+
+_DEPTH_AROUND: Final = 16
+"""How deep arguments stand in an answer, and more."""
 
 NAME_MAX: Final = 64
 """Longest name of a function in a chat completion."""
@@ -101,7 +105,22 @@ def read_arguments(text: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {"_raw": text}
-    return value if isinstance(value, dict) else {"_raw": text}
+    is_kept = isinstance(value, dict) and not _is_deep(value, text)
+    return value if is_kept else {"_raw": text}
+
+
+def _is_deep(value: Any, text: str) -> bool:
+    """Tell whether a value, read from the text, is nested deeper than an answer has it."""
+    most = DEPTH_MAX - _DEPTH_AROUND
+    if text.count("{") + text.count("[") <= most:
+        return False
+    level = [value]
+    for _ in range(most):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for held in inner for one in held if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def join_content(parts: list[dict[str, Any]]) -> Any:

@@ -1,5 +1,6 @@
 """What a request brings: messages, parts, texts and images, as far as they are counted. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,13 @@ _TEXT_PARTS: Final = {
     "refusal": "refusal",
 }
 """Parts that are text, and the field that holds it."""
+
+_IMAGE: Final = re.compile(r"https?://|data:(?:image/[\w.+-]+[;,]|,)", re.IGNORECASE)
+"""What an image's URL begins with. Some providers take a whole document or film in its place, which
+is not what an image may cost."""
+
+_OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
+"""Items of a response's input whose ``output`` may have parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +94,22 @@ def _read_messages(messages: list[Any], where: str) -> Content:
             raise _unknown_content(f"{at}.audio")
         if message.get("type") == "item_reference":
             raise _unknown_content(at)
-        content = message.get("content")
-        if content is None or isinstance(content, str):
-            continue
-        if not isinstance(content, list):
-            raise wrong_type(f"{at}.content", "a string, a list of parts or null")
-        for number, part in enumerate(content):
-            size = _read_part(part, f"{at}.content[{number}]")
-            if size is not None:
-                images += 1
-                image_bytes += size
+        names = ["content"]
+        if not is_chat and message.get("output") is not None:
+            if message.get("type") not in _OUTPUTS and not isinstance(message["output"], str):
+                raise _unknown_content(f"{at}.output")
+            names.append("output")
+        for name in names:
+            content = message.get(name)
+            if content is None or isinstance(content, str):
+                continue
+            if not isinstance(content, list):
+                raise wrong_type(f"{at}.{name}", "a string, a list of parts or null")
+            for number, part in enumerate(content):
+                size = _read_part(part, f"{at}.{name}[{number}]")
+                if size is not None:
+                    images += 1
+                    image_bytes += size
     return Content(len(messages), images, image_bytes)
 
 
@@ -124,6 +138,9 @@ def _read_part(part: Any, where: str) -> int | None:
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
         raise wrong_type(f"{where}.image_url.url", "a string")
+    if _IMAGE.match(url) is None:
+        message = "Images are sent by http(s) URL, or as data:image/…: nothing else is an image."
+        raise bad_request("unsupported_content", message, param=f"{where}.image_url.url")
     return len(orjson.dumps(url))
 
 

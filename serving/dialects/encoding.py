@@ -1,8 +1,9 @@
 """What every dialect makes of an answer in the common form. Pure."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -54,23 +55,45 @@ def write_named(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + write(data) + b"\n\n"
 
 
+DEPTH_MAX: Final = 200
+"""What stands deeper in a provider's or a client's own objects is left out, as nobody reads it."""
+
+_INTEGERS: Final = range(-(2**63), 2**64)
+
+
 def write(data: Any) -> bytes:
-    """Return JSON; a text that was cut in a surrogate pair has a question mark there."""
+    """Return JSON, whatever providers and clients have put into it.
+
+    A text that was cut in a surrogate pair has a replacement character there; numbers that JSON or
+    64 bits do not have are null or floats; what is nested beyond ``DEPTH_MAX`` is null.
+    """
     try:
         return orjson.dumps(data)
     except (TypeError, orjson.JSONEncodeError):
-        return orjson.dumps(_mend(data))
+        return orjson.dumps(_mend(data, DEPTH_MAX))
 
 
-def _mend(value: Any) -> Any:
+def join_surrogates(text: str) -> str:
+    """Return a text whose surrogate pairs came in two pieces; a replacement for a lone one."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _mend(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_mend(name): _mend(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_mend(inner) for inner in value]
-    if isinstance(value, float):
+        return join_surrogates(value)
+    if isinstance(value, (dict, list)) and depth == 0:
         return None
+    if isinstance(value, dict):
+        return {join_surrogates(str(n)): _mend(inner, depth - 1) for n, inner in value.items()}
+    if isinstance(value, list):
+        return [_mend(inner, depth - 1) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and value not in _INTEGERS:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     return value
 
 

@@ -26,14 +26,19 @@ def build_message(
     """Return a whole answer."""
     choice = first_choice(completion)
     message = choice.get("message")
-    parts = split_message(message if isinstance(message, dict) else {})
-    has_calls = any(part.kind is PartKind.CALL for part in parts)
-    reason, stop = find_stop(choice, form.stops, has_calls=has_calls)
+    said = message if isinstance(message, dict) else {}
+    parts = split_message(said, turn=served.request_id)
+    kinds = {part.kind for part in parts}
+    stops = _Stop(form.stops)
+    stops.note(choice)
+    reason, stop = stops.find(
+        has_calls=PartKind.CALL in kinds, has_refused=PartKind.REFUSAL in kinds
+    )
     return write(
         {
             **_build_head(served, str(completion.get("model") or served.model)),
             "content": [_build_block(part, form) for part in parts],
-            "stop_reason": reason or "end_turn",
+            "stop_reason": reason,
             "stop_sequence": stop,
             "usage": build_messages_usage(spent),
         }
@@ -63,24 +68,38 @@ def _build_block(part: AnswerPart, form: CommonForm) -> dict[str, Any]:
             return {"type": "text", "text": part.text}
 
 
-def find_stop(
-    choice: Mapping[str, Any], stops: Collection[str], *, has_calls: bool
-) -> tuple[str | None, str | None]:
-    """Return (stop reason, the text that it stopped at) of a choice; None while it goes on."""
-    finish = choice.get("finish_reason")
-    if not finish or finish == "null" or not isinstance(finish, str):
-        return None, None
-    reason = _STOPS.get(finish, "end_turn")
-    if has_calls and reason == "end_turn":
-        return "tool_use", None  # some providers say that they just stopped
-    if reason == "tool_use" and not has_calls:
-        return "end_turn", None
-    if reason == "end_turn":
+class _Stop:
+    """Why an answer ended, known at its end: providers say it early, or twice."""
+
+    def __init__(self, stops: Collection[str]) -> None:
+        self._stops = stops
+        self._finish: str | None = None
+        self._matched: str | None = None
+
+    def note(self, choice: Mapping[str, Any]) -> None:
+        """Take in what a choice says; that it just stopped undoes nothing that was said before."""
+        finish = choice.get("finish_reason")
+        if not isinstance(finish, str) or finish in ("", "null"):
+            return
+        if self._finish is None or finish in _STOPS:
+            self._finish = finish
         for name in _MATCHED:
             matched = choice.get(name)
-            if isinstance(matched, str) and matched in stops:
-                return "stop_sequence", matched
-    return reason, None
+            if isinstance(matched, str) and matched in self._stops:
+                self._matched = matched
+
+    def find(self, *, has_calls: bool, has_refused: bool) -> tuple[str, str | None]:
+        """Return (stop reason, the text that it stopped at)."""
+        reason = "end_turn" if self._finish is None else _STOPS.get(self._finish, "end_turn")
+        if reason not in ("end_turn", "tool_use"):
+            return reason, None
+        if has_calls:
+            return "tool_use", None  # some providers say that they just stopped
+        if has_refused:
+            return "refusal", None
+        if self._matched is not None:
+            return "stop_sequence", self._matched
+        return "end_turn", None
 
 
 def build_messages_usage(spent: Spent) -> dict[str, Any]:
@@ -101,11 +120,11 @@ class MessageEncoder:
     def __init__(self, form: CommonForm, served: Served) -> None:
         self._form = form
         self._served = served
-        self._assembler = Assembler(self)
+        self._assembler = Assembler(self, turn=served.request_id)
         self._events: list[bytes] = []
         self._has_begun = False
         self._blocks = 0
-        self._stop: tuple[str | None, str | None] = (None, None)
+        self._stop = _Stop(form.stops)
 
     def read(self, chunk: Mapping[str, Any]) -> bytes:
         """Return the events for a chunk."""
@@ -115,9 +134,7 @@ class MessageEncoder:
         delta = choice.get("delta")
         if isinstance(delta, dict):
             self._assembler.read(delta)
-        stop = find_stop(choice, self._form.stops, has_calls=self._assembler.has_calls)
-        if stop[0] is not None:
-            self._stop = stop
+        self._stop.note(choice)
         return self._take()
 
     def _begin(self, chunk: Mapping[str, Any]) -> None:
@@ -182,9 +199,9 @@ class MessageEncoder:
         if not self._has_begun:
             self._begin({})
         self._assembler.finish()
-        reason, stop = self._stop
-        if reason is None:
-            reason = "tool_use" if self._assembler.has_calls else "end_turn"
+        reason, stop = self._stop.find(
+            has_calls=self._assembler.has_calls, has_refused=self._assembler.has_refused
+        )
         delta = {"stop_reason": reason, "stop_sequence": stop}
         self._say("message_delta", delta=delta, usage=build_messages_usage(spent))
 

@@ -101,9 +101,16 @@ def _read_texts(content: Any, where: str) -> Iterator[dict[str, Any]]:
 
 
 def _mark(block: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Return the part with its block's wish to be cached, if it has one."""
-    if block.get(CACHE_CONTROL) is not None:
-        part[CACHE_CONTROL] = block[CACHE_CONTROL]
+    """Return the part with its block's wish to be cached, if it has one.
+
+    How long it is to be kept is left out: a longer time costs twice the input, and no price says so.
+    """
+    wish = block.get(CACHE_CONTROL)
+    if wish is not None:
+        is_object = isinstance(wish, dict)
+        part[CACHE_CONTROL] = (
+            {name: value for name, value in wish.items() if name != "ttl"} if is_object else wish
+        )
     return part
 
 
@@ -186,7 +193,7 @@ def _read_result(block: Mapping[str, Any], at: str) -> tuple[Any, list[dict[str,
         first = texts[1]["text"] if len(texts) > 1 else ""
         texts[0:2] = [{"type": "text", "text": ERROR_MARK + first}]
     if texts and block.get(CACHE_CONTROL) is not None:
-        texts[-1] = {**texts[-1], CACHE_CONTROL: block[CACHE_CONTROL]}
+        texts[-1] = _mark(block, dict(texts[-1]))
     return (join_content(texts) if texts else ""), images
 
 

@@ -9,20 +9,27 @@ part is closed only when it can be complete, and what comes early for a later pa
 
     text, reasoning   complete as soon as something else comes
     a call            complete when its arguments are a whole JSON value, or the stream has ended
+
+Two pieces are of one call where a stream's index or id says so. Calls of a whole message are as
+many as its list has. A call without an id, or with another call's, gets one that no other turn has:
+clients find their results by it.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 import orjson
 
+from serving.dialects.encoding import join_surrogates, write
 from serving.dialects.reasoning import Reasoning, find_reasoning
 
 _CALL_KINDS: Final = ("function", "custom")
-_FALLBACK_ID: Final = "call_"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class PartKind(Enum):
@@ -41,6 +48,8 @@ class AnswerPart:
     kind: PartKind
     pieces: list[str] = field(default_factory=list)
     call_id: str = ""
+    given_id: str | None = None
+    """What the provider calls the call."""
     name: str = ""
     key: Any = None
     """What the provider tells its calls apart by."""
@@ -51,7 +60,7 @@ class AnswerPart:
     @property
     def text(self) -> str:
         """The whole text, or a call's arguments."""
-        return "".join(self.pieces)
+        return _join("".join(self.pieces))
 
     @property
     def is_open_to_more(self) -> bool:
@@ -78,16 +87,25 @@ class Sink(Protocol):
 class Assembler:
     """Reads pieces of one choice; hands its parts to a sink, in order."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, *, turn: str) -> None:
+        """``turn`` is what no other answer has, such as the request's id."""
         self._sink = sink
+        self._turn = turn
         self._queue: deque[AnswerPart] = deque()
         """The part that is open at the sink, and those that wait for its end."""
         self._is_open = False
         self._calls: dict[Any, AnswerPart] = {}
         self._last_call: AnswerPart | None = None
-        self.has_calls = False
+        self._call_ids: set[str] = set()
+        self.has_refused = False
+        """Whether the model has said that it refuses."""
 
-    def read(self, message: Mapping[str, Any]) -> None:
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call has begun; one without a name is none."""
+        return bool(self._call_ids)
+
+    def read(self, message: Mapping[str, Any], *, is_whole: bool = False) -> None:
         """Take a piece: a chunk's ``delta``, or a whole ``message``."""
         reasoning = find_reasoning(message)
         if reasoning is not None:
@@ -98,19 +116,19 @@ class Assembler:
                 self._add_text(PartKind.TEXT, text)
         refusal = message.get("refusal")
         if refusal and isinstance(refusal, str):
+            self.has_refused = True
             self._add_text(PartKind.REFUSAL, refusal)
         calls = message.get("tool_calls")
         if calls and isinstance(calls, list):
-            for call in calls:
+            for number, call in enumerate(calls):
                 if isinstance(call, dict):
-                    self._add_call(call)
+                    self._add_call({**call, "index": ("whole", number)} if is_whole else call)
         elif message.get("function_call"):
             self._add_call({"index": "function_call", "function": message["function_call"]})
 
     def finish(self) -> None:
         """End all parts: nothing more comes."""
         while self._queue:
-            self._say(self._queue[0])
             self._close_first()
 
     def _add_reasoning(self, reasoning: Reasoning) -> None:
@@ -138,28 +156,24 @@ class Assembler:
         )
         part = self._find_call(call, said)
         call_id, name = call.get("id"), said.get("name")
-        if not part.call_id and isinstance(call_id, str):
-            part.call_id = call_id
+        if not part.given_id and isinstance(call_id, str):
+            part.given_id = call_id
+            part.call_id = part.call_id or call_id
         if not part.name and isinstance(name, str):
             part.name = name
         arguments = said.get("arguments", said.get("input"))
         if isinstance(arguments, dict):  # some providers send them parsed
-            arguments = orjson.dumps(arguments).decode()
+            arguments = write(arguments).decode()
         self._add_piece(part, arguments if isinstance(arguments, str) else "")
 
     def _find_call(self, call: Mapping[str, Any], said: Mapping[str, Any]) -> AnswerPart:
-        call_id, index = call.get("id"), call.get("index")
-        key = index if type(index) is int or isinstance(index, str) else call_id
+        call_id, index = call.get("id") or None, call.get("index")
+        key = index if isinstance(index, (int, str, tuple)) else call_id
+        if not isinstance(key, (int, str, tuple)):
+            key = None
         part = self._last_call if key is None else self._calls.get(key)
-        is_another = (
-            part is not None
-            and bool(call_id)
-            and bool(said.get("name"))
-            and part.call_id not in ("", call_id)
-        )
-        if part is not None and not is_another:
+        if part is not None and not _is_another(part, call_id, said):
             return part
-        self.has_calls = True
         part = AnswerPart(PartKind.CALL, key=key)
         self._queue.append(part)
         self._last_call = self._calls[key] = part
@@ -169,12 +183,11 @@ class Assembler:
         if text:
             part.pieces.append(text)
         while len(self._queue) > 1 and not self._queue[0].is_open_to_more:
-            self._say(self._queue[0])
             self._close_first()
         if part is self._queue[0]:
             self._say(part)
 
-    def _say(self, part: AnswerPart) -> None:
+    def _say(self, part: AnswerPart, *, is_last: bool = False) -> None:
         """Give the sink what it does not have yet; a part begins with its first piece."""
         is_named = part.kind is PartKind.CALL and bool(part.name)
         if not self._is_open:
@@ -182,21 +195,52 @@ class Assembler:
                 return
             if not part.pieces and part.kind is not PartKind.CALL and not _is_opaque(part):
                 return
-            if is_named and not part.call_id:
-                part.call_id = f"{_FALLBACK_ID}{len(self._calls) - 1}"
+            if is_named:
+                self._name_call(part)
             self._sink.open(part)
             self._is_open = True
         if part.said < len(part.pieces):
-            self._sink.add(part, "".join(part.pieces[part.said :]))
+            text = "".join(part.pieces[part.said :])
+            if not is_last and "\ud800" <= text[-1:] <= "\udbff":
+                return  # the other half of the character is still to come
+            self._sink.add(part, _join(text))
             part.said = len(part.pieces)
 
+    def _name_call(self, part: AnswerPart) -> None:
+        if not part.call_id or part.call_id in self._call_ids:
+            digest = blake2b(self._turn.encode("utf-8", "replace"), digest_size=8).hexdigest()
+            part.call_id = f"call_{digest}_{len(self._call_ids)}"
+        self._call_ids.add(part.call_id)
+
     def _close_first(self) -> None:
+        self._say(self._queue[0], is_last=True)
         part = self._queue.popleft()
         if part.reasoning is not None:
             part.reasoning.text = part.text
         if self._is_open:
             self._sink.close(part)
         self._is_open = False
+
+
+def _is_another(part: AnswerPart, call_id: Any, said: Mapping[str, Any]) -> bool:
+    """Tell whether a piece begins another call than the one that its place has.
+
+    Some providers give all their calls one index, or one id. A name comes with the first piece of a
+    call, and some repeat it with each.
+    """
+    name = said.get("name")
+    if not name:
+        return False
+    if call_id is not None and part.given_id not in (None, "", call_id):
+        return True
+    arguments = said.get("arguments", said.get("input"))
+    has_more = bool(arguments.strip()) if isinstance(arguments, str) else arguments is not None
+    return bool(part.name) and has_more and (name != part.name or not part.is_open_to_more)
+
+
+def _join(text: str) -> str:
+    is_plain = text.isascii() or _SURROGATE.search(text) is None
+    return text if is_plain else join_surrogates(text)
 
 
 def _is_opaque(part: AnswerPart) -> bool:
@@ -220,11 +264,11 @@ class KeptParts:
         """Nothing: the part is kept."""
 
 
-def split_message(message: Mapping[str, Any]) -> list[AnswerPart]:
-    """Return the parts of a whole message."""
+def split_message(message: Mapping[str, Any], *, turn: str) -> list[AnswerPart]:
+    """Return the parts of a whole message; ``turn`` as ``Assembler`` has it."""
     kept = KeptParts()
-    assembler = Assembler(kept)
-    assembler.read(message)
+    assembler = Assembler(kept, turn=turn)
+    assembler.read(message, is_whole=True)
     assembler.finish()
     return kept.parts
 

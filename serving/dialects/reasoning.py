@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from serving.dialects.encoding import write
+
 FIELDS: Final = ("reasoning_content", "reasoning")
 """Names of a message's reasoning as text, the more common one first."""
 
@@ -37,6 +39,11 @@ class Reasoning:
         """Take in the next piece, but for its text: the part that it is of has that."""
         for detail in later.details:
             self._add_detail(detail)
+
+    def join(self, later: "Reasoning") -> None:
+        """Take in another piece of the same turn, whole as its seal had it."""
+        self.text += later.text
+        self.details = [*self.details, *later.details]
 
     def _add_detail(self, detail: Any) -> None:
         last = self.details[-1] if self.details else None
@@ -98,7 +105,7 @@ def seal(reasoning: Reasoning, *, has_text: bool) -> str:
         said["t"] = reasoning.text
     if reasoning.details:
         said["d"] = reasoning.details
-    return _MARK + urlsafe_b64encode(orjson.dumps(said)).decode()
+    return _MARK + urlsafe_b64encode(write(said)).decode()
 
 
 def unseal(sealed: Any, *, text: str = "") -> Reasoning | None:

@@ -42,7 +42,8 @@ def build_response(
     message = choice.get("message")
     items = _Items(form, served)
     output = []
-    for part in split_message(message if isinstance(message, dict) else {}):
+    said = message if isinstance(message, dict) else {}
+    for part in split_message(said, turn=served.request_id):
         items.open(part)
         output.append(items.close(part))
     model = completion.get("model")
@@ -183,7 +184,7 @@ class ResponseEncoder:
         self._form = form
         self._served = served
         self._head: _Head | None = None
-        self._assembler = Assembler(self)
+        self._assembler = Assembler(self, turn=served.request_id)
         self._events: list[bytes] = []
         self._number = 0
         self._output: list[Any] = []

@@ -42,6 +42,9 @@ _CACHE_READ: Final = ("cache_read_input_tokens", "cacheReadInputTokens")
 """Names in Anthropic's convention, in which the prompt leaves the cached tokens out. Providers that
 count the cached tokens in the prompt use these names too."""
 
+_CACHE_WRITE: Final = ("cache_creation_input_tokens", "cacheCreationInputTokens")
+"""Names of the tokens that went into a cache, in the same convention. OpenAI's has none."""
+
 _ANTHROPIC_PROMPT: Final = ("input_tokens", "inputTokens")
 """Names of the prompt in Anthropic's own reports, which state no total."""
 
@@ -127,9 +130,8 @@ def _explain(
     read, written = _read_cache(usage)
     reasoning = _read_reasoning(usage)
     rest = 0 if total is None else max(0, total - prompt - (completion or 0))
-    if _is_apart(
-        usage, read, prompt, is_anthropic=total is None and prompt_name in _ANTHROPIC_PROMPT
-    ):
+    is_anthropic = total is None and prompt_name in _ANTHROPIC_PROMPT
+    if _is_apart(usage, read, prompt, is_anthropic=is_anthropic):
         beside: int | None = read + written
     else:
         beside = _match_rest(rest, read, written, reasoning or 0)
@@ -150,16 +152,19 @@ def _explain(
 
 def _is_apart(usage: Mapping[str, Any], read: int, prompt: int, *, is_anthropic: bool) -> bool:
     """Tell whether the names alone say that the prompt leaves the cached tokens out."""
-    _, named = _read_side(usage, _CACHE_READ)
-    return named is not None and read > 0 and (is_anthropic or named > prompt)
+    _, named_read = _read_side(usage, _CACHE_READ)
+    _, named_written = _read_side(usage, _CACHE_WRITE)
+    if is_anthropic:
+        return (named_read is not None and read > 0) or (named_written or 0) > 0
+    return max(named_read or 0, named_written or 0) > prompt
 
 
 def _match_rest(rest: int, read: int, written: int, reasoning: int) -> int | None:
     """Return the tokens of the cache that the total has beyond prompt and output; None if none."""
-    if read == 0 or rest == reasoning:
+    if rest == reasoning:
         return None
     for beside in (read + written, read):
-        if rest in (beside, beside + reasoning):
+        if beside and rest in (beside, beside + reasoning):
             return beside
     return None
 

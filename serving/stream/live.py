@@ -327,12 +327,17 @@ class LiveStream:
             cost_usdc = await self._charge(counted)
             if cost_usdc is None:
                 return self._endings.explain(Why.UNSETTLED).code
-            last = self._tally.build_end(
-                counted,
-                charge={self._charge_name: cost_usdc},
-                asks_for_usage=self._asks_for_usage,
-                is_whole=ending is None,
-            )
+            try:
+                last = self._tally.build_end(
+                    counted,
+                    charge={self._charge_name: cost_usdc},
+                    asks_for_usage=self._asks_for_usage,
+                    is_whole=ending is None,
+                )
+            except Exception:
+                # The client has paid: it is told so, instead of a stream that just stops.
+                log.exception("stream_end_failed", booking_id=self._booking.booking_id)
+                last, ending = b"", self._endings.explain(Why.INTERNAL)
             if ending is None:
                 await self._send_last(last)
                 return OK

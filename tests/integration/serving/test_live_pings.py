@@ -95,3 +95,29 @@ async def test_silence__for_long__is_filled_with_pings(tally: Any, ping: bytes |
     assert await running == "ok"
     assert ping is None or heard.count(ping) >= 3
     assert heard.rstrip().endswith(b"}" if ping is not None else b"[DONE]")
+
+
+class BrokenTally(ChatTally):
+    """Cannot say how the stream ends."""
+
+    def build_end(self, *_: Any, **__: Any) -> bytes:
+        raise ValueError("a bug")
+
+
+async def test_end__cannot_be_made__the_client_that_paid_is_told_so() -> None:
+    source = SilentSource()
+    source.release.set()
+    stream = LiveStream(
+        reading=Reading(source, BrokenTally(SENT)),
+        booking=FreeBooking(),
+        endings=NoEndings(),
+        charge_name="cost",
+        asks_for_usage=False,
+        rules=StreamRules(timeout_s=60.0, drain_s=60.0),
+    )
+    running = asyncio.create_task(stream.run())
+
+    heard = b"".join([events async for events in stream.events()])
+
+    assert await running == "INTERNAL"
+    assert heard.endswith(b'data: {"error": {}}\n\n')

@@ -247,6 +247,36 @@ def test_parse__images__are_counted_without_their_data() -> None:
     assert small.call.text_bytes == large.call.text_bytes
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:application/pdf;base64,AAAA",
+        " data:application/pdf;base64,AAAA",
+        "DATA:Application/PDF;base64,AAAA",
+        "data:video/mp4;base64,AAAA",
+        "data:audio/wav;base64,AAAA",
+        "data:;base64,JVBERi0",
+        "data:text/plain,image/png",
+        "gs://bucket/film.mp4",
+        "file:///etc/passwd",
+        "JVBERi0xLjcK",
+        "",
+    ],
+)
+def test_parse__image_that_is_none__is_refused(url: str) -> None:
+    images: list[Any] = [url, {"url": url}]
+    for image in images:
+        content = [{"type": "image_url", "image_url": image}]
+        error = refused(messages=[{"role": "user", "content": content}])
+        assert error.param == "messages[0].content[0].image_url.url"
+
+
+def test_parse__image__by_url_or_as_data_of_an_image_passes() -> None:
+    for url in ("https://a.example/b", "HTTP://a.example", "data:image/png;base64,AAAA"):
+        content = [{"type": "image_url", "image_url": {"url": url}}]
+        assert parse(messages=[{"role": "user", "content": content}]).call.images == 1
+
+
 @given(st.text(), st.text())
 def test_parse__prompt_bytes__cover_the_text(content: str, name: str) -> None:
     raw = json.dumps(

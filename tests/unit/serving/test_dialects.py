@@ -423,6 +423,29 @@ def test_bound__of_several_inputs__each_has_the_context() -> None:
     assert (bound.prompt, bound.completion) == (1_000, 28)
 
 
+# ----------------------------------------------------------------------------------------- images
+
+
+@pytest.mark.parametrize("kind", ["function_call_output", "custom_tool_call_output"])
+def test_parse__image_in_a_result__is_counted_as_one_and_nothing_else_is(kind: str) -> None:
+    def ask(part: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"type": kind, "call_id": "c", "output": [part]}]
+
+    image = {"type": "input_image", "image_url": "https://a.example/b.png"}
+    assert parse(Endpoint.RESPONSES, input=ask(image)).images == 1
+    document = {"type": "input_file", "file_data": "data:application/pdf;base64,AAAA"}
+    film = {"type": "input_image", "image_url": "data:video/mp4;base64,AAAA"}
+    assert refuse(Endpoint.RESPONSES, input=ask(document)).code == "unsupported_content"
+    assert refuse(Endpoint.RESPONSES, input=ask(film)).code == "unsupported_content"
+
+
+def test_parse__screen_as_a_result__is_refused() -> None:
+    screen = {"type": "computer_screenshot", "image_url": "https://a.example"}
+    item = {"type": "computer_call_output", "call_id": "c", "output": screen}
+
+    assert refuse(Endpoint.RESPONSES, input=[item]).param == "input[0].output"
+
+
 # -------------------------------------------------------------------------------------- additions
 
 UNSUPPORTED: Final = "Unsupported parameter: 'max_tokens' is not supported with this model. Use "

@@ -119,6 +119,27 @@ def test_read_report__cached_within_the_prompt__by_every_name(
             {**FULL, "cache_read_input_tokens": 3_000},
             Report(3_020, 10, cached=3_000, apart=3_000),
         ),
+        # What was written into a cache stands apart as what was read does, the first time too.
+        (
+            {
+                "input_tokens": 20,
+                "output_tokens": 10,
+                "cache_creation_input_tokens": 3_000,
+                "cache_read_input_tokens": 0,
+            },
+            Report(3_020, 10),
+        ),
+        ({"input_tokens": 20, "cache_creation_input_tokens": 3_000}, Report(3_020, None)),
+        (
+            {"inputTokens": 20, "outputTokens": 10, "cacheCreationInputTokens": 3_000},
+            Report(3_020, 10),
+        ),
+        ({**FULL, "cache_creation_input_tokens": 3_000}, Report(3_020, 10)),
+        (
+            {**FULL, "total_tokens": 35, "cache_creation_input_tokens": 5},
+            Report(25, 10),
+        ),
+        ({**FULL, "total_tokens": 30, "cache_creation_input_tokens": 5}, Report(20, 10)),
         # By OpenAI's name it is a slip: a part is no more than its whole.
         ({**FULL, "prompt_tokens_details": {"cached_tokens": 10**9}}, Report(20, 10, cached=20)),
         ({**FULL, "prompt_tokens_details": {"cached_tokens": -8}}, Report(20, 10)),
