@@ -62,6 +62,8 @@ def describe_said(said: object, *, secrets: tuple[str, ...]) -> ApiError:
     error = classify_said(said, secrets=secrets)
     if isinstance(error, UpstreamFailure) and error.cause is not Cause.BAD_FORMAT:
         return translate(error)
+    if isinstance(error, UpstreamRejected) and error.code in KNOWN_CODES:
+        return translate(error)
     if error.message is None:
         return upstream_failed("upstream_error", "The model's provider failed.")
     return upstream_failed("upstream_error", f"The model's provider failed: {_end(error.message)}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from serving.http.errors import ApiError
-from serving.models.failures import CONTEXT_LENGTH_EXCEEDED
+from serving.models.failures import CONTENT_POLICY_VIOLATION, CONTEXT_LENGTH_EXCEEDED
 
 _TYPES: Final[Mapping[int, str]] = {
     400: "invalid_request_error",
@@ -23,7 +23,17 @@ _BY_CODE: Final[Mapping[str, str]] = {
     "stream_timeout": "timeout_error",
     "shutting_down": "overloaded_error",
     "upstream_rate_limited": "overloaded_error",
+    "reservation_lost": "overloaded_error",
+    "price_changed": "overloaded_error",
     "ceiling_reached": "rate_limit_error",
+    "key_revoked": "authentication_error",
+    "key_expired": "authentication_error",
+    "key_rotated": "authentication_error",
+    "invalid_api_key": "authentication_error",
+    "model_not_allowed": "permission_error",
+    CONTEXT_LENGTH_EXCEEDED: "invalid_request_error",
+    CONTENT_POLICY_VIOLATION: "invalid_request_error",
+    "upstream_rejected": "invalid_request_error",
 }
 _TOO_LONG: Final = "prompt is too long: "
 """The words by which Claude Code knows that it must make its conversation shorter."""

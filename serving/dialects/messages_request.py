@@ -103,7 +103,7 @@ def _read_texts(content: Any, where: str) -> Iterator[dict[str, Any]]:
 def _mark(block: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     """Return the part with its block's wish to be cached, if it has one.
 
-    How long it is to be kept is left out: a longer time costs twice the input, and no price says so.
+    How long it is to be kept is left out: a longer time costs twice the input, which no price says.
     """
     wish = block.get(CACHE_CONTROL)
     if wish is not None:

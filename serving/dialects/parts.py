@@ -126,6 +126,10 @@ class Assembler:
         elif message.get("function_call"):
             self._add_call({"index": "function_call", "function": message["function_call"]})
 
+    def count_open(self) -> int:
+        """Return how many parts are open or wait, of those that the sink learns of."""
+        return sum(part.kind is not PartKind.CALL or bool(part.name) for part in self._queue)
+
     def finish(self) -> None:
         """End all parts: nothing more comes."""
         while self._queue:

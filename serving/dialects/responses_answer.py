@@ -12,12 +12,24 @@ from serving.dialects.custom_tools import write_custom_input
 from serving.dialects.encoding import Served, Spent, first_choice, write, write_named
 from serving.dialects.parts import AnswerPart, Assembler, PartKind, split_message
 from serving.dialects.reasoning import seal
+from serving.http.errors import INSUFFICIENT_QUOTA
+from serving.models.failures import CONTENT_POLICY_VIOLATION
 
 _INCOMPLETE: Final[Mapping[str, str]] = {
     "length": "max_output_tokens",
     "max_tokens": "max_output_tokens",
     "content_filter": "content_filter",
 }
+_FAILED_CODES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("ceiling_reached", "key_revoked", "key_expired", "key_rotated", "operator_credit_spent"),
+        INSUFFICIENT_QUOTA,
+    ),
+    CONTENT_POLICY_VIOLATION: "invalid_prompt",
+}
+"""Codes by which Codex knows that asking again is in vain: it asks, and pays, again for all others
+but these and ``context_length_exceeded``."""
+
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -41,14 +53,17 @@ def build_response(
     choice = first_choice(completion)
     message = choice.get("message")
     items = _Items(form, served)
-    output = []
+    output: list[Any] = []
+    incomplete = _find_incomplete(choice)
     said = message if isinstance(message, dict) else {}
     for part in split_message(said, turn=served.request_id):
         items.open(part)
         output.append(items.close(part))
+    if incomplete is not None and output:
+        output[-1] = _cut(output[-1])
     model = completion.get("model")
     head = _Head(form, served, model if isinstance(model, str) and model else served.model)
-    return write(head.build_end(output, _find_incomplete(choice), spent))
+    return write(head.build_end(output, incomplete, spent))
 
 
 def _find_incomplete(choice: Mapping[str, Any]) -> str | None:
@@ -169,11 +184,27 @@ class _Items:
                 return self._build_message([build_text(part, part.text)], "completed")
 
 
+def _cut(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item as the last one of an answer that was cut off; reasoning has no status."""
+    return {**item, "status": "incomplete"} if "status" in item else item
+
+
 def build_text(part: AnswerPart, text: str) -> dict[str, Any]:
     """Return a message's part."""
     if part.kind is PartKind.REFUSAL:
         return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _describe_failure(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the error of a failed response; ``reason`` is the code where clients know another."""
+    code = str(error.get("code") or "server_error")
+    known = _FAILED_CODES.get(code)
+    if known is None and error.get("type") == INSUFFICIENT_QUOTA:
+        known = INSUFFICIENT_QUOTA
+    if known in (None, code):
+        return {**error, "code": code}
+    return {**error, "code": known, "reason": code}
 
 
 class ResponseEncoder:
@@ -189,6 +220,8 @@ class ResponseEncoder:
         self._number = 0
         self._output: list[Any] = []
         self._incomplete: str | None = None
+        self._left: int | None = None
+        """How many items are still to close, once nothing more comes."""
 
     def read(self, chunk: Mapping[str, Any]) -> bytes:
         """Return the events for a chunk."""
@@ -272,6 +305,10 @@ class ResponseEncoder:
                 )
                 self._close_content(part)
         item = self._items.close(part)
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0 and self._incomplete is not None:
+                item = _cut(item)
         self._say("response.output_item.done", output_index=len(self._output), item=item)
         self._output.append(item)
 
@@ -294,6 +331,7 @@ class ResponseEncoder:
     def finish(self, spent: Spent) -> bytes:
         """Return the events that end a whole response."""
         head = self._head or self._begin({})
+        self._left = self._assembler.count_open()
         self._assembler.finish()
         response = head.build_end(self._output, self._incomplete, spent)
         self._say(f"response.{response['status']}", response=response)
@@ -303,7 +341,7 @@ class ResponseEncoder:
         """Return the event that ends a response that broke off."""
         head = self._head or self._begin({})
         usage = None if spent is None else build_responses_usage(spent)
-        said = {**error, "code": error.get("code") or "server_error"}
+        said = _describe_failure(error)
         response = head.build("failed", self._output, usage, error=said)
         self._say("response.failed", response=response)
         return self._take()

@@ -128,6 +128,22 @@ def test_describe_said__rate_limit_in_a_stream__is_one() -> None:
     assert told.code == "upstream_rate_limited"
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"message": "This model's maximum context length is 8192"}, "context_length_exceeded"),
+        (
+            {"message": "Too much", "code": "context_length_exceeded", "type": "server_error"},
+            "context_length_exceeded",
+        ),
+        ({"message": "prompt is too long: 9 > 8", "code": 400}, "context_length_exceeded"),
+        ({"message": "It was flagged by moderation", "code": 400}, "content_policy_violation"),
+    ],
+)
+def test_describe_said__what_clients_act_on__keeps_its_code(said: object, code: str) -> None:
+    assert describe_said(said, secrets=()).code == code
+
+
 def test_explain_no_answer__nothing_or_an_error__said() -> None:
     assert explain_no_answer(None, secrets=()).code == "upstream_invalid_response"
     told = explain_no_answer({"message": "No credit", "code": "insufficient_quota"}, secrets=())

@@ -4,6 +4,8 @@
 
     calls       as many as the model made, each with an id of its own
     stop        why the model stopped, whatever else it says later
+    cut off     the last item says so, and no other
+    failures    by the codes and classes that clients act on
     odd texts   halves of characters, numbers beyond 64 bits, nests: the answer is whole JSON
 """
 
@@ -147,6 +149,77 @@ def test_stream__stop_reason__is_known_at_the_end(deltas: list[Any], expected: s
 
 def test_whole__refusal__is_the_stop_reason() -> None:
     assert build(MESSAGES, refusal="No.")["stop_reason"] == "refusal"
+
+
+# ---------------------------------------------------------------------------------------- cut off
+
+
+def test_responses__cut_off__the_last_item_is_incomplete() -> None:
+    said = {
+        "content": "x",
+        "tool_calls": [{"function": {"name": "f", "arguments": a}} for a in ("{}", '{"a')],
+    }
+    expected = ["completed", "completed", "incomplete"]
+
+    whole = build(RESPONSES, "length", **said)
+    events = stream(
+        RESPONSES,
+        {"content": "x"},
+        call("{}", "f", index=0),
+        call('{"a', "f", index=1),
+        (call("", index=2), "length"),
+    )
+
+    assert [item["status"] for item in whole["output"]] == expected
+    done = [e["item"] for e in events if e["type"] == "response.output_item.done"]
+    assert [item["status"] for item in done] == expected
+    assert events[-1]["response"]["output"] == done
+    assert build(RESPONSES, "stop", **said)["output"][-1]["status"] == "completed"
+
+
+def test_responses__cut_off_in_reasoning__has_no_status() -> None:
+    assert "status" not in build(RESPONSES, "length", reasoning_content="x")["output"][-1]
+
+
+# --------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(
+    ("code", "type", "told", "kind"),
+    [
+        ("ceiling_reached", "insufficient_quota", "insufficient_quota", "rate_limit_error"),
+        ("key_revoked", "authentication_error", "insufficient_quota", "authentication_error"),
+        ("key_expired", "authentication_error", "insufficient_quota", "authentication_error"),
+        ("key_rotated", "authentication_error", "insufficient_quota", "authentication_error"),
+        ("position_burnt", "insufficient_quota", "insufficient_quota", "api_error"),
+        (
+            "context_length_exceeded",
+            "invalid_request_error",
+            "context_length_exceeded",
+            "invalid_request_error",
+        ),
+        (
+            "content_policy_violation",
+            "invalid_request_error",
+            "invalid_prompt",
+            "invalid_request_error",
+        ),
+        ("upstream_disconnected", "server_error", "upstream_disconnected", "api_error"),
+        ("shutting_down", "server_error", "shutting_down", "overloaded_error"),
+    ],
+)
+def test_stream__fails__by_the_code_and_class_that_clients_act_on(
+    code: str, type: str, told: str, kind: str
+) -> None:
+    def fail(dialect: Dialect) -> Any:
+        encoder = dialect.open_encoder(FORM, serve())
+        encoder.read({"choices": [{"delta": {"content": "x"}}]})
+        raw = encoder.fail({"code": code, "type": type, "message": "Words."}, SPENT)
+        return json.loads(raw.splitlines()[-2][6:])
+
+    error = fail(RESPONSES)["response"]["error"]
+    assert (error["code"], error.get("reason", told)) == (told, code)
+    assert fail(MESSAGES)["error"]["type"] == kind
 
 
 # -------------------------------------------------------------------------------------- odd texts

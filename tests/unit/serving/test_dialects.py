@@ -557,6 +557,60 @@ async def test_additions__something_else_is_refused__is_told_at_once(
     assert asked == 1
 
 
+@pytest.mark.parametrize(
+    ("message", "code", "is_kept"),
+    [
+        ("Unsupported parameter: 'reasoning_effort' is not supported with this model.", None, True),
+        ("Unrecognized request argument supplied: reasoning_effort", None, True),
+        ("reasoning_effort: Extra inputs are not permitted", None, True),
+        ("This model does not support reasoning_effort", None, True),
+        ("reasoning_effort is not supported", None, True),
+        ("`reasoning_effort` unknown", "unknown_parameter", True),
+        ("Invalid value: 'max'. Supported values are: 'low'.", "invalid_value", False),
+        (
+            "Unsupported value: 'reasoning_effort' does not support 'max' with this model.",
+            "unsupported_value",
+            False,
+        ),
+        ("reasoning_effort: Input should be 'low', 'medium' or 'high'", None, False),
+        ("'max' is not supported for reasoning_effort", None, False),
+        ("reasoning_effort 'max' is not supported", None, False),
+        ("reasoning_effort=max is not supported", None, False),
+        ("this model does not support reasoning_effort 'max'", None, False),
+        ("A maximum of 4 blocks with reasoning_effort may be provided. Found 5.", None, False),
+        ("Invalid 'reasoning_effort': string too long", "string_above_max_length", False),
+        ("reasoning_effort is not allowed when tools are sent", None, False),
+        ("Bad reasoning_effort", None, False),
+        ("Invalid parameter: reasoning_effort", None, False),
+    ],
+)
+async def test_additions__field_of_one_client__is_taken_from_all_only_where_it_is_unknown(
+    message: str, code: str | None, is_kept: bool
+) -> None:
+    param = "reasoning_effort" if code is not None else None
+    additions, name = Additions(), frozenset({"reasoning_effort"})
+    asked: list[frozenset[str]] = []
+
+    async def refuse_once(without: frozenset[str]) -> str:
+        asked.append(without)
+        if not without:
+            raise UpstreamRejected(400, message, param, code)
+        return "served"
+
+    for _ in range(2):
+        await additions.send(("u", "m"), name, refuse_once, clients=name)
+
+    assert asked == [frozenset(), name, name] if is_kept else [frozenset(), name] * 2
+
+
+async def test_additions__name_within_another_word__is_not_the_field() -> None:
+    async def post(_: frozenset[str]) -> str:
+        raise UpstreamRejected(400, "users_list is wrong", None)
+
+    with pytest.raises(UpstreamRejected):
+        await Additions().send(("u", "m"), frozenset({"user"}), post)
+
+
 async def test_additions__limit_that_the_client_named__is_not_touched() -> None:
     model = Model({"max_tokens": (400, UNSUPPORTED + "'max_completion_tokens' instead.", None)})
     call = parse(max_tokens=5)
