@@ -235,7 +235,7 @@ class Completions:
             (self._upstream.name, offer.model),
             admitted.call.additions,
             lambda without: post(admitted.build_body(without), offer.terms.tiers),
-            clients=admitted.call.extras,
+            clients=admitted.call.client_fields,
         )
         self.credit.note_served()
         return answer

@@ -80,6 +80,7 @@ def parse_translated(
         limits,
         own_fields=_OWN_FIELDS,
         extras=form.extras,
+        renames_limit=True,
     )
     return _read_own(call, Translation(dialect, form))
 

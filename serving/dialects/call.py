@@ -69,6 +69,9 @@ class Call:
     """The server's own fields, as they came."""
     extras: frozenset[str] = frozenset()
     """Fields at any depth that only some providers know, of a translated request."""
+    renames_limit: bool = False
+    """Whether the output limit goes by the name that the model takes: the client named it in
+    another dialect."""
 
     def get_prompt_bound(
         self, *, context_tokens: int | None, image_tokens: int | None, added_bytes: int = 0
@@ -87,7 +90,8 @@ class Call:
     def count_added_bytes(self, model: str) -> int:
         """Return how many bytes ``build_body`` adds at most, by the model's name and additions."""
         added = max(0, len(orjson.dumps(model)) - len(orjson.dumps(self.model)))
-        if self.requested_max_tokens is None and LIMIT_FIELDS[self.endpoint]:
+        names_limit = self.requested_max_tokens is None or self.renames_limit
+        if names_limit and LIMIT_FIELDS[self.endpoint]:
             longest = max(LIMIT_FIELDS[self.endpoint], key=len)
             added += len(orjson.dumps({longest: self.limits.default}))
         if self.stream and self.endpoint not in _STREAMS_WITHOUT_ASKING:
@@ -130,11 +134,18 @@ class Call:
     def additions(self) -> frozenset[str]:
         """The fields that the server adds to the client's request: see ``additions``."""
         added: set[str] = set()
-        if self.requested_max_tokens is None and LIMIT_FIELDS[self.endpoint]:
+        if self.requested_max_tokens is None or self.renames_limit:
             added.update(LIMIT_FIELDS[self.endpoint])
         if self.stream and self.endpoint not in _STREAMS_WITHOUT_ASKING:
             added.add(STREAM_OPTIONS)
         return self.extras.union(added)
+
+    @property
+    def client_fields(self) -> frozenset[str]:
+        """The ones of ``additions`` whose values are the client's."""
+        if self.requested_max_tokens is None:
+            return self.extras
+        return self.extras.union(LIMIT_FIELDS[self.endpoint])
 
     def build_body(
         self, *, model: str, max_tokens: int, without: Collection[str] = frozenset()
@@ -160,16 +171,23 @@ class Call:
             sent = without_fields(sent, unknown)
         if sent.get(STREAM_OPTIONS, 0) is None:
             del sent[STREAM_OPTIONS]
+        if self.renames_limit and not changes.keys().isdisjoint(LIMIT_FIELDS[self.endpoint]):
+            for name in LIMIT_FIELDS[self.endpoint]:
+                if name not in changes:
+                    sent.pop(name, None)
         return orjson.dumps(sent)
 
     def _build_limit(self, model: str, max_tokens: int, without: Collection[str]) -> dict[str, int]:
         fields = LIMIT_FIELDS[self.endpoint]
         named = [name for name in fields if self.body.get(name) is not None]
-        if named:
-            return {name: max_tokens for name in named if self.body[name] != max_tokens}
         known = name_limit(self.endpoint, model)
         names = [name for name in (known, *fields) if name is not None and name not in without]
-        return {names[0]: max_tokens} if names else {}
+        if not named:
+            return {names[0]: max_tokens} if names else {}
+        if not self.renames_limit:
+            return {name: max_tokens for name in named if self.body[name] != max_tokens}
+        chosen = names[0] if names else named[0]
+        return {chosen: max_tokens} if [chosen] != named or self.body[chosen] != max_tokens else {}
 
     def _build_stream_options(self, without: Collection[str]) -> dict[str, Any] | None:
         options = self.body.get(STREAM_OPTIONS) or {}
@@ -198,6 +216,7 @@ def build_call(
     *,
     own_fields: frozenset[str],
     extras: frozenset[str] = frozenset(),
+    renames_limit: bool = False,
 ) -> Call:
     """Read a body that is parsed; ``written`` is the same as JSON. Raises as ``parse_call``."""
     own = {name: body[name] for name in own_fields if name in body}
@@ -244,6 +263,7 @@ def build_call(
         limits=limits,
         own=own,
         extras=extras,
+        renames_limit=renames_limit,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
@@ -43,15 +43,6 @@ class CommonForm:
     echo: Mapping[str, Any] = field(default_factory=dict)
     """The client's own fields that its answer repeats."""
     wants_sealed_reasoning: bool = False
-
-
-def refuse_hosted(kind: str, param: str) -> NoReturn:
-    """Refuse a tool that the provider runs. Raises ``RequestRejected`` (400)."""
-    message = (
-        f"The tool type {kind[:60]!r} runs at the model's provider: what it costs cannot be"
-        " bounded, so it is not supported. Declare a function of your own."
-    )
-    raise bad_request("unsupported_tool", message, param=param)
 
 
 def shorten_name(name: str) -> str:

@@ -7,7 +7,7 @@ here is of another provider, whose reasoning no other model can read: it is left
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,11 +40,6 @@ class Reasoning:
         for detail in later.details:
             self._add_detail(detail)
 
-    def join(self, later: "Reasoning") -> None:
-        """Take in another piece of the same turn, whole as its seal had it."""
-        self.text += later.text
-        self.details = [*self.details, *later.details]
-
     def _add_detail(self, detail: Any) -> None:
         last = self.details[-1] if self.details else None
         if isinstance(last, dict) and isinstance(detail, dict) and _continues(last, detail):
@@ -57,12 +52,19 @@ class Reasoning:
             return
         self.details.append(dict(detail) if isinstance(detail, dict) else detail)
 
-    def restore(self) -> dict[str, Any]:
-        """Return the fields of a message that hold this."""
-        restored: dict[str, Any] = {self.field_name: self.text} if self.text else {}
-        if self.details:
-            restored[DETAILS] = self.details
-        return restored
+
+def restore_all(reasonings: Sequence[Reasoning]) -> dict[str, Any]:
+    """Return the fields of a message that hold all reasoning of a turn, in its order.
+
+    A dialect closes one piece before a call or a text, and begins another after it; in the common
+    form they are one text, and one list of the provider's objects.
+    """
+    if not reasonings:
+        return {}
+    text = "".join(one.text for one in reasonings)
+    details = [detail for one in reasonings for detail in one.details]
+    restored: dict[str, Any] = {reasonings[0].field_name: text} if text else {}
+    return {**restored, DETAILS: details} if details else restored
 
 
 def _continues(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ Nothing is stored, so what refers to a stored response is refused with a reason,
 itself is ignored. Tools that the provider would run are refused: their cost cannot be bounded.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -11,17 +12,15 @@ from serving.dialects.common_form import (
     CommonForm,
     find_extras,
     join_content,
-    missing_results,
     name_limit_for,
     read_list,
     read_object,
     read_text,
-    refuse_hosted,
-    shorten_name,
     unknown_call,
 )
-from serving.dialects.custom_tools import read_custom_call, write_custom_tool
-from serving.dialects.reasoning import RETURNED, unseal
+from serving.dialects.custom_tools import read_custom_call
+from serving.dialects.reasoning import RETURNED, Reasoning, restore_all, unseal
+from serving.dialects.responses_tools import name_in_group, read_choice, read_tools
 from serving.http.errors import bad_request, wrong_type
 
 _KEPT: Final = (
@@ -52,13 +51,26 @@ _ECHOED: Final = (
 _SEALED: Final = "reasoning.encrypted_content"
 _STORED: Final = ("previous_response_id", "conversation", "prompt")
 _ROLES: Final[Mapping[str, str]] = {"developer": "system", "system": "system", "user": "user"}
+_LEFT_OUT: Final = frozenset(
+    {
+        "compaction",
+        "compaction_summary",
+        "context_compaction",
+        "ghost_snapshot",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "tool_search_output",
+    }
+)
+NO_RESULT: Final = "No result: the call was interrupted."
 _TEXT_KINDS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
 
 
 def read_responses_request(body: Mapping[str, Any]) -> CommonForm:
     """Translate a request. Raises ``RequestRejected`` (400), naming the place."""
     _refuse_kept_state(body)
-    tools, custom, groups, names = _read_tools(read_list(body, "tools"))
+    tools = read_tools(read_list(body, "tools"))
     chat: dict[str, Any] = {
         name: body[name] for name in (*_KEPT, *_OWN) if body.get(name) is not None
     }
@@ -69,8 +81,8 @@ def read_responses_request(body: Mapping[str, Any]) -> CommonForm:
             raise wrong_type("max_output_tokens", "a positive integer")
         chat[name_limit_for(body.get("model"))] = limit
     chosen = body.get("tool_choice")
-    if tools:
-        chat |= _read_choice(chosen, tools)
+    if tools.functions:
+        chat |= read_choice(chosen, tools)
     else:
         chat.pop("parallel_tool_calls", None)
     effort = read_object(body.get("reasoning") or {}, "reasoning").get("effort")
@@ -83,9 +95,9 @@ def read_responses_request(body: Mapping[str, Any]) -> CommonForm:
     return CommonForm(
         chat,
         find_extras(chat, extras),
-        custom_tools=custom,
-        groups=groups,
-        names=names,
+        custom_tools=frozenset(tools.custom),
+        groups=tools.groups,
+        names=tools.names,
         echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
         wants_sealed_reasoning=_SEALED in include,
     )
@@ -131,10 +143,14 @@ class _InputReader:
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
+        """All but the results of calls."""
         self._turn: dict[str, Any] | None = None
         """The model's turn that is being gathered."""
-        self._waiting: list[str] = []
-        """Calls whose results have not come."""
+        self._reasonings: list[Reasoning] = []
+        """What the model thought in it."""
+        self._calls: set[str] = set()
+        self._results: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        """Results by the id of their call."""
 
     def read(self, item: Mapping[str, Any], at: str) -> None:
         kind = item.get("type")
@@ -144,7 +160,10 @@ class _InputReader:
             case "message":
                 self._read_message(item, at)
             case "reasoning":
-                self._read_reasoning(item)
+                reasoning = unseal(item.get("encrypted_content"))
+                if reasoning is not None:
+                    self._get_turn()
+                    self._reasonings.append(reasoning)
             case "function_call" | "custom_tool_call":
                 self._read_call(item, at, is_custom=kind == "custom_tool_call")
             case "function_call_output" | "custom_tool_call_output":
@@ -152,7 +171,7 @@ class _InputReader:
             case "item_reference":
                 message = "An item is referred to, and nothing is stored here: send the item."
                 raise bad_request("unsupported_content", message, param=at)
-            case _:
+            case _ if not is_left_out(str(kind)):
                 message = f"Items of type {str(kind)[:60]!r} cannot be sent to this model."
                 raise bad_request("unsupported_content", message, param=f"{at}.type")
 
@@ -178,75 +197,66 @@ class _InputReader:
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
-        if turn is None or len(turn) == 1:
+        reasonings, self._reasonings = self._reasonings, []
+        if turn is None:
+            return
+        turn |= restore_all(reasonings)
+        if len(turn) == 1:
             return
         turn.setdefault("content", None if turn.get("tool_calls") else "")
         self._messages.append(turn)
-
-    def _read_reasoning(self, item: Mapping[str, Any]) -> None:
-        reasoning = unseal(item.get("encrypted_content"))
-        if reasoning is not None:
-            if self._turn is not None and self._turn.get("tool_calls"):
-                self._end_turn()
-            self._get_turn().update(reasoning.restore())
 
     def _read_call(self, item: Mapping[str, Any], at: str, *, is_custom: bool) -> None:
         call_id = read_text(item.get("call_id"), f"{at}.call_id")
         name = read_text(item.get("name"), f"{at}.name")
         group = item.get("namespace")
-        if isinstance(group, str) and group:
-            name = _name_in_group(group, name)
+        name = name_in_group(group if isinstance(group, str) else "", name)
         if is_custom:
             arguments = read_custom_call(read_text(item.get("input"), f"{at}.input"))
         else:
             arguments = read_text(item.get("arguments"), f"{at}.arguments") or "{}"
-        function = {"name": shorten_name(name), "arguments": arguments}
+        function = {"name": name, "arguments": arguments}
         call = {"id": call_id, "type": "function", "function": function}
         self._get_turn().setdefault("tool_calls", []).append(call)
-        self._waiting.append(call_id)
+        self._calls.add(call_id)
 
     def _read_output(self, item: Mapping[str, Any], at: str) -> None:
         self._end_turn()
         call_id = read_text(item.get("call_id"), f"{at}.call_id")
-        if call_id not in self._waiting:
+        if call_id not in self._calls:
             raise unknown_call(call_id, f"{at}.call_id")
-        self._waiting.remove(call_id)
+        self._calls.discard(call_id)
         output = item.get("output")
         parts = list(_read_parts(output, f"{at}.output"))
         texts = [part for part in parts if part["type"] == "text"]
         images = [part for part in parts if part["type"] != "text"]
         content = join_content(texts) if texts else ""
-        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+        self._results[call_id].append({"role": "tool", "tool_call_id": call_id, "content": content})
         if images:
             self._messages.append({"role": "user", "content": images})
 
     def finish(self) -> list[dict[str, Any]]:
+        """Return the messages, each turn's results right after it.
+
+        A call of a turn that was broken off has no result: the model is told so.
+        """
         self._end_turn()
-        if self._waiting:
-            error = missing_results(self._waiting)
-            error.param = "input"
-            raise error
-        return _results_first(self._messages)
+        arranged: list[dict[str, Any]] = []
+        for message in self._messages:
+            arranged.append(message)
+            for call in message.get("tool_calls", ()):
+                known = self._results[call["id"]]
+                nothing = {"role": "tool", "tool_call_id": call["id"], "content": NO_RESULT}
+                arranged.append(known.popleft() if known else nothing)
+        return arranged
 
 
-def _results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the messages with the results of calls right after their turn."""
-    arranged: list[dict[str, Any]] = []
-    later: list[dict[str, Any]] = []
-    waiting: set[str] = set()
-    for message in messages:
-        if message["role"] == "tool":
-            arranged.append(message)
-            waiting.discard(message["tool_call_id"])
-        elif waiting:
-            later.append(message)
-        else:
-            arranged.append(message)
-            waiting = {call["id"] for call in message.get("tool_calls", ())}
-        if not waiting and later:
-            held, later = later, []
-            arranged += _results_first(held)
-    return arranged + later
+def is_left_out(kind: str) -> bool:
+    """Tell whether an item says something to its own provider alone, or to a tool of its own.
+
+    Sessions that began elsewhere hold such items, such as what a search found.
+    """
+    return kind in _LEFT_OUT or kind.endswith(("_call", "_call_output"))
 
 
 def _read_parts(content: Any, where: str) -> Iterator[dict[str, Any]]:
@@ -273,88 +283,6 @@ def _read_parts(content: Any, where: str) -> Iterator[dict[str, Any]]:
         else:
             message = f"Parts of type {str(kind)[:60]!r} cannot be sent to this model."
             raise bad_request("unsupported_content", message, param=f"{at}.type")
-
-
-# ------------------------------------------------------------------------------------------- tools
-
-
-def _name_in_group(group: str, name: str) -> str:
-    return f"{group.rstrip('_')}__{name}"
-
-
-def _read_tools(
-    tools: list[Any],
-) -> tuple[list[dict[str, Any]], frozenset[str], dict[str, str], dict[str, str]]:
-    """Return (functions, those that stand for custom tools, groups by name, names that differ)."""
-    read: list[dict[str, Any]] = []
-    custom: set[str] = set()
-    groups: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for index, tool in enumerate(tools):
-        at = f"tools[{index}]"
-        tool = read_object(tool, at)
-        if tool.get("type") == "namespace":
-            group = read_text(tool.get("name"), f"{at}.name")
-            members = [read_object(one, f"{at}.tools") for one in read_list(tool, "tools")]
-        else:
-            group, members = "", [tool]
-        for member in members:
-            function = _read_tool(member, at)
-            name = function["function"]["name"]
-            known = shorten_name(_name_in_group(group, name) if group else name)
-            function["function"]["name"] = known
-            read.append(function)
-            if known != name:
-                names[known] = name
-            if group:
-                groups[known] = group
-            if member.get("type") == "custom":
-                custom.add(known)
-    return read, frozenset(custom), groups, names
-
-
-def _read_tool(tool: Mapping[str, Any], at: str) -> dict[str, Any]:
-    kind = tool.get("type")
-    if kind == "custom":
-        read_text(tool.get("name"), f"{at}.name")
-        return write_custom_tool(tool)
-    if kind != "function":
-        refuse_hosted(str(kind), f"{at}.type")
-    nested = tool.get("function")
-    said = nested if isinstance(nested, dict) else tool
-    function: dict[str, Any] = {"name": read_text(said.get("name"), f"{at}.name")}
-    for name in ("description", "parameters", "strict"):
-        if said.get(name) is not None:
-            function[name] = said[name]
-    return {"type": "function", "function": function}
-
-
-def _read_choice(choice: Any, tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the tools, and which of them the model may or must call."""
-    read: dict[str, Any] = {"tools": tools}
-    if choice is None:
-        return read
-    if isinstance(choice, str):
-        return {**read, "tool_choice": choice}
-    choice = read_object(choice, "tool_choice")
-    match choice.get("type"):
-        case "function" | "custom":
-            name = shorten_name(read_text(choice.get("name"), "tool_choice.name"))
-            read["tool_choice"] = {"type": "function", "function": {"name": name}}
-        case "allowed_tools":
-            allowed = {
-                shorten_name(str(one.get("name")))
-                for one in read_list(choice, "tools")
-                if isinstance(one, dict)
-            }
-            kept = [tool for tool in tools if tool["function"]["name"] in allowed]
-            if kept:
-                read = {"tools": kept, "tool_choice": choice.get("mode") or "auto"}
-            else:
-                read["tool_choice"] = "none"
-        case kind:
-            refuse_hosted(str(kind), "tool_choice")
-    return read
 
 
 def _read_format(shape: Any) -> dict[str, Any]:

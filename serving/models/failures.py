@@ -40,7 +40,6 @@ def _any_of(*phrases: str) -> re.Pattern[str]:
 _CONTEXT: Final = _any_of(
     r"context_length_exceeded",
     r"exceed_context_size",
-    r"string_above_max_length",
     r"(?:maximum|max|model'?s?|available) (?:\w+ )?(?:context|prompt) (?:length|size|window|limit)",
     r"exceed\w* (?:the )?(?:[\w']+ ){0,3}(?:context|prompt) (?:length|size|window|limit)",
     r"exceed\w* (?:the )?context",
@@ -55,6 +54,15 @@ _CONTEXT: Final = _any_of(
     r"tokens`? \+ `?max_new_tokens",
     r"range of input length",
     r"reduce the length of (?:the |your )?(?:messages|prompt|input)",
+)
+_TOO_LONG: Final = re.compile(
+    r"string_above_max_length|(?:string|array|field|value) (?:is )?too long"
+)
+"""A complaint about one field's length: of the prompt, or of a name, an id, a description."""
+
+_FIELD: Final = re.compile(r"invalid ['\"`]([^'\"`]{1,200})['\"`]")
+_PROMPT_FIELD: Final = re.compile(
+    r"(?:^|\.)(?:messages?|prompt|input|content|text|instructions|system|output|arguments)(?:\[\d+\]|\.\d+)*$"
 )
 _MODERATION: Final = _any_of(
     r"content[_ ](?:policy|filter)",
@@ -205,7 +213,7 @@ def _classify(
     said = words.all
     if status == LOOP_STATUS or words.code == LOOP_DETECTED:
         return Looped(Cause.SERVER, status=status, message=message, code=code)
-    if status >= 400 and status != 429 and _CONTEXT.search(said) is not None:
+    if status >= 400 and status != 429 and _is_too_long(words):
         known = status if status in _REJECTED else 400
         return _reject(known, message, param, CONTEXT_LENGTH_EXCEEDED)
     cause = _find_cause(status, said)
@@ -219,6 +227,16 @@ def _classify(
         fallback = "The model's provider does not serve this request."
         return NotServed(status, message or fallback, param, code)
     return _reject(status, message, param, code)
+
+
+def _is_too_long(words: ErrorWords) -> bool:
+    """Tell whether the conversation is too long for the model, which its client can shorten."""
+    said = words.all
+    if _TOO_LONG.search(said) is None:
+        return _CONTEXT.search(said) is not None
+    quoted = _FIELD.search(said)
+    named = words.param.lower() if words.param else None if quoted is None else quoted.group(1)
+    return named is None or _PROMPT_FIELD.search(named) is not None
 
 
 def _reject(

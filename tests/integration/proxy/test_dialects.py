@@ -403,10 +403,6 @@ async def test_messages__refused__in_its_own_shape_and_before_anything_is_reserv
             {"input": [{"type": "function_call_output", "call_id": "c", "output": "1"}]},
             "input[0].call_id",
         ),
-        (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]},
-            "input",
-        ),
     ],
 )
 async def test_responses__stored_state_and_hosted_tools__refused_with_a_reason(

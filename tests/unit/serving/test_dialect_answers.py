@@ -155,7 +155,7 @@ def test_whole__refusal__is_the_stop_reason() -> None:
 
 
 def test_responses__cut_off__the_last_item_is_incomplete() -> None:
-    said = {
+    said: dict[str, Any] = {
         "content": "x",
         "tool_calls": [{"function": {"name": "f", "arguments": a}} for a in ("{}", '{"a')],
     }

@@ -1,12 +1,13 @@
 """What providers' errors mean, in the words and shapes of many of them."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
 
 from serving.models.error_words import clean, read_body
 from serving.models.failures import (
+    CONTEXT_LENGTH_EXCEEDED,
     Cause,
     Looped,
     UpstreamFailure,
@@ -255,3 +256,38 @@ def test_classify_said__inside_a_success(said: Any, kind: Cause, status: int | N
 )
 def test_clean__what_must_not_be_told__is_gone(text: str, shown: str) -> None:
     assert clean(text, SECRETS) == shown
+
+
+LONG: Final = "string too long. Expected a string with maximum length 64, but got one with 159."
+
+
+@pytest.mark.parametrize(
+    ("field", "is_prompt"),
+    [
+        ("user", False),
+        ("messages[1].tool_calls[0].id", False),
+        ("messages[2].tool_call_id", False),
+        ("messages[1].name", False),
+        ("tools[0].function.description", False),
+        ("tools[0].function.name", False),
+        ("metadata.key", False),
+        ("messages[1].content", True),
+        ("messages[1].content[0].text", True),
+        ("input[3].content", True),
+        ("input", True),
+        ("instructions", True),
+        ("prompt", True),
+    ],
+)
+def test_classify__field_too_long__is_the_conversation_only_where_that_field_is_of_it(
+    field: str, is_prompt: bool
+) -> None:
+    code = "string_above_max_length"
+    for error in (
+        {"message": f"Invalid '{field}': {LONG}", "param": field, "code": code},
+        {"message": f"Invalid '{field}': {LONG}", "code": code},
+        {"message": f"Invalid '{field}': {LONG}"},
+    ):
+        found = judge(400, {"error": error})
+        assert isinstance(found, UpstreamRejected)
+        assert (found.code == CONTEXT_LENGTH_EXCEEDED) is is_prompt
