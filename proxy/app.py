@@ -27,7 +27,7 @@ from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
-from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch
+from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch, find_errors
 from proxy.http.routes import TAGS, router
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyRing, KnownKeys
@@ -136,6 +136,7 @@ def create_app(
         watched=WATCHED_PATHS,
         security_contact=settings.security_contact,
         cors=settings.build_cors(),
+        errors_of=find_errors,
         site=load_site("proxy"),
     )
 

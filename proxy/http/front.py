@@ -17,7 +17,7 @@ from proxy.http.dependencies import identify
 from proxy.keys.wallet_sessions import read_session_cookie
 from proxy.services import Services
 from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
-from serving.http.answers import Answer, StreamAnswer, build_error_answer
+from serving.http.answers import Answer, BuildError, StreamAnswer, build_error_answer
 from serving.http.bodies import find_header, parse_bearer
 from serving.http.errors import ApiError, ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
@@ -33,6 +33,7 @@ _DIALECTS: Final[Mapping[str, Dialect | None]] = {
     COMPLETIONS_PATH: None,
     **{f"{PREFIX}/v1/{dialect.name}": dialect for dialect in (MESSAGES, RESPONSES)},
 }
+_MESSAGES_PATH: Final = f"{PREFIX}/v1/{MESSAGES.name}"
 _FREE: Final = {"x-current-cost-usdc": "0"}
 """What every refused completion says."""
 
@@ -104,9 +105,14 @@ async def answer_completion(
     )
 
 
-def build_errors_of(
-    dialect: Dialect | None, request_id: str
-) -> Callable[[ApiError, Mapping[str, str]], Answer]:
+def find_errors(path: str, request_id: str) -> BuildError:
+    """Return what makes the errors of a path: all below a dialect's speak that dialect."""
+    at, below = _MESSAGES_PATH, f"{_MESSAGES_PATH}/"
+    is_message = path == at or path.startswith(below)
+    return build_errors_of(MESSAGES if is_message else None, request_id)
+
+
+def build_errors_of(dialect: Dialect | None, request_id: str) -> BuildError:
     """Return what makes the error answers of a dialect."""
     if dialect is None:
         return build_error_answer

@@ -30,11 +30,13 @@ def validate_schema(schema: dict[str, Any], where: str) -> None:
         for key, value in inner.items():
             _validate_subschema(value, f"{where}.{name}.{key[:64]}")
     for name in ("items", "additionalProperties", "not"):
+        if name == "items" and isinstance(schema.get(name), list):
+            continue  # of a tuple, in older drafts: checked as a list below
         if schema.get(name) is not None:
             _validate_subschema(schema[name], f"{where}.{name}")
-    for name in ("anyOf", "oneOf", "allOf"):
+    for name in ("anyOf", "oneOf", "allOf", "prefixItems", "items"):
         inner = schema.get(name)
-        if inner is None:
+        if inner is None or (name == "items" and not isinstance(inner, list)):
             continue
         if not isinstance(inner, list):
             raise wrong_type(f"{where}.{name}", "a list")

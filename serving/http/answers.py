@@ -1,7 +1,7 @@
 """What goes back to a client, and how it is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -61,6 +61,18 @@ def build_error_answer(
     if error.status in ENDS_CONNECTION:
         named["connection"] = "close"
     return Answer(error.status, named, error.body() if body is None else body)
+
+
+BuildError = Callable[[ApiError, Mapping[str, str]], Answer]
+"""Makes the answer of an error, with further headers."""
+
+ErrorsOf = Callable[[str, str], BuildError]
+"""Returns what makes the errors of a path, for a request's id: clients know them by their shape."""
+
+
+def plain_errors(_: str, __: str) -> BuildError:
+    """Return what makes errors in OpenAI's shape, whatever the path."""
+    return build_error_answer
 
 
 _SAFE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))

@@ -14,7 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from serving.http.answers import Answer, build_error_answer, to_response
+from serving.http.answers import (
+    Answer,
+    BuildError,
+    ErrorsOf,
+    build_error_answer,
+    plain_errors,
+    to_response,
+)
 from serving.http.bodies import ClientGone
 from serving.http.errors import (
     ApiError,
@@ -60,7 +67,7 @@ async def answer_safely(
     request_id: str,
     observe: Callable[[str], None],
     error_headers: Mapping[str, str] = _NO_HEADERS,
-    build: Callable[[ApiError, Mapping[str, str]], Answer] = build_error_answer,
+    build: BuildError = build_error_answer,
 ) -> T | Answer:
     """Return what ``serve`` returns, and exceptions as answers. Raises ``ClientGone`` only.
 
@@ -78,12 +85,15 @@ async def answer_safely(
         return build(told, error_headers)
 
 
-def handle_exceptions(app: FastAPI, translations: Translations) -> None:
+def handle_exceptions(
+    app: FastAPI, translations: Translations, errors_of: ErrorsOf = plain_errors
+) -> None:
     """Have the framework answer exceptions of its routes as ``answer_safely`` does."""
 
     def answer(request: Request, error: Exception) -> Response:
-        told = translate(error, translations, request_id=get_request_id(request.scope))
-        return to_response(build_error_answer(told))
+        request_id = get_request_id(request.scope)
+        told = translate(error, translations, request_id=request_id)
+        return to_response(errors_of(request.url.path, request_id)(told, _NO_HEADERS))
 
     async def on_error(request: Request, error: Exception) -> Response:
         return answer(request, error)

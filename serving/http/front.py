@@ -14,9 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.http.answers import (
     Answer,
+    ErrorsOf,
     StreamAnswer,
     add_safe_headers,
-    build_error_answer,
+    plain_errors,
     send_answer,
     send_stream,
 )
@@ -62,12 +63,14 @@ class Front:
         limits: Limits,
         watched: Set[str],
         cors: Cors | None = None,
+        errors_of: ErrorsOf = plain_errors,
     ) -> None:
         self.app = app
         self._dispatch = dispatch
         self._limits = limits
         self._watched = watched
         self._cors = cors
+        self._errors_of = errors_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -91,7 +94,8 @@ class Front:
             lean = None if hops >= HOPS_MAX else self._dispatch(scope)
             if hops >= HOPS_MAX:
                 error = loop_detected()
-                await send_answer(send, build_error_answer(error), request_id)
+                told = self._errors_of(path, request_id)(error, {})
+                await send_answer(send, told, request_id)
                 status = error.status
             elif lean is None:
                 status = await self._pass_on(scope, receive, send, request_id, path)
@@ -117,7 +121,8 @@ class Front:
             try:
                 self._limits.check(scope)
             except ApiError as error:
-                await send_answer(send, build_error_answer(error), request_id)
+                told = self._errors_of(path, request_id)(error, {})
+                await send_answer(send, told, request_id)
                 return error.status
         sender = _Sender(send, request_id)
         if scope["method"] == "HEAD":

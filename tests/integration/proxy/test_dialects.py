@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 
 from ledger.database.engine import write
+from serving.process.hops import HOPS_HEADER
 from tests.support.answers import MODEL, TEXT, USAGE, make_completion, make_event
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
@@ -420,6 +421,28 @@ async def test_responses__stored_state_and_hosted_tools__refused_with_a_reason(
 async def test_responses__of_before__is_refused_as_nothing_is_stored(stand: Stand) -> None:
     with pytest.raises(openai.NotFoundError, match="No response is stored"):
         await stand.gpt.responses.retrieve("resp_1")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/v1/messages", {}, 405),
+        ("PUT", "/v1/messages/count_tokens", {}, 405),
+        ("POST", "/v1/messages/batches", {}, 404),
+        ("POST", "/v1/messages", {"x-long": "a" * 40_000}, 431),
+        ("POST", "/v1/messages/count_tokens", {"x-long": "a" * 40_000}, 431),
+        ("POST", "/v1/messages", {HOPS_HEADER: "99"}, 508),
+    ],
+)
+async def test_messages__refused_by_the_server_around__in_its_own_shape(
+    stand: Stand, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await stand.proxy.client.request(method, f"{BASE}{path}", headers=headers)
+
+    assert answer.status_code == status
+    body = answer.json()
+    assert body["type"] == "error" and body["error"]["message"]
+    assert body["request_id"] == answer.headers["request-id"]
 
 
 async def test_messages__context_overflow__says_the_words_that_clients_act_on(stand: Stand) -> None:

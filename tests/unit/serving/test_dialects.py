@@ -423,6 +423,17 @@ def test_bound__of_several_inputs__each_has_the_context() -> None:
     assert (bound.prompt, bound.completion) == (1_000, 28)
 
 
+@pytest.mark.parametrize("name", ["items", "prefixItems"])
+def test_parse__schema_of_a_tuple__passes_and_its_parts_are_checked(name: str) -> None:
+    def ask(*parts: Any) -> list[Any]:
+        schema = {"type": "object", "properties": {"at": {"type": "array", name: list(parts)}}}
+        return [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+
+    parse(tools=ask({"type": "number"}, {"type": "string"}, True))
+    error = refuse(tools=ask({"type": "number"}, 5))
+    assert error.param == f"tools[0].function.parameters.properties.at.{name}[1]"
+
+
 # ----------------------------------------------------------------------------------------- images
 
 
