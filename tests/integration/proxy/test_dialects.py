@@ -431,7 +431,7 @@ async def test_responses__of_before__is_refused_as_nothing_is_stored(stand: Stan
         ("POST", "/v1/messages/batches", {}, 404),
         ("POST", "/v1/messages", {"x-long": "a" * 40_000}, 431),
         ("POST", "/v1/messages/count_tokens", {"x-long": "a" * 40_000}, 431),
-        ("POST", "/v1/messages", {HOPS_HEADER: "99"}, 508),
+        ("POST", "/v1/messages/batches", {HOPS_HEADER: "99"}, 508),
     ],
 )
 async def test_messages__refused_by_the_server_around__in_its_own_shape(
