@@ -1,19 +1,36 @@
 """Resold APIs, as requests and answers state them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from market.endpoints.health import Standing
 from serving.dialects.shapes import PASS_THROUGH
 
-AnyDocument = Annotated[
-    dict[str, Any],
+_DOCUMENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {},
+    "additionalProperties": True,
+    PASS_THROUGH: True,
+}
+_VALUES: Final = [{"type": kind} for kind in ("string", "number", "boolean", "null")]
+
+AnyDocument = Annotated[dict[str, Any], WithJsonSchema(_DOCUMENT)]
+"""A document of somebody else's."""
+
+AnyValue = Annotated[
+    Any,
     WithJsonSchema(
-        {"type": "object", "properties": {}, "additionalProperties": True, PASS_THROUGH: True}
+        {
+            "anyOf": [
+                _DOCUMENT,
+                {"type": "array", "items": {"anyOf": [_DOCUMENT, *_VALUES]}},
+                *_VALUES,
+            ]
+        }
     ),
 ]
-"""A document of somebody else's."""
+"""Anything that JSON can say."""
 
 
 class OperationTerms(BaseModel):
@@ -36,7 +53,7 @@ class OperationTerms(BaseModel):
     cached_price_usd: str | None = None
     summary: str = ""
     input_schema: AnyDocument | None = None
-    output_example: Any = None
+    output_example: AnyValue = Field(default=None, description="an answer's body")
     batch: bool = Field(default=False, description="whether a body may be a list or GraphQL")
 
 
