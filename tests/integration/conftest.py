@@ -36,6 +36,16 @@ def stage(world: World, tmp_path: Path) -> Iterator[Stage]:
     stage.engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that run in this process leave its log alone.
+
+    A command writes its log to the standard error of its process. In a test that is a stream that
+    is closed with the command, and whatever is logged after it would fail.
+    """
+    monkeypatch.setattr("serving.process.logs.configure_logs", lambda **_: None)
+
+
 @pytest.fixture(params=BOTH)
 def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databases]:
     """Return databases of each kind in turn."""

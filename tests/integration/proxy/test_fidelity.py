@@ -412,7 +412,6 @@ async def test_limits__whatever_is_asked__what_is_sent_is_what_was_reserved(
         "max_output_tokens",
         "max_new_tokens",
         "n_predict",
-        "models",
         "service_tier",
         "web_search_options",
         "enable_search",

@@ -106,8 +106,9 @@ def test_document__what_answers_401__says_how_to_send_a_key(api: Any) -> None:
         for operation in operations.values()
         if "401" in operation["responses"]
     }
-    # There a wallet's signature is the proof.
-    assert answers_401.pop("/api/current/keys") is None
+    # There a wallet's signature, or a page's cookie, is the proof.
+    for path in ("keys", "session", "session/{sessionId}"):
+        assert answers_401.pop(f"/api/current/{path}") is None
     assert {str(security) for security in answers_401.values()} == {"[{'apiKey': []}]"}
     assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
 
