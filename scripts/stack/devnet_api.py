@@ -128,7 +128,7 @@ def connect_api(client: httpx.Client, *, url: str, api_key: str) -> None:
 @click.option(
     "--key-file", type=click.Path(path_type=Path), required=True, help="The API's only key."
 )
-def serve(port: int, rpc_url: str, deployment_file: Path, key_file: Path) -> None:
+def main(port: int, rpc_url: str, deployment_file: Path, key_file: Path) -> None:
     """Serve a small analytics API over a chain, with a key and a quota, until stopped."""
     facts = NodeFacts(open_web3(rpc_url), load_deployment(deployment_file).usdc)
     app = create_analytics(
@@ -140,4 +140,4 @@ def serve(port: int, rpc_url: str, deployment_file: Path, key_file: Path) -> Non
 
 
 if __name__ == "__main__":
-    serve()
+    main()

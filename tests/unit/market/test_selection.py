@@ -61,7 +61,12 @@ class FakeBook:
         offer = self.shelf.get(offer_id)
         assert offer is not None
         return SimpleNamespace(
-            place=_place(offer), base_url="", payout_address="0x", fee_bps=0, upstream_model="m"
+            place=_place(offer),
+            base_url="",
+            payout_address="0x",
+            fee_bps=0,
+            upstream_model="m",
+            supply_offer_id=None,
         )
 
     async def open_access(self, *_: object) -> Access:

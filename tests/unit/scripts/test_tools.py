@@ -17,6 +17,7 @@ TOOLS = [
     "bench.revocation.main",
     *("bench.proxy.main", "scripts.export_abi", "scripts.export_settings", "scripts.mutants"),
     *("scripts.pure_coverage", "scripts.stack.base_node", "scripts.stack.model"),
+    "scripts.stack.devnet_api",
 ]
 
 
