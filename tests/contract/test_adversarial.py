@@ -59,6 +59,7 @@ BEYOND = [MOST + 1, 2**64 - 1, 2**64, 2**64 + 1, 2**128, ALL - 1, ALL]
 
 
 @pytest.mark.parametrize("amount", [0, 1, MOST, *BEYOND])
+@pytest.mark.sampled(3)
 def test_hold__amount_at_an_edge__granted_or_all_there_is(world: World, amount: int) -> None:
     token_id = world.create_with_credit(MOST, bps=9_999)
     available = MOST * 9_999 // 10_000
@@ -162,6 +163,7 @@ def test_deposit__endless_floor__reverts(world: World) -> None:
 
 
 @pytest.mark.parametrize("assets", [100 * USDC, 100 * USDC + 1, *BEYOND])
+@pytest.mark.sampled(3)
 def test_withdraw_principal__as_much_or_more__all(world: World, assets: int) -> None:
     token_id = world.create_with_deposit(100 * USDC)
     with ape.reverts("adapter: too little paid"):
@@ -365,6 +367,7 @@ STRANGE = "0x00000000000000000000000000000000DeaDBeef"
         (64, 1, 2**95, False),
     ],
 )
+@pytest.mark.sampled(3)
 def test_create_vault__strange_answers__one_clean_word_needed(
     world: World,
     set_code: Callable[[str, bytes], None],

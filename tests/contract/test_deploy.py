@@ -136,6 +136,7 @@ def test_deploy__two_at_once__do_not_meet(tmp_path: Path) -> None:
         (KEEPER, {"DEPLOYER_PRIVATE_KEY_FILE": "/nowhere"}, "cannot be read"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_deploy__malformed__refuses_and_shows_no_key(
     tmp_path: Path, keeper: str, environment: dict[str, str], message: str
 ) -> None:
@@ -157,6 +158,7 @@ def test_deploy__malformed__refuses_and_shows_no_key(
         (84532, ["--with-mocks"], "no deployer"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_deploy__other_chain__refuses(
     tmp_path: Path, chain_id: int, arguments: list[str], message: str
 ) -> None:

@@ -99,6 +99,7 @@ def test_hold__stale_key_epoch__grants_nothing(world: World) -> None:
     ("asked", "asked_hours", "granted", "hours"),
     [(9, 1, 4, 1), (4, 20, 4, 2), (9, 20, 4, 2), (3, 1, 3, 1), (3, 20, 3, 2)],
 )
+@pytest.mark.sampled(3)
 def test_hold__another_epoch_over_a_live_hold__no_more_than_it_and_no_longer(
     world: World, key_epoch: int, asked: int, asked_hours: int, granted: int, hours: int
 ) -> None:

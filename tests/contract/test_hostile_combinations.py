@@ -108,6 +108,7 @@ def test_two_misbehaviours__leaving_or_harvesting__hurt_no_other(
 
 
 @pytest.mark.parametrize("pair", ENTRY_PAIRS, ids="+".join)
+@pytest.mark.sampled(4)
 def test_two_misbehaviours__paying_in__hurt_no_other(
     scene: Scene, start: State, pair: tuple[str, str]
 ) -> None:

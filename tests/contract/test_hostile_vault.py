@@ -150,7 +150,7 @@ OPERATIONS = ["deposit", "withdraw all", "withdraw part", "harvest", "exit in ki
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ["", *NAMES])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_hostile_vault__any_operation__hurts_no_other(
     scene: Scene, start: State, name: str, operation: str
 ) -> None:
@@ -499,6 +499,7 @@ def test_harvest__one_share_too_few_for_the_principal__reverts(scene: Scene) -> 
 
 @pytest.mark.parametrize("ending", ["f3", "fd"], ids=["returned", "reverted"])
 @pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.sampled(4)
 def test_hostile_vault__answers_a_megabyte__traps_nobody(
     scene: Scene, start: State, operation: str, ending: str
 ) -> None:

@@ -366,6 +366,7 @@ def test_open_with_authorization__nothing__reverts(world: World) -> None:
     ],
     ids=lambda changed: next(iter(changed)),
 )
+@pytest.mark.sampled(3)
 def test_open_with_authorization__one_word_changed__reverts(
     world: World, changed: dict[str, Any]
 ) -> None:
