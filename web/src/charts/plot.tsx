@@ -24,6 +24,9 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
       const style = getComputedStyle(element);
       const colour = (name: string): string => style.getPropertyValue(name).trim();
       const times = [...new Set(series.flatMap((one) => one.points.map((point) => point.at)))].sort((a, b) => a - b);
+      // Of one point the library makes years; a bar needs room on both sides.
+      const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
+      const room = first === last ? DAY_S : series.some((one) => one.bars) ? DAY_S / 2 : 0;
       const columns = series.map((one) => {
         const byTime = new Map(one.points.map((point) => [point.at, point.value]));
         return times.map((at) => byTime.get(at) ?? null);
@@ -35,7 +38,7 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
           legend: { show: false },
           cursor: { show: false },
           axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map(writeTick) }],
-          scales: { x: { range: (_, first, last) => (first === last ? [first - DAY_S, last + DAY_S] : [first, last]) } },
+          scales: { x: { range: () => [first - room, last + room] } },
           series: [
             {},
             ...series.map((one, at) => ({
