@@ -22,6 +22,9 @@ type Asking =
   | { readonly kind: "streaming"; readonly text: string }
   | { readonly kind: "failed"; readonly error: Error };
 
+const HOLD_PAUSE_MS = 2_000;
+const HOLD_TRIES_MAX = 20;
+
 export function Chat({ tokenId, models }: { readonly tokenId: string; readonly models: readonly Model[] }) {
   const usable = models.filter((model) => model.input_usdc_per_mtok !== null);
   const [model, setModel] = useState("cheapest");
@@ -38,8 +41,15 @@ export function Chat({ tokenId, models }: { readonly tokenId: string; readonly m
   const asked = [...messages, { role: "user", content: text } as const];
   const quote = async (): Promise<void> => {
     setState({ kind: "quoting" });
+    const options = { body: bodyOf(asked), ...asPosition(tokenId) };
     try {
-      setState({ kind: "quoted", quote: await api.post("/api/current/v1/quote", { body: bodyOf(asked), ...asPosition(tokenId) }) });
+      let said = await api.post("/api/current/v1/quote", options);
+      // The first question of a while waits for its allowance to be set aside: seconds, so the page asks again by itself.
+      for (let tries = 0; said.refusal?.code === "hold_pending" && tries < HOLD_TRIES_MAX; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, HOLD_PAUSE_MS));
+        said = await api.post("/api/current/v1/quote", options);
+      }
+      setState({ kind: "quoted", quote: said });
     } catch (error) {
       setState({ kind: "failed", error: toError(error) });
     }
