@@ -21,7 +21,8 @@ from serving.dialects.common_form import (
 from serving.dialects.reasoning import Reasoning, restore_all, unseal
 from serving.http.errors import bad_request, wrong_type
 
-_IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+"""A tuple: what is asked for in it may be of any JSON type."""
 ERROR_MARK: Final = "Error: "
 """What a failed tool's result begins with: the common form has no field for it."""
 

@@ -64,7 +64,8 @@ _LEFT_OUT: Final = frozenset(
     }
 )
 NO_RESULT: Final = "No result: the call was interrupted."
-_TEXT_KINDS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
+_TEXT_KINDS: Final = ("input_text", "output_text", "text", "summary_text")
+"""A tuple: what is asked for in it may be of any JSON type."""
 
 
 def read_responses_request(body: Mapping[str, Any]) -> CommonForm:

@@ -114,7 +114,7 @@ async def show_credits(claims: ClaimsDep, services: ServicesDep) -> CreditsAnswe
     )
 
 
-@router.get("/v1/generation", responses=errors_of(401, 404), dependencies=BEARER)
+@router.get("/v1/generation", responses=errors_of(400, 401, 404), dependencies=BEARER)
 async def show_generation(id: str, claims: ClaimsDep, services: ServicesDep) -> GenerationAnswer:
     """Say what one request cost, as OpenRouter does; `id` is its `x-request-id`. Dollars."""
     await check_standing(claims, services.meter)

@@ -85,10 +85,15 @@ def never_500(_: Any, response: Response, __: Case[Any]) -> None:
 
 
 def is_an_error(_: Any, response: Response, __: Case[Any]) -> None:
-    """Fail on a refusal that no OpenAI SDK could read."""
-    if response.status_code >= 400 and not response.request.path_url.endswith("/readyz"):
-        error = response.json()["error"]
-        assert {"message", "type", "code", "param"} <= error.keys()
+    """Fail on a refusal that the SDK of its dialect could not read."""
+    path = response.request.path_url
+    if response.status_code >= 400 and not path.endswith("/readyz"):
+        answer = response.json()
+        if "/v1/messages" in path:
+            assert answer["type"] == "error"
+            assert {"type", "message"} <= answer["error"].keys()
+        else:
+            assert {"message", "type", "code", "param"} <= answer["error"].keys()
         assert "Traceback" not in response.text
 
 
