@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.database.engine import is_postgres
@@ -53,6 +53,26 @@ class Work:
 
 FindWork = Callable[[Connection, str], Work | None]
 """Returns what has become of a request, by its id; None where nothing is reserved or charged."""
+
+
+def find_work_in(table: Table) -> FindWork:
+    """Return what finds the work of requests in a table with a row for each attempt.
+
+    A request whose attempts were all given back has none.
+    """
+
+    def find(connection: Connection, request_id: str) -> Work | None:
+        attempts = connection.execute(
+            select(table.c.state, table.c.cost_usdc, table.c.resolved_at_s).where(
+                table.c.request_id == request_id, table.c.state != "voided"
+            )
+        ).all()
+        for attempt in attempts:
+            if attempt.state == "posted":
+                return Work(False, attempt.resolved_at_s, attempt.cost_usdc)
+        return Work(is_running=True) if attempts else None
+
+    return find
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The market's repeated work beside serving."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -10,7 +9,7 @@ from sqlalchemy import Connection
 from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
 from ledger.payments.floor import load_floor
-from ledger.resale.connections import connection_keys, load_stale_credentials
+from ledger.resale.connections import connection_keys
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
@@ -18,8 +17,6 @@ from ledger.selling.purging import PURGES
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
-from market.records.jobs import load_stale_provider_keys
-from market.records.store import load_stale_keys
 from serving.process.aes_gcm import SealBroken
 from serving.process.ids import new_id
 
@@ -80,29 +77,17 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
 async def rewrap_all(database: Database, sealer: Sealer) -> None:
     """Rewrap data keys that an older KMS key has wrapped, so that the older key can be retired."""
 
-    def of_offers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
-        return load_stale_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
-
-    def of_providers(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
-        return load_stale_provider_keys(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
-
-    def of_connections(connection: Connection) -> Sequence[tuple[str, SealedKey]]:
-        return load_stale_credentials(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
-
     try:
-        await _rewrap(database, sealer, of_offers, offer_keys)
-        await _rewrap(database, sealer, of_providers, provider_keys)
-        await _rewrap(database, sealer, of_connections, connection_keys)
+        for keys in (offer_keys, provider_keys, connection_keys):
+            await _rewrap(database, sealer, keys)
     except (Retryable, SealBroken) as error:
         log.error("keys_not_rewrapped", error=str(error))
 
 
-async def _rewrap(
-    database: Database,
-    sealer: Sealer,
-    load: Callable[[Connection], Sequence[tuple[str, SealedKey]]],
-    keys: SealedKeys,
-) -> None:
+async def _rewrap(database: Database, sealer: Sealer, keys: SealedKeys) -> None:
+    def load(connection: Connection) -> list[tuple[str, SealedKey]]:
+        return keys.load_stale(connection, kms_key_id=sealer.key_id, limit=REWRAP_BATCH)
+
     while stale := await database.read(load):
         changed = 0
         for subject, sealed in stale:

@@ -13,7 +13,7 @@ from ledger.selling.accounts import check_key_live
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.client import SellerClient
 from market.endpoints.dialing import Dialer
-from market.endpoints.sealing import Sealer
+from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.errors import invalid_key
 from market.identity.authentication import Authenticator
 from market.identity.keys import Role
@@ -32,6 +32,7 @@ from market.routing.book import Book
 from market.suppliers.supplier_services import SupplierServices
 from market.suppliers.supply_services import SupplyServices
 from market.text.serving import Serving
+from serving.http.errors import unavailable
 from serving.http.kept_lists import KeptLists
 from serving.http.limits import Limits
 
@@ -76,8 +77,12 @@ class Services:
     """Takes payments by request; None where that is switched off."""
 
     async def seal(self, api_key: str, offer_id: str) -> SealedKey:
-        """Return a provider key sealed for one offer. Raises ``KmsUnavailable``."""
-        return await asyncio.to_thread(self.sealer.seal, api_key, offer_id=offer_id)
+        """Return a provider key sealed for one offer, own provider or connection. Raises 503."""
+        try:
+            return await asyncio.to_thread(self.sealer.seal, api_key, offer_id=offer_id)
+        except KmsUnavailable as error:
+            message = "The key cannot be sealed just now, so it is not taken."
+            raise unavailable("kms_unavailable", message) from error
 
     async def identify(
         self, authorization: str | None, role: Role, *, for_sale: bool = False

@@ -14,11 +14,11 @@ raises has written nothing only where the caller rolls back, as ``ledger.databas
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, text, update
 
-from ledger.kept_answers import Work
+from ledger.kept_answers import find_work_in
 from ledger.resale.call_records import (
     NO_TRACE,
     CallDenial,
@@ -43,6 +43,9 @@ from ledger.tables import CALL_RESERVED, ApiCall, MarketAccount, table_of
 
 _account = table_of(MarketAccount)
 _call = table_of(ApiCall)
+
+find_called: Final = find_work_in(_call)
+"""Returns what has become of a call, by its request; None where all of it was given back."""
 
 
 def reserve_call(
@@ -277,16 +280,3 @@ def _void_found(
     for _, _, connection_id, starts_at_s, units_max in sorted(voided, key=lambda row: row[2:4]):
         resolve_units(connection, connection_id, starts_at_s, freed_units=units_max)
     return len(found)
-
-
-def find_called(connection: Connection, request_id: str) -> Work | None:
-    """Return what has become of a request; None where all of its calls were given back."""
-    calls = connection.execute(
-        select(_call.c.state, _call.c.cost_usdc, _call.c.resolved_at_s).where(
-            _call.c.request_id == request_id, _call.c.state != "voided"
-        )
-    ).all()
-    for call in calls:
-        if call.state == "posted":
-            return Work(False, call.resolved_at_s, call.cost_usdc)
-    return Work(is_running=True) if calls else None

@@ -126,15 +126,8 @@ def delete_connection(
     connection: Connection, *, connection_id: str, owner: str, now_s: int
 ) -> bool:
     """Take a connection down and erase its credential; tell whether there is one. Idempotent."""
-    changed = connection.execute(
-        update(_connection)
-        .where(_connection.c.connection_id == connection_id, _connection.c.owner == owner)
-        .values(status="deleted", version=_connection.c.version + 1, changed_at_s=now_s)
-    )
-    if changed.rowcount != 1:
-        return False
-    connection_keys.erase(connection, connection_id)
-    return True
+    is_theirs = _connection.c.owner == owner
+    return connection_keys.take_down(connection, _connection, connection_id, is_theirs, now_s=now_s)
 
 
 def suspend_connection(
@@ -189,32 +182,6 @@ def load_connections(
     if owner is not None:
         query = query.where(_connection.c.owner == owner)
     return list(connection.execute(query.order_by(_connection.c.connection_id)).mappings())
-
-
-def load_credential(connection: Connection, connection_id: str) -> SealedKey | None:
-    """Return a connection's sealed credential, or None where it was erased."""
-    row = connection.execute(
-        select(_key.c.ciphertext, _key.c.wrapped_key, _key.c.kms_key_id).where(
-            _key.c.connection_id == connection_id
-        )
-    ).one_or_none()
-    return None if row is None else SealedKey(bytes(row[0]), bytes(row[1]), str(row[2]))
-
-
-def load_stale_credentials(
-    connection: Connection, *, kms_key_id: str, limit: int
-) -> list[tuple[str, SealedKey]]:
-    """Return sealed credentials that another KMS key than ``kms_key_id`` has wrapped."""
-    rows = connection.execute(
-        select(_key).where(_key.c.kms_key_id != kms_key_id).limit(limit)
-    ).mappings()
-    return [
-        (
-            str(row["connection_id"]),
-            SealedKey(bytes(row["ciphertext"]), bytes(row["wrapped_key"]), row["kms_key_id"]),
-        )
-        for row in rows
-    ]
 
 
 CALL_COLUMNS: Final = (

@@ -173,12 +173,5 @@ def resume_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
 
 def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:
     """Take an offer down and erase its key; tell whether there is one. Idempotent."""
-    changed = connection.execute(
-        update(_offer)
-        .where(_offer.c.offer_id == offer_id, _offer.c.seller == seller)
-        .values(status="deleted", version=_offer.c.version + 1, changed_at_s=now_s)
-    )
-    if changed.rowcount != 1:
-        return False
-    offer_keys.erase(connection, offer_id)
-    return True
+    is_theirs = _offer.c.seller == seller
+    return offer_keys.take_down(connection, _offer, offer_id, is_theirs, now_s=now_s)

@@ -7,13 +7,14 @@ another process may take it. Then the first process's next reservation is refuse
 
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from ledger.kept_answers import (
     NamedRequest,
     Work,
     drop_oldest_of,
     drop_request,
+    find_work_in,
     keep_answer,
     take_key,
 )
@@ -24,18 +25,8 @@ _sale = table_of(MarketSale)
 FREE: Final = "free"
 """The owners of answers that cost nothing: a group of their own, with bounds of its own."""
 
-
-def find_sold(connection: Connection, request_id: str) -> Work | None:
-    """Return what has become of a request; None where all of its sales were given back."""
-    sales = connection.execute(
-        select(_sale.c.state, _sale.c.cost_usdc, _sale.c.resolved_at_s).where(
-            _sale.c.request_id == request_id, _sale.c.state != "voided"
-        )
-    ).all()
-    for sale in sales:
-        if sale.state == "posted":
-            return Work(False, sale.resolved_at_s, sale.cost_usdc)
-    return Work(is_running=True) if sales else None
+find_sold: Final = find_work_in(_sale)
+"""Returns what has become of a request to the market; None where all its sales were given back."""
 
 
 def take_request(

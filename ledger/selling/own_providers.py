@@ -87,12 +87,5 @@ def delete_provider(
     connection: Connection, *, provider_id: str, account_id: str, now_s: int
 ) -> bool:
     """Take a provider down and erase its key; tell whether there is one. Idempotent."""
-    changed = connection.execute(
-        update(_provider)
-        .where(_provider.c.provider_id == provider_id, _provider.c.account_id == account_id)
-        .values(status="deleted", version=_provider.c.version + 1, changed_at_s=now_s)
-    )
-    if changed.rowcount != 1:
-        return False
-    provider_keys.erase(connection, provider_id)
-    return True
+    is_theirs = _provider.c.account_id == account_id
+    return provider_keys.take_down(connection, _provider, provider_id, is_theirs, now_s=now_s)

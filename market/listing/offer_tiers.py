@@ -10,6 +10,7 @@ from typing import Any, Final
 from market.pricing.amounts import parse_millionths
 from market.pricing.offer_prices import StoredTier
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import check_fields
 from serving.models.price_list import TIERS_MAX
 from serving.models.prices import USD_PER_MTOK_MAX
 
@@ -34,10 +35,7 @@ def parse_tiers(value: Any) -> list[StoredTier]:
         name = f"{TIERS}[{place}]"
         if not isinstance(tier, Mapping):
             raise wrong_type(name, "an object")
-        unknown = sorted(tier.keys() - _KNOWN)
-        if unknown:
-            field = f"{name}.{unknown[0][:60]}"
-            raise bad_request("unknown_field", f"{field!r} is not a field here.", param=field)
+        check_fields(tier, _KNOWN, where=f"{name}.")
         least = tiers[-1][0] + 1 if tiers else 1
         above = tier.get(ABOVE)
         if type(above) is not int or not least <= above <= ABOVE_MAX:

@@ -22,6 +22,7 @@ from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
 from market.pricing.offer_prices import read_stored_tiers, write_tiers
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import check_fields
 from serving.models.names import NAME_RULE, is_model_name
 from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX
 
@@ -192,10 +193,7 @@ def _check_other_prices(columns: Mapping[Any, Any]) -> None:
 
 
 def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bool) -> OfferWish:
-    unknown = sorted(body.keys() - known)
-    if unknown:
-        name = unknown[0][:60]
-        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    check_fields(body, known)
     if "provider" in body and "label" in body:
         raise bad_request("invalid_request", "'provider' is a label: give one.", param="provider")
     columns: dict[str, Any] = {}

@@ -2,13 +2,11 @@
 
 from sqlalchemy import Connection, RowMapping, func, or_, select, text
 
-from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
     JOB_OPEN,
     MarketArtifact,
     MarketJob,
     MarketOwnProvider,
-    MarketOwnProviderKey,
     MarketSale,
     table_of,
 )
@@ -16,7 +14,6 @@ from ledger.tables import (
 _artifact = table_of(MarketArtifact)
 _job = table_of(MarketJob)
 _provider = table_of(MarketOwnProvider)
-_provider_key = table_of(MarketOwnProviderKey)
 _sale = table_of(MarketSale)
 
 _JOBS = select(_job, _sale.c.ceiling_usdc, _sale.c.cost_usdc, _sale.c.unit).join(
@@ -84,23 +81,3 @@ def load_account_providers(connection: Connection, account_id: str) -> list[RowM
         _provider.c.account_id == account_id, _provider.c.status != "deleted"
     )
     return list(connection.execute(query.order_by(_provider.c.provider_id)).mappings())
-
-
-def load_provider_key(connection: Connection, provider_id: str) -> SealedKey | None:
-    """Return the sealed key of a buyer's own provider, or None where it was erased."""
-    row = connection.execute(
-        select(
-            _provider_key.c.ciphertext, _provider_key.c.wrapped_key, _provider_key.c.kms_key_id
-        ).where(_provider_key.c.provider_id == provider_id)
-    ).one_or_none()
-    return None if row is None else SealedKey(bytes(row[0]), bytes(row[1]), str(row[2]))
-
-
-def load_stale_provider_keys(
-    connection: Connection, *, kms_key_id: str, limit: int
-) -> list[tuple[str, SealedKey]]:
-    """Return sealed keys of buyers' providers that another KMS key than this has wrapped."""
-    rows = connection.execute(
-        select(_provider_key).where(_provider_key.c.kms_key_id != kms_key_id).limit(limit)
-    )
-    return [(str(row[0]), SealedKey(bytes(row[1]), bytes(row[2]), str(row[3]))) for row in rows]

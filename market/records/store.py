@@ -6,7 +6,6 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
-from ledger.selling.sealed_keys import SealedKey
 from ledger.suppliers.accounts import APPROVED
 from ledger.tables import (
     MarketAccount,
@@ -213,32 +212,6 @@ def load_seller_offer(connection: Connection, *, seller: str, offer_id: str) -> 
         _offer.c.seller == seller, _offer.c.offer_id == offer_id, _offer.c.status != "deleted"
     )
     return connection.execute(query).mappings().one_or_none()
-
-
-def load_sealed_key(connection: Connection, offer_id: str) -> SealedKey | None:
-    """Return an offer's sealed key, or None where it was erased."""
-    row = connection.execute(
-        select(_offer_key.c.ciphertext, _offer_key.c.wrapped_key, _offer_key.c.kms_key_id).where(
-            _offer_key.c.offer_id == offer_id
-        )
-    ).one_or_none()
-    return None if row is None else SealedKey(bytes(row[0]), bytes(row[1]), str(row[2]))
-
-
-def load_stale_keys(
-    connection: Connection, *, kms_key_id: str, limit: int
-) -> list[tuple[str, SealedKey]]:
-    """Return sealed keys that another KMS key than ``kms_key_id`` has wrapped."""
-    rows = connection.execute(
-        select(_offer_key).where(_offer_key.c.kms_key_id != kms_key_id).limit(limit)
-    ).mappings()
-    return [
-        (
-            str(row["offer_id"]),
-            SealedKey(bytes(row["ciphertext"]), bytes(row["wrapped_key"]), row["kms_key_id"]),
-        )
-        for row in rows
-    ]
 
 
 def load_earnings(

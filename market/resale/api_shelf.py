@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, RowMapping
 
 from ledger.resale.call_records import PeriodTerms, PeriodUse
-from ledger.resale.connections import load_connections, load_credential, load_names
+from ledger.resale.connections import connection_keys, load_connections, load_names
 from ledger.resale.periods import load_uses
 from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import Sealer
@@ -209,7 +209,7 @@ class ApiShelf:
         access = self._accesses.get(key)
         if access is None:
             id_ = connection.connection_id
-            sealed = await self._database.read(lambda c: load_credential(c, id_))
+            sealed = await self._database.read(lambda c: connection_keys.load(c, id_))
             if sealed is None:
                 raise SealBroken("the credential was erased")
             secret = await asyncio.to_thread(self._sealer.open, sealed, offer_id=id_)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 PATH_MAX: Final = 2_000
 SEGMENTS_MAX: Final = 32
@@ -56,11 +56,6 @@ def _decode(part: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in segment):
         raise PathRefused("the path has a control character")
     return segment
-
-
-def write_path(segments: Sequence[str]) -> str:
-    """Return decoded segments as a path that is percent-encoded in one way only."""
-    return "".join("/" + quote(segment, safe="-._~") for segment in segments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from contracts.units import utc_day
+from ledger.selling.offers import offer_keys
 from ledger.selling.sale_records import Used
 from market.endpoints.health import HealthReport, Standing
 from market.endpoints.places import get_origin
@@ -26,7 +27,7 @@ from market.identity.same_model import ModelNames
 from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_tiers
 from market.records.database import Database
-from market.records.store import StoredOffer, load_offers, load_sealed_key
+from market.records.store import StoredOffer, load_offers
 from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
 from market.routing.seller_health import Place, SellerHealth
@@ -436,7 +437,7 @@ class Book:
         access = self._accesses.get(key)
         if access is None:
             sealed = await self._database.read(
-                lambda connection: load_sealed_key(connection, offer.offer_id)
+                lambda connection: offer_keys.load(connection, offer.offer_id)
             )
             if sealed is None:
                 raise SealBroken("the offer's key was erased")

@@ -17,13 +17,14 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
+from ledger.selling.own_providers import provider_keys
 from ledger.selling.sale_statements import PAID_KEY_ID
 from market.endpoints.health import WELL, Health, Standing, begin, fail, give_up
 from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.errors import invalid_key
 from market.metrics import Metrics
 from market.records.database import Database
-from market.records.jobs import load_provider_key, load_providers
+from market.records.jobs import load_providers
 from market.records.store import is_key_live
 from market.routing.attempts import SERVED, Attempt, Callee, Order
 from serving.http.errors import ApiError
@@ -272,7 +273,7 @@ class OwnProviders:
     async def _open_access(self, own: OwnProvider) -> Access:
         if own.access is None:
             sealed = await self._database.read(
-                lambda connection: load_provider_key(connection, own.provider_id)
+                lambda connection: provider_keys.load(connection, own.provider_id)
             )
             if sealed is None:
                 raise SealBroken("the provider's key was erased")

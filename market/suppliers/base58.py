@@ -31,15 +31,5 @@ def decode_check(text: str) -> bytes:
     return payload
 
 
-def encode_check(payload: bytes) -> str:
-    """Return a payload with its checksum as text."""
-    whole = payload + _sum(payload)
-    number, letters = int.from_bytes(whole, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        letters = ALPHABET[digit] + letters
-    return ALPHABET[0] * (len(whole) - len(whole.lstrip(b"\0"))) + letters
-
-
 def _sum(payload: bytes) -> bytes:
     return sha256(sha256(payload).digest()).digest()[:CHECKSUM_BYTES]

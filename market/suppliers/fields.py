@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from market.suppliers.countries import COUNTRIES
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import check_fields
 
 URL_MAX: Final = 2_000
 _SHARE: Final = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?")
@@ -29,10 +30,7 @@ class Fields:
             raise wrong_type(where or "body", "an object")
         self._body: Mapping[str, Any] = body
         self._where = f"{where}." if where else ""
-        unknown = sorted(str(name) for name in body.keys() - set(known))
-        if unknown:
-            message = f"{self._where}{unknown[0][:60]!r} is not a field here."
-            raise bad_request("unknown_field", message)
+        check_fields(body, known, where=self._where)
 
     def has(self, name: str) -> bool:
         """Tell whether a field is there and not null."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from market.listing.offers import RPM_MAX, read_api_key
 from market.pricing.amounts import parse_millionths
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import check_fields
 from serving.models.names import NAME_RULE, is_model_name
 from serving.models.prices import USD_PER_MTOK_MAX
 
@@ -62,7 +63,7 @@ class SupplyWish:
 
 def parse_new_supply_offer(body: Mapping[str, Any]) -> SupplyWish:
     """Read the body of a new offer. Raises ``RequestRejected`` (400), naming the field."""
-    _check_known(body, _NEW)
+    check_fields(body, _NEW)
     provider_type = body.get("provider_type")
     if not isinstance(provider_type, str) or provider_type not in BASE_URLS:
         raise wrong_type("provider_type", " or ".join(repr(one) for one in BASE_URLS))
@@ -89,7 +90,7 @@ def parse_new_supply_offer(body: Mapping[str, Any]) -> SupplyWish:
 
 def parse_supply_change(body: Mapping[str, Any]) -> SupplyWish:
     """Read a change: only what is named changes. Raises ``RequestRejected`` (400)."""
-    _check_known(body, _CHANGEABLE)
+    check_fields(body, _CHANGEABLE)
     if not body:
         raise bad_request("invalid_request", "The body names nothing to change.")
     for name, value in body.items():
@@ -114,13 +115,6 @@ def parse_supply_change(body: Mapping[str, Any]) -> SupplyWish:
 def digest_models(models: Sequence[str]) -> str:
     """Return what is the same for the same models in whatever order."""
     return hashlib.sha256(json.dumps(sorted(models)).encode()).hexdigest()
-
-
-def _check_known(body: Mapping[str, Any], known: frozenset[str]) -> None:
-    unknown = sorted(str(name) for name in body.keys() - known)
-    if unknown:
-        name = unknown[0][:60]
-        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
 
 
 def _text(value: Any) -> str:

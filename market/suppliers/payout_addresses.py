@@ -61,8 +61,6 @@ CURRENCIES: Final = {
     Network.BEP20: Currency("USDT", 18, "usdtbsc"),
 }
 
-EVM_NETWORKS: Final = frozenset({Network.BASE, Network.ERC20, Network.BEP20})
-
 TOKENS: Final = frozenset(
     # USDT and USDC on Ethereum, BNB chain and Base, each in lower case.
     {

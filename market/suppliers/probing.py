@@ -15,13 +15,13 @@ import orjson
 import structlog
 from sqlalchemy import Connection, RowMapping
 
+from ledger.selling.offers import offer_keys
 from ledger.suppliers.supply_offers import load_listings
 from ledger.suppliers.supply_probes import note_probe, take_due_probe
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.metrics import Metrics
 from market.records.database import Database
-from market.records.store import load_sealed_key
 from market.routing.book import Book
 from market.text.answered import AnswerCheck
 from serving.dialects.endpoints import Endpoint, name_limit
@@ -124,7 +124,7 @@ class Prober:
             if not listings:
                 return None
             offer_id = str(listings[0]["offer_id"])
-            return offer_id, load_sealed_key(connection, offer_id)
+            return offer_id, offer_keys.load(connection, offer_id)
 
         found = await self._database.read(load)
         if found is None or found[1] is None:

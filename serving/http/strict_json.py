@@ -6,6 +6,7 @@ lone surrogates, and nesting beyond what is written again.
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -38,6 +39,17 @@ def parse_exact_json(raw: bytes) -> dict[str, Any]:
     _load(raw)  # it alone refuses lone surrogates
     exact: dict[str, Any] = _decode(_EXACT, raw)
     return exact
+
+
+def check_fields(body: Mapping[str, Any], known: Collection[str], *, where: str = "") -> None:
+    """Refuse an object with a field that nobody reads. Raises ``RequestRejected`` (400).
+
+    ``where`` stands before the field's name in the error.
+    """
+    unknown = sorted(str(name) for name in body if name not in known)
+    if unknown:
+        name = where + unknown[0][:60]
+        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
 
 
 def _load(raw: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from market.services import Services
 from serving.http.bodies import read_body
 from serving.http.document.writing import body_of
 from serving.http.errors import bad_request
-from serving.http.strict_json import parse_exact_json
+from serving.http.strict_json import check_fields, parse_exact_json
 
 router = APIRouter(tags=["buyers"])
 
@@ -104,9 +104,7 @@ async def top_up(
         keep_open = services.limits.keep_open
         raw = await read_body(request.scope, request.receive, services, keep_open=keep_open)
     body = parse_exact_json(raw)
-    unknown = sorted(body.keys() - TopUpWish.model_fields.keys())
-    if unknown:
-        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    check_fields(body, TopUpWish.model_fields)
     amount_usdc = _read_amount(body.get("amount_usd"), services.paywall.rules.topup_usdc_max)
     payment, credit_usdc, headers = await services.paywall.top_up(
         find_payment(request.scope),

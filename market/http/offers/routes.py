@@ -7,9 +7,7 @@ from contracts.units import utc_day
 from ledger.errors import ChangedMeanwhile, IdempotencyConflict, TooMany
 from ledger.selling.offers import NewOffer as StoredOffer
 from ledger.selling.offers import change_offer, delete_offer, save_offer
-from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused
-from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
 from market.http.dependencies import SELLER_KEY, SIGNED, IdPath, SellerDep, ServicesDep
 from market.http.idempotency import read_idempotency_key
@@ -43,9 +41,9 @@ from market.records.store import (
 )
 from market.services import Services
 from serving.http.document.writing import body_of
-from serving.http.errors import RequestRejected, bad_request, overloaded, unavailable
+from serving.http.errors import RequestRejected, bad_request, overloaded
 from serving.http.idempotency_header import IDEMPOTENCY
-from serving.http.strict_json import parse_exact_json
+from serving.http.strict_json import check_fields, parse_exact_json
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
 from serving.process.ids import new_id
@@ -81,7 +79,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
         _check_reference(services, columns["model"], columns["unit"])
     assert wish.api_key is not None
     offer_id = new_id()
-    sealed = await _seal(services, wish.api_key, offer_id)
+    sealed = await services.seal(wish.api_key, offer_id)
     offer = StoredOffer(
         offer_id=offer_id,
         seller=seller.owner,
@@ -149,7 +147,7 @@ async def patch_offer(
         _check_reference(services, row["model"], row["unit"])
     sealed = None
     if wish.api_key is not None:
-        sealed = await _seal(services, wish.api_key, offer_id)
+        sealed = await services.seal(wish.api_key, offer_id)
     now_s = services.database.now_s()
     try:
         found = await services.write_as(
@@ -206,9 +204,7 @@ async def remove_offer(services: ServicesDep, seller: SellerDep, offer_id: IdPat
 async def discover(request: Request, services: ServicesDep, seller: SellerDep) -> Discovery:
     """List what a provider key can serve, with reference prices. The key is not kept."""
     body = parse_exact_json(await services.read_body(request, seller))
-    unknown = sorted(body.keys() - DiscoveryWish.model_fields.keys())
-    if unknown:
-        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    check_fields(body, DiscoveryWish.model_fields)
     base_url = read_base_url(body.get("seller_base_url"), allow_loopback=services.allow_loopback)
     access = Access(base_url, read_api_key(body.get("api_key")), tenant=seller.owner)
     await _check_host(services, base_url)
@@ -260,14 +256,6 @@ def _check_reference(services: Services, model: str, unit: str | None) -> None:
     if find_price(services.book.find_reference(model), get_base(unit)) is None:
         message = f"{model!r} has no reference price to multiply: give prices."
         raise bad_request("no_reference_price", message, param="cost_multiplier")
-
-
-async def _seal(services: Services, api_key: str, offer_id: str) -> SealedKey:
-    try:
-        return await services.seal(api_key, offer_id)
-    except KmsUnavailable as error:
-        message = "The key cannot be sealed just now, so it is not taken."
-        raise unavailable("kms_unavailable", message) from error
 
 
 async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> OfferView:

@@ -14,9 +14,7 @@ from ledger.selling.own_providers import (
     delete_provider,
     save_provider,
 )
-from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused, parse_base_url
-from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
 from market.http.dependencies import BUYER_KEY, SIGNED, BuyerDep, IdPath, ServicesDep, read_label
 from market.http.offers.schemas import Deleted
@@ -34,8 +32,8 @@ from market.routing.own_providers import FEE_USDC, AskedWhen
 from market.services import Services
 from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.document.writing import body_of
-from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
-from serving.http.strict_json import parse_exact_json
+from serving.http.errors import RequestRejected, bad_request, wrong_type
+from serving.http.strict_json import check_fields, parse_exact_json
 from serving.models.names import NAME_RULE, is_model_name
 from serving.process.ids import new_id
 
@@ -64,7 +62,7 @@ async def create_provider(request: Request, services: ServicesDep, buyer: BuyerD
     provider = StoredProvider(
         provider_id=provider_id, account_id=buyer.owner, **{"label": "", **columns}
     )
-    sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
+    sealed = await services.seal(read_api_key(body["api_key"]), provider_id)
     try:
         await services.write_as(
             buyer, lambda connection: save_provider(connection, provider, sealed, now_s=now_s)
@@ -104,7 +102,7 @@ async def patch_provider(
         await _check_host(services, columns["base_url"])
     sealed = None
     if "api_key" in body:
-        sealed = await _seal(services, read_api_key(body["api_key"]), provider_id)
+        sealed = await services.seal(read_api_key(body["api_key"]), provider_id)
     now_s = services.database.now_s()
     found = await services.write_as(
         buyer,
@@ -144,10 +142,7 @@ async def remove_provider(services: ServicesDep, buyer: BuyerDep, provider_id: I
 def _read_columns(
     body: Mapping[str, Any], known: frozenset[str], services: Services
 ) -> dict[str, Any]:
-    unknown = sorted(body.keys() - known)
-    if unknown:
-        name = unknown[0][:60]
-        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    check_fields(body, known)
     columns: dict[str, Any] = {}
     if "label" in body:
         columns["label"] = read_label(body, length_max=LABEL_MAX)
@@ -200,14 +195,6 @@ async def _check_host(services: Services, base_url: str) -> None:
         await services.dialer.check(base_url)
     except UrlRefused as error:
         raise _refused(error) from None
-
-
-async def _seal(services: Services, api_key: str, provider_id: str) -> SealedKey:
-    try:
-        return await services.seal(api_key, provider_id)
-    except KmsUnavailable as error:
-        message = "The key cannot be sealed just now, so it is not taken."
-        raise unavailable("kms_unavailable", message) from error
 
 
 async def _load(services: Services, account_id: str, provider_id: str) -> ProviderView:

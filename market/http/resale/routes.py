@@ -18,9 +18,7 @@ from ledger.resale.connections import (
     save_connection,
 )
 from ledger.resale.periods import change_period
-from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.dialing import UrlRefused
-from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
 from market.http.dependencies import (
     PAGE_MAX,
@@ -58,8 +56,8 @@ from market.resale.owning import (
 from market.resale.trying import try_connection
 from market.services import Services
 from serving.http.document.writing import body_of, table_of_lines
-from serving.http.errors import RequestRejected, bad_request, unavailable, wrong_type
-from serving.http.strict_json import parse_exact_json
+from serving.http.errors import RequestRejected, bad_request, wrong_type
+from serving.http.strict_json import check_fields, parse_exact_json
 from serving.http.tables import write_csv
 from serving.models.failures import Cause
 
@@ -94,7 +92,7 @@ async def create_connection(
         )
     except (TermsRefused, UrlRefused) as error:
         raise _refused(error) from None
-    sealed = await _seal(services, api_key, new.connection_id)
+    sealed = await services.seal(api_key, new.connection_id)
     now_s = services.database.now_s()
     try:
         await services.write_as(seller, lambda c: save_connection(c, new, sealed, now_s=now_s))
@@ -153,7 +151,7 @@ async def _change(
     try:
         changes, terms = await build_changes(body, row, dialer=services.dialer)
         if body.get("api_key") is not None:
-            sealed = await _seal(services, read_key(body["api_key"]), connection_id)
+            sealed = await services.seal(read_key(body["api_key"]), connection_id)
     except (TermsRefused, UrlRefused) as error:
         raise _refused(error) from None
     if status is not None:
@@ -290,10 +288,7 @@ async def _read_body(
     body = parse_exact_json(await services.read_body(request, seller))
     if not body:
         raise bad_request("invalid_request", "The body says nothing.")
-    unknown = sorted(body.keys() - known)
-    if unknown:
-        name = unknown[0][:60]
-        raise bad_request("unknown_field", f"{name!r} is not a field here.", param=name)
+    check_fields(body, known)
     return body
 
 
@@ -307,14 +302,6 @@ def _refused(error: TermsRefused | UrlRefused) -> RequestRejected:
         message = f"The base URL cannot be used: {error}."
         return bad_request("base_url_refused", message, param="base_url")
     return bad_request("invalid_connection", f"'{error.param}' {error}.", param=error.param)
-
-
-async def _seal(services: Services, api_key: str, connection_id: str) -> SealedKey:
-    try:
-        return await services.seal(api_key, connection_id)
-    except KmsUnavailable as error:
-        message = "The credential cannot be sealed just now, so it is not taken."
-        raise unavailable("kms_unavailable", message) from error
 
 
 async def _show(services: Services, seller: KeyHolder, connection_id: str) -> ConnectionView:

@@ -12,8 +12,8 @@ from market.pricing.amounts import show_millionths
 from market.records.store import load_seller
 from market.services import Services
 from serving.http.document.writing import body_of
-from serving.http.errors import bad_request, wrong_type
-from serving.http.strict_json import parse_exact_json
+from serving.http.errors import wrong_type
+from serving.http.strict_json import check_fields, parse_exact_json
 
 router = APIRouter(tags=["sellers"])
 
@@ -35,9 +35,7 @@ async def patch_seller_account(
 ) -> SellerAccount:
     """Choose when to be paid: ``at_once``, or ``daily`` at 02:00 UTC."""
     body = parse_exact_json(await services.read_body(request, seller))
-    unknown = sorted(body.keys() - SellerChange.model_fields.keys())
-    if unknown:
-        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    check_fields(body, SellerChange.model_fields)
     policy = body.get("payout_policy")
     policies = get_args(PayoutPolicy)
     if policy not in policies:

@@ -28,11 +28,11 @@ from ledger.market_audit import find_market_mismatches
 from ledger.payments.floor import save_floor
 from ledger.selling.accounts import set_seller_terms
 from ledger.selling.earnings import plan_payouts
+from ledger.selling.offers import offer_keys
 from ledger.tables import MarketOffer, MarketOfferKey, MarketPayout, MarketSale, table_of
 from market.background import gather_earnings
 from market.endpoints.sealing import FileKms, Sealer
 from market.identity.keys import Role, make_nonce
-from market.records.store import load_sealed_key, load_stale_keys
 from serving.process.ids import new_id
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.endpoint import FakeEndpoint
@@ -457,7 +457,7 @@ async def test_secrecy__provider_key__is_in_no_file_answer_or_log(
             answer = await market.client.get(f"/v1/seller/{page}", headers=bearer(seller_key))
             seen.append(answer.text)
         with read(engine) as connection:
-            sealed = load_sealed_key(connection, offer["id"])
+            sealed = offer_keys.load(connection, offer["id"])
         assert sealed is not None
         before = _read_files(path)
         assert sealed.ciphertext in before and sealed.wrapped_key in before
@@ -497,13 +497,13 @@ async def test_secrecy__kms_rotated__old_keys_open_and_are_wrapped_anew(
 
         def is_wrapped() -> bool:
             with read(engine) as connection:
-                return load_stale_keys(connection, kms_key_id="k2", limit=10) == []
+                return offer_keys.load_stale(connection, kms_key_id="k2", limit=10) == []
 
         await until(is_wrapped, "every key is wrapped by the new one")
 
     write_kms(tmp_path, "k2 " + "a7" * 32)
     with read(engine) as connection:
-        sealed = load_sealed_key(connection, offer["id"])
+        sealed = offer_keys.load(connection, offer["id"])
     assert sealed is not None
     opened = Sealer(FileKms(tmp_path / "kms")).open(sealed, offer_id=offer["id"])
     assert opened == PROVIDER_KEY

@@ -2,7 +2,8 @@
 
 import pytest
 
-from market.resale.call_paths import PathRefused, parse_template, split_path, write_path
+from market.resale.call_paths import PathRefused, parse_template, split_path
+from market.resale.call_wishes import write_target
 
 
 @pytest.mark.parametrize(
@@ -20,11 +21,16 @@ def test_split_path__ambiguous__is_refused(path: str) -> None:
 
 
 def test_split_path__plain_and_encoded__is_decoded_once_and_written_one_way() -> None:
+    template = parse_template("/v1/{city}/{word}/{other}")
+
     segments = split_path("/v1/caf%C3%A9/%61%20b/x:y@z")
+    found = template.match(segments)
 
     assert segments == ("v1", "caf\u00e9", "a b", "x:y@z")
-    assert write_path(segments) == "/v1/caf%C3%A9/a%20b/x%3Ay%40z"
-    assert split_path(write_path(segments)) == segments
+    assert found is not None
+    written = write_target(template, found.__getitem__)
+    assert written == "/v1/caf%C3%A9/a%20b/x%3Ay%40z"
+    assert split_path(written) == segments
 
 
 def test_template__literal_and_parameter__match_whole_segments_only() -> None:

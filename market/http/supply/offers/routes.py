@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection, RowMapping
 
 from ledger.errors import ChangedMeanwhile, OfferRepeated, TooMany
-from ledger.selling.sealed_keys import SealedKey
 from ledger.suppliers.callers import SupplierCaller
 from ledger.suppliers.supply_offers import (
     Listing,
@@ -24,7 +23,6 @@ from ledger.suppliers.supply_offers import (
 from market.endpoints.dialing import UrlRefused
 from market.endpoints.health import Standing
 from market.endpoints.places import is_same_place
-from market.endpoints.sealing import KmsUnavailable
 from market.errors import not_found
 from market.http.dependencies import Cursor, IdPath, Limit, ServicesDep
 from market.http.supply.dependencies import (
@@ -53,7 +51,6 @@ from serving.http.errors import (
     RequestRejected,
     bad_request,
     rate_limited,
-    unavailable,
     wrong_type,
 )
 from serving.process.ids import new_id
@@ -82,7 +79,7 @@ async def create(
         _check_listing(services, model)
     supply_offer_id = new_id()
     listings = [
-        Listing(offer_id, model, await _seal(services, wish.api_key, offer_id))
+        Listing(offer_id, model, await services.seal(wish.api_key, offer_id))
         for model, offer_id in ((model, new_id()) for model in wish.models)
     ]
     offer = NewSupplyOffer(
@@ -166,7 +163,7 @@ async def change(
     sealed = {}
     if wish.api_key is not None:
         for one in listings:
-            sealed[str(one["offer_id"])] = await _seal(services, wish.api_key, one["offer_id"])
+            sealed[str(one["offer_id"])] = await services.seal(wish.api_key, one["offer_id"])
     now_s = services.database.now_s()
     if changes or sealed:
         try:
@@ -319,14 +316,6 @@ def _check_listing(services: Services, model: str) -> None:
         new_models_listed=book.count_new_models(is_trusted=True),
         offers_listed=book.count_offers(is_trusted=True),
     )
-
-
-async def _seal(services: Services, api_key: str, offer_id: str) -> SealedKey:
-    try:
-        return await services.seal(api_key, offer_id)
-    except KmsUnavailable as error:
-        message = "The key cannot be sealed just now, so it is not taken."
-        raise unavailable("kms_unavailable", message) from error
 
 
 def _repeated(error: OfferRepeated) -> RequestRejected:

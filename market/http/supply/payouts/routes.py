@@ -62,6 +62,7 @@ from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of, table_of_lines
 from serving.http.errors import bad_request, wrong_type
+from serving.http.strict_json import check_fields
 from serving.http.tables import write_csv
 from serving.process.ids import new_id
 
@@ -134,9 +135,7 @@ async def set_address(
 
 
 def _parse_address(body: dict[str, Any]) -> dict[str, Any]:
-    unknown = sorted(str(name) for name in body.keys() - PayoutAddressWish.model_fields.keys())
-    if unknown:
-        raise bad_request("unknown_field", f"{unknown[0][:60]!r} is not a field here.")
+    check_fields(body, PayoutAddressWish.model_fields)
     names = [str(network) for network in Network]
     if body.get("network") not in names:
         raise wrong_type("network", " or ".join(map(repr, names)))
