@@ -11,7 +11,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up pages test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
+.PHONY: help setup demo up pages wheel test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ up: setup ## the same stack, left running; Ctrl-C stops it. ARGS=--fresh starts 
 pages: setup ## write the types of both servers' HTTP for the pages, and check the pages' types
 	@$(BIN)/python -m scripts.export_openapi
 	@cd web && node types.mjs && npx --no-install tsc --noEmit
+
+wheel: setup ## one wheel with ABI, migrations and pages, in dist/: what an operator installs
+	@$(BIN)/python -m scripts.build_wheel
 
 test: check ## the checks, then every test but the slow ones
 	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract
@@ -81,6 +84,6 @@ lock: setup ## pin every dependency again, with hashes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh $(LOCK_BEFORE)
 
 clean: ## remove everything that was installed, compiled or run here
-	rm -rf .venv node_modules web/node_modules proxy/site market/site .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv node_modules web/node_modules proxy/site market/site dist .build .ape .current .cache .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis bench/node_modules bench/*/node_modules bench/results \
 		tests/e2e/sdk/node_modules tests/e2e/opencode/node_modules *.egg-info

@@ -13,6 +13,7 @@ from market.commands import market
 from market.review_commands import review
 from proxy.commands import proxy
 from scripts.checks import audit, receipt
+from scripts.ledger_commands import ledger
 from scripts.marketplace import marketplace
 from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
 from serving.process.exit_codes import ExitCode
@@ -45,7 +46,8 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
-commands.add_command(marketplace)
+for tool in (ledger, marketplace):
+    commands.add_command(tool)
 
 
 @commands.command("mcp")

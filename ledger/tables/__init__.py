@@ -70,6 +70,7 @@ from ledger.tables.resale import (
     ApiPeriod,
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
+from ledger.tables.schema_promises import SchemaPromise
 from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
 from ledger.tables.suppliers import (
     KYB_STATUSES,
@@ -161,6 +162,7 @@ __all__ = [
     "PayoutBatch",
     "PayoutItem",
     "Position",
+    "SchemaPromise",
     "Supplier",
     "SupplierApplication",
     "SupplierKey",
