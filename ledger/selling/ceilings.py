@@ -1,15 +1,16 @@
 """What a supplier's offer may still take, counted where a sale is reserved, posted and given back.
 
 Every function is part of the transaction that does so: no ceiling is passed however many requests
-and processes there are, and no transaction is added. The row of ``supply_offer`` is locked after
-that of ``market_offer``, then the supplier's (against its suspension), then ``supply_day``. Amounts
-are in 1e-6 USD.
+and processes there are, and no transaction is added. Rows are locked in this order, so that no two
+transactions wait for each other: those of ``market_offer`` (an offer's listings, ascending; whoever
+changes more than one locks all of them first), ``supply_offer``, the supplier's (against its
+suspension), ``supply_day``. Amounts are in 1e-6 USD.
 """
 
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, text, update
+from sqlalchemy import BigInteger, Boolean, Connection, bindparam, case, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.units import utc_day
@@ -49,7 +50,9 @@ _FREE: Final = (
 )
 _BOUND: Final = bindparam("bound", type_=BigInteger)
 _LEFT_BEFORE: Final = _offer.c.quota_tokens - _offer.c.used_tokens
-_ENDS: Final = (_offer.c.status == "active") & (_LEFT_BEFORE <= _TOKENS)
+_ENDS: Final = (
+    bindparam("may_end", type_=Boolean) & (_offer.c.status == "active") & (_LEFT_BEFORE <= _TOKENS)
+)
 _CONSUME: Final = (
     update(_offer)
     .where(_offer.c.supply_offer_id == bindparam("offer"))
@@ -95,16 +98,24 @@ def consume(
     supply_offer_id: str,
     bound_tokens: int,
     figures: SaleFigures,
+    may_end: bool,
     now_s: int,
 ) -> int:
     """Count a posted sale: its tokens of the quota, and the day's sums. Return the day.
 
-    The day is the one of posting, or the first after it that is not settled.
+    The day is the one of posting, or the first after it that is not settled. ``may_end``: the
+    caller has locked all of the offer's listings, so that the offer may become exhausted here; an
+    offer that was not expected to stays active until a request finds no tokens.
     """
     paid_tokens = min(figures.prompt_tokens + figures.completion_tokens, bound_tokens)
-    values = {"offer": supply_offer_id, "tokens": paid_tokens, "bound": bound_tokens}
+    values = {
+        "offer": supply_offer_id,
+        "tokens": paid_tokens,
+        "bound": bound_tokens,
+        "may_end": may_end,
+    }
     supplier_id, status = connection.execute(_CONSUME, values).one()
-    if status == "exhausted":
+    if may_end and status == "exhausted":
         pause_listings(connection, supply_offer_id, now_s=now_s)
     first = utc_day(now_s)
     for day in range(first, first + SHIFT_MAX):
@@ -136,6 +147,7 @@ def build_day_id(supply_offer_id: str, day: int) -> str:
 
 def note_exhausted(connection: Connection, supply_offer_id: str, *, now_s: int) -> bool:
     """Note that an offer did not hold a request; tell whether it is exhausted now."""
+    lock_listings(connection, supply_offer_id)
     changed = connection.execute(
         update(_offer)
         .where(
@@ -150,6 +162,15 @@ def note_exhausted(connection: Connection, supply_offer_id: str, *, now_s: int) 
         return False
     pause_listings(connection, supply_offer_id, now_s=now_s)
     return True
+
+
+def lock_listings(connection: Connection, supply_offer_id: str) -> None:
+    """Keep an offer's listings as they are until the transaction's end: before its own row."""
+    if not is_postgres(connection):
+        return
+    query = select(_listing.c.offer_id).where(_listing.c.supply_offer_id == supply_offer_id)
+    locked = query.order_by(_listing.c.offer_id).with_for_update(key_share=True)
+    connection.execute(locked).all()
 
 
 def pause_listings(connection: Connection, supply_offer_id: str, *, now_s: int) -> None:

@@ -8,12 +8,20 @@ from typing import Final
 
 from sqlalchemy import BigInteger, String, bindparam, case, insert, or_, select, update
 
-from ledger.tables import MarketAccount, MarketKey, MarketOffer, MarketSale, table_of
+from ledger.tables import (
+    MarketAccount,
+    MarketKey,
+    MarketOffer,
+    MarketSale,
+    SupplyOffer,
+    table_of,
+)
 
 _account = table_of(MarketAccount)
 _key = table_of(MarketKey)
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)
+_supply = table_of(SupplyOffer)
 
 FREE_USDC: Final = _account.c.credited_usdc - _account.c.spent_usdc - _account.c.reserved_usdc
 _CEILING: Final = bindparam("ceiling", type_=BigInteger)
@@ -78,6 +86,12 @@ FIGURES: Final = (
     "margin_usdc",
     "is_cut",
 )
+_QUOTA_IS_TAKEN: Final = (
+    select(_supply.c.used_tokens + _supply.c.reserved_tokens >= _supply.c.quota_tokens)
+    .where(_supply.c.supply_offer_id == _sale.c.supply_offer_id)
+    .scalar_subquery()
+)
+"""Whether a supplier's offer has no tokens but reserved ones: a post may end it then."""
 POST_SALE: Final = (
     update(_sale)
     .where(
@@ -107,6 +121,7 @@ POST_SALE: Final = (
         _sale.c.day,
         _sale.c.supply_offer_id,
         _sale.c.bound_tokens,
+        _QUOTA_IS_TAKEN,
     )
 )
 MOVE_SALE: Final = (

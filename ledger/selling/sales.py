@@ -24,7 +24,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select, text, update
 
 from contracts.units import utc_day
-from ledger.selling.ceilings import build_day_id, consume, free_ceilings, use_ceilings
+from ledger.selling.ceilings import (
+    build_day_id,
+    consume,
+    free_ceilings,
+    lock_listings,
+    use_ceilings,
+)
 from ledger.selling.sale_records import (
     NewSale,
     SaleDenial,
@@ -160,11 +166,13 @@ def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now
     values |= {"sale": sale_id, "now": now_s, "day_mark": f":{day}"}
     row = connection.execute(POST_SALE, values).one_or_none()
     if row is not None:
-        account_id, offer_id, ceiling_usdc, reserved_day, supply_offer_id, bound_tokens = row
+        account_id, offer_id, ceiling_usdc, reserved_day, supply_offer_id, bound_tokens, ends = row
         available = _change_account(
             connection, account_id, freed_usdc=ceiling_usdc, spent_usdc=figures.cost_usdc
         )
         freed_usdc = ceiling_usdc - figures.cost_usdc
+        if ends:
+            lock_listings(connection, supply_offer_id)
         used = _free_offer(connection, offer_id, reserved_day, freed_usdc, available)
         if supply_offer_id is not None:
             counted = consume(
@@ -173,6 +181,7 @@ def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now
                 supply_offer_id=supply_offer_id,
                 bound_tokens=bound_tokens,
                 figures=figures,
+                may_end=bool(ends),
                 now_s=now_s,
             )
             if counted != day:

@@ -89,17 +89,21 @@ def note_submitted(connection: Connection, payout_ids: Sequence[str], *, now_s: 
     The supplier's approval is looked at again, and its suspension waits.
     """
     query = (
-        select(_payout.c.payout_id)
-        .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
-        .where(
-            _payout.c.payout_id.in_(list(payout_ids)),
-            _payout.c.status.in_(UNSENT),
-            _supplier.c.kyb_status == APPROVED,
-        )
+        select(_payout.c.payout_id, _payout.c.supplier_id)
+        .where(_payout.c.payout_id.in_(list(payout_ids)), _payout.c.status.in_(UNSENT))
+        .order_by(_payout.c.payout_id)
+    )
+    approved = (
+        select(_supplier.c.supplier_id)
+        .where(_supplier.c.kyb_status == APPROVED)
+        .order_by(_supplier.c.supplier_id)
     )
     if is_postgres(connection):
-        query = query.with_for_update()
-    ids = [str(one) for one in connection.execute(query.order_by(_payout.c.payout_id)).scalars()]
+        query, approved = query.with_for_update(), approved.with_for_update(read=True)
+    owners = {str(payout_id): str(one) for payout_id, one in connection.execute(query)}
+    of_these = approved.where(_supplier.c.supplier_id.in_(sorted(set(owners.values()))))
+    payable = set(connection.execute(of_these).scalars())
+    ids = [payout_id for payout_id, supplier_id in owners.items() if supplier_id in payable]
     connection.execute(
         update(_payout)
         .where(_payout.c.payout_id.in_(ids))

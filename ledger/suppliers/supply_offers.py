@@ -22,7 +22,7 @@ from ledger.database.engine import is_postgres
 from ledger.database.statements import insert_or_ignore
 from ledger.errors import ChangedMeanwhile, OfferRepeated, TooMany
 from ledger.selling.accounts import save_seller
-from ledger.selling.ceilings import set_listings
+from ledger.selling.ceilings import lock_listings, set_listings
 from ledger.selling.offers import NewOffer, offer_keys, save_offer
 from ledger.selling.sealed_keys import SealedKey
 from ledger.suppliers.accounts import lock_supplier
@@ -187,10 +187,11 @@ def change_supply_offer(
     the offer is not at ``version`` any more, ``OfferRepeated``, and ``ValueError`` for a quota that
     is below what is used.
     """
-    lock_supplier(connection, supplier_id)
     row = _lock(connection, supplier_id, supply_offer_id)
     if row is None:
         return False
+    # After the offer, as a reservation does.
+    lock_supplier(connection, supplier_id)
     if int(row["version"]) != version:
         raise ChangedMeanwhile(f"offer {supply_offer_id} is not at version {version}")
     merged = {**row, **changes}
@@ -324,12 +325,3 @@ def _lock(connection: Connection, supplier_id: str, supply_offer_id: str) -> Row
     if is_postgres(connection):
         query = query.with_for_update(key_share=True)
     return connection.execute(query).mappings().one_or_none()
-
-
-def lock_listings(connection: Connection, supply_offer_id: str) -> None:
-    """Keep an offer's listings as they are until the transaction's end."""
-    if not is_postgres(connection):
-        return
-    query = select(_listing.c.offer_id).where(_listing.c.supply_offer_id == supply_offer_id)
-    locked = query.order_by(_listing.c.offer_id).with_for_update(key_share=True)
-    connection.execute(locked).all()

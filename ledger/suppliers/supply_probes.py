@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select, update
 
 from ledger.database.engine import is_postgres
-from ledger.suppliers.supply_offers import lock_listings, move_supply_offer
+from ledger.selling.ceilings import lock_listings
+from ledger.suppliers.supply_offers import move_supply_offer
 from ledger.tables import SupplyOffer, table_of
 
 _offer = table_of(SupplyOffer)

@@ -179,8 +179,9 @@ class Joining:
             found = load_credentials(connection, email=email)
             if used is None or found is None:
                 return False
-            set_password(connection, found.supplier_id, password_hash)
+            # Sessions first: who writes by one of them holds it, and may wait for the account.
             end_sessions(connection, found.supplier_id)
+            set_password(connection, found.supplier_id, password_hash)
             mail = NewMail(new_id(), email, "password_changed", {}, supplier_id=found.supplier_id)
             enqueue_mail(connection, mail, now_s=now_s)
             return True

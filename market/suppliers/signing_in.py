@@ -130,8 +130,9 @@ class SigningIn:
         now_s = self._database.now_s()
 
         def change(connection: Connection) -> None:
-            set_password(connection, caller.supplier_id, hashed)
+            # Sessions first: who writes by one of them holds it, and may wait for the account.
             end_sessions(connection, caller.supplier_id, but=caller.session_id)
+            set_password(connection, caller.supplier_id, hashed)
             self._tell(connection, caller, "password_changed", now_s=now_s)
 
         await self._callers.write_as(caller, change)
@@ -164,10 +165,10 @@ class SigningIn:
         step = await self._find_step(found, code)
 
         def confirm(connection: Connection) -> None:
+            end_sessions(connection, caller.supplier_id, but=caller.session_id)
             if not use_totp_step(connection, caller.supplier_id, step):
                 raise code_wrong()
             confirm_totp(connection, caller.supplier_id, now_s=now_s)
-            end_sessions(connection, caller.supplier_id, but=caller.session_id)
             self._tell(connection, caller, "codes_changed", {"is_on": True}, now_s=now_s)
 
         await self._callers.write_as(caller, confirm)
