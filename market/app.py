@@ -169,7 +169,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.supply.settle, settings.settle_interval_s),
         repeat(services.serving.sweep, settings.sweep_interval_s),
         repeat(services.api_calls.shelf.refresh, settings.refresh_interval_s),
-        repeat(services.api_calls.sweep, settings.sweep_interval_s),
+        repeat(services.api_calls.charging.sweep, settings.sweep_interval_s),
         repeat(database.measure_clock, MEASURE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),

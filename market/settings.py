@@ -7,21 +7,18 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from contracts.authorizations import VALUE_USDC_MAX
-from contracts.units import SECONDS_PER_DAY, USDC_MAX
+from contracts.units import SECONDS_PER_DAY
 from market.endpoints.client import SellerRules
 from market.endpoints.dialing import DialRules, Origin, read_origin
-from market.identity.keys import is_address
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
+from market.paid_call_settings import PaidCallSettings
 from market.payments.paywall import PaymentRules
-from market.resale.api_calls import CallRules
 from market.resale.api_client import ApiRules
-from market.resale.economics import FEE_BPS
+from market.resale.call_charging import CallRules
 from market.suppliers.callers import SessionRules
 from market.suppliers.mailing import MailRules
 from market.suppliers.reviewing import ReviewRules
-from market.supply_settings import SupplySettings
 from market.text.serving import ServingRules
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -53,7 +50,7 @@ def _check_urls(text: str) -> str:
     return text
 
 
-class MarketSettings(SupplySettings):
+class MarketSettings(PaidCallSettings):
     """Who may sell and buy here, what it costs, and how sellers are called."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")
@@ -178,51 +175,6 @@ class MarketSettings(SupplySettings):
     refresh_interval_s: float = Field(
         default=1.0, gt=0, description="pause between two looks for changed offers, seconds"
     )
-    x402: bool = Field(
-        default=True, description="let requests without a key be paid one by one, by x402"
-    )
-    x402_pay_to: str | None = Field(
-        default=None, description="who is paid by x402; without it: the payouts contract"
-    )
-    x402_fee_usdc: int = Field(
-        default=1_000,
-        ge=0,
-        le=USDC_MAX,
-        description="what a request costs more that is paid by x402: the transaction",
-    )
-    x402_timeout_s: int = Field(
-        default=300, ge=30, le=3_600, description="how long a payment is to be valid, seconds"
-    )
-    x402_wait_s: float = Field(
-        default=30.0, gt=0, le=600, description="longest wait for a payment to settle, seconds"
-    )
-    x402_topup_usdc_max: int = Field(
-        default=1_000_000_000, ge=1, le=VALUE_USDC_MAX, description="largest top-up, 1e-6 USDC"
-    )
-    x402_payments_open_max: int = Field(
-        default=32, ge=1, le=10_000, description="payments of one payer that may wait to settle"
-    )
-    x402_contracts: bool = Field(
-        default=False,
-        description="take payments of addresses with code (ERC-1271, EIP-7702): such a payer can"
-        " burn the keeper's gas",
-    )
-    x402_serve_first: bool = Field(
-        default=False,
-        description="serve before a payment has settled: one that never does is our loss",
-    )
-    resale_bytes_max: int = Field(
-        default=4 * 1024**2, ge=1_024, description="longest answer taken from a resold API, bytes"
-    )
-    resale_timeout_s: float = Field(
-        default=30.0, gt=0, le=600, description="longest wait for a resold API's answer, seconds"
-    )
-    resale_fee_bps: int = Field(
-        default=FEE_BPS,
-        ge=0,
-        le=10_000,
-        description="part of what a call of a resold API costs that is the market's",
-    )
     upload_bytes_max: int = Field(
         default=25 * 1024**2, ge=1_024, description="longest upload of a recording, bytes"
     )
@@ -253,15 +205,6 @@ class MarketSettings(SupplySettings):
     payout_minimum_usdc: int = Field(
         default=10_000, ge=1, description="smallest payout, 1e-6 USDC; less waits"
     )
-
-    @field_validator("x402_pay_to")
-    @classmethod
-    def _refuse_odd_payee(cls, address: str | None) -> str | None:
-        if address is None:
-            return None
-        if not is_address(address) or int(address, 16) == 0:
-            raise ValueError("not an address that can be paid")
-        return address.lower()
 
     @field_validator("public_url")
     @classmethod

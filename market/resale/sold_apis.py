@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from contracts.units import format_usdc
-from market.resale.api_calls import Candidate
+from market.resale.candidates import Candidate
 from market.resale.operations import Operation
 
 HEADER_BYTES_MAX: Final = 3_000

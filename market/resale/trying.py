@@ -42,7 +42,7 @@ async def try_connection(api_calls: ApiCalls, connection: SoldConnection) -> dic
     except (SealBroken, KmsUnavailable, NoPlace) as error:
         return {**found, "error": type(error).__name__}
     api_calls.shelf.heal(connection.connection_id)
-    await api_calls.learn(connection, answer)
+    await api_calls.charging.learn(connection, answer)
     # The root of an API need not be there: that it was let in is what counts.
     is_ok = answer.status < 400 or simple is None
     return {**found, "status": answer.status, "ok": is_ok, "api_ms": answer.api_ms}

@@ -13,8 +13,9 @@ from market.identity.keys import Role
 from market.payments.identifiers import find_identifier
 from market.payments.paywall import PaidCall
 from market.records.store import KeyHolder, is_key_live
-from market.resale.api_calls import COST_HEADER, ApiCalls, IncomingCall
+from market.resale.call_charging import COST_HEADER
 from market.resale.call_wishes import parse_wish
+from market.resale.candidates import Candidates, IncomingCall
 from market.resale.sold_apis import build_extensions, describe_call
 from market.services import Services
 from serving.http.answers import Answer, StreamAnswer
@@ -41,20 +42,20 @@ def build_call(get_services: Callable[[], Services]) -> Lean:
 class CallPriced:
     """What a call costs, where the paywall asks."""
 
-    api_calls: ApiCalls
+    candidates: Candidates
     call: IncomingCall
     transaction_fee_usdc: int
 
     def quote(self) -> int:
         """Return what it may cost at most now, in 1e-6 USDC. Raises ``ApiError``."""
-        return self.api_calls.quote(self.call, transaction_fee_usdc=self.transaction_fee_usdc)
+        return self.candidates.quote(self.call, transaction_fee_usdc=self.transaction_fee_usdc)
 
     def was_asked(self, amount_usdc: int) -> bool:
         """Tell whether a seller of this call asked for this larger amount: prices may fall between
         a 402 and its payment. What is paid too much stays the payer's credit."""
         return any(
             amount_usdc <= self.transaction_fee_usdc + _highest(one.price.units_max, unit_usdc)
-            for one in self.api_calls.find_fitting(self.call)
+            for one in self.candidates.find_fitting(self.call)
             for unit_usdc in (
                 one.connection.terms.price.usdc
                 if one.operation.price_usdc is None
@@ -75,8 +76,8 @@ async def answer_api_call(
     raw_path = bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     query = bytes(scope["query_string"]).decode("latin-1")
     wish = parse_wish(scope["method"], raw_path, query)
-    api_calls = services.api_calls
-    api_calls.find_candidates(wish)  # what nobody sells is not read
+    candidates = services.api_calls.candidates
+    candidates.find(wish)  # what nobody sells is not read
     header, payment = find_header(scope, b"authorization"), find_payment(scope)
     paywall = services.paywall
 
@@ -93,7 +94,7 @@ async def answer_api_call(
         raw = await read_body(scope, receive, services, keep_open=services.limits.keep_open)
         # What cannot be called is refused before it is paid for.
         call = build(raw)
-        cheapest = api_calls.find_fitting(call)[0]
+        cheapest = candidates.find_fitting(call)[0]
 
         def sell(call: IncomingCall) -> Awaitable[Answer | StreamAnswer]:
             async def serve_payer(payer: KeyHolder) -> Answer | StreamAnswer:
@@ -103,7 +104,7 @@ async def answer_api_call(
             paid = PaidCall(
                 raw_path + (f"?{query}" if query else ""),
                 wish.method.encode() + b"\0" + raw,
-                CallPriced(api_calls, call, paywall.rules.fee_usdc),
+                CallPriced(candidates, call, paywall.rules.fee_usdc),
                 serve_payer,
                 description=describe_call(cheapest),
                 extensions=build_extensions(cheapest),

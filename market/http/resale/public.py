@@ -19,9 +19,9 @@ from market.http.resale.schemas import (
     SoldOperation,
 )
 from market.payments.x402 import build_accepts
-from market.resale.api_calls import Candidate
 from market.resale.api_shelf import SoldConnection
 from market.resale.call_wishes import PREFIX, unknown_api
+from market.resale.candidates import Candidate
 from market.resale.sold_apis import build_openapi, describe_discovery
 from market.services import Services
 

@@ -8,13 +8,14 @@ import orjson
 import pytest
 
 from market.payments.identifiers import find_identifier
-from market.resale.api_calls import Candidate, read_units
 from market.resale.api_client import ApiAnswer
 from market.resale.api_shelf import SoldConnection
 from market.resale.call_paths import split_path
 from market.resale.call_prices import CallPrice, QuotaPrice, find_price
 from market.resale.call_wishes import parse_wish
+from market.resale.candidates import Candidate
 from market.resale.connection_terms import ConnectionTerms, parse_terms
+from market.resale.counted_units import read_units
 from market.resale.leaks import LeakSearch
 from market.resale.operations import TermsRefused, find_operation, parse_operations
 from market.resale.owning import write_terms

@@ -1,0 +1,247 @@
+"""What a call does to the ledger: **reserve** quota and money, then **post** or **void**."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from contracts.errors import CurrentError
+from ledger.resale.call_booking import post_call, reserve_call, sweep_calls, void_call
+from ledger.resale.call_records import CallFigures, CallTrace, NewCall, PeriodUse
+from ledger.resale.periods import settle_period
+from market.metrics import Metrics
+from market.records.database import Database
+from market.records.store import KeyHolder
+from market.resale.api_client import ApiAnswer
+from market.resale.api_shelf import ApiShelf, SoldConnection
+from market.resale.candidates import Candidate, IncomingCall
+from market.resale.counted_units import read_units
+from market.resale.economics import split_call
+from serving.http.answers import Answer
+from serving.http.errors import settlement_failed
+from serving.models.failures import Cause, UpstreamFailure
+
+log = structlog.get_logger("market")
+
+NO_STORE: Final = {"cache-control": "no-store"}
+COST_HEADER: Final = "x-market-cost-usdc"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """How calls are served."""
+
+    fee_bps: int
+    attempts_max: int
+    lease_s: int
+
+
+class CallCharging:
+    """Reserves, posts and gives back calls of the connections on a shelf."""
+
+    def __init__(
+        self, database: Database, shelf: ApiShelf, metrics: Metrics, rules: CallRules
+    ) -> None:
+        self.rules = rules
+        self._database = database
+        self._shelf = shelf
+        self._metrics = metrics
+
+    def build(
+        self,
+        holder: KeyHolder,
+        call: IncomingCall,
+        one: Candidate,
+        attempt: int,
+        cached: ApiAnswer | None,
+    ) -> NewCall:
+        connection, operation, price = one.connection, one.operation, one.price
+        price_usdc, is_flat, units_max = price.usdc, price.is_flat, price.units_max
+        if cached is not None:
+            asked = operation.cached_price_usdc
+            # Never more than the answer cost, or would cost now, when it was fetched.
+            full = price.get_cost_usdc(read_units(operation, cached))
+            price_usdc, is_flat, units_max = (full if asked is None else min(asked, full)), True, 0
+        ceiling_usdc = price_usdc if is_flat else price_usdc * units_max
+        return NewCall(
+            request_id=call.request_id,
+            attempt=attempt,
+            account_id=holder.owner,
+            key_id=holder.key_id,
+            connection_id=connection.connection_id,
+            version=connection.version,
+            owner=connection.owner,
+            payout_address=connection.payout_address,
+            operation=operation.name,
+            period=connection.find_period(self._database.now_s()),
+            units_max=units_max,
+            price_usdc=price_usdc,
+            is_flat=is_flat,
+            transaction_fee_usdc=holder.flat_fee_usdc,
+            ceiling_usdc=ceiling_usdc + holder.flat_fee_usdc,
+            fee_bps=self.rules.fee_bps,
+            count_on=",".join(operation.count_on),
+        )
+
+    async def reserve(self, new: NewCall, call: IncomingCall) -> None:
+        self._database.clock.check_known()
+        now_s = self._database.now_s()
+
+        def write(connection: Connection) -> PeriodUse:
+            use = reserve_call(
+                connection,
+                new,
+                now_s=now_s,
+                lease_expires_at_s=now_s + self.rules.lease_s,
+                holder_id=self._database.holder_id,
+            )
+            if call.also is not None:
+                call.also(connection, new)
+            return use
+
+        self._shelf.note_use(await self._database.write(write))
+
+    async def post(
+        self,
+        new: NewCall,
+        call: IncomingCall,
+        one: Candidate,
+        answer: ApiAnswer,
+        started_s: float,
+        *,
+        is_cached: bool = False,
+    ) -> Answer:
+        units = 0 if is_cached else read_units(one.operation, answer)
+        price_usdc = new.price_usdc if new.is_flat else new.price_usdc * units
+        split = split_call(
+            price_usdc,
+            transaction_fee_usdc=new.transaction_fee_usdc,
+            fee_bps=self.rules.fee_bps,
+        )
+        figures = CallFigures(units, split.cost_usdc, split.earning_usdc, split.fee_usdc)
+        built = build_answer(answer, one, cost_usdc=split.cost_usdc, units=units)
+        also = None if call.keep is None else call.keep(built)
+        trace = _trace(answer, started_s, with_remaining=not is_cached)
+        now_s = self._database.now_s()
+
+        def write(connection: Connection) -> PeriodUse | None:
+            use = post_call(
+                connection, new.call_id, figures, period=new.period, trace=trace, now_s=now_s
+            )
+            if also is not None:
+                also(connection)
+            return use
+
+        try:
+            posted = asyncio.ensure_future(self._database.persist(write))
+            self._shelf.note_use(await asyncio.shield(posted))
+        except CurrentError as error:
+            log.error("settlement_failed", call_id=new.call_id, error=str(error))
+            raise settlement_failed() from error
+        self._metrics.observe_call("cached" if is_cached else "ok")
+        log.info(
+            "call_posted",
+            call_id=new.call_id,
+            connection_id=new.connection_id,
+            operation=new.operation,
+            status=answer.status,
+            units=units,
+            cost_usdc=split.cost_usdc,
+        )
+        return built
+
+    async def void(
+        self,
+        new: NewCall,
+        one: Candidate,
+        reason: str,
+        *,
+        started_s: float,
+        is_api_failure: bool = False,
+        failure: UpstreamFailure | None = None,
+        answer: ApiAnswer | None = None,
+    ) -> None:
+        """Give a reservation back. Where that cannot be written, its lease runs out."""
+        was_reached = failure is None or failure.cause is not Cause.UNREACHABLE
+        counts = one.connection.terms.failures_count and was_reached
+        trace = (
+            CallTrace(
+                status=None if failure is None else failure.status,
+                whole_ms=_elapsed_ms(started_s),
+            )
+            if answer is None
+            else _trace(answer, started_s)
+        )
+        now_s = self._database.now_s()
+        await self.persist(
+            lambda connection: self._shelf.note_use(
+                void_call(
+                    connection,
+                    new.call_id,
+                    reason=reason,
+                    is_api_failure=is_api_failure,
+                    period=new.period,
+                    lost_units=one.operation.units if counts else 0,
+                    trace=trace,
+                    now_s=now_s,
+                )
+            )
+        )
+
+    async def learn(self, connection: SoldConnection, answer: ApiAnswer) -> None:
+        """Note what an answer to the owner's own call says that remains of the quota."""
+        now_s, remaining = self._database.now_s(), answer.remaining_units
+        if remaining is None:
+            return
+        id_, period = connection.connection_id, connection.find_period(now_s)
+        await self.persist(
+            lambda c: self._shelf.note_use(
+                settle_period(c, id_, period, remaining_units=remaining, now_s=now_s)
+            )
+        )
+
+    async def persist(self, write: Callable[[Connection], object]) -> None:
+        try:
+            await self._database.persist(write)
+        except CurrentError as error:
+            log.error("void_failed", error=str(error))
+
+    async def sweep(self) -> int:
+        """Void what dead processes left; return how many.
+
+        Does nothing while this host's clock is far off.
+        """
+        if not self._database.clock.may_sweep:
+            return 0
+        now_s = self._database.now_s()
+        swept = await self._database.write(lambda connection: sweep_calls(connection, now_s=now_s))
+        if swept:
+            self._metrics.swept.inc(swept)
+            log.warning("leases_swept", reservations=swept)
+        return swept
+
+
+def build_answer(answer: ApiAnswer, one: Candidate, *, cost_usdc: int, units: int) -> Answer:
+    headers = {
+        "content-type": "application/octet-stream",
+        **answer.headers,
+        **NO_STORE,
+        "x-content-type-options": "nosniff",
+        "x-market-api": one.connection.sold_under,
+        "x-market-units": str(units),
+        COST_HEADER: str(cost_usdc),
+    }
+    return Answer(answer.status, headers, answer.body)
+
+
+def _elapsed_ms(started_s: float) -> int:
+    return int((time.monotonic() - started_s) * 1_000)
+
+
+def _trace(answer: ApiAnswer, started_s: float, *, with_remaining: bool = True) -> CallTrace:
+    remaining = answer.remaining_units if with_remaining else None
+    return CallTrace(answer.status, answer.api_ms, _elapsed_ms(started_s), remaining)

@@ -1,0 +1,166 @@
+"""Who sells a call: the connections that have its operation, in the order in which they are asked.
+
+Several connections that are sold under one name and have the operation are one product: the
+cheapest healthy one is called first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from ledger.resale.call_records import NewCall
+from market.endpoints.health import Standing
+from market.records.database import Database
+from market.resale.api_client import OutgoingCall
+from market.resale.api_shelf import ApiShelf, SoldConnection
+from market.resale.call_prices import CallPrice
+from market.resale.call_refusals import quota_sold, resting
+from market.resale.call_wishes import (
+    CallWish,
+    check_body,
+    check_query,
+    unknown_api,
+    unknown_operation,
+    write_target,
+)
+from market.resale.operations import Operation, find_operation, list_methods
+from market.resale.passed_headers import HeaderRefused, choose_outgoing
+from serving.http.answers import Answer
+from serving.http.errors import RequestRejected, bad_request, method_not_allowed
+from serving.models.failures import Cause
+
+STRICT_RESTS: Final = frozenset({Cause.AUTH, Cause.FUNDS, Cause.RATE})
+"""A connection that rests for one of these is not asked, even where no other is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A connection that sells an operation, with what a call costs there now."""
+
+    connection: SoldConnection
+    operation: Operation
+    parameters: Mapping[str, str]
+    price: CallPrice
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """A consumer's call."""
+
+    wish: CallWish
+    body: bytes
+    find_header: Callable[[str], str | None]
+    request_id: str
+    address: str = ""
+    """Where the consumer is, as limits count addresses."""
+    also: Callable[[Connection, NewCall], object] | None = None
+    """Written with each reservation; its refusals end the call."""
+    keep: Callable[[Answer], Callable[[Connection], object]] | None = None
+    """Returns what keeps the answer, in the transaction that charges for it."""
+
+
+class Candidates:
+    """Finds who sells calls, among the connections on a shelf."""
+
+    def __init__(self, database: Database, shelf: ApiShelf) -> None:
+        self._database = database
+        self._shelf = shelf
+
+    def find(self, wish: CallWish) -> list[Candidate]:
+        """Return who sells a call, cheapest first. Raises 404, 405."""
+        connections = self._shelf.list_sold(wish.sold_under)
+        if not connections:
+            raise unknown_api(wish.sold_under)
+        now_s = self._database.now_s()
+        found: list[Candidate] = []
+        for connection in connections:
+            match = find_operation(connection.terms.operations, wish.method, wish.segments)
+            if match is not None:
+                price = connection.find_price(match[0], now_s)
+                found.append(Candidate(connection, *match, price))
+        if not found:
+            methods = {
+                method
+                for one in connections
+                for method in list_methods(one.terms.operations, wish.segments)
+            }
+            if methods:
+                raise method_not_allowed(wish.method, ", ".join(sorted(methods)))
+            raise unknown_operation(wish)
+        return sorted(found, key=lambda one: (one.price.ceiling_usdc, one.connection.connection_id))
+
+    def choose(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return whom to ask, in order: the healthy, else those whose rest may be cut short.
+
+        Raises 503 where all rest, or have sold all that there is.
+        """
+        now_s = self._database.now_s()
+        left = [
+            one
+            for one in candidates
+            if self._shelf.has_left(one.connection, one.operation.units_max, now_s)
+        ]
+        if not left:
+            ends_at_s = min(one.connection.find_period(now_s).ends_at_s for one in candidates)
+            raise quota_sold(ends_at_s - now_s)
+        ready, waiting, strict = [], [], []
+        for one in left:
+            id_ = one.connection.connection_id
+            standing = self._shelf.get_standing(id_)
+            if standing in (Standing.HEALTHY, Standing.ON_TRIAL):
+                ready.append(one)
+            elif self._shelf.get_health(id_).cause in STRICT_RESTS:
+                strict.append(one)
+            else:
+                waiting.append(one)
+        if ready:
+            return ready
+        if waiting:
+            return sorted(
+                waiting, key=lambda one: self._shelf.get_rest_s(one.connection.connection_id)
+            )
+        raise resting(min(self._shelf.get_rest_s(one.connection.connection_id) for one in strict))
+
+    def find_fitting(self, call: IncomingCall) -> list[Candidate]:
+        """Return who sells a call and takes it as it is, cheapest first.
+
+        What one owner does not take (a parameter, a body) another one may. Raises 404, 405, and
+        400 or 415 where nobody takes it.
+        """
+        fitting, refusal = [], None
+        for one in self.find(call.wish):
+            try:
+                prepare_call(one, call)
+            except RequestRejected as error:
+                refusal = refusal or error
+            else:
+                fitting.append(one)
+        if not fitting and refusal is not None:
+            raise refusal
+        return fitting
+
+    def quote(self, call: IncomingCall, *, transaction_fee_usdc: int) -> int:
+        """Return what a call may cost at most (1e-6 USDC) where it is cheapest. Raises as above."""
+        chosen = self.choose(self.find_fitting(call))
+        return max(1, chosen[0].price.ceiling_usdc + transaction_fee_usdc)
+
+
+def prepare_call(one: Candidate, call: IncomingCall) -> OutgoingCall:
+    """Return the call as it goes out. Raises 400, 415."""
+    credential = one.connection.terms.credential
+    operation = one.operation
+    named = credential.name if credential.kind == "query" else None
+    query = check_query(call.wish, operation, credential=named)
+    check_body(operation, call.body, call.find_header("content-type"))
+    try:
+        headers = choose_outgoing(
+            call.find_header,
+            operation.headers,
+            credential=credential.name if credential.kind == "header" else "authorization",
+        )
+    except HeaderRefused as error:
+        raise bad_request("header_refused", f"{str(error).capitalize()}.") from None
+    path = write_target(operation.template, one.parameters.__getitem__)
+    return OutgoingCall(operation.method, path, query, headers, call.body)
