@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from market.endpoints.client import SellerClient
 from market.routing.attempts import Callee, Order
 from market.text.answered import AnswerCheck
-from market.text.metering import HOLDERS, build_tally
+from market.text.metering import build_tally
 from serving.dialects.call import Call
+from serving.dialects.endpoints import HOLDERS
 from serving.models.additions import Additions
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
 from serving.models.provider_answers import find_failure, is_answer

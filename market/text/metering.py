@@ -12,23 +12,17 @@ from sqlalchemy import Connection
 from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
 from serving.dialects.call import Call
-from serving.dialects.endpoints import Endpoint
+from serving.dialects.endpoints import HOLDERS
 from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected, classify_said
 from serving.models.prices import Tokens
-from serving.models.provider_answers import Holder, weigh_answer
+from serving.models.provider_answers import weigh_answer
 from serving.models.sold import COST_FIELD
 from serving.models.usage import find_usage, read_report
 from serving.stream.live import Ending, Why
-from serving.stream.tally import ChatTally, ResponseTally, Tally
-
-HOLDERS: Final[Mapping[Endpoint, Holder]] = {
-    Endpoint.CHAT: Holder.CHOICES,
-    Endpoint.COMPLETIONS: Holder.CHOICES,
-    Endpoint.RESPONSES: Holder.OUTPUT,
-    Endpoint.EMBEDDINGS: Holder.DATA,
-}
+from serving.stream.opening import open_tally
+from serving.stream.tally import Tally
 
 
 class SaleCharge(Protocol):
@@ -195,14 +189,7 @@ def build_sent(call: Call, ask: Ask, *, is_trusted: bool = True) -> Sent:
 
 def build_tally(call: Call, ask: Ask, *, is_trusted: bool = True) -> Tally:
     """Return the tally of a streamed request."""
-    sent = build_sent(call, ask, is_trusted=is_trusted)
-    if call.endpoint is Endpoint.RESPONSES:
-        return ResponseTally(sent)
-    return ChatTally(
-        sent,
-        is_chat=call.endpoint is Endpoint.CHAT,
-        passes_usage=call.asks_for_running_usage,
-    )
+    return open_tally(call, build_sent(call, ask, is_trusted=is_trusted))
 
 
 def count_answer(

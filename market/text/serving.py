@@ -31,16 +31,11 @@ from market.routing.sessions import Session, make_session
 from market.routing.shelf import Shelf
 from market.text.answered import AnswerCheck
 from market.text.calling import Opened, SellerCalls
-from market.text.metering import (
-    HOLDERS,
-    SaleBooking,
-    SaleEndings,
-    count_answer,
-)
+from market.text.metering import SaleBooking, SaleEndings, count_answer
 from market.text.repeating import RepeatedSales
 from market.text.requests import parse_request
 from serving.dialects.call import Call
-from serving.dialects.endpoints import Endpoint
+from serving.dialects.endpoints import HOLDERS, Endpoint
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,

@@ -14,11 +14,12 @@ from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import ModelOption, list_options
 from proxy.chat.request import (
+    AS_CHAT,
     CHEAPEST,
     LIMITS,
+    Manner,
     MeteredRequest,
-    parse_chat_request,
-    parse_translated,
+    parse_request,
     read_labels,
     read_user,
 )
@@ -30,7 +31,6 @@ from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
-from serving.dialects.dialect import Dialect
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
 from serving.http.repeat_keys import RepeatKey
@@ -45,11 +45,11 @@ NO_ALIASES: Final = ModelAliases()
 
 @dataclass(slots=True)
 class Wish:
-    """A request as it came: whose it is, its body, and the dialect; None: chat completions."""
+    """A request as it came: whose it is, its body, and how it asks."""
 
     claims: KeyClaims
     raw: bytes
-    dialect: Dialect | None = None
+    manner: Manner = AS_CHAT
     attempt: int = 0
     """Which of its models is asked now."""
     models: tuple[str, ...] = ()
@@ -160,11 +160,8 @@ class Admission:
     async def _read(self, wish: Wish) -> tuple[MeteredRequest, list[ModelOption]]:
         """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
         claims = wish.claims
-        if wish.dialect is None:
-            request = parse_chat_request(wish.raw, self._limits)
-        else:
-            aliases = self._aliases
-            request = parse_translated(wish.raw, wish.dialect, self._limits, aliases=aliases)
+        aliases = self._aliases
+        request = parse_request(wish.raw, self._limits, manner=wish.manner, aliases=aliases)
         asked = request.models[wish.attempt] if request.models else request.call.model
         wish.models = request.models
         name = self._aliases.resolve(asked)

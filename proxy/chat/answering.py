@@ -9,11 +9,12 @@ from proxy.chat.admitting import Admitted
 from proxy.chat.charging import get_cost_usdc
 from proxy.chat.streams import CHARGE_NAME
 from serving.dialects.encoding import Served, Spent
+from serving.dialects.endpoints import HOLDERS
 from serving.models.counting import Counted
-from serving.models.provider_answers import Holder
 from serving.models.stating import restate_answer
 from serving.models.upstream import ProviderAnswer
-from serving.stream.tally import ChatTally, Tally
+from serving.stream.opening import open_tally
+from serving.stream.tally import Tally
 from serving.stream.translated import TranslatedTally
 
 
@@ -21,8 +22,7 @@ def build_tally(admitted: Admitted, *, now_s: int) -> Tally:
     """Return what counts a stream, and tells it to the client."""
     translation = admitted.request.translation
     if translation is None:
-        passes_usage = admitted.call.asks_for_running_usage
-        return ChatTally(admitted.get_sent(), passes_usage=passes_usage)
+        return open_tally(admitted.call, admitted.get_sent())
     encoder = translation.dialect.open_encoder(translation.form, _describe(admitted, now_s))
     return TranslatedTally(admitted.get_sent(), encoder)
 
@@ -36,7 +36,8 @@ def prepare_body(
     """
     translation = admitted.request.translation
     if translation is None:
-        raw = restate_answer(completion.raw, completion.parsed, counted, Holder.CHOICES)
+        holder = HOLDERS[admitted.call.endpoint]
+        raw = restate_answer(completion.raw, completion.parsed, counted, holder)
         return lambda _: raw
     served = _describe(admitted, now_s)
 

@@ -22,9 +22,9 @@ def buys_at_market(offer: ModelOption) -> bool:
     return offer.terms.source == "upstream"
 
 
-def count_completion(completion: ProviderAnswer, sent: Sent) -> Counted:
-    """Return the tokens of a whole completion, and what a market states that they cost."""
-    delivered = deliver_whole(weigh_answer(completion.parsed, Holder.CHOICES))
+def count_completion(completion: ProviderAnswer, sent: Sent, holder: Holder) -> Counted:
+    """Return the tokens of a whole answer, and what a market states that they cost."""
+    delivered = deliver_whole(weigh_answer(completion.parsed, holder))
     counted = count_tokens(sent, delivered, read_report(find_usage(completion.parsed)))
     return replace(counted, sold_usdc=completion.sold_usdc)
 

@@ -1,4 +1,4 @@
-"""A chat completion from parsed key to charged answer: the only path that spends.
+"""A request for text from parsed key to charged answer: the only path that spends.
 
 The order never changes: read the request, price it, **reserve** (durable), call upstream, **post**
 (durable), answer. A stream is passed on while it arrives, and posted before its last event:
@@ -29,6 +29,7 @@ from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
 from proxy.chat.model_lists import try_models
 from proxy.chat.operator_credit import OperatorCredit
+from proxy.chat.request import AS_CHAT, Manner
 from proxy.chat.revocations import RevocationWatch
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
@@ -43,7 +44,7 @@ from proxy.keys.proven import ProvenPositions
 from proxy.keys.tokens import KeyClaims
 from proxy.metrics import Metrics
 from proxy.tracing import Span, no_span
-from serving.dialects.dialect import Dialect
+from serving.dialects.endpoints import HOLDERS, Endpoint
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -57,7 +58,7 @@ from serving.http.repeat_keys import RepeatKey
 from serving.http.repeated import Repeats
 from serving.models.additions import Additions
 from serving.models.counting import Counted
-from serving.models.provider_answers import Holder, find_failure, is_answer
+from serving.models.provider_answers import find_failure, is_answer
 from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream
 from serving.stream.live import LiveStream, StreamRules
@@ -66,6 +67,9 @@ from serving.stream.reading import Reading
 log = structlog.get_logger("proxy")
 
 T = TypeVar("T")
+
+Post = Callable[[Endpoint, bytes, Tiers], Awaitable[T]]
+"""Asks upstream at an endpoint with a body, at prices of at most these."""
 
 _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 """Failures after which upstream may have other models and prices: who asks again should meet them.
@@ -78,7 +82,7 @@ SALE_LASTS: Final = 0.8
 
 
 class Completions:
-    """Serves chat completions, and knows which ones are still open."""
+    """Serves requests for text, and knows which ones are still open."""
 
     def __init__(
         self,
@@ -119,12 +123,11 @@ class Completions:
         *,
         is_proven: bool,
         repeat: RepeatKey | None = None,
-        dialect: Dialect | None = None,
+        manner: Manner = AS_CHAT,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
-        ``is_proven``: the position has paid before, see ``proven``. ``dialect``: the client's,
-        None for chat completions.
+        ``is_proven``: the position has paid before, see ``proven``.
         With ``repeat``, at most one request with the same key is charged. A cancelled caller leaves
         the request running: it is posted or voided without it.
         """
@@ -133,7 +136,7 @@ class Completions:
         except ApiError as error:
             self._metrics.observe_request(error.code, 0.0)
             raise
-        wish = Wish(claims, raw, dialect)
+        wish = Wish(claims, raw, manner)
         return await self.in_flight.run(self._run(wish, request_id, repeat), place)
 
     async def _run(
@@ -228,13 +231,15 @@ class Completions:
         now_s = self._meter.now_s()
         return await self._meter.read(lambda connection: load_revoked(connection, keys, now_s))
 
-    async def _send(self, admitted: Admitted, post: Callable[[bytes, Tiers], Awaitable[T]]) -> T:
+    async def _send(self, admitted: Admitted, post: Post[T]) -> T:
         """Return what ``post`` makes of the body for upstream, without what the model refuses."""
         offer = admitted.offer
         answer = await self._additions.send(
             (self._upstream.name, offer.model),
             admitted.call.additions,
-            lambda without: post(admitted.build_body(without), offer.terms.tiers),
+            lambda without: post(
+                admitted.call.endpoint, admitted.build_body(without), offer.terms.tiers
+            ),
             clients=admitted.call.client_fields,
         )
         self.credit.note_served()
@@ -245,11 +250,12 @@ class Completions:
         async with self._voided_on_failure(admitted):
             with self._span("upstream", request_id=admitted.request_id, stream=False), translated():
                 completion = await self._send(admitted, self._upstream.complete)
-            if not is_answer(completion.parsed, Holder.CHOICES):
+            holder = HOLDERS[admitted.call.endpoint]
+            if not is_answer(completion.parsed, holder):
                 raise explain_no_answer(
                     find_failure(completion.parsed), secrets=self._upstream.secrets
                 )
-            counted = count_completion(completion, admitted.get_sent())
+            counted = count_completion(completion, admitted.get_sent(), holder)
             now_s = self._meter.now_s()
             build_body = prepare_body(admitted, completion, counted, now_s=now_s)
         build = partial(self._build_answer, admitted, build_body)

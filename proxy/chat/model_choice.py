@@ -53,6 +53,8 @@ class ModelOption:
 
         At least one token, which it may not pay for. What it returns fits its own ceiling.
         """
+        if self.max_tokens == 0:
+            return self  # nothing is generated that could be less
         max_tokens = fit_max_tokens(
             affordable_usdc=affordable_usdc,
             prompt_bound=self.prompt_bound,
@@ -103,6 +105,9 @@ async def list_options(
     now_s = catalogue.now_s()
     asked = request.call.model if name is None else name
     if asked == CHEAPEST:
+        if not request.call.generates:
+            message = "'cheapest' is among models that write text: name the model that embeds."
+            raise bad_request("model_required", message, param="model")
         listed = catalogue.snapshot.models.values()
         offers = _build_offers(
             request,
@@ -111,6 +116,7 @@ async def list_options(
                 for model in listed
                 if (models is None or model.model_id in models)
                 and is_known(model, prices, now_s=now_s)
+                and writes_text(model, prices, now_s=now_s)
             ],
             now_s=now_s,
         )
@@ -135,6 +141,12 @@ def is_known(model: Model, prices: References, *, now_s: int) -> bool:
     return prices.find_discount_base(model.model_id, now_s=now_s) is not None
 
 
+def writes_text(model: Model, prices: References, *, now_s: int) -> bool:
+    """Tell whether a model is no embedding: every source that knows it has a price of output."""
+    reference = prices.find_reference(model.model_id, now_s=now_s)
+    return all(terms is None or terms.prices_output for terms in (model.terms, reference))
+
+
 async def _find_model(name: str, catalogue: Catalogue) -> Model:
     model = catalogue.snapshot.models.get(name)
     if model is None:
@@ -149,7 +161,7 @@ async def _find_model(name: str, catalogue: Catalogue) -> Model:
 
 
 def _build_named_offer(request: MeteredRequest, model: Model, *, now_s: int) -> ModelOption:
-    if model.terms is None:
+    if model.terms is None or (request.call.generates and not model.terms.prices_output):
         raise model_not_priced(model.model_id)
     if request.call.images and model.terms.image_tokens is None:
         message = f"{model.model_id!r} does not state what an image takes, so none can be sent."

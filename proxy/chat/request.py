@@ -30,6 +30,24 @@ MODELS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a client asks: at which endpoint of upstream's, and in whose words."""
+
+    endpoint: Endpoint = Endpoint.CHAT
+    """The endpoint that upstream is asked at."""
+    dialect: Dialect | None = None
+    """The client's dialect, where that is not one of upstream's endpoints."""
+
+    @property
+    def name(self) -> str:
+        """The end of the client's path, below /v1/."""
+        return self.endpoint if self.dialect is None else self.dialect.name
+
+
+AS_CHAT: Final = Manner()
+
+
+@dataclass(frozen=True, slots=True)
 class Translation:
     """The dialect of a request that came in another one than upstream is asked in."""
 
@@ -52,9 +70,17 @@ class MeteredRequest:
     """Models to be tried in order, the first included; empty where the request names just one."""
 
 
-def parse_chat_request(raw: bytes, limits: LimitRules = LIMITS) -> MeteredRequest:
+def parse_request(
+    raw: bytes,
+    limits: LimitRules = LIMITS,
+    *,
+    manner: Manner = AS_CHAT,
+    aliases: ModelAliases | None = None,
+) -> MeteredRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
-    return _read_own(parse_call(Endpoint.CHAT, raw, limits, own_fields=_OWN_FIELDS), None)
+    if manner.dialect is not None:
+        return parse_translated(raw, manner.dialect, limits, aliases=aliases)
+    return _read_own(parse_call(manner.endpoint, raw, limits, own_fields=_OWN_FIELDS), None)
 
 
 def parse_translated(

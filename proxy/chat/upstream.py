@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from pyreqwest.request import RequestBuilder
 
 from proxy.settings import ProxySettings
+from serving.dialects.endpoints import Endpoint
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
 from serving.models.price_ceilings import write_ceilings
 from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
@@ -51,12 +52,12 @@ class Upstream(Protocol):
         """Return upstream's own prices; none where it has no list, None where it does not say."""
         ...
 
-    async def complete(self, body: bytes, tiers: Tiers) -> ProviderAnswer:
-        """Return a whole completion that costs us no more than these prices."""
+    async def complete(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> ProviderAnswer:
+        """Return a whole answer that costs us no more than these prices."""
         ...
 
-    async def open_stream(self, body: bytes, tiers: Tiers) -> UpstreamStream:
-        """Return a streamed completion that has begun with success."""
+    async def open_stream(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> UpstreamStream:
+        """Return a streamed answer that has begun with success."""
         ...
 
     async def fetch_sale(self, sale_id: str) -> Sale | None:
@@ -122,30 +123,30 @@ class HttpUpstream:
         entries = data if isinstance(data, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def complete(self, body: bytes, tiers: Tiers) -> ProviderAnswer:
-        """Return a whole completion; where this raises, nothing is to be charged."""
+    async def complete(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> ProviderAnswer:
+        """Return a whole answer; where this raises, nothing is to be charged."""
         return await fetch(
-            self._build_post(body, tiers),
+            self._build_post(endpoint, body, tiers),
             self._access,
             timeout_s=self._whole_timeout_s,
             bytes_max=self._bytes_max,
         )
 
-    async def open_stream(self, body: bytes, tiers: Tiers) -> UpstreamStream:
-        """Return a streamed completion that has begun with success."""
+    async def open_stream(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> UpstreamStream:
+        """Return a streamed answer that has begun with success."""
         # After a client has left, this server reads on; once it has had enough, so has the market,
         # but for the few seconds that it reads on at least.
-        post = self._build_post(body, tiers).header(DRAIN_HEADER, "0")
+        post = self._build_post(endpoint, body, tiers).header(DRAIN_HEADER, "0")
         return await open_stream(post, self._access)
 
     async def fetch_sale(self, sale_id: str) -> Sale | None:
         """Return what a market says that a request came to, None while it is not settled."""
         return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
-    def _build_post(self, body: bytes, tiers: Tiers) -> RequestBuilder:
+    def _build_post(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> RequestBuilder:
         # So that no seller serves who is dearer than what the buyer is charged.
         ceilings = write_ceilings(tiers)
-        url = f"{self._access.base_url}/chat/completions"
+        url = f"{self._access.base_url}/{endpoint}"
         return build_post(self._client, url, self._access, body, ceilings)
 
     async def _fetch_json(self, name: str) -> ProviderAnswer:

@@ -12,11 +12,13 @@ import orjson
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
+from proxy.chat.request import AS_CHAT, Manner
 from proxy.errors import two_keys
 from proxy.http.dependencies import identify
 from proxy.keys.wallet_sessions import read_session_cookie
 from proxy.services import Services
 from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
+from serving.dialects.endpoints import Endpoint
 from serving.http.answers import Answer, BuildError, StreamAnswer, build_error_answer
 from serving.http.bodies import find_header, parse_bearer
 from serving.http.errors import ApiError, ledger_unavailable
@@ -25,13 +27,16 @@ from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.repeat_keys import derive_repeat_key
 
 PREFIX: Final = "/api/current"
-COMPLETIONS_PATH: Final = f"{PREFIX}/v1/chat/completions"
 WATCHED_PATHS: Final = frozenset(f"{PREFIX}/{name}" for name in WATCHED)
 TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
 
-_DIALECTS: Final[Mapping[str, Dialect | None]] = {
-    COMPLETIONS_PATH: None,
-    **{f"{PREFIX}/v1/{dialect.name}": dialect for dialect in (MESSAGES, RESPONSES)},
+AS_MESSAGES: Final = Manner(dialect=MESSAGES)
+AS_RESPONSES: Final = Manner(dialect=RESPONSES)
+AS_TEXTS: Final = Manner(Endpoint.COMPLETIONS)
+AS_EMBEDDINGS: Final = Manner(Endpoint.EMBEDDINGS)
+_MANNERS: Final[Mapping[str, Manner]] = {
+    f"{PREFIX}/v1/{manner.name}": manner
+    for manner in (AS_CHAT, AS_MESSAGES, AS_RESPONSES, AS_TEXTS, AS_EMBEDDINGS)
 }
 _MESSAGES_PATH: Final = f"{PREFIX}/v1/{MESSAGES.name}"
 _FREE: Final = {"x-current-cost-usdc": "0"}
@@ -41,13 +46,13 @@ _FREE: Final = {"x-current-cost-usdc": "0"}
 def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
     """Return what serves inference itself. Services are there once the application has begun."""
 
-    def serve(dialect: Dialect | None) -> Lean:
+    def serve(manner: Manner) -> Lean:
         async def answer(scope: Scope, receive: Receive, request_id: str) -> Answer | StreamAnswer:
-            return await answer_completion(scope, receive, get_services(), request_id, dialect)
+            return await answer_completion(scope, receive, get_services(), request_id, manner)
 
         return answer
 
-    lean = {path: serve(dialect) for path, dialect in _DIALECTS.items()}
+    lean = {path: serve(manner) for path, manner in _MANNERS.items()}
 
     def dispatch(scope: Scope) -> Lean | None:
         return lean.get(scope["path"]) if scope["method"] == "POST" else None
@@ -60,12 +65,10 @@ async def answer_completion(
     receive: Receive,
     services: Services,
     request_id: str,
-    dialect: Dialect | None = None,
+    manner: Manner = AS_CHAT,
 ) -> Answer | StreamAnswer:
-    """Authenticate, read and answer one request for text. Raises ``ClientGone`` only.
-
-    ``dialect``: the client's; None: chat completions.
-    """
+    """Authenticate, read and answer one request for text. Raises ``ClientGone`` only."""
+    dialect = manner.dialect
     started_s = time.monotonic()
     is_admitted = False
 
@@ -82,13 +85,13 @@ async def answer_completion(
         named = find_header(scope, b"idempotency-key")
         repeat = None
         if named is not None:
-            asked = raw if dialect is None else dialect.name.encode() + b"\n" + raw
+            asked = raw if manner == AS_CHAT else manner.name.encode() + b"\n" + raw
             # A session's repeats belong to the cookie, as a key's to the key.
             asked_as = authorization or f"Bearer {read_session_cookie(scope)}"
             repeat = derive_repeat_key(asked_as, idempotency_key=named, body=asked)
         is_admitted = True
         return await services.completions.complete(
-            claims, raw, request_id, is_proven=is_proven, repeat=repeat, dialect=dialect
+            claims, raw, request_id, is_proven=is_proven, repeat=repeat, manner=manner
         )
 
     def observe(code: str) -> None:

@@ -108,7 +108,7 @@ class Call:
 
         Where the request names no limit, the limit leaves room for the prompt in the context.
         """
-        if not LIMIT_FIELDS[self.endpoint]:
+        if not self.generates:
             return 0
         requested = self.requested_max_tokens
         applied = min(self.limits.cap, self.limits.default if requested is None else requested)
@@ -129,6 +129,11 @@ class Call:
         """Return the tokens that prices are compared by: all of the output that may come."""
         limit = self.get_max_tokens(context_tokens=context_tokens, image_tokens=image_tokens)
         return Tokens(self.estimate_prompt(image_tokens=image_tokens), limit * self.choices)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the endpoint has an output whose length is limited."""
+        return bool(LIMIT_FIELDS[self.endpoint])
 
     @property
     def additions(self) -> frozenset[str]:

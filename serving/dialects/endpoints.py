@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from serving.models.provider_answers import Holder
+
 
 class Endpoint(StrEnum):
     """An endpoint, by its path below /v1/."""
@@ -25,6 +27,14 @@ LIMIT_FIELDS: Final[Mapping[Endpoint, tuple[str, ...]]] = {
     Endpoint.EMBEDDINGS: (),
 }
 """The names of the output limit, the most common first."""
+
+HOLDERS: Final[Mapping[Endpoint, Holder]] = {
+    Endpoint.CHAT: Holder.CHOICES,
+    Endpoint.COMPLETIONS: Holder.CHOICES,
+    Endpoint.RESPONSES: Holder.OUTPUT,
+    Endpoint.EMBEDDINGS: Holder.DATA,
+}
+"""The field of a whole answer that holds what was generated."""
 
 _REASONERS: Final = re.compile(r"(?:^|[/:.])(?:o[1-9]\d*|gpt-[5-9]|gpt-\d\d|codex)(?:$|[-.:_@])")
 """Models that take the limit as ``max_completion_tokens`` only, by name."""

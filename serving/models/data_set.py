@@ -18,6 +18,7 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    Provider,
     StartDateConstraint,
     TieredPrices,
 )
@@ -76,10 +77,21 @@ def find_id(data_set: DataSnapshot, model: str) -> str | None:
     Models of one price may share an entry, as ``gpt-5`` and ``gpt-5-codex`` do.
     """
     try:
-        provider, info = data_set.find_provider_model(model, None, None, None)
+        provider, info = _find(data_set, model)
     except LookupError:
         return None
     return f"{provider.id}/{info.id}"
+
+
+def _find(data_set: DataSnapshot, model: str) -> tuple[Provider, ModelInfo]:
+    """Return a model and its provider by the model's name. Raises ``LookupError``."""
+    try:
+        return data_set.find_provider_model(model, None, None, None)
+    except LookupError:
+        if not model.startswith("text-embedding-"):
+            raise
+    # The data set does not take a name of this kind for OpenAI's unless it is told so.
+    return data_set.find_provider_model(model, None, "openai", None)
 
 
 def look_up(data_set: DataSnapshot, model: str, *, now_s: int) -> tuple[Terms | None, int | None]:
@@ -91,7 +103,7 @@ def look_up(data_set: DataSnapshot, model: str, *, now_s: int) -> tuple[Terms | 
     if takes_fee_unasked(model):
         return None, None
     try:
-        _, info = data_set.find_provider_model(model, None, None, None)
+        _, info = _find(data_set, model)
     except LookupError:
         return None, None
     now = datetime.fromtimestamp(now_s, UTC)

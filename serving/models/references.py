@@ -68,13 +68,15 @@ class References:
         self._upstream, self._upstream_references = charged, references
 
     def find_terms(self, model: str, *, now_s: int) -> Terms | None:
-        """Return what is charged for a model's text, or None where that is unknown."""
+        """Return what is charged for a model by tokens, or None where that is unknown.
+
+        An embedding's terms have no price of output (``prices_output``): it generates none.
+        """
         stated = self._find_upstream(model, now_s)
         if stated is not None:
             return stated
         found = self.find_reference(model, now_s=now_s)
-        is_text = found is not None and bool(found.tiers) and found.prices_output
-        return found if is_text else None
+        return found if found is not None and found.tiers else None
 
     def find_reference(self, model: str, *, now_s: int) -> Terms | None:
         """Return what a model costs at its own provider, or None where that is unknown.

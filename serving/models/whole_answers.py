@@ -1,4 +1,4 @@
-"""A whole chat completion told as a stream: some providers do not stream what is asked so. Pure."""
+"""A whole completion told as a stream: some providers do not stream what is asked so. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,9 @@ from serving.models.provider_json import write_provider_json
 
 
 def stream_whole(completion: Mapping[str, Any]) -> bytes | None:
-    """Return the events that say the same as a whole chat completion; None where it is none.
+    """Return the events that say the same as a whole completion of a chat or of a text.
 
+    None where the answer is no completion.
     Each choice comes in one piece with its end, then the usage as the provider stated it.
     """
     if not is_answer(completion, Holder.CHOICES):
@@ -17,11 +18,15 @@ def stream_whole(completion: Mapping[str, Any]) -> bytes | None:
     choices = []
     for index, choice in enumerate(completion["choices"]):
         message = choice.get("message")
+        if message is None and isinstance(choice.get("text"), str):
+            choices.append({"index": index, **choice})
+            continue
         if not isinstance(message, dict):
             return None
         rest = {name: value for name, value in choice.items() if name != "message"}
         choices.append({"index": index, **rest, "delta": _number_calls(message)})
-    head = {**completion, "object": "chat.completion.chunk"}
+    is_chat = any("delta" in choice for choice in choices)
+    head = {**completion, "object": "chat.completion.chunk"} if is_chat else {**completion}
     usage = head.pop("usage", None)
     events = [{**head, "choices": choices}, {**head, "choices": [], "usage": usage}]
     told = b"".join(b"data: " + write_provider_json(event) + b"\n\n" for event in events)

@@ -1,12 +1,21 @@
-"""Chat completions, for the document and for where the front did not serve; quotes."""
+"""Requests for text as OpenAI has them, for the document and for where the front did not serve;
+quotes."""
+
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from proxy.http.chat.schemas import COMPLETION_HEADERS, CompletionRequest, QuoteView
+from proxy.http.chat.schemas import (
+    COMPLETION_HEADERS,
+    CompletionRequest,
+    MeteredEmbeddingRequest,
+    MeteredTextRequest,
+    QuoteView,
+)
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
-from proxy.http.front import answer_completion
-from serving.dialects.shapes import ChatChunk, ChatCompletion
+from proxy.http.front import AS_EMBEDDINGS, AS_TEXTS, answer_completion
+from serving.dialects.shapes import ChatChunk, ChatCompletion, Completion, EmbeddingList
 from serving.http.answers import to_response
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of, events_of
@@ -14,6 +23,8 @@ from serving.http.front import get_request_id
 from serving.http.idempotency_header import IDEMPOTENCY
 
 router = APIRouter(tags=["chat"])
+
+_REFUSALS: Final = errors_of(400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 504)
 
 
 @router.post(
@@ -28,7 +39,7 @@ router = APIRouter(tags=["chat"])
             "model": ChatCompletion,
             "content": events_of(ChatChunk),
         },
-        **errors_of(400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 504),
+        **_REFUSALS,
     },
 )
 async def create_completion(request: Request, services: ServicesDep) -> Response:
@@ -37,6 +48,49 @@ async def create_completion(request: Request, services: ServicesDep) -> Response
     scope = request.scope
     answer = await answer_completion(scope, request.receive, services, get_request_id(scope))
     return to_response(answer)
+
+
+@router.post(
+    "/v1/completions",
+    dependencies=BEARER,
+    response_class=JSONResponse,
+    openapi_extra={**body_of(MeteredTextRequest), **IDEMPOTENCY},
+    responses={
+        200: {
+            "description": "upstream's completion; events where `stream` is true",
+            "headers": COMPLETION_HEADERS,
+            "model": Completion,
+            "content": events_of(Completion),
+        },
+        **_REFUSALS,
+    },
+)
+async def complete_text(request: Request, services: ServicesDep) -> Response:
+    """Complete a text, as older clients ask, paid from the key's position."""
+    scope = request.scope
+    receive, request_id = request.receive, get_request_id(scope)
+    return to_response(await answer_completion(scope, receive, services, request_id, AS_TEXTS))
+
+
+@router.post(
+    "/v1/embeddings",
+    dependencies=BEARER,
+    response_class=JSONResponse,
+    openapi_extra={**body_of(MeteredEmbeddingRequest), **IDEMPOTENCY},
+    responses={
+        200: {
+            "description": "the texts' embeddings, as upstream sent them",
+            "headers": COMPLETION_HEADERS,
+            "model": EmbeddingList,
+        },
+        **_REFUSALS,
+    },
+)
+async def create_embeddings(request: Request, services: ServicesDep) -> Response:
+    """Embed texts, paid from the key's position: only what they hold is charged."""
+    scope = request.scope
+    receive, request_id = request.receive, get_request_id(scope)
+    return to_response(await answer_completion(scope, receive, services, request_id, AS_EMBEDDINGS))
 
 
 @router.post(

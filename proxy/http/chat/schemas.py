@@ -4,7 +4,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from serving.dialects.shapes import ChatRequest
+from serving.dialects.shapes import (
+    ChatRequest,
+    EmbeddingRequest,
+    PassThrough,
+)
+from serving.dialects.shapes import CompletionRequest as TextRequest
 from serving.http.document.schemas import ErrorDetail
 from serving.models.terms import Source
 
@@ -39,13 +44,9 @@ class QuoteView(BaseModel):
     offers: list[QuotedOffer] = Field(description="the candidates, cheapest first")
 
 
-class CompletionRequest(ChatRequest):
-    """A chat to complete. The proxy's own fields do not reach the provider."""
+class OwnFields(PassThrough):
+    """The proxy's own fields of a request: they do not reach the provider."""
 
-    model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
-    max_tokens: int | None = Field(
-        default=None, ge=1, description="capped by the operator, at 4096 unless raised"
-    )
     models: list[str] | None = Field(
         default=None, max_length=8, description="models to try in order, after `model` if it is set"
     )
@@ -58,6 +59,28 @@ class CompletionRequest(ChatRequest):
     min_discount_pct: int | None = Field(
         default=None, ge=0, le=100, description="below the reference price, at least"
     )
+
+
+class CompletionRequest(OwnFields, ChatRequest):
+    """A chat to complete. The proxy's own fields do not reach the provider."""
+
+    model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="capped by the operator, at 4096 unless raised"
+    )
+
+
+class MeteredTextRequest(OwnFields, TextRequest):
+    """A text to complete. The proxy's own fields do not reach the provider."""
+
+    model: str = Field(min_length=1, max_length=200, description='a model\'s id, or "cheapest"')
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="capped by the operator, at 4096 unless raised"
+    )
+
+
+class MeteredEmbeddingRequest(OwnFields, EmbeddingRequest):
+    """Texts to embed. The proxy's own fields do not reach the provider."""
 
 
 COMPLETION_HEADERS: Final[dict[str, Any]] = {

@@ -19,8 +19,7 @@ from proxy.http.dialects.schemas import (
     TokenCount,
 )
 from proxy.http.dialects.token_counts import count_tokens
-from proxy.http.front import answer_completion
-from serving.dialects.dialect import MESSAGES, RESPONSES
+from proxy.http.front import AS_MESSAGES, AS_RESPONSES, answer_completion
 from serving.dialects.shapes import ResponseEvent
 from serving.http.answers import to_response
 from serving.http.document.schemas import ErrorBody, errors_of
@@ -59,7 +58,7 @@ async def create_message(request: Request, services: ServicesDep) -> Response:
     """
     scope = request.scope
     receive, request_id = request.receive, get_request_id(scope)
-    return to_response(await answer_completion(scope, receive, services, request_id, MESSAGES))
+    return to_response(await answer_completion(scope, receive, services, request_id, AS_MESSAGES))
 
 
 @router.post(
@@ -90,7 +89,7 @@ async def create_response(request: Request, services: ServicesDep) -> Response:
     """Respond to an input, in the dialect of OpenAI's newer API. Nothing is stored."""
     scope = request.scope
     receive, request_id = request.receive, get_request_id(scope)
-    return to_response(await answer_completion(scope, receive, services, request_id, RESPONSES))
+    return to_response(await answer_completion(scope, receive, services, request_id, AS_RESPONSES))
 
 
 @router.get("/v1/responses/{responseId}", include_in_schema=False)

@@ -162,6 +162,11 @@ async def call_dialects(proxy: RunningProxy, headers: dict[str, str]) -> None:
     asked = {"model": body["model"], "input": "Say hello.", "max_output_tokens": 100}
     for stream in (False, True):
         await ask(proxy, "POST", "/v1/responses", headers, json={**asked, "stream": stream})
+    text = {"model": body["model"], "prompt": "Say hello.", "max_tokens": 100}
+    for stream in (False, True):
+        await ask(proxy, "POST", "/v1/completions", headers, json={**text, "stream": stream})
+    inputs = {"model": body["model"], "input": ["Say hello.", "Say goodbye."]}
+    await ask(proxy, "POST", "/v1/embeddings", headers, json=inputs)
     stored = await proxy.client.get(f"{ROOT}/v1/responses/resp_1", headers=headers)
     assert stored.json()["error"]["code"] == "response_not_stored"
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.request import MeteredRequest, parse_chat_request, read_labels, read_user
+from proxy.chat.request import MeteredRequest, parse_request, read_labels, read_user
 from serving.http.errors import RequestRejected
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 def parse(**changes: Any) -> MeteredRequest:
-    return parse_chat_request(json.dumps({"model": "m", "messages": MESSAGES, **changes}).encode())
+    return parse_request(json.dumps({"model": "m", "messages": MESSAGES, **changes}).encode())
 
 
 def refused(**changes: Any) -> RequestRejected:
@@ -71,7 +71,7 @@ def test_build_body__limit__under_the_name_it_came(
 )
 def test_parse__json_that_readers_disagree_about__refused(raw: bytes) -> None:
     with pytest.raises(RequestRejected) as caught:
-        parse_chat_request(raw)
+        parse_request(raw)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 
@@ -283,7 +283,7 @@ def test_parse__prompt_bytes__cover_the_text(content: str, name: str) -> None:
         {"model": "m", "messages": [{"role": "user", "content": content, "name": name}]}
     )
     try:
-        request = parse_chat_request(raw.encode())
+        request = parse_request(raw.encode())
     except RequestRejected:
         return  # lone surrogates are no text
 
@@ -293,7 +293,7 @@ def test_parse__prompt_bytes__cover_the_text(content: str, name: str) -> None:
 @given(st.binary(max_size=200))
 def test_parse__any_bytes__only_400(raw: bytes) -> None:
     try:
-        parse_chat_request(raw)
+        parse_request(raw)
     except RequestRejected as error:
         assert error.status == 400
 

@@ -85,7 +85,7 @@ def test_find__tiers__a_long_prompt_costs_more() -> None:
     assert terms.get_price(200_001) == Price(2_500_000, 15_000_000, 250_000)
 
 
-@pytest.mark.parametrize("model", ["no-such-model", "sonar-pro", "text-embedding-3-small"])
+@pytest.mark.parametrize("model", ["no-such-model", "sonar-pro"])
 def test_find__not_metered_in_tokens__is_unknown(model: str) -> None:
     assert References({}).find_terms(model, now_s=0) is None
 
@@ -361,3 +361,10 @@ def test_upstream__tiers_and_reference__are_read() -> None:
     fallen_back = book.find_terms("gpt-4o", now_s=1_000)
     assert fallen_back is not None
     assert fallen_back.source == "genai-prices"
+
+
+def test_find__an_embedding__has_a_price_of_input_alone() -> None:
+    terms = References({}).find_terms("text-embedding-3-small", now_s=0)
+    assert terms is not None
+    assert terms.price == Price(20_000, 0)
+    assert not terms.prices_output

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.chat.request import parse_chat_request
+from proxy.chat.request import parse_request
 from serving.http.errors import RequestRejected
 from serving.http.strict_json import parse_and_write
 from tests.support.examples import examples
@@ -250,7 +250,7 @@ def test_build_body__anything__only_model_and_limit_differ(
     told = {"model": "m", "messages": MESSAGES, **KNOWN, **extra, **limits, "stream": stream}
     raw = (write_variously(told, how) if how < 3 else orjson_text(told)).encode()
     try:
-        request = parse_chat_request(raw)
+        request = parse_request(raw)
     except RequestRejected:
         with pytest.raises(ValueError):
             read_again(raw)
@@ -280,7 +280,7 @@ def orjson_text(value: Any) -> str:
 def test_build_body__own_fields__are_not_sent_and_nothing_else_changes() -> None:
     told = {"model": "m", "messages": MESSAGES, **KNOWN, "max_tokens": 9}
     own = {"fit": True, "min_discount_pct": 5}
-    request = parse_chat_request(orjson.dumps({**own, **told}))
+    request = parse_request(orjson.dumps({**own, **told}))
     assert request.call.build_body(model="m", max_tokens=9) == orjson.dumps(told)
     other = read_again(request.call.build_body(model="other", max_tokens=8))
     assert describe(other) == describe({**told, "model": "other", "max_tokens": 8})
