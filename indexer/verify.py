@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from sqlalchemy import Engine
 
+from contracts.authorizations import decode_aggregate
 from contracts.deployment import Deployment
 from contracts.node_errors import NodeFailure, NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader
@@ -223,7 +223,7 @@ def _fetch_views(
     for group, answer in zip(groups, reader.transport.request_batch(outer), strict=True):
         if isinstance(answer, NodeUnavailable):
             raise answer
-        inner = None if isinstance(answer, NodeRefused) else _decode_aggregate(answer, len(group))
+        inner = None if isinstance(answer, NodeRefused) else _read_aggregate(answer, len(group))
         found += _fetch_each(reader, cursor, group) if inner is None else inner
     return found
 
@@ -251,11 +251,11 @@ def _encode_aggregate(calls: Sequence[ViewCall]) -> str:
     return _AGGREGATE + encode(("(address,bool,bytes)[]",), (items,)).hex()
 
 
-def _decode_aggregate(answer: Any, count: int) -> list[bytes | None] | None:
+def _read_aggregate(answer: Any, count: int) -> list[bytes | None] | None:
     """Return the inner answers; None where this is not what a Multicall3 answers."""
     try:
-        (results,) = decode(("(bool,bytes)[]",), _parse_bytes(answer))
-    except (DecodingError, NodeUnavailable):
+        results = decode_aggregate(_parse_bytes(answer))
+    except (ValueError, NodeUnavailable):
         return None
     if len(results) != count:
         return None

@@ -6,6 +6,7 @@ last is shown again for ``FRESH_S``.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,8 @@ from proxy.chat.meter import Meter
 log = structlog.get_logger("proxy")
 
 FRESH_S: Final = 10.0
+SHOWN_S: Final = 120.0
+"""How long a comparison is shown while no newer one succeeds: an old proof is none."""
 WAIT_S: Final = 3.0
 
 _position = table_of(Position)
@@ -78,18 +81,31 @@ def load_book_sums(connection: Connection) -> BookSums | None:
 class BooksWatch:
     """Compares in the background of requests, once at a time."""
 
-    def __init__(self, reader: ChainReader, meter: Meter, *, position: str, usdc: str) -> None:
+    def __init__(
+        self,
+        reader: ChainReader,
+        meter: Meter,
+        *,
+        position: str,
+        usdc: str,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock_s = clock_s
         self._reader = reader
         self._meter = meter
         self._position = position
         self._usdc = usdc
         self._known: BookProof | None = None
+        self._known_at_s = 0.0
         self._compared_at_s = -FRESH_S
         self._comparing: asyncio.Task[None] | None = None
 
     async def fetch(self) -> BookProof | None:
-        """Return the last comparison, made again where it is old; None: there was none yet."""
-        if time.monotonic() - self._compared_at_s >= FRESH_S:
+        """Return the last comparison, made again where it is old.
+
+        None where there was none yet, or none within ``SHOWN_S``.
+        """
+        if self._clock_s() - self._compared_at_s >= FRESH_S:
             if self._comparing is None:
                 self._comparing = asyncio.create_task(self._compare())
             try:
@@ -97,17 +113,19 @@ class BooksWatch:
                     await asyncio.shield(self._comparing)
             except TimeoutError:
                 pass
-        return self._known
+        is_shown = self._clock_s() - self._known_at_s <= SHOWN_S
+        return self._known if is_shown else None
 
     async def _compare(self) -> None:
         try:
             sums = await self._meter.read(load_book_sums)
             if sums is not None:
                 self._known = await asyncio.to_thread(self._ask, sums, self._meter.now_s())
+                self._known_at_s = self._clock_s()
         except CurrentError as error:
             log.info("books_not_compared", error=str(error))
         finally:
-            self._compared_at_s = time.monotonic()
+            self._compared_at_s = self._clock_s()
             self._comparing = None
 
     def _ask(self, sums: BookSums, now_s: int) -> BookProof:

@@ -48,4 +48,9 @@ def parse_aliases(text: str) -> ModelAliases:
             raise ValueError(f"the alias {name!r} is there twice")
         else:
             names[name] = model
-    return ModelAliases(names, tuple(patterns))
+    aliases = ModelAliases(names, tuple(patterns))
+    for model in (*names.values(), *(to for _, to in patterns)):
+        # Only the first step is taken: a chain would end where nobody meant it to.
+        if aliases.resolve(model) != model:
+            raise ValueError(f"{model!r}, the model of an alias, is an alias itself")
+    return aliases

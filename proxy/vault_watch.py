@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_signature_to_4byte_selector
 
 from contracts.blocks import Header
@@ -27,6 +28,8 @@ POINTS: Final = 12
 """How many share prices are shown, the newest included."""
 BACK_S: Final = 30 * 86_400
 """How far back they go where the node still has the blocks."""
+DECIMALS_MAX: Final = 36
+"""More digits than any share of a vault has: what says so talks nonsense."""
 PACE_BLOCKS: Final = 1_000
 """Over how many blocks the chain's pace is measured."""
 YEAR_S: Final = 365 * 86_400
@@ -125,6 +128,8 @@ class VaultWatch:
     def _read(self) -> VaultFigures:
         head = self._reader.fetch_head()
         decimals = self._ask_number("decimals()", head.number)
+        if decimals > DECIMALS_MAX:
+            raise Reverted("the vault names no number of decimals")
         return VaultFigures(
             name=self._ask_text("name()"),
             symbol=self._ask_text("symbol()"),
@@ -180,8 +185,11 @@ class VaultWatch:
         return int.from_bytes(answer, "big")
 
     def _ask_text(self, signature: str) -> str:
-        (text,) = decode(["string"], self._ask(signature, (), None))
-        return str(text)[:80]
+        try:
+            (text,) = decode(["string"], self._ask(signature, (), None))
+        except (DecodingError, OverflowError, UnicodeDecodeError) as error:
+            raise Reverted(f"the vault's {signature} is no text") from error
+        return "".join(letter for letter in str(text)[:80] if letter.isprintable())
 
     def _ask(
         self,

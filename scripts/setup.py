@@ -29,7 +29,9 @@ from scripts.stack.anvil_path import ROOT, anvil_path
 PYTHON_MIN = (3, 11)
 # The newest Python for which every package in the lock comes ready-made.
 PYTHON_BEST_MAX = (3, 13)
-NODE_MIN = 20
+# By major version: the oldest that the page tools take. Majors above the last one are all taken.
+NODE_MIN = {20: 19, 22: 12}
+NODE_SAID = " or ".join(f"{major}.{minor}" for major, minor in NODE_MIN.items())
 DISK_FREE_BYTES_MIN = 2 * 1024**3
 HEARTBEAT_S = 5.0
 
@@ -213,7 +215,7 @@ def check_node() -> str:
     for name in ("node", "npm"):
         if shutil.which(name) is None:
             raise SetupError(
-                f"{name} is not installed: install Node.js {NODE_MIN} or newer with npm "
+                f"{name} is not installed: install Node.js {NODE_SAID} or newer with npm "
                 "(the local chain, anvil, comes as an npm package, and the pages are built with it)"
             )
     try:
@@ -221,11 +223,11 @@ def check_node() -> str:
             ["node", "--version"], capture_output=True, text=True, check=True, timeout=30
         ).stdout
         version = said.strip().lstrip("v")
-        major = int(version.split(".")[0])
+        major, minor = (int(part) for part in version.split(".")[:2])
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise SetupError(f"`node --version` does not work here: {error}") from error
-    if major < NODE_MIN:
-        raise SetupError(f"Node.js {NODE_MIN} or newer is needed, this is {version}")
+    if major <= max(NODE_MIN) and minor < NODE_MIN.get(major, minor + 1):
+        raise SetupError(f"Node.js {NODE_SAID} or newer is needed, this is {version}")
     return version
 
 

@@ -31,6 +31,7 @@ from ledger.resale.call_records import (
     PeriodUse,
 )
 from ledger.resale.periods import is_current, reserve_units, resolve_units, settle_period
+from ledger.selling.leases import lock_lapsed
 from ledger.selling.sale_statements import (
     CHANGE_ACCOUNT,
     FREE_USDC,
@@ -248,17 +249,7 @@ def void_calls_of(connection: Connection, holder_id: str, *, now_s: int, limit: 
 def _void_found(
     connection: Connection, which: ColumnElement[bool], reason: str, *, now_s: int, limit: int
 ) -> int:
-    found = (
-        connection.execute(
-            select(_call.c.call_id)
-            .where(which)
-            .order_by(_call.c.lease_expires_at_s)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        .scalars()
-        .all()
-    )
+    found = lock_lapsed(connection, _call, _call.c.call_id, which, limit)
     if not found:
         return 0
     voided = connection.execute(

@@ -31,6 +31,7 @@ from ledger.selling.ceilings import (
     lock_listings,
     use_ceilings,
 )
+from ledger.selling.leases import lock_lapsed
 from ledger.selling.sale_records import (
     NewSale,
     SaleDenial,
@@ -261,18 +262,7 @@ def void_sales_of(connection: Connection, holder_id: str, *, now_s: int, limit: 
 def _void_found(
     connection: Connection, which: ColumnElement[bool], reason: str, *, now_s: int, limit: int
 ) -> int:
-    found = (
-        connection.execute(
-            select(_sale.c.sale_id)
-            .where(which)
-            # As its index has them: by any other order a planner may read all sales.
-            .order_by(_sale.c.lease_expires_at_s)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        .scalars()
-        .all()
-    )
+    found = lock_lapsed(connection, _sale, _sale.c.sale_id, which, limit)
     if not found:
         return 0
     _void(

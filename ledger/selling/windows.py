@@ -18,9 +18,9 @@ def count_recent(recent: str, *, now_s: int) -> int:
 
 def note_request(recent: str, *, now_s: int, limit: int) -> str | None:
     """Return the text with one more request at ``now_s``, None where the limit is reached."""
-    entries = _read(recent)
-    if sum(count for second, count in entries if second > now_s - WINDOW_S) >= limit:
+    if count_recent(recent, now_s=now_s) >= limit:
         return None
+    entries = _read(recent)
     newest_s = max([now_s, *(second for second, _ in entries)])
     kept = {second: count for second, count in entries if second > newest_s - 2 * WINDOW_S}
     kept[now_s] = kept.get(now_s, 0) + 1

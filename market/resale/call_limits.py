@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from market.resale.connection_terms import CallLimits
-from serving.http.errors import RequestRejected, rate_limited
+from serving.http.errors import rate_limited
 
 SECOND_S: Final = 1.0
 MINUTE_S: Final = 60.0
@@ -89,8 +89,3 @@ class CallLimiter:
         self._windows.move_to_end(key)
         if len(self._windows) > KEPT_MAX:
             self._windows.popitem(last=False)
-
-
-def is_limit(error: RequestRejected) -> bool:
-    """Tell whether an error is a limit's."""
-    return error.status == 429

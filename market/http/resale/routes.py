@@ -42,7 +42,7 @@ from market.http.resale.schemas import (
     ConnectionView,
     ConnectionWish,
 )
-from market.identity.keys import is_address
+from market.listing.offers import check_payable, read_payout_address
 from market.records.store import KeyHolder
 from market.resale.connection_terms import parse_terms, read_stored
 from market.resale.operations import TermsRefused
@@ -81,8 +81,10 @@ async def create_connection(
     """Connect an API whose unused quota is sold by the call. It is on sale at once."""
     body = await _read_body(request, services, seller, _NEW)
     payee = body.get("payout_address")
-    if payee is not None and (not isinstance(payee, str) or not _is_payable(services, payee)):
-        raise wrong_type("payout_address", "an address that can be paid")
+    if payee is not None:
+        if not isinstance(payee, str):
+            raise wrong_type("payout_address", "an address that can be paid")
+        check_payable(read_payout_address(payee), services.unpayable)
     try:
         new, api_key = await build_connection(
             body,
@@ -290,11 +292,6 @@ async def _read_body(
         raise bad_request("invalid_request", "The body says nothing.")
     check_fields(body, known)
     return body
-
-
-def _is_payable(services: Services, address: str) -> bool:
-    is_one = is_address(address) and int(address, 16) != 0
-    return is_one and address.lower() not in services.unpayable
 
 
 def _refused(error: TermsRefused | UrlRefused) -> RequestRejected:

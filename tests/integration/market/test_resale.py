@@ -37,7 +37,14 @@ from tests.support.market import (
     make_settings,
     run_market,
 )
-from tests.support.resale import API_KEY, LATEST, RunningApi, connect, run_api
+from tests.support.resale import (
+    API_KEY,
+    LATEST,
+    RunningApi,
+    connect,
+    make_connection,
+    run_api,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -255,6 +262,28 @@ async def test_name__looks_like_a_known_api__is_refused(stand: Stand) -> None:
         )
         assert answer.status_code == 400, (name, answer.text)
         assert answer.json()["error"]["param"] == "name"
+
+
+@pytest.mark.parametrize(
+    "payee",
+    [
+        # Mixed case, and one letter is not as EIP-55 has it.
+        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD".replace("Ef", "eF"),
+        "0x" + "00" * 20,
+        "0x1234",
+        "vitalik.eth",
+        5,
+    ],
+)
+async def test_payout_address__with_a_slip__is_refused(stand: Stand, payee: Any) -> None:
+    answer = await stand.market.client.post(
+        "/v1/seller/connections",
+        json=make_connection(stand.api.url, name="payees", payout_address=payee),
+        headers=bearer(stand.seller),
+    )
+
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == "payout_address"
 
 
 # ------------------------------------------------------------------------------- the API misbehaves

@@ -19,3 +19,14 @@ def test_resolve__names_come_before_patterns_and_patterns_in_order() -> None:
 def test_parse__odd__is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="alias"):
         parse_aliases(text)
+
+
+@pytest.mark.parametrize("text", ["a=b b=c", "a=b b*=c", "x*=a a=b", "a=a2 a*=b"])
+def test_parse__alias_of_an_alias__is_refused_and_not_half_followed(text: str) -> None:
+    with pytest.raises(ValueError, match="is an alias itself"):
+        parse_aliases(text)
+
+
+@pytest.mark.parametrize("text", ["a=a", "claude-*=claude-opus-5 claude-opus-5=claude-opus-5"])
+def test_parse__name_that_means_itself__is_taken(text: str) -> None:
+    assert parse_aliases(text).resolve("claude-opus-5") == "claude-opus-5"

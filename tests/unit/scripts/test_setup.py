@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -17,6 +18,13 @@ Usage = namedtuple("Usage", ["total", "used", "free"])
 
 def which_finds(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name in names else None)
+
+
+def node_is(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Let ``node --version`` say this."""
+    which_finds(monkeypatch, "node", "npm")
+    said = subprocess.CompletedProcess(["node"], 0, stdout=f"{version}\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
 
 
 @pytest.mark.parametrize("name", ["setup.py", "stack/anvil_path.py"])
@@ -67,6 +75,23 @@ def test_check_node__missing__says_which(
 
     with pytest.raises(setup.SetupError, match=f"^{missing} is not installed"):
         setup.check_node()
+
+
+@pytest.mark.parametrize("version", ["v18.20.4", "v20.18.3", "v21.7.3", "v22.11.0"])
+def test_check_node__too_old_for_the_pages__says_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    node_is(monkeypatch, version)
+
+    with pytest.raises(setup.SetupError, match=r"Node\.js 20\.19 or 22\.12 or newer is needed"):
+        setup.check_node()
+
+
+@pytest.mark.parametrize("version", ["v20.19.0", "v22.12.1", "v23.0.0", "v26.1.0"])
+def test_check_node__new_enough__is_taken(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    node_is(monkeypatch, version)
+
+    assert setup.check_node() == version[1:]
 
 
 def test_check_disk__full__says_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
