@@ -51,6 +51,8 @@ class NewOffer:
     """The prices of longer prompts, as the market writes them; None: those of short ones."""
     supply_offer_id: str | None = None
     """The supplier's offer that it is one model of: it waits for that offer's probe."""
+    declares: str | None = None
+    """What the seller declares of how requests are served, as JSON; None: nothing."""
 
 
 def save_offer(

@@ -28,7 +28,7 @@ from ledger.tables.keeper import (
     PayoutItem,
 )
 from ledger.tables.kept_answers import KeptAnswer
-from ledger.tables.keys import ApiKey, ChildKey, UsedNonce, WalletSession
+from ledger.tables.keys import ApiKey, ChildKey, KeyPolicy, UsedNonce, WalletSession
 from ledger.tables.kyb import (
     AuditEntry,
     KybDecision,
@@ -136,6 +136,7 @@ __all__ = [
     "KeeperDay",
     "KeeperRest",
     "KeptAnswer",
+    "KeyPolicy",
     "KybDecision",
     "KybDocument",
     "KybIdentity",

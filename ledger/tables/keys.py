@@ -57,6 +57,22 @@ class ChildKey(SQLModel, table=True):
     open_requests: int
 
 
+class KeyPolicy(SQLModel, table=True):
+    """Who may serve the requests of a position, or of one child key of it. Proxy.
+
+    Rows stay when a policy is lifted, so that every process hears of it.
+    """
+
+    __tablename__ = "key_policy"
+
+    token_id: int = Field(primary_key=True, sa_type=BigInteger)
+    key_id: str = Field(primary_key=True)
+    """The child key's; empty for all keys of the position."""
+    policy: str | None = Field(default=None, sa_type=Text)
+    """JSON as ``serving.dialects.policy`` reads it; None: anybody."""
+    changed_at_s: int = Field(index=True, sa_type=BigInteger)
+
+
 class UsedNonce(SQLModel, table=True):
     """A sign-in nonce that was used; kept until it would have expired anyhow. Proxy."""
 

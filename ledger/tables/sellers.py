@@ -126,6 +126,9 @@ class MarketOffer(SQLModel, table=True):
     cap_daily_usdc: int | None = Field(default=None, sa_type=BigInteger)
     quota_total_usdc: int | None = Field(default=None, sa_type=BigInteger)
     rate_limit_rpm: int | None = None
+    declares: str | None = Field(default=None, sa_type=Text)
+    """What the seller declares of how requests are served, as JSON
+    (``serving.dialects.serving_facts``); None: nothing."""
     unit: str | None = None
     """What media are priced by; the input price is then for a million of it. None for tokens."""
     payout_address: str

@@ -11,21 +11,26 @@
 
     [providers.openai]
     hosts = ["api.openai.com"]         # exact, or "*.example.com" for all below
+    zdr = false                        # what no declaration for these hosts can claim
+    data_collection = "allow"
+    regions = ["us"]
 
 ``market/names.toml`` is used unless ``MARKET_NAMES_FILE`` names another.
 """
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contracts.errors import Fatal
 from market.identity.provider_names import ProviderNames
 from market.identity.same_model import ModelNames, simplify
+from serving.dialects.serving_facts import ANY_BOUNDS, REGION, Bounds
 
 DEFAULT: Final = Path(__file__).parents[1] / "names.toml"
 
@@ -42,6 +47,18 @@ class _Provider(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     hosts: list[str] = Field(min_length=1)
+    zdr: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    regions: list[Annotated[str, Field(pattern=f"^{REGION.pattern}$")]] | None = None
+
+    def build_bounds(self) -> Bounds:
+        """Return how far declarations for these hosts may go."""
+        collecting = self.data_collection
+        return Bounds(
+            keeps_nothing=self.zdr,
+            may_collect=None if collecting is None else collecting == "allow",
+            regions=None if self.regions is None else frozenset(self.regions),
+        )
 
     @field_validator("hosts")
     @classmethod
@@ -77,6 +94,12 @@ class NameTable:
 
     providers: ProviderNames
     models: ModelNames
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    """How far declarations may go, by the provider whose host it is."""
+
+    def find_bounds(self, provider: str) -> Bounds:
+        """Return how far declarations for a provider's hosts may go."""
+        return self.bounds.get(provider, ANY_BOUNDS)
 
 
 def load_name_table(path: Path | None = None) -> NameTable:
@@ -94,4 +117,5 @@ def load_name_table(path: Path | None = None) -> NameTable:
         simplify(name): frozenset(simplify(alias) for alias in others)
         for name, others in table.aliases.items()
     }
-    return NameTable(providers, ModelNames(tuple(table.families), aliases))
+    bounds = {name: one.build_bounds() for name, one in table.providers.items()}
+    return NameTable(providers, ModelNames(tuple(table.families), aliases), bounds)

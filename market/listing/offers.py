@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from eth_utils.address import is_checksum_address
 
 from market.endpoints.dialing import UrlRefused, parse_base_url
@@ -21,6 +22,7 @@ from market.listing.offer_tiers import TIERS, TIERS_COLUMN, check_tiers, parse_t
 from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
 from market.pricing.offer_prices import read_stored_tiers, write_tiers
+from serving.dialects.serving_facts import parse_declared, write_declared
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import check_fields
 from serving.models.names import NAME_RULE, is_model_name
@@ -52,7 +54,10 @@ _AMOUNTS: Final = {
 _COLUMNS: Final = {**{name: column for name, (column, _) in _AMOUNTS.items()}, TIERS: TIERS_COLUMN}
 _TEXT_COLUMNS: Final = {"provider": "label"}
 """By the name that the reference has: what a seller calls its provider is a label here."""
-_CLEARABLE: Final = frozenset({*_BESIDE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm"})
+DECLARES: Final = "declares"
+_CLEARABLE: Final = frozenset(
+    {*_BESIDE, "cap_daily_usd", "quota_total_usd", "rate_limit_rpm", DECLARES}
+)
 _FIELDS: Final = frozenset(
     {
         *_AMOUNTS,
@@ -67,6 +72,7 @@ _FIELDS: Final = frozenset(
         "unit",
         _UNIT_PRICE,
         TIERS,
+        DECLARES,
     }
 )
 
@@ -94,7 +100,12 @@ def parse_new_offer(body: Mapping[str, Any], *, seller: str, allow_loopback: boo
     columns.setdefault("upstream_model", columns["model"])
     columns.setdefault("label", "")
     columns.setdefault("payout_address", seller)
-    for column in (*(column for column, _ in _AMOUNTS.values()), "rate_limit_rpm", TIERS_COLUMN):
+    for column in (
+        *(column for column, _ in _AMOUNTS.values()),
+        "rate_limit_rpm",
+        TIERS_COLUMN,
+        DECLARES,
+    ):
         columns.setdefault(column, None)
     _check_other_prices(columns)
     return OfferWish(columns, wish.api_key)
@@ -207,6 +218,8 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
             columns[column] = _read_amount(name, value, maximum)
         elif name == TIERS:
             columns[TIERS_COLUMN] = write_tiers(parse_tiers(value))
+        elif name == DECLARES:
+            columns[name] = orjson.dumps(write_declared(parse_declared(value))).decode()
         elif name not in ("api_key", _UNIT_PRICE):
             columns[_TEXT_COLUMNS.get(name, name)] = _read_text_field(
                 name, value, allow_loopback=allow_loopback

@@ -6,6 +6,7 @@ went well, the charge, is the caller's.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -84,6 +85,8 @@ class Won(Generic[T]):
     charge: ReservedSale
     attempts: int
     book: Book
+    began_s: float
+    """When it was called, on the monotonic clock."""
 
     @property
     def offer_id(self) -> str:
@@ -162,6 +165,7 @@ class Attempts:
     async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
         """Return the first attempt that goes well. Raises ``ApiError``."""
         asks = order.priced_asks
+        is_single = asks[0].policy.is_single
         tried = Tried()
         attempts = refusals = shortages = 0
         asks_resting = False
@@ -173,6 +177,7 @@ class Attempts:
             attempts - len(rejections) < self._attempts_max
             and len(rejections) < REJECTIONS_MAX
             and refusals < REFUSALS_MAX
+            and not (is_single and attempts)
         ):
             failures = attempts - len(rejections)
             is_last = 0 < failures == self._attempts_max - 1
@@ -211,6 +216,7 @@ class Attempts:
             attempts += 1
             shortage = None
             tried.note(verdict.offer)
+            began_s = time.monotonic()
             try:
                 callee = Callee(access, live.upstream_model, is_trusted=verdict.offer.is_trusted)
                 result = await self._attempt(attempt, reserved, callee)
@@ -228,7 +234,7 @@ class Attempts:
                 refused_by.append(offer_id)
                 continue
             self._book.note_served(offer_id, order.endpoint, refused_by=refused_by)
-            return Won(result, reserved, attempts, self._book)
+            return Won(result, reserved, attempts, self._book, began_s)
         if shortage is not None:
             raise shortage
         if rejections:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from contracts.units import utc_day
@@ -28,10 +29,13 @@ from market.pricing.media_units import Base, get_base, list_tiers
 from market.pricing.offer_prices import read_tiers
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers
+from market.routing.measured import Measured, OfferReport
 from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
 from market.routing.seller_health import Place, SellerHealth
 from market.routing.shelf import Shelf
+from serving.dialects.policy import Policy, Sort, get_place
+from serving.dialects.serving_facts import STRANGER, Facts, bound_facts, parse_declared
 from serving.models.failures import Cause
 from serving.models.prices import scale_price
 from serving.models.references import References
@@ -76,6 +80,7 @@ class Live:
     refusing: dict[str, Refusing] = field(default_factory=dict)
     """What the offer refused, by endpoint."""
     in_flight: int = 0
+    measured: Measured = field(default_factory=Measured)
     started: deque[float] = field(default_factory=deque)
     """When the requests of the last minute began, where their number is limited."""
 
@@ -219,6 +224,7 @@ class Book:
         if row["status"] == "deleted" or not tiers:
             self._drop(offer_id)
             return
+        provider = self.names.providers.find_provider(row["seller_base_url"])
         offer = Offer(
             offer_id=offer_id,
             model=row["model"],
@@ -230,7 +236,7 @@ class Book:
             and row["suspended_for"] is None
             and (is_trusted or supply_offer_id is None),
             is_trusted=is_trusted,
-            provider=self.names.providers.find_provider(row["seller_base_url"]),
+            provider=provider,
             origin=get_origin(row["seller_base_url"]),
             label=row["label"],
             cap_daily_usdc=row["cap_daily_usdc"],
@@ -238,6 +244,7 @@ class Book:
             rate_limit_rpm=row["rate_limit_rpm"],
             concurrency_max=self._concurrency_max,
             unit=row["unit"],
+            facts=self._find_facts(row["declares"], provider, is_trusted=is_trusted),
         )
         live = Live(
             offer=offer,
@@ -254,12 +261,21 @@ class Book:
         if known is not None:
             live.in_flight, live.started = known.in_flight, known.started
             live.refusing, live.limited_until = known.refusing, known.limited_until
+            if known.place == live.place:
+                live.measured = known.measured
             if known.place != live.place:
                 self.health.leave(known.place, offer_id)
             if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
         self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
+
+    def _find_facts(self, declares: str | None, provider: str, *, is_trusted: bool) -> Facts:
+        """Return what counts of what a seller declares of an endpoint."""
+        if declares is None:
+            return STRANGER
+        bounds = self.names.find_bounds(provider)
+        return bound_facts(parse_declared(orjson.loads(declares)), bounds, is_trusted=is_trusted)
 
     def _find_fee_bps(self, supply_offer_id: str | None) -> int:
         return self._fee_bps if supply_offer_id is None else self._supplier_fee_bps
@@ -362,6 +378,7 @@ class Book:
         live.in_flight -= 1
         if well:
             self.health.succeed(live.place)
+            live.measured.note_end(well=True, now_s=self._clock())
         else:
             self.health.give_up(live.place)
 
@@ -371,8 +388,44 @@ class Book:
         if live is None:
             return
         live.in_flight -= 1
+        live.measured.note_end(well=False, now_s=self._clock())
         health = self.health.fail(live.place, cause, retry_after_s=retry_after_s)
         log.info("offer_failed", offer_id=offer_id, cause=cause, failures=health.failures)
+
+    def note_answer(
+        self,
+        offer_id: str,
+        *,
+        first_token_s: float | None,
+        output_tokens: int,
+        output_s: float,
+        calls: tuple[int, int],
+    ) -> None:
+        """Take in how an answer came: a stream's first token, the output and how long it took
+        (seconds), and the calls of tools in it, valid and not."""
+        live = self._live.get(offer_id)
+        if live is None:
+            return
+        now_s = self._clock()
+        if first_token_s is not None:
+            live.measured.note_first_token(first_token_s, now_s=now_s)
+        live.measured.note_throughput(output_tokens, output_s, now_s=now_s)
+        live.measured.note_calls(*calls, now_s=now_s)
+
+    def report_measured(self, offer_id: str) -> OfferReport:
+        """Return how a listed offer did lately, by this process's own requests."""
+        return self._live[offer_id].measured.report(now_s=self._clock())
+
+    def get_place(self, offer: Offer, policy: Policy) -> tuple[int, bool, int]:
+        """Return an offer's place in the order that a policy asks for, before its price."""
+        measured, now_s = self._live[offer.offer_id].measured, self._clock()
+        place = get_place(policy, offer.names)
+        match policy.sort:
+            case Sort.LATENCY:
+                return (place, *measured.rank_latency(now_s=now_s))
+            case Sort.THROUGHPUT:
+                return (place, *measured.rank_throughput(now_s=now_s))
+        return place, False, 0
 
     def note_report(self, offer_id: str, *, is_cut: bool) -> None:
         """Note whether a seller's report of usage said more than can be true."""

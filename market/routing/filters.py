@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from market.pricing.amounts import parse_millionths
 from market.routing.chosen import parse_chosen
+from serving.dialects.policy import ANYBODY, Policy, least
 from serving.http.errors import bad_request, wrong_type
 from serving.models.price_ceilings import (
     CACHED_INPUT_CEILING,
@@ -98,16 +99,16 @@ class Ceilings:
             return filters
         return replace(
             filters,
-            input_usdc_per_mtok_max=_get_lower(
+            input_usdc_per_mtok_max=least(
                 self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max
             ),
-            output_usdc_per_mtok_max=_get_lower(
+            output_usdc_per_mtok_max=least(
                 self.output_usdc_per_mtok, filters.output_usdc_per_mtok_max
             ),
-            cached_input_usdc_per_mtok_max=_get_lower(
+            cached_input_usdc_per_mtok_max=least(
                 self.cached_input_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max
             ),
-            per_request_usdc_max=_get_lower(self.per_request_usdc, filters.per_request_usdc_max),
+            per_request_usdc_max=least(self.per_request_usdc, filters.per_request_usdc_max),
             longer_max=tuple((above, _lower_price(one, filters)) for above, one in self.longer),
         )
 
@@ -115,15 +116,27 @@ class Ceilings:
 ANY_PRICE: Final = Ceilings()
 
 
-def _get_lower(one: int | None, other: int | None) -> int | None:
-    return min((limit for limit in (one, other) if limit is not None), default=None)
+def keep_prices(filters: Filters, policy: Policy) -> Filters:
+    """Return filters that let nothing dearer through than a policy allows."""
+    if policy is ANYBODY:
+        return filters
+    return replace(
+        filters,
+        input_usdc_per_mtok_max=least(
+            filters.input_usdc_per_mtok_max, policy.input_usdc_per_mtok_max
+        ),
+        output_usdc_per_mtok_max=least(
+            filters.output_usdc_per_mtok_max, policy.output_usdc_per_mtok_max
+        ),
+        per_request_usdc_max=least(filters.per_request_usdc_max, policy.per_request_usdc_max),
+    )
 
 
 def _lower_price(price: Price, filters: Filters) -> Price:
     """Return a price with what the buyer's own words allow in place of what is above it."""
-    input_max = _get_lower(price.input_usdc_per_mtok, filters.input_usdc_per_mtok_max)
-    output_max = _get_lower(price.output_usdc_per_mtok, filters.output_usdc_per_mtok_max)
-    cached_max = _get_lower(price.cached_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max)
+    input_max = least(price.input_usdc_per_mtok, filters.input_usdc_per_mtok_max)
+    output_max = least(price.output_usdc_per_mtok, filters.output_usdc_per_mtok_max)
+    cached_max = least(price.cached_usdc_per_mtok, filters.cached_input_usdc_per_mtok_max)
     assert input_max is not None
     assert output_max is not None
     assert cached_max is not None

@@ -23,6 +23,8 @@ from market.pricing.media_units import Base, get_base
 from market.routing.chosen import name_offer, name_provider, name_seller
 from market.routing.discounts import Worths, find_worst
 from market.routing.sessions import Session
+from serving.dialects.policy import ANYBODY, Policy, find_unmet, is_named
+from serving.dialects.serving_facts import STRANGER, Facts
 from serving.models.prices import (
     Price,
     Tokens,
@@ -40,6 +42,7 @@ class Drop(StrEnum):
     INACTIVE = "inactive"
     UNTRUSTED = "untrusted"
     FILTERED = "filtered"
+    POLICY = "policy"
     PRICE_CEILING = "price_ceiling"
     BACKING_OFF = "backing_off"
     BUSY = "busy"
@@ -78,11 +81,24 @@ class Offer:
     """The prices of longer prompts, ascending; empty: they cost what short ones do."""
     unit: str | None = None
     """What the price is stated for, of ``market.pricing.media_units``; None for tokens."""
+    facts: Facts = STRANGER
+    """How it serves, as far as its seller's word counts."""
 
     @property
     def base(self) -> Base:
         """The base that the price counts."""
         return get_base(self.unit)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names by which a request may choose it: see ``market.routing.chosen``."""
+        return frozenset(
+            (
+                name_offer(self.offer_id),
+                name_seller(self.seller),
+                name_provider(self.provider),
+            )
+        )
 
     @property
     def tiers(self) -> Tiers:
@@ -148,6 +164,10 @@ class Ask:
     """What ``estimate`` and ``bound`` count; media have it in place of prompt tokens."""
     session: Session | None = None
     """Which conversation it belongs to, where that counts."""
+    policy: Policy = ANYBODY
+    """Who else than by price, trust and filters may serve, and who comes first."""
+    needed: frozenset[str] = frozenset()
+    """Fields of the request that a policy may want obeyed."""
 
     @property
     def direct_usdc(self) -> int:
@@ -286,6 +306,8 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.UNTRUSTED
     if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
         return Drop.FILTERED
+    if ask.policy is not ANYBODY and not _meets_policy(offer, ask):
+        return Drop.POLICY
     if _is_too_dear(offer, ask) or _is_above(ceiling_usdc, ask.ceiling_usdc_max):
         return Drop.PRICE_CEILING
     if state.standing in _NOT_ADMITTED or _was_tried(offer, ask):
@@ -310,12 +332,13 @@ def _was_tried(offer: Offer, ask: Ask) -> bool:
 
 
 def _is_chosen(offer: Offer, ask: Ask) -> bool:
-    names = {
-        name_offer(offer.offer_id),
-        name_seller(offer.seller),
-        name_provider(offer.provider),
-    }
+    names = offer.names
     return bool(not ask.only or names & ask.only) and not names & ask.ignore
+
+
+def _meets_policy(offer: Offer, ask: Ask) -> bool:
+    is_met = find_unmet(ask.policy, offer.facts, ask.needed) is None
+    return is_met and is_named(ask.policy, offer.names)
 
 
 def _is_too_dear(offer: Offer, ask: Ask) -> bool:

@@ -62,6 +62,10 @@ def build_rejection(error: UpstreamRejected) -> RequestRejected:
 _NONE_LEFT: Final[Mapping[Drop, tuple[str, str]]] = {
     Drop.UNTRUSTED: ("no_trusted_seller", "No trusted seller offers this model now."),
     Drop.FILTERED: ("no_seller_matches", "No seller passes the filters of the request."),
+    Drop.POLICY: (
+        "no_seller_meets_policy",
+        "No seller of this model meets all that 'provider' demands.",
+    ),
     Drop.PRICE_CEILING: (
         "price_ceiling_not_met",
         "No seller is within the request's price ceilings.",

@@ -1,7 +1,7 @@
 """Which offer a request goes to next: the cheapest, the longest proven, or one that rests."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from market.routing.ranking import Ask, Drop, Ranking, Verdict, assess, rank
 from market.routing.refusals import explain_none
 from market.routing.shelf import Shelf
 from market.routing.tried import Tried
+from serving.dialects.policy import Policy
 from serving.http.errors import ApiError
 
 PROVEN_TIMES_MAX: Final = 2
@@ -27,10 +28,14 @@ class Selection:
 
     def rank(self, asks: Sequence[Ask]) -> Ranking:
         """Return all offers of the model before this request. Raises 404 for an unlisted model."""
-        return _join(
+        ranking = _join(
             [rank(shelf, self._book.get_state, ask) for ask, shelf in self._find_shelves(asks)],
             asks[0].model,
         )
+        if not asks[0].policy.chooses:
+            return ranking
+        choose = self._rank_by_choice(asks[0].policy)
+        return replace(ranking, ranked=tuple(sorted(ranking.ranked, key=choose)))
 
     def find(self, asks: Sequence[Ask], tried: Tried) -> Verdict | None:
         """Return the best offer to ask next, or None.
@@ -39,7 +44,7 @@ class Selection:
         """
         last = self._book.get_last(asks[0].model, asks[0].endpoint)
         for narrowed in tried.narrow(asks, last=last):
-            found = self._find_cheapest(narrowed)
+            found = self._find_chosen(narrowed)
             if found is not None:
                 return found
         return None
@@ -51,6 +56,8 @@ class Selection:
         ``PROVEN_TIMES_MAX`` times as dear as the cheapest that is left; the cheapest always is
         within that, so this is None only where no offer may serve.
         """
+        if asks[0].policy.chooses:
+            return self.find(asks, tried)
         last = self._book.get_last(asks[0].model, asks[0].endpoint)
         for narrowed in tried.narrow(asks, last=last):
             found = [verdict for verdict in self._iterate(narrowed) if verdict.drop is None]
@@ -94,6 +101,19 @@ class Selection:
         offer = verdict.offer
         served = self._book.health.count_served(offer.seller, offer.model)
         return (not offer.is_trusted, -served, _by_cost(verdict))
+
+    def _find_chosen(self, asks: Sequence[Ask]) -> Verdict | None:
+        """Return the first choice: the cheapest, or what the request's policy puts first."""
+        policy = asks[0].policy
+        if not policy.chooses:
+            return self._find_cheapest(asks)
+        able = (verdict for verdict in self._iterate(asks) if verdict.drop is None)
+        return min(able, key=self._rank_by_choice(policy), default=None)
+
+    def _rank_by_choice(
+        self, policy: Policy
+    ) -> Callable[[Verdict], tuple[tuple[int, bool, int], tuple[int, str]]]:
+        return lambda one: (self._book.get_place(one.offer, policy), _by_cost(one))
 
     def _find_cheapest(self, asks: Sequence[Ask]) -> Verdict | None:
         best: Verdict | None = None

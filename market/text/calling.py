@@ -8,8 +8,9 @@ from market.endpoints.client import SellerClient
 from market.routing.attempts import Callee, Order
 from market.text.answered import AnswerCheck
 from market.text.metering import build_tally
+from serving.dialects.answered_calls import CallJudge
 from serving.dialects.call import Call
-from serving.dialects.endpoints import HOLDERS
+from serving.dialects.endpoints import HOLDERS, Endpoint
 from serving.models.additions import Additions
 from serving.models.failures import Cause, UpstreamError, UpstreamFailure, classify_said
 from serving.models.provider_answers import find_failure, is_answer
@@ -26,6 +27,8 @@ class Opened:
 
     reading: Reading
     secrets: tuple[str, ...]
+    judge: CallJudge | None = None
+    """What is told the calls of tools in it."""
 
     def __repr__(self) -> str:
         return "Opened(…)"
@@ -87,7 +90,10 @@ class SellerCalls:
             callee,
             lambda body: self._seller_client.open_stream(callee.access, call.endpoint, body),
         )
-        reading = Reading(source, build_tally(call, order.asks[0], is_trusted=callee.is_trusted))
+        is_judged = call.has_tools and call.endpoint is Endpoint.CHAT and not callee.is_own
+        judge = CallJudge(call.body) if is_judged else None
+        tally = build_tally(call, order.asks[0], is_trusted=callee.is_trusted, judge=judge)
+        reading = Reading(source, tally)
         try:
             await reading.begin(timeout_s=self._opening_s)
             self._check(reading.tally.model, call, callee)
@@ -100,7 +106,7 @@ class SellerCalls:
         except BaseException:
             await source.close()
             raise
-        return Opened(reading, callee.access.secrets)
+        return Opened(reading, callee.access.secrets, judge)
 
     def _check(self, answered: Any, call: Call, callee: Callee) -> None:
         """Check that what was sold is what answered. Raises ``UpstreamFailure``."""

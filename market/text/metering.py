@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
+from serving.dialects.answered_calls import CallJudge
 from serving.dialects.call import Call
 from serving.dialects.endpoints import HOLDERS
 from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
@@ -64,7 +65,14 @@ class ServedAttempt(Protocol):
 class SaleBooking:
     """A stream's reservation."""
 
-    def __init__(self, charge: SaleCharge, won: ServedAttempt) -> None:
+    def __init__(
+        self,
+        charge: SaleCharge,
+        won: ServedAttempt,
+        note: Callable[[Counted], None] | None = None,
+    ) -> None:
+        """``note`` takes in what was charged for."""
+        self._note = note
         self.booking_id = charge.sale_id
         self.lease_s = charge.lease_s
         self._charge = charge
@@ -72,7 +80,10 @@ class SaleBooking:
 
     async def post(self, counted: Counted) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
-        return await self._charge.post(counted.tokens, is_cut=counted.is_cut)
+        cost_usdc = await self._charge.post(counted.tokens, is_cut=counted.is_cut)
+        if self._note is not None:
+            self._note(counted)
+        return cost_usdc
 
     async def void(self, ending: Ending) -> int | None:
         """Give the reservation back. Where that cannot be written, its lease runs out."""
@@ -187,9 +198,11 @@ def build_sent(call: Call, ask: Ask, *, is_trusted: bool = True) -> Sent:
     )
 
 
-def build_tally(call: Call, ask: Ask, *, is_trusted: bool = True) -> Tally:
+def build_tally(
+    call: Call, ask: Ask, *, is_trusted: bool = True, judge: CallJudge | None = None
+) -> Tally:
     """Return the tally of a streamed request."""
-    return open_tally(call, build_sent(call, ask, is_trusted=is_trusted))
+    return open_tally(call, build_sent(call, ask, is_trusted=is_trusted), judge)
 
 
 def count_answer(

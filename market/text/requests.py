@@ -5,7 +5,9 @@ from typing import Final
 from market.routing.filters import ROUTING_FIELD
 from serving.dialects.call import Call, LimitRules, parse_call
 from serving.dialects.endpoints import Endpoint
+from serving.dialects.policy import POLICY_FIELD
 
+OWN_FIELDS: Final = frozenset({ROUTING_FIELD, POLICY_FIELD})
 LIMITS: Final = LimitRules(default=4_096, cap=131_072)
 
 MINIMUM_DISCOUNT_ENDPOINTS: Final = frozenset(
@@ -16,4 +18,4 @@ MINIMUM_DISCOUNT_ENDPOINTS: Final = frozenset(
 
 def parse_request(endpoint: Endpoint, raw: bytes) -> Call:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
-    return parse_call(endpoint, raw, LIMITS, own_fields=frozenset({ROUTING_FIELD}))
+    return parse_call(endpoint, raw, LIMITS, own_fields=OWN_FIELDS)

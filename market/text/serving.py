@@ -23,7 +23,7 @@ from market.records.database import Database
 from market.records.store import KeyHolder
 from market.routing.attempts import Attempt, Attempts, Order, Won
 from market.routing.book import Book
-from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, parse_filters
+from market.routing.filters import ANY_PRICE, ROUTING_FIELD, Ceilings, keep_prices, parse_filters
 from market.routing.own_providers import AskedWhen, OwnProviders, OwnWon, is_market_failure
 from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.refusals import build_rejection
@@ -31,11 +31,13 @@ from market.routing.sessions import Session, make_session
 from market.routing.shelf import Shelf
 from market.text.answered import AnswerCheck
 from market.text.calling import Opened, SellerCalls
+from market.text.measuring import measure_stream, measure_whole
 from market.text.metering import SaleBooking, SaleEndings, count_answer
 from market.text.repeating import RepeatedSales
 from market.text.requests import parse_request
 from serving.dialects.call import Call
 from serving.dialects.endpoints import HOLDERS, Endpoint
+from serving.dialects.policy import POLICY_FIELD, find_needed, parse_policy
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
     ApiError,
@@ -122,7 +124,8 @@ class Serving:
 
         Raises ``RequestRejected``.
         """
-        filters = ceilings.lower(parse_filters(call.own.get(ROUTING_FIELD)))
+        policy = parse_policy(call.own.get(POLICY_FIELD))
+        filters = ceilings.lower(keep_prices(parse_filters(call.own.get(ROUTING_FIELD)), policy))
         reference = self._book.find_reference(call.model)
         context_tokens = None if reference is None else reference.context_tokens
         image_tokens = None if reference is None else reference.image_tokens
@@ -143,9 +146,11 @@ class Serving:
             cached_input_usdc_per_mtok_max=filters.cached_input_usdc_per_mtok_max,
             per_request_usdc_max=filters.per_request_usdc_max,
             longer_max=filters.longer_max,
-            trusted_only=self.find_trust(filters.trusted_only, buyer),
+            trusted_only=policy.trusted_only or self.find_trust(filters.trusted_only, buyer),
             only=filters.only,
             ignore=filters.ignore,
+            policy=policy,
+            needed=find_needed(call.body) if policy.requires_parameters else frozenset(),
         )
 
     def list_served(self, shelves: Mapping[Base, Shelf]) -> Mapping[Base, Collection[Offer]]:
@@ -284,6 +289,7 @@ class Serving:
         raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
         answer = Answer(200, headers, raw)
         also = None if repeat is None else self._repeated.keep_whole(repeat, order, answer)
+        measure_whole(won, call, counted)
         post = won.charge.post(counted.tokens, also=also, is_cut=counted.is_cut)
         await settle(post, won.charge.sale_id)
         if repeat is not None and isinstance(won, OwnWon):
@@ -305,7 +311,7 @@ class Serving:
         transcript = None if repeat is None else self._repeated.repeats.open_transcript()
         stream = LiveStream(
             reading=won.result.reading,
-            booking=SaleBooking(won.charge, won),
+            booking=SaleBooking(won.charge, won, measure_stream(won)),
             endings=SaleEndings(won.result.secrets),
             charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,

@@ -109,6 +109,52 @@ class EmbeddingRequest(PassThrough):
     encoding_format: Literal["float", "base64"] | None = None
 
 
+class PolicyPrices(BaseModel):
+    """The most that whoever serves may take, in USD."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: float | str | None = Field(default=None, description="a million tokens")
+    completion: float | str | None = Field(default=None, description="a million tokens")
+    request: float | str | None = Field(default=None, description="a request, beside its tokens")
+
+
+class ProviderPolicy(BaseModel):
+    """Who may serve a request, and who is asked first, as OpenRouter's clients say it.
+
+    A request can only narrow what its key allows. Several objects in a list hold together.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    only: list[str] | None = Field(
+        default=None, description="names of providers, `seller:<address>`, `offer:<id>`"
+    )
+    ignore: list[str] | None = Field(default=None, description="likewise: none of these")
+    order: list[str] | None = Field(default=None, description="likewise: these first")
+    allow_fallbacks: bool | None = Field(
+        default=None, description="false: only `order`, or only the first choice without one"
+    )
+    zdr: bool | None = Field(default=None, description="only who keeps nothing of requests")
+    data_collection: Literal["allow", "deny"] | None = Field(
+        default=None, description="`deny`: only who lets nobody train on requests"
+    )
+    regions: list[str] | None = Field(default=None, description="only in these: eu, us …")
+    quantizations: list[str] | None = Field(
+        default=None, description="only these weights; `unknown` is one of them"
+    )
+    require_parameters: bool | None = Field(
+        default=None, description="only who obeys every field of the request"
+    )
+    trusted_only: bool | None = Field(
+        default=None, description="only whom the market's operator has approved"
+    )
+    sort: str | dict[str, str] | None = Field(
+        default=None, description="price (as if left out), throughput or latency"
+    )
+    max_price: PolicyPrices | None = None
+
+
 # ------------------------------------------------------------------------------------------ answers
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
+from serving.dialects.answered_calls import CallJudge
 from serving.models.counting import Counted, Delivered, Sent, count_tokens
 from serving.models.provider_answers import find_failure
 from serving.models.provider_json import (
@@ -172,8 +173,17 @@ class Shown:
 class ChatTally:
     """Reads the streams of chat completions, and of completions."""
 
-    def __init__(self, sent: Sent, *, is_chat: bool = True, passes_usage: bool = False) -> None:
+    def __init__(
+        self,
+        sent: Sent,
+        *,
+        is_chat: bool = True,
+        passes_usage: bool = False,
+        judge: CallJudge | None = None,
+    ) -> None:
+        """``judge`` is told the calls of tools that go by."""
         self._shown = Shown(sent)
+        self._judge = judge
         self._is_chat = is_chat
         self._passes_usage = passes_usage
         """Whether the client has asked for running usage."""
@@ -258,6 +268,10 @@ class ChatTally:
         index = choice.get("index", 0)
         if type(index) is not int:
             index = 0
+        if self._judge is not None:
+            delta = choice.get("delta")
+            if isinstance(delta, dict) and delta.get("tool_calls"):
+                self._judge.read(index, delta["tool_calls"])
         self._seen.add(index)
         if choice.get("finish_reason") not in _UNFINISHED:
             self._finished.add(index)

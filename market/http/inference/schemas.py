@@ -17,6 +17,7 @@ from serving.dialects.shapes import (
     EmbeddingList,
     EmbeddingRequest,
     ModelResponse,
+    ProviderPolicy,
     ResponseEvent,
     ResponseRequest,
 )
@@ -57,24 +58,28 @@ class RoutedChatRequest(ChatRequest):
     """A chat to complete."""
 
     routing: Routing | None = None
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
 class RoutedCompletionRequest(CompletionRequest):
     """A text to complete."""
 
     routing: Routing | None = None
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
 class RoutedResponseRequest(ResponseRequest):
     """What a response is to answer. Nothing is stored: `store` is always false."""
 
     routing: Routing | None = None
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
 class RoutedEmbeddingRequest(EmbeddingRequest):
     """Texts to embed."""
 
     routing: Routing | None = None
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
 BODIES: Final[Mapping[Endpoint, type[BaseModel]]] = {

@@ -1,6 +1,7 @@
 """The market as answers show it: models, prices, the book of a model, a ranking."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from market.http.markets.schemas import (
     MarketSummary,
     ModelBook,
     ModelEntry,
+    OfferFacts,
+    OfferMeasured,
     OwnProviderEstimate,
     PriceEntry,
     RankedOffer,
@@ -36,8 +39,10 @@ from market.listing.depth import (
 )
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS, Base, get_media_prices
+from market.routing.measured import OfferReport
 from market.routing.ranking import Ask, Offer, Ranking, Verdict
 from market.routing.shelf import Shelf
+from serving.dialects.serving_facts import Facts, write_declared
 from serving.models.prices import Price
 from serving.models.terms import Terms, Tiers
 
@@ -169,6 +174,7 @@ def describe_book(
     shelves: Mapping[Base, Shelf],
     reference: Terms | None,
     get_state: GetState,
+    get_measured: Callable[[str], OfferReport],
 ) -> ModelBook:
     """Return one model's offers, the cheapest blend first, and how much they can still sell."""
     rows, depth_usdc, is_bounded = [], 0, True
@@ -191,6 +197,8 @@ def describe_book(
                 health=state.standing,
                 serviceable=serviceable,
                 left_today_usd=None if left_usdc is None else left_usdc / USDC_ONE,
+                facts=describe_facts(offer.facts),
+                measured=OfferMeasured(**asdict(get_measured(offer.offer_id))),
             )
         )
     return ModelBook(
@@ -198,6 +206,12 @@ def describe_book(
         offers=rows,
         serviceable_depth_usd=depth_usdc / USDC_ONE if is_bounded else None,
     )
+
+
+def describe_facts(facts: Facts) -> OfferFacts:
+    """Return how an offer serves, with nulls for what is unknown."""
+    unknown = {"region": None, "quantization": None, "parameters": None}
+    return OfferFacts.model_validate({**unknown, **write_declared(facts)})
 
 
 def describe_ranking(

@@ -36,8 +36,10 @@ from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.sessions import Session
 from market.services import Services
 from market.text.requests import LIMITS
+from serving.dialects.policy import parse_policy
 from serving.http.document.schemas import errors_of
 from serving.http.errors import ApiError, bad_request
+from serving.http.strict_json import parse_json_object
 from serving.models.prices import Tokens
 
 router = APIRouter(tags=["markets"])
@@ -130,7 +132,9 @@ async def get_market(
     shelves = book.shelves.get(model)
     if shelves is None:
         raise model_not_found(model)
-    return describe_book(model, shelves, book.find_reference(model), book.get_state)
+    return describe_book(
+        model, shelves, book.find_reference(model), book.get_state, book.report_measured
+    )
 
 
 @router.get("/v1/route/explain", responses={**OPEN, **errors_of(401)}, dependencies=BUYER_KEY)
@@ -147,12 +151,16 @@ async def explain_route(
         str | None,
         Query(max_length=200, description="what requests call their session; needs a buyer's key"),
     ] = None,
+    provider: Annotated[
+        str | None, Query(max_length=8_192, description="a request's `provider`, as JSON")
+    ] = None,
 ) -> RouteExplained:
     """Return the offers in the order in which they would be tried, and why others would not.
 
     With a buyer's key also the buyer's own providers, which are asked before or after them, and
     the seller that the requests of a named session stay with.
     """
+    policy = parse_policy(None if provider is None else parse_json_object(provider.encode()))
     tokens = Tokens(prompt_tokens, max_tokens)
     if unit is not None:
         tokens = Tokens(quantity * UNITS[unit].quantity, 0)
@@ -174,7 +182,11 @@ async def explain_route(
         direct=find_price(reference, base, prompt_tokens=tokens.prompt),
         direct_tiers=list_tiers(reference, base),
         minimum_discount_pct=min_discount_pct,
-        trusted_only=services.serving.find_trust(None, buyer),
+        trusted_only=policy.trusted_only or services.serving.find_trust(None, buyer),
+        policy=policy,
+        input_usdc_per_mtok_max=policy.input_usdc_per_mtok_max,
+        output_usdc_per_mtok_max=policy.output_usdc_per_mtok_max,
+        per_request_usdc_max=policy.per_request_usdc_max,
         base=base,
         session=stays_with,
     )

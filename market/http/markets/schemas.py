@@ -69,6 +69,33 @@ class PriceList(BaseModel):
     data: list[PriceEntry]
 
 
+class OfferFacts(BaseModel):
+    """How an offer serves, as far as its seller's word counts: see `declares` of an offer."""
+
+    zdr: bool
+    data_collection: Literal["allow", "deny"]
+    region: str | None = Field(description="null: unknown")
+    quantization: str | None = Field(description="null: unknown")
+    parameters: list[str] | None = Field(
+        description="of the fields that not everybody obeys, those that it does; null: unknown"
+    )
+
+
+class OfferMeasured(BaseModel):
+    """How an offer did in the last 30 to 60 minutes, by the requests of this process."""
+
+    requests: int = Field(description="served, or failed by the seller")
+    uptime_pct: float | None = Field(description="of these, served; null: none yet")
+    first_token_ms_p50: int | None = Field(description="of streams; null: none yet")
+    first_token_ms_p95: int | None
+    throughput_tps_p50: int | None = Field(description="output tokens a second; null: none yet")
+    throughput_tps_p95: int | None = Field(description="what 95 % of requests reach at least")
+    tool_calls: int
+    tool_calls_valid_pct: float | None = Field(
+        description="calls of a known function with all required arguments; null: none yet"
+    )
+
+
 class BookOffer(OfferPrice):
     """One offer of a model."""
 
@@ -80,6 +107,8 @@ class BookOffer(OfferPrice):
     health: Standing
     serviceable: bool
     left_today_usd: float | None = Field(description="what it can still sell; null: no cap")
+    facts: OfferFacts
+    measured: OfferMeasured
 
 
 class ModelBook(ModelReference):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from contracts.units import USDC_ONE
 from market.endpoints.health import HealthReport
 from market.http.offers.schemas import OfferTier, OfferView
@@ -41,6 +43,7 @@ def describe_offer(
             "quota_total_usd": _show(row["quota_total_usdc"]),
             "rate_limit_rpm": row["rate_limit_rpm"],
             "payout_address": row["payout_address"],
+            "declares": None if row["declares"] is None else orjson.loads(row["declares"]),
             "status": row["status"],
             "suspended_for": row["suspended_for"],
             "used_today_usd": used_usdc / USDC_ONE,

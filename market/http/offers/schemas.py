@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from market.http.health import HealthView
 from market.http.prices import Amount, ModelReference, UnitName
 from market.listing.offer_tiers import ABOVE_MAX
+from serving.dialects.serving_facts import QUANTIZATIONS
 from serving.models.price_list import TIERS_MAX
 
 STATUS = Literal["active", "paused"]
@@ -36,6 +37,28 @@ class OfferTier(BaseModel):
     price_input_per_1m: float
     price_output_per_1m: float
     price_cached_input_per_1m: float | None = Field(description="null: the tier's input price")
+
+
+class DeclaredFacts(BaseModel):
+    """How requests are served, by the seller's own word.
+
+    It counts for sellers whom the operator has approved, as far as the operator's table of hosts
+    allows; of others it counts as nothing declared.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    zdr: bool | None = Field(default=None, description="whether nothing of a request is kept")
+    data_collection: Literal["allow", "deny"] | None = Field(
+        default=None, description="`deny`: nobody trains on requests"
+    )
+    region: str | None = Field(default=None, description="where requests are processed: eu, us …")
+    quantization: str | None = Field(
+        default=None, description=f"of the weights: {', '.join(QUANTIZATIONS[:-1])}"
+    )
+    parameters: list[str] | None = Field(
+        default=None, description="fields of a request that are obeyed, such as tools, seed"
+    )
 
 
 class _OfferFields(BaseModel):
@@ -78,6 +101,7 @@ class _OfferFields(BaseModel):
     payout_address: str | None = Field(
         default=None, description="an Ethereum address with its checksum; else the seller's own"
     )
+    declares: DeclaredFacts | None = None
 
 
 class NewOffer(_OfferFields):
@@ -132,6 +156,7 @@ class OfferView(BaseModel):
     quota_total_usd: float | None = Field(description="null: no cap")
     rate_limit_rpm: int | None = Field(description="null: no limit")
     payout_address: str
+    declares: DeclaredFacts | None
     status: STATUS
     suspended_for: str | None = Field(
         description="why the market sends it no requests, until its operator lets it; null: it does"

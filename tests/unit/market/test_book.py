@@ -44,6 +44,7 @@ def put(book: Book, offer_id: str, model: str, *, is_trusted: bool, **changes: A
         "cap_daily_usdc": None,
         "quota_total_usdc": None,
         "rate_limit_rpm": None,
+        "declares": None,
         "day": 0,
         "day_used_usdc": 0,
         "total_used_usdc": 0,

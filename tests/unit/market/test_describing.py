@@ -21,6 +21,7 @@ ROW: dict[str, Any] = {
     "cap_daily_usdc": 5_000_000,
     "quota_total_usdc": None,
     "rate_limit_rpm": 60,
+    "declares": None,
     "payout_address": "0xa",
     "status": "active",
     "suspended_for": None,
