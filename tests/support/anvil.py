@@ -6,13 +6,15 @@ import threading
 from collections.abc import Sequence
 from typing import IO, Any, Final, Self
 
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 from web3.types import RPCEndpoint
 
 from contracts.blocks import BlockRef
 from contracts.chain import Web3Transport
 from contracts.reader import ChainReader
 from scripts.stack.anvil_path import anvil_path
+from tests.support.quick_provider import QuickProvider
+from tests.support.waiting import wait_until
 
 CHAIN_ID: Final = 31337
 # More than any test mines. States beyond anvil's own limit go to disk, which leaves hundreds of
@@ -53,11 +55,13 @@ class Anvil:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._provider: QuickProvider | None = None
         assert self._process.stdout is not None
         try:
             self.port = _read_port(self._process.stdout)
             self.url = f"http://127.0.0.1:{self.port}"
-            self.web3 = Web3(HTTPProvider(self.url, exception_retry_configuration=None))
+            self._provider = QuickProvider(self.port)
+            self.web3 = Web3(self._provider)
             self.reader = ChainReader(Web3Transport(self.web3))
             # A pipe that nobody reads would stop anvil when it is full.
             threading.Thread(target=_drain, args=(self._process.stdout,), daemon=True).start()
@@ -73,6 +77,8 @@ class Anvil:
 
     def stop(self) -> None:
         """End the process. Idempotent."""
+        if self._provider is not None:
+            self._provider.close()
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
@@ -99,6 +105,10 @@ class Anvil:
         """Mine ``count`` blocks, ``interval_s`` apart, with whatever waits in the pool."""
         self.request("anvil_mine", hex(count), hex(interval_s))
         return self.head()
+
+    def wait_until_mined(self) -> None:
+        """Wait until nothing waits in the pool: a transaction is accepted before it is mined."""
+        wait_until(lambda: int(self.request("txpool_status")["pending"], 16) == 0)
 
     def set_automine(self, enabled: bool) -> None:
         """Mine a block for every transaction, or only when told to."""

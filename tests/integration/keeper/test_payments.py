@@ -220,6 +220,7 @@ def test_payment__crash_after_any_step__settles_once(shop: Stage, step: str) -> 
     payment_id = record(shop.engine, authorize(shop.world, PRICE))
     with pytest.raises(Crash):
         shop.keeper(crash_at(step)).tick()
+    shop.world.anvil.wait_until_mined()
 
     go_on(shop)
 
