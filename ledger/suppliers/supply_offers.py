@@ -2,8 +2,8 @@
 
 ::
 
-    pending_probe ──probe ok──► active ⇄ paused      exhausted ──more quota──► active
-         │ ▲                      │
+    pending_probe ──probe ok──► active ⇄ paused      exhausted ──more quota──► active, or
+         │ ▲                      │                       pending_probe if its last probe was not ok
          │ └── probe again, resume, another key or address
          └──probe failed──► probe_failed ◄── a probe by hand
 
@@ -201,12 +201,14 @@ def change_supply_offer(
         raise ValueError(f"{taken} tokens of the quota are used or reserved")
     status = merged["status"]
     values = dict(changes)
-    if status == "exhausted" and (quota is None or quota > taken):
-        status = "active"
     if sealed:
-        status = status if status == "paused" else "pending_probe"
-        values |= {"key_version": row["key_version"] + 1, "probe_ok": None}
-        values["probe_due_s"] = now_s if status == "pending_probe" else None
+        values |= {"key_version": row["key_version"] + 1, "probe_ok": None, "probe_due_s": None}
+    has_room = quota is None or quota > taken
+    if status != "paused" and (sealed or (status == "exhausted" and has_room)):
+        # What no probe has found to serve with this key does not serve, whatever it was before.
+        is_known = bool(row["probe_ok"]) and not sealed
+        status = "active" if is_known else "pending_probe"
+        values["probe_due_s"] = None if is_known else now_s
     _write(connection, supply_offer_id, {**values, "status": status}, now_s=now_s)
     for offer_id, key in sealed.items():
         offer_keys.change(connection, offer_id, key)

@@ -61,6 +61,9 @@ def note_probe(
     status = str(row["status"])
     if status in ("pending_probe", "active"):
         status = "active" if is_ok else "probe_failed"
+    quota = row["quota_tokens"]
+    if status == "active" and quota is not None and quota <= row["used_tokens"]:
+        status = "exhausted"
     values = {
         "probe_ok": is_ok,
         "probe_report": json.dumps(list(report)),

@@ -9,11 +9,12 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
 
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
@@ -21,8 +22,10 @@ from ledger.errors import LedgerContended, OfferRepeated
 from ledger.selling.ceilings import note_exhausted
 from ledger.selling.sale_records import SaleRefused
 from ledger.selling.sales import sweep_sales, void_sale
+from ledger.selling.sealed_keys import SealedKey
 from ledger.suppliers.accounts import set_kyb_status
 from ledger.suppliers.supply_offers import (
+    ask_probe,
     change_supply_offer,
     delete_supply_offer,
     load_supply_offer,
@@ -93,17 +96,7 @@ def test_quota__a_small_rest_that_holds_no_request__is_exhausted_and_refillable(
 
     with write(engine) as connection:
         assert note_exhausted(connection, "so", now_s=NOW_S)
-        row = load_supply_offer(connection, supplier_id="s", supply_offer_id="so")
-        assert row is not None
-        change_supply_offer(
-            connection,
-            supplier_id="s",
-            supply_offer_id="so",
-            version=row["version"],
-            changes={"quota_tokens": 101},
-            sealed={},
-            now_s=NOW_S,
-        )
+        change_at_newest(connection, changes={"quota_tokens": 101})
 
     assert try_to_sell(engine, 41) == "sold"
     check(engine)
@@ -124,6 +117,68 @@ def test_quota__below_what_is_used__is_refused(engine: Engine) -> None:
             sealed={},
             now_s=NOW_S,
         )
+
+
+@pytest.mark.parametrize("was_found_to_serve", [None, False, True])
+def test_quota__raised_once_it_was_spent__serves_only_what_a_probe_found_to_serve(
+    engine: Engine, was_found_to_serve: bool | None
+) -> None:
+    names = {"supplier_id": "s", "supply_offer_id": "so"}
+    with write(engine) as connection:
+        put_supply_offer(connection, quota_tokens=100)
+    try_to_sell(engine, 100)
+    with write(engine) as connection:
+        pause_supply_offer(connection, **names, now_s=NOW_S)
+        # Another key is sealed, and its probe finds what it finds while the offer rests.
+        sealed = {"so-m": SealedKey(b"c2", b"w2", "kms")}
+        change_at_newest(connection, sealed=sealed)
+        if was_found_to_serve is not None:
+            ask_probe(connection, **names, now_s=NOW_S)
+            report = [{"ok": was_found_to_serve}]
+            note_probe(connection, "so", key_version=1, report=report, now_s=NOW_S)
+        resumed = resume_supply_offer(connection, **names, has_failed=False, now_s=NOW_S)
+        change_at_newest(connection, changes={"quota_tokens": 200})
+
+    assert resumed == "exhausted"
+    if was_found_to_serve:
+        assert (get_offer(engine)["status"], try_to_sell(engine, 1)) == ("active", "sold")
+    else:
+        assert get_offer(engine)["status"] == "pending_probe"
+        assert try_to_sell(engine, 1) == "offer_changed"
+        with write(engine) as connection:
+            assert take_due_probe(connection, claim_s=60, now_s=NOW_S) is not None
+    check(engine)
+
+
+def test_probe__ok_of_an_offer_whose_quota_is_spent__leaves_it_exhausted(engine: Engine) -> None:
+    with write(engine) as connection:
+        put_supply_offer(connection, quota_tokens=100)
+    try_to_sell(engine, 100)
+    with write(engine) as connection:
+        change_at_newest(connection, sealed={"so-m": SealedKey(b"c2", b"w2", "kms")})
+        note_probe(connection, "so", key_version=1, report=[{"ok": True}], now_s=NOW_S)
+
+    assert get_offer(engine)["status"] == "exhausted"
+    check(engine)
+
+
+def change_at_newest(
+    connection: Connection,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    sealed: Mapping[str, SealedKey] | None = None,
+) -> None:
+    row = load_supply_offer(connection, supplier_id="s", supply_offer_id="so")
+    assert row is not None
+    change_supply_offer(
+        connection,
+        supplier_id="s",
+        supply_offer_id="so",
+        version=row["version"],
+        changes=changes or {},
+        sealed=sealed or {},
+        now_s=NOW_S,
+    )
 
 
 @pytest.mark.parametrize("engine", BOTH, indirect=True)
