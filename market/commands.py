@@ -233,17 +233,31 @@ def payouts_by_hand() -> None:
 @_payout
 @argument("tx_hash", help="The hash of the transaction that paid it.")
 def payout_sent(payout_id: str, tx_hash: str) -> None:
-    """Note that a supplier's payout was sent by hand."""
+    """Note that a supplier's payout was sent: by hand, or one that failed or needed somebody."""
     from market.suppliers.payout_desk import mark_sent
 
     with _opened_ledger() as engine:
         click.echo(mark_sent(engine, payout_id, tx_hash))
 
 
+@market.command("payout-failed", settings=SETTINGS)
+@_payout
+@argument("reason", help="Why it certainly was not and will not be sent, for the supplier too.")
+def payout_failed(payout_id: str, reason: str) -> None:
+    """Note that a supplier's payout certainly was not and will not be sent.
+
+    For one that needs the operator or is sent by hand. Whoever pays must have cancelled it first.
+    """
+    from market.suppliers.payout_desk import mark_failed
+
+    with _opened_ledger() as engine:
+        click.echo(mark_failed(engine, payout_id, reason))
+
+
 @market.command("payout-retry", settings=SETTINGS)
 @_payout
 def payout_retry(payout_id: str) -> None:
-    """Let a supplier's payout that failed be sent again."""
+    """Let a supplier's payout that failed be sent again, to the address that counts now."""
     from market.suppliers.payout_desk import send_again
 
     with _opened_ledger() as engine:

@@ -14,6 +14,7 @@ UNDERWAY: Final = (
     "submitted",
     "sending",
     "needs_operator",
+    "failed",
 )
 """The statuses of payouts that are not over."""
 

@@ -17,7 +17,7 @@ from ledger.suppliers.supplier_payouts import (
     take_due_payouts,
 )
 from ledger.tables import (
-    PAYOUT_UNDERWAY,
+    SUPPLIER_PAYOUT_OPEN,
     MarketPayout,
     PayoutBatch,
     PayoutItem,
@@ -43,17 +43,16 @@ def submit_on_chain(connection: Connection, *, now_s: int, limit: int) -> int:
     due = take_due_payouts(
         connection, rail=RAIL, statuses=("pending",), claim_s=0, now_s=now_s, limit=limit
     )
-    by_id = {row["payout_id"]: row for row in due}
-    ids = note_submitted(connection, list(by_id), now_s=now_s)
+    submitted = note_submitted(connection, [row["payout_id"] for row in due], now_s=now_s)
     rows = [
         {
-            "payout_id": payout_id,
-            "seller": by_id[payout_id]["supplier_id"],
-            "payee": by_id[payout_id]["address"].lower(),
-            "amount_usdc": by_id[payout_id]["net_usdc"],
+            "payout_id": row["payout_id"],
+            "seller": row["supplier_id"],
+            "payee": row["address"].lower(),
+            "amount_usdc": row["net_usdc"],
             "planned_at_s": now_s,
         }
-        for payout_id in ids
+        for row in submitted
     ]
     if rows:
         connection.execute(insert(_paid), rows)
@@ -82,7 +81,7 @@ def follow_on_chain(
         & _item.c.state.in_(("sent", "planned"))
     )
     moved = 0
-    for condition in (text(PAYOUT_UNDERWAY) & is_behind, is_undone):
+    for condition in (text(SUPPLIER_PAYOUT_OPEN) & is_behind, is_undone):
         for payout_id, status, item_state, tx_hash in connection.execute(
             query.where(condition).limit(limit)
         ).all():

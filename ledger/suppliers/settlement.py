@@ -15,19 +15,18 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, insert, select, 
 
 from ledger.database.engine import is_postgres
 from ledger.suppliers.accounts import APPROVED
+from ledger.suppliers.saved_addresses import AddressNow, load_addresses_now
 from ledger.suppliers.settling import Carry, DaySum, Payee, SettledDay, settle
 from ledger.tables import (
     SUPPLY_DAY_OPEN,
     Supplier,
     SupplierPayout,
     SupplyAccount,
-    SupplyAddress,
     SupplyDay,
     table_of,
 )
 
 _account = table_of(SupplyAccount)
-_address = table_of(SupplyAddress)
 _day = table_of(SupplyDay)
 _payout = table_of(SupplierPayout)
 _supplier = table_of(Supplier)
@@ -208,31 +207,19 @@ def _load_payees(
     now_s: int,
 ) -> dict[str, Payee]:
     """Return where each is paid: the newest address of its network that counts by now."""
-    rows = connection.execute(
-        select(_address)
-        .where(_address.c.supplier_id.in_(list(accounts)))
-        .order_by(_address.c.saved_at_s, _address.c.address_id)
-    ).mappings()
-    counting: dict[tuple[str, str], str] = {}
-    cooling: set[tuple[str, str]] = set()
-    for row in rows:
-        key = (row["supplier_id"], row["network"])
-        if int(row["counts_from_s"]) <= now_s:
-            counting[key] = row["address"]
-        else:
-            cooling.add(key)
+    saved = load_addresses_now(connection, list(accounts), now_s=now_s)
     payees = {}
     for supplier_id, account in accounts.items():
         network = account["network"] or terms.default_network
         travels = terms.networks[network]
-        key = (supplier_id, network)
+        counts = saved.get((supplier_id, network), AddressNow(None, None))
         payees[supplier_id] = Payee(
             network=network,
             rail=travels.rail,
             asset=travels.asset,
             minimum_usdc=travels.minimum_usdc,
-            address=counting.get(key),
-            is_cooling=key in cooling,
+            address=counts.address,
+            is_cooling=counts.later_from_s is not None,
             is_approved=suppliers[supplier_id]["kyb_status"] == APPROVED,
         )
     return payees

@@ -3,15 +3,18 @@
 ::
 
     pending ──► submitted ──► sending ──► sent
-       ▲ │                       ├──► failed          nothing was or will be sent
+       ▲ │                       ├──► failed ◄────┐   nothing was or will be sent
        │ └─► address_pending_…   └──► needs_operator  that is not certain: never sent by itself
        └──── failed, by an operator's word
+
+A payout goes to the address that counts when its rail is asked for it: what is held, or has failed,
+does not go to one that its supplier has replaced meanwhile.
 
 Every change names the statuses that it starts from: two processes, or news that come twice or late,
 change nothing more. Amounts are in 1e-6 USD. Every function is part of the caller's transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, text, update
@@ -20,7 +23,8 @@ from contracts.units import format_usdc
 from ledger.database.engine import is_postgres
 from ledger.suppliers.accounts import APPROVED
 from ledger.suppliers.mails import NewMail, enqueue_mail
-from ledger.tables import PAYOUT_UNDERWAY, Supplier, SupplierPayout, table_of
+from ledger.suppliers.saved_addresses import load_addresses_now
+from ledger.tables import SUPPLIER_PAYOUT_OPEN, Supplier, SupplierPayout, table_of
 
 _payout = table_of(SupplierPayout)
 _supplier = table_of(Supplier)
@@ -29,6 +33,7 @@ UNSENT: Final = ("pending", "address_pending_whitelist")
 """Nothing has been asked of a rail yet, or it said that it does nothing."""
 ASKED: Final = ("submitted", "sending", "needs_operator")
 FIRST_PAYOUT_MAIL: Final = "first_payout"
+FAILED_MAIL: Final = "payout_failed"
 
 
 def take_due_payouts(
@@ -49,7 +54,7 @@ def take_due_payouts(
         select(_payout)
         .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
         .where(
-            text(PAYOUT_UNDERWAY),
+            text(SUPPLIER_PAYOUT_OPEN),
             _payout.c.next_try_at_s <= now_s,
             _payout.c.rail == rail,
             _payout.c.status.in_(statuses),
@@ -83,8 +88,11 @@ def move_payout(
     return changed.rowcount == 1
 
 
-def note_submitted(connection: Connection, payout_ids: Sequence[str], *, now_s: int) -> list[str]:
-    """Note that a rail is about to be asked for payouts, before it is; return those that may be.
+def note_submitted(
+    connection: Connection, payout_ids: Sequence[str], *, now_s: int
+) -> list[dict[str, Any]]:
+    """Note that a rail is about to be asked for payouts, before it is; return those that may be, as
+    they are to be paid.
 
     The supplier's approval is looked at again, and its suspension waits.
     """
@@ -104,6 +112,7 @@ def note_submitted(connection: Connection, payout_ids: Sequence[str], *, now_s: 
     of_these = approved.where(_supplier.c.supplier_id.in_(sorted(set(owners.values()))))
     payable = set(connection.execute(of_these).scalars())
     ids = [payout_id for payout_id, supplier_id in owners.items() if supplier_id in payable]
+    refresh_addresses(connection, ids, now_s=now_s)
     connection.execute(
         update(_payout)
         .where(_payout.c.payout_id.in_(ids))
@@ -115,10 +124,32 @@ def note_submitted(connection: Connection, payout_ids: Sequence[str], *, now_s: 
             external_batch=None,
             external_state=None,
             is_verified=False,
+            code_tries=0,
             changed_at_s=now_s,
         )
     )
-    return ids
+    rows = connection.execute(
+        select(_payout).where(_payout.c.payout_id.in_(ids)).order_by(_payout.c.payout_id)
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def refresh_addresses(connection: Connection, payout_ids: Sequence[str], *, now_s: int) -> None:
+    """Have payouts that no rail was asked for go to their network's address that counts now."""
+    rows = connection.execute(
+        select(
+            _payout.c.payout_id, _payout.c.supplier_id, _payout.c.network, _payout.c.address
+        ).where(_payout.c.payout_id.in_(payout_ids))
+    ).all()
+    counting = load_addresses_now(connection, {row.supplier_id for row in rows}, now_s=now_s)
+    for row in rows:
+        now = counting.get((row.supplier_id, row.network))
+        if now is not None and now.address not in (None, row.address):
+            connection.execute(
+                update(_payout)
+                .where(_payout.c.payout_id == row.payout_id, _payout.c.status.in_(UNSENT))
+                .values(address=now.address, changed_at_s=now_s)
+            )
 
 
 def note_payout_sent(
@@ -166,10 +197,62 @@ def note_payout_sent(
     return True
 
 
+def note_payout_failed(
+    connection: Connection,
+    payout_id: str,
+    *,
+    reason: str,
+    make_id: Callable[[], str],
+    now_s: int,
+    before: Sequence[str] = ASKED,
+    **values: Any,
+) -> bool:
+    """Note that a payout certainly was not and will not be sent, and write its supplier a mail;
+    tell whether it was in one of ``before``."""
+    values |= {"status": "failed", "reason": reason}
+    if not move_payout(connection, payout_id, before=before, now_s=now_s, **values):
+        return False
+    row = (
+        connection.execute(
+            select(_payout, _supplier.c.email)
+            .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
+            .where(_payout.c.payout_id == payout_id)
+        )
+        .mappings()
+        .one()
+    )
+    mail = NewMail(
+        mail_id=make_id(),
+        to_address=row["email"],
+        template=FAILED_MAIL,
+        facts={
+            "payout_id": payout_id,
+            "net": format_usdc(int(row["net_usdc"])),
+            "asset": row["asset"],
+            "network": row["network"],
+            "address": row["address"],
+        },
+        supplier_id=row["supplier_id"],
+        once_key=f"{FAILED_MAIL}:{payout_id}:{row['retries']}",
+    )
+    enqueue_mail(connection, mail, now_s=now_s)
+    return True
+
+
 def find_payout(connection: Connection, payout_id: str) -> RowMapping | None:
     """Return a payout, or None."""
     query = select(_payout).where(_payout.c.payout_id == payout_id)
     return connection.execute(query).mappings().one_or_none()
+
+
+def is_batch_stopped(connection: Connection, external_batch: str) -> bool:
+    """Tell whether a payout of a rail's batch needs the operator."""
+    query = select(_payout.c.payout_id).where(
+        text(SUPPLIER_PAYOUT_OPEN),
+        _payout.c.external_batch == external_batch,
+        _payout.c.status == "needs_operator",
+    )
+    return connection.execute(query.limit(1)).scalar() is not None
 
 
 def hasten_external(connection: Connection, external_id: str, *, now_s: int) -> bool:
@@ -183,7 +266,8 @@ def hasten_external(connection: Connection, external_id: str, *, now_s: int) -> 
 
 
 def retry_failed(connection: Connection, payout_id: str, *, now_s: int) -> bool:
-    """Let a payout be sent again that certainly was not; tell whether it had failed."""
+    """Let a payout be sent again that certainly was not, to the address that counts when it is;
+    tell whether it had failed."""
     return move_payout(
         connection,
         payout_id,
@@ -191,32 +275,42 @@ def retry_failed(connection: Connection, payout_id: str, *, now_s: int) -> bool:
         now_s=now_s,
         status="pending",
         reason=None,
+        retries=_payout.c.retries + 1,
         next_try_at_s=now_s,
     )
 
 
-def count_payouts(connection: Connection) -> dict[str, tuple[int, int | None]]:
-    """Return how many payouts are underway by status, and since when the oldest of each is.
+def build_reference(row: Mapping[Any, Any]) -> str:
+    """Return what a rail knows a payout by: its id, another after each operator's word that what
+    the rail has of it was not and will not be sent."""
+    payout_id, retries = str(row["payout_id"]), int(row["retries"])
+    return payout_id if retries == 0 else f"{payout_id}~{retries}"
 
-    By its index: it costs what is underway, however much was paid before.
+
+def count_payouts(connection: Connection) -> dict[str, tuple[int, int | None]]:
+    """Return how many payouts are open by status, and since when the oldest of each is.
+
+    By its index: it costs what is open, however much was paid before.
     """
     rows = connection.execute(
         select(_payout.c.status, func.count(), func.min(_payout.c.created_at_s))
-        .where(text(PAYOUT_UNDERWAY))
+        .where(text(SUPPLIER_PAYOUT_OPEN))
         .group_by(_payout.c.status)
     ).all()
     return {str(status): (int(count), int(oldest)) for status, count, oldest in rows}
 
 
-def load_unsent(connection: Connection, *, rail: str, limit: int) -> list[RowMapping]:
-    """Return payouts of a rail that wait to be sent, oldest first, with their suppliers."""
+def load_unsent(connection: Connection, *, rail: str, after: str, limit: int) -> list[RowMapping]:
+    """Return payouts of a rail that wait to be sent, after an id, oldest first, with their
+    suppliers."""
     query = (
         select(_payout, _supplier.c.legal_name, _supplier.c.registration_number)
         .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
         .where(
-            text(PAYOUT_UNDERWAY),
+            text(SUPPLIER_PAYOUT_OPEN),
             _payout.c.rail == rail,
             _payout.c.status.in_(UNSENT),
+            _payout.c.payout_id > after,
             _supplier.c.kyb_status == APPROVED,
         )
         .order_by(_payout.c.payout_id)

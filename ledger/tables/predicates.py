@@ -17,10 +17,11 @@ ACCOUNT_EMPTY = "market_account.credited_usdc = 0 AND market_account.kind = 'pre
 SUPPLY_OFFER_LIVE = "supply_offer.status <> 'deleted'"
 SUPPLY_PROBE_DUE = "supply_offer.probe_due_s IS NOT NULL"
 SUPPLY_DAY_OPEN = "supply_day.payout_id IS NULL"
-PAYOUT_UNDERWAY = (
+SUPPLIER_PAYOUT_OPEN = (
     "supplier_payouts.status IN"
-    " ('pending','address_pending_whitelist','submitted','sending','needs_operator')"
+    " ('pending','address_pending_whitelist','submitted','sending','needs_operator','failed')"
 )
+"""Neither sent nor carried over: somebody has still to do something about it."""
 SALE_RESERVED = "market_sale.state = 'reserved'"
 SALE_UNPAID = "market_sale.state = 'posted' AND market_sale.payout_id IS NULL"
 CALL_RESERVED = "api_call.state = 'reserved'"

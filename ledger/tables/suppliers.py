@@ -110,7 +110,7 @@ class SupplierToken(SQLModel, table=True):
 
     __tablename__ = "supplier_token"
     __table_args__ = (
-        CheckConstraint("purpose IN ('verify','sign_up','reset')", name="purpose_known"),
+        CheckConstraint("purpose IN ('verify','sign_up','reset','undo')", name="purpose_known"),
         Index("supplier_token_email", "email", "purpose"),
     )
 

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstrain
 from sqlmodel import Field, SQLModel
 
 from ledger.tables.predicates import (
-    PAYOUT_UNDERWAY,
+    SUPPLIER_PAYOUT_OPEN,
     SUPPLY_DAY_OPEN,
     SUPPLY_OFFER_LIVE,
     SUPPLY_PROBE_DUE,
@@ -141,7 +141,10 @@ class SupplyAccount(SQLModel, table=True):
 
 
 class SupplyAddress(SQLModel, table=True):
-    """An address for payouts, for ever; the newest of a network that counts is used. Market."""
+    """An address for payouts, for ever; the newest of a network that counts is used. Market.
+
+    One that is saved cancels those of its network that do not count yet.
+    """
 
     __tablename__ = "supply_address"
     __table_args__ = (Index("supply_address_of", "supplier_id", "network", "counts_from_s"),)
@@ -152,6 +155,8 @@ class SupplyAddress(SQLModel, table=True):
     address: str
     saved_at_s: int = Field(sa_type=BigInteger)
     counts_from_s: int = Field(sa_type=BigInteger)
+    cancelled_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When it was taken back before it counted: it never does."""
 
 
 class SupplierPayout(SQLModel, table=True):
@@ -181,8 +186,8 @@ class SupplierPayout(SQLModel, table=True):
         Index(
             "supplier_payouts_underway",
             "next_try_at_s",
-            sqlite_where=text(unqualified(PAYOUT_UNDERWAY)),
-            postgresql_where=text(unqualified(PAYOUT_UNDERWAY)),
+            sqlite_where=text(unqualified(SUPPLIER_PAYOUT_OPEN)),
+            postgresql_where=text(unqualified(SUPPLIER_PAYOUT_OPEN)),
         ),
         Index("supplier_payouts_external", "external_id"),
     )
@@ -221,6 +226,12 @@ class SupplierPayout(SQLModel, table=True):
     is_verified: bool = False
     """Whether the batch was confirmed by a one-time code."""
     tries: int = 0
+    """How often a rail was asked for it."""
+    retries: int = 0
+    """How often an operator said that it failed and is to be asked for again: each time under
+    another name, so that what a rail has of an earlier one is never taken for it."""
+    code_tries: int = 0
+    """One-time codes that the rail refused for its batch."""
     tx_hash: str | None = None
     next_try_at_s: int = Field(sa_type=BigInteger)
     """When it is looked at next; while a process does so: when others may."""

@@ -26,6 +26,8 @@ class PayoutTotals:
     sent_usdc: int
     underway_usdc: int
     """To be sent, or on its way."""
+    failed_usdc: int
+    """Not sent, and owed until an operator has it sent again."""
     carried_usdc: int
     """Owed, and in no payout yet."""
 
@@ -53,20 +55,22 @@ def load_supplier_payouts(
 
 def load_payout_totals(connection: Connection, supplier_id: str) -> PayoutTotals:
     """Return the totals of a supplier's payouts."""
-    is_sent = _payout.c.status == "sent"
+    net = func.sum(_payout.c.net_usdc)
+    status = _payout.c.status
     row = connection.execute(
         select(
             func.coalesce(func.sum(_payout.c.gross_usdc), 0),
             func.coalesce(func.sum(_payout.c.fee_usdc), 0),
-            func.coalesce(func.sum(_payout.c.net_usdc).filter(is_sent), 0),
-            func.coalesce(func.sum(_payout.c.net_usdc).filter(~is_sent), 0),
+            func.coalesce(net.filter(status == "sent"), 0),
+            func.coalesce(net.filter(status.not_in(("sent", "failed"))), 0),
+            func.coalesce(net.filter(status == "failed"), 0),
         ).where(_payout.c.supplier_id == supplier_id)
     ).one()
     carried = connection.execute(
         select(_account.c.carried_usdc).where(_account.c.supplier_id == supplier_id)
     ).scalar()
-    gross, fee, sent, underway = map(int, row)
-    return PayoutTotals(gross, fee, sent, underway, carried_usdc=int(carried or 0))
+    gross, fee, sent, underway, failed = map(int, row)
+    return PayoutTotals(gross, fee, sent, underway, failed, carried_usdc=int(carried or 0))
 
 
 def load_usage(

@@ -126,6 +126,16 @@ TEXTS: Final[Mapping[str, MailText]] = {
         ),
         "/supply-dashboard.html",
     ),
+    "payout_failed": MailText(
+        "A payout could not be sent",
+        (
+            "Your payout {{ payout_id }} of {{ net }} {{ asset }} to {{ address }} on"
+            " {{ network }} could not be sent: nothing has left. It is still owed to you.",
+            "Look whether the address is right, and save another one if it is not. We send the"
+            " payout again to the address that counts then:",
+        ),
+        "/supply-dashboard.html",
+    ),
 }
 """Every mail, by the name that the outbox has for it."""
 

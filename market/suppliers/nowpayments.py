@@ -7,14 +7,17 @@ again. Whatever they answer is untrusted: amounts and addresses are compared by 
 ::
 
     ProviderError
-    ├── ProviderRefused   nothing was accepted: wrong credentials, an unknown address …
+    ├── ProviderRefused   nothing was accepted; its ``refusal`` says whose fault that is
     └── AnswerLost        it may have been accepted: no answer, 5xx, an answer that is none
 """
 
+import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Any, Final
 
 import httpx
@@ -27,6 +30,10 @@ from market.suppliers.nowpayments_ipn import read_state
 TOKEN_S: Final = 240.0
 """For how long a token of theirs is used: they say five minutes."""
 TIMEOUT_S: Final = 30.0
+"""How long they may be silent."""
+ANSWER_S: Final = 60.0
+"""How long an answer may take in all: what is not answered by then counts as lost, long before
+anything is asked for again."""
 TOTP_BITS_MIN: Final = 80
 """They choose the secret; some have given 16 letters."""
 PAGE: Final = 100
@@ -38,6 +45,27 @@ class ProviderError(CurrentError):
     """NOWPayments did not do what it was asked for."""
 
 
+class Refusal(StrEnum):
+    """What a refusal is about."""
+
+    ACCOUNT = "account"
+    """The operator's account or its way to them: the balance, credentials, too many calls. It says
+    nothing of a payout."""
+    WHITELIST = "whitelist"
+    """An address has to be put on their list first."""
+    ADDRESS = "address"
+    """An address that they will never pay."""
+    UNKNOWN = "unknown"
+    """Something else: nobody may conclude that a payout has failed."""
+
+
+BUSY: Final = frozenset({401, 403, 408, 429, 502, 503})
+"""Statuses that say nothing of what was asked for."""
+_ACCOUNT_WORDS: Final = re.compile(
+    r"\b(balance|insufficient|funds|credentials?|token|api[ -]?key|permissions?|ips?|limits?)\b"
+)
+
+
 class ProviderRefused(ProviderError, Rejected):
     """They answered that they did not do it. ``status`` is HTTP's, ``text`` their words, cut."""
 
@@ -47,9 +75,18 @@ class ProviderRefused(ProviderError, Rejected):
         self.text = text[:200]
 
     @property
-    def is_whitelist(self) -> bool:
-        """Whether the address has to be put on their list first."""
-        return "whitelist" in self.text.lower()
+    def refusal(self) -> Refusal:
+        """What they refuse for, as far as their words say."""
+        said = self.text.lower()
+        if _ACCOUNT_WORDS.search(said) is not None:
+            return Refusal.ACCOUNT
+        if "whitelist" in said:
+            return Refusal.WHITELIST
+        if self.status in BUSY:
+            return Refusal.ACCOUNT
+        if "address" in said and "invalid" in said:
+            return Refusal.ADDRESS
+        return Refusal.UNKNOWN
 
 
 class AnswerLost(ProviderError, Retryable):
@@ -77,9 +114,9 @@ class ProviderAccount:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A payout to be sent. ``amount_usdc`` in 1e-6; ``payout_id`` is ours."""
+    """A payout to be sent. ``amount_usdc`` in 1e-6; ``reference`` is our name of it."""
 
-    payout_id: str
+    reference: str
     address: str
     currency: str
     amount_usdc: int
@@ -89,8 +126,8 @@ class Withdrawal:
 class SentPayout:
     """A payout as they have it."""
 
-    payout_id: str
-    """Ours, as they give it back."""
+    reference: str
+    """Our name of it, as they give it back."""
     external_id: str
     batch_id: str
     state: str
@@ -141,7 +178,7 @@ class NowPayments:
                     "address": one.address,
                     "currency": one.currency,
                     "amount": show_amount(one.amount_usdc),
-                    "unique_external_id": one.payout_id,
+                    "unique_external_id": one.reference,
                     "ipn_callback_url": url,
                 }
                 for one in withdrawals
@@ -173,7 +210,7 @@ class NowPayments:
         return next((one for one in found if one.external_id == external_id), None)
 
     async def list_recent(self, wanted: frozenset[str]) -> dict[str, SentPayout]:
-        """Return those of the payouts ``wanted`` (our ids) that they have, newest pages first.
+        """Return those of the payouts ``wanted`` (our names) that they have, newest pages first.
 
         Raises ``AnswerLost`` unless the list was read to its end, or all were found: what was not
         seen must not be taken for what is not there.
@@ -189,8 +226,8 @@ class NowPayments:
                 nested = item.get("withdrawals") if isinstance(item, Mapping) else None
                 many = nested if isinstance(nested, list) else [item]
                 for one in (_read_one(entry, batch_id=batch) for entry in many):
-                    if one is not None and one.payout_id in wanted:
-                        found.setdefault(one.payout_id, one)
+                    if one is not None and one.reference in wanted:
+                        found.setdefault(one.reference, one)
             if len(answer["payouts"]) < PAGE or wanted <= found.keys():
                 return found
         raise AnswerLost("NOWPayments' list has no end")
@@ -228,14 +265,17 @@ class NowPayments:
     ) -> httpx.Response:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         try:
-            async with self._client.stream(method, path, json=body, headers=headers) as answer:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                self._client.stream(method, path, json=body, headers=headers) as answer,
+            ):
                 read = b""
                 async for piece in answer.aiter_bytes():
                     read += piece
                     if len(read) > ANSWER_BYTES_MAX:
                         raise AnswerLost("NOWPayments' answer is too long")
                 return httpx.Response(answer.status_code, content=read)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise AnswerLost(f"no answer from NOWPayments: {type(error).__name__}") from None
 
 
@@ -299,7 +339,7 @@ def _read_one(item: Any, *, batch_id: str = "") -> SentPayout | None:
     tx_hash = item.get("hash")
     error = item.get("error")
     return SentPayout(
-        payout_id=str(item.get("unique_external_id") or ""),
+        reference=str(item.get("unique_external_id") or ""),
         external_id=_read_id(item),
         batch_id=str(item.get("batch_withdrawal_id") or batch_id),
         state=state,

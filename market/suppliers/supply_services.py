@@ -67,7 +67,7 @@ class SupplyServices:
             log.error("alarm", alarm="settlement_late", late_s=self.worker.late_s)
         for status, (count, oldest_s) in payouts.items():
             age_s = 0 if oldest_s is None else now_s - oldest_s
-            if status == "needs_operator" or age_s > STUCK_S:
+            if status in ("needs_operator", "failed") or age_s > STUCK_S:
                 log.error("alarm", alarm="payout_stuck", status=status, payouts=count, age_s=age_s)
 
     async def close(self) -> None:

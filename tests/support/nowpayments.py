@@ -4,10 +4,11 @@ It is an ``httpx`` transport: nothing is reached. It can lose answers, accept an
 codes, let tokens end, repeat, reorder and lie.
 """
 
+import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +28,13 @@ ACCOUNT: Final = ProviderAccount(
 )
 
 
+class _Dribble(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class NowPaymentsDouble(httpx.AsyncBaseTransport):
     """The other end. ``payouts`` is what they have, by their id."""
@@ -41,8 +49,12 @@ class NowPaymentsDouble(httpx.AsyncBaseTransport):
     was done."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """What to answer to one of those words, with nothing done."""
+    dribbles: set[str] = field(default_factory=set)
+    """Whose answers, of what was done, come a byte at a time and never end."""
     token_uses: int = 1_000
     """After how many calls a token has ended."""
+    made: Callable[[dict[str, Any]], dict[str, Any]] = lambda one: one
+    """What they make of a withdrawal that they accept."""
     upper: bool = False
     """Whether states come in upper case."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(5_000_000_001))
@@ -67,6 +79,8 @@ class NowPaymentsDouble(httpx.AsyncBaseTransport):
         assert request.headers["x-api-key"] == ACCOUNT.api_key
         what, answer = self._answer(request, body)
         self.calls.append(what)
+        if what in self.dribbles:
+            return httpx.Response(200, stream=_Dribble())
         if self.lose(what):
             raise httpx.ReadTimeout("lost", request=request)
         return answer
@@ -104,17 +118,19 @@ class NowPaymentsDouble(httpx.AsyncBaseTransport):
         made = []
         for one in body["withdrawals"]:
             number = str(next(self._numbers))
-            self.payouts[number] = {
-                "id": number,
-                "batch_withdrawal_id": batch,
-                "status": "waiting",
-                "error": None,
-                "hash": None,
-                "address": one["address"],
-                "currency": one["currency"],
-                "amount": one["amount"],
-                "unique_external_id": one["unique_external_id"],
-            }
+            self.payouts[number] = self.made(
+                {
+                    "id": number,
+                    "batch_withdrawal_id": batch,
+                    "status": "waiting",
+                    "error": None,
+                    "hash": None,
+                    "address": one["address"],
+                    "currency": one["currency"],
+                    "amount": one["amount"],
+                    "unique_external_id": one["unique_external_id"],
+                }
+            )
             made.append(number)
         shown = [self._show(number) for number in made]
         return httpx.Response(200, json={"id": batch, "withdrawals": shown})

@@ -7,6 +7,7 @@ an offer must wait for the listing before it holds either of these.
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, select, text, update
@@ -157,9 +158,8 @@ def test_submit__by_two_for_the_same_suppliers__neither_waits_for_a_supplier(
         holder.execute(select(_supplier).with_for_update(read=True)).all()
         with write(engine) as connection:
             connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-            assert note_submitted(connection, [payout["payout_id"]], now_s=NOW_S) == [
-                payout["payout_id"]
-            ]
+            (noted,) = note_submitted(connection, [payout["payout_id"]], now_s=NOW_S)
+    assert noted["status"] == "submitted"
 
 
 def test_submit__while_the_supplier_is_being_suspended__waits_and_leaves_it(
@@ -170,7 +170,7 @@ def test_submit__while_the_supplier_is_being_suspended__waits_and_leaves_it(
         sell(connection, 100)
         settle_chunk(connection, day=TODAY, terms=TERMS, now_s=NOW_S + 86_400)
         (payout,) = list_payouts(connection)
-    told: list[list[str]] = []
+    told: list[list[dict[str, Any]]] = []
 
     with write(engine) as holder:
         holder.execute(update(_supplier).values(kyb_status="suspended"))

@@ -4,7 +4,8 @@
 
     asked ──► id noted ──► confirmed by a code ──► followed ──► sent, with one mail
     answer lost, 500 after acceptance ──► listed and matched before anything is sent again
-    refused for one of a batch ──► each alone; whitelist: waits; else: failed
+    refused for one of a batch ──► each alone; an address: failed, or waits for the whitelist
+    refused for the account's sake, or for what nobody knows ──► waits
     failed ──► needs the operator, and may still become sent; rejected ──► failed
     another address or amount than was asked for ──► needs the operator
 """
@@ -25,9 +26,12 @@ from ledger.running import running_ledger
 from ledger.suppliers.accounts import set_kyb_status
 from ledger.suppliers.settlement import settle_chunk
 from ledger.suppliers.supplier_payouts import hasten_external
-from ledger.tables import OutboxMail, SupplierPayout, table_of
+from ledger.tables import OutboxMail, SupplyAddress, table_of
+from market.operator import ArgumentInvalid
 from market.records.database import Database
-from market.suppliers.nowpayments_rail import RESEND_AFTER_S, NowPaymentsRail
+from market.suppliers import nowpayments
+from market.suppliers.nowpayments_rail import RESEND_AFTER_S, VERIFY_TRIES_MAX, NowPaymentsRail
+from market.suppliers.payout_desk import mark_failed, send_again
 from tests.support.ledgers import NOW_S, make_ledger
 from tests.support.nowpayments import NowPaymentsDouble
 from tests.support.supply import (
@@ -41,6 +45,7 @@ from tests.support.supply import (
     sell,
 )
 
+OTHER_TRON = "TLyqzVGLV1srkB7dToTAEqgDSfPtXRJZYH"
 TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
 PAYOUT = "2027-01-15-s"
 START_S = NOW_S + SECONDS_PER_DAY
@@ -49,10 +54,11 @@ START_S = NOW_S + SECONDS_PER_DAY
 class Desk:
     """One process that pays by NOWPayments, and the other end."""
 
-    def __init__(self, engine: Engine, double: NowPaymentsDouble, rail: NowPaymentsRail) -> None:
+    def __init__(self, engine: Engine, database: Database, double: NowPaymentsDouble) -> None:
         self.engine = engine
+        self.database = database
         self.double = double
-        self.rail = rail
+        self.rail = NowPaymentsRail(database, double.build_client())
 
     async def step(self, after_s: float = 3_601) -> str:
         """Let time pass, make one step; return the statuses."""
@@ -101,11 +107,11 @@ async def run_desk(path: Path, *suppliers: str) -> AsyncIterator[Desk]:
         retry_delays_s=(),
         host_clock=lambda: double.now_s,
     ) as database:
-        rail = NowPaymentsRail(database, double.build_client())
+        desk = Desk(engine, database, double)
         try:
-            yield Desk(engine, double, rail)
+            yield desk
         finally:
-            await rail.close()
+            await desk.rail.close()
     engine.dispose()
 
 
@@ -125,9 +131,7 @@ async def test_payout__from_pending_to_sent__with_one_mail(tmp_path: Path, upper
         (one,) = desk.double.find(PAYOUT)
         assert (one["amount"], one["address"], one["currency"]) == ("8.5", TRON, "usdttrc20")
         assert desk.rows[0]["tx_hash"] == "ff" * 32
-        with read(desk.engine) as connection:
-            table = table_of(OutboxMail)
-            assert connection.execute(select(table.c.template)).scalars().all() == ["first_payout"]
+        assert list_mails(desk) == ["first_payout"]
 
 
 async def test_create__answer_lost__is_listed_matched_and_not_sent_again(tmp_path: Path) -> None:
@@ -214,6 +218,57 @@ async def test_token__ended__is_renewed_and_the_payout_made_once(tmp_path: Path)
         assert len(desk.double.find(PAYOUT)) == 1
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_verify__they_are_busy__is_no_wrong_code(tmp_path: Path, status: int) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["verify"] = (status, "Too many requests")
+        told = [await desk.step() for _ in range(VERIFY_TRIES_MAX + 1)]
+        desk.double.refuse.clear()
+        told.append(await desk.step())
+
+        assert told == ["submitted"] * (VERIFY_TRIES_MAX + 1) + ["sending"]
+        assert desk.double.calls.count("create") == 1
+
+
+async def test_verify__wrong_codes__are_counted_over_restarts(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["verify"] = (400, "Incorrect 2fa code")
+        for _ in range(VERIFY_TRIES_MAX):
+            desk.rail = NowPaymentsRail(desk.database, desk.double.build_client())
+            await desk.step()
+
+        assert desk.statuses == "needs_operator"
+
+
+@pytest.mark.parametrize("lie", [{"address": OTHER_TRON}, {"amount": "85"}])
+async def test_verify__a_batch_that_is_not_as_asked__is_not_confirmed(
+    tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
+        desk.double.made = lambda one: (
+            {**one, **lie} if one["unique_external_id"] == PAYOUT else one
+        )
+        told = [await desk.step() for _ in range(3)]
+
+        assert told == ["needs_operator needs_operator"] * 3
+        assert "verify" not in desk.double.calls
+
+
+async def test_create__an_answer_that_dribbles__is_lost_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nowpayments, "ANSWER_S", 0.05)
+    assert nowpayments.ANSWER_S < RESEND_AFTER_S
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.dribbles = {"create"}
+        told = [await desk.step()]
+        desk.double.dribbles.clear()
+        told += [await desk.step(), await desk.step()]
+
+        assert told == ["submitted", "submitted", "sending"]
+        assert len(desk.double.find(PAYOUT)) == 1
+
+
 @pytest.mark.parametrize("word", ["auth", "create"])
 async def test_create__away_or_limited__waits_and_is_paid(tmp_path: Path, word: str) -> None:
     async with run_desk(tmp_path / "l.sqlite3") as desk:
@@ -228,25 +283,129 @@ async def test_create__away_or_limited__waits_and_is_paid(tmp_path: Path, word: 
 async def test_create__one_of_a_batch_not_whitelisted__the_others_are_paid(tmp_path: Path) -> None:
     async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
         with write(desk.engine) as connection:
-            other = "TLyqzVGLV1srkB7dToTAEqgDSfPtXRJZYH"
-            table = table_of(SupplierPayout)
-            connection.execute(
-                update(table).where(table.c.supplier_id == "t").values(address=other)
-            )
+            put_address(connection, "t", network="trc20", address=OTHER_TRON, now_s=START_S)
         desk.double.whitelist = {TRON}
         told = [await desk.step()]
-        desk.double.whitelist.add(other)
+        desk.double.whitelist.add(OTHER_TRON)
         told.append(await desk.step())
 
         assert told == ["sending address_pending_whitelist", "sending sending"]
 
 
-async def test_create__refused_for_good__has_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "Insufficient balance"),
+        (401, "Invalid credentials"),
+        (403, "Invalid api key"),
+        (403, "IP address 203.0.113.7 is not whitelisted"),
+        (400, "payouts are limited today"),
+    ],
+)
+async def test_create__refused_for_the_accounts_sake__all_wait_and_none_has_failed(
+    tmp_path: Path, status: int, words: str
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
+        desk.double.refuse["create"] = (status, words)
+        told = [await desk.step(), await desk.step()]
+        assert all(words in str(row["reason"]) for row in desk.rows)
+        desk.double.refuse.clear()
+        told.append(await desk.step())
+
+        assert told == ["pending pending", "pending pending", "sending sending"]
+
+
+async def test_create__refused_for_good__has_failed_and_its_supplier_is_told(
+    tmp_path: Path,
+) -> None:
     async with run_desk(tmp_path / "l.sqlite3") as desk:
-        desk.double.refuse["create"] = (400, "address is invalid")
+        desk.double.refuse["create"] = (400, "Invalid payout_address: usdttrc20 T")
 
         assert [await desk.step(), await desk.step()] == ["failed", "failed"]
         assert desk.double.calls.count("create") == 1
+        assert list_mails(desk) == ["payout_failed"]
+
+
+async def test_retry__of_what_failed__goes_to_the_address_that_counts_now(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        desk.double.refuse["create"] = (400, "Invalid payout_address")
+        await desk.step()
+        desk.double.refuse.clear()
+        with write(desk.engine) as connection:
+            put_address(
+                connection,
+                network="trc20",
+                address=OTHER_TRON,
+                counts_from_s=int(desk.double.now_s) + 60,
+                now_s=int(desk.double.now_s),
+            )
+        with pytest.raises(ArgumentInvalid, match="next address counts from 2027-01-1"):
+            send_again(desk.engine, PAYOUT)
+        with write(desk.engine) as connection:
+            connection.execute(update(table_of(SupplyAddress)).values(counts_from_s=1))
+
+        assert OTHER_TRON in send_again(desk.engine, PAYOUT)
+        assert await desk.step() == "sending"
+        (one,) = desk.double.payouts.values()
+        assert one["address"] == desk.rows[0]["address"] == OTHER_TRON
+
+
+async def test_retry__after_they_rejected_it__is_another_payout_to_them(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        await desk.step()
+        desk.double.move(PAYOUT, "rejected", error="expired")
+        told = [await desk.step()]
+        send_again(desk.engine, PAYOUT)
+        # Its answer is lost: what they have of the first try must not be taken for it.
+        desk.double.lose = lambda what: what == "create"
+        told.append(await desk.step())
+        desk.double.lose = lambda _: False
+        told += [await desk.step(), await desk.step()]
+
+        assert told == ["failed", "submitted", "submitted", "sending"]
+        names = [one["unique_external_id"] for one in desk.double.payouts.values()]
+        assert names == [PAYOUT, f"{PAYOUT}~1"]
+
+
+async def test_needs_operator__marked_failed__can_be_sent_again_and_nothing_else_can(
+    tmp_path: Path,
+) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        for _ in range(2):
+            with pytest.raises(ArgumentInvalid, match="cannot be marked as failed"):
+                mark_failed(desk.engine, PAYOUT, "no")
+            await desk.step()
+        desk.double.move(PAYOUT, "failed")
+        told = [await desk.step()]
+        with pytest.raises(ArgumentInvalid, match="has not failed"):
+            send_again(desk.engine, PAYOUT)
+        mark_failed(desk.engine, PAYOUT, "cancelled at NOWPayments")
+        told.append(desk.statuses)
+        send_again(desk.engine, PAYOUT)
+        told += [desk.statuses, await desk.step()]
+
+        assert told == ["needs_operator", "failed", "pending", "sending"]
+        assert list_mails(desk) == ["payout_failed"]
+
+
+async def test_held__until_its_address_was_replaced__goes_to_the_new_one(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        with write(desk.engine) as connection:
+            set_kyb_status(connection, "s", "suspended", change_id="x", now_s=START_S)
+        await desk.step()
+        with write(desk.engine) as connection:
+            put_address(connection, network="trc20", address=OTHER_TRON, now_s=START_S)
+            set_kyb_status(connection, "s", "approved", change_id="y", now_s=START_S)
+        await desk.step()
+
+        (one,) = desk.double.payouts.values()
+        assert one["address"] == desk.rows[0]["address"] == OTHER_TRON
+
+
+def list_mails(desk: Desk) -> list[str]:
+    table = table_of(OutboxMail)
+    with read(desk.engine) as connection:
+        return list(connection.execute(select(table.c.template)).scalars())
 
 
 async def test_failed_then_finished__needs_the_operator_and_is_sent_after_all(
@@ -277,7 +436,7 @@ async def test_rejected__has_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "lie",
     [
-        {"address": "TLyqzVGLV1srkB7dToTAEqgDSfPtXRJZYH"},
+        {"address": OTHER_TRON},
         {"amount": 8.4},
         {"amount": "8.5000001"},
         {"currency": "usdtbsc"},

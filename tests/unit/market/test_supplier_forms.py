@@ -96,7 +96,7 @@ async def test_password__hashed__is_argon2id_and_verifies() -> None:
 @pytest.mark.parametrize("template", TEXTS)
 def test_mail__facts_with_markup_and_line_breaks__are_text(template: str) -> None:
     evil = "<b>x</b>\r\nBcc: y {{ 7*7 }}"
-    names = ("legal_name", "role", "network", "address", "net", "asset", "tx_hash")
+    names = ("legal_name", "role", "network", "address", "net", "asset", "tx_hash", "payout_id")
     facts = {**dict.fromkeys(names, evil), "items": [evil], "is_on": True, "hours": 48}
 
     mail = render_mail(template, facts, public_url="https://m.test", token="T0ken")

@@ -55,6 +55,7 @@ def describe_totals(totals: PayoutTotals) -> PayoutSums:
         fee=format_usdc(totals.fee_usdc),
         sent=format_usdc(totals.sent_usdc),
         underway=format_usdc(totals.underway_usdc),
+        failed=format_usdc(totals.failed_usdc),
         carried=format_usdc(totals.carried_usdc),
     )
 

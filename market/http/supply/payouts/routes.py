@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from contracts.units import utc_day
 from ledger.suppliers.mails import NewMail, enqueue_mail
 from ledger.suppliers.saved_addresses import (
+    Saved,
     SavedAddress,
     load_addresses,
     load_supply_account,
@@ -127,7 +128,9 @@ async def set_address(
     )
 
     def write(connection: Connection) -> None:
-        if save_address(connection, saved, is_preferred=wish.get("is_preferred"), now_s=now_s):
+        preferred = wish.get("is_preferred")
+        told = save_address(connection, saved, is_preferred=preferred, now_s=now_s)
+        if told is Saved.ADDRESS:
             enqueue_mail(connection, mail, now_s=now_s)
 
     await services.suppliers.callers.write_as(caller, write)

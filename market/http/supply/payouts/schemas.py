@@ -89,7 +89,8 @@ class PayoutSums(BaseModel):
     gross: Decimals
     fee: Decimals
     sent: Decimals
-    underway: Decimals
+    underway: Decimals = Field(description="to be sent, or on its way")
+    failed: Decimals = Field(description="not sent, and still owed: an operator has it sent again")
     carried: Decimals = Field(description="owed, and in no payout yet")
 
 
