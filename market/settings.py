@@ -17,7 +17,7 @@ from market.payments.paywall import PaymentRules
 from market.resale.api_client import ApiRules
 from market.resale.call_charging import CallRules
 from market.suppliers.callers import SessionRules
-from market.suppliers.mailing import MailRules
+from market.suppliers.mailing import UNDO_MIN_S, MailRules
 from market.suppliers.reviewing import ReviewRules
 from market.text.serving import ServingRules
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
@@ -261,7 +261,12 @@ class MarketSettings(PaidCallSettings):
     def mail_rules(self) -> MailRules:
         """Return where mail goes out and who it is from."""
         url = self.smtp_url.get_secret_value()
-        return MailRules(smtp_url=url, sender=self.mail_from, public_url=self.public_url)
+        return MailRules(
+            smtp_url=url,
+            sender=self.mail_from,
+            public_url=self.public_url,
+            undo_s=max(self.address_cooling_s, UNDO_MIN_S),
+        )
 
     def review_rules(self) -> ReviewRules:
         """Return how suppliers are reviewed."""

@@ -183,8 +183,8 @@ def load_credentials(
     )
 
 
-def set_password(connection: Connection, supplier_id: str, password_hash: str) -> None:
-    """Put another password in place."""
+def set_password(connection: Connection, supplier_id: str, password_hash: str | None) -> None:
+    """Put another password in place; None: there is none, and nobody can sign in."""
     connection.execute(
         update(_supplier)
         .where(_supplier.c.supplier_id == supplier_id)
@@ -214,6 +214,16 @@ def confirm_totp(connection: Connection, supplier_id: str, *, now_s: int) -> Non
         .where(_supplier.c.supplier_id == supplier_id, _supplier.c.totp_ciphertext.is_not(None))
         .values(totp_confirmed_at_s=now_s)
     )
+
+
+def end_new_codes(connection: Connection, supplier_id: str, *, since_s: int) -> None:
+    """Ask for one-time codes no more, where they are not confirmed or were since ``since_s``."""
+    confirmed_at_s = _supplier.c.totp_confirmed_at_s
+    is_new = confirmed_at_s.is_(None) | (confirmed_at_s >= since_s)
+    if connection.execute(
+        select(_supplier.c.supplier_id).where(_supplier.c.supplier_id == supplier_id, is_new)
+    ).first():
+        set_totp(connection, supplier_id, None)
 
 
 def use_totp_step(connection: Connection, supplier_id: str, step: int) -> bool:

@@ -248,6 +248,19 @@ def load_supplier_keys(connection: Connection, supplier_id: str) -> list[RowMapp
     return list(connection.execute(query.order_by(_key.c.key_id)).mappings())
 
 
+def revoke_new_keys(connection: Connection, supplier_id: str, *, since_s: int, now_s: int) -> None:
+    """Revoke an account's keys that were made since ``since_s``."""
+    connection.execute(
+        update(_key)
+        .where(
+            _key.c.supplier_id == supplier_id,
+            _key.c.created_at_s >= since_s,
+            _key.c.revoked_at_s.is_(None),
+        )
+        .values(revoked_at_s=now_s)
+    )
+
+
 def revoke_supplier_key(
     connection: Connection, *, supplier_id: str, key_id: str, now_s: int
 ) -> bool:

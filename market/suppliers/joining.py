@@ -29,6 +29,7 @@ from ledger.suppliers.callers import end_sessions
 from ledger.suppliers.mails import NewMail, enqueue_mail
 from market.records.database import Database
 from market.suppliers.application_form import Application
+from market.suppliers.mailing import UNDO
 from market.suppliers.passwords import Passwords, read_new_password
 from market.suppliers.supplier_tokens import NewToken, hash_token, is_token, make_token
 from market.suppliers.tries import APPLY, APPLY_MAIL, RESET_MAIL, Tries
@@ -182,7 +183,14 @@ class Joining:
             # Sessions first: who writes by one of them holds it, and may wait for the account.
             end_sessions(connection, found.supplier_id)
             set_password(connection, found.supplier_id, password_hash)
-            mail = NewMail(new_id(), email, "password_changed", {}, supplier_id=found.supplier_id)
+            mail = NewMail(
+                new_id(),
+                email,
+                "password_changed",
+                {},
+                token_purpose=UNDO,
+                supplier_id=found.supplier_id,
+            )
             enqueue_mail(connection, mail, now_s=now_s)
             return True
 

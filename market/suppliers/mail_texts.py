@@ -22,10 +22,22 @@ class MailText:
     """Where its link leads, below the market's own address; ``{token}`` is the mail's token."""
     items: str | None = None
     """The name of a fact that is a list of texts."""
+    http: tuple[str, ...] = ()
+    """What does the same by HTTP, in the market's own words; ``{origin}`` is its address."""
     closing: tuple[str, ...] = ()
 
 
 NOT_YOU: Final = "If this was not you, you need do nothing."
+UNDO_PATH: Final = "/v1/supply/undo?token={token}"
+UNDO_HTTP: Final = 'POST {origin}/v1/supply/undo {"token": "{token}"}'
+STOP: Final = (
+    "If this was not you, stop it by this link: payout addresses that do not count yet never will,"
+    " everybody is signed out, new one-time codes and keys are off, and a mail lets you choose"
+    " another password:"
+)
+CHOOSE: Final = (
+    'POST {origin}/v1/supply/password-resets/confirm {"token": "{token}", "password": "…"}'
+)
 
 TEXTS: Final[Mapping[str, MailText]] = {
     "verify_email": MailText(
@@ -35,6 +47,10 @@ TEXTS: Final[Mapping[str, MailText]] = {
             "Confirm it within 48 hours by this link, and press the button on the page:",
         ),
         "/v1/supply/applications/verify?token={token}",
+        http=(
+            'POST {origin}/v1/supply/applications/verify {"token": "{token}"}',
+            'then, with its cookie, POST {origin}/v1/supply/accounts {"password": "…"}',
+        ),
         closing=(NOT_YOU,),
     ),
     "already_registered": MailText(
@@ -45,35 +61,43 @@ TEXTS: Final[Mapping[str, MailText]] = {
             "Sign in, or choose another password, here:",
         ),
         "/login.html?supplier=1",
+        http=(
+            'POST {origin}/v1/supply/sessions {"email": "…", "password": "…"}',
+            'or POST {origin}/v1/supply/password-resets {"email": "…"}',
+        ),
         closing=(NOT_YOU,),
     ),
     "password_reset": MailText(
         "Choose another password",
         ("Somebody asked for another password of your account. Choose one within an hour here:",),
         "/login.html?reset=1#token={token}",
+        http=(CHOOSE,),
         closing=(NOT_YOU,),
     ),
     "password_changed": MailText(
         "Your password was changed",
         (
             "The password of your account was changed, and all other sessions were ended.",
-            "If this was not you, choose another password at once, and tell us:",
+            STOP,
         ),
-        "/login.html?supplier=1",
+        UNDO_PATH,
+        http=(UNDO_HTTP,),
     ),
     "codes_changed": MailText(
         "One-time codes {{ 'are asked for' if is_on else 'are off' }}",
         (
             "One-time codes are {{ 'asked for at each sign-in' if is_on else 'asked for no more' }}"
             " of your account.",
-            "If this was not you, choose another password at once, and tell us:",
+            STOP,
         ),
-        "/login.html?supplier=1",
+        UNDO_PATH,
+        http=(UNDO_HTTP,),
     ),
     "reviewer_invited": MailText(
         "You may review suppliers",
         ("You have an account as {{ role }} now. Choose a password within 48 hours here:",),
         "/login.html?reset=1#token={token}",
+        http=(CHOOSE, 'then POST {origin}/v1/supply/sessions {"email": "…", "password": "…"}'),
     ),
     "kyb_approved": MailText(
         "KYB approved",
@@ -82,18 +106,25 @@ TEXTS: Final[Mapping[str, MailText]] = {
             "List your first offer and set a payout address in the dashboard:",
         ),
         "/supply-dashboard.html",
+        http=("POST {origin}/v1/supply/offers", "PUT {origin}/v1/supply/payout-addresses"),
     ),
     "kyb_revision": MailText(
         "KYB: please revise {{ items | length }} item{{ 's' if items | length != 1 }}",
         ("The reviewer of {{ legal_name }} asks you to put this right:",),
         "/supplier-kyb-intake.html",
         items="items",
+        http=(
+            "GET {origin}/v1/supply/kyb/requirements lists it,",
+            "PUT {origin}/v1/supply/kyb or POST {origin}/v1/supply/kyb/documents mends it,",
+            "POST {origin}/v1/supply/kyb/submit submits it again",
+        ),
         closing=("Then submit again: we usually look at it within one business day.",),
     ),
     "kyb_rejected": MailText(
         "KYB rejected",
         ("The application of {{ legal_name }} was rejected, for these reasons:",),
         items="items",
+        http=("GET {origin}/v1/supply/kyb/requirements lists them",),
     ),
     "kyb_suspended": MailText(
         "Your account is suspended",
@@ -102,20 +133,39 @@ TEXTS: Final[Mapping[str, MailText]] = {
             " has earned is not lost.",
         ),
         items="items",
+        http=("GET {origin}/v1/supply/payouts says what is owed to you",),
     ),
     "kyb_reinstated": MailText(
         "Your account is no longer suspended",
         ("The account of {{ legal_name }} is approved again.",),
         "/supply-dashboard.html",
+        http=("GET {origin}/v1/supply/offers",),
     ),
     "payout_address": MailText(
         "Payout address for {{ network }}",
         (
-            "The payout address of your account on {{ network }} is now {{ address }}.",
+            "An address was saved that payouts of your account on {{ network }} are to go to:"
+            " {{ address }}.",
             "It counts in {{ hours }} hours; until then payouts go to the address before, if any.",
-            "If this was not you, choose another password and save your own address at once:",
+            STOP,
         ),
-        "/supply-dashboard.html",
+        UNDO_PATH,
+        http=(UNDO_HTTP, "or, signed in, DELETE {origin}/v1/supply/payout-addresses/{{ network }}"),
+    ),
+    "payout_network": MailText(
+        "Payouts go by {{ network }}",
+        ("Payouts of your account go by {{ network }} from now on.", STOP),
+        UNDO_PATH,
+        http=(UNDO_HTTP, "or, signed in, PUT {origin}/v1/supply/payout-addresses"),
+    ),
+    "payout_address_cancelled": MailText(
+        "Payout address for {{ network }} cancelled",
+        (
+            "The address on {{ network }} that was to count later was cancelled: it never will.",
+            STOP,
+        ),
+        UNDO_PATH,
+        http=(UNDO_HTTP, "or, signed in, PUT {origin}/v1/supply/payout-addresses"),
     ),
     "first_payout": MailText(
         "First payout sent",
@@ -125,6 +175,7 @@ TEXTS: Final[Mapping[str, MailText]] = {
             "All payouts, as CSV too, are in the dashboard:",
         ),
         "/supply-dashboard.html",
+        http=("GET {origin}/v1/supply/payouts", "GET {origin}/v1/supply/payouts.csv"),
     ),
     "payout_failed": MailText(
         "A payout could not be sent",
@@ -135,6 +186,7 @@ TEXTS: Final[Mapping[str, MailText]] = {
             " payout again to the address that counts then:",
         ),
         "/supply-dashboard.html",
+        http=("PUT {origin}/v1/supply/payout-addresses",),
     ),
 }
 """Every mail, by the name that the outbox has for it."""
@@ -146,6 +198,9 @@ _TEXT: Final = """\
 {% endfor %}{% if items %}
 {% endif %}{% if link %}{{ link }}
 
+{% endif %}{% if http %}By HTTP:
+{% for line in http %}  {{ line }}
+{% endfor %}
 {% endif %}{% for line in closing %}{{ line }}
 
 {% endfor %}-- 
@@ -158,6 +213,9 @@ _HTML: Final = """\
 {% for line in paragraphs %}<p>{{ line }}</p>
 {% endfor %}{% if items %}<ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}</ul>
 {% endif %}{% if link %}<p><a href="{{ link }}">{{ link }}</a></p>
+{% endif %}{% if http %}<p>By HTTP:</p>
+<pre>{% for line in http %}{{ line }}
+{% endfor %}</pre>
 {% endif %}{% for line in closing %}<p>{{ line }}</p>
 {% endfor %}<p>Current, {{ origin }}</p>
 </body></html>
@@ -205,6 +263,10 @@ def render_mail(
         "closing": [fill(line) for line in said.closing],
         "items": clean.get(said.items, []) if said.items else [],
         "link": link,
+        "http": [
+            fill(line).replace("{origin}", public_url).replace("{token}", token or "")
+            for line in said.http
+        ],
         "origin": public_url,
     }
     return RenderedMail(

@@ -32,6 +32,10 @@ BATCH: Final = 100
 TOKEN_LIVES_S: Final = {"verify": 48 * 3_600, "reset": 3_600}
 """How long the token of a mail may be used from the sending on, by its purpose, seconds."""
 INVITATION_S: Final = 48 * 3_600
+UNDO_MIN_S: Final = 3_600
+"""How long a change can be undone at least, however soon a payout address counts, seconds."""
+UNDO: Final = "undo"
+"""The purpose of the token that stops what was changed, see ``market.suppliers.undoing``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class MailRules:
     """``smtp://…`` or ``smtps://…``; empty: mail waits."""
     sender: str
     public_url: str
+    undo_s: int = 48 * 3_600
+    """How long a change can be undone by the mail that tells of it, seconds."""
 
     def __repr__(self) -> str:
         return f"MailRules({self.sender})"
@@ -85,7 +91,8 @@ class Mailer:
         def claim(connection: Connection) -> DueMail | None:
             mail = claim_mail(connection, claim_s=CLAIM_S, now_s=now_s)
             if mail is not None and mail.token_purpose is not None:
-                lifetime_s = TOKEN_LIVES_S[mail.token_purpose]
+                lives_s = {**TOKEN_LIVES_S, UNDO: self._rules.undo_s}
+                lifetime_s = lives_s[mail.token_purpose]
                 if mail.template == "reviewer_invited":
                     lifetime_s = INVITATION_S
                 save_token(

@@ -25,6 +25,7 @@ from ledger.suppliers.mails import NewMail, enqueue_mail
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
 from market.suppliers.callers import SessionRules, SupplierCallers, not_signed_in
+from market.suppliers.mailing import UNDO
 from market.suppliers.passwords import Passwords, read_new_password, read_password
 from market.suppliers.supplier_tokens import NewToken, make_token
 from market.suppliers.tries import ACCOUNT, ADDRESS, CODE, PAIR, Tries
@@ -198,6 +199,7 @@ class SigningIn:
             caller.supplier.email,
             template,
             facts or {},
+            token_purpose=UNDO,
             supplier_id=caller.supplier_id,
         )
         enqueue_mail(connection, mail, now_s=now_s)

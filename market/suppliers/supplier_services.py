@@ -17,6 +17,7 @@ from market.suppliers.passwords import Passwords
 from market.suppliers.reviewing import ReviewRules
 from market.suppliers.signing_in import SigningIn
 from market.suppliers.tries import Tries
+from market.suppliers.undoing import Undoing
 from market.suppliers.virus_scanner import Scanner
 
 
@@ -32,6 +33,7 @@ class SupplierServices:
     document_checks: DocumentChecks
     review_rules: ReviewRules
     passwords: Passwords
+    undoing: Undoing
 
     def close(self) -> None:
         """End what has threads of its own."""
@@ -68,4 +70,5 @@ def build_supplier_services(
         document_checks=DocumentChecks(scanner),
         review_rules=review_rules,
         passwords=passwords,
+        undoing=Undoing(database, lately_s=mail_rules.undo_s),
     )

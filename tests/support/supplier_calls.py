@@ -40,6 +40,7 @@ async def call_suppliers(
     await _call_offers(market, supplier, endpoint_url)
     await _call_pay(market, supplier)
     await _ok(supplier, "DELETE", "/v1/supply/sessions")
+    await _call_undoing(supplier, mailbox)
     cookies = "; ".join(f"{name}={value}" for name, value in operator.cookies.items())
     return {"cookie": cookies, "x-csrf-token": operator.csrf_token or ""}
 
@@ -136,10 +137,19 @@ async def _call_offers(market: RunningMarket, supplier: Browser, endpoint_url: s
     await _ok(supplier, "DELETE", one)
 
 
+async def _call_undoing(supplier: Browser, mailbox: Mailbox) -> None:
+    token = token_of(link_of(await mailbox.wait_for("Payout address for base", to=EMAIL)))
+    await _ok(supplier, "GET", f"/v1/supply/undo?token={token}")
+    await _ok(supplier, "POST", "/v1/supply/undo", {"token": token})
+
+
 async def _call_pay(market: RunningMarket, supplier: Browser) -> None:
     await _ok(supplier, "POST", "/v1/supply/sessions/confirm", {"password": PASSWORD})
     wish = {"network": "base", "confirm_network": "base", "address": ADDRESS}
     await _ok(supplier, "PUT", "/v1/supply/payout-addresses", wish)
+    other = {"network": "bep20", "confirm_network": "bep20", "address": ADDRESS}
+    await _ok(supplier, "PUT", "/v1/supply/payout-addresses", other)
+    await _ok(supplier, "DELETE", "/v1/supply/payout-addresses/bep20")
     for name in ("payout-addresses", "payouts", "payouts.csv", "usage", "usage.csv", "overview"):
         await _ok(supplier, "GET", f"/v1/supply/{name}")
     raw = b'{"id":"5000000713","status":"finished"}'

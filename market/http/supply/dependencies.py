@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
 from fastapi.security import APIKeyCookie
@@ -18,6 +19,8 @@ SIGNED: Final = errors_of(400, 401, 403, 404, 405, 408, 409, 413, 415)
 """The errors of what a supplier asks for."""
 UNSIGNED: Final = errors_of(400, 401, 403, 404, 405, 408, 409, 413, 415)
 """The errors of what somebody asks for who is not signed in."""
+
+FORM: Final = "application/x-www-form-urlencoded"
 
 _COOKIE: Final = APIKeyCookie(
     name=SESSION_COOKIE,
@@ -73,6 +76,17 @@ async def read_open_object(request: Request, services: Services) -> dict[str, An
     services.suppliers.callers.check_origin(request)
     raw = await services.limits.read_sign_in(request.scope, request.receive, services)
     return parse_exact_json(raw)
+
+
+async def read_open_form(request: Request, services: Services) -> tuple[dict[str, Any], bool]:
+    """Return the fields of a form, or a JSON object, of somebody who is not signed in; and whether
+    it was a form. Raises as ``read_open_object`` does."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != FORM:
+        return await read_open_object(request, services), False
+    services.suppliers.callers.check_origin(request)
+    raw = await services.limits.read_sign_in(request.scope, request.receive, services)
+    return dict(parse_qsl(raw.decode("latin-1"))), True
 
 
 def set_cookie(response: Response, name: str, value: str, *, lifetime_s: int) -> None:

@@ -1,8 +1,7 @@
 """Applying, and confirming the address by the link in the mail."""
 
-from html import escape
 from typing import Annotated, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -15,40 +14,17 @@ from market.http.supply.applications.schemas import (
     VerificationWish,
 )
 from market.http.supply.dependencies import UNSIGNED, read_open_object, set_cookie
+from market.http.supply.pages import read_token, show_button
 from market.suppliers.application_form import read_application
 from market.suppliers.callers import SIGN_UP_COOKIE
-from market.suppliers.fields import Fields
 from market.suppliers.joining import SIGN_UP_S
 from serving.http.document.writing import body_of, text_of
 
 router = APIRouter(tags=["suppliers"])
 
-FORM: Final = "application/x-www-form-urlencoded"
 TAKEN: Final = (
     "If this address may apply, a mail is on its way to it: one an hour. Confirm within 48 hours."
 )
-_POLICY: Final = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-_PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>Confirm your address</title>
-</head>
-<body>
-<main>
-<h1>Confirm your address</h1>
-<p>Press the button to confirm that this address is yours, and to choose a password.</p>
-<form method="post" action="/v1/supply/applications/verify">
-<input type="hidden" name="token" value="{token}">
-<button type="submit">Confirm my address</button>
-</form>
-</main>
-</body>
-</html>
-"""
 
 
 @router.post(
@@ -74,12 +50,13 @@ async def apply(request: Request, services: ServicesDep) -> MailOnItsWay:
 )
 async def show_verification(token: Annotated[str, Query(max_length=64)] = "") -> HTMLResponse:
     """Show a page with a button. Looking at it uses nothing up: mail scanners follow links."""
-    headers = {
-        "content-security-policy": _POLICY,
-        "cache-control": "no-store",
-        "referrer-policy": "no-referrer",
-    }
-    return HTMLResponse(_PAGE.format(token=escape(token, quote=True)), headers=headers)
+    return show_button(
+        title="Confirm your address",
+        text="Press the button to confirm that this address is yours, and to choose a password.",
+        action="/v1/supply/applications/verify",
+        token=token,
+        button="Confirm my address",
+    )
 
 
 @router.post(
@@ -97,16 +74,8 @@ async def verify(request: Request, services: ServicesDep, response: Response) ->
 
     Whoever confirms gets a cookie that lets it choose the password, for an hour.
     """
-    is_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
-    if is_form:
-        services.suppliers.callers.check_origin(request)
-        raw = await services.limits.read_sign_in(request.scope, request.receive, services)
-        body = dict(parse_qsl(raw.decode("latin-1")))
-    else:
-        body = await read_open_object(request, services)
-    fields = Fields(body, ("token",))
-    token = fields.text("token", length_max=64)
-    confirmed = await services.suppliers.joining.verify(str(token))
+    token, is_form = await read_token(request, services)
+    confirmed = await services.suppliers.joining.verify(token)
     query = urlencode({"signup": 1, "supplier": 1, "prefill_email": confirmed.email})
     location = f"/login.html?{query}"
     if is_form:

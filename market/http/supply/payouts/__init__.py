@@ -1,1 +1,1 @@
-"""Where a supplier is paid, what it sold, and what it was paid."""
+"""What a supplier sold, and what it was paid."""

@@ -8,35 +8,21 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection
 
 from contracts.units import utc_day
-from ledger.suppliers.mails import NewMail, enqueue_mail
-from ledger.suppliers.saved_addresses import (
-    Saved,
-    SavedAddress,
-    load_addresses,
-    load_supply_account,
-    save_address,
-)
 from ledger.suppliers.supplier_payouts import hasten_external
 from market.http.dependencies import PAGE_MAX, Limit, ServicesDep
 from market.http.supply.dependencies import (
-    SESSION,
     SESSION_OR_KEY,
     SIGNED,
     PayoutsReaderDep,
-    SessionDep,
     UsageReaderDep,
-    read_object,
 )
 from market.http.supply.payouts.describing import (
-    describe_networks,
     describe_payout,
     describe_totals,
     describe_usage,
 )
 from market.http.supply.payouts.schemas import (
     NoticeTaken,
-    PayoutAddressList,
-    PayoutAddressWish,
     SupplierPayoutPage,
     SupplyOverview,
     SupplyUsagePage,
@@ -49,9 +35,7 @@ from market.records.supply_records import (
     load_usage,
     load_usage_totals,
 )
-from market.services import Services
 from market.suppliers.nowpayments_ipn import BYTES_MAX, NoticeInvalid, is_signed, parse_notice
-from market.suppliers.payout_addresses import AddressRefused, Network, check_address
 from market.suppliers.payout_lines import (
     PAYOUT_COLUMNS,
     USAGE_COLUMNS,
@@ -61,11 +45,9 @@ from market.suppliers.payout_lines import (
 from market.suppliers.settling_days import parse_day
 from serving.http.bodies import read_body
 from serving.http.document.schemas import errors_of
-from serving.http.document.writing import body_of, table_of_lines
+from serving.http.document.writing import table_of_lines
 from serving.http.errors import bad_request, wrong_type
-from serving.http.strict_json import check_fields
 from serving.http.tables import write_csv
-from serving.process.ids import new_id
 
 log = structlog.get_logger("market")
 
@@ -79,88 +61,6 @@ UsageCursor = Annotated[str | None, Query(max_length=96, pattern="^[0-9a-f~-]*$"
 DayQuery = Annotated[
     str | None, Query(description="the first UTC day, such as 2026-03-31", max_length=10)
 ]
-
-
-@router.get(
-    "/v1/supply/payout-addresses",
-    responses=SIGNED,
-    dependencies=SESSION_OR_KEY,
-    name="list_payout_addresses",
-)
-async def list_addresses(services: ServicesDep, caller: PayoutsReaderDep) -> PayoutAddressList:
-    """List the networks, with the address of each that counts now or later."""
-    return await _list_networks(services, caller.supplier_id)
-
-
-@router.put(
-    "/v1/supply/payout-addresses",
-    responses=SIGNED,
-    dependencies=SESSION,
-    openapi_extra=body_of(PayoutAddressWish),
-    name="set_payout_address",
-)
-async def set_address(
-    request: Request, services: ServicesDep, caller: SessionDep
-) -> PayoutAddressList:
-    """Save the address of a network, after the password or a one-time code was shown again. It
-    counts after a cooling time, and a mail says so; until then the one before counts."""
-    wish = _parse_address(await read_object(request, services, caller))
-    network = Network(wish["network"])
-    services.suppliers.callers.check_fresh(caller)
-    try:
-        address = check_address(network, wish["address"], own=services.unpayable)
-    except AddressRefused as error:
-        raise bad_request("address_refused", f"'address': {error}.", param="address") from None
-    now_s = services.database.now_s()
-    counts_from_s = now_s + services.supply.cooling_s
-    saved = SavedAddress(new_id(), caller.supplier_id, network, address, counts_from_s)
-    facts = {
-        "network": str(network),
-        "address": address,
-        "hours": services.supply.cooling_s // 3_600,
-    }
-    mail = NewMail(
-        mail_id=new_id(),
-        to_address=caller.supplier.email,
-        template=ADDRESS_MAIL,
-        facts=facts,
-        supplier_id=caller.supplier_id,
-    )
-
-    def write(connection: Connection) -> None:
-        preferred = wish.get("is_preferred")
-        told = save_address(connection, saved, is_preferred=preferred, now_s=now_s)
-        if told is Saved.ADDRESS:
-            enqueue_mail(connection, mail, now_s=now_s)
-
-    await services.suppliers.callers.write_as(caller, write)
-    return await _list_networks(services, caller.supplier_id)
-
-
-def _parse_address(body: dict[str, Any]) -> dict[str, Any]:
-    check_fields(body, PayoutAddressWish.model_fields)
-    names = [str(network) for network in Network]
-    if body.get("network") not in names:
-        raise wrong_type("network", " or ".join(map(repr, names)))
-    if body.get("confirm_network") != body["network"]:
-        raise wrong_type("confirm_network", "the same network as 'network', named again")
-    if not isinstance(body.get("address"), str):
-        raise wrong_type("address", "a string")
-    if body.get("is_preferred") is not None and not isinstance(body["is_preferred"], bool):
-        raise wrong_type("is_preferred", "true or false")
-    return body
-
-
-async def _list_networks(services: Services, supplier_id: str) -> PayoutAddressList:
-    def load(connection: Connection) -> Any:
-        account = load_supply_account(connection, supplier_id)
-        preferred = None if account is None else account["network"]
-        return load_addresses(connection, supplier_id), preferred
-
-    saved, preferred = await services.database.read(load)
-    now_s = services.database.now_s()
-    terms = services.supply.terms
-    return PayoutAddressList(networks=describe_networks(saved, preferred, terms, now_s=now_s))
 
 
 # ------------------------------------------------------------------------------------------ payouts

@@ -1,0 +1,1 @@
+"""Undoing what somebody else did to an account, by the link of a mail."""
