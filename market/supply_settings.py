@@ -44,7 +44,8 @@ class SupplySettings(SupplierSettings):
         default=1_500,
         ge=0,
         le=10_000,
-        description="part of a supplier's gross that is the market's, unless agreed otherwise",
+        description="part of a supplier's gross that is the market's, unless agreed otherwise, in"
+        " 1/10,000 of it",
     )
     settle_at: Annotated[str, AfterValidator(_check_clock)] = Field(
         default="02:00", description="when the day before is settled, HH:MM in UTC"
@@ -62,8 +63,8 @@ class SupplySettings(SupplierSettings):
     )
     payout_minimums: Annotated[str, AfterValidator(_check_minimums)] = Field(
         default="base=0.01,trc20=10,erc20=50,bep20=5",
-        description="smallest payout of each network, <network>=<amount> with commas between; less"
-        " is carried over",
+        description="smallest payout of each network in whole USDC or USDT (at most six decimals),"
+        " <network>=<amount> with commas between; less is carried over",
     )
     settle_usd_rate: Annotated[str, AfterValidator(_check_rate)] = Field(
         default="1", description="US dollars for one USDC or USDT, as payouts state it"

@@ -1,15 +1,17 @@
 """What the operator does about suppliers' pay at the command line."""
 
+import asyncio
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping
 
-from contracts.units import format_usdc, utc_day
+from contracts.units import format_usdc
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
 from ledger.suppliers.saved_addresses import AddressNow, load_addresses_now
-from ledger.suppliers.settlement import SettlementTerms, find_oldest_open_day, settle_chunk
+from ledger.suppliers.settlement import SettlementTerms
 from ledger.suppliers.supplier_payouts import (
     find_payout,
     load_unsent,
@@ -21,9 +23,12 @@ from ledger.suppliers.supplier_payouts import (
 from market.operator import ArgumentInvalid
 from market.suppliers.payout_addresses import Rail
 from market.suppliers.payout_lines import PAYOUT_COLUMNS, build_payout_line
+from market.suppliers.settlement_worker import DayNotOver, SettlementWorker
 from market.suppliers.settling_days import show_day, show_time
 from serving.http.tables import write_csv
 from serving.process.ids import new_id
+
+T = TypeVar("T")
 
 MANUAL: Final = Rail.MANUAL
 REASON_MAX: Final = 300
@@ -36,24 +41,23 @@ def settle_date(engine: Engine, terms: SettlementTerms, day: int) -> str:
 
     Raises ``ArgumentInvalid`` for a day that is not over, and ``LedgerUnavailable``.
     """
-    now_s = ask_now_s(engine)
-    if day >= utc_day(now_s):
-        raise ArgumentInvalid(f"{show_day(day)} is not over yet in UTC")
-    with read(engine) as connection:
-        oldest = find_oldest_open_day(connection, through_day=day)
-    payouts = carried = net_usdc = 0
-    for one in range(day if oldest is None else oldest, day + 1):
-        while True:
-            with write(engine) as connection:
-                chunk = settle_chunk(connection, day=one, terms=terms, now_s=now_s)
-            if chunk.suppliers == 0:
-                break
-            payouts += chunk.payouts
-            carried += chunk.carried
-            net_usdc += chunk.net_usdc
+
+    async def ask(call: Callable[[Connection], T]) -> T:
+        with read(engine) as connection:
+            return call(connection)
+
+    async def change(call: Callable[[Connection], T]) -> T:
+        with write(engine) as connection:
+            return call(connection)
+
+    worker = SettlementWorker(ask, change, terms, settle_at_s=0)
+    try:
+        done = asyncio.run(worker.settle_through(day, ask_now_s(engine)))
+    except DayNotOver as error:
+        raise ArgumentInvalid(str(error)) from None
     return (
-        f"settled through {show_day(day)}: {payouts} suppliers' days, {carried} of them carried"
-        f" over, {format_usdc(net_usdc)} to be paid"
+        f"settled through {show_day(day)}: {done.payouts} suppliers' days, {done.carried} of them"
+        f" carried over, {format_usdc(done.net_usdc)} USDC or USDT to be paid"
     )
 
 

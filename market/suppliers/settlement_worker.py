@@ -75,6 +75,14 @@ class SettlementWorker:
             return DaysSettled()
         done = await self._settle(oldest, last_day, now_s)
         self._looked_through, self.late_s = last_day, 0
+        if done.payouts:
+            log.info(
+                "days_settled",
+                through=show_day(last_day),
+                payouts=done.payouts,
+                carried=done.carried,
+                net_usdc=done.net_usdc,
+            )
         return done
 
     async def settle_through(self, day: int, now_s: int) -> DaysSettled:
@@ -98,12 +106,4 @@ class SettlementWorker:
                 if chunk.suppliers == 0:
                     break
                 done = done.add(chunk)
-        if done.payouts:
-            log.info(
-                "days_settled",
-                through=show_day(last_day),
-                payouts=done.payouts,
-                carried=done.carried,
-                net_usdc=done.net_usdc,
-            )
         return done

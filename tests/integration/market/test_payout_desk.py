@@ -81,9 +81,9 @@ def test_settle__yesterday__settles_what_is_open_before_it_once(engine: Engine) 
 
     assert told == [
         f"settled through {show_day(YESTERDAY)}: 2 suppliers' days, 0 of them carried over,"
-        " 0.255000 to be paid",
+        " 0.255000 USDC or USDT to be paid",
         f"settled through {show_day(YESTERDAY)}: 0 suppliers' days, 0 of them carried over,"
-        " 0.000000 to be paid",
+        " 0.000000 USDC or USDT to be paid",
     ]
     assert show(engine, "net_usdc") == [127_500, 127_500]
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
 
 from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.audit import find_violations
@@ -27,8 +27,9 @@ from ledger.database.engine import read, write
 from ledger.suppliers.accounts import set_kyb_status
 from ledger.suppliers.callers import save_session, save_supplier_key
 from ledger.suppliers.settlement import settle_chunk
-from ledger.tables import MarketSale, OutboxMail, SupplyDay, table_of
+from ledger.tables import MarketSale, OutboxMail, SupplierPayout, SupplyDay, table_of
 from market.suppliers.payout_desk import mark_sent
+from market.suppliers.settling_days import show_day
 from market.suppliers.supplier_tokens import KEY_PREFIX, Scope, derive_csrf_token, make_token
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.endpoint import FakeEndpoint
@@ -445,6 +446,55 @@ async def test_pay__a_settled_day__is_told_alike_by_pages_and_csv(company: Compa
     assert (line["asset"], line["network"], line["address"]) == ("USDT", "bep20", ADDRESS)
     assert [row["requests"] for row in used] == ["3"]
     assert used[0]["payout_id"] == line["payout_id"]
+
+
+async def test_csv__of_more_than_a_page__has_every_line_once(company: Company) -> None:
+    days = 2_500
+    payout = {
+        **dict.fromkeys(("gross_usdc", "net_usdc", "requests", "input_tokens"), 1),
+        **dict.fromkeys(("fee_bps", "fee_usdc", "carried_in_usdc", "carried_out_usdc"), 0),
+        **dict.fromkeys(("network_fee_usdc", "output_tokens", "usd_rate_at_s", "tries"), 0),
+        **dict.fromkeys(("next_try_at_s", "created_at_s", "changed_at_s", "first_day"), 0),
+        "retries": 0,
+        "code_tries": 0,
+        "is_verified": False,
+        "status": "sent",
+        "rail": "manual",
+        "network": "bep20",
+        "asset": "USDT",
+        "usd_rate": "1",
+        "usd_rate_source": "par",
+        "supplier_id": company.supplier_id,
+    }
+    usage = {
+        **dict.fromkeys(("bid_usdc_per_mtok", "requests", "input_tokens"), 1),
+        "output_tokens": 0,
+        "paid_tokens": 0,
+        "supply_offer_id": "0-0",
+        "payout_id": "settled",
+        "supplier_id": company.supplier_id,
+    }
+    with write(company.market.engine) as connection:
+        many = [{**payout, "payout_id": f"0-{day:05d}", "day": day} for day in range(days)]
+        connection.execute(insert(table_of(SupplierPayout)), many)
+        connection.execute(insert(table_of(SupplyDay)), [{**usage, "day": n} for n in range(days)])
+
+    async def list_lines(path: str, column: str) -> list[str]:
+        text = await company.ask("GET", path)
+        return [line[column] for line in csv.DictReader(io.StringIO(text))]
+
+    ids = [f"0-{day:05d}" for day in range(days)]
+    try:
+        assert await list_lines("payouts.csv", "payout_id") == ids[::-1]
+        assert await list_lines("payouts.csv?limit=1500", "payout_id") == ids[::-1][:1_500]
+        assert await list_lines("payouts.csv?cursor=0-01000", "payout_id") == ids[:1_000][::-1]
+        assert await list_lines("usage.csv", "day") == [show_day(day) for day in range(days)]
+        assert len(await list_lines("usage.csv?limit=1000", "day")) == 1_000
+    finally:
+        with write(company.market.engine) as connection:
+            for table in (table_of(SupplierPayout), table_of(SupplyDay)):
+                is_its = table.c.supplier_id == company.supplier_id
+                connection.execute(delete(table).where(is_its))
 
 
 def sign_notice(raw: bytes) -> dict[str, str]:

@@ -11,7 +11,6 @@ IdType = Literal["passport", "national_id", "drivers_license"]
 OwnerRole = Literal["legal_representative", "beneficial_owner", "representative_and_owner"]
 DocumentKind = Literal["business_license", "bank_proof", "tax_clearance", "business_history"]
 MediaType = Literal["application/pdf", "image/jpeg", "image/png"]
-SectionName = Literal["entity", "owners", "source"]
 
 
 class EntityContent(BaseModel):

@@ -1,11 +1,13 @@
 """Where a supplier is paid, what it sold and was paid; and notices of who pays it."""
 
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import Connection
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection, RowMapping
 
 from contracts.units import utc_day
 from ledger.suppliers.supplier_payouts import hasten_external
@@ -53,11 +55,14 @@ log = structlog.get_logger("market")
 
 router = APIRouter(tags=["supply"])
 
-ADDRESS_MAIL: Final = "payout_address"
 _USAGE_CURSOR: Final = re.compile(r"(\d{1,6})~([0-9a-f-]{1,64})~(\d{1,18})")
+LINES_MAX: Final = 10**9
 _PAYOUT_CURSOR: Final = r"^[0-9a-z-]{1,64}$"
 PayoutCursor = Annotated[str | None, Query(max_length=64, pattern=_PAYOUT_CURSOR)]
 UsageCursor = Annotated[str | None, Query(max_length=96, pattern="^[0-9a-f~-]*$")]
+LinesMax = Annotated[
+    int | None, Query(ge=1, le=LINES_MAX, description="how many lines at most; left out: all")
+]
 DayQuery = Annotated[
     str | None, Query(description="the first UTC day, such as 2026-03-31", max_length=10)
 ]
@@ -105,24 +110,28 @@ async def export_payouts(
     services: ServicesDep,
     caller: PayoutsReaderDep,
     cursor: PayoutCursor = None,
-    limit: Limit = PAGE_MAX,
-) -> Response:
-    """Return the settled days as CSV for accountants, newest first."""
-    rows = await services.database.read(
-        lambda connection: load_supplier_payouts(
-            connection, supplier_id=caller.supplier_id, before=cursor, limit=limit
-        )
-    )
+    limit: LinesMax = None,
+) -> StreamingResponse:
+    """Return the settled days as CSV for accountants, newest first: all of them, unless `limit`
+    says how many."""
     supplier = caller.supplier
-    lines = [
-        build_payout_line(
+
+    async def load(before: RowMapping | None, count: int) -> list[RowMapping]:
+        before_id = cursor if before is None else before["payout_id"]
+        return await services.database.read(
+            lambda connection: load_supplier_payouts(
+                connection, supplier_id=supplier.supplier_id, before=before_id, limit=count
+            )
+        )
+
+    def build(row: RowMapping) -> dict[str, Any]:
+        return build_payout_line(
             row,
             legal_name=supplier.legal_name,
             registration_number=supplier.registration_number,
         )
-        for row in rows
-    ]
-    return _csv(lines, PAYOUT_COLUMNS)
+
+    return await _send_csv(load, build, PAYOUT_COLUMNS, limit)
 
 
 @router.post(
@@ -200,9 +209,7 @@ async def list_usage(
     return SupplyUsagePage(
         totals=describe_usage(totals),
         usage=[UsageLine.model_validate(build_usage_line(row)) for row in rows],
-        next_cursor=None
-        if last is None
-        else f"{last['day']}~{last['supply_offer_id']}~{last['bid_usdc_per_mtok']}",
+        next_cursor=None if last is None else "~".join(map(str, _place_of(last))),
     )
 
 
@@ -218,16 +225,24 @@ async def export_usage(
     caller: UsageReaderDep,
     from_day: DayQuery = None,
     cursor: UsageCursor = None,
-    limit: Limit = PAGE_MAX,
-) -> Response:
-    """Return what was sold as CSV."""
-    day, after = _read_day(from_day), _read_usage_cursor(cursor)
-    rows = await services.database.read(
-        lambda connection: load_usage(
-            connection, supplier_id=caller.supplier_id, from_day=day, after=after, limit=limit
+    limit: LinesMax = None,
+) -> StreamingResponse:
+    """Return what was sold as CSV, oldest first: all of it, unless `limit` says how many lines."""
+    day, first_after = _read_day(from_day), _read_usage_cursor(cursor)
+
+    async def load(last: RowMapping | None, count: int) -> list[RowMapping]:
+        after = first_after if last is None else _place_of(last)
+        return await services.database.read(
+            lambda connection: load_usage(
+                connection,
+                supplier_id=caller.supplier_id,
+                from_day=day,
+                after=after,
+                limit=count,
+            )
         )
-    )
-    return _csv([build_usage_line(row) for row in rows], USAGE_COLUMNS)
+
+    return await _send_csv(load, build_usage_line, USAGE_COLUMNS, limit)
 
 
 @router.get(
@@ -263,5 +278,30 @@ async def get_overview(services: ServicesDep, caller: UsageReaderDep) -> SupplyO
     )
 
 
-def _csv(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> Response:
-    return Response(write_csv(lines, columns), media_type="text/csv")
+def _place_of(row: RowMapping) -> tuple[int, str, int]:
+    return int(row["day"]), str(row["supply_offer_id"]), int(row["bid_usdc_per_mtok"])
+
+
+async def _send_csv(
+    load: Callable[[RowMapping | None, int], Awaitable[list[RowMapping]]],
+    build: Callable[[RowMapping], dict[str, Any]],
+    columns: tuple[str, ...],
+    limit: int | None,
+) -> StreamingResponse:
+    """Send all lines, a page at a time; at most ``limit``. ``load`` returns the page after a row.
+
+    What fails after the first page breaks the answer off: no file ends early and looks whole.
+    """
+    first = await load(None, PAGE_MAX if limit is None else min(limit, PAGE_MAX))
+
+    async def send() -> AsyncIterator[bytes]:
+        rows, left = first, limit
+        yield write_csv(map(build, rows), columns)
+        while len(rows) == PAGE_MAX:
+            left = None if left is None else left - len(rows)
+            if left == 0:
+                return
+            rows = await load(rows[-1], PAGE_MAX if left is None else min(left, PAGE_MAX))
+            yield write_csv(map(build, rows), columns, with_head=False)
+
+    return StreamingResponse(send(), media_type="text/csv")
