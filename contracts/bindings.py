@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.contract import Contract
 
@@ -47,3 +48,22 @@ def bind_contracts(web3: Web3, deployment: Deployment) -> Contracts:
 def bind(web3: Web3, name: str, address: str) -> Contract:
     """Bind one contract by the name of its exported ABI."""
     return web3.eth.contract(address=to_checksum_address(address), abi=load_abi(name))
+
+
+@dataclass(frozen=True, slots=True)
+class CodeDigest:
+    """What tells a contract's code, without the immutables that a deployment appends."""
+
+    bytes_: int
+    keccak: str
+
+    def is_of(self, code: bytes) -> bool:
+        """Tell whether deployed ``code`` begins with this version's."""
+        return len(code) >= self.bytes_ and "0x" + keccak(code[: self.bytes_]).hex() == self.keccak
+
+
+@cache
+def load_code_digests() -> dict[str, CodeDigest]:
+    """Return the digest of each of our own contracts' code, by name."""
+    found = json.loads((ABI_DIRECTORY / "code.json").read_text("utf-8"))
+    return {name: CodeDigest(told["bytes"], told["keccak"]) for name, told in found.items()}

@@ -1,5 +1,8 @@
 """Write the ABI of every deployed contract to ``contracts/abi``, or check that it is fresh.
 
+``code.json`` there tells our own contracts' code: length in bytes and digest, without what a
+deployment appends to it (Vyper keeps immutables behind the code).
+
 ``python -m scripts.export_abi`` writes them, ``--check`` exits 1 where they are stale.
 """
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from eth_utils.crypto import keccak
 
 from serving.process.command_line import command
 from serving.process.exit_codes import ExitCode
@@ -23,6 +27,8 @@ SOURCES = (
     "mocks/MockVault.vy",
     "mocks/Multicall3.vy",
 )
+EVM_VERSION = "cancun"
+"""As ``ape-config.yaml`` has it for what is deployed."""
 
 
 def build_abis(root: Path = ROOT) -> dict[Path, str]:
@@ -33,15 +39,33 @@ def build_abis(root: Path = ROOT) -> dict[Path, str]:
     """
     # The compiler is slow to import, and help needs none.
     from vyper.cli.vyper_compile import compile_files
+    from vyper.compiler.settings import Settings
 
     sources = [root / "contracts" / source for source in SOURCES]
-    compiled = compile_files(sources, output_formats=("abi", "devdoc"), paths=[str(root)])
+    compiled = compile_files(
+        sources,
+        output_formats=("abi", "devdoc", "bytecode_runtime"),
+        paths=[str(root)],
+        settings=Settings(evm_version=EVM_VERSION),
+    )
+    digests = {
+        path.stem: digest_code(bytes.fromhex(output["bytecode_runtime"].removeprefix("0x")))
+        for path, output in zip(sources, compiled.values(), strict=True)
+        if path.parent.name == "contracts"
+    }
     return {
+        root / "contracts" / "abi" / "code.json": json.dumps(digests, indent=2) + "\n",
+    } | {
         root / "contracts" / "abi" / f"{path.stem}.json": _render(
             name_outputs(output["abi"], output["devdoc"])
         )
         for path, output in zip(sources, compiled.values(), strict=True)
     }
+
+
+def digest_code(code: bytes) -> dict[str, int | str]:
+    """Return what tells a contract's code: its length in bytes and its Keccak-256 (0x hex)."""
+    return {"bytes": len(code), "keccak": "0x" + keccak(code).hex()}
 
 
 def name_outputs(abi: list[dict[str, Any]], devdoc: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""A deployment folder: what ``current init`` makes, and what the other commands read of it."""

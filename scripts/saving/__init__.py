@@ -1,0 +1,1 @@
+"""Backups of a ledger: taking one, finding them, and going back to one."""
