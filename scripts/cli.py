@@ -14,6 +14,7 @@ from market.review_commands import review
 from proxy.commands import proxy
 from scripts.checks import audit, receipt
 from scripts.doctor.commands import doctor
+from scripts.folder.commands import init
 from scripts.ledger_commands import ledger
 from scripts.marketplace import marketplace
 from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
@@ -47,7 +48,7 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
-for tool in (doctor, ledger, marketplace):
+for tool in (doctor, init, ledger, marketplace):
     commands.add_command(tool)
 
 

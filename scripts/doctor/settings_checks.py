@@ -1,6 +1,7 @@
 """Settings: each process's own, and how they fit together."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from contracts.errors import CurrentError
 from scripts.doctor.examination import Finding, advise, bad, check, good
@@ -94,6 +95,14 @@ def check_limits(patient: Patient) -> Iterator[Finding]:
                 f"it serves {domain} behind a balancer, and all clients count as one address",
                 f"{prefix}_TRUSTED_PROXIES=127.0.0.1,::1",
             )
+        elif name == "market" and _is_own_upstream(patient):
+            if settings.address_requests_per_minute_max:
+                yield bad(
+                    name,
+                    "it counts this host's own proxies as one address, and turns them away at"
+                    f" {settings.address_requests_per_minute_max} requests a minute",
+                    "MARKET_ADDRESS_REQUESTS_PER_MINUTE_MAX=0, and a limit in the balancer",
+                )
         elif not settings.address_requests_per_minute_max:
             yield advise(
                 name,
@@ -102,6 +111,15 @@ def check_limits(patient: Patient) -> Iterator[Finding]:
             )
         else:
             yield good(name, "requests are limited by address")
+
+
+def _is_own_upstream(patient: Patient) -> bool:
+    """Tell whether this host's proxy asks this host's market directly."""
+    if "proxy" not in patient.settings:
+        return False
+    parts = urlsplit(patient.proxy.upstream_url.get_secret_value())
+    host = parts.hostname or ""
+    return parts.port == patient.market.port and (host == "localhost" or is_loopback(host))
 
 
 @check("settings.domain")
