@@ -1,0 +1,1 @@
+"""`current status`: where everything is, on one screen."""
