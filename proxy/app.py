@@ -25,10 +25,12 @@ from proxy.chain_view import ChainView
 from proxy.chat.admitting import Admission
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
+from proxy.chat.policy_choice import PolicyChoice
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch, find_errors
 from proxy.http.routes import TAGS, router
+from proxy.keys.policies import LOOK_S, KeyPolicies
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.keys.wallet_sessions import Sessions
@@ -105,6 +107,7 @@ def create_app(
                 settings, deployment, ledger, upstream, prices, ChainReader(node), span, limits
             )
             app.state.services = services
+            await services.policies.refresh()
             await services.catalogue.refresh()
             listener = RevocationListener(engine, services.completions.watch)
             listener.start()
@@ -112,6 +115,7 @@ def create_app(
             async with running(
                 repeat(services.catalogue.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
+                repeat(services.policies.refresh, LOOK_S),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
                 repeat(ledger.measure_clock, MEASURE_S),
             ):
@@ -163,6 +167,7 @@ def _build_services(
     catalogue = Catalogue(upstream, prices, memory, now_s=ledger.now_s)
     chain_view = ChainView(reader, adapter=deployment.adapter)
     repeats = Repeats(kept, settings.repeat_rules(), id_header="x-current-request-id")
+    policies = KeyPolicies(meter)
     admission = Admission(
         meter=meter,
         catalogue=catalogue,
@@ -171,6 +176,8 @@ def _build_services(
         repeats=repeats,
         limits=settings.get_limits(),
         aliases=settings.get_aliases(),
+        policies=policies,
+        choice=PolicyChoice(upstream, settings.get_upstream_facts()),
         span=span,
     )
     completions = Completions(
@@ -207,6 +214,7 @@ def _build_services(
         books_watch=BooksWatch(reader, meter, position=deployment.position, usdc=deployment.usdc),
         sign_in=sign_in,
         sessions=Sessions(meter, checker, sign_in, lifetime_s=settings.session_lifetime_s),
+        policies=policies,
         legacy_key_message=settings.legacy_key_message,
         aliases=settings.get_aliases(),
         metrics=metrics,

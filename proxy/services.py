@@ -11,6 +11,7 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
+from proxy.keys.policies import KeyPolicies
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
 from proxy.keys.wallet_sessions import Sessions
@@ -36,6 +37,7 @@ class Services:
     books_watch: BooksWatch
     sign_in: SignIn
     sessions: Sessions
+    policies: KeyPolicies
     legacy_key_message: bool
     aliases: ModelAliases
     metrics: Metrics

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Final
 
+import orjson
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -10,6 +11,8 @@ from ledger.spending.admission import AdmissionRules
 from proxy.chat.request import MAX_TOKENS_CAP
 from proxy.model_aliases import ModelAliases, parse_aliases
 from serving.dialects.call import LimitRules
+from serving.dialects.serving_facts import STRANGER, Facts, parse_declared
+from serving.http.errors import RequestRejected
 from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
@@ -21,6 +24,18 @@ RESOLVE_MARGIN_S: Final = 30
 
 def _check_aliases(text: str) -> str:
     parse_aliases(text)
+    return text
+
+
+def _parse_declared(text: str) -> Facts:
+    return parse_declared(orjson.loads(text)) if text else STRANGER
+
+
+def _check_declared(text: str) -> str:
+    try:
+        _parse_declared(text)
+    except (ValueError, RequestRejected) as error:
+        raise ValueError(f"must be a declaration as JSON: {error}") from None
     return text
 
 
@@ -62,6 +77,11 @@ class ProxySettings(ServerSettings):
         default="upstream",
         pattern="^[A-Za-z0-9._-]{1,64}$",
         description="what x-current-served-by says",
+    )
+    upstream_declares: Annotated[str, AfterValidator(_check_declared)] = Field(
+        default="",
+        description="how an upstream that is no market serves, JSON: zdr, data_collection, region,"
+        " quantization, parameters; empty: as a stranger, which meets no policy",
     )
     upstream_connect_timeout_s: float = Field(
         default=5.0, gt=0, le=60, description="longest wait for a connection, seconds"
@@ -190,6 +210,10 @@ class ProxySettings(ServerSettings):
     def get_aliases(self) -> ModelAliases:
         """Return which models other names mean."""
         return parse_aliases(self.model_aliases)
+
+    def get_upstream_facts(self) -> Facts:
+        """Return how an upstream that is no market serves, by the operator's word."""
+        return _parse_declared(self.upstream_declares)
 
     def key_secrets(self) -> tuple[bytes, ...]:
         """Return every live key secret; the first one signs."""

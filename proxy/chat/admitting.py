@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -13,6 +13,7 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import ModelOption, list_options
+from proxy.chat.policy_choice import PolicyChoice
 from proxy.chat.request import (
     AS_CHAT,
     CHEAPEST,
@@ -25,12 +26,14 @@ from proxy.chat.request import (
 )
 from proxy.errors import max_cost_exceeded
 from proxy.keys.authentication import check_standing
+from proxy.keys.policies import KeyPolicies
 from proxy.keys.tokens import KeyClaims
 from proxy.model_aliases import ModelAliases
 from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
+from serving.dialects.policy import POLICY_FIELD, join_policies
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
 from serving.http.repeat_keys import RepeatKey
@@ -118,10 +121,14 @@ class Admission:
         repeats: Repeats,
         limits: LimitRules = LIMITS,
         aliases: ModelAliases = NO_ALIASES,
+        policies: KeyPolicies | None = None,
+        choice: PolicyChoice | None = None,
         span: Span = no_span,
     ) -> None:
         self._limits = limits
         self._aliases = aliases
+        self._policies = policies
+        self._choice = choice
         self._meter = meter
         self._catalogue = catalogue
         self._prices = prices
@@ -164,17 +171,26 @@ class Admission:
         request = parse_request(wish.raw, self._limits, manner=wish.manner, aliases=aliases)
         asked = request.models[wish.attempt] if request.models else request.call.model
         wish.models = request.models
+        request = self._narrow(request, claims)
         name = self._aliases.resolve(asked)
         models = None
         if claims.is_child and name == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
             models = await self._meter.read(lambda connection: load_models(connection, claims))
         offers = await list_options(
-            request, self._catalogue, self._prices, name=name, models=models
+            request, self._catalogue, self._prices, name=name, models=models, choose=self._choice
         )
+        if request.policies and offers[0].terms.source == "upstream":
+            told = {POLICY_FIELD: join_policies(request.policies)}
+            request = replace(request, call=replace(request.call, beside=told))
         if request.max_cost_usdc is not None:
             offers[0] = _keep_below(offers[0], request, request.max_cost_usdc)
         return request, offers
+
+    def _narrow(self, request: MeteredRequest, claims: KeyClaims) -> MeteredRequest:
+        """Return the request under the policies of its position and key as well."""
+        outer = () if self._policies is None else tuple(self._policies.find(claims))
+        return replace(request, policies=(*outer, *request.policies)) if outer else request
 
     async def admit_once(
         self, wish: Wish, request_id: str, repeat: RepeatKey | None

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from proxy.catalogue import Catalogue, Model
+from proxy.chat.policy_choice import PolicyChoice
 from proxy.chat.request import CHEAPEST, MeteredRequest
 from proxy.errors import catalogue_unavailable, discount_not_met, model_not_found, model_not_priced
 from serving.dialects.call import Call
@@ -20,6 +21,9 @@ from serving.models.prices import (
 )
 from serving.models.references import References
 from serving.models.terms import Terms
+
+POLICY_LOOKS_MAX: Final = 20
+"""Models of ``cheapest`` whose sellers are looked at under a policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,14 @@ async def list_options(
     *,
     name: str | None = None,
     models: Collection[str] | None = None,
+    choose: PolicyChoice | None = None,
 ) -> list[ModelOption]:
     """Return the offer for the model that the request names, or all for the cheapest, best first.
 
     ``name`` is the model that is meant, where that is another than it names. ``models`` are the
-    only ones that the key may use; None = any. Raises 400 for a model without a
-    price, 404 for an unknown one, 503 where no offer is cheap enough or upstream's list is not
-    known.
+    only ones that the key may use; None = any. ``choose`` finds who may serve under
+    the request's policy. Raises 400 for a model without a price, 404 for an unknown one, 503 where
+    no offer is cheap enough, nobody meets the policy, or upstream's list is not known.
     """
     now_s = catalogue.now_s()
     asked = request.call.model if name is None else name
@@ -123,11 +128,40 @@ async def list_options(
     else:
         model = await _find_model(asked, catalogue)
         offers = [_build_named_offer(request, model, now_s=now_s)]
+    if choose is not None and request.policies:
+        offers = await _choose(request, offers, catalogue, choose, now_s=now_s)
     if request.min_discount_pct is not None:
         offers = _select_discounted(request, offers, prices, request.min_discount_pct, now_s=now_s)
     if not offers:
         raise unavailable("no_model_available", "No model with a known price can serve this now.")
     return sorted(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
+
+
+async def _choose(
+    request: MeteredRequest,
+    offers: list[ModelOption],
+    catalogue: Catalogue,
+    choose: PolicyChoice,
+    *,
+    now_s: int,
+) -> list[ModelOption]:
+    """Return the offers at the price of who may serve them under the policy. Raises 503 if none.
+
+    Of very many, the cheapest are looked at.
+    """
+    offers = sorted(offers, key=lambda offer: (offer.ceiling_usdc, offer.model))
+    policy, chosen = request.policy, []
+    for offer in offers[:POLICY_LOOKS_MAX]:
+        model = catalogue.snapshot.models.get(offer.model)
+        terms = None
+        if model is not None:
+            terms = await choose.find_terms(model, policy, request.call, now_s=now_s)
+        if model is not None and terms is not None:
+            chosen.append(_build_offer(request.call, model, terms, now_s=now_s))
+    if offers and not chosen:
+        message = "Nobody who may serve this meets all that 'provider' and the key's policy demand."
+        raise unavailable("no_provider_meets_policy", message)
+    return chosen
 
 
 def is_known(model: Model, prices: References, *, now_s: int) -> bool:

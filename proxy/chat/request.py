@@ -12,6 +12,7 @@ from serving.dialects.call import Call, LimitRules, build_call, parse_call, read
 from serving.dialects.common_form import CommonForm
 from serving.dialects.dialect import RESPONSES, Dialect
 from serving.dialects.endpoints import Endpoint
+from serving.dialects.policy import ANYBODY, POLICY_FIELD, Policy, parse_policy
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object, write_json
 
@@ -21,7 +22,7 @@ another cap."""
 
 LIMITS: Final = LimitRules(default=MAX_TOKENS_CAP, cap=MAX_TOKENS_CAP)
 CHEAPEST: Final = "cheapest"
-_OWN_FIELDS: Final = frozenset({"fit", "max_cost_usdc", "min_discount_pct", "models"})
+_OWN_FIELDS: Final = frozenset({"fit", "max_cost_usdc", "min_discount_pct", "models", POLICY_FIELD})
 USER_MAX: Final = 256
 """Characters of a user's name that are kept."""
 LABELS_BYTES_MAX: Final = 16 * 1024
@@ -68,6 +69,13 @@ class MeteredRequest:
     """The most that may be reserved, 1e-6 USDC; None: what the key may."""
     models: tuple[str, ...] = ()
     """Models to be tried in order, the first included; empty where the request names just one."""
+    policies: tuple[Mapping[str, Any], ...] = ()
+    """The request's own policies of who may serve it, as it says them."""
+
+    @property
+    def policy(self) -> Policy:
+        """What all its policies demand together."""
+        return parse_policy(list(self.policies)) if self.policies else ANYBODY
 
 
 def parse_request(
@@ -116,7 +124,15 @@ def _read_own(call: Call, translation: Translation | None) -> MeteredRequest:
     models = _read_models(call) if "models" in call.own else ()
     max_cost_usdc = _read_max_cost(call.own)
     fit = read_flag(call.own, "fit")
-    return MeteredRequest(call, fit, minimum_pct, translation, max_cost_usdc, models)
+    policies = _read_policies(call.own.get(POLICY_FIELD))
+    return MeteredRequest(call, fit, minimum_pct, translation, max_cost_usdc, models, policies)
+
+
+def _read_policies(said: Any) -> tuple[Mapping[str, Any], ...]:
+    parse_policy(said)  # raises where it makes no sense
+    if said is None:
+        return ()
+    return tuple(one for one in (said if isinstance(said, list) else [said]) if one)
 
 
 def _read_max_cost(own: Mapping[str, Any]) -> int | None:

@@ -5,7 +5,9 @@ asks of it. It raises ``UpstreamFailure`` and ``UpstreamRejected``: ``upstream_e
 a client is told of them.
 """
 
+import re
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from pyreqwest.request import RequestBuilder
 
@@ -30,6 +32,8 @@ from serving.models.upstream import (
 LIST_BYTES_MAX: Final = 4 * 1024**2
 """Longest list of models or prices: reading it must not hold up the requests, in bytes."""
 
+_MARKET_ROOT: Final = re.compile(r"(?:/min[0-9]{1,3})?/v1$")
+
 
 class Upstream(Protocol):
     """What the proxy needs of a provider."""
@@ -46,6 +50,10 @@ class Upstream(Protocol):
 
     async def fetch_models(self) -> list[dict[str, Any]]:
         """Return upstream's model list."""
+        ...
+
+    async def fetch_book(self, model: str) -> list[dict[str, Any]]:
+        """Return the offers of a model in a market's public book."""
         ...
 
     async def fetch_prices(self) -> list[dict[str, Any]] | None:
@@ -82,6 +90,7 @@ class HttpUpstream:
         self.name = settings.upstream_name
         self.secrets = self._access.secrets
         self._bytes_max = settings.upstream_body_bytes_max
+        self._list_bytes_max = min(self._bytes_max, LIST_BYTES_MAX)
         self._asks_prices = settings.upstream_prices
         self._whole_timeout_s = settings.upstream_timeout_s
         self._list_timeout_s = 2 * settings.upstream_connect_timeout_s
@@ -106,6 +115,21 @@ class HttpUpstream:
             for entry in data
             if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry["id"]
         ]
+
+    async def fetch_book(self, model: str) -> list[dict[str, Any]]:
+        """Return the offers of a model in a market's public book."""
+        # The book is beside /v1, also for who is asked below /min{N}.
+        root = _MARKET_ROOT.sub("", self._access.base_url)
+        request = authorize(
+            self._client.get(f"{root}/api/markets/{quote(model, safe='/')}"), self._access
+        )
+        answer = await fetch(
+            request, self._access, timeout_s=self._list_timeout_s, bytes_max=self._list_bytes_max
+        )
+        offers = answer.parsed.get("offers")
+        if not isinstance(offers, list):
+            raise UpstreamFailure(Cause.BAD_FORMAT)
+        return [offer for offer in offers if isinstance(offer, dict)]
 
     async def fetch_prices(self) -> list[dict[str, Any]] | None:
         """Return the entries of upstream's price list; none where it has no such list.
@@ -155,5 +179,5 @@ class HttpUpstream:
             request,
             self._access,
             timeout_s=self._list_timeout_s,
-            bytes_max=min(self._bytes_max, LIST_BYTES_MAX),
+            bytes_max=self._list_bytes_max,
         )

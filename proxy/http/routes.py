@@ -8,6 +8,7 @@ from proxy.http.accounts.routes import router as accounts
 from proxy.http.chat.routes import router as chat
 from proxy.http.dialects.routes import router as dialects
 from proxy.http.keys.child_routes import router as child_keys
+from proxy.http.keys.policy_routes import router as policies
 from proxy.http.keys.routes import router as keys
 from proxy.http.models.routes import host_router
 from proxy.http.models.routes import router as models
@@ -33,6 +34,7 @@ router: Final = APIRouter()
 for _part in (
     keys,
     child_keys,
+    policies,
     sessions,
     models,
     chat,

@@ -5,7 +5,7 @@ unbounded, or another one than what was reserved for.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -69,6 +69,9 @@ class Call:
     """The server's own fields, as they came."""
     extras: frozenset[str] = frozenset()
     """Fields at any depth that only some providers know, of a translated request."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What is sent beside the body for the next server itself: no provider sees it, so it counts as
+    no part of the prompt."""
     renames_limit: bool = False
     """Whether the output limit goes by the name that the model takes: the client named it in
     another dialect."""
@@ -161,6 +164,8 @@ class Call:
         in the name that the model takes. ``without`` are additions that the model refuses.
         """
         changes: dict[str, Any] = {} if self.body["model"] == model else {"model": model}
+        if self.beside:
+            changes |= self.beside
         if max_tokens > 0:
             changes |= self._build_limit(model, max_tokens, without)
         if self.stream and self.endpoint not in _STREAMS_WITHOUT_ASKING:

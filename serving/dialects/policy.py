@@ -33,8 +33,8 @@ from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX, Price
 
 POLICY_FIELD: Final = "provider"
 NAMES_MAX: Final = 100
-POLICIES_MAX: Final = 4
-"""Objects in a list of policies: a position's, a key's, a request's, and one to spare."""
+POLICIES_MAX: Final = 8
+"""Objects in a list of policies: each server on the way adds those of a position and of a key."""
 
 _NAME: Final = re.compile(r"(?:(?:offer|seller|provider):)?[a-z0-9][a-z0-9._-]{0,252}")
 _FLAGS: Final = ("zdr", "allow_fallbacks", "require_parameters", "trusted_only")

@@ -8,6 +8,7 @@ from serving.dialects.shapes import (
     ChatRequest,
     EmbeddingRequest,
     PassThrough,
+    ProviderPolicy,
 )
 from serving.dialects.shapes import CompletionRequest as TextRequest
 from serving.http.document.schemas import ErrorDetail
@@ -59,6 +60,7 @@ class OwnFields(PassThrough):
     min_discount_pct: int | None = Field(
         default=None, ge=0, le=100, description="below the reference price, at least"
     )
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
 class CompletionRequest(OwnFields, ChatRequest):

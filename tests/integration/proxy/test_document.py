@@ -135,6 +135,11 @@ async def call_children(proxy: RunningProxy, headers: dict[str, str]) -> None:
     assert limited.status_code == 429, limited.text
     await ask(proxy, "PATCH", path, headers, json={"requests_per_minute_max": 10})
     await ask(proxy, "POST", f"{path}/rotate", headers, json={"grace_s": 60})
+    policy = {"provider": {"max_price": {"prompt": 5}, "sort": "latency"}}
+    await ask(proxy, "PUT", f"{path}/policy", headers, json=policy)
+    await ask(proxy, "PUT", "/keys/policy", headers, json=policy)
+    await ask(proxy, "GET", "/keys/policy", headers)
+    await ask(proxy, "PUT", "/keys/policy", headers, json={"provider": None})
     await ask(proxy, "DELETE", path, headers)
 
 

@@ -96,7 +96,7 @@ def test_parse__no_fallbacks__the_order_alone_or_the_first_choice_alone() -> Non
     ("said", "param"),
     [
         ("openai", "provider"),
-        ([{}] * 5, "provider"),
+        ([{}] * 9, "provider"),
         ([{}, "openai"], "provider[1]"),
         ([{}, {"zdr": 1}], "provider[1].zdr"),
         ({"zdr": "true"}, "provider.zdr"),
