@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, case, func, select, union_all
 
 from ledger.payments.claims import find_payment_mismatches
+from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.tables import (
     ApiCall,
     MarketAccount,
@@ -141,6 +142,8 @@ def _find_payouts(connection: Connection) -> list[tuple[str, str]]:
         .outerjoin(earned_in, earned_in.c.payout_id == _payout.c.payout_id)
         # A supplier's is held against its settlement, by S1 and S2.
         .where(_payout.c.payout_id.not_in(select(_supplier_payout.c.payout_id)))
+        # Of a restored ledger: what was paid for sales that are lost.
+        .where(_payout.c.payout_id.not_like(f"{LOST_PREFIX}%"))
         .group_by(_payout.c.payout_id)
     )
     return [

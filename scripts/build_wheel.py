@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from contracts.errors import Fatal
-from serving.process.command_line import command
+from serving.process.command_line import argument, command
 from serving.process.exit_codes import ExitCode
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -69,7 +69,12 @@ def build_wheel(folder: Path) -> Path:
 
 
 @command("build_wheel", help=__doc__)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=ROOT / "dist")
+@argument(
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT / "dist",
+    help="Where to put it; dist/ unless named.",
+)
 def main(folder: Path) -> ExitCode:
     """Build the wheel and print where it is."""
     click.echo(build_wheel(folder))

@@ -18,6 +18,7 @@ from scripts.folder.commands import init
 from scripts.ledger_commands import ledger
 from scripts.marketplace import marketplace
 from scripts.overview.commands import status
+from scripts.saving.commands import backup, restore
 from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
 from serving.process.exit_codes import ExitCode
 
@@ -49,7 +50,7 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
-for tool in (doctor, init, ledger, marketplace, status):
+for tool in (backup, doctor, init, ledger, marketplace, restore, status):
     commands.add_command(tool)
 
 
