@@ -193,10 +193,15 @@ def _is_submitted(connection: Connection, supplier_id: str, document_id: str) ->
 
 
 def load_documents(connection: Connection, supplier_id: str) -> list[StoredDocument]:
-    """Return the documents of the next submission, the oldest first; not their bytes."""
+    """Return the documents of the next submission, the oldest first; not their bytes.
+
+    One whose bytes were erased is not there any more: nobody could review it.
+    """
     columns = [_document.c[name] for name in StoredDocument.__dataclass_fields__]
     query = select(*columns).where(
-        _document.c.supplier_id == supplier_id, _document.c.is_current.is_(True)
+        _document.c.supplier_id == supplier_id,
+        _document.c.is_current.is_(True),
+        _document.c.ciphertext.is_not(None),
     )
     return [
         StoredDocument(**row._asdict())

@@ -9,6 +9,12 @@ from serving.http.errors import wrong_type
 LENGTH_MAX: Final = 254
 
 
+def find_mailbox(email: str) -> str:
+    """Return the mailbox that an address leads to: without what follows a ``+``."""
+    local, _, domain = email.rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}".lower()
+
+
 def read_email(value: Any, name: str = "email") -> str:
     """Return an address in lower case, its domain in ASCII. Raises 400.
 

@@ -17,6 +17,7 @@ from ledger.suppliers.accounts import (
     set_role,
 )
 from ledger.suppliers.filings import load_submissions, set_erase_date
+from ledger.suppliers.identities import share_an_identity
 from ledger.suppliers.mails import NewMail, enqueue_mail
 from ledger.suppliers.reviews import (
     load_decisions,
@@ -25,6 +26,7 @@ from ledger.suppliers.reviews import (
     set_approved_names,
 )
 from market.errors import not_found
+from market.suppliers.emails import find_mailbox
 from market.suppliers.fields import Fields
 from market.suppliers.kyb_requirements import REQUIREMENTS
 from serving.http.errors import NO_RETRY, RequestRejected, bad_request
@@ -47,12 +49,16 @@ OUTCOMES: Final[Mapping[str, tuple[str, str]]] = {
 """What each decision makes of a supplier, and the mail that says so."""
 FROM: Final[Mapping[str, frozenset[str]]] = {
     APPROVE: frozenset({"under_review"}),
-    REVISE: frozenset({"under_review", "approved"}),
+    REVISE: frozenset({"under_review"}),
     REJECT: frozenset({"under_review"}),
     SUSPEND: frozenset({"approved"}),
     REINSTATE: frozenset({"suspended"}),
 }
-"""The statuses that each decision is possible in."""
+"""The statuses that each decision is possible in.
+
+What an approved supplier has listed and earned is stopped by an operator's suspension only, which
+can be taken back: never by a revision, after which it could be rejected with money owed.
+"""
 OPERATORS_ONLY: Final = frozenset({SUSPEND, REINSTATE})
 NEEDS_ITEMS: Final = frozenset({REVISE, REJECT, SUSPEND})
 
@@ -119,8 +125,7 @@ def decide(
     supplier = lock_supplier(connection, decision.supplier_id)
     if supplier is None or supplier.kyb_version == 0:
         raise not_found("application")
-    if supplier.supplier_id == reviewer:
-        raise own_application()
+    check_not_own(connection, supplier, reviewer)
     if decision.version != supplier.kyb_version:
         raise version_outdated(supplier.kyb_version)
     if supplier.kyb_status not in FROM[decision.decision]:
@@ -162,6 +167,19 @@ def decide(
     found = load_supplier(connection, supplier.supplier_id)
     assert found is not None
     return found
+
+
+def check_not_own(connection: Connection, supplier: SupplierRecord, reviewer: str) -> None:
+    """Raise 403 ``own_application`` where the reviewer is the applicant: by its account, by its
+    mailbox (``name+anything@…`` is one), or as an owner by its identity number."""
+    if supplier.supplier_id == reviewer:
+        raise own_application()
+    asking = load_supplier(connection, reviewer)
+    if asking is None:
+        return  # the command line
+    is_mailbox_same = find_mailbox(asking.email) == find_mailbox(supplier.email)
+    if is_mailbox_same or share_an_identity(connection, supplier.supplier_id, reviewer):
+        raise own_application()
 
 
 def _carry_out(

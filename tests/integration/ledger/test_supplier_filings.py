@@ -8,6 +8,9 @@
     forgetting  ended sessions, keys, tokens; mail that waits or happens once stays
 """
 
+import itertools
+import threading
+
 import pytest
 from sqlalchemy import Engine, func, select, update
 
@@ -18,20 +21,26 @@ from ledger.suppliers.accounts import open_supplier
 from ledger.suppliers.applying import save_token, use_token
 from ledger.suppliers.filings import (
     StoredDocument,
+    StoredOwner,
     erase_documents,
+    load_documents,
+    load_owners,
     load_sealed_document,
     load_stale_document,
+    replace_owners,
     replace_wrapping,
     save_document,
     save_section,
     set_erase_date,
 )
 from ledger.suppliers.forgetting import FORGET
+from ledger.suppliers.identities import find_or_save_identity
 from ledger.suppliers.mails import NewMail, enqueue_mail
 from ledger.suppliers.throttles import take_try
-from ledger.tables import OutboxMail, table_of
+from ledger.tables import KybIdentity, OutboxMail, table_of
 from tests.support.ledgers import BOTH, NOW_S, Databases
 
+NUMBERS = itertools.count()
 SEALED = SealedKey(b"sealed", b"wrapped", "k1")
 
 
@@ -80,6 +89,72 @@ def test_document__erased_while_it_is_rewrapped__stays_gone(engine: Engine) -> N
         replace_wrapping(connection, "do_1", before=SEALED, after=fresh)
         assert load_stale_document(connection, kms_key_id="k2") is None
     assert sealed_of(engine) is None
+
+
+def test_document__erased__is_not_filed_any_more(engine: Engine) -> None:
+    with write(engine) as connection:
+        before = load_documents(connection, "su_1")
+        erase_documents(connection, now_s=NOW_S + 100, limit=9)
+        after = load_documents(connection, "su_1")
+        again = StoredDocument("do_2", "bank_proof", "b.pdf", "application/pdf", 6, "00", NOW_S)
+        save_document(connection, "su_1", again, SEALED, erase_at_s=NOW_S + 200)
+        replaced = load_documents(connection, "su_1")
+
+    assert [[one.document_id for one in some] for some in (before, after, replaced)] == [
+        ["do_1"],
+        [],
+        ["do_2"],
+    ]
+
+
+def save_number(engine: Engine, digests: dict[str, str], *, owner_of: str | None = None) -> str:
+    """File a number; ``digests`` are by the live keys of the process that does, newest first."""
+    with write(engine) as connection:
+        identity_id = find_or_save_identity(
+            connection,
+            digests,
+            newest_key_id=next(iter(digests)),
+            identity_id=f"id_{next(NUMBERS)}",
+            now_s=NOW_S,
+        )
+        if owner_of is not None:
+            owner = StoredOwner("ow_1", "Ana", "DE", "passport", identity_id, "beneficial_owner", 1)
+            replace_owners(connection, owner_of, [owner])
+        return identity_id
+
+
+def test_number__filed_before_during_and_after_a_rotation__is_one_identity(engine: Engine) -> None:
+    old = save_number(engine, {"k1": "old"})
+    new = save_number(engine, {"k2": "new", "k1": "old"})
+    # A process that was not restarted yet does not know the new key.
+    stale = save_number(engine, {"k1": "old"}, owner_of="su_1")
+    merged = save_number(engine, {"k2": "new", "k1": "old"})
+
+    assert old == new
+    assert stale != old, "that process cannot know"
+    assert save_number(engine, {"k2": "new"}) == merged
+    assert save_number(engine, {"k3": "third", "k2": "new"}) == merged
+    with read(engine) as connection:
+        (owner,) = load_owners(connection, "su_1")
+        rows = connection.execute(select(table_of(KybIdentity))).all()
+    assert (owner.identity_id, len(rows)) == (merged, 1)
+
+
+def test_number__filed_by_two_at_once__is_one_identity_and_no_failure(engine: Engine) -> None:
+    found: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def file_it() -> None:
+        barrier.wait()
+        found.append(save_number(engine, {"k1": "same"}))
+
+    threads = [threading.Thread(target=file_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(found), len(set(found))) == (8, 1)
 
 
 def test_section__saved_over_an_older_version__refused(engine: Engine) -> None:

@@ -252,6 +252,54 @@ async def test_review__by_the_supplier_itself_or_without_the_role__refused(
         assert (await supplier.post(path)).json()["error"]["code"] == "kyb_locked"
 
 
+async def test_review__by_the_applicants_mailbox_or_as_its_owner__refused(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    number = "QQ 555-66.77 z"
+    supplier_id = await supplier_id_of(supplier)
+    await supplier.put("/v1/supply/kyb/owners", {"content": [{**OWNER, "id_number": number}]})
+    await supplier.put("/v1/supply/kyb/entity", {"content": ENTITY})
+    await supplier.put("/v1/supply/kyb/source", {"content": SOURCE})
+    for kind in KINDS:
+        await send_document(supplier, kind=kind)
+    await supplier.post("/v1/supply/kyb/submit")
+    same_mailbox = await make_reviewer(market, mailbox, supplier.email.replace("@", "+reviews@"))
+    same_owner = await make_reviewer(market, mailbox, name_address(request, "owner"))
+    await same_owner.put("/v1/supply/kyb/owners", {"content": [{**OWNER, "id_number": number}]})
+    stranger = await make_reviewer(market, mailbox, name_address(request, "stranger"))
+
+    path = f"/v1/review/applications/{supplier_id}"
+    for reviewer in (same_mailbox, same_owner):
+        assert await decide(reviewer, supplier_id, version=1, decision="approve") == (
+            403,
+            "own_application",
+        )
+        seen = await reviewer.get(path)
+        assert (seen.status_code, seen.json()["error"]["code"]) == (403, "own_application")
+    (version,) = (await stranger.get(path)).json()["versions"]
+    document = f"{path}/documents/{version['documents'][0]['document_id']}"
+    assert (await same_owner.get(document)).status_code == 403
+    assert (await stranger.get(document)).status_code == 200
+    assert await decide(stranger, supplier_id, version=1, decision="approve") == (201, "approved")
+
+
+async def test_revision__of_an_approved_supplier__is_not_possible(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    operator = await make_reviewer(
+        market, mailbox, name_address(request, "operator"), role="operator"
+    )
+    supplier_id = await supplier_id_of(supplier)
+    await file_everything(supplier)
+    await decide(operator, supplier_id, version=1, decision="approve")
+
+    for decision in ("revise", "reject"):
+        done = await decide(operator, supplier_id, version=1, decision=decision, items=[ITEM])
+        assert done == (409, "not_possible")
+    account = (await supplier.get("/v1/supply/account")).json()
+    assert account["kyb_status"] == "approved"
+
+
 async def test_suspension__by_an_operator__and_back(
     market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
 ) -> None:

@@ -27,7 +27,13 @@ from market.http.supply.reviews.schemas import (
     ReviewQueue,
 )
 from market.suppliers.kyb_filing import document_context
-from market.suppliers.reviewing import OPERATORS_ONLY, decide, read_decision, role_missing
+from market.suppliers.reviewing import (
+    OPERATORS_ONLY,
+    check_not_own,
+    decide,
+    read_decision,
+    role_missing,
+)
 from serving.http.document.writing import body_of, bytes_of
 from serving.http.errors import RequestRejected, wrong_type
 from serving.process.ids import new_id
@@ -99,13 +105,15 @@ async def list_queue(
 async def get_application(
     services: ServicesDep, reviewer: ReviewerDep, supplier_id: IdPath
 ) -> ReviewedApplication:
-    """Return one application with its versions side by side. The look is written down."""
+    """Return one application with its versions side by side, never one's own: it says what is for
+    reviewers only. The look is written down."""
     now_s = services.database.now_s()
 
     def look(connection: Connection) -> ReviewedApplication:
         supplier = load_supplier(connection, supplier_id)
         if supplier is None or supplier.kyb_version == 0:
             raise not_found("application")
+        check_not_own(connection, supplier, reviewer.supplier_id)
         note_audit(
             connection,
             entry_id=new_id(),
@@ -134,6 +142,10 @@ async def get_document(
     now_s = services.database.now_s()
 
     def look(connection: Connection) -> None:
+        supplier = load_supplier(connection, supplier_id)
+        if supplier is None:
+            raise not_found("document")
+        check_not_own(connection, supplier, reviewer.supplier_id)
         note_audit(
             connection,
             entry_id=new_id(),
