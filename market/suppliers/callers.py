@@ -38,6 +38,7 @@ from serving.http.errors import NO_RETRY, RequestRejected, unauthorized
 T = TypeVar("T")
 
 SESSION_COOKIE: Final = "__Host-supplier_session"
+BROWSER_COOKIE: Final = "__Host-supplier_browser"
 SIGN_UP_COOKIE: Final = "__Host-supplier_sign_up"
 CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})

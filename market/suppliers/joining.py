@@ -160,8 +160,8 @@ class Joining:
 
         await self._database.write(ask)
 
-    async def reset(self, token: str, password: Any) -> None:
-        """Choose another password by the token of a mail; all sessions end.
+    async def reset(self, token: str, password: Any) -> str:
+        """Choose another password by the token of a mail; all sessions end. Return the address.
 
         One-time codes are asked for as before: the mailbox alone signs nobody in. Raises 400.
         """
@@ -196,6 +196,7 @@ class Joining:
 
         if not await self._database.write(change):
             raise token_invalid()
+        return email
 
 
 def token_invalid() -> RequestRejected:

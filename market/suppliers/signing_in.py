@@ -25,10 +25,11 @@ from ledger.suppliers.mails import NewMail, enqueue_mail
 from market.endpoints.sealing import Sealer
 from market.records.database import Database
 from market.suppliers.callers import SessionRules, SupplierCallers, not_signed_in
+from market.suppliers.known_browsers import KnownBrowsers
 from market.suppliers.mailing import UNDO
 from market.suppliers.passwords import Passwords, read_new_password, read_password
 from market.suppliers.supplier_tokens import NewToken, make_token
-from market.suppliers.tries import ACCOUNT, ADDRESS, CODE, PAIR, Tries
+from market.suppliers.tries import ACCOUNT, ADDRESS, BROWSER, CODE, PAIR, Tries
 from serving.http.errors import RequestRejected, unauthorized, wrong_type
 from serving.process.ids import new_id
 
@@ -48,12 +49,14 @@ class SigningIn:
         tries: Tries,
         sealer: Sealer,
         callers: SupplierCallers,
+        browsers: KnownBrowsers,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._tries = tries
         self._sealer = sealer
         self._callers = callers
+        self.browsers = browsers
 
     @property
     def rules(self) -> SessionRules:
@@ -61,15 +64,27 @@ class SigningIn:
         return self._callers.rules
 
     async def sign_in(
-        self, email: str, password: Any, code: Any, *, address: str, user_agent: str
+        self,
+        email: str,
+        password: Any,
+        code: Any,
+        *,
+        address: str,
+        user_agent: str,
+        browser: str | None = None,
     ) -> tuple[SupplierCaller, NewToken]:
-        """Begin a session; return it and its cookie's token.
+        """Begin a session; return it and its cookie's token. ``browser``: what a known one keeps.
 
         Raises 401, the same for an unknown address and for a wrong password; 429 and 503.
         """
         said, now_s = read_password(password), self._database.now_s()
 
+        known = self.browsers.recognise(browser, email)
+
         def count(connection: Connection) -> None:
+            if known is not None:
+                self._tries.take(connection, BROWSER, email, known, now_s=now_s)
+                return
             self._tries.take(connection, ADDRESS, address, now_s=now_s)
             self._tries.take(connection, PAIR, email, address, now_s=now_s)
             self._tries.take(connection, ACCOUNT, email, now_s=now_s)
@@ -95,6 +110,8 @@ class SigningIn:
                 raise code_wrong()
             if renewed is not None:
                 set_password(connection, found.supplier_id, renewed)
+            if known is not None:
+                self._tries.forget(connection, BROWSER, email, known)
             self._tries.forget(connection, PAIR, email, address)
             save_session(
                 connection,

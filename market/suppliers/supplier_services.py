@@ -11,6 +11,7 @@ from market.suppliers.callers import SessionRules, SupplierCallers
 from market.suppliers.document_checks import DocumentChecks
 from market.suppliers.identity_keys import IdentityKeys
 from market.suppliers.joining import Joining
+from market.suppliers.known_browsers import KnownBrowsers
 from market.suppliers.kyb_filing import KybFiling
 from market.suppliers.mailing import Mailer, MailRules
 from market.suppliers.passwords import Passwords
@@ -58,7 +59,7 @@ def build_supplier_services(
     return SupplierServices(
         callers=callers,
         joining=Joining(database, passwords, tries),
-        signing_in=SigningIn(database, passwords, tries, sealer, callers),
+        signing_in=SigningIn(database, passwords, tries, sealer, callers, KnownBrowsers(secrets)),
         mailer=Mailer(database, mail_rules),
         kyb_filing=KybFiling(
             database,

@@ -25,8 +25,10 @@ class TryLimit:
 
 
 PAIR: Final = TryLimit("sign-in of an account from an address", 10, 900)
-"""A stranger elsewhere does not shut the owner out: that takes as many addresses as this allows."""
 ACCOUNT: Final = TryLimit("sign-in of an account", 100, 900)
+"""From all addresses together, but for the browsers that the account's owner is known by."""
+BROWSER: Final = TryLimit("sign-in of an account from a known browser", 10, 900)
+"""In place of the three others: whatever strangers try, its owner is not shut out."""
 ADDRESS: Final = TryLimit("sign-in from an address", 100, 900)
 CODE: Final = TryLimit("code or password of a session", 10, 900)
 APPLY_MAIL: Final = TryLimit("application's mail to an address", 1, 3_600)

@@ -10,7 +10,8 @@ from fastapi.security import APIKeyCookie
 from ledger.suppliers.callers import SupplierCaller
 from market.http.dependencies import ServicesDep
 from market.services import Services
-from market.suppliers.callers import SESSION_COOKIE
+from market.suppliers.callers import BROWSER_COOKIE, SESSION_COOKIE
+from market.suppliers.known_browsers import LIVES_S
 from market.suppliers.supplier_tokens import Scope
 from serving.http.document.schemas import errors_of, security_of
 from serving.http.strict_json import parse_exact_json
@@ -97,3 +98,9 @@ def set_cookie(response: Response, name: str, value: str, *, lifetime_s: int) ->
         f"{name}={value}; Path=/; Max-Age={lifetime_s}; Secure; HttpOnly; SameSite=Strict",
     )
     response.headers["cache-control"] = "no-store"
+
+
+def keep_browser(response: Response, services: Services, email: str) -> None:
+    """Have a browser known as one of an account's owner: strangers' wrong tries are not its own."""
+    name = services.suppliers.signing_in.browsers.name(email)
+    set_cookie(response, BROWSER_COOKIE, name, lifetime_s=LIVES_S)

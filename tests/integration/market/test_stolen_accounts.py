@@ -6,6 +6,7 @@
         its own address, saved again ──► the stranger's never counts, not even for a while
     password and one-time codes changed ──► one link ends all of it; a mail chooses a password
     the link: looking changes nothing; once; late; nobody else's
+    a flood of wrong sign-ins ──► its own browser gets in, and any other after a reset
 """
 
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from sqlalchemy import select, update
 
 from ledger.database.engine import read, write
 from ledger.tables import SupplierToken, SupplyAddress, table_of
+from market.suppliers.tries import ACCOUNT, BROWSER
 from tests.support.ledgers import make_ledger
 from tests.support.mailbox import Mailbox, link_of, text_of
 from tests.support.market import RunningMarket, make_settings, run_market
@@ -224,3 +226,56 @@ async def test_undo__by_the_pages_form__shows_that_it_is_stopped_and_not_from_ot
         table = table_of(SupplierToken)
         left = select(table.c.purpose).where(table.c.email == email)
         assert "undo" not in connection.execute(left).scalars().all()
+
+
+def flood(market: RunningMarket, email: str) -> None:
+    """Strangers at many addresses try passwords of one account."""
+    tries = market.front.app.state.services.suppliers.signing_in._tries
+    now_s = market.front.app.state.services.database.now_s()
+    with write(market.engine) as connection:
+        for _ in range(ACCOUNT.tries_max):
+            tries.may(connection, ACCOUNT, email, now_s=now_s)
+
+
+async def test_sign_in__flood_from_many_addresses__the_owners_browser_gets_in(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    owner = await join(market, mailbox, email=email)
+    await owner.delete("/v1/supply/sessions")
+    flood(market, email)
+    stranger = Browser(market, email)
+    borrowed = Browser(market, email)
+    borrowed.cookies["__Host-supplier_browser"] = "A" * 43
+    other = await join(market, mailbox, email="another-owner@compute.example")
+    of_another = Browser(market, email)
+    of_another.cookies["__Host-supplier_browser"] = other.cookies["__Host-supplier_browser"]
+
+    for browser in (stranger, borrowed, of_another):
+        assert (await browser.sign_in()).status_code == 429
+    assert (await owner.sign_in()).status_code == 201
+
+
+async def test_sign_in__flood__who_is_not_known_gets_in_by_a_reset(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    await join(market, mailbox, email=email)
+    flood(market, email)
+    away = Browser(market, email)
+    await away.post("/v1/supply/password-resets", {"email": email})
+    mail = await mailbox.wait_for("Choose another password", to=email)
+    chosen = {"token": token_of(link_of(mail)), "password": PASSWORD}
+    assert (await away.sign_in()).status_code == 429
+
+    await away.post("/v1/supply/password-resets/confirm", chosen)
+
+    assert (await away.sign_in()).status_code == 201
+
+
+async def test_sign_in__a_known_browser__tries_no_more_than_any_other(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    owner = await join(market, mailbox, email=email)
+
+    codes = [(await owner.sign_in(password=f"guess {n}")).status_code for n in range(12)]
+
+    assert codes == [401] * BROWSER.tries_max + [429] * 2

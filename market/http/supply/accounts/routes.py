@@ -21,6 +21,7 @@ from market.http.supply.dependencies import (
     SIGNED,
     UNSIGNED,
     SessionDep,
+    keep_browser,
     read_object,
     read_open_object,
     set_cookie,
@@ -85,11 +86,13 @@ async def ask_for_reset(request: Request, services: ServicesDep) -> MailOnItsWay
     openapi_extra=body_of(PasswordReset),
     name="reset_password",
 )
-async def reset(request: Request, services: ServicesDep) -> PasswordChanged:
-    """Choose another password by the mail's token, once, within an hour. All sessions end."""
+async def reset(request: Request, services: ServicesDep, response: Response) -> PasswordChanged:
+    """Choose another password by the mail's token, once, within an hour. All sessions end. Whatever
+    strangers try meanwhile, this browser may sign in then."""
     fields = Fields(await read_open_object(request, services), ("token", "password"))
     token = fields.text("token", length_max=64)
-    await services.suppliers.joining.reset(str(token), fields.get("password"))
+    email = await services.suppliers.joining.reset(str(token), fields.get("password"))
+    keep_browser(response, services, email)
     return PasswordChanged()
 
 

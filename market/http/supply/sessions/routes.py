@@ -12,6 +12,7 @@ from market.http.supply.dependencies import (
     SIGNED,
     UNSIGNED,
     SessionDep,
+    keep_browser,
     read_object,
     read_open_object,
     set_cookie,
@@ -25,7 +26,7 @@ from market.http.supply.sessions.schemas import (
     SessionView,
     SignInWish,
 )
-from market.suppliers.callers import SESSION_COOKIE, read_cookie
+from market.suppliers.callers import BROWSER_COOKIE, SESSION_COOKIE, read_cookie
 from market.suppliers.emails import read_email
 from market.suppliers.fields import Fields
 from market.suppliers.supplier_tokens import derive_csrf_token, hash_token
@@ -51,7 +52,9 @@ async def sign_in(request: Request, services: ServicesDep, response: Response) -
         fields.get("code"),
         address=services.limits.address_of(request.scope),
         user_agent=request.headers.get("user-agent", ""),
+        browser=read_cookie(request, BROWSER_COOKIE),
     )
+    keep_browser(response, services, caller.supplier.email)
     before = read_cookie(request, SESSION_COOKIE)
     if before is not None:
         # What the browser had before goes: a cookie that was put there by somebody else, too.
