@@ -96,7 +96,7 @@ def create_app(
     """
     references = load_references(settings.prices_file)
     check_unit_prices(references.operator)
-    names = load_name_table(settings.names_file)
+    names = load_name_table(settings.names_file, settings.provenance_file)
     web3 = open_web3(settings.rpc_url.get_secret_value())
     sealer = Sealer(kms)
     limits = settings.build_limits()

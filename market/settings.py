@@ -87,6 +87,11 @@ class MarketSettings(PaidCallSettings):
         default=None,
         description="whose endpoints which hosts are, TOML; without it: market/names.toml",
     )
+    provenance_file: Path | None = Field(
+        default=None,
+        description="which companies make and run which models, TOML; without it:"
+        " market/provenance.toml",
+    )
     allow_loopback: bool = Field(
         default=False, description="let sellers be on this machine, without TLS: devnet only"
     )

@@ -15,6 +15,7 @@ from serving.dialects.serving_facts import STRANGER, Facts, parse_declared
 from serving.http.errors import RequestRejected
 from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
+from serving.models.grades import Grade
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
 
@@ -76,7 +77,12 @@ class ProxySettings(ServerSettings):
     upstream_name: str = Field(
         default="upstream",
         pattern="^[A-Za-z0-9._-]{1,64}$",
-        description="what x-current-served-by says",
+        description="what x-current-served-by says where upstream is no market that names sellers",
+    )
+    minimum_grade: Grade = Field(
+        default=Grade.COMPANY,
+        description="the lowest provenance of a market's seller that serves depositors: A the"
+        " model's maker, B also known companies, D anybody; no other upstream takes notice",
     )
     upstream_declares: Annotated[str, AfterValidator(_check_declared)] = Field(
         default="",

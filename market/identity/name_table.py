@@ -23,14 +23,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contracts.errors import Fatal
+from market.identity.provenance import Provenance
+from market.identity.provenance_table import load_provenance
 from market.identity.provider_names import ProviderNames
 from market.identity.same_model import ModelNames, simplify
 from serving.dialects.serving_facts import ANY_BOUNDS, REGION, Bounds
+from serving.models.grades import Grade
 
 DEFAULT: Final = Path(__file__).parents[1] / "names.toml"
 
@@ -96,14 +99,28 @@ class NameTable:
     models: ModelNames
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     """How far declarations may go, by the provider whose host it is."""
+    provenance: Provenance = field(default_factory=Provenance)
 
     def find_bounds(self, provider: str) -> Bounds:
         """Return how far declarations for a provider's hosts may go."""
         return self.bounds.get(provider, ANY_BOUNDS)
 
+    def find_grade(self, row: Mapping[Any, Any], *, provider: str) -> Grade:
+        """Return the provenance grade of an offer's row, whose host is ``provider``'s."""
+        return self.provenance.find_grade(
+            row["seller_base_url"],
+            provider=provider,
+            model=row["model"],
+            upstream_model=row["upstream_model"],
+            names=self.models,
+        )
 
-def load_name_table(path: Path | None = None) -> NameTable:
-    """Read the table, by default the one that comes with the market. Raises ``NamesInvalid``."""
+
+def load_name_table(path: Path | None = None, provenance_path: Path | None = None) -> NameTable:
+    """Read the tables, by default those that come with the market.
+
+    Raises ``NamesInvalid``, and ``ProvenanceInvalid`` for the table of companies.
+    """
     path = DEFAULT if path is None else path
     try:
         table = _Table.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -117,5 +134,6 @@ def load_name_table(path: Path | None = None) -> NameTable:
         simplify(name): frozenset(simplify(alias) for alias in others)
         for name, others in table.aliases.items()
     }
+    models = ModelNames(tuple(table.families), aliases)
     bounds = {name: one.build_bounds() for name, one in table.providers.items()}
-    return NameTable(providers, ModelNames(tuple(table.families), aliases), bounds)
+    return NameTable(providers, models, bounds, load_provenance(provenance_path))

@@ -32,15 +32,20 @@ class ProviderNames:
 
     def find_provider(self, base_url: str) -> str:
         """Return the name of the provider whose endpoint is at a base URL, in lower case."""
+        host = self.find_host(base_url)
+        return self.hosts.get(host, host)
+
+    def find_host(self, base_url: str) -> str:
+        """Return the host of a base URL as everybody may know it: as the table writes it, or by its
+        registrable name. What stands before that may be known to its seller alone."""
         host = (urlsplit(base_url).hostname or "").lower().rstrip(".")
-        found = self.hosts.get(host)
-        if found is not None:
-            return found
+        if host in self.hosts:
+            return host
         labels = host.split(".")
         for place in range(1, len(labels)):
-            found = self.hosts.get("*." + ".".join(labels[place:]))
-            if found is not None:
-                return found
+            pattern = "*." + ".".join(labels[place:])
+            if pattern in self.hosts:
+                return pattern
         return _name_host(host, labels, self.shared)
 
 

@@ -22,6 +22,7 @@ from market.routing.ranking import Ask
 from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object
+from serving.models.grades import Grade
 from serving.models.prices import Tokens
 from serving.models.refused import find_router_control
 from serving.models.terms import Terms
@@ -119,6 +120,7 @@ class MediaCall:
                 direct=find_price(reference, base),
                 minimum_discount_pct=minimum_pct,
                 trusted_only=trusted_only,
+                minimum_grade=filters.minimum_grade or Grade.OTHER,
                 only=filters.only,
                 ignore=filters.ignore,
                 base=base,

@@ -32,6 +32,7 @@ from market.routing.selection import Selection
 from market.routing.tried import Tried
 from serving.http.errors import RequestRejected, overloaded
 from serving.models.failures import Cause, Looped, UpstreamFailure, UpstreamRejected
+from serving.models.grades import ServedBy, write_served_by
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
@@ -103,6 +104,12 @@ class Won(Generic[T]):
         """The base that the offer's price counts."""
         return self.charge.verdict.offer.base
 
+    @property
+    def served_by(self) -> ServedBy:
+        """Who served, and how sure it is what."""
+        offer = self.charge.verdict.offer
+        return ServedBy(offer.seller, offer.offer_id, offer.host, offer.grade)
+
     def end(self, cause: Cause | None = None, *, well: bool = True) -> None:
         """Give the offer's place back: it went well, or not by the seller's doing, or failed."""
         offer_id = self.charge.sale.offer_id
@@ -119,7 +126,7 @@ class Won(Generic[T]):
             OFFER_HEADER: verdict.offer.offer_id,
             "x-market-reserved-usdc": str(verdict.ceiling_usdc),
             "x-market-attempts": str(self.attempts),
-        }
+        } | write_served_by(self.served_by)
         if discount is not None:
             headers["x-market-estimated-discount-pct"] = str(discount)
         return headers
@@ -355,7 +362,8 @@ class Attempts:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
-            if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id):
+            grade = reserved.verdict.offer.grade
+            if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id, grade):
                 said, sale = str(failure.message), reserved.sale
                 if await asyncio.shield(suspend(self._database, self._book, sale, said)):
                     self._mismatches.forget(offer_id)

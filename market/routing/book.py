@@ -237,6 +237,8 @@ class Book:
             and (is_trusted or supply_offer_id is None),
             is_trusted=is_trusted,
             provider=provider,
+            host=self.names.providers.find_host(row["seller_base_url"]),
+            grade=self.names.find_grade(row, provider=provider),
             origin=get_origin(row["seller_base_url"]),
             label=row["label"],
             cap_daily_usdc=row["cap_daily_usdc"],

@@ -14,6 +14,7 @@ from market.pricing.amounts import parse_millionths
 from market.routing.chosen import parse_chosen
 from serving.dialects.policy import ANYBODY, Policy, least
 from serving.http.errors import bad_request, wrong_type
+from serving.models.grades import MINIMUM_HEADER, Grade, get_stricter, read_grade
 from serving.models.price_ceilings import (
     CACHED_INPUT_CEILING,
     INPUT_CEILING,
@@ -35,6 +36,7 @@ _KNOWN: Final = frozenset(
         "only",
         "ignore",
         "trusted_only",
+        "minimum_grade",
         "max_price_input_per_1m",
         "max_price_output_per_1m",
         "max_price_cached_input_per_1m",
@@ -48,6 +50,7 @@ CEILING_HEADERS: Final = (
     CACHED_INPUT_CEILING,
     PER_REQUEST_CEILING,
     LONGER_CEILINGS,
+    MINIMUM_HEADER,
 )
 
 _CEILING: Final = re.compile(r"[0-9]{1,18}")
@@ -62,6 +65,8 @@ class Filters:
     ignore: frozenset[str] = frozenset()
     trusted_only: bool | None = None
     """None: as the buyer's key has it, or else the market."""
+    minimum_grade: Grade | None = None
+    """The lowest provenance grade that may serve; None: any."""
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
     cached_input_usdc_per_mtok_max: int | None = None
@@ -84,7 +89,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """The most that a million tokens may cost, in 1e-6 USDC. None is any price."""
+    """What a request's headers demand, whatever its body says: above all the most that a million
+    tokens may cost, in 1e-6 USDC. None is any price."""
 
     input_usdc_per_mtok: int | None = None
     output_usdc_per_mtok: int | None = None
@@ -92,6 +98,8 @@ class Ceilings:
     per_request_usdc: int | None = None
     longer: Tiers = ()
     """Ceilings of longer prompts, in place of the three above."""
+    minimum_grade: Grade | None = None
+    """The lowest provenance grade that may serve; None: any."""
 
     def lower(self, filters: Filters) -> Filters:
         """Return filters that let nothing dearer through than either allows."""
@@ -99,6 +107,7 @@ class Ceilings:
             return filters
         return replace(
             filters,
+            minimum_grade=get_stricter(self.minimum_grade, filters.minimum_grade),
             input_usdc_per_mtok_max=least(
                 self.input_usdc_per_mtok, filters.input_usdc_per_mtok_max
             ),
@@ -153,7 +162,16 @@ def parse_ceilings(find_header: Callable[[bytes], str | None]) -> Ceilings:
     if per_request_max is None and (input_max, output_max, cached_input_max) != (None,) * 3:
         # Who charges by a list that says nothing of fees must not be charged one.
         per_request_max = 0
-    return Ceilings(input_max, output_max, cached_input_max, per_request_max, longer)
+    grade = read_minimum(find_header(MINIMUM_HEADER.encode()))
+    return Ceilings(input_max, output_max, cached_input_max, per_request_max, longer, grade)
+
+
+def read_minimum(text: str | None) -> Grade | None:
+    """Read the lowest grade that a header lets through; None: any. Raises ``RequestRejected``."""
+    grade = None if text is None else read_grade(text)
+    if text is not None and grade is None:
+        raise bad_request("invalid_header", f"{MINIMUM_HEADER} must be A, B, C or D.")
+    return grade
 
 
 def _read_longer(text: str | None) -> Tiers:
@@ -197,6 +215,7 @@ def parse_filters(routing: Any) -> Filters:
     if trusted_only is not None and not isinstance(trusted_only, bool):
         raise wrong_type(f"{ROUTING_FIELD}.trusted_only", "true or false")
     return Filters(
+        minimum_grade=_read_grade(routing),
         only=_read_names(routing, "only"),
         ignore=_read_names(routing, "ignore"),
         trusted_only=trusted_only,
@@ -205,6 +224,14 @@ def parse_filters(routing: Any) -> Filters:
         cached_input_usdc_per_mtok_max=_read_price(routing, "max_price_cached_input_per_1m"),
         per_request_usdc_max=_read_price(routing, "max_price_per_request"),
     )
+
+
+def _read_grade(routing: Mapping[str, Any]) -> Grade | None:
+    value = routing.get("minimum_grade")
+    grade = read_grade(value) if isinstance(value, str) else None
+    if value is not None and grade is None:
+        raise wrong_type(f"{ROUTING_FIELD}.minimum_grade", "A, B, C or D")
+    return grade
 
 
 def _read_names(routing: Mapping[str, Any], name: str) -> frozenset[str]:

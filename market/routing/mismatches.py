@@ -1,8 +1,10 @@
 """Answers of another model than the one that was sold, in a row, by offer.
 
-One such answer may be a slip: of a seller's router, or of this market's knowledge of names. The
-attempt has failed all the same; only what comes again and again takes the offer out of the order.
-Counts are this process's own, and end with it.
+The attempt has failed all the same. At a host that nobody knows (grade D) the first such answer
+takes the offer out of the order: the endpoint itself says that it serves something else. At a
+maker's or a known company's host one such answer may be a slip, of its router or of this market's
+knowledge of names; there only what comes again and again does. Counts are this process's own, and
+end with it.
 """
 
 from collections import Counter
@@ -15,11 +17,12 @@ from ledger.selling.offers import suspend_offer
 from ledger.selling.sale_records import NewSale
 from market.records.database import Database
 from market.routing.book import Book
+from serving.models.grades import Grade, meets
 
 log = structlog.get_logger("market")
 
 MISMATCHES_MAX: Final = 3
-"""Answers of another model, with no good one between, that suspend an offer."""
+"""Answers of another model, with no good one between, that suspend an offer of grade A or B."""
 
 
 class Mismatches:
@@ -28,10 +31,11 @@ class Mismatches:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def note(self, offer_id: str) -> bool:
+    def note(self, offer_id: str, grade: Grade) -> bool:
         """Note an answer of another model; tell whether the offer is to be suspended for it."""
         self._counts[offer_id] += 1
-        return self._counts[offer_id] >= MISMATCHES_MAX
+        borne = MISMATCHES_MAX if meets(grade, Grade.COMPANY) else 1
+        return self._counts[offer_id] >= borne
 
     def forget(self, offer_id: str) -> None:
         """Note a good answer, or that the offer was suspended."""

@@ -25,6 +25,7 @@ from market.routing.discounts import Worths, find_worst
 from market.routing.sessions import Session
 from serving.dialects.policy import ANYBODY, Policy, find_unmet, is_named
 from serving.dialects.serving_facts import STRANGER, Facts
+from serving.models.grades import Grade, meets
 from serving.models.prices import (
     Price,
     Tokens,
@@ -41,6 +42,7 @@ class Drop(StrEnum):
 
     INACTIVE = "inactive"
     UNTRUSTED = "untrusted"
+    GRADE = "grade"
     FILTERED = "filtered"
     POLICY = "policy"
     PRICE_CEILING = "price_ceiling"
@@ -69,6 +71,10 @@ class Offer:
     is_trusted: bool = True
     provider: str = ""
     """Whose endpoint it is, by its host (``market.identity.provider_names``)."""
+    host: str = ""
+    """The host as everybody may know it."""
+    grade: Grade = Grade.OTHER
+    """How sure it is which model answers: see ``serving.models.grades``."""
     origin: str = ""
     """Scheme, host and port of its endpoint."""
     label: str = ""
@@ -150,6 +156,8 @@ class Ask:
     longer_max: Tiers = ()
     """What longer prompts may cost at most, in place of the three above."""
     trusted_only: bool = False
+    minimum_grade: Grade = Grade.OTHER
+    """The lowest grade of an offer that may serve."""
     only: frozenset[str] = frozenset()
     """Names by ``market.routing.chosen``; empty means all."""
     ignore: frozenset[str] = frozenset()
@@ -304,6 +312,8 @@ def _find_drop(offer: Offer, state: OfferState, ask: Ask, *, ceiling_usdc: int) 
         return Drop.INACTIVE
     if ask.trusted_only and not offer.is_trusted:
         return Drop.UNTRUSTED
+    if not meets(offer.grade, ask.minimum_grade):
+        return Drop.GRADE
     if (ask.only or ask.ignore) and not _is_chosen(offer, ask):
         return Drop.FILTERED
     if ask.policy is not ANYBODY and not _meets_policy(offer, ask):

@@ -61,6 +61,10 @@ def build_rejection(error: UpstreamRejected) -> RequestRejected:
 
 _NONE_LEFT: Final[Mapping[Drop, tuple[str, str]]] = {
     Drop.UNTRUSTED: ("no_trusted_seller", "No trusted seller offers this model now."),
+    Drop.GRADE: (
+        "no_seller_of_grade",
+        "No seller of this model has the provenance grade that the request asks for.",
+    ),
     Drop.FILTERED: ("no_seller_matches", "No seller passes the filters of the request."),
     Drop.POLICY: (
         "no_seller_meets_policy",

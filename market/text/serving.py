@@ -47,6 +47,7 @@ from serving.http.errors import (
 )
 from serving.http.open_requests import InFlight
 from serving.http.repeat_keys import RepeatKey
+from serving.models.grades import Grade, get_stricter
 from serving.models.sold import COST_FIELD, COST_HEADER
 from serving.models.stating import restate_answer
 from serving.models.upstream import ProviderAnswer
@@ -147,6 +148,7 @@ class Serving:
             per_request_usdc_max=filters.per_request_usdc_max,
             longer_max=filters.longer_max,
             trusted_only=policy.trusted_only or self.find_trust(filters.trusted_only, buyer),
+            minimum_grade=get_stricter(filters.minimum_grade, policy.minimum_grade) or Grade.OTHER,
             only=filters.only,
             ignore=filters.ignore,
             policy=policy,

@@ -11,6 +11,7 @@ from proxy.chat.streams import CHARGE_NAME
 from serving.dialects.encoding import Served, Spent
 from serving.dialects.endpoints import HOLDERS
 from serving.models.counting import Counted
+from serving.models.grades import ServedBy
 from serving.models.stating import restate_answer
 from serving.models.upstream import ProviderAnswer
 from serving.stream.opening import open_tally
@@ -48,6 +49,18 @@ def prepare_body(
     expected_usdc = get_cost_usdc(admitted.offer, counted)
     body = build(expected_usdc)
     return lambda cost_usdc: body if cost_usdc == expected_usdc else build(cost_usdc)
+
+
+def describe_served_by(served_by: ServedBy | None, *, upstream_name: str) -> dict[str, str]:
+    """Return the headers that say who served: a market's seller, else upstream by its name."""
+    if served_by is None:
+        return {"x-current-served-by": upstream_name}
+    return {
+        "x-current-served-by": served_by.seller,
+        "x-current-offer": served_by.offer_id,
+        "x-current-host": served_by.host,
+        "x-current-grade": served_by.grade.value,
+    }
 
 
 def _describe(admitted: Admitted, now_s: int) -> Served:

@@ -23,7 +23,7 @@ from ledger.kept_answers import NamedRequest
 from ledger.spending.metering import Posted
 from proxy.catalogue import FRESH_S, Catalogue
 from proxy.chat.admitting import Admission, Admitted, Wish
-from proxy.chat.answering import build_tally, prepare_body
+from proxy.chat.answering import build_tally, describe_served_by, prepare_body
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
 from proxy.chat.market_sales import SoldStream
 from proxy.chat.meter import Meter
@@ -58,6 +58,7 @@ from serving.http.repeat_keys import RepeatKey
 from serving.http.repeated import Repeats
 from serving.models.additions import Additions
 from serving.models.counting import Counted
+from serving.models.grades import ServedBy
 from serving.models.provider_answers import find_failure, is_answer
 from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream
@@ -194,7 +195,7 @@ class Completions:
             rules=self._stream_rules,
             transcript=transcript,
         )
-        headers = self._build_headers(admitted, left_usdc=admitted.hold_left_usdc)
+        headers = self._build_headers(admitted, source.served_by, left_usdc=admitted.hold_left_usdc)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}
         run = self._run_stream(stream, admitted.claims, started_s)
         if repeat is not None and transcript is not None:
@@ -258,7 +259,7 @@ class Completions:
             counted = count_completion(completion, admitted.get_sent(), holder)
             now_s = self._meter.now_s()
             build_body = prepare_body(admitted, completion, counted, now_s=now_s)
-        build = partial(self._build_answer, admitted, build_body)
+        build = partial(self._build_answer, admitted, completion.served_by, build_body)
         try:
             posted = await self._post(admitted, counted, build)
         except CurrentError as error:
@@ -267,9 +268,13 @@ class Completions:
         return build(posted)
 
     def _build_answer(
-        self, admitted: Admitted, build_body: Callable[[int], bytes], posted: Posted
+        self,
+        admitted: Admitted,
+        served_by: ServedBy | None,
+        build_body: Callable[[int], bytes],
+        posted: Posted,
     ) -> Answer:
-        headers = self._build_headers(admitted, left_usdc=posted.hold_left_usdc)
+        headers = self._build_headers(admitted, served_by, left_usdc=posted.hold_left_usdc)
         headers |= {
             "content-type": "application/json",
             "x-current-cost-usdc": str(posted.cost_usdc),
@@ -342,7 +347,9 @@ class Completions:
         )
         return posted
 
-    def _build_headers(self, admitted: Admitted, *, left_usdc: int) -> dict[str, str]:
+    def _build_headers(
+        self, admitted: Admitted, served_by: ServedBy | None, *, left_usdc: int
+    ) -> dict[str, str]:
         translation = admitted.request.translation
         id_header = None if translation is None else translation.dialect.id_header
         named = {} if id_header is None else {id_header: admitted.request_id}
@@ -352,5 +359,5 @@ class Completions:
             "x-current-remaining-usdc": str(left_usdc),
             "x-current-model": admitted.offer.model,
             "x-current-max-tokens-applied": str(admitted.offer.max_tokens),
-            "x-current-served-by": self._upstream.name,
+            **describe_served_by(served_by, upstream_name=self._upstream.name),
         }

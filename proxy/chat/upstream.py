@@ -14,6 +14,7 @@ from pyreqwest.request import RequestBuilder
 from proxy.settings import ProxySettings
 from serving.dialects.endpoints import Endpoint
 from serving.models.failures import Cause, UpstreamFailure, UpstreamRejected
+from serving.models.grades import MINIMUM_HEADER, Grade
 from serving.models.price_ceilings import write_ceilings
 from serving.models.sold import DRAIN_HEADER, SALES_PATH, Sale, read_sale
 from serving.models.terms import Tiers
@@ -60,11 +61,18 @@ class Upstream(Protocol):
         """Return upstream's own prices; none where it has no list, None where it does not say."""
         ...
 
-    async def complete(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> ProviderAnswer:
-        """Return a whole answer that costs us no more than these prices."""
+    async def complete(
+        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+    ) -> ProviderAnswer:
+        """Return a whole answer that costs us no more than these prices.
+
+        ``minimum_grade``: the lowest provenance of who may serve; None: as the settings have it.
+        """
         ...
 
-    async def open_stream(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> UpstreamStream:
+    async def open_stream(
+        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+    ) -> UpstreamStream:
         """Return a streamed answer that has begun with success."""
         ...
 
@@ -88,6 +96,7 @@ class HttpUpstream:
             settings.upstream_url.get_secret_value(), settings.upstream_key.get_secret_value()
         )
         self.name = settings.upstream_name
+        self._minimum_grade = settings.minimum_grade
         self.secrets = self._access.secrets
         self._bytes_max = settings.upstream_body_bytes_max
         self._list_bytes_max = min(self._bytes_max, LIST_BYTES_MAX)
@@ -147,34 +156,43 @@ class HttpUpstream:
         entries = data if isinstance(data, list) else []
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def complete(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> ProviderAnswer:
+    async def complete(
+        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+    ) -> ProviderAnswer:
         """Return a whole answer; where this raises, nothing is to be charged."""
         return await fetch(
-            self._build_post(endpoint, body, tiers),
+            self._build_post(endpoint, body, tiers, minimum_grade),
             self._access,
             timeout_s=self._whole_timeout_s,
             bytes_max=self._bytes_max,
         )
 
-    async def open_stream(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> UpstreamStream:
+    async def open_stream(
+        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+    ) -> UpstreamStream:
         """Return a streamed answer that has begun with success."""
         # After a client has left, this server reads on; once it has had enough, so has the market,
         # but for the few seconds that it reads on at least.
-        post = self._build_post(endpoint, body, tiers).header(DRAIN_HEADER, "0")
+        post = self._build_post(endpoint, body, tiers, minimum_grade).header(DRAIN_HEADER, "0")
         return await open_stream(post, self._access)
 
     async def fetch_sale(self, sale_id: str) -> Sale | None:
         """Return what a market says that a request came to, None while it is not settled."""
         return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
-    def _build_post(self, endpoint: Endpoint, body: bytes, tiers: Tiers) -> RequestBuilder:
-        # So that no seller serves who is dearer than what the buyer is charged.
-        ceilings = write_ceilings(tiers)
+    def _build_post(
+        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None
+    ) -> RequestBuilder:
+        # So that no seller serves who is dearer than what the buyer is charged, or whom the buyer
+        # does not trust.
+        grade = self._minimum_grade if minimum_grade is None else minimum_grade
+        ceilings = {**write_ceilings(tiers), MINIMUM_HEADER: grade.value}
         url = f"{self._access.base_url}/{endpoint}"
         return build_post(self._client, url, self._access, body, ceilings)
 
     async def _fetch_json(self, name: str) -> ProviderAnswer:
         request = authorize(self._client.get(f"{self._access.base_url}/{name}"), self._access)
+        request = request.header(MINIMUM_HEADER, self._minimum_grade.value)
         return await fetch(
             request,
             self._access,

@@ -11,6 +11,7 @@ Pure.
     regions, quantizations  only these; of quantizations "unknown" lets the undeclared through
     require_parameters    only who obeys every field of the request
     trusted_only          only whom the market's operator has approved
+    minimum_grade         only of this provenance or a better one (``serving.models.grades``)
     sort                  "price" (the default), "throughput" or "latency"
     max_price             {"prompt", "completion"} in USD per million tokens, {"request"} in USD
 
@@ -29,6 +30,7 @@ from typing import Any, Final
 from contracts.units import parse_usdc
 from serving.dialects.serving_facts import PARAMETERS, QUANTIZATIONS, Facts, read_region
 from serving.http.errors import bad_request, wrong_type
+from serving.models.grades import Grade, get_stricter, read_grade
 from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX, Price
 
 POLICY_FIELD: Final = "provider"
@@ -45,7 +47,16 @@ _PRICES: Final = {
     "request": USD_PER_REQUEST_MAX,
 }
 _KNOWN: Final = frozenset(
-    {*_FLAGS, *_LISTS, "data_collection", "regions", "quantizations", "sort", "max_price"}
+    {
+        *_FLAGS,
+        *_LISTS,
+        "data_collection",
+        "regions",
+        "quantizations",
+        "minimum_grade",
+        "sort",
+        "max_price",
+    }
 )
 
 
@@ -73,6 +84,7 @@ class Policy:
     quantizations: frozenset[str] | None = None
     requires_parameters: bool = False
     trusted_only: bool = False
+    minimum_grade: Grade | None = None
     sort: Sort = Sort.PRICE
     input_usdc_per_mtok_max: int | None = None
     output_usdc_per_mtok_max: int | None = None
@@ -121,6 +133,7 @@ def narrow(outer: Policy, inner: Policy) -> Policy:
         quantizations=_meet(outer.quantizations, inner.quantizations),
         requires_parameters=outer.requires_parameters or inner.requires_parameters,
         trusted_only=outer.trusted_only or inner.trusted_only,
+        minimum_grade=get_stricter(outer.minimum_grade, inner.minimum_grade),
         sort=inner.sort if inner.chooses else outer.sort,
         input_usdc_per_mtok_max=least(outer.input_usdc_per_mtok_max, inner.input_usdc_per_mtok_max),
         output_usdc_per_mtok_max=least(
@@ -216,11 +229,19 @@ def _parse_one(value: Mapping[str, Any], at: str) -> Policy:
         quantizations=_read_quantizations(value.get("quantizations"), f"{at}.quantizations"),
         requires_parameters=bool(flags["require_parameters"]),
         trusted_only=bool(flags["trusted_only"]),
+        minimum_grade=_read_grade(value.get("minimum_grade"), f"{at}.minimum_grade"),
         sort=_read_sort(value.get("sort"), f"{at}.sort"),
         input_usdc_per_mtok_max=prices.get("prompt"),
         output_usdc_per_mtok_max=prices.get("completion"),
         per_request_usdc_max=prices.get("request"),
     )
+
+
+def _read_grade(value: Any, at: str) -> Grade | None:
+    grade = read_grade(value) if isinstance(value, str) else None
+    if value is not None and grade is None:
+        raise wrong_type(at, "A, B, C or D")
+    return grade
 
 
 def _read_flag(value: Mapping[str, Any], name: str, at: str) -> bool | None:

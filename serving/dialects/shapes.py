@@ -149,6 +149,10 @@ class ProviderPolicy(BaseModel):
     trusted_only: bool | None = Field(
         default=None, description="only whom the market's operator has approved"
     )
+    minimum_grade: Literal["A", "B", "C", "D"] | None = Field(
+        default=None,
+        description="only of this provenance: A the model's maker, B also known companies …",
+    )
     sort: str | dict[str, str] | None = Field(
         default=None, description="price (as if left out), throughput or latency"
     )

@@ -26,6 +26,7 @@ from serving.models.failures import (
     classify,
     classify_said,
 )
+from serving.models.grades import ServedBy, read_served_by
 from serving.models.provider_json import read_for_clients
 from serving.models.sold import is_own_provider, read_cost_header, read_sale_id
 from serving.models.whole_answers import stream_whole
@@ -86,6 +87,8 @@ class ProviderAnswer:
     parsed: dict[str, Any]
     sold_usdc: int | None = None
     """What a market states that it charged, in 1e-6 USDC: see ``serving.models.sold``."""
+    served_by: ServedBy | None = None
+    """Who served, as a market states it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class RawAnswer:
     content_type: str
     raw: bytes
     sold_usdc: int | None = None
+    served_by: ServedBy | None = None
 
     def parse(self) -> dict[str, Any]:
         """Return the JSON object that it is. Raises ``UpstreamFailure``."""
@@ -153,7 +157,7 @@ async def fetch(
     readable, parsed = _parse_object(answer.raw)
     if parsed.get("error"):
         raise classify_said(parsed["error"], secrets=access.secrets)
-    return ProviderAnswer(readable, parsed, answer.sold_usdc)
+    return ProviderAnswer(readable, parsed, answer.sold_usdc, answer.served_by)
 
 
 async def fetch_raw(
@@ -170,7 +174,8 @@ async def fetch_raw(
         async with timed.build_streamed() as response:
             raw = await _read(response, access, bytes_max=bytes_max, successes=successes)
             sold_usdc = read_cost_header(response.get_header)
-            return RawAnswer(get_content_type(response), raw, sold_usdc)
+            served_by = read_served_by(response.get_header)
+            return RawAnswer(get_content_type(response), raw, sold_usdc, served_by)
 
 
 async def open_stream(request: RequestBuilder, access: Access) -> "UpstreamStream":
@@ -218,6 +223,8 @@ class UpstreamStream:
         """Called once, when nothing is received any more."""
         self.sale_id = read_sale_id(response.get_header)
         """The id by which a market knows the request; None where no market's offer answers."""
+        self.served_by = read_served_by(response.get_header)
+        """Who serves, as a market states it; None where none does."""
         self.is_own_provider = is_own_provider(response.get_header)
         """Whether a market has passed the request on to a provider of the account's own."""
 

@@ -45,6 +45,7 @@ def make_settings(**changes: Any) -> ProxySettings:
         "deployment_file": "unused.json",
         "key_secret": KEY_SECRET,
         "upstream_url": "http://127.0.0.1:9/v1",
+        "minimum_grade": "D",
         "ledger_timeout_s": 60.0,
         "drain_timeout_s": 5,
         "metrics_token": METRICS_TOKEN,

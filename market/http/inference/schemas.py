@@ -21,6 +21,7 @@ from serving.dialects.shapes import (
     ResponseEvent,
     ResponseRequest,
 )
+from serving.models.grades import Grade
 
 
 class Routing(BaseModel):
@@ -40,6 +41,11 @@ class Routing(BaseModel):
         default=None,
         description="whether only sellers serve whom the operator has approved; left out: as the"
         " key has it, or else the market",
+    )
+    minimum_grade: Grade | None = Field(
+        default=None,
+        description="the lowest provenance that may serve: A the maker, B a known company,"
+        " C attested, D any host",
     )
     max_price_input_per_1m: Amount | None = None
     max_price_output_per_1m: Amount | None = None
@@ -106,6 +112,9 @@ HEADERS: Final[dict[str, Any]] = {
         ("x-market-cost-usdc", "integer", "what was charged, in 1e-6 USDC; not on a stream"),
         ("x-market-reserved-usdc", "integer", "the ceiling that was reserved, in 1e-6 USDC"),
         ("x-market-offer", "string", "the offer that served"),
+        ("x-market-seller", "string", "whose offer it is: a wallet, or a supplier's id"),
+        ("x-market-host", "string", "the host that was called, as far as it is public"),
+        ("x-market-grade", "string", "its provenance: A maker, B known company, C attested, D any"),
         ("x-market-own-provider", "string", "the buyer's own provider that served, in its place"),
         ("x-market-attempts", "integer", "how many sellers were tried"),
         ("x-market-estimated-discount-pct", "number", "below the reference price, per cent"),

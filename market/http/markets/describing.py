@@ -112,10 +112,13 @@ def describe_reference(model: str, reference: Terms | None) -> ModelReference:
     return ModelReference(model=model, reference=ReferencePrice.model_validate(price))
 
 
-def describe_model(model: str, reference: Terms | None) -> ModelEntry:
-    """Return a model as OpenAI lists it."""
+def describe_model(
+    model: str, served: Mapping[Base, Collection[Offer]], reference: Terms | None
+) -> ModelEntry:
+    """Return a model as OpenAI lists it, with the grades of its active offers."""
     context = None if reference is None else reference.context_tokens
-    return ModelEntry(id=model, context_length=context)
+    active = {offer.grade for offers in served.values() for offer in offers if offer.is_active}
+    return ModelEntry(id=model, context_length=context, grades=sorted(active))
 
 
 def describe_prices(
@@ -192,6 +195,7 @@ def describe_book(
                 offer_id=offer.offer_id,
                 provider=offer.provider,
                 label=offer.label,
+                grade=offer.grade,
                 trusted=offer.is_trusted,
                 discount_pct=get_blended_discount_pct(offer, reference),
                 health=state.standing,
@@ -241,6 +245,7 @@ def _describe_verdict(verdict: Verdict) -> RankedOffer:
     return RankedOffer(
         offer_id=verdict.offer.offer_id,
         provider=verdict.offer.provider,
+        grade=verdict.offer.grade,
         estimated_cost_usdc=verdict.cost_usdc,
         ceiling_usdc=verdict.ceiling_usdc,
         estimated_discount_pct=verdict.discount_pct,

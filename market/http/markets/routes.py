@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from market.errors import model_not_found
 from market.http.dependencies import BUYER_KEY, OPEN, ServicesDep
@@ -17,6 +17,7 @@ from market.http.markets.describing import (
 )
 from market.http.markets.feed import describe_event
 from market.http.markets.schemas import (
+    GRADE,
     FeedPage,
     MarketList,
     ModelBook,
@@ -31,6 +32,7 @@ from market.identity.keys import Role
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base, list_tiers
 from market.records.store import KeyHolder
+from market.routing.filters import read_minimum
 from market.routing.own_providers import FEE_USDC
 from market.routing.ranking import Ask, Offer, Ranking
 from market.routing.sessions import Session
@@ -40,25 +42,40 @@ from serving.dialects.policy import parse_policy
 from serving.http.document.schemas import errors_of
 from serving.http.errors import ApiError, bad_request
 from serving.http.strict_json import parse_json_object
+from serving.models.grades import Grade, get_stricter, meets
 from serving.models.prices import Tokens
 
 router = APIRouter(tags=["markets"])
 
 
+def find_minimum(
+    x_market_min_grade: Annotated[str | None, Header(description=f"the lowest {GRADE}")] = None,
+) -> Grade:
+    """Return the lowest grade of offers that a list is to count. Raises ``RequestRejected``."""
+    return read_minimum(x_market_min_grade) or Grade.OTHER
+
+
+MinimumDep = Annotated[Grade, Depends(find_minimum)]
+
+
 @router.get("/v1/models", responses=OPEN, response_model=ModelList)
-async def list_models(services: ServicesDep) -> Response:
+async def list_models(services: ServicesDep, minimum: MinimumDep) -> Response:
     """List the models that are sold here, as OpenAI does: those with a reference price first."""
 
     def build() -> ModelList:
         find_reference = services.book.find_reference
-        names = (model for model, served in _list_served(services) if _is_sold(served))
-        return ModelList(data=[describe_model(name, find_reference(name)) for name in names])
+        sold = (
+            (model, served) for model, served in _list_served(services, minimum) if _is_sold(served)
+        )
+        return ModelList(
+            data=[describe_model(name, served, find_reference(name)) for name, served in sold]
+        )
 
-    return services.lists.answer("models", len(services.book.shelves), build)
+    return services.lists.answer(f"models{minimum}", len(services.book.shelves), build)
 
 
 def _list_served(
-    services: Services,
+    services: Services, minimum: Grade = Grade.OTHER
 ) -> Iterator[tuple[str, Mapping[Base, Collection[Offer]]]]:
     """Yield the listed models and what serves them where a request does not say whom it trusts.
 
@@ -66,9 +83,22 @@ def _list_served(
     """
     book = services.book
     for model in sorted(book.shelves, key=lambda one: (book.find_reference(one) is None, one)):
-        served = services.serving.list_served(book.shelves[model])
+        served = _take_graded(services.serving.list_served(book.shelves[model]), minimum)
         if served:
             yield model, served
+
+
+def _take_graded(
+    served: Mapping[Base, Collection[Offer]], minimum: Grade
+) -> Mapping[Base, Collection[Offer]]:
+    """Return the offers that are of a grade at least, by what they count."""
+    if minimum is Grade.OTHER:
+        return served
+    found = {
+        base: [offer for offer in offers if meets(offer.grade, minimum)]
+        for base, offers in served.items()
+    }
+    return {base: offers for base, offers in found.items() if offers}
 
 
 @router.get("/v1/models/{model:path}", responses=OPEN)
@@ -76,9 +106,10 @@ async def get_model(
     services: ServicesDep, model: Annotated[str, Path(max_length=200)]
 ) -> ModelEntry:
     """Return one model that is sold here, as OpenAI does."""
-    if not _is_sold(services.serving.list_served(services.book.shelves.get(model, {}))):
+    served = services.serving.list_served(services.book.shelves.get(model, {}))
+    if not _is_sold(served):
         raise model_not_found(model)
-    return describe_model(model, services.book.find_reference(model))
+    return describe_model(model, served, services.book.find_reference(model))
 
 
 def _is_sold(served: Mapping[Base, Collection[Offer]]) -> bool:
@@ -86,7 +117,7 @@ def _is_sold(served: Mapping[Base, Collection[Offer]]) -> bool:
 
 
 @router.get("/v1/prices", responses=OPEN, response_model=PriceList)
-async def list_prices(services: ServicesDep) -> Response:
+async def list_prices(services: ServicesDep, minimum: MinimumDep) -> Response:
     """Return the reference price of each model, and the best price that it is sold at now, of the
     offers that serve where a request does not say whom it trusts.
 
@@ -100,11 +131,11 @@ async def list_prices(services: ServicesDep) -> Response:
         return PriceList(
             data=[
                 describe_prices(model, served, book.find_reference(model), book.get_state, now=now)
-                for model, served in _list_served(services)
+                for model, served in _list_served(services, minimum)
             ]
         )
 
-    return services.lists.answer("prices", len(book.shelves), build)
+    return services.lists.answer(f"prices{minimum}", len(book.shelves), build)
 
 
 @router.get("/api/markets", responses=OPEN, response_model=MarketList)
@@ -147,6 +178,7 @@ async def explain_route(
     unit: Annotated[UnitName | None, Query(description="of a medium, in place of tokens")] = None,
     quantity: Annotated[int, Query(ge=1, le=1_000_000, description="of the unit")] = 1,
     min_discount_pct: Annotated[int | None, Query(ge=0, le=100)] = None,
+    minimum_grade: Annotated[Grade, Query(description=GRADE)] = Grade.OTHER,
     session: Annotated[
         str | None,
         Query(max_length=200, description="what requests call their session; needs a buyer's key"),
@@ -187,6 +219,7 @@ async def explain_route(
         input_usdc_per_mtok_max=policy.input_usdc_per_mtok_max,
         output_usdc_per_mtok_max=policy.output_usdc_per_mtok_max,
         per_request_usdc_max=policy.per_request_usdc_max,
+        minimum_grade=get_stricter(minimum_grade, policy.minimum_grade) or minimum_grade,
         base=base,
         session=stays_with,
     )

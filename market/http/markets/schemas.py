@@ -19,6 +19,9 @@ from market.pricing.media_units import Base
 from market.routing.own_providers import AskedWhen
 from market.routing.ranking import Drop
 from serving.dialects.endpoints import Endpoint
+from serving.models.grades import Grade
+
+GRADE = "provenance: A its maker, B a known company, C attested, D any other host"
 
 
 class ModelEntry(BaseModel):
@@ -29,6 +32,9 @@ class ModelEntry(BaseModel):
     created: int = Field(default=0, description="always 0: unknown")
     owned_by: Literal["market"] = "market"
     context_length: int | None = Field(description="tokens; null: unknown")
+    grades: list[Grade] = Field(
+        description=f"{GRADE}, of the offers that serve now: the best first"
+    )
 
 
 class ModelList(BaseModel):
@@ -102,6 +108,7 @@ class BookOffer(OfferPrice):
     offer_id: str
     provider: str = Field(description="whose endpoint it is, by its host")
     label: str = Field(description="what the seller calls it; may be empty")
+    grade: Grade = Field(description=GRADE)
     trusted: bool
     discount_pct: float | None = Field(description="null: no reference price proves any")
     health: Standing
@@ -137,6 +144,7 @@ class RankedOffer(BaseModel):
 
     offer_id: str
     provider: str = Field(description="whose endpoint it is, by its host")
+    grade: Grade = Field(description=GRADE)
     estimated_cost_usdc: int
     ceiling_usdc: int = Field(description="what would be reserved")
     estimated_discount_pct: float | None = Field(description="null: no reference price")

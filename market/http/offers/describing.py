@@ -11,11 +11,12 @@ from market.http.offers.schemas import OfferTier, OfferView
 from market.pricing.amounts import show_millionths
 from market.pricing.media_units import UNITS
 from market.pricing.offer_prices import read_stored_tiers
+from serving.models.grades import Grade
 from serving.models.prices import Price
 
 
 def describe_offer(
-    row: Mapping[Any, Any], health: HealthReport | None, *, provider: str, day: int
+    row: Mapping[Any, Any], health: HealthReport | None, *, provider: str, grade: Grade, day: int
 ) -> OfferView:
     """Return an offer as its seller sees it. The key is not in it, sealed or not."""
     used_usdc = int(row["day_used_usdc"]) if int(row["day"]) == day else 0
@@ -29,6 +30,7 @@ def describe_offer(
             "model": row["model"],
             "upstream_model": row["upstream_model"],
             "provider": provider,
+            "grade": grade,
             "label": row["label"],
             "seller_base_url": row["seller_base_url"],
             "price_input_per_1m": None if unit else _show(row["price_input_usdc_per_mtok"]),

@@ -269,9 +269,11 @@ async def _load_offer(services: Services, seller: KeyHolder, offer_id: str) -> O
 
 def _describe_offer(services: Services, row: RowMapping) -> OfferView:
     book = services.book
+    provider = book.names.providers.find_provider(row["seller_base_url"])
     return describe_offer(
         row,
         book.find_health(row["offer_id"]),
-        provider=book.names.providers.find_provider(row["seller_base_url"]),
+        provider=provider,
+        grade=book.names.find_grade(row, provider=provider),
         day=utc_day(services.database.now_s()),
     )

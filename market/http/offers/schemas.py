@@ -8,6 +8,7 @@ from market.http.health import HealthView
 from market.http.prices import Amount, ModelReference, UnitName
 from market.listing.offer_tiers import ABOVE_MAX
 from serving.dialects.serving_facts import QUANTIZATIONS
+from serving.models.grades import Grade
 from serving.models.price_list import TIERS_MAX
 
 STATUS = Literal["active", "paused"]
@@ -142,6 +143,9 @@ class OfferView(BaseModel):
     model: str
     upstream_model: str
     provider: str = Field(description="whose endpoint it is, by its host")
+    grade: Grade = Field(
+        description="provenance: A its maker, B a known company, C attested, D any other host"
+    )
     label: str = Field(description="what the seller calls it; may be empty")
     seller_base_url: str
     price_input_per_1m: float | None

@@ -94,6 +94,9 @@ COMPLETION_HEADERS: Final[dict[str, Any]] = {
         ("x-current-remaining-usdc", "integer", "what is left of the hold now, in 1e-6 USDC"),
         ("x-current-model", "string", "the model that answered"),
         ("x-current-max-tokens-applied", "integer", "the output limit that was applied"),
-        ("x-current-served-by", "string", "who served it"),
+        ("x-current-served-by", "string", "the seller that served; upstream where it names none"),
+        ("x-current-offer", "string", "the seller's offer; only from a market"),
+        ("x-current-host", "string", "the host that was called; only from a market"),
+        ("x-current-grade", "string", "its provenance: A maker, B company, C attested, D any"),
     )
 }

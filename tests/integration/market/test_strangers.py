@@ -109,7 +109,7 @@ async def test_labels__of_a_stranger__pass_no_filter(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_model__another_one_answers__is_not_charged_and_the_third_suspends(
+async def test_model__another_one_answers__is_not_charged_and_suspends(
     market: RunningMarket, honest: FakeEndpoint, stranger: FakeEndpoint, stream: bool
 ) -> None:
     key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
@@ -117,31 +117,25 @@ async def test_model__another_one_answers__is_not_charged_and_the_third_suspends
     bad = await market.list_offer(outsider, stranger.url, model=OPUS, **CHEAP)
     stranger.calls_itself = "gpt-4o-mini-2024-07-18"
 
-    served = await market.chat(key, model=OPUS, stream=stream)
-
-    assert served.headers["x-market-offer"] == good["id"]
-    sales = await market.settled_sales()
-    told = [(sale["state"], sale["void_reason"], sale["is_seller_failure"]) for sale in sales]
-    assert told == [("voided", "wrong_model", True), ("posted", None, False)]
     path = f"/v1/seller/offers/{bad['id']}"
-    book = market.front.app.state.services.book
-    place = book.get_live(bad["id"]).place
 
-    async def ask_again() -> Any:
-        """Ask once the rest is over; return what the offer is suspended for."""
-        book.health.succeed(place)
-        await market.chat(key, model=OPUS, stream=stream)
+    async def see_suspension() -> Any:
         shown = await market.client.get(path, headers=bearer(outsider))
         return shown.json()["suspended_for"]
 
+    assert await see_suspension() is None
+    served = await market.chat(key, model=OPUS, stream=stream)
+
+    assert served.headers["x-market-offer"] == good["id"]
+    assert (served.headers["x-market-grade"], served.headers["x-market-host"]) == ("D", "127.0.0.1")
+    assert served.headers["x-market-seller"] == good["payout_address"].lower()
+    sales = await market.settled_sales()
+    told = [(sale["state"], sale["void_reason"], sale["is_seller_failure"]) for sale in sales]
+    assert told == [("voided", "wrong_model", True), ("posted", None, False)]
+    book = market.front.app.state.services.book
+    place = book.get_live(bad["id"]).place
     assert book.find_health(bad["id"]).cause == "wrong_model"
-    assert await ask_again() is None
-    stranger.calls_itself = None
-    assert await ask_again() is None, "a good answer"
-    stranger.calls_itself = "gpt-4o-mini-2024-07-18"
-    evidence = [await ask_again() for _ in range(3)]
-    assert evidence[:2] == [None, None]
-    assert "gpt-4o-mini-2024-07-18" in evidence[2]
+    assert "gpt-4o-mini-2024-07-18" in await see_suspension()
 
     # Neither time nor a change of the offer lets it back, only the operator does.
     stranger.calls_itself = None
@@ -152,6 +146,40 @@ async def test_model__another_one_answers__is_not_charged_and_the_third_suspends
     await book.refresh()
     book.health.succeed(place)
     assert (await market.chat(key, model=OPUS)).headers["x-market-offer"] == bad["id"]
+
+
+async def test_grade__minimum_above_every_seller_s__is_told_and_listed_nowhere(
+    market: RunningMarket, honest: FakeEndpoint
+) -> None:
+    key = await market.get_buyer_key()
+    offer = await market.list_offer(await market.get_key(), honest.url)
+    floor = {"x-market-min-grade": "b"}
+
+    async def ask(headers: Any, **body: Any) -> Any:
+        wish = {**make_body(), **body}
+        path = "/v1/chat/completions"
+        return await market.client.post(path, json=wish, headers={**bearer(key), **headers})
+
+    by_body = await ask({}, routing={"minimum_grade": "B"})
+    # The header of a gateway holds whatever the buyer wrote.
+    by_header = await ask(floor, routing={"minimum_grade": "D"})
+    odd = await ask({"x-market-min-grade": "E"})
+    served = await ask({"x-market-min-grade": "D"})
+
+    for refused in (by_body, by_header):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_seller_of_grade")
+        assert refused.json()["dropped"] == {"grade": 1}
+    assert (odd.status_code, odd.json()["error"]["code"]) == (400, "invalid_header")
+    assert (offer["grade"], served.headers["x-market-grade"]) == ("D", "D")
+    listed = (await market.client.get("/v1/models")).json()["data"]
+    assert [(one["id"], one["grades"]) for one in listed] == [(MODEL, ["D"])]
+    for path in ("/v1/models", "/v1/prices"):
+        assert (await market.client.get(path, headers=floor)).json()["data"] == []
+    explained = await market.client.get(
+        "/v1/route/explain", params={"model": MODEL, "minimum_grade": "B"}
+    )
+    dropped = explained.json()["dropped"]
+    assert [(one["grade"], one["reason"]) for one in dropped] == [("D", "grade")]
 
 
 async def test_model__listed_under_anothers_name__is_400(

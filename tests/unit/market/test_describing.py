@@ -4,6 +4,7 @@ from typing import Any
 
 from market.http.offers.describing import describe_offer
 from market.http.offers.schemas import OfferTier
+from serving.models.grades import Grade
 
 ROW: dict[str, Any] = {
     "offer_id": "of_1",
@@ -34,7 +35,7 @@ ROW: dict[str, Any] = {
 
 
 def test_describe_offer__of_tokens__dollars_and_todays_use() -> None:
-    offer = describe_offer(ROW, None, provider="s.test", day=7)
+    offer = describe_offer(ROW, None, provider="s.test", grade=Grade.OTHER, day=7)
 
     assert (offer.price_input_per_1m, offer.price_output_per_1m) == (12.0, 48.5)
     assert (offer.price_per_request, offer.price_per_unit) == (0.0006, None)
@@ -45,14 +46,16 @@ def test_describe_offer__of_tokens__dollars_and_todays_use() -> None:
 
 
 def test_describe_offer__counted_on_an_earlier_day__nothing_used_today() -> None:
-    assert describe_offer(ROW, None, provider="s.test", day=8).used_today_usd == 0
+    assert (
+        describe_offer(ROW, None, provider="s.test", grade=Grade.OTHER, day=8).used_today_usd == 0
+    )
 
 
 def test_describe_offer__of_media__the_price_of_its_unit_alone() -> None:
     # A minute for 0.006 US dollars, kept for a million seconds and rounded down.
     row = {**ROW, "unit": "minute", "price_input_usdc_per_mtok": 100_000_000}
 
-    offer = describe_offer(row, None, provider="s.test", day=7)
+    offer = describe_offer(row, None, provider="s.test", grade=Grade.OTHER, day=7)
 
     assert (offer.unit, offer.price_per_unit) == ("minute", 0.006)
     assert (offer.price_input_per_1m, offer.price_output_per_1m) == (None, None)
@@ -61,7 +64,7 @@ def test_describe_offer__of_media__the_price_of_its_unit_alone() -> None:
 def test_describe_offer__longer_prompts__their_prices() -> None:
     row = {**ROW, "price_tiers": "[[200000, 24000000, 90000000, null], [400000, 1, 2, 1]]"}
 
-    assert describe_offer(row, None, provider="s.test", day=7).tiers == [
+    assert describe_offer(row, None, provider="s.test", grade=Grade.OTHER, day=7).tiers == [
         OfferTier(
             above_prompt_tokens=200_000,
             price_input_per_1m=24.0,

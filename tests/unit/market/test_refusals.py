@@ -35,6 +35,7 @@ def make_ranking(*drops: Drop | None) -> Ranking:
         ([], 404, "model_not_found"),
         ([Drop.INACTIVE], 404, "model_not_found"),
         ([Drop.INACTIVE, Drop.UNTRUSTED], 503, "no_trusted_seller"),
+        ([Drop.UNTRUSTED, Drop.GRADE], 503, "no_seller_of_grade"),
         ([Drop.PRICE_CEILING, Drop.UNTRUSTED], 503, "price_ceiling_not_met"),
         ([Drop.BUSY, Drop.BACKING_OFF], 503, "sellers_busy"),
     ],
