@@ -177,6 +177,7 @@ def _build_services(
         limits=settings.get_limits(),
         aliases=settings.get_aliases(),
         policies=policies,
+        minimum_grade=settings.minimum_grade,
         choice=PolicyChoice(upstream, settings.get_upstream_facts()),
         span=span,
     )

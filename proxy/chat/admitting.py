@@ -1,6 +1,6 @@
 """Admission of a chat completion: read it, price it, reserve for it, or say why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,12 +33,13 @@ from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
-from serving.dialects.policy import POLICY_FIELD, join_policies
+from serving.dialects.policy import POLICY_FIELD, join_policies, parse_policy
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
 from serving.http.repeat_keys import RepeatKey
 from serving.http.repeated import Repeats
 from serving.models.counting import Sent
+from serving.models.grades import Grade
 from serving.models.references import References
 from serving.models.usage import TOKENS_MAX
 
@@ -96,6 +97,13 @@ class Admitted:
         )
 
 
+def find_minimum_grade(policies: Sequence[Mapping[str, Any]], default: Grade) -> Grade:
+    """Return the lowest provenance that may serve: as the policies of a key and its position say,
+    which may also loosen it, else as the operator does."""
+    said = parse_policy(list(policies)).minimum_grade if policies else None
+    return default if said is None else said
+
+
 class _ReserveStep(Protocol):
     """``Meter.reserve``, or ``Meter.preview``."""
 
@@ -122,12 +130,14 @@ class Admission:
         limits: LimitRules = LIMITS,
         aliases: ModelAliases = NO_ALIASES,
         policies: KeyPolicies | None = None,
+        minimum_grade: Grade = Grade.COMPANY,
         choice: PolicyChoice | None = None,
         span: Span = no_span,
     ) -> None:
         self._limits = limits
         self._aliases = aliases
         self._policies = policies
+        self._minimum_grade = minimum_grade
         self._choice = choice
         self._meter = meter
         self._catalogue = catalogue
@@ -190,6 +200,7 @@ class Admission:
     def _narrow(self, request: MeteredRequest, claims: KeyClaims) -> MeteredRequest:
         """Return the request under the policies of its position and key as well."""
         outer = () if self._policies is None else tuple(self._policies.find(claims))
+        request = replace(request, minimum_grade=find_minimum_grade(outer, self._minimum_grade))
         return replace(request, policies=(*outer, *request.policies)) if outer else request
 
     async def admit_once(

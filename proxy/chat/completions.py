@@ -58,7 +58,7 @@ from serving.http.repeat_keys import RepeatKey
 from serving.http.repeated import Repeats
 from serving.models.additions import Additions
 from serving.models.counting import Counted
-from serving.models.grades import ServedBy
+from serving.models.grades import Grade, ServedBy
 from serving.models.provider_answers import find_failure, is_answer
 from serving.models.terms import Tiers
 from serving.models.upstream import UpstreamStream
@@ -69,8 +69,8 @@ log = structlog.get_logger("proxy")
 
 T = TypeVar("T")
 
-Post = Callable[[Endpoint, bytes, Tiers], Awaitable[T]]
-"""Asks upstream at an endpoint with a body, at prices of at most these."""
+Post = Callable[[Endpoint, bytes, Tiers, Grade | None], Awaitable[T]]
+"""Asks upstream at an endpoint with a body, at prices of at most these, of a grade at least."""
 
 _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 """Failures after which upstream may have other models and prices: who asks again should meet them.
@@ -239,7 +239,10 @@ class Completions:
             (self._upstream.name, offer.model),
             admitted.call.additions,
             lambda without: post(
-                admitted.call.endpoint, admitted.build_body(without), offer.terms.tiers
+                admitted.call.endpoint,
+                admitted.build_body(without),
+                offer.terms.tiers,
+                admitted.request.minimum_grade,
             ),
             clients=admitted.call.client_fields,
         )

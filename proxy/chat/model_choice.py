@@ -155,7 +155,9 @@ async def _choose(
         model = catalogue.snapshot.models.get(offer.model)
         terms = None
         if model is not None:
-            terms = await choose.find_terms(model, policy, request.call, now_s=now_s)
+            terms = await choose.find_terms(
+                model, policy, request.call, now_s=now_s, minimum_grade=request.minimum_grade
+            )
         if model is not None and terms is not None:
             chosen.append(_build_offer(request.call, model, terms, now_s=now_s))
     if offers and not chosen:

@@ -26,6 +26,7 @@ from serving.dialects.policy import (
     is_too_dear,
 )
 from serving.dialects.serving_facts import Facts, read_facts
+from serving.models.grades import Grade, get_stricter, meets, read_grade
 from serving.models.price_list import read_entry
 from serving.models.prices import Tokens, get_worth
 from serving.models.terms import Terms
@@ -42,6 +43,7 @@ class BookEntry:
     facts: Facts
     names: frozenset[str]
     is_trusted: bool
+    grade: Grade
     first_token_ms: int | None
     throughput_tps: int | None
 
@@ -56,11 +58,18 @@ class PolicyChoice:
         self._books: OrderedDict[str, tuple[float, list[BookEntry]]] = OrderedDict()
 
     async def find_terms(
-        self, model: Model, policy: Policy, call: Call, *, now_s: int
+        self,
+        model: Model,
+        policy: Policy,
+        call: Call,
+        *,
+        now_s: int,
+        minimum_grade: Grade | None = None,
     ) -> Terms | None:
         """Return what whoever comes first under a policy takes for a model; None: nobody meets it.
 
-        Raises ``ApiError`` where a market does not show its book.
+        ``minimum_grade``: the lowest that the operator takes of a market's sellers. Raises
+        ``ApiError`` where a market does not show its book.
         """
         terms = model.terms
         if terms is None:
@@ -72,9 +81,13 @@ class PolicyChoice:
             own_name = f"provider:{self._upstream.name.lower()}"
             is_met = find_unmet(policy, self._facts, needed) is None
             is_met = is_met and is_named(policy, [own_name]) and not policy.trusted_only
+            # Nobody has graded it.
+            is_met = is_met and policy.minimum_grade in (None, Grade.OTHER)
             return (
                 terms if is_met and not is_too_dear(policy, terms.get_bound_price(bound)) else None
             )
+        stricter = get_stricter(policy.minimum_grade, minimum_grade)
+        policy = replace(policy, minimum_grade=stricter)
         book = await self._load_book(model.model_id, now_s=now_s)
         estimate = call.get_estimate(context_tokens=context, image_tokens=image)
         chosen = choose(book, policy, needed, estimate, prompt_bound=bound)
@@ -115,6 +128,7 @@ def read_book(offers: Sequence[Mapping[str, Any]], *, now_s: int) -> list[BookEn
                 facts=read_facts(offer),
                 names=frozenset((f"offer:{offer_id}".lower(), f"provider:{provider}".lower())),
                 is_trusted=offer.get("trusted") is True,
+                grade=read_grade(str(offer.get("grade"))) or Grade.OTHER,
                 first_token_ms=_read_count(told.get("first_token_ms_p50")),
                 throughput_tps=_read_count(told.get("throughput_tps_p50")),
             )
@@ -145,6 +159,7 @@ def choose(
         entry
         for entry in book
         if (entry.is_trusted or not policy.trusted_only)
+        and meets(entry.grade, policy.minimum_grade or Grade.OTHER)
         and find_unmet(known, entry.facts, needed) is None
         and is_named(known, entry.names)
         and not is_too_dear(known, entry.terms.get_bound_price(prompt_bound))

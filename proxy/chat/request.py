@@ -15,6 +15,7 @@ from serving.dialects.endpoints import Endpoint
 from serving.dialects.policy import ANYBODY, POLICY_FIELD, Policy, parse_policy
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object, write_json
+from serving.models.grades import Grade
 
 MAX_TOKENS_CAP: Final = 4_096
 """The most output tokens of one choice, whatever the request asks for, unless the operator sets
@@ -71,6 +72,8 @@ class MeteredRequest:
     """Models to be tried in order, the first included; empty where the request names just one."""
     policies: tuple[Mapping[str, Any], ...] = ()
     """The request's own policies of who may serve it, as it says them."""
+    minimum_grade: Grade | None = None
+    """The lowest provenance of who may serve: what the key's owner demands, else the operator."""
 
     @property
     def policy(self) -> Policy:
