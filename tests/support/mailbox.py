@@ -3,8 +3,10 @@
 import asyncio
 import email
 import email.policy
+import json
 import re
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any, Final, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -18,10 +20,11 @@ class Mailbox:
     """An SMTP server. An async context manager.
 
     ``answer`` is what it says to a message: "250 …" takes it. ``refuses_to``: recipients it says
-    550 to.
+    550 to. ``folder``: each mail is also put there as JSON, for who follows its links elsewhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self.mails: list[EmailMessage] = []
         self.answer = "250 OK"
         self.refuses_to: set[str] = set()
@@ -74,7 +77,15 @@ class Mailbox:
             message = email.message_from_bytes(content, policy=email.policy.default)
             assert isinstance(message, EmailMessage)
             self.mails.append(message)
+            if self.folder is not None:
+                self._put(self.folder, message)
         return self.answer
+
+    def _put(self, folder: Path, message: EmailMessage) -> None:
+        said = {"to": message["To"], "subject": message["Subject"], "text": text_of(message)}
+        draft = folder / "mail.draft"
+        draft.write_text(json.dumps(said), encoding="utf-8")
+        draft.rename(folder / f"{len(self.mails):04d}.json")
 
     async def wait_for(self, subject: str, *, to: str | None = None) -> EmailMessage:
         """Return the newest mail with a subject, once it is there."""

@@ -202,10 +202,12 @@ async def run_market(
     deployment: Deployment = DEPLOYMENT,
     document: Document | None = None,
     host_clock: Callable[[], float] = time.time,
+    port: int = 0,
 ) -> AsyncIterator[RunningMarket]:
     """Serve a market over ``engine`` until the block ends, then stop it as SIGTERM would.
 
-    All answers are held against ``document``, by default the market's own.
+    All answers are held against ``document``, by default the market's own. ``port``: where a
+    browser is to find it; 0: any that is free.
     """
     kms = FileKms(Path(settings.kms.removeprefix("file:")))
     front = create_app(
@@ -217,7 +219,7 @@ async def run_market(
         host_clock=host_clock,
         hasher=QUICK_HASHER,
     )
-    config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
+    config = build_config(front, settings, host="127.0.0.1", port=port, log_level="critical")
     config.load()
     server = uvicorn.Server(config)
     # `serve` would also take over the signals of the test run.

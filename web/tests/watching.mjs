@@ -4,8 +4,7 @@ import { readFileSync } from "node:fs";
 const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
 /** Opens a page of a context; `found` fills with what should not be there. */
-export async function openWatched(context, origin) {
-  const found = [];
+export async function openWatched(context, origin, found = []) {
   const page = await context.newPage();
   page.on("pageerror", (error) => found.push(`error: ${error.message}`));
   page.on("console", (message) => {

@@ -17,7 +17,8 @@ _PAGE: Final = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="same-origin">
 <title>{title}</title>
 </head>
 <body>
@@ -43,11 +44,13 @@ def show_button(*, title: str, text: str, action: str, token: str, button: str) 
 
 
 def show_page(*, title: str, text: str, form: str = "") -> HTMLResponse:
-    """Return a page that loads nothing, is not kept and sends no referrer."""
+    """Return a page that loads nothing, is not kept and sends no referrer to another site."""
     headers = {
         "content-security-policy": _POLICY,
         "cache-control": "no-store",
-        "referrer-policy": "no-referrer",
+        # With no-referrer a browser sends the form with `Origin: null`, which is refused as another
+        # site's: no button would work.
+        "referrer-policy": "same-origin",
     }
     return HTMLResponse(_PAGE.format(title=title, text=text, form=form), headers=headers)
 

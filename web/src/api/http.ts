@@ -54,20 +54,37 @@ export const browserHttp: Http = {
       }
       throw new RequestFailed("The server cannot be reached.", "offline", 0);
     }
-    if (!response.ok) throw await readFailure(response);
+    if (!response.ok) throw readFailure(response.status, await response.text().catch(() => ""));
     return response;
   },
 };
 
-async function readFailure(response: Response): Promise<RequestFailed> {
+/** Returns what a refusal says; `text` is the body of the answer. */
+export function readFailure(status: number, text: string): RequestFailed {
+  const said = `The server answered ${status}.`;
   try {
-    const body = (await response.json()) as { error?: Record<string, unknown> };
-    const error = body.error ?? {};
-    const message = typeof error["message"] === "string" ? error["message"] : `The server answered ${response.status}.`;
+    const error = (JSON.parse(text) as { error?: Record<string, unknown> }).error ?? {};
+    const message = typeof error["message"] === "string" ? error["message"] : said;
     const code = typeof error["code"] === "string" ? error["code"] : "unknown";
-    return new RequestFailed(message, code, response.status, error);
+    return new RequestFailed(message, code, status, error);
   } catch {
-    return new RequestFailed(`The server answered ${response.status}.`, "not_json", response.status);
+    return new RequestFailed(said, "not_json", status);
+  }
+}
+
+/** Returns the name of the field that a refusal is about, "" where it names none. */
+export function fieldOf(error: Error | null): string {
+  const param = error instanceof RequestFailed ? error.facts["param"] : undefined;
+  return typeof param === "string" ? param : "";
+}
+
+/** Returns an answer, or null where nobody is signed in. */
+export async function orSignedOut<Body>(answer: Promise<Body>): Promise<Body | null> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof RequestFailed && error.status === 401) return null;
+    throw error;
   }
 }
 
@@ -77,7 +94,9 @@ type Answer<Operation> = Operation extends { responses: infer Responses }
     ? Json<Content>
     : Responses extends { 201: { content: infer Content } }
       ? Json<Content>
-      : never
+      : Responses extends { 202: { content: infer Content } }
+        ? Json<Content>
+        : never
   : never;
 type PathsOf<Paths, Method extends string> = {
   [Path in keyof Paths]: Paths[Path] extends Record<Method, infer Operation>
@@ -115,6 +134,10 @@ export class Api<Paths> {
 
   post<Path extends PathsOf<Paths, "post"> & string>(path: Path, call: Call = {}) {
     return this.#ask<Answer<Paths[Path] extends { post: infer Operation } ? Operation : never>>("POST", path, call);
+  }
+
+  put<Path extends PathsOf<Paths, "put"> & string>(path: Path, call: Call = {}) {
+    return this.#ask<Answer<Paths[Path] extends { put: infer Operation } ? Operation : never>>("PUT", path, call);
   }
 
   patch<Path extends PathsOf<Paths, "patch"> & string>(path: Path, call: Call = {}) {

@@ -136,6 +136,19 @@ export function Field(props: {
   );
 }
 
+/** A part that is drawn, and asks the server, once it is opened. */
+export function Foldable(props: { readonly title: string; readonly children: ComponentChildren }) {
+  const [wasOpened, setOpened] = useState(false);
+  return (
+    <details class="card" onToggle={(event) => event.currentTarget.open && setOpened(true)}>
+      <summary>
+        <h2>{props.title}</h2>
+      </summary>
+      {wasOpened && props.children}
+    </details>
+  );
+}
+
 /** A table that scrolls by itself where the window is narrow, by keyboard too. */
 export function Table(props: { readonly label: string; readonly children: ComponentChildren }) {
   return (

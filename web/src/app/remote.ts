@@ -39,21 +39,26 @@ export interface Watched<Data> {
 }
 
 /**
- * Asks when the view appears or `key` changes, then every `everyMs` while the page is visible.
- * `key` null: there is nothing to ask.
+ * Asks when the view appears or `key` changes, then every `everyMs` while the page is visible: a number,
+ * or what the newest answer calls for. `key` null: there is nothing to ask.
  */
 export function useRemote<Data>(
   key: string | null,
   ask: (signal: AbortSignal) => Promise<Data>,
-  everyMs = 0,
+  everyMs: number | ((data: Data) => number) = 0,
 ): Watched<Data> {
   const [state, dispatch] = useReducer(nextRemote<Data>, { kind: "loading" } as Remote<Data>);
   const asking = useRef(ask);
   asking.current = ask;
+  const every = useRef(everyMs);
+  every.current = everyMs;
+  const pause = useRef(0);
   const again = useRef(() => {});
   useEffect(() => {
     if (key === null) return undefined;
     dispatch({ kind: "restart" });
+    // Until the first answer; one that fails is asked for again all the same.
+    pause.current = typeof every.current === "number" ? every.current : 0;
     let timer = 0;
     let abort = new AbortController();
     const look = async (): Promise<void> => {
@@ -62,15 +67,16 @@ export function useRemote<Data>(
       const mine = (abort = new AbortController());
       try {
         const data = await asking.current(mine.signal);
+        pause.current = typeof every.current === "function" ? every.current(data) : every.current;
         if (!mine.signal.aborted) dispatch({ kind: "arrived", data, atMs: Date.now() });
       } catch (error) {
         if (mine.signal.aborted) return;
         dispatch({ kind: "failed", error: error instanceof Error ? error : new Error(String(error)) });
       }
-      if (!mine.signal.aborted && everyMs > 0) timer = window.setTimeout(tick, everyMs);
+      if (!mine.signal.aborted && pause.current > 0) timer = window.setTimeout(tick, pause.current);
     };
     const tick = (): void => {
-      if (document.visibilityState === "hidden") timer = window.setTimeout(tick, everyMs);
+      if (document.visibilityState === "hidden") timer = window.setTimeout(tick, pause.current);
       else void look();
     };
     again.current = () => void look();
@@ -79,6 +85,6 @@ export function useRemote<Data>(
       window.clearTimeout(timer);
       abort.abort();
     };
-  }, [key, everyMs]);
+  }, [key]);
   return { state, refresh: () => again.current() };
 }

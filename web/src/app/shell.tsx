@@ -15,12 +15,14 @@ export interface Page {
   readonly load: Load;
   /** Whether the navigation leads to it. */
   readonly isListed: boolean;
+  /** False: its visitors sign in by mail, so the wallet is not offered beside it. */
+  readonly isForWallets?: boolean;
 }
 
 export interface SiteProps {
   readonly name: string;
   readonly pages: readonly Page[];
-  /** Beside the navigation: who is signed in, say. */
+  /** Beside the navigation on pages for wallets: who is connected. */
   readonly aside?: ComponentChildren;
   readonly foot?: ComponentChildren;
 }
@@ -69,7 +71,7 @@ export function Shell({ name, pages, aside, foot }: SiteProps) {
               </a>
             ))}
         </nav>
-        {aside && <div class="aside">{aside}</div>}
+        {aside && found?.page.isForWallets !== false && <div class="aside">{aside}</div>}
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         {found ? (
