@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Http } from "../src/api/http.ts";
+import { listDecisions } from "../src/pages/review/decide.tsx";
+import { toDataUrl } from "../src/pages/review/document-look.tsx";
 import { gatherCsv } from "../src/pages/supplier/download.tsx";
 import { typeOf } from "../src/pages/supplier/intake-documents.tsx";
 import { findNext } from "../src/pages/supplier/login.tsx";
@@ -75,4 +77,16 @@ test("a table of several pages has one header, and all lines", async () => {
     },
   };
   assert.equal(await gatherCsv(http, { list: "/list", csv: "/csv" }), "a,b\r\n1,2\r\n3,4\r\n");
+});
+
+test("decisions: those of the state, and an operator's for operators only", () => {
+  assert.deepEqual(listDecisions("under_review", false), ["approve", "revise", "reject"]);
+  assert.deepEqual([listDecisions("approved", false), listDecisions("approved", true)], [["revise"], ["revise", "suspend"]]);
+  assert.deepEqual([listDecisions("rejected", true), listDecisions("suspended", true)], [[], ["reinstate"]]);
+});
+
+test("a picture's bytes become a data URL, however many", () => {
+  const data = new Uint8Array(100_000).map((_, at) => at % 251);
+  const url = toDataUrl(data, "image/png");
+  assert.deepEqual(new Uint8Array(Buffer.from(url.slice("data:image/png;base64,".length), "base64")), data);
 });

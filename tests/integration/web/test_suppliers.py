@@ -25,6 +25,7 @@ from ledger.suppliers.settlement import settle_chunk
 from ledger.suppliers.supply_probes import note_probe
 from ledger.tables import SupplierPayout, SupplierSession, SupplyOffer, table_of
 from market.suppliers.countries import COUNTRIES
+from market.suppliers.reviewing import grant
 from scripts.stack.ports import free_port
 from tests.support.browser import WEB, need_pages, run_browser
 from tests.support.endpoint import FakeEndpoint
@@ -41,6 +42,8 @@ from tests.support.supply import (
     sell,
 )
 from tests.support.waiting import until
+
+REVIEWER = "review@market.example"
 
 
 def put_documents(folder: Path) -> Path:
@@ -144,7 +147,9 @@ async def test_journey__company_reads_only_its_pages_and_mails__gets_there(
 ) -> None:
     need_pages("market")
     async with serve(tmp_path, scheme=scheme, width=width) as served:
-        report = await run_browser("supplier.mjs", served.wish)
+        with write(served.market.engine) as connection:
+            grant(connection, email=REVIEWER, role="reviewer", actor="command line", now_s=1)
+        report = await run_browser("supplier.mjs", {**served.wish, "reviewer": REVIEWER})
 
     assert report["found"] == []
     assert report["storage"] == "[{},{}]"
