@@ -4,7 +4,6 @@ import { type Schemas, api } from "../../api/market.ts";
 import { Figure, Hex, Notice, Table } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { networkNames, payoutStates, payoutTexts as texts } from "../../text.ts";
-import { CsvButton } from "./download.tsx";
 import { Dollars, TxLink } from "./money.tsx";
 import { SignedIn } from "./signed-in.tsx";
 import { MoreButton } from "./more.tsx";
@@ -26,10 +25,11 @@ export function Payouts() {
             <Figure name={texts.fee}><Dollars of={totals.fee} /></Figure>
             <Figure name={texts.sent}><Dollars of={totals.sent} /></Figure>
             <Figure name={texts.underway}><Dollars of={totals.underway} /></Figure>
+            <Figure name={texts.failed} hint={texts.failedHint}><Dollars of={totals.failed} /></Figure>
             <Figure name={texts.carried} hint={texts.carriedHint}><Dollars of={totals.carried} /></Figure>
           </dl>
           <div class="actions">
-            <CsvButton name="payouts.csv" label={texts.csv} list="/v1/supply/payouts" csv="/v1/supply/payouts.csv" />
+            <a class="button" href="/v1/supply/payouts.csv" download="payouts.csv">{texts.csv}</a>
           </div>
           {pages.items.length === 0 ? <Notice>{texts.none}</Notice> : <List payouts={pages.items} />}
           <MoreButton pages={pages} />

@@ -8,6 +8,7 @@ import { CheckField, type Choice, SelectField, TextField } from "../../app/field
 import { Hex, Shown, Table } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { addressTexts as texts, networkNames } from "../../text.ts";
+import { TaskSaid, useTask } from "../../app/task.tsx";
 import { Confirm, useConfirming } from "./confirming.tsx";
 import { showDecimal } from "./money.tsx";
 
@@ -22,7 +23,7 @@ export function Addresses({ hasCodes }: { readonly hasCodes: boolean }) {
       <Shown of={addresses}>
         {({ networks }) => (
           <>
-            <List networks={networks} />
+            <List networks={networks} refresh={addresses.refresh} />
             <NewAddress hasCodes={hasCodes} done={addresses.refresh} />
           </>
         )}
@@ -31,38 +32,51 @@ export function Addresses({ hasCodes }: { readonly hasCodes: boolean }) {
   );
 }
 
-function List({ networks }: { readonly networks: readonly Schemas["PayoutAddressView"][] }) {
+function List({ networks, refresh }: { readonly networks: readonly Schemas["PayoutAddressView"][]; readonly refresh: () => void }) {
+  const task = useTask();
+  const cancel = (network: string) =>
+    task.run(async () => {
+      await supply.delete("/v1/supply/payout-addresses/{network}", { path: { network } });
+      refresh();
+      return texts.cancelled;
+    });
   return (
-    <Table label={texts.title}>
-      <thead>
-        <tr>
-          <th scope="col">{texts.network}</th>
-          <th scope="col">{texts.address}</th>
-          <th scope="col">{texts.pending}</th>
-          <th scope="col" class="number">{texts.minimum}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {networks.map((one) => (
-          <tr key={one.network}>
-            <th scope="row">
-              {networkNames[one.network]} {one.is_preferred && <span class="tag good">{texts.preferred}</span>}
-              <small>{one.asset}</small>
-            </th>
-            <td>{one.address === null ? <span class="quiet">{texts.noAddress}</span> : <Hex of={one.address} />}</td>
-            <td>
-              {one.pending_address !== null && (
-                <>
-                  <Hex of={one.pending_address} />
-                  <small>{texts.countsAt(formatTime(one.pending_counts_at ?? 0))}</small>
-                </>
-              )}
-            </td>
-            <td class="number">{showDecimal(one.minimum)} {one.asset}</td>
+    <>
+      <Table label={texts.title}>
+        <thead>
+          <tr>
+            <th scope="col">{texts.network}</th>
+            <th scope="col">{texts.address}</th>
+            <th scope="col">{texts.pending}</th>
+            <th scope="col" class="number">{texts.minimum}</th>
           </tr>
-        ))}
-      </tbody>
-    </Table>
+        </thead>
+        <tbody>
+          {networks.map((one) => (
+            <tr key={one.network}>
+              <th scope="row">
+                {networkNames[one.network]} {one.is_preferred && <span class="tag good">{texts.preferred}</span>}
+                <small>{one.asset}</small>
+              </th>
+              <td>{one.address === null ? <span class="quiet">{texts.noAddress}</span> : <Hex of={one.address} />}</td>
+              <td>
+                {one.pending_address !== null && (
+                  <>
+                    <Hex of={one.pending_address} />
+                    <small>{texts.countsAt(formatTime(one.pending_counts_at ?? 0))}</small>
+                    <button type="button" class="small danger" disabled={task.isBusy} onClick={() => void cancel(one.network)}>
+                      {texts.cancelPending(networkNames[one.network])}
+                    </button>
+                  </>
+                )}
+              </td>
+              <td class="number">{showDecimal(one.minimum)} {one.asset}</td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+      <TaskSaid task={task} />
+    </>
   );
 }
 

@@ -1,6 +1,6 @@
 /** What a supplier sold, by day, offer and bid: all days since one that is chosen. */
 import { useState } from "preact/hooks";
-import { orSignedOut } from "../../api/http.ts";
+import { fillPath, orSignedOut } from "../../api/http.ts";
 import { type Schemas, api } from "../../api/market.ts";
 import { formatCount, shorten } from "../../amounts.ts";
 import { Plot } from "../../charts/plot.tsx";
@@ -9,7 +9,6 @@ import { Notice, Table } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { supplyUsageTexts as texts } from "../../text.ts";
 import { Sums } from "./dashboard.tsx";
-import { CsvButton } from "./download.tsx";
 import { showDecimal } from "./money.tsx";
 import { MoreButton } from "./more.tsx";
 import { SignedIn } from "./signed-in.tsx";
@@ -44,7 +43,7 @@ export function SupplierUsage() {
         <>
           <div class="actions">
             <TextField label={texts.from} hint={texts.fromHint} type="date" value={from} onChange={setFrom} />
-            <CsvButton name="usage.csv" label={texts.csv} list="/v1/supply/usage" csv="/v1/supply/usage.csv" query={query} />
+            <a class="button" href={fillPath("/v1/supply/usage.csv", { query })} download="usage.csv">{texts.csv}</a>
           </div>
           <Sums title={texts.sums} sums={totals} />
           {pages.items.length === 0 ? (
