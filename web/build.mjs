@@ -44,6 +44,34 @@ function listNeeds(manifest) {
   );
 }
 
+const TEXT = join(HERE, "src", "text.ts");
+
+/**
+ * Lets each page load its own texts only: they stand in one file, and a module is one part of a build.
+ * An import of several exports becomes one of each, from the same file with all others dropped.
+ */
+const textsByExport = {
+  name: "texts-by-export",
+  enforce: "pre",
+  transform(code, id) {
+    if (!/\.tsx?$/.test(id) || id === TEXT) return null;
+    return code.replace(/import \{([^}]+)\} from "([./]+\/text\.ts)";/g, (_, names, from) =>
+      names
+        .split(",")
+        .map((name) => name.trim())
+        .filter(Boolean)
+        .map((name) => `import { ${name} } from "${from}?only=${name.split(" as ")[0]}";`)
+        .join(" "),
+    );
+  },
+  async load(id) {
+    const [path, only] = id.split("?only=");
+    if (path !== TEXT || only === undefined) return null;
+    const code = await readFile(TEXT, "utf8");
+    return code.replace(/^export const (\w+)/gm, (whole, name) => (name === only ? whole : `const ${name}`));
+  },
+};
+
 async function buildSite(site, pages) {
   const folder = join(HERE, "..", site, "site");
   await rm(folder, { recursive: true, force: true });
@@ -53,6 +81,7 @@ async function buildSite(site, pages) {
     logLevel: "warn",
     base: "/",
     publicDir: false,
+    plugins: [textsByExport],
     oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
     build: {
       outDir: folder,

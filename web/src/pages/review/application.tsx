@@ -7,7 +7,7 @@ import { SelectField } from "../../app/fields.tsx";
 import { Foldable, Notice, Shown, Table } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { kybStates, reviewTexts as texts } from "../../text.ts";
-import { nameOf } from "../supplier/intake.tsx";
+import { nameOf } from "../supplier/requirements.ts";
 import { SignedIn } from "../supplier/signed-in.tsx";
 import { Decide } from "./decide.tsx";
 import { Comparison } from "./comparison.tsx";

@@ -4,7 +4,8 @@ import type { Schemas } from "../../api/market.ts";
 import { formatCount } from "../../amounts.ts";
 import { nameCountry } from "../../app/countries.ts";
 import { Table } from "../../app/parts.tsx";
-import { documentNames, idTypeNames, intakeTexts, ownerRoleNames, requirementNames, reviewTexts as texts, sourceNames } from "../../text.ts";
+import { documentNames, idTypeNames, intakeTexts, ownerRoleNames, reviewTexts as texts, sourceNames } from "../../text.ts";
+import { nameOf } from "../supplier/requirements.ts";
 import { DocumentLook } from "./document-look.tsx";
 
 type Version = Schemas["ReviewedVersion"];
@@ -15,7 +16,7 @@ interface Row {
 }
 
 const said = (value: string | number | null | undefined): string => (value === null || value === undefined ? "" : String(value));
-const field = (requirement: string, say: Row["say"]): Row => ({ name: requirementNames[requirement] ?? requirement, say });
+const field = (requirement: string, say: Row["say"]): Row => ({ name: nameOf(requirement), say });
 
 const ENTITY: readonly Row[] = [
   field("entity.legal_name", ({ entity }) => said(entity.legal_name)),

@@ -5,7 +5,8 @@ import type { Schemas } from "../../api/market.ts";
 import type { Saving } from "../../app/autosave.ts";
 import { formatTime } from "../../amounts.ts";
 import { Problem } from "../../app/parts.tsx";
-import { intakeTexts as texts, requirementNames } from "../../text.ts";
+import { intakeTexts as texts } from "../../text.ts";
+import { nameOf } from "./requirements.ts";
 
 export type KybView = Schemas["KybView"];
 
@@ -67,7 +68,7 @@ export function SectionFrame(props: FrameProps) {
       </div>
       <p class="quiet">{props.lead}</p>
       {due.length > 0 && canChange && (
-        <p class="quiet">{texts.stillDue(due.map((one) => requirementNames[one] ?? one).join(", "))}</p>
+        <p class="quiet">{texts.stillDue(due.map(nameOf).join(", "))}</p>
       )}
       {wrong.map((reason) => (
         <div key={reason} class="notice problem">

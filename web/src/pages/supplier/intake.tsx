@@ -6,13 +6,14 @@ import { supply } from "../../api/supply.ts";
 import { Notice, Problem } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
-import { intakeTexts as texts, kybStates, requirementNames } from "../../text.ts";
+import { intakeTexts as texts, kybStates } from "../../text.ts";
 import { DocumentSection } from "./intake-documents.tsx";
 import { EntitySection } from "./intake-entity.tsx";
 import { OwnersSection } from "./intake-owners.tsx";
 import { type Filing, listDue } from "./intake-parts.tsx";
 import { SourceSection } from "./intake-source.tsx";
 import { DASHBOARD, SignOut, SignedIn } from "./signed-in.tsx";
+import { nameOf } from "./requirements.ts";
 
 type KybView = Schemas["KybView"];
 
@@ -117,11 +118,6 @@ function Todo({ view }: { readonly view: KybView }) {
       )}
     </section>
   );
-}
-
-/** Returns a requirement's name for people. */
-export function nameOf(requirement: string): string {
-  return requirementNames[requirement] ?? requirement;
 }
 
 function Submit(props: { readonly view: KybView; readonly settled: () => Promise<unknown>; readonly done: () => void }) {
