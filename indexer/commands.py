@@ -23,8 +23,11 @@ def indexer() -> None:
     """
     from indexer.main import run
     from indexer.settings import IndexerSettings
+    from serving.process.logs import configure_logs
 
-    run(IndexerSettings.from_environment(), stop_on_signals())
+    settings = IndexerSettings.from_environment()
+    configure_logs(level=settings.log_level)
+    run(settings, stop_on_signals())
 
 
 @indexer.command("rebuild", settings=SETTINGS)

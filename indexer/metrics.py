@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from contracts.errors import Fatal
 from indexer.health import Health, HealthReport
 
 DEPTHS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -81,8 +82,17 @@ def build_registry(
 
 
 def serve_metrics(health: Health, *, host: str, port: int) -> Callable[[], None]:
-    """Answer ``GET /metrics`` until the function that is returned is called."""
-    server, thread = start_http_server(port, addr=host, registry=build_registry(health))
+    """Answer ``GET /metrics`` until the function that is returned is called.
+
+    Raises ``Fatal`` where the address cannot be had.
+    """
+    try:
+        server, thread = start_http_server(port, addr=host, registry=build_registry(health))
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise Fatal(
+            f"no metrics on {host}:{port}: {reason}; choose another port with INDEXER_METRICS_PORT"
+        ) from error
 
     def close() -> None:
         server.shutdown()

@@ -41,6 +41,12 @@ class IndexerSettings(ProcessSettings):
         default=64, ge=1, le=10_000, description="most blocks followed in one step near the head"
     )
 
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="least level that is logged; info: what is mirrored, debug: every block",
+    )
+
     metrics_port: int = Field(
         default=0, ge=0, le=65_535, description="port of the Prometheus metrics; 0: off"
     )

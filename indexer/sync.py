@@ -390,7 +390,9 @@ class Follower:
         self._health.note_position(
             head_number=head.number, mirrored_number=newest.number, observed_at_s=observed_at_s
         )
-        log.info(
+        # A block of which nothing is mirrored is no news; a chain makes one every second or two.
+        tell = log.info if events else log.debug
+        tell(
             "advanced",
             block=newest.number,
             block_hash=newest.block_hash[:10],

@@ -54,8 +54,11 @@ def keeper() -> None:
     """
     from keeper.main import run
     from keeper.settings import KeeperSettings
+    from serving.process.logs import configure_logs
 
-    run(KeeperSettings.from_environment(), stop_on_signals())
+    settings = KeeperSettings.from_environment()
+    configure_logs(level=settings.log_level)
+    run(settings, stop_on_signals())
 
 
 @keeper.command("once", settings=SETTINGS, is_service=True, exit_codes=ONCE_CODES)
@@ -74,9 +77,11 @@ def once(dry_run: bool, jobs: tuple[str, ...], as_json: bool) -> ExitCode:
     from keeper.main import log, run_once
     from keeper.rounds import JOBS, RoundOutcome
     from keeper.settings import KeeperSettings
+    from serving.process.logs import configure_logs
 
     stop = stop_on_signals()
     settings = KeeperSettings.from_environment()
+    configure_logs(level=settings.log_level)
     is_dry_run = dry_run or not settings.has_key
     try:
         report = run_once(settings, dry_run=is_dry_run, jobs=jobs or JOBS, stop=stop)

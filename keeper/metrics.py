@@ -162,4 +162,8 @@ class KeeperMetrics:
         try:
             start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
-            raise Fatal(f"no metrics on {host}:{port}: {error.strerror or error}") from error
+            reason = (error.strerror or type(error).__name__).lower()
+            raise Fatal(
+                f"no metrics on {host}:{port}: {reason}; choose another port with"
+                " KEEPER_METRICS_PORT"
+            ) from error

@@ -98,6 +98,13 @@ def receipt() -> None:
 @click.option(
     "--api-key", envvar="CURRENT_API_KEY", show_envvar=True, help="To fetch the receipt with."
 )
+@click.option(
+    "--api-key-file",
+    envvar="CURRENT_API_KEY_FILE",
+    show_envvar=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file with that key: an argument shows in the list of processes.",
+)
 @name_option
 @rpc_option
 @deployment_option
@@ -106,6 +113,7 @@ def verify(
     path: Path | None,
     offline: bool,
     api_key: str | None,
+    api_key_file: Path | None,
     name: str,
     rpc_url: str | None,
     deployment_file: Path | None,
@@ -118,6 +126,8 @@ def verify(
 
     if (path is None) == (request_id is None):
         raise click.UsageError("name a request id or --file")
+    if api_key is None and api_key_file is not None:
+        api_key = api_key_file.read_text(encoding="utf-8").strip()
     if path is None and (offline or (rpc_url is not None and deployment_file is not None)):
         raise click.UsageError("a request id is asked for at a stack; else save it, and use --file")
     try:

@@ -36,8 +36,11 @@ POLL_S: Final = 0.05
 TAIL_LINES: Final = 15
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 PROGRESS_EVERY_S: Final = 5.0
-RESTARTS_IN_A_ROW_MAX: Final = 8
 RESTART_DELAY_S_MAX: Final = 10.0
+KILLED_DELAY_S_MAX: Final = 2.0
+# A signal for the whole group reaches the children at the same time as us, or a moment before.
+STOPPING_TOGETHER_S: Final = 1.0
+TOLD_TO_STOP: Final = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
 STEADY_S: Final = 10.0
 
 # A command, or how to build it for every start (to listen on the same port again, say).
@@ -85,7 +88,8 @@ def describe_end(returncode: int) -> str:
     if returncode >= 0:
         return f"stopped with exit status {returncode}"
     try:
-        return f"was killed ({signal.Signals(-returncode).name})"
+        how = "was stopped" if returncode in TOLD_TO_STOP else "was killed"
+        return f"{how} ({signal.Signals(-returncode).name})"
     except ValueError:
         return f"was killed (signal {-returncode})"
 
@@ -178,6 +182,8 @@ class Stack:
 
     ``say`` gets one line for each thing worth a person's attention. ``grace_s`` is how long a child
     may take to end after SIGTERM before it is killed; a second Ctrl-C cuts it short.
+    ``restarts_in_a_row_max`` is how often a child may fail to come back before the stack fails;
+    None: it is tried for ever, with pauses that grow.
     """
 
     def __init__(
@@ -186,7 +192,7 @@ class Stack:
         *,
         say: Callable[[str], None] = print,
         grace_s: float = 10.0,
-        restarts_in_a_row_max: int = RESTARTS_IN_A_ROW_MAX,
+        restarts_in_a_row_max: int | None = None,
     ) -> None:
         self.directory = directory
         self.say = say
@@ -350,7 +356,7 @@ class Stack:
 
     def _watch(self, child: ChildProcess) -> None:
         """Follow one child until it is stopped on purpose or has failed for good."""
-        failures_in_a_row = 0
+        failures_in_a_row = short_lives = 0
         while True:
             assert child.guard is not None
             spawned_s = time.monotonic()
@@ -358,13 +364,21 @@ class Stack:
             ended_s = time.monotonic()
             if self._stopping.is_set() or not child.is_wanted:
                 return
+            if (returncode == 0 or returncode in TOLD_TO_STOP) and self._stopping.wait(
+                STOPPING_TOGETHER_S
+            ):
+                return
             # The guard may have been the one that was killed, and its command still there.
             child.end_group(signal.SIGKILL)
             end = describe_end(returncode)
-            if not child.restart or failures_in_a_row >= self._restarts_in_a_row_max:
+            most = self._restarts_in_a_row_max
+            if not child.restart or (most is not None and failures_in_a_row >= most):
                 child.error = ChildDied(child.name, end, child.log_path)
                 return
-            delay_s = min(0.1 * 2**failures_in_a_row, RESTART_DELAY_S_MAX)
+            # One that is killed again and again is not started faster than it can be of use.
+            short_lives = short_lives + 1 if ended_s - spawned_s < STEADY_S else 0
+            delay_s = min(0.1 * 2.0 ** min(failures_in_a_row, 10), RESTART_DELAY_S_MAX)
+            delay_s = max(delay_s, min(0.05 * 2.0 ** min(short_lives, 10), KILLED_DELAY_S_MAX))
             if self._stopping.wait(delay_s) or not child.is_wanted:
                 return
             try:

@@ -1,12 +1,15 @@
 """``current up``: the whole stack, left running, with a funded position and a key to try."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
+from eth_utils.address import to_checksum_address
 from rich.console import Console
 
 from contracts.units import USDC_ONE, format_usdc
@@ -143,6 +146,8 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
         ("wallet", f"{devnet.depositor.address}   owns position {TOKEN_ID}; devnet only"),
         ("wallet key", "0x" + devnet.depositor.key.hex()),
         ("API key", api_key),
+        ("contracts", ""),
+        *(("", f"{address}   ({name})") for name, address in _list_contracts(devnet)),
         ("files", f"{devnet.directory.path}   (ledger, logs, deployment)"),
     ]
     for name, text in lines:
@@ -150,4 +155,16 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
     console.print("\nAsk the model:", highlight=False)
     # Plain print: the line must survive copying, whatever the terminal's width.
     print(curl_line(devnet, api_key), flush=True)
-    console.print("\nCtrl-C stops everything. `current audit` checks every figure.")
+    command = os.path.relpath(Path(sys.executable).with_name("current"))
+    name = devnet.directory.name
+    console.print(
+        f"\nCtrl-C stops everything. `{command} audit --name {name}` checks every figure,"
+        f" `{command} status --name {name}` shows them.",
+        soft_wrap=True,
+    )
+
+
+def _list_contracts(devnet: Devnet) -> list[tuple[str, str]]:
+    """Return the contracts by their names in the record, with addresses as wallets show them."""
+    names = ("adapter", "position", "payouts", "usdc", "vault")
+    return [(name, to_checksum_address(getattr(devnet.deployment, name))) for name in names]

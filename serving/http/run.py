@@ -69,7 +69,16 @@ def run(kind: type[S], build: Callable[[S], Any]) -> None:
     """
     settings = kind.from_environment()
     configure_logs(level=settings.log_level)
+    # First of all: where nobody can listen, nothing is opened, and one line says why.
+    check_address(settings)
     serve(build(settings), settings)
+
+
+def check_address(settings: ServerSettings) -> None:
+    """Raise ``CannotListen`` where the address cannot be had now."""
+    obstacle = _find_obstacle(settings)
+    if obstacle is not None:
+        raise _cannot_listen(settings, obstacle)
 
 
 def serve(app: Any, settings: ServerSettings) -> None:
@@ -97,19 +106,25 @@ def serve(app: Any, settings: ServerSettings) -> None:
             if isinstance(server.lifespan, SentenceLifespan) and server.lifespan.failure:
                 raise server.lifespan.failure from None
             raise StartupFailed("the server did not start; the log says why") from error
-        prefix = str(settings.model_config["env_prefix"])
-        raise CannotListen(
-            f"cannot listen on {settings.host}:{settings.port}: {_find_obstacle(settings)};"
-            f" choose another address with {prefix}HOST and {prefix}PORT"
-        ) from error
+        obstacle = _find_obstacle(settings) or "the port was taken a moment ago"
+        raise _cannot_listen(settings, obstacle) from error
     if not server.started:
         raise StartupFailed("the server did not start; the log says why")
 
 
-def _find_obstacle(settings: ServerSettings) -> str:
-    """Return the system's reason against listening at the address."""
+def _cannot_listen(settings: ServerSettings, obstacle: str) -> CannotListen:
+    prefix = str(settings.model_config["env_prefix"])
+    return CannotListen(
+        f"cannot listen on {settings.host}:{settings.port}: {obstacle};"
+        f" choose another address with {prefix}HOST and {prefix}PORT"
+    )
+
+
+def _find_obstacle(settings: ServerSettings) -> str | None:
+    """Return the system's reason against listening at the address, None where it may."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port)).close()
+        socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()
-    return "the port was taken a moment ago"
+    return None

@@ -17,6 +17,8 @@ class HttpFake:
 
     def __init__(self) -> None:
         fake = self
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        """Path and headers of each request."""
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -31,6 +33,7 @@ class HttpFake:
                 pass
 
             def _serve(self, body: bytes) -> None:
+                fake.seen.append((self.path, dict(self.headers)))
                 status, told = fake.answer(self.path, body)
                 data = json.dumps(told).encode()
                 self.send_response(status)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog.testing
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, update
 
@@ -42,6 +43,7 @@ from scripts.stack.anvil_path import ROOT
 from scripts.stack.ports import free_port
 from tests.support.deploy import World
 from tests.support.forking import run_command
+from tests.support.keepers import Stage
 from tests.support.ledgers import Databases, make_unbound_ledger
 from tests.support.mirroring import (
     Traffic,
@@ -271,3 +273,15 @@ def test_run__with_a_metrics_port__serves_them(
         shown = read_metrics(port)
     assert shown["current_indexer_mirrored_block"] == world.anvil.head().number
     assert shown["current_indexer_is_leader"] == 1
+
+
+def test_log__blocks_without_events__say_nothing_above_debug(stage: Stage) -> None:
+    with structlog.testing.capture_logs() as lines:
+        stage.world.anvil.mine(5)
+        stage.sync()
+        stage.world.open_position()
+        stage.sync()
+
+    advanced = [line for line in lines if line["event"] == "advanced"]
+    assert {line["log_level"] for line in advanced if not line["events"]} <= {"debug"}
+    assert {line["log_level"] for line in advanced if line["events"]} == {"info"}

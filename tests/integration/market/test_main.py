@@ -115,7 +115,8 @@ def test_process__port_taken__says_so_and_exits_2(environment: dict[str, str]) -
         ended = run(environment)
 
     assert ended.returncode == 2
-    said = ended.stderr.splitlines()[-1]
+    logged, said = ended.stderr.splitlines()
+    assert json.loads(logged)["event"] == "stopped"
     assert said.startswith(f"Error: cannot listen on 127.0.0.1:{environment['MARKET_PORT']}: ")
     assert said.endswith("choose another address with MARKET_HOST and MARKET_PORT")
     assert "Traceback" not in ended.stderr

@@ -211,6 +211,20 @@ def test_parent__asked_to_stop__leaves_no_child(
     assert not any(is_alive(pid) for pid in pids)
 
 
+def test_group__asked_to_stop__is_a_calm_stop(tmp_path: Path) -> None:
+    parent, pids = start_parent(tmp_path, SLEEPER)
+
+    # As a service manager does: the children a moment before their parent.
+    for pid in (*pids, parent.pid):
+        os.kill(pid, signal.SIGTERM)
+    said, _ = parent.communicate(timeout=120)
+
+    assert parent.returncode == 143
+    assert "killed" not in said
+    assert "is back" not in said
+    assert not any(is_alive(pid) for pid in pids)
+
+
 @pytest.mark.parametrize("child", [SLEEPER, STUBBORN], ids=["polite", "stubborn"])
 def test_parent__killed__leaves_no_child_and_frees_its_directory(
     tmp_path: Path, child: list[str]
@@ -283,6 +297,29 @@ def test_child_cannot_come_back__after_some_tries__has_failed(
 
         with pytest.raises(ChildDied, match="FileExistsError"):
             stack.wait(timeout_s=LIMIT_S)
+
+
+def test_child_cannot_come_back__for_a_while__is_tried_until_it_does(
+    stack: Stack, lines: list[str], tmp_path: Path
+) -> None:
+    obstacle = tmp_path / "obstacle"
+    command = [
+        sys.executable,
+        "-c",
+        "import pathlib, sys, time;"
+        f"pathlib.Path({str(obstacle)!r}).exists() and sys.exit(1);"
+        "print('awake', flush=True); time.sleep(600)",
+    ]
+    stack.start("hindered", command, ready=AWAKE, restart=True)
+    obstacle.touch()
+    os.kill(running_pid(stack, "hindered"), signal.SIGKILL)
+
+    assert wait_until(lambda: any("did not come back (try 3)" in line for line in lines))
+    stack.check()
+    obstacle.unlink()
+
+    assert wait_until(lambda: any("hindered" in line and "is back" in line for line in lines))
+    assert is_alive(running_pid(stack, "hindered"))
 
 
 def test_child_killed__no_restart__wait_raises(stack: Stack) -> None:
