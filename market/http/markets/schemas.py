@@ -91,14 +91,16 @@ class OfferMeasured(BaseModel):
     """How an offer did in the last 30 to 60 minutes, by the requests of this process."""
 
     requests: int = Field(description="served, or failed by the seller")
-    uptime_pct: float | None = Field(description="of these, served; null: none yet")
-    first_token_ms_p50: int | None = Field(description="of streams; null: none yet")
-    first_token_ms_p95: int | None
+    uptime_pct: float | None = Field(description="per cent of these, served; null: none yet")
+    first_token_ms_p50: int | None = Field(description="milliseconds, of streams; null: none yet")
+    first_token_ms_p95: int | None = Field(
+        description="milliseconds, within which 95 % of streams began; null: none yet"
+    )
     throughput_tps_p50: int | None = Field(description="output tokens a second; null: none yet")
     throughput_tps_p95: int | None = Field(description="what 95 % of requests reach at least")
-    tool_calls: int
+    tool_calls: int = Field(description="calls of tools in its answers")
     tool_calls_valid_pct: float | None = Field(
-        description="calls of a known function with all required arguments; null: none yet"
+        description="per cent: of a known function, all it requires given; null: none yet"
     )
 
 
