@@ -82,6 +82,26 @@ class Filing:
         return {} if stored is None else stored.content
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a page showed before its button was pressed."""
+
+    versions: Mapping[str, int]
+    """Of the sections that it showed, 0 for one that was never saved."""
+    documents: frozenset[str] | None = None
+    """The documents' ids; None: it does not say."""
+
+    def check(self, filing: Filing) -> None:
+        """Raise 409 where another tab has changed that since."""
+        for section, version in self.versions.items():
+            stored = filing.sections.get(section)
+            if version != (0 if stored is None else stored.version):
+                raise section_changed()
+        there = {document.document_id for document in filing.documents}
+        if self.documents is not None and self.documents != there:
+            raise documents_changed()
+
+
 class KybFiling:
     """Takes what suppliers file."""
 
@@ -263,16 +283,18 @@ class KybFiling:
             raise not_found("document")
         await self._database.scrub()
 
-    async def submit(self, caller: SupplierCaller) -> int:
+    async def submit(self, caller: SupplierCaller, seen: Seen) -> int:
         """Ask for a review of everything as it stands; return the submission's number.
 
-        Raises 409 ``requirements_due`` and ``kyb_locked``.
+        Raises 409 ``section_changed`` and ``documents_changed`` where it is not what was seen,
+        ``requirements_due`` and ``kyb_locked``.
         """
         now_s = self._database.now_s()
 
         def submit(connection: Connection) -> int:
             supplier = self._lock_open(connection, caller.supplier_id)
             filing = load_filing(connection, supplier)
+            seen.check(filing)
             due = filing.requirements().currently_due
             if due:
                 raise requirements_due(list(due))
@@ -335,6 +357,12 @@ def section_changed() -> RequestRejected:
     """409: the section was saved elsewhere since it was read."""
     message = "The section was saved elsewhere meanwhile: read it, and save it again."
     return RequestRejected(409, "section_changed", message, "version")
+
+
+def documents_changed() -> RequestRejected:
+    """409: a document was added, replaced or taken out since they were read."""
+    message = "The documents were changed elsewhere meanwhile: read them, and submit again."
+    return RequestRejected(409, "documents_changed", message, "documents")
 
 
 def kyb_locked(status: str) -> RequestRejected:

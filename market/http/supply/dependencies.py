@@ -58,9 +58,10 @@ KybReaderDep = Annotated[SupplierCaller, Depends(_need(Scope.KYB_READ))]
 
 
 async def read_object(
-    request: Request, services: Services, caller: SupplierCaller
+    request: Request, services: Services, caller: SupplierCaller, *, is_needed: bool = True
 ) -> dict[str, Any]:
-    """Return the JSON object that a supplier sends. Raises 400, 408, 413, 415, 429."""
+    """Return the JSON object that a supplier sends; empty where it need not and sends nothing.
+    Raises 400, 408, 413, 415, 429."""
     raw = await services.limits.read_body(
         request.scope,
         request.receive,
@@ -68,7 +69,7 @@ async def read_object(
         caller.supplier_id,
         is_proven=caller.supplier.is_approved,
     )
-    return parse_exact_json(raw)
+    return parse_exact_json(raw) if raw or is_needed else {}
 
 
 async def read_open_object(request: Request, services: Services) -> dict[str, Any]:

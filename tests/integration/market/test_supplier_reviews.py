@@ -132,6 +132,60 @@ async def test_sections__in_any_order_by_two_tabs__nothing_is_overwritten(
     assert (early.status_code, early.json()["error"]["code"]) == (409, "requirements_due")
 
 
+async def test_submit__of_what_another_tab_has_changed__is_refused_unseen(
+    supplier: Browser,
+) -> None:
+    for section, content in (("entity", ENTITY), ("owners", [OWNER]), ("source", SOURCE)):
+        await supplier.put(f"/v1/supply/kyb/{section}", {"content": content})
+    ids = []
+    for kind in KINDS:
+        ids.append((await send_document(supplier, kind=kind)).json()["document_id"])
+    seen = {"versions": {"entity": 1, "owners": 1, "source": 1}, "documents": ids}
+
+    async def submit(body: Any) -> tuple[int, str]:
+        answer = await supplier.post("/v1/supply/kyb/submit", body)
+        said = answer.json()
+        return answer.status_code, said["error"]["code"] if "error" in said else said["kyb_status"]
+
+    # The other tab saves a section, and replaces a document.
+    renamed = {**ENTITY, "legal_name": "Another Pte. Ltd."}
+    await supplier.put("/v1/supply/kyb/entity", {"version": 1, "content": renamed})
+    assert await submit(seen) == (409, "section_changed")
+    seen["versions"] = {"entity": 2, "owners": 1}
+    other = (await send_document(supplier, kind=KINDS[0])).json()["document_id"]
+    assert await submit(seen) == (409, "documents_changed")
+    odd_bodies: list[Any] = [{"versions": {"entity": "2"}}, {"documents": "all"}, {"odd": 1}, []]
+    for odd in odd_bodies:
+        assert (await submit(odd))[0] == 400
+    seen["documents"] = [other, *ids[1:]]
+    assert await submit(seen) == (201, "under_review")
+
+
+async def test_owners__two_tabs_with_the_same_version__the_second_is_told_and_nothing_is_lost(
+    supplier: Browser,
+) -> None:
+    first = [{**OWNER, "share_pct": "40"}]
+    other = {**OWNER, "legal_name": "Bo Li", "id_number": "BL 77-88.99", "share_pct": "60"}
+    saved = await supplier.put("/v1/supply/kyb/owners", {"content": first})
+    (known,) = saved.json()["owners"]["content"]
+    kept = {**{name: known[name] for name in OWNER if name in known}, "owner_id": known["owner_id"]}
+
+    both = await supplier.put("/v1/supply/kyb/owners", {"version": 1, "content": [kept, other]})
+    alone = await supplier.put("/v1/supply/kyb/owners", {"version": 1, "content": [kept]})
+    unread = await supplier.put("/v1/supply/kyb/owners", {"content": [kept]})
+    together = await supplier.put(
+        "/v1/supply/kyb",
+        {"entity": {"content": ENTITY}, "owners": {"version": 1, "content": [kept]}},
+    )
+
+    assert both.status_code == 200, both.text
+    for refused in (alone, unread, together):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "section_changed")
+    stands = (await supplier.get("/v1/supply/kyb")).json()
+    assert [one["share_pct"] for one in stands["owners"]["content"]] == ["40", "60"]
+    assert stands["entity"]["version"] == 0, "of several sections all are saved, or none"
+
+
 async def test_owners__saved_again_without_the_number__keep_it(supplier: Browser) -> None:
     saved = await supplier.put("/v1/supply/kyb/owners", {"content": [OWNER]})
     (owner,) = saved.json()["owners"]["content"]

@@ -7,10 +7,12 @@ import pytest
 from market.suppliers.application_form import read_application
 from market.suppliers.emails import read_email
 from market.suppliers.fields import Fields
+from market.suppliers.kyb_form import read_owners
 from market.suppliers.mail_texts import TEXTS, render_mail
 from market.suppliers.mailing import BACK_OFF_MAX_S, back_off_s
 from market.suppliers.passwords import Passwords, read_new_password
 from serving.http.errors import ApiError
+from tests.support.kyb import OWNER
 from tests.support.suppliers import APPLICATION
 
 
@@ -73,6 +75,50 @@ def test_share__per_cent__is_exact(sent: str, bps: int) -> None:
 def test_share__that_is_none__refused(sent: Any) -> None:
     with pytest.raises(ApiError):
         Fields({"share": sent}, ("share",)).share_bps("share")
+
+
+def make_owner(share_pct: str | None, place: int = 0, **changes: Any) -> dict[str, Any]:
+    return {**OWNER, "id_number": f"AB12{place:04d}", "share_pct": share_pct, **changes}
+
+
+@pytest.mark.parametrize(
+    ("owners", "code"),
+    [
+        ([make_owner("9.99")], "shares_wrong"),
+        ([make_owner("0")], "shares_wrong"),
+        ([make_owner(None, role="beneficial_owner")], "shares_wrong"),
+        ([make_owner("9.99", role="legal_representative")], "shares_wrong"),
+        ([make_owner("51"), make_owner("50", 1)], "shares_wrong"),
+        ([make_owner("100"), make_owner("10", 1)], "shares_wrong"),
+        ([make_owner("33.34", place) for place in range(3)], "shares_wrong"),
+        ([make_owner("100.01")], "invalid_type"),
+        (
+            [make_owner("10", place) for place in range(10)] + [make_owner("0.01", 10)],
+            "shares_wrong",
+        ),
+        ([make_owner(None, n, role="legal_representative") for n in range(21)], "invalid_type"),
+        ([make_owner("10", owner_id="a"), make_owner("10", 1, owner_id="a")], "owner_twice"),
+        ("Ana", "invalid_type"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(len(value)),
+)
+def test_owners__that_cannot_be__are_refused(owners: Any, code: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        read_owners(owners)
+
+    assert (caught.value.status, caught.value.code) == (400, code)
+
+
+@pytest.mark.parametrize(
+    "shares", [["10"], ["10"] * 10, ["33.33", "33.33", "33.34"], ["10", *[None] * 19]], ids=len
+)
+def test_owners__at_the_bounds__are_read(shares: list[str | None]) -> None:
+    owners = [
+        make_owner(share, n, **({} if share else {"role": "legal_representative"}))
+        for n, share in enumerate(shares)
+    ]
+
+    assert len(read_owners(owners)) == len(shares)
 
 
 @pytest.mark.parametrize("weak", ["short", "aaaaaaaaaaaa", "ops@compute.example", "x" * 257, None])

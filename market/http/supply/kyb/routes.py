@@ -32,11 +32,13 @@ from market.http.supply.kyb.schemas import (
     RequirementList,
     SourceWish,
     Submitted,
+    SubmitWish,
 )
 from market.services import Services
 from market.suppliers.callers import not_signed_in
 from market.suppliers.document_checks import BYTES_MAX, NAME_MAX
 from market.suppliers.fields import Fields
+from market.suppliers.kyb_filing import Seen
 from market.suppliers.kyb_form import ENTITY, OWNERS, SECTIONS, SOURCE
 from serving.http.document.writing import body_of, bytes_of
 from serving.http.errors import bad_request
@@ -186,8 +188,24 @@ async def drop_document(
     status_code=201,
     responses=SIGNED,
     dependencies=SESSION,
+    openapi_extra=body_of(SubmitWish, required=False),
     name="submit_kyb",
 )
-async def submit(services: ServicesDep, caller: SessionDep) -> Submitted:
-    """Submit everything for review, as a version that is never changed."""
-    return Submitted(version=await services.suppliers.kyb_filing.submit(caller))
+async def submit(request: Request, services: ServicesDep, caller: SessionDep) -> Submitted:
+    """Submit everything for review, as a version that is never changed. A page says what it showed:
+    what another tab has changed since is not submitted unseen."""
+    seen = _read_seen(await read_object(request, services, caller, is_needed=False))
+    return Submitted(version=await services.suppliers.kyb_filing.submit(caller, seen))
+
+
+def _read_seen(body: dict[str, Any]) -> Seen:
+    fields = Fields(body, ("versions", "documents"))
+    said = Fields(fields.get("versions") or {}, SECTIONS, where="versions")
+    versions = {}
+    for section in SECTIONS:
+        version = said.integer(section, low=0, high=2**31 - 2, is_needed=False)
+        if version is not None:
+            versions[section] = version
+    if not fields.has("documents"):
+        return Seen(versions)
+    return Seen(versions, frozenset(fields.texts("documents", count_max=20, length_max=64)))

@@ -189,6 +189,27 @@ class DocumentDropped(BaseModel):
     dropped: Literal[True] = True
 
 
+class SeenVersions(BaseModel):
+    """The versions of the sections that were shown; 0: it was never saved."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entity: int | None = Field(default=None, ge=0)
+    owners: int | None = Field(default=None, ge=0)
+    source: int | None = Field(default=None, ge=0)
+
+
+class SubmitWish(BaseModel):
+    """What was shown before it is submitted. Left out: whatever is there is submitted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    versions: SeenVersions | None = None
+    documents: list[str] | None = Field(
+        default=None, max_length=20, description="the ids of the documents"
+    )
+
+
 class Submitted(BaseModel):
     """A version that waits for a reviewer."""
 
