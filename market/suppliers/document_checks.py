@@ -28,6 +28,9 @@ SIGNATURES: Final = {PDF: b"%PDF-", PNG: PNG_SIGNATURE, JPEG: JPEG_SIGNATURE}
 BYTES_MAX: Final = 10 * 1024**2
 NAME_MAX: Final = 200
 CHILD: Final = Path(__file__).with_name("pdf_child.py")
+_ZIP_END: Final = b"PK\x05\x06"
+_ZIP_END_BYTES: Final = 22
+_ARCHIVES: Final = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 CHILD_TIMEOUT_S: Final = 30.0
 CHILDREN_MAX: Final = 2
 CHECKS_WAITING_MAX: Final = 16
@@ -36,7 +39,7 @@ REASONS: Final = {
     "type": "its type is not PDF, JPEG or PNG",
     "name": "its name does not end as its type does",
     "signature": "its content is not of its type",
-    "trailing": "something follows after its end",
+    "trailing": "something follows after its end, or it is another file too",
     "cut_off": "its end is missing",
     "damaged": "it cannot be read",
     "too_large": "it is too large when it is unpacked",
@@ -103,6 +106,8 @@ class DocumentChecks:
                 kept = (await asyncio.to_thread(clean, data)).data
             except ImageRefused as error:
                 raise refused(str(error)) from None
+        if holds_another_file(kept, media_type):
+            raise refused("trailing")
         if self._scanner is not None and not await self._scanner.is_clean(data):
             raise refused("infected")
         digest = await asyncio.to_thread(lambda: sha256(data).hexdigest())
@@ -136,6 +141,22 @@ class DocumentChecks:
         reason = answer.get("refused")
         if reason is not None:
             raise refused(str(reason))
+
+
+def holds_another_file(data: bytes, media_type: str) -> bool:
+    """Tell whether a document is an archive too, or a picture a PDF too. Pure.
+
+    A ZIP is read from its end, and may end in a comment that is the document's own end; RAR and 7z
+    are found wherever they begin; readers of PDF look for its head in the first 1,024 bytes.
+    """
+    at = data.rfind(_ZIP_END, max(0, len(data) - _ZIP_END_BYTES - 0xFFFF))
+    while at >= 0:
+        comment = int.from_bytes(data[at + 20 : at + _ZIP_END_BYTES], "little")
+        if at + _ZIP_END_BYTES + comment == len(data):
+            return True
+        at = data.rfind(_ZIP_END, max(0, len(data) - _ZIP_END_BYTES - 0xFFFF), at)
+    is_archive = any(mark in data for mark in _ARCHIVES)
+    return is_archive or (media_type != PDF and SIGNATURES[PDF] in data[:1_024])
 
 
 def clean_name(name: str) -> str:

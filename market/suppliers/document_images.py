@@ -7,6 +7,7 @@ before its file does, or after it, is refused: what follows the end may be anoth
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,12 @@ SIDE_MAX: Final = 20_000
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE: Final = b"\xff\xd8\xff"
 _PNG_KEPT: Final = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+_PNG_BODIES: Final[Mapping[bytes, Callable[[bytes], bool]]] = {
+    b"PLTE": lambda body: 3 <= len(body) <= 768 and len(body) % 3 == 0,
+    b"tRNS": lambda body: 1 <= len(body) <= 256,
+    b"IEND": lambda body: not body,
+}
+"""What may be in pieces that come once at most."""
 _PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_DEPTHS: Final = {
     0: (1, 2, 4, 8, 16),
@@ -24,11 +31,15 @@ _PNG_DEPTHS: Final = {
     6: (8, 16),
 }
 _CHUNK: Final = 256 * 1024
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
+_FRAMES: Final = frozenset((0xC0, 0xC1, 0xC2))
+_APPS: Final = frozenset(range(0xE0, 0xF0))
+_COM: Final = 0xFE
 _SOS: Final = 0xDA
 _EOI: Final = 0xD9
 _ADOBE: Final = 0xEE
+_ADOBE_BYTES: Final = 12
+TABLES_MAX: Final = 200
+"""Segments of tables in one picture."""
 
 
 class ImageRefused(ValueError):
@@ -50,7 +61,7 @@ def clean_png(data: bytes) -> Picture:
         raise ImageRefused("signature")
     at, kept, size = len(PNG_SIGNATURE), [PNG_SIGNATURE], (0, 0)
     inflater: _Inflater | None = None
-    kind = b""
+    kind, seen = b"", set[bytes]()
     while kind != b"IEND":
         if at + 12 > len(data):
             raise ImageRefused("cut_off")
@@ -63,6 +74,9 @@ def clean_png(data: bytes) -> Picture:
         body = data[at + 8 : end - 4]
         if (kind == b"IHDR") != (inflater is None):
             raise ImageRefused("damaged")
+        if kind in _PNG_BODIES and not (kind not in seen and _PNG_BODIES[kind](body)):
+            raise ImageRefused("damaged")
+        seen.add(kind)
         if kind == b"IHDR":
             size, inflater = _read_png_header(body)
         elif kind == b"IDAT" and inflater is not None:
@@ -119,13 +133,15 @@ class _Inflater:
 
 
 def clean_jpeg(data: bytes) -> Picture:
-    """Return a JPEG without comments and application data. Raises ``ImageRefused``.
+    """Return a JPEG with what shows the picture only. Raises ``ImageRefused``.
 
-    Adobe's marker stays: it says what the colours mean.
+    Kept are frames that browsers show (baseline and progressive), their tables, whole and of their
+    own length, and Adobe's marker, which says what the colours mean. Comments and application data
+    go; segments that nobody knows could hold another file, and are refused.
     """
     if not data.startswith(JPEG_SIGNATURE):
         raise ImageRefused("signature")
-    at, kept, size, has_scan = 2, [data[:2]], (0, 0), False
+    at, kept, size, has_scan, tables = 2, [data[:2]], (0, 0), False, 0
     while True:
         if at + 2 > len(data):
             raise ImageRefused("cut_off")
@@ -139,29 +155,28 @@ def clean_jpeg(data: bytes) -> Picture:
             kept.append(data[at : at + 2])
             at += 2
             break
-        if marker in _ALONE:
-            kept.append(data[at : at + 2])
-            at += 2
-            continue
         if at + 4 > len(data):
             raise ImageRefused("cut_off")
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        end = at + 2 + length
-        if length < 2 or end > len(data):
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end < at + 4 or end > len(data):
             raise ImageRefused("cut_off")
+        body = data[at + 4 : end]
         if marker in _FRAMES:
-            if length < 8 or size != (0, 0):
+            if size != (0, 0):
                 raise ImageRefused("damaged")
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            _check_size(width, height)
-            size = (width, height)
-        if marker == _SOS:
-            if size == (0, 0):
+            size = _read_frame(body)
+        elif marker in _TABLES:
+            tables += 1
+            if not _TABLES[marker](body) or tables > TABLES_MAX:
+                raise ImageRefused("damaged")
+        elif marker == _SOS:
+            if size == (0, 0) or not _is_scan_header(body):
                 raise ImageRefused("damaged")
             has_scan = True
             end = _find_scan_end(data, end)
-        is_dropped = marker == 0xFE or (0xE0 <= marker <= 0xEF and marker != _ADOBE)
-        if not is_dropped:
+        elif marker != _COM and marker not in _APPS:
+            raise ImageRefused("damaged")
+        if (marker not in _APPS and marker != _COM) or _is_adobe(marker, body, kept):
             kept.append(data[at:end])
         at = end
     if at != len(data):
@@ -169,6 +184,55 @@ def clean_jpeg(data: bytes) -> Picture:
     if not has_scan:
         raise ImageRefused("damaged")
     return Picture(b"".join(kept), *size)
+
+
+def _read_frame(body: bytes) -> tuple[int, int]:
+    """Return the width and height of a frame."""
+    if len(body) < 6 or len(body) != 6 + 3 * body[5] or not 1 <= body[5] <= 4:
+        raise ImageRefused("damaged")
+    height, width = struct.unpack_from(">HH", body, 1)
+    _check_size(width, height)
+    return width, height
+
+
+def _is_scan_header(body: bytes) -> bool:
+    return len(body) >= 1 and 1 <= body[0] <= 4 and len(body) == 4 + 2 * body[0]
+
+
+def _is_adobe(marker: int, body: bytes, kept: list[bytes]) -> bool:
+    """Tell whether this is Adobe's marker, with nothing behind it, and the first of its kind."""
+    is_it = marker == _ADOBE and body.startswith(b"Adobe") and len(body) == _ADOBE_BYTES
+    return is_it and not any(one[1] == _ADOBE for one in kept)
+
+
+def _is_quantization(body: bytes) -> bool:
+    """Tell whether a segment is 1 to 4 tables of 64 numbers, and nothing else."""
+    at, count = 0, 0
+    while at < len(body):
+        if body[at] >> 4 > 1 or body[at] & 15 > 3:
+            return False
+        at, count = at + 1 + 64 * (1 + (body[at] >> 4)), count + 1
+    return at == len(body) and 1 <= count <= 4
+
+
+def _is_huffman(body: bytes) -> bool:
+    """Tell whether a segment is 1 to 8 tables of the length that their heads say."""
+    at, count = 0, 0
+    while at + 17 <= len(body):
+        symbols = sum(body[at + 1 : at + 17])
+        if body[at] >> 4 > 1 or body[at] & 15 > 3 or symbols > 256:
+            return False
+        at, count = at + 17 + symbols, count + 1
+    return at == len(body) and 1 <= count <= 8
+
+
+_TABLES: Final[Mapping[int, Callable[[bytes], bool]]] = {
+    0xC4: _is_huffman,
+    0xDB: _is_quantization,
+    0xDD: lambda body: len(body) == 2,
+    0xDC: lambda body: len(body) == 2,
+}
+"""Huffman and quantization tables, the interval of restarts, the number of lines."""
 
 
 def _find_scan_end(data: bytes, at: int) -> int:

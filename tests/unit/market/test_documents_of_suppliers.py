@@ -8,6 +8,7 @@
 """
 
 import io
+import zipfile
 import zlib
 
 import pytest
@@ -87,6 +88,118 @@ def test_png__another_file_behind_the_picture_in_its_data__refused() -> None:
 def test_jpeg__that_is_not_one_bearable_picture__refused(data: bytes, reason: str) -> None:
     with pytest.raises(ImageRefused, match=reason):
         clean_jpeg(data)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        make_segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + SECRET),
+        make_segment(0xEE, SECRET),
+        make_segment(0xE0, b"JFIF\0" + SECRET),
+        make_segment(0xE2, b"MPF\0" + SECRET),
+        make_segment(0xFE, SECRET),
+    ],
+    ids=["adobe_with_more", "app14", "app0", "app2", "comment"],
+)
+def test_jpeg__what_an_application_has_put_there__is_gone(segment: bytes) -> None:
+    assert clean_jpeg(make_jpeg(extra=segment)).data == make_jpeg()
+
+
+def test_jpeg__adobes_marker_twice__stays_once() -> None:
+    adobe = make_segment(0xEE, b"Adobe\0\x64\0\0\0\0\1")
+
+    assert clean_jpeg(make_jpeg(extra=adobe + adobe)).data == make_jpeg(extra=adobe)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        make_segment(0xDB, bytes(65)),
+        make_segment(0xDB, b"\1" + bytes(64) + b"\x12" + bytes(128)),
+        make_segment(0xC4, b"\0" + bytes((2, *[0] * 15)) + b"\1\2"),
+        make_segment(0xDD, b"\0\4"),
+    ],
+    ids=["one_table", "two_tables", "huffman", "restarts"],
+)
+def test_jpeg__tables_of_a_picture__stay(segment: bytes) -> None:
+    assert clean_jpeg(make_jpeg(extra=segment)).data == make_jpeg(extra=segment)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        make_segment(0xDB, bytes(65) + SECRET),
+        make_segment(0xDB, bytes(65 * 5)),
+        make_segment(0xC4, b"\0" + bytes((2, *[0] * 15)) + b"\1\2" + SECRET),
+        make_segment(0xC4, SECRET),
+        make_segment(0xDD, SECRET),
+        make_segment(0xC8, SECRET),
+        make_segment(0xF0, SECRET),
+        make_segment(0x02, SECRET),
+        make_segment(0xCC, SECRET),
+        make_segment(0xDD, b"\0\4") * 201,
+    ],
+    ids=lambda value: value[:4].hex(),
+)
+def test_jpeg__segment_that_could_hold_another_file__is_refused(segment: bytes) -> None:
+    with pytest.raises(ImageRefused, match="damaged"):
+        clean_jpeg(make_jpeg(extra=segment))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        make_chunk(b"PLTE", SECRET),
+        make_chunk(b"PLTE", bytes(3 * 257)),
+        make_chunk(b"PLTE", bytes(3)) * 2,
+        make_chunk(b"tRNS", bytes(257)),
+        make_chunk(b"IEND", SECRET),
+    ],
+    ids=["palette", "palette_too_long", "palettes", "transparency", "end"],
+)
+def test_png__piece_that_could_hold_another_file__is_refused(extra: bytes) -> None:
+    with pytest.raises(ImageRefused, match="damaged"):
+        clean_png(make_png(extra=extra))
+
+
+def write_zip(comment: bytes = b"") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("run.js", "evil()")
+        archive.comment = comment
+    return stream.getvalue()
+
+
+async def check_refused(data: bytes, media_type: str, name: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        await DocumentChecks(None).check(data, declared=media_type, name=name)
+    assert caught.value.code == "document_trailing"
+
+
+async def test_polyglot__pdf_that_ends_in_an_archives_comment__is_refused() -> None:
+    head, mark, tail = PDF.partition(b"trailer")
+    data = head + write_zip(mark + tail)
+    assert zipfile.is_zipfile(io.BytesIO(data))
+
+    await check_refused(data, "application/pdf", "a.pdf")
+
+
+async def test_polyglot__picture_whose_own_data_are_an_archive__is_refused() -> None:
+    archive = write_zip(b"\xff\xd9").removesuffix(b"\xff\xd9")
+    assert b"\xff" not in archive
+    data = make_jpeg().removesuffix(b"\xff\xd9") + archive + b"\xff\xd9"
+    assert zipfile.is_zipfile(io.BytesIO(data))
+
+    await check_refused(data, "image/jpeg", "a.jpg")
+
+
+@pytest.mark.parametrize("mark", [b"Rar!\x1a\x07\x01\0", b"7z\xbc\xaf\x27\x1c\0", b"%PDF-1.7"])
+async def test_polyglot__picture_with_another_files_head_in_its_data__is_refused(
+    mark: bytes,
+) -> None:
+    data = make_jpeg().removesuffix(b"\xff\xd9") + mark + b"\xff\xd9"
+
+    await check_refused(data, "image/jpeg", "a.jpg")
 
 
 def put_into(catalog: bytes) -> bytes:
