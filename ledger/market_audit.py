@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, case, func, select, union_all
 
 from ledger.payments.claims import find_payment_mismatches
+from ledger.payments.withdrawals import find_withdrawal_mismatches
 from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.tables import (
     ApiCall,
@@ -11,6 +12,7 @@ from ledger.tables import (
     MarketOffer,
     MarketPayout,
     MarketSale,
+    MarketWithdrawal,
     SupplierPayout,
     table_of,
 )
@@ -22,6 +24,7 @@ _offer = table_of(MarketOffer)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
 _supplier_payout = table_of(SupplierPayout)
+_withdrawal = table_of(MarketWithdrawal)
 
 
 def find_market_mismatches(connection: Connection) -> list[tuple[str, str]]:
@@ -36,6 +39,7 @@ def find_market_mismatches(connection: Connection) -> list[tuple[str, str]]:
         *_find_offers(connection),
         *_find_payouts(connection),
         *find_payment_mismatches(connection),
+        *find_withdrawal_mismatches(connection),
     ]
 
 
@@ -140,10 +144,13 @@ def _find_payouts(connection: Connection) -> list[tuple[str, str]]:
             func.coalesce(func.sum(earned_in.c.earning_usdc), 0),
         )
         .outerjoin(earned_in, earned_in.c.payout_id == _payout.c.payout_id)
-        # A supplier's is held against its settlement, by S1 and S2.
-        .where(_payout.c.payout_id.not_in(select(_supplier_payout.c.payout_id)))
-        # Of a restored ledger: what was paid for sales that are lost.
-        .where(_payout.c.payout_id.not_like(f"{LOST_PREFIX}%"))
+        # A supplier's is held against its settlement, by S1 and S2; a withdrawal's against it.
+        .where(
+            _payout.c.payout_id.not_in(select(_supplier_payout.c.payout_id)),
+            _payout.c.payout_id.not_in(select(_withdrawal.c.withdrawal_id)),
+            # Of a restored ledger: what was paid for sales that are lost.
+            _payout.c.payout_id.not_like(f"{LOST_PREFIX}%"),
+        )
         .group_by(_payout.c.payout_id)
     )
     return [

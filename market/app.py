@@ -40,6 +40,7 @@ from market.payments.chain_checks import PaymentChain
 from market.payments.paywall import Paywall
 from market.payments.quotes import Quotes
 from market.payments.settlement_watch import SettlementWatch
+from market.payments.withdrawing import Withdrawing
 from market.pricing.media_units import check_unit_prices
 from market.records.database import Database
 from market.resale.api_calls import ApiCalls
@@ -198,6 +199,15 @@ def _build_services(
 ) -> Services:
     metrics, secrets = Metrics(), settings.list_secrets()
     checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
+    authenticator = Authenticator(
+        database,
+        checker,
+        secrets=secrets,
+        domain=settings.domain,
+        uri=settings.public_url,
+        chain_id=deployment.chain_id,
+        challenge_lifetime_s=settings.nonce_lifetime_s,
+    )
     seller_client = SellerClient(dialer, settings.seller_rules())
     own_providers = OwnProviders(database, sealer, metrics)
     repeated = RepeatedSales(
@@ -226,15 +236,8 @@ def _build_services(
     job_rules = settings.job_rules()
     follower = JobFollower(database, book, seller_client, artifacts, job_rules)
     return Services(
-        authenticator=Authenticator(
-            database,
-            checker,
-            secrets=secrets,
-            domain=settings.domain,
-            uri=settings.public_url,
-            chain_id=deployment.chain_id,
-            challenge_lifetime_s=settings.nonce_lifetime_s,
-        ),
+        authenticator=authenticator,
+        withdrawing=Withdrawing(database, authenticator, settings.withdrawal_rules()),
         book=book,
         database=database,
         dialer=dialer,

@@ -46,6 +46,12 @@ class PaidCallSettings(SupplySettings):
         default=False,
         description="serve before a payment has settled: one that never does is our loss",
     )
+    withdrawal_fee_usdc: int = Field(
+        default=1_000,
+        ge=0,
+        le=USDC_MAX,
+        description="what a withdrawal of unused credit costs: the transaction, 1e-6 USDC",
+    )
     resale_bytes_max: int = Field(
         default=4 * 1024**2, ge=1_024, description="longest answer taken from a resold API, bytes"
     )

@@ -24,6 +24,7 @@ from market.media.jobs import Jobs
 from market.media.serving import MediaServing
 from market.metrics import Metrics
 from market.payments.paywall import Paywall
+from market.payments.withdrawing import Withdrawing
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.resale.api_calls import ApiCalls
@@ -72,6 +73,7 @@ class Services:
     supply: SupplyServices
     api_calls: ApiCalls
     repeated_calls: RepeatedCalls
+    withdrawing: Withdrawing
     lists: KeptLists = field(default_factory=KeptLists)
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""

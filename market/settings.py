@@ -14,6 +14,7 @@ from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
 from market.paid_call_settings import PaidCallSettings
 from market.payments.paywall import PaymentRules
+from market.payments.withdrawing import WithdrawalRules
 from market.resale.api_client import ApiRules
 from market.resale.call_charging import CallRules
 from market.suppliers.callers import SessionRules
@@ -243,6 +244,12 @@ class MarketSettings(PaidCallSettings):
             claim_s=self.lease_s,
             open_max=self.x402_payments_open_max,
             serves_first=self.x402_serve_first,
+        )
+
+    def withdrawal_rules(self) -> WithdrawalRules:
+        """Return what a withdrawal of unused credit costs, and how small it may be."""
+        return WithdrawalRules(
+            fee_usdc=self.withdrawal_fee_usdc, minimum_usdc=self.payout_minimum_usdc
         )
 
     def list_secrets(self) -> tuple[bytes, ...]:

@@ -11,6 +11,10 @@ from keeper.gas import FREE, GasPrice
 ITEMS_MAX: Final = 200
 """The most items that ``hold``, ``settle`` and ``pay`` take in one transaction."""
 
+REORGS_DEEPEST: Final = 256
+"""As deep as the indexer's default window: past it the mirror stops, and the keeper with it. What
+cannot be made good again waits until its block is deeper."""
+
 Subject = tuple[str, int | str]
 """A kind, and the token, payout or payment that an item of that kind is about."""
 

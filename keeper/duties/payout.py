@@ -14,7 +14,7 @@ from contracts.bindings import Contracts
 from contracts.units import SECONDS_PER_DAY, USDC_MAX
 from keeper.duties.calls import ChainCall, select
 from keeper.duties.duty import NO_BATCH, BatchDuty, is_allowed
-from keeper.duties.moment import DutyRules, Moment
+from keeper.duties.moment import REORGS_DEEPEST, DutyRules, Moment
 from keeper.worth import Decision, decide_worthy, split_worthy
 from ledger.chain.mirror import MirrorState
 from ledger.database.engine import write
@@ -28,9 +28,7 @@ from ledger.selling.payouts import (
 )
 
 PAYOUT: Final = "payout"
-GIVE_UP_BLOCKS_MIN: Final = 256
-"""As deep as the indexer's default window: past it the mirror stops, and the keeper with it."""
-
+GIVE_UP_BLOCKS_MIN: Final = REORGS_DEEPEST
 PAYABLE_FACTOR: Final = 4
 """How many times as many payouts are looked at as one transaction pays."""
 

@@ -27,6 +27,7 @@ from contracts.authorizations import (
 from contracts.bindings import Contracts
 from contracts.errors import Retryable, Reverted
 from contracts.node_errors import NodeRefused, NodeUnavailable
+from keeper.duties.moment import REORGS_DEEPEST
 from keeper.duties.x402_choice import X402_KIND
 from keeper.gas import is_burnt
 from keeper.in_flight import load_in_flight
@@ -139,7 +140,9 @@ class PaymentFollower:
         with write(self._engine) as connection:
             for payment_id in reopen_reorged(connection, now_s=now_s):
                 log.warning("payment_reorged", payment_id=payment_id)
-            mark_payments_final(connection, until_block=mirror.block_number - self._final_blocks)
+            # A payer may withdraw what is final: deeper than any reorg that is followed.
+            depth = max(self._final_blocks, REORGS_DEEPEST)
+            mark_payments_final(connection, until_block=mirror.block_number - depth)
         with read(self._engine) as connection:
             found = load_due_payments(connection, now_s=now_s, limit=FOLLOWED_MAX)
             _, in_flight = load_in_flight(connection, mirrored_block=mirror.block_number)

@@ -14,6 +14,7 @@ from ledger.tables.buyers import (
     MarketCredit,
     MarketOwnProvider,
     MarketOwnProviderKey,
+    MarketWithdrawal,
     PaymentFloor,
     X402Payment,
 )
@@ -157,6 +158,7 @@ __all__ = [
     "MarketPayout",
     "MarketSale",
     "MarketSeller",
+    "MarketWithdrawal",
     "Mirror",
     "OutboxMail",
     "PaymentFloor",

@@ -51,6 +51,30 @@ class MarketCredit(SQLModel, table=True):
     credited_at_s: int = Field(sa_type=BigInteger)
 
 
+class MarketWithdrawal(SQLModel, table=True):
+    """Unused credit that its account's wallet took back: one payout, by the same id. Market.
+
+    Written once. What left the account is ``amount_usdc``, what is paid out is that less the fee.
+    """
+
+    __tablename__ = "market_withdrawal"
+    __table_args__ = (
+        CheckConstraint("fee_usdc >= 0 AND amount_usdc > fee_usdc", name="something_is_paid"),
+        Index("market_withdrawal_account", "account_id", "withdrawal_id"),
+    )
+
+    withdrawal_id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="market_account.account_id")
+    wallet: str
+    """Who signed it and is paid, lower case."""
+    amount_usdc: int = Field(sa_type=BigInteger)
+    fee_usdc: int = Field(sa_type=BigInteger)
+    """What the transaction costs, which is the platform's."""
+    nonce: str = Field(unique=True)
+    """Of the message that was signed: the same message is one withdrawal."""
+    requested_at_s: int = Field(sa_type=BigInteger)
+
+
 class PaymentFloor(SQLModel, table=True):
     """The least that a payment must move to be worth sending: one row. Keeper."""
 

@@ -17,13 +17,14 @@ from market.http.resale.routes import router as resale
 from market.http.sellers.routes import router as sellers
 from market.http.sign_in.routes import router as sign_in
 from market.http.supply.routes import router as supply
+from market.http.withdrawals.routes import router as withdrawals
 
 TAGS: Final = {
     "keys": "Signing in with a wallet, as a seller or as a buyer, and the keys that it gives.",
     "sellers": "The terms agreed with a seller.",
     "offers": "What a seller sells, and what a provider's key can serve.",
     "earnings": "What a seller earned and failed.",
-    "buyers": "Prepaid credit and its top-ups by x402.",
+    "buyers": "Prepaid credit, its top-ups by x402, and taking back what is unused.",
     "own providers": "A buyer's own providers, asked before the market or after it, for nothing.",
     "resale": "APIs whose unused quota is sold by the call: connections and calls.",
     "markets": "What everybody may see: models, prices, books, routes, events.",
@@ -43,6 +44,7 @@ for _part in (
     offers,
     earnings,
     buyers,
+    withdrawals,
     own_providers,
     resale,
     apis,

@@ -31,7 +31,7 @@ from serving.http.bodies import parse_bearer
 from serving.http.errors import RequestRejected, bad_request, unauthorized, unavailable
 from serving.process.ids import new_id
 
-_STATEMENTS: Final = {
+STATEMENTS: Final = {
     Role.SELLER: "Get an API key to sell on this market.",
     Role.BUYER: "Get an API key to buy on this market.",
 }
@@ -50,6 +50,14 @@ class Challenge:
 
     message: str
     nonce: str
+    expires_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedChallenge:
+    """A challenge that came back signed, and when its nonce expires."""
+
+    message: SiweMessage
     expires_at_s: int
 
 
@@ -118,15 +126,17 @@ class Authenticator:
             self._known.popitem(last=False)
         return holder
 
-    def build_challenge(self, role: Role, address: str) -> Challenge:
-        """Return a message for ``address`` to sign. Nothing is stored."""
+    def build_challenge(self, purpose: str, address: str, *, statement: str) -> Challenge:
+        """Return a message for ``address`` to sign for one purpose. Nothing is stored."""
         now = datetime.fromtimestamp(self._database.clock.now(), UTC)
         expires_at_s = int(now.timestamp()) + self._challenge_lifetime_s
-        nonce = make_nonce(self._secrets, role=role, address=address, expires_at_s=expires_at_s)
+        nonce = make_nonce(
+            self._secrets, purpose=purpose, address=address, expires_at_s=expires_at_s
+        )
         message = build_siwe(
             domain=self._domain,
             address=address,
-            statement=_STATEMENTS[role],
+            statement=statement,
             uri=self._uri,
             chain_id=self._chain_id,
             nonce=nonce,
@@ -146,19 +156,8 @@ class Authenticator:
         trusted_only: bool | None = None,
     ) -> Issued:
         """Trade a signed challenge for a key. Raises ``ApiError``, and ``LedgerUnavailable``."""
-        now_s = self._database.now_s()
-        signed = self._parse(message, now_s=now_s)
-        nonce_expires_at_s = read_nonce(
-            self._secrets, signed.nonce, role=role, address=signed.address
-        )
-        if nonce_expires_at_s is None or nonce_expires_at_s <= now_s:
-            raise unauthorized("challenge_expired", "The challenge is not ours or has expired.")
-        decoded = parse_signature(signature)
-        if decoded is None:
-            raise bad_request("invalid_signature", "'signature' must be 0x hex.", param="signature")
-        if not await self._is_signed(signed.address, message, decoded):
-            text = "The signature is not by the message's address, or not over the exact text."
-            raise unauthorized("invalid_signature", text)
+        found = await self.read_signed(role, message=message, signature=signature)
+        signed, now_s = found.message, self._database.now_s()
         key = make_key(role)
         key_id = new_id()
         account_id = new_id()
@@ -169,7 +168,7 @@ class Authenticator:
                 address=signed.address,
                 account_id=account_id,
                 nonce=signed.nonce,
-                nonce_expires_at_s=nonce_expires_at_s,
+                nonce_expires_at_s=found.expires_at_s,
                 key=NewKey(key_id, key.key_hash, role, "", label, expires_at_s, trusted_only),
                 now_s=now_s,
             )
@@ -177,6 +176,26 @@ class Authenticator:
         if owner is None:
             raise unauthorized("challenge_used", "The challenge was used: ask for a new one.")
         return Issued(key_id, key.text, owner)
+
+    async def read_signed(self, purpose: str, *, message: str, signature: str) -> SignedChallenge:
+        """Return a challenge of ours that its address has signed. Raises ``ApiError``.
+
+        Whether it was used before is not looked at.
+        """
+        now_s = self._database.now_s()
+        signed = self._parse(message, now_s=now_s)
+        expires_at_s = read_nonce(
+            self._secrets, signed.nonce, purpose=purpose, address=signed.address
+        )
+        if expires_at_s is None or expires_at_s <= now_s:
+            raise unauthorized("challenge_expired", "The challenge is not ours or has expired.")
+        decoded = parse_signature(signature)
+        if decoded is None:
+            raise bad_request("invalid_signature", "'signature' must be 0x hex.", param="signature")
+        if not await self._is_signed(signed.address, message, decoded):
+            text = "The signature is not by the message's address, or not over the exact text."
+            raise unauthorized("invalid_signature", text)
+        return SignedChallenge(signed, expires_at_s)
 
     def _parse(self, message: str, *, now_s: int) -> SiweMessage:
         try:

@@ -2,7 +2,7 @@
 
 A key is 32 random bytes behind a prefix; what is stored is its SHA-256, which says nothing of so
 much randomness. A nonce carries its own expiry and proof that it was made here, for this address
-and role: a challenge that is never signed leaves nothing behind.
+and purpose: a challenge that is never signed leaves nothing behind.
 """
 
 import hmac
@@ -67,23 +67,25 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def make_nonce(live: Sequence[bytes], *, role: Role, address: str, expires_at_s: int) -> str:
-    """Return a nonce for ``address`` to sign as ``role``: letters and digits only.
+def make_nonce(live: Sequence[bytes], *, purpose: str, address: str, expires_at_s: int) -> str:
+    """Return a nonce for ``address`` to sign for one purpose: letters and digits only.
+
+    A purpose is a role that a key is for, or what else is signed: a nonce serves no other.
 
     Of the live secrets the first signs.
     """
     head = f"{expires_at_s:016x}{secrets.token_hex(8)}"
-    return head + _sign(live[0], role, address, head)
+    return head + _sign(live[0], purpose, address, head)
 
 
-def read_nonce(live: Sequence[bytes], nonce: str, *, role: Role, address: str) -> int | None:
+def read_nonce(live: Sequence[bytes], nonce: str, *, purpose: str, address: str) -> int | None:
     """Return when a nonce expires, Unix seconds; None where no live secret signed it for this."""
     match = _NONCE.fullmatch(nonce)
     if match is None:
         return None
     # Every secret is tried, so that the time does not tell which it was.
     head = match[1] + match[2]
-    valid = [hmac.compare_digest(_sign(key, role, address, head), match[3]) for key in live]
+    valid = [hmac.compare_digest(_sign(key, purpose, address, head), match[3]) for key in live]
     return int(match[1], 16) if any(valid) else None
 
 
@@ -97,6 +99,6 @@ def digest_request(live: Sequence[bytes], content: bytes) -> tuple[str, ...]:
     return tuple(hmac.digest(key, said, sha256).hex() for key in live)
 
 
-def _sign(secret: bytes, role: Role, address: str, head: str) -> str:
-    message = b"|".join((_DOMAIN, role.encode(), address.lower().encode(), head.encode()))
+def _sign(secret: bytes, purpose: str, address: str, head: str) -> str:
+    message = b"|".join((_DOMAIN, purpose.encode(), address.lower().encode(), head.encode()))
     return hmac.digest(secret, message, sha256)[:16].hex()

@@ -31,6 +31,7 @@ from market.http.sign_in.schemas import (
     KeyView,
     KeyWish,
 )
+from market.identity.authentication import STATEMENTS
 from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
 from serving.http.document.writing import body_of
@@ -62,7 +63,7 @@ def _add_sign_in(role: Role) -> None:
         services.limits.take_nonce(request.scope)
         if not is_address(address):
             raise wrong_type("address", "an Ethereum address")
-        made = services.authenticator.build_challenge(role, address)
+        made = services.authenticator.build_challenge(role, address, statement=STATEMENTS[role])
         return ChallengeView(message=made.message, nonce=made.nonce, expires_at=made.expires_at_s)
 
     @router.post(

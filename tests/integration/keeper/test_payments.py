@@ -24,6 +24,7 @@ from sqlalchemy import Connection, func, select, update
 
 from contracts.transport import HttpTransport
 from keeper.budgets import Budgets
+from keeper.duties.moment import REORGS_DEEPEST
 from keeper.duties.x402_following import EXPIRY_SLACK_S
 from keeper.rounds import RoundOutcome
 from ledger.database.engine import read, write
@@ -691,13 +692,20 @@ def test_payment__reorged_and_gone_for_good__credit_is_taken_back(
 
 
 def test_payment__deep_enough__is_final(shop: Stage) -> None:
+    def is_final() -> bool:
+        payment = table_of(X402Payment)
+        with read(shop.engine) as connection:
+            return bool(connection.execute(payment.select()).mappings().one()["is_final"])
+
     payment_id = settle(shop)
     shop.world.anvil.mine(3)
     go_on(shop, 2)
+    assert not is_final(), "a reorg may still take its block"
 
-    payment = table_of(X402Payment)
-    with read(shop.engine) as connection:
-        assert connection.execute(payment.select()).mappings().one()["is_final"]
+    shop.world.anvil.mine(REORGS_DEEPEST)
+    go_on(shop, 2)
+
+    assert is_final()
     assert_settled_once(shop, payment_id)
 
 

@@ -10,11 +10,15 @@
 from pathlib import Path
 from typing import Any, Final
 
+from eth_account.messages import encode_defunct
+from sqlalchemy import update
+
 from ledger.database.engine import write
 from ledger.resale.connections import approve_name
+from ledger.tables import X402Payment, table_of
 from tests.support.keepers import Stage
 from tests.support.mailbox import Mailbox
-from tests.support.market import OUTSIDER, PRICES, SELLER, bearer, make_body
+from tests.support.market import BUYER, OUTSIDER, PRICES, SELLER, bearer, make_body
 from tests.support.media import (
     IMAGE_MODEL,
     MEDIA_PRICES,
@@ -142,6 +146,15 @@ async def call_buyers(caller: Caller) -> None:
         paid = await payer.post(TOPUP, json={"amount_usd": "1.5"}, headers=buyer)
     assert paid.status_code == 200, paid.text
     await caller.ask("GET", "/v1/buyer/account", buyer)
+    with write(shop.stage.engine) as connection:
+        # As the keeper does, once the payment is deep enough.
+        connection.execute(update(table_of(X402Payment)).values(is_final=True))
+    path = "/v1/buyer/withdrawals"
+    wish = {"address": BUYER.address, "amount_usd": "0.5"}
+    message = (await caller.ask("GET", f"{path}/challenge", params=wish))["message"]
+    signed = BUYER.sign_message(encode_defunct(text=message)).signature.to_0x_hex()
+    await caller.ask("POST", path, json={"message": message, "signature": signed})
+    await caller.ask("GET", path, buyer)
     provider = {
         "label": "my own",
         "base_url": shop.seller.url,

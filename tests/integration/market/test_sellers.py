@@ -105,7 +105,7 @@ async def test_sign_in__wrong_in_any_part__is_refused(market: RunningMarket) -> 
             "uri": "http://market.test",
             "chain_id": DEPLOYMENT.chain_id,
             "nonce": make_nonce(
-                [SECRET.encode()], role=role, address=SELLER.address, expires_at_s=expires_at_s
+                [SECRET.encode()], purpose=role, address=SELLER.address, expires_at_s=expires_at_s
             ),
             "issued_at": now,
             "resources": ("https://example.org",),

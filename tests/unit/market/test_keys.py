@@ -43,17 +43,17 @@ def test_find_role__no_key_of_ours__is_none(text: str) -> None:
 
 
 def test_nonce__read_by_its_maker__says_when_it_expires() -> None:
-    nonce = make_nonce([SECRET], role=Role.SELLER, address=ADDRESS, expires_at_s=1_800_000_300)
+    nonce = make_nonce([SECRET], purpose=Role.SELLER, address=ADDRESS, expires_at_s=1_800_000_300)
 
     assert re.fullmatch(r"[0-9a-f]{64}", nonce)
-    read = read_nonce([SECRET], nonce, role=Role.SELLER, address=ADDRESS.lower())
+    read = read_nonce([SECRET], nonce, purpose=Role.SELLER, address=ADDRESS.lower())
     assert read == 1_800_000_300
-    assert read_nonce([b"other"], nonce, role=Role.SELLER, address=ADDRESS) is None
-    assert read_nonce([SECRET], nonce, role=Role.BUYER, address=ADDRESS) is None
-    assert read_nonce([SECRET], nonce, role=Role.SELLER, address="0x" + "11" * 20) is None
+    assert read_nonce([b"other"], nonce, purpose=Role.SELLER, address=ADDRESS) is None
+    assert read_nonce([SECRET], nonce, purpose=Role.BUYER, address=ADDRESS) is None
+    assert read_nonce([SECRET], nonce, purpose=Role.SELLER, address="0x" + "11" * 20) is None
     later = "0" * 15 + "f" + nonce[16:]
-    assert read_nonce([SECRET], later, role=Role.SELLER, address=ADDRESS) is None
-    assert read_nonce([SECRET], nonce + "0", role=Role.SELLER, address=ADDRESS) is None
+    assert read_nonce([SECRET], later, purpose=Role.SELLER, address=ADDRESS) is None
+    assert read_nonce([SECRET], nonce + "0", purpose=Role.SELLER, address=ADDRESS) is None
 
 
 def test_digest_request__other_content_or_secret__differs() -> None:

@@ -1,0 +1,1 @@
+"""Unused credit that wallets take back."""
