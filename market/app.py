@@ -20,6 +20,7 @@ from ledger.running import running_ledger
 from market.background import (
     PURGE_INTERVAL_S,
     gather_earnings,
+    note_expired,
     purge_strangers,
     rewrap_all,
 )
@@ -174,6 +175,8 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(database.measure_clock, MEASURE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
+        repeat(lambda: note_expired(database), settings.payout_interval_s),
+        repeat(services.api_calls.charging.open_periods, settings.payout_interval_s),
         repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),
         repeat(lambda: watch(database, services.metrics), WATCH_INTERVAL_S),
         repeat(lambda: erase_due(database), PURGE_INTERVAL_S),

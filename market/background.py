@@ -11,6 +11,7 @@ from contracts.units import SECONDS_PER_DAY
 from ledger.payments.floor import load_floor
 from ledger.resale.connections import connection_keys
 from ledger.selling.earnings import plan_payouts
+from ledger.selling.lapses import note_lapses
 from ledger.selling.offers import offer_keys
 from ledger.selling.own_providers import provider_keys
 from ledger.selling.purging import PURGES
@@ -72,6 +73,15 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
     if planned:
         log.info("payouts_planned", payouts=len(planned))
     return planned
+
+
+async def note_expired(database: Database) -> int:
+    """Write down what of offers' quotas has expired unsold; return how many. Does nothing while
+    this host's clock is far off."""
+    if not database.clock.may_sweep:
+        return 0
+    now_s = database.now_s()
+    return await database.write(lambda connection: note_lapses(connection, now_s=now_s))
 
 
 async def rewrap_all(database: Database, sealer: Sealer) -> None:

@@ -21,6 +21,8 @@ log = structlog.get_logger("proxy")
 
 FRESH_S: Final = 2.0
 """A list younger than this is shown as it is; an older one is fetched again first."""
+EXPIRED_S: Final = 0.5
+"""How old a list must be to be asked for again because a price in it has expired."""
 
 PROBE_TIMEOUT_S: Final = 1.5
 """How long upstream may take to list its models and count as reachable, in seconds."""
@@ -112,6 +114,17 @@ class Catalogue:
             known = self._snapshot
             self._snapshot = self._build(fallback=known.fallback, fetched_at=known.fetched_at)
         return self._snapshot
+
+    async def load_current(self) -> CatalogueState:
+        """Return the list once all of upstream's prices in it still count.
+
+        Where upstream said of a price until when it stands, and that time has come, it is asked
+        again first: a ceiling must not be of a price that has risen since. Never raises.
+        """
+        until_s = self._prices.upstream_until_s
+        if until_s is not None and self.now_s() >= until_s:
+            await self.refresh(older_than_s=EXPIRED_S)
+        return self.snapshot
 
     async def refresh(self, *, older_than_s: float = 0.0) -> CatalogueState:
         """Fetch the list again unless it is young. Never raises: see ``CatalogueState.fallback``.

@@ -51,7 +51,7 @@ class WithdrawalRefused(Rejected):
 
 
 @dataclass(frozen=True, slots=True)
-class WithdrawalWish:
+class SignedWithdrawal:
     """A withdrawal as its wallet has signed it. ``amount_usdc`` None: all that there is."""
 
     withdrawal_id: str
@@ -85,7 +85,9 @@ class WithdrawalRecord:
     tx_hash: str | None
 
 
-def withdraw(connection: Connection, wish: WithdrawalWish, *, minimum_usdc: int, now_s: int) -> str:
+def withdraw(
+    connection: Connection, wish: SignedWithdrawal, *, minimum_usdc: int, now_s: int
+) -> str:
     """Take credit out of a wallet's account into a payout; return the withdrawal's id.
 
     A nonce that was used returns the withdrawal that it made. Raises ``WithdrawalRefused`` where

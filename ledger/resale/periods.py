@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, RowMapping, bindparam, func, select, tuple_, update
 
 from ledger.database.statements import insert_or_ignore
 from ledger.resale.call_records import TRIAL_S, NewCall, PeriodTerms, PeriodUse
-from ledger.tables import ApiConnection, ApiPeriod, table_of
+from ledger.tables import ApiCall, ApiConnection, ApiPeriod, table_of
 
+_call = table_of(ApiCall)
 _connection = table_of(ApiConnection)
 _period = table_of(ApiPeriod)
 
+_MONEY: Final = ("cost_usdc", "earning_usdc", "fee_usdc")
 KEYS_MAX: Final = 400
 """How many periods one statement looks for."""
 
@@ -147,8 +149,12 @@ def change_period(
     others = (_period.c.connection_id == connection_id) & (
         _period.c.starts_at_s != period.starts_at_s
     )
+    used = _period.c.sold_units + _period.c.reserved_units
     connection.execute(
-        update(_period).where(others, _period.c.ends_at_s > now_s).values(ends_at_s=now_s)
+        update(_period)
+        .where(others, _period.c.ends_at_s > now_s)
+        # What it had left is for sale in the present one: it has not lapsed.
+        .values(ends_at_s=now_s, for_sale_units=used)
     )
     its = (_period.c.connection_id == connection_id) & (_period.c.starts_at_s == period.starts_at_s)
     carried = _count_carried(connection, connection_id, period)
@@ -256,3 +262,34 @@ def load_periods(connection: Connection, connection_id: str, *, limit: int) -> l
         .limit(limit)
     )
     return [PeriodUse(*row) for row in rows]
+
+
+def load_owner_periods(connection: Connection, owner: str, *, limit: int) -> list[RowMapping]:
+    """Return the newest periods of all connections of an owner, newest first, with their money."""
+    money = (
+        select(
+            _call.c.connection_id,
+            _call.c.period_starts_at_s,
+            *(func.sum(_call.c[name]).label(name) for name in _MONEY),
+        )
+        .where(_call.c.owner == owner, _call.c.state == "posted")
+        .group_by(_call.c.connection_id, _call.c.period_starts_at_s)
+        .subquery()
+    )
+    is_its = (money.c.connection_id == _period.c.connection_id) & (
+        money.c.period_starts_at_s == _period.c.starts_at_s
+    )
+    query = (
+        select(
+            _period,
+            _connection.c.name,
+            _connection.c.terms,
+            *(func.coalesce(money.c[name], 0).label(name) for name in _MONEY),
+        )
+        .join(_connection, _connection.c.connection_id == _period.c.connection_id)
+        .outerjoin(money, is_its)
+        .where(_connection.c.owner == owner)
+        .order_by(_period.c.starts_at_s.desc(), _period.c.connection_id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).mappings())

@@ -49,6 +49,11 @@ class NewOffer:
     """Fee of a request in 1e-6 USDC, beside its tokens; None: no fee."""
     price_tiers: str | None = None
     """The prices of longer prompts, as the market writes them; None: those of short ones."""
+    quota_resets_at_s: int | None = None
+    """When what is unsold of its quota expires; None: never."""
+    falls_from_s: int | None = None
+    floor_pct: int | None = None
+    """What of its prices is left then, per cent, falling from ``falls_from_s`` on; None: all."""
     supply_offer_id: str | None = None
     """The supplier's offer that it is one model of: it waits for that offer's probe."""
     declares: str | None = None

@@ -72,7 +72,14 @@ from ledger.tables.resale import (
 )
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.schema_promises import SchemaPromise
-from ledger.tables.sellers import MarketKey, MarketNonce, MarketOffer, MarketOfferKey, MarketSeller
+from ledger.tables.sellers import (
+    MarketKey,
+    MarketLapse,
+    MarketNonce,
+    MarketOffer,
+    MarketOfferKey,
+    MarketSeller,
+)
 from ledger.tables.suppliers import (
     KYB_STATUSES,
     Supplier,
@@ -150,6 +157,7 @@ __all__ = [
     "MarketCredit",
     "MarketJob",
     "MarketKey",
+    "MarketLapse",
     "MarketNonce",
     "MarketOffer",
     "MarketOfferKey",

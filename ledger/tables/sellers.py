@@ -93,6 +93,12 @@ class MarketOffer(SQLModel, table=True):
         Index("market_offer_seller", "seller"),
         Index("market_offer_changed", "changed_at_s"),
         Index(
+            "market_offer_expires",
+            "quota_resets_at_s",
+            sqlite_where=text("quota_resets_at_s IS NOT NULL"),
+            postgresql_where=text("quota_resets_at_s IS NOT NULL"),
+        ),
+        Index(
             "market_offer_supply",
             "supply_offer_id",
             sqlite_where=text("supply_offer_id IS NOT NULL"),
@@ -131,6 +137,12 @@ class MarketOffer(SQLModel, table=True):
     (``serving.dialects.serving_facts``); None: nothing."""
     unit: str | None = None
     """What media are priced by; the input price is then for a million of it. None for tokens."""
+    quota_resets_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When what of its quota is unsold expires, Unix seconds; None: never."""
+    falls_from_s: int | None = Field(default=None, sa_type=BigInteger)
+    """Since when its prices fall until then."""
+    floor_pct: int | None = None
+    """What of its prices is left in the end, per cent; None: they do not fall."""
     payout_address: str
     status: str
     suspended_for: str | None = Field(default=None, sa_type=Text)
@@ -149,6 +161,26 @@ class MarketOffer(SQLModel, table=True):
     """A keyed digest of the request that made it: the same key with another content is refused."""
     created_at_s: int = Field(sa_type=BigInteger)
     changed_at_s: int = Field(sa_type=BigInteger)
+
+
+class MarketLapse(SQLModel, table=True):
+    """What of an offer's quota had been sold when it expired, and what had not. Market."""
+
+    __tablename__ = "market_lapse"
+    __table_args__ = (
+        CheckConstraint("quota_usdc = sold_usdc + lapsed_usdc", name="adds_up"),
+        CheckConstraint("sold_usdc >= 0 AND lapsed_usdc >= 0", name="not_negative"),
+        Index("market_lapse_seller", "seller", "resets_at_s"),
+    )
+
+    offer_id: str = Field(primary_key=True, foreign_key="market_offer.offer_id")
+    resets_at_s: int = Field(primary_key=True, sa_type=BigInteger)
+    seller: str
+    model: str
+    starts_at_s: int = Field(sa_type=BigInteger)
+    quota_usdc: int = Field(sa_type=BigInteger)
+    sold_usdc: int = Field(sa_type=BigInteger)
+    lapsed_usdc: int = Field(sa_type=BigInteger)
 
 
 class MarketOfferKey(SQLModel, table=True):

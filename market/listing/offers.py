@@ -18,6 +18,7 @@ from eth_utils.address import is_checksum_address
 from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.places import is_same_place
 from market.identity.keys import is_address
+from market.listing.offer_expiry import EXPIRY
 from market.listing.offer_tiers import TIERS, TIERS_COLUMN, check_tiers, parse_tiers
 from market.pricing.amounts import parse_millionths
 from market.pricing.media_units import UNITS, USD_PER_UNIT_MAX
@@ -73,6 +74,7 @@ _FIELDS: Final = frozenset(
         _UNIT_PRICE,
         TIERS,
         DECLARES,
+        *EXPIRY,
     }
 )
 
@@ -209,6 +211,8 @@ def _parse(body: Mapping[str, Any], known: frozenset[str], *, allow_loopback: bo
         raise bad_request("invalid_request", "'provider' is a label: give one.", param="provider")
     columns: dict[str, Any] = {}
     for name, value in body.items():
+        if name in EXPIRY:
+            continue  # read by ``market.listing.offer_expiry``, which knows the time
         if value is None and name in _CLEARABLE:
             columns[_COLUMNS.get(name, name)] = None
         elif value is None:

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from contracts.units import format_usdc, parse_usdc
 from ledger.payments.floor import load_floor
 from ledger.payments.withdrawals import (
+    SignedWithdrawal,
     Withdrawable,
     WithdrawalRecord,
     WithdrawalRefused,
-    WithdrawalWish,
     load_withdrawable,
     load_withdrawal,
     load_withdrawals,
@@ -101,7 +101,7 @@ class Withdrawing:
         if fee_usdc != self.rules.fee_usdc:
             text = "The transaction costs another amount by now: ask for a new challenge."
             raise RequestRejected(409, "fee_changed", text)
-        wish = WithdrawalWish(new_id(), signed.address, amount_usdc, fee_usdc, signed.nonce)
+        wish = SignedWithdrawal(new_id(), signed.address, amount_usdc, fee_usdc, signed.nonce)
         now_s = self._database.now_s()
 
         def write(connection: Connection) -> WithdrawalRecord:

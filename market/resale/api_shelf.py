@@ -199,6 +199,10 @@ class ApiShelf:
         """Return the connections that are sold under a name."""
         return self._by_name.get(name, [])
 
+    def list_open(self) -> list[SoldConnection]:
+        """Return the connections that are on sale."""
+        return [one for one in self._by_id.values() if one.is_open]
+
     def find(self, connection_id: str) -> SoldConnection | None:
         """Return a connection that is not deleted, on sale or not."""
         return self._by_id.get(connection_id)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from contracts.errors import CurrentError
 from ledger.resale.call_booking import post_call, reserve_call, sweep_calls, void_call
 from ledger.resale.call_records import CallFigures, CallTrace, NewCall, PeriodUse
-from ledger.resale.periods import settle_period
+from ledger.resale.periods import open_period, settle_period
 from market.metrics import Metrics
 from market.records.database import Database
 from market.records.store import KeyHolder
@@ -50,6 +50,7 @@ class CallCharging:
         self._database = database
         self._shelf = shelf
         self._metrics = metrics
+        self._opened: set[tuple[str, int]] = set()
 
     def build(
         self,
@@ -209,6 +210,21 @@ class CallCharging:
             await self._database.persist(write)
         except CurrentError as error:
             log.error("void_failed", error=str(error))
+
+    async def open_periods(self) -> None:
+        """Open the present period of each connection on sale: what nobody buys of it lapses too."""
+        now_s = self._database.now_s()
+        present = {
+            (one.connection_id, period.starts_at_s): period
+            for one in self._shelf.list_open()
+            if (period := one.find_period(now_s)).base_units
+        }
+        new = {key: period for key, period in present.items() if key not in self._opened}
+        if new:
+            await self._database.write(
+                lambda c: [open_period(c, id_, period) for (id_, _), period in new.items()]
+            )
+        self._opened = set(present)
 
     async def sweep(self) -> int:
         """Void what dead processes left; return how many.

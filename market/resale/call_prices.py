@@ -1,19 +1,14 @@
 """What a call costs at an instant. Pure. Amounts in 1e-6 USDC.
 
 Quota that is not sold by the end of its period is worth nothing, so a price may fall to a floor
-within the period. It falls in steps, each of which holds until a stated instant: whoever asks for
-the price knows until when it stands.
+within the period: see ``market.pricing.falling``.
 """
 
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
-from typing import Final
 
-from contracts.units import SECONDS_PER_DAY, mul_div_up
+from market.pricing.falling import find_step
 from market.resale.operations import Operation
-
-STEPS_OF_DAYS_S: Final = 3_600
-STEPS_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +56,6 @@ def find_price(
         floor_usdc *= max(1, operation.units_max)
     if floor_usdc is None or floor_usdc >= start_usdc:
         return CallPrice(start_usdc, is_flat, operation.units_max, None)
-    length_s = ends_at_s - starts_at_s
-    step_s = STEPS_OF_DAYS_S if length_s >= SECONDS_PER_DAY else STEPS_S
-    steps = max(1, length_s // step_s)
-    passed = min(max(0, now_s - starts_at_s) // step_s, steps)
-    falls_usdc = start_usdc - floor_usdc
-    # Rounded up: never below the floor.
-    usdc = floor_usdc + mul_div_up(falls_usdc, steps - passed, steps)
-    valid_until_s = min(starts_at_s + (passed + 1) * step_s, ends_at_s)
-    return CallPrice(usdc, is_flat, operation.units_max, valid_until_s)
+    step = find_step(starts_at_s=starts_at_s, ends_at_s=ends_at_s, now_s=now_s)
+    usdc = step.get_price(start_usdc, floor_usdc)
+    return CallPrice(usdc, is_flat, operation.units_max, step.until_s)

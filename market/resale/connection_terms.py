@@ -7,13 +7,14 @@ with the preset filled in, and are read again by ``parse_terms``.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 import orjson
 
+from market.pricing.falling import parse_instant
 from market.resale.call_paths import find_shadows
 from market.resale.call_prices import QuotaPrice, mark_up
 from market.resale.openapi_import import import_openapi, list_paths
@@ -90,6 +91,11 @@ class StoredRow(Protocol):
     """A row of a connection."""
 
     def __getitem__(self, key: str, /) -> Any: ...
+
+
+def parse_unit(terms: str) -> Literal["calls", "credits"]:
+    """Return what a stored connection's quota counts."""
+    return "credits" if orjson.loads(terms).get("unit") == "credits" else "calls"
 
 
 def read_stored(row: StoredRow) -> dict[str, Any]:
@@ -256,15 +262,9 @@ def _read_time(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        if isinstance(value, datetime):
-            value = int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        value = None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**40:
-        raise TermsRefused("must be an instant: Unix seconds or ISO 8601", "quota_resets_at")
-    return value
+        return parse_instant(value)
+    except ValueError as error:
+        raise TermsRefused(str(error), "quota_resets_at") from None
 
 
 def _read_header(value: Any) -> str | None:

@@ -23,7 +23,8 @@ from market.metrics import Metrics
 from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import KeyHolder
-from market.routing.book import Book, Live
+from market.routing.book import Book
+from market.routing.live_offers import Live
 from market.routing.mismatches import Mismatches, suspend
 from market.routing.ranking import Ask, Drop, Verdict
 from market.routing.refusals import DENIALS, build_rejection, find_telling

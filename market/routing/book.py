@@ -8,9 +8,9 @@ every reservation. Concurrency and requests a minute are of this process, and he
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -25,21 +25,21 @@ from market.endpoints.sealing import Sealer
 from market.identity.name_table import NameTable
 from market.identity.provider_names import ProviderNames
 from market.identity.same_model import ModelNames
-from market.pricing.media_units import Base, get_base, list_tiers
-from market.pricing.offer_prices import read_tiers
+from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers
-from market.routing.measured import Measured, OfferReport
+from market.routing.live_offers import Live
+from market.routing.measured import OfferReport
+from market.routing.offer_pricing import OfferPricing, PricedNow, read_basis
 from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
-from market.routing.seller_health import Place, SellerHealth
+from market.routing.seller_health import SellerHealth
 from market.routing.shelf import Shelf
 from serving.dialects.policy import Policy, Sort, get_place
 from serving.dialects.serving_facts import STRANGER, Facts, bound_facts, parse_declared
 from serving.models.failures import Cause
-from serving.models.prices import scale_price
 from serving.models.references import References
-from serving.models.terms import Terms, Tiers
+from serving.models.terms import Terms
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
 
@@ -57,37 +57,6 @@ MINUTE_S: Final = 60.0
 
 NO_NAMES: Final = NameTable(ProviderNames(), ModelNames())
 """A table in which no name is known."""
-
-
-@dataclass(slots=True)
-class Live:
-    """An offer's state beside its price."""
-
-    offer: Offer
-    upstream_model: str
-    base_url: str
-    payout_address: str
-    fee_bps: int
-    supply_offer_id: str | None = None
-    """The supplier's offer whose ceilings count for all processes; None: a seller's own."""
-    limited_until: float = 0.0
-    """Until when the ledger is not asked again whether a minute has room, on the book's clock."""
-    multiplier_ppm: int | None = None
-    """The multiplier of the reference price, for an offer that is priced by it."""
-    day: int = 0
-    day_used_usdc: int = 0
-    total_used_usdc: int = 0
-    refusing: dict[str, Refusing] = field(default_factory=dict)
-    """What the offer refused, by endpoint."""
-    in_flight: int = 0
-    measured: Measured = field(default_factory=Measured)
-    started: deque[float] = field(default_factory=deque)
-    """When the requests of the last minute began, where their number is limited."""
-
-    @property
-    def place(self) -> Place:
-        """Where the offer's model is served: what failures belong to."""
-        return Place(self.offer.seller, self.offer.origin, self.offer.model)
 
 
 class Book:
@@ -115,19 +84,19 @@ class Book:
         self._concurrency_max = concurrency_max
         self._clock = clock
         self._now_s = database.now_s
+        self._pricing = OfferPricing(references, database.now_s)
         self._shelves: dict[str, dict[Base, Shelf]] = {}
         self._live: dict[str, Live] = {}
         self._last: dict[tuple[str, str], set[str]] = {}
         """Offers that may have to wait for the others, by model and endpoint."""
         self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
-        self._prices_hold_until_s: int | None = None
-        """When the reference price of a listed model changes next, in Unix seconds."""
         self._lock = asyncio.Lock()
 
     @property
     def shelves(self) -> Mapping[str, Mapping[Base, Shelf]]:
-        """The listed models, and their offers by the base that they count."""
+        """The listed models, and their offers by the base that they count, at prices of now."""
+        self._keep_current()
         return self._shelves
 
     @property
@@ -163,13 +132,11 @@ class Book:
 
     def find_reference(self, model: str) -> Terms | None:
         """Return what a model costs at its own provider now, or None where that is unknown."""
-        return self.references.find_reference(model, now_s=self._now_s())
+        return self._pricing.find_reference(model)
 
     def get_shelf(self, model: str, base: Base = Base.TOKEN) -> Shelf | None:
         """Return a model's offers that count ``base``, or None where it has no such offer."""
-        until_s = self._prices_hold_until_s
-        if until_s is not None and self._now_s() >= until_s:
-            self._reprice()
+        self._keep_current()
         shelves = self._shelves.get(model)
         return None if shelves is None else shelves.get(base)
 
@@ -214,14 +181,10 @@ class Book:
         """Take an offer's row in, or off the shelves where it is deleted or has no price."""
         offer_id = str(row["offer_id"])
         known = self._live.get(offer_id)
-        multiplier_ppm = row["cost_multiplier_ppm"]
-        tiers = (
-            read_tiers(row)
-            if multiplier_ppm is None
-            else self._find_scaled(row["model"], get_base(row["unit"]), int(multiplier_ppm))
-        )
+        basis = read_basis(row)
+        priced = self._pricing.price(basis)
         supply_offer_id = row["supply_offer_id"]
-        if row["status"] == "deleted" or not tiers:
+        if row["status"] == "deleted" or not priced.tiers:
             self._drop(offer_id)
             return
         provider = self.names.providers.find_provider(row["seller_base_url"])
@@ -229,8 +192,7 @@ class Book:
             offer_id=offer_id,
             model=row["model"],
             seller=row["seller"],
-            price=tiers[0][1],
-            longer=tiers[1:],
+            **_price_fields(priced),
             version=int(row["version"]),
             is_active=row["status"] == "active"
             and row["suspended_for"] is None
@@ -255,7 +217,7 @@ class Book:
             payout_address=row["payout_address"],
             fee_bps=self._find_fee_bps(supply_offer_id) if fee_bps is None else fee_bps,
             supply_offer_id=supply_offer_id,
-            multiplier_ppm=multiplier_ppm,
+            basis=basis,
             day=int(row["day"]),
             day_used_usdc=int(row["day_used_usdc"]),
             total_used_usdc=int(row["total_used_usdc"]),
@@ -282,32 +244,24 @@ class Book:
     def _find_fee_bps(self, supply_offer_id: str | None) -> int:
         return self._fee_bps if supply_offer_id is None else self._supplier_fee_bps
 
-    def _find_scaled(self, model: str, base: Base, multiplier_ppm: int) -> Tiers:
-        """Return the prices that a multiplier makes now; none where there is no reference."""
-        reference = self.find_reference(model)
-        if reference is not None and reference.valid_until_s is not None:
-            held_until_s = self._prices_hold_until_s or reference.valid_until_s
-            self._prices_hold_until_s = min(held_until_s, reference.valid_until_s)
-        return tuple(
-            (above, scale_price(direct, multiplier_ppm))
-            for above, direct in list_tiers(reference, base)
-        )
-
-    def _reprice(self) -> None:
-        """Price the offers by multiplier again: the hour or the date is another one now."""
-        self._prices_hold_until_s = None
-        # An offer that had no price may have one now: the next refresh reads all of them.
-        self._looked_at_s = None
+    def _keep_current(self) -> None:
+        """Price those offers again whose price has changed by itself: they fall, or the reference
+        is another one at this hour or date."""
+        have_fallen, have_references = self._pricing.take_changes()
+        if have_references:
+            # An offer that had no price may have one now: the next refresh reads all of them.
+            self._looked_at_s = None
+        if not have_fallen and not have_references:
+            return
         for offer_id, live in list(self._live.items()):
-            if live.multiplier_ppm is None:
+            if not live.basis.changes:
                 continue
-            offer = live.offer
-            tiers = self._find_scaled(offer.model, offer.base, live.multiplier_ppm)
-            if not tiers:
+            priced = self._pricing.price(live.basis)
+            if not priced.tiers:
                 self._drop(offer_id)
-            elif tiers != offer.tiers:
-                live.offer = replace(offer, price=tiers[0][1], longer=tiers[1:])
-                self._shelves[offer.model][offer.base].put(live.offer)
+            elif _is_other(live.offer, priced):
+                live.offer = replace(live.offer, **_price_fields(priced))
+                self._shelves[live.offer.model][live.offer.base].put(live.offer)
 
     def _drop(self, offer_id: str) -> None:
         known = self._live.pop(offer_id, None)
@@ -507,3 +461,18 @@ class Book:
         """Drop an offer's keys from memory."""
         for key in [key for key in self._accesses if key[0] == offer_id]:
             del self._accesses[key]
+
+
+def _price_fields(priced: PricedNow) -> dict[str, Any]:
+    """Return what an offer has of its prices now."""
+    is_same = priced.stated == priced.tiers
+    return {
+        "price": priced.tiers[0][1],
+        "longer": priced.tiers[1:],
+        "dearer_soon": () if is_same else priced.stated,
+        "valid_until_s": priced.valid_until_s,
+    }
+
+
+def _is_other(offer: Offer, priced: PricedNow) -> bool:
+    return any(getattr(offer, name) != value for name, value in _price_fields(priced).items())

@@ -90,6 +90,12 @@ class Offer:
     facts: Facts = STRANGER
     """How it serves, as far as its seller's word counts."""
 
+    dearer_soon: Tiers = ()
+    """What it costs at most within the next seconds, where that is more than now."""
+    valid_until_s: int | None = None
+    """Until when the price stands that lists state, Unix seconds; None: until its seller changes
+    it."""
+
     @property
     def base(self) -> Base:
         """The base that the price counts."""
@@ -110,6 +116,11 @@ class Offer:
     def tiers(self) -> Tiers:
         """The prices by the length of the prompt."""
         return ((0, self.price), *self.longer)
+
+    @property
+    def stated_tiers(self) -> Tiers:
+        """The prices as lists state them: a price that is about to rise has risen there."""
+        return self.dearer_soon or self.tiers
 
     def get_price(self, prompt_tokens: int) -> Price:
         """Return the price of a request whose prompt has ``prompt_tokens``."""

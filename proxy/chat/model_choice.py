@@ -113,7 +113,7 @@ async def list_options(
         if not request.call.generates:
             message = "'cheapest' is among models that write text: name the model that embeds."
             raise bad_request("model_required", message, param="model")
-        listed = catalogue.snapshot.models.values()
+        listed = (await catalogue.load_current()).models.values()
         offers = _build_offers(
             request,
             [
@@ -184,7 +184,7 @@ def writes_text(model: Model, prices: References, *, now_s: int) -> bool:
 
 
 async def _find_model(name: str, catalogue: Catalogue) -> Model:
-    model = catalogue.snapshot.models.get(name)
+    model = (await catalogue.load_current()).models.get(name)
     if model is None:
         # It may be newer than our list.
         snapshot = await catalogue.refresh(older_than_s=5.0)

@@ -2,9 +2,11 @@
 
 ``{"data": [{"id": …, "input_usdc_per_mtok": …, "output_usdc_per_mtok": …}]}``, with
 ``cached_input_usdc_per_mtok``, ``per_request_usdc``, ``tiers``, ``context_tokens``,
-``image_tokens``, ``updated_at`` (ISO 8601) and ``reference`` where it likes. ``tiers`` are the
-prices of longer prompts, each with ``above_prompt_tokens``; ``reference`` is what the model costs
-at its own provider, with the same fields. An entry that makes no sense is left out.
+``image_tokens``, ``updated_at`` (ISO 8601), ``valid_until`` (Unix seconds) and ``reference`` where
+it likes. ``tiers`` are the prices of longer prompts, each with ``above_prompt_tokens``;
+``reference`` is what the model costs at its own provider, with the same fields. A price with
+``valid_until`` counts for so long as it had left at ``updated_at``, whatever the clocks say. An
+entry that makes no sense is left out.
 """
 
 from collections.abc import Mapping
@@ -22,6 +24,9 @@ _PRICES: Final = (
     "cached_input_usdc_per_mtok",
 )
 _TOKENS_MAX: Final = 2**31
+_TIME_MAX: Final = 2**40
+LASTS_S_MIN: Final = 1
+"""So long any price counts, or a list would be asked for again and again."""
 
 
 def read_entry(entry: Mapping[str, Any], *, now_s: int) -> Terms | None:
@@ -38,6 +43,7 @@ def read_entry(entry: Mapping[str, Any], *, now_s: int) -> Terms | None:
         _read_integer(entry, "context_tokens", _TOKENS_MAX),
         _read_integer(entry, "image_tokens", _TOKENS_MAX),
         stated_at_s,
+        valid_until_s=_read_end(entry, stated_at_s, now_s),
     )
 
 
@@ -85,6 +91,12 @@ def _read_price(entry: Mapping[str, Any]) -> Price | None:
         None if cached_price is None else min(cached_price, input_price),
         fee_usdc,
     )
+
+
+def _read_end(entry: Mapping[str, Any], stated_at_s: int, now_s: int) -> int | None:
+    """Return until when a price counts by our clock, None where that is not said."""
+    until_s = _read_integer(entry, "valid_until", _TIME_MAX)
+    return None if until_s is None else now_s + max(LASTS_S_MIN, until_s - stated_at_s)
 
 
 def _read_integer(entry: Mapping[str, Any], name: str, most: int) -> int | None:

@@ -2,8 +2,8 @@
 
 Three sources state prices: an upstream at its ``/v1/prices``, the operator's file, and the
 ``genai-prices`` data set. What is *charged* for a model is what the first of these says; upstream's
-word counts only for a while. The *reference* is what the model costs at its own provider:
-discounts and multipliers stand on it.
+word counts only for a while, or for as long as it says. The *reference* is what the model costs at
+its own provider: discounts and multipliers stand on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +35,8 @@ class References:
     data_set: DataSnapshot = field(default_factory=get_snapshot)
     upstream_age_s_max: int = 86_400
     """How long what upstream said counts, in seconds."""
+    upstream_until_s: int | None = None
+    """When the first of upstream's prices ceases to count, by what upstream said of it."""
     _upstream: Mapping[str, Terms] = field(default_factory=dict)
     _upstream_references: Mapping[str, Terms] = field(default_factory=dict)
     _looked_up: dict[str, tuple[Terms | None, int, int | None]] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class References:
             if reference is not None:
                 references[name] = reference
         self._upstream, self._upstream_references = charged, references
+        ends = [terms.valid_until_s for terms in charged.values()]
+        self.upstream_until_s = min((end for end in ends if end is not None), default=None)
 
     def find_terms(self, model: str, *, now_s: int) -> Terms | None:
         """Return what is charged for a model by tokens, or None where that is unknown.
@@ -103,6 +107,8 @@ class References:
     def _find_upstream(self, model: str, now_s: int) -> Terms | None:
         stated = self._upstream.get(model)
         if stated is None or stated.stated_at_s is None:
+            return None
+        if stated.valid_until_s is not None and now_s >= stated.valid_until_s:
             return None
         age_s = now_s - stated.stated_at_s
         return stated if -CLOCK_TOLERANCE_S <= age_s <= self.upstream_age_s_max else None

@@ -17,7 +17,9 @@ from market.http.dependencies import (
     ServicesDep,
     TimeQuery,
 )
+from market.http.earnings.capacity import load_capacity
 from market.http.earnings.schemas import (
+    Capacity,
     Earning,
     EarningPage,
     EarningTotals,
@@ -161,6 +163,16 @@ async def get_health_log_csv(
         services, seller, load_failures, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
     return _csv(rows, _FAILURE_COLUMNS)
+
+
+@router.get("/v1/seller/capacity", responses=SIGNED, dependencies=SELLER_KEY)
+async def get_capacity(services: ServicesDep, seller: SellerDep) -> Capacity:
+    """Return what was sold of capacity that expires, and what lapsed, newest first: of offers with
+    ``quota_resets_at`` and a total quota, and of connections to APIs, period by period."""
+    now_s = services.database.now_s()
+    return await services.database.read(
+        lambda connection: load_capacity(connection, seller.owner, now_s=now_s)
+    )
 
 
 def _csv(rows: Sequence[RowMapping], columns: Sequence[str]) -> Response:

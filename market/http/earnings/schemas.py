@@ -74,3 +74,39 @@ class FailurePage(BaseModel):
     offers: list[OfferHealth]
     failures: list[Failure]
     next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
+
+
+class OfferCapacity(BaseModel):
+    """A total quota of an offer up to the instant at which it expires."""
+
+    offer_id: str
+    model: str
+    starts_at: int
+    resets_at: int
+    quota_usdc: int
+    sold_usdc: int = Field(description="with what is reserved")
+    lapsed_usdc: int | None = Field(description="null: not over")
+
+
+class ConnectionCapacity(BaseModel):
+    """A period of the quota of a connection to an API. Units are the API's."""
+
+    connection_id: str
+    name: str
+    unit: Literal["calls", "credits"]
+    starts_at: int
+    ends_at: int
+    for_sale: int = Field(description="units")
+    sold: int = Field(description="units")
+    own_use: int = Field(description="units")
+    lapsed: int | None = Field(description="units that were for sale and unsold; null: not over")
+    revenue_usdc: int
+    your_share_usdc: int
+    fee_usdc: int
+
+
+class Capacity(BaseModel):
+    """What was sold of capacity that expires, and what lapsed; the newest, newest first."""
+
+    offers: list[OfferCapacity]
+    connections: list[ConnectionCapacity]

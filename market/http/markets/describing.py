@@ -38,6 +38,7 @@ from market.listing.depth import (
     is_serviceable,
 )
 from market.pricing.amounts import show_millionths
+from market.pricing.falling import find_earliest
 from market.pricing.media_units import UNITS, Base, get_media_prices
 from market.routing.measured import OfferReport
 from market.routing.ranking import Ask, Offer, Ranking, Verdict
@@ -155,20 +156,27 @@ def describe_market(
     """Return one model's market in short: how many sell, and the best price of each kind."""
     active = [offer for shelf in shelves.values() for offer in shelf if offer.is_active]
     best = find_best(shelves.get(Base.TOKEN, ()), get_state)
-    media = {
-        base: describe_unit_price(found.unit, found.price)
+    best_media = {
+        base: found
         for base, shelf in shelves.items()
         if base is not Base.TOKEN
         and (found := find_best(shelf, get_state)) is not None
         and found.unit is not None
     }
+    media = {
+        base: describe_unit_price(found.unit, found.stated_tiers[0][1])
+        for base, found in best_media.items()
+        if found.unit is not None
+    }
+    listed = [one for one in (best, *best_media.values()) if one is not None]
     return MarketSummary(
         **dict(describe_reference(model, reference)),
         offers=len(active),
         serviceable_offers=sum(is_serviceable(offer, get_state(offer)) for offer in active),
-        best=None if best is None else describe_tiers(best.tiers),
+        best=None if best is None else describe_tiers(best.stated_tiers),
         best_discount_pct=get_blended_discount_pct(best, reference),
         media=media,
+        valid_until=find_earliest([one.valid_until_s for one in listed]),
     )
 
 
@@ -200,6 +208,7 @@ def describe_book(
                 discount_pct=get_blended_discount_pct(offer, reference),
                 health=state.standing,
                 serviceable=serviceable,
+                valid_until=offer.valid_until_s,
                 left_today_usd=None if left_usdc is None else left_usdc / USDC_ONE,
                 facts=describe_facts(offer.facts),
                 measured=OfferMeasured(**asdict(get_measured(offer.offer_id))),

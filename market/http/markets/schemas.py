@@ -52,6 +52,9 @@ class MarketSummary(ModelReference):
     best: TokenPrice | None = Field(description="null: no offer sells it by tokens")
     best_discount_pct: float | None = Field(description="null: no reference price proves any")
     media: dict[Base, UnitPrice] = Field(description="the best price of each base of media")
+    valid_until: int | None = Field(
+        description="until when the best offers cost no more than this by themselves; null: open"
+    )
 
 
 class MarketList(BaseModel):
@@ -115,6 +118,7 @@ class BookOffer(OfferPrice):
     discount_pct: float | None = Field(description="null: no reference price proves any")
     health: Standing
     serviceable: bool
+    valid_until: int | None = Field(description="until when its price stands; null: open")
     left_today_usd: float | None = Field(description="what it can still sell; null: no cap")
     facts: OfferFacts
     measured: OfferMeasured

@@ -44,6 +44,8 @@ def describe_offer(
             "cap_daily_usd": _show(row["cap_daily_usdc"]),
             "quota_total_usd": _show(row["quota_total_usdc"]),
             "rate_limit_rpm": row["rate_limit_rpm"],
+            "quota_resets_at": row["quota_resets_at_s"],
+            "floor_pct": row["floor_pct"],
             "payout_address": row["payout_address"],
             "declares": None if row["declares"] is None else orjson.loads(row["declares"]),
             "status": row["status"],

@@ -24,6 +24,7 @@ from market.http.offers.schemas import (
 )
 from market.identity.keys import digest_request
 from market.listing.model_names import check_model, check_room
+from market.listing.offer_expiry import parse_expiry
 from market.listing.offers import (
     check_payable,
     parse_change,
@@ -62,9 +63,9 @@ router = APIRouter(tags=["offers"])
 async def create_offer(request: Request, services: ServicesDep, seller: SellerDep) -> OfferView:
     """List an offer. With an Idempotency-Key the same request makes one offer only."""
     raw = await services.read_body(request, seller)
-    wish = parse_new_offer(
-        parse_exact_json(raw), seller=seller.owner, allow_loopback=services.allow_loopback
-    )
+    body = parse_exact_json(raw)
+    wish = parse_new_offer(body, seller=seller.owner, allow_loopback=services.allow_loopback)
+    expiry = parse_expiry(body, None, now_s=services.database.now_s())
     idempotency_key = read_idempotency_key(request)
     digests = () if idempotency_key is None else digest_request(services.secrets, raw)
     columns = wish.columns
@@ -86,6 +87,7 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
         idempotency_key=idempotency_key,
         request_digest=digests[0] if digests else None,
         **columns,
+        **expiry,
     )
     now_s = services.database.now_s()
     try:
@@ -137,6 +139,8 @@ async def patch_offer(
     if row is None:
         raise not_found("offer")
     wish = parse_change(body, row, allow_loopback=services.allow_loopback)
+    now_s = services.database.now_s()
+    changes = {**wish.columns, **parse_expiry(body, row, now_s=now_s)}
     if "upstream_model" in wish.columns:
         _check_model(services, row["model"], wish.columns["upstream_model"])
     if "payout_address" in wish.columns:
@@ -148,7 +152,6 @@ async def patch_offer(
     sealed = None
     if wish.api_key is not None:
         sealed = await services.seal(wish.api_key, offer_id)
-    now_s = services.database.now_s()
     try:
         found = await services.write_as(
             seller,
@@ -157,7 +160,7 @@ async def patch_offer(
                 offer_id=offer_id,
                 seller=seller.owner,
                 version=int(row["version"]),
-                changes=wish.columns,
+                changes=changes,
                 sealed=sealed,
                 now_s=now_s,
             ),

@@ -99,6 +99,12 @@ class _OfferFields(BaseModel):
     cap_daily_usd: Amount | None = Field(default=None, description="most to sell in a UTC day")
     quota_total_usd: Amount | None = Field(default=None, description="most to sell in all")
     rate_limit_rpm: int | None = Field(default=None, ge=1, le=1_000_000)
+    quota_resets_at: int | str | None = Field(
+        default=None, description="when what is unsold of it expires: an instant"
+    )
+    floor_pct: int | None = Field(
+        default=None, ge=1, le=99, description="of its prices, to which they fall until then"
+    )
     payout_address: str | None = Field(
         default=None, description="an Ethereum address with its checksum; else the seller's own"
     )
@@ -159,6 +165,8 @@ class OfferView(BaseModel):
     cap_daily_usd: float | None = Field(description="null: no cap")
     quota_total_usd: float | None = Field(description="null: no cap")
     rate_limit_rpm: int | None = Field(description="null: no limit")
+    quota_resets_at: int | None = Field(description="null: what is unsold does not expire")
+    floor_pct: int | None = Field(description="null: its prices do not fall")
     payout_address: str
     declares: DeclaredFacts | None
     status: STATUS

@@ -15,8 +15,8 @@ from sqlalchemy import select
 from keeper.duties.moment import REORGS_DEEPEST
 from ledger.database.engine import read, write
 from ledger.payments.withdrawals import (
+    SignedWithdrawal,
     WithdrawalRefused,
-    WithdrawalWish,
     load_withdrawal,
     withdraw,
 )
@@ -58,7 +58,7 @@ def bury(stage: Stage) -> None:
 
 
 def take(stage: Stage) -> str:
-    wish = WithdrawalWish("wd", PAYER.address.lower(), None, FEE_USDC, "nonce")
+    wish = SignedWithdrawal("wd", PAYER.address.lower(), None, FEE_USDC, "nonce")
     with write(stage.engine) as connection:
         return withdraw(connection, wish, minimum_usdc=1, now_s=1)
 

@@ -19,8 +19,8 @@ from sqlalchemy import Engine, func, insert, select, update
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
 from ledger.payments.withdrawals import (
+    SignedWithdrawal,
     WithdrawalRefused,
-    WithdrawalWish,
     load_withdrawable,
     load_withdrawals,
     withdraw,
@@ -88,7 +88,7 @@ def take(
     engine: Engine, nonce: str, amount_usdc: int | None = None, *, minimum_usdc: int = 1
 ) -> str | WithdrawalRefused:
     """Withdraw, or return why not."""
-    wish = WithdrawalWish(f"wd-{nonce}", WALLET, amount_usdc, FEE_USDC, nonce)
+    wish = SignedWithdrawal(f"wd-{nonce}", WALLET, amount_usdc, FEE_USDC, nonce)
     try:
         with write(engine) as connection:
             return withdraw(connection, wish, minimum_usdc=minimum_usdc, now_s=NOW_S)

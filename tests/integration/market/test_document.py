@@ -7,6 +7,7 @@
     the examples in the document ── are these answers
 """
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,6 +134,9 @@ async def call_sellers(caller: Caller) -> None:
         await caller.ask("POST", "/v1/seller/offers", seller, json=offer)
     await caller.ask("GET", "/v1/seller/offers", seller)
     offer = {**body, "model": "gpt-4o", "cost_multiplier": "0.8", "cap_daily_usd": "5"}
+    expires = {"quota_total_usd": "50", "quota_resets_at": int(time.time()) + 30 * 86_400}
+    expiring = {**body, "model": "o3", "cost_multiplier": "0.9", "floor_pct": 40, **expires}
+    await caller.ask("POST", "/v1/seller/offers", seller, json=expiring)
     listed = await caller.ask("POST", "/v1/seller/offers", seller, json=offer)
     path = f"/v1/seller/offers/{listed['id']}"
     await caller.ask("GET", path, seller)
@@ -258,7 +262,7 @@ async def call_public(caller: Caller) -> None:
     ):
         await caller.ask("GET", path)
     await caller.ask("GET", f"/v1/route/explain?model={model}", caller.buyer)
-    for name in ("earnings", "earnings.csv", "health-log", "health-log.csv"):
+    for name in ("earnings", "earnings.csv", "capacity", "health-log", "health-log.csv"):
         await caller.ask("GET", f"/v1/seller/{name}", caller.seller)
 
 

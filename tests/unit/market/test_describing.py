@@ -19,6 +19,8 @@ ROW: dict[str, Any] = {
     "price_tiers": None,
     "unit": None,
     "cost_multiplier_ppm": None,
+    "quota_resets_at_s": None,
+    "floor_pct": None,
     "cap_daily_usdc": 5_000_000,
     "quota_total_usdc": None,
     "rate_limit_rpm": 60,

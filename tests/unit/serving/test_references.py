@@ -151,6 +151,19 @@ def test_upstream__says_since_when__counts_from_then(stated: str) -> None:
     assert found.source == "genai-prices"  # too old, or of the future
 
 
+def test_upstream__says_until_when__counts_for_so_long_by_whatever_clock() -> None:
+    book = References({})
+    # Upstream's clock says 600, ours 650: the price has 30 seconds left.
+    book.note_upstream([entry(updated_at="1970-01-01T00:10:00Z", valid_until=630)], now_s=650)
+
+    found = [book.find_terms("gpt-4o", now_s=now_s) for now_s in (679, 680)]
+
+    assert [one.source for one in found if one is not None] == ["upstream", "genai-prices"]
+    assert book.upstream_until_s == 680
+    book.note_upstream([entry()], now_s=700)
+    assert book.upstream_until_s is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
