@@ -1,7 +1,7 @@
 """What the proxy only reads from the ledger. Each function takes a read snapshot."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import orjson
@@ -15,7 +15,7 @@ from ledger.errors import AllowanceFacts
 from ledger.spending.admission import build_facts, get_chain_now_s
 from ledger.spending.batch_receipts import load_batch_receipts, receipt_of
 from ledger.spending.keys import load_child
-from ledger.spending.receipts import build_proof
+from ledger.spending.receipts import ServedNote, build_proof, read_served_note
 from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
 from proxy.keys.tokens import KeyClaims
@@ -201,9 +201,23 @@ def load_receipt_view(
         view["cached_tokens"] = usage["cached_tokens"] or 0
     view["reserved_at_s"] = usage["reserved_at_s"]
     view["posted_at_s"] = None if usage["cost_usdc"] is None else usage["resolved_at_s"]
-    view["leaf"] = None if usage["cost_usdc"] is None else "0x" + receipt_of(usage).leaf().hex()
+    receipt = None if usage["cost_usdc"] is None else receipt_of(usage)
+    view["leaf"] = None if receipt is None else "0x" + receipt.leaf().hex()
+    view["leaf_version"] = None if receipt is None else receipt.version
+    view["served"] = _describe_served(read_served_note(usage["served"]))
     view["settlement"] = _load_settlement(connection, usage)
     return view
+
+
+def _describe_served(note: ServedNote | None) -> dict[str, Any] | None:
+    """Return who served a request, with the commitment of the leaf and what opens it."""
+    if note is None:
+        return None
+    return {
+        **asdict(note),
+        "seller_salt": f"0x{note.seller_salt}",
+        "seller_commitment": "0x" + note.close().seller_commitment.hex(),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,14 @@ from contracts.chain import translated
 from contracts.deployment import Deployment
 from contracts.errors import Rejected
 from contracts.units import UINT256_MAX
-from ledger.spending.receipts import Receipt, is_proof_valid
+from ledger.spending.receipts import (
+    GRADES,
+    PAID_BY,
+    Receipt,
+    ServedLeaf,
+    commit_seller,
+    is_proof_valid,
+)
 
 _DIGITS: Final = re.compile(r"[0-9]{1,78}")
 _WORD: Final = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -78,6 +85,7 @@ def _read_receipt(view: Any) -> tuple[bytes, list[bytes], dict[str, Any]]:
             output_usdc_per_mtok=_read_figure(view, "output_usdc_per_mtok"),
             cost_usdc=_read_figure(view, "cost_usdc"),
             posted_at_s=_read_figure(view, "posted_at_s"),
+            served=_read_served(view),
         )
         leaf = receipt.leaf()
         _read_word(settlement, "batch_id")
@@ -88,6 +96,36 @@ def _read_receipt(view: Any) -> tuple[bytes, list[bytes], dict[str, Any]]:
     except (KeyError, ValueError) as error:
         raise ReceiptInvalid(f"the receipt is incomplete: {error!r}") from error
     return leaf, proof, settlement
+
+
+def _read_served(view: dict[str, Any]) -> ServedLeaf | None:
+    """Return who served, by a receipt of leaf version 2; None for version 1.
+
+    A receipt that states no version is of the first. A seller that is named must be the committed
+    one. Raises ``KeyError`` and ``ValueError``.
+    """
+    version = view.get("leaf_version", 1)
+    if version == 1:
+        return None
+    served = view["served"]
+    if version != 2 or not isinstance(served, dict):
+        raise ValueError("leaf_version is neither 1 nor 2, or served is no object")
+    grade, paid_by = _read_text(served, "grade"), _read_text(served, "paid_by")
+    if grade not in GRADES or paid_by not in PAID_BY:
+        raise ValueError("grade or paid_by is no word of ours")
+    commitment = _read_word(served, "seller_commitment")
+    if served.get("seller") is not None:
+        opened = commit_seller(_read_text(served, "seller"), _read_word(served, "seller_salt"))
+        if opened != commitment:
+            raise ValueError("the seller is not the one that the receipt commits to")
+    return ServedLeaf(
+        seller_commitment=commitment,
+        offer_id=_read_text(served, "offer_id"),
+        host=_read_text(served, "host"),
+        model=_read_text(served, "model"),
+        grade=grade,
+        paid_by=paid_by,
+    )
 
 
 def _read_figure(view: dict[str, Any], name: str) -> int:

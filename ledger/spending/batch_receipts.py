@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Connection, RowMapping, select, union_all
 
-from ledger.spending.receipts import Receipt
+from ledger.spending.receipts import Receipt, read_served_note
 from ledger.tables import BatchStray, Usage, table_of
 
 _stray = table_of(BatchStray)
@@ -34,6 +34,7 @@ def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
 
 def receipt_of(row: RowMapping) -> Receipt:
     """Build the receipt of a posted usage row."""
+    note = read_served_note(row["served"])
     cached_price = row["cached_input_usdc_per_mtok"]
     return Receipt(
         request_id=row["request_id"],
@@ -50,4 +51,5 @@ def receipt_of(row: RowMapping) -> Receipt:
         output_usdc_per_mtok=row["output_usdc_per_mtok"],
         cost_usdc=row["cost_usdc"],
         posted_at_s=row["resolved_at_s"],
+        served=None if note is None else note.close(),
     )

@@ -3,10 +3,17 @@
 A settled batch commits on chain to the root of its receipts, so that a buyer can prove what a
 request was charged, offline. A leaf is hashed twice, so that no inner node can pose as one; pairs
 are hashed in sorted order, so that a proof is a plain list of siblings. An odd node moves up as is.
+
+Two versions of a leaf: the first says what was charged, the second also who served it and what.
+Only the second's content begins with a version's byte, so the two differ in length and no content
+is one of both. The seller stands in it as a salted hash: a receipt can be shown to anybody without
+naming the seller, and whoever has the salt can open it.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
@@ -25,6 +32,79 @@ _LEAF_TYPES = (
     "uint256",  # cost, 1e-6 USDC
     "uint256",  # when it was posted, Unix seconds
 )
+
+_SERVED_TYPES = (
+    "bytes32",  # the seller's commitment
+    "bytes32",  # keccak of the offer's id
+    "bytes32",  # keccak of the host
+    "bytes32",  # keccak of the model's name as the answer has it
+    "uint256",  # provenance grade: 1 = A … 4 = D, 0 = none was given
+    "uint256",  # what paid: 0 = yield, 1 = credit
+)
+VERSION_2: Final = b"\x02"
+GRADES: Final = ("", "A", "B", "C", "D")
+PAID_BY: Final = ("yield", "credit")
+SALT_BYTES: Final = 32
+
+
+def commit_seller(seller: str, salt: bytes) -> bytes:
+    """Return a seller's commitment: keccak(salt ‖ seller). ``salt`` is 32 random bytes."""
+    assert len(salt) == SALT_BYTES
+    return keccak(salt + seller.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLeaf:
+    """Who served a request, and what, as the leaf has it."""
+
+    seller_commitment: bytes
+    offer_id: str
+    host: str
+    model: str
+    """The model's name as the answer has it."""
+    grade: str
+    """One of ``GRADES``."""
+    paid_by: str
+    """One of ``PAID_BY``."""
+
+    def values(self) -> tuple[Any, ...]:
+        """Return what the leaf encodes, in its order. Raises ``ValueError`` for an unknown word."""
+        return (
+            self.seller_commitment,
+            *(keccak(text=text) for text in (self.offer_id, self.host, self.model)),
+            GRADES.index(self.grade),
+            PAID_BY.index(self.paid_by),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServedNote:
+    """The same as the ledger keeps it, with what opens the commitment."""
+
+    seller: str
+    seller_salt: str
+    """32 bytes in hex, without 0x."""
+    offer_id: str
+    host: str
+    model: str
+    grade: str
+    paid_by: str = PAID_BY[0]
+
+    def write(self) -> str:
+        """Return the JSON that ``read_served_note`` reads."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    def close(self) -> ServedLeaf:
+        """Return what a leaf has of it."""
+        commitment = commit_seller(self.seller, bytes.fromhex(self.seller_salt))
+        return ServedLeaf(
+            commitment, self.offer_id, self.host, self.model, self.grade, self.paid_by
+        )
+
+
+def read_served_note(text: str | None) -> ServedNote | None:
+    """Return what the ledger keeps of who served; None for usage of before leaf version 2."""
+    return None if text is None else ServedNote(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +126,17 @@ class Receipt:
     output_usdc_per_mtok: int
     cost_usdc: int
     posted_at_s: int
+    served: ServedLeaf | None = None
+    """Who served it, and what; None: a leaf of version 1."""
+
+    @property
+    def version(self) -> int:
+        """The version of the leaf."""
+        return 1 if self.served is None else 2
 
     def leaf(self) -> bytes:
-        """Return the receipt's leaf: keccak(keccak(abi.encode(fields)))."""
+        """Return the receipt's leaf: keccak(keccak(abi.encode(fields))), from version 2 on with the
+        version's byte before the fields."""
         values = (
             keccak(text=self.request_id),
             self.token_id,
@@ -63,7 +151,10 @@ class Receipt:
             self.cost_usdc,
             self.posted_at_s,
         )
-        return keccak(keccak(encode(_LEAF_TYPES, values)))
+        if self.served is None:
+            return keccak(keccak(encode(_LEAF_TYPES, values)))
+        types = (*_LEAF_TYPES, *_SERVED_TYPES)
+        return keccak(keccak(VERSION_2 + encode(types, (*values, *self.served.values()))))
 
 
 def build_root(leaves: Sequence[bytes]) -> bytes:

@@ -44,6 +44,9 @@ class Charge:
     completion_tokens: int
     cached_tokens: int = 0
     """How many of ``prompt_tokens`` are charged at the price of cached ones."""
+    served: str | None = None
+    """Who served it, and what, as ``ledger.spending.receipts.ServedNote`` writes it; None: a row of
+    before leaf version 2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from proxy.chat.model_lists import try_models
 from proxy.chat.operator_credit import OperatorCredit
 from proxy.chat.request import AS_CHAT, Manner
 from proxy.chat.revocations import RevocationWatch
+from proxy.chat.served import ServedNotes
 from proxy.chat.streams import CHARGE_NAME, ChatBooking, ChatEndings
 from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import (
@@ -186,9 +187,10 @@ class Completions:
         repeat = admitted.repeat
         transcript = None if repeat is None else self._repeats.open_transcript()
         tally = build_tally(admitted, now_s=self._meter.now_s())
+        notes = ServedNotes(source.served_by, upstream_name=self._upstream.name)
         stream = LiveStream(
             reading=Reading(source, tally),
-            booking=self._book(admitted, source),
+            booking=self._book(admitted, source, lambda: notes.write(tally.model)),
             endings=ChatEndings(self._upstream),
             charge_name=CHARGE_NAME,
             asks_for_usage=call.asks_for_usage,
@@ -203,8 +205,10 @@ class Completions:
         self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
 
-    def _book(self, admitted: Admitted, source: UpstreamStream) -> ChatBooking:
-        """Return what a stream is charged to, and by whose word."""
+    def _book(
+        self, admitted: Admitted, source: UpstreamStream, get_note: Callable[[], str]
+    ) -> ChatBooking:
+        """Return what a stream is charged to, and by whose word; ``get_note`` says who served."""
         is_sold = buys_at_market(admitted.offer) and not source.is_own_provider
         sale = None
         if is_sold and source.sale_id is not None:
@@ -214,7 +218,7 @@ class Completions:
 
         async def post(counted: Counted) -> int:
             believed = counted if is_sold else replace(counted, sold_usdc=None)
-            return (await self._post(admitted, believed)).cost_usdc
+            return (await self._post(admitted, believed, served=get_note())).cost_usdc
 
         return ChatBooking(admitted.request_id, self._meter, post, sale)
 
@@ -262,9 +266,11 @@ class Completions:
             counted = count_completion(completion, admitted.get_sent(), holder)
             now_s = self._meter.now_s()
             build_body = prepare_body(admitted, completion, counted, now_s=now_s)
+            notes = ServedNotes(completion.served_by, upstream_name=self._upstream.name)
+            note = notes.write(completion.parsed.get("model"))
         build = partial(self._build_answer, admitted, completion.served_by, build_body)
         try:
-            posted = await self._post(admitted, counted, build)
+            posted = await self._post(admitted, counted, build, served=note)
         except CurrentError as error:
             log.error("settlement_failed", request_id=admitted.request_id, error=str(error))
             raise settlement_failed() from error
@@ -313,6 +319,8 @@ class Completions:
         admitted: Admitted,
         counted: Counted,
         build: Callable[[Posted], Answer] | None = None,
+        *,
+        served: str | None,
     ) -> Posted:
         """Charge what was counted. Raises ``CurrentError``.
 
@@ -326,7 +334,12 @@ class Completions:
         cost_usdc = get_cost_usdc(admitted.offer, counted)
         with self._span("post", request_id=admitted.request_id, cost_usdc=cost_usdc):
             posted = await self._meter.post(
-                admitted.request_id, tokens, price=price, cost_usdc=cost_usdc, keep=keep
+                admitted.request_id,
+                tokens,
+                price=price,
+                cost_usdc=cost_usdc,
+                keep=keep,
+                served=served,
             )
         if cost_usdc:
             self.proven.note_paid(admitted.claims.token_id)

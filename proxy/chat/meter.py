@@ -102,12 +102,15 @@ class Meter:
         price: Price,
         cost_usdc: int,
         keep: tuple[NamedRequest, Callable[[Posted], bytes | None]] | None = None,
+        served: str | None = None,
     ) -> Posted:
         """Charge a reservation at ``price``, and with ``keep`` keep the sealed answer with it.
 
+        ``served`` says who served it: see ``ledger.spending.receipts.ServedNote``.
+
         Tried several times; raises ``CurrentError`` where it failed.
         """
-        charge = Charge(cost_usdc, tokens.prompt, tokens.completion, tokens.cached)
+        charge = Charge(cost_usdc, tokens.prompt, tokens.completion, tokens.cached, served)
         used = PriceUsed(
             price.input_usdc_per_mtok,
             price.output_usdc_per_mtok,

@@ -380,6 +380,7 @@ export const usageTexts = {
     figures: "The receipt's figures do not give its hash: the receipt was changed.",
     proof: "The proof does not lead to the root on chain: this charge is not in the batch.",
     no_batch: "The chain has no such batch in that block.",
+    seller: "The seller that is named is not the one that the receipt commits to.",
   },
   proven: (cost: string, root: string, tx: string) =>
     `True: the chain has this charge of ${cost} USDC. Root ${root}, transaction ${tx}.`,

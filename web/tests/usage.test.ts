@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readEvent, readStream } from "../src/api/stream.ts";
 import { rowsInSight, sumBy, sumDays } from "../src/usage.ts";
-import { climb, leafOf } from "../src/wallet/verify.ts";
+import { climb, commitSeller, leafOf } from "../src/wallet/verify.ts";
 
 const line = (at: number, model: string, cost: number | null) => ({
   request_id: `${at}`,
@@ -70,6 +70,26 @@ test("climb: pairs in sorted order, and a proof of none is the leaf", () => {
   const sibling = `0x${"22".repeat(32)}` as const;
   assert.equal(climb(leaf, []), leaf);
   assert.equal(climb(leaf, [sibling]), climb(sibling, [leaf]));
+});
+
+test("leafOf: the leaves of both versions are those of the ledger", () => {
+  const first = {
+    request_id: "r", token_id: 0, key_epoch: 0, model: "m", prompt_tokens: 1, cached_tokens: 0, completion_tokens: 2,
+    input_usdc_per_mtok: 3, cached_input_usdc_per_mtok: 3, output_usdc_per_mtok: 4, cost_usdc: 5, posted_at_s: 6, leaf_version: 1, served: null,
+  };
+  const served = {
+    seller: "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", seller_salt: `0x${"ab".repeat(32)}`, offer_id: "of_1", host: "api.openai.com",
+    model: "gpt-4o-2024-08-06", grade: "A", paid_by: "yield",
+    seller_commitment: "0x1a7903a08806bc3a49ca5b624cb07ad5f02a6c4976e722ac0f6175e3ecd6ab1a",
+  };
+  const second = { ...first, leaf_version: 2, served };
+  // What tests/unit/ledger/test_receipts.py has, too.
+  assert.equal(leafOf(first as never), "0xa17ab3dbaa294365f07c2b16abc420f4aec5a6466d3904a5d9814a21b229a10d");
+  assert.equal(leafOf(second as never), "0x33c100e387738ddde4eb0f165b593682ca2ec7fa5546b1a147c83c3f80112f0a");
+  assert.equal(commitSeller(served.seller, served.seller_salt as never), served.seller_commitment);
+  for (const [name, value] of Object.entries({ offer_id: "of_2", host: "evil.example", model: "gpt-4o-mini", grade: "B", paid_by: "credit" })) {
+    assert.notEqual(leafOf({ ...second, served: { ...served, [name]: value } } as never), leafOf(second as never), name);
+  }
 });
 
 test("leafOf: any figure that changes gives another leaf", () => {

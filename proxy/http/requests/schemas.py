@@ -18,6 +18,21 @@ class SettlementView(BaseModel):
     tx_hash: str | None
 
 
+class ServedView(BaseModel):
+    """Who served a request, and what; in the leaf from version 2 on."""
+
+    seller: str = Field(description="a wallet or a supplier's id; where upstream is no market, it")
+    seller_salt: str = Field(description="opens `seller_commitment`: keccak(salt, seller)")
+    seller_commitment: str = Field(description="what the leaf has of the seller")
+    offer_id: str = Field(description="empty: upstream is no market")
+    host: str = Field(description="the host that was called; empty: upstream is no market")
+    model: str = Field(description="what the answer calls the model that answered")
+    grade: Literal["A", "B", "C", "D", ""] = Field(
+        description="its provenance: A its maker, B a known company, C attested, D any; empty: none"
+    )
+    paid_by: Literal["yield", "credit"]
+
+
 class ReceiptView(BaseModel):
     """What one request was charged for."""
 
@@ -42,6 +57,8 @@ class ReceiptView(BaseModel):
     reserved_at_s: int
     posted_at_s: int | None
     leaf: str | None = Field(description="this receipt's leaf in the batch's Merkle tree")
+    leaf_version: Literal[1, 2] | None = Field(description="2: `served` is in the leaf too")
+    served: ServedView | None = Field(description="null: not charged, or of leaf version 1")
     settlement: SettlementView | None
 
 

@@ -33,7 +33,7 @@ from ledger.chain.event_rows import save_events
 from ledger.database.engine import read, write
 from ledger.spending.batches import plan_batch
 from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
-from ledger.spending.receipts import Receipt
+from ledger.spending.receipts import Receipt, ServedNote
 from ledger.tables import ApiKey, Mirror, UsedNonce, table_of
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
@@ -196,7 +196,11 @@ async def test_cached_tokens__cost_less__in_receipt_and_leaf(
     assert (receipt["cached_tokens"], receipt["cached_input_usdc_per_mtok"]) == (12, 250_000)
     names = [name for name in Receipt.__dataclass_fields__ if name in receipt]
     assert set(names) == set(Receipt.__dataclass_fields__)
-    leaf = Receipt(**{name: receipt[name] for name in names}).leaf()
+    assert (receipt["leaf_version"], receipt["served"]["seller"]) == (2, "upstream")
+    served = {name: receipt["served"][name] for name in ServedNote.__dataclass_fields__}
+    served["seller_salt"] = served["seller_salt"].removeprefix("0x")
+    figures = {name: receipt[name] for name in names if name != "served"}
+    leaf = Receipt(**figures, served=ServedNote(**served).close()).leaf()
     assert receipt["leaf"] == "0x" + leaf.hex()
     (line,) = (await proxy.client.get("/api/current/usage", headers=headers)).json()["data"]
     assert line["cached_tokens"] == 12

@@ -12,7 +12,7 @@ from web3 import Web3
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from ledger.spending.receipts import Receipt, build_proof, build_root
+from ledger.spending.receipts import Receipt, ServedNote, build_proof, build_root
 from scripts.cli import commands
 from scripts.receipt import ReceiptInvalid, check_offline, verify_receipt
 from serving.process.exit_codes import ExitCode
@@ -31,6 +31,63 @@ def make_view(**changes: object) -> dict[str, Any]:
 
 def test_check_offline__untouched__returns_the_root() -> None:
     assert check_offline(make_view()) == ROOT
+
+
+NOTE = ServedNote("0xab", "ab" * 32, "of_1", "api.openai.com", "gpt-4o", "A")
+SERVED_RECEIPT = replace(RECEIPT, served=NOTE.close())
+SERVED_LEAVES = [SERVED_RECEIPT.leaf(), LEAVES[1]]
+
+
+def make_served_view(**changes: object) -> dict[str, Any]:
+    """Return a receipt of leaf version 2 in a batch whose other leaf is of version 1."""
+    root = "0x" + build_root(SERVED_LEAVES).hex()
+    proof = ["0x" + node.hex() for node in build_proof(SERVED_LEAVES, 0)]
+    served = {
+        **asdict(NOTE),
+        "seller_salt": "0x" + NOTE.seller_salt,
+        "seller_commitment": "0x" + NOTE.close().seller_commitment.hex(),
+        **changes,
+    }
+    settlement = {"batch_id": "0x" + "01" * 32, "receipts_root": root, "proof": proof}
+    return make_view(leaf_version=2, served=served, settlement=settlement)
+
+
+def test_check_offline__version_2__leads_to_the_root_with_and_without_the_seller_s_name() -> None:
+    root = "0x" + build_root(SERVED_LEAVES).hex()
+
+    assert check_offline(make_served_view()) == root
+    # Shown to somebody who need not know the seller.
+    assert check_offline(make_served_view(seller=None, seller_salt=None)) == root
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seller": "0xcd"}, "not the one that the receipt commits to"),
+        ({"seller_commitment": "0x" + "00" * 32}, "not the one that the receipt commits to"),
+        ({"host": "evil.example"}, "does not lead to the root"),
+        ({"model": "gpt-4o-mini"}, "does not lead to the root"),
+        ({"grade": "D"}, "does not lead to the root"),
+        ({"paid_by": "credit"}, "does not lead to the root"),
+        ({"grade": "E"}, "no word of ours"),
+        ({"grade": ["A"]}, "grade is no text"),
+        ({"seller_salt": "0x12"}, "seller_salt is not 32 bytes"),
+    ],
+)
+def test_check_offline__version_2_changed__refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ReceiptInvalid, match=reason):
+        check_offline(make_served_view(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"leaf_version": 1}, {"leaf_version": 3}, {"leaf_version": True}, {"served": None}],
+)
+def test_check_offline__another_version_than_the_leaf_s__refused(
+    changes: dict[str, object],
+) -> None:
+    with pytest.raises(ReceiptInvalid):
+        check_offline({**make_served_view(), **changes})
 
 
 @pytest.mark.parametrize(

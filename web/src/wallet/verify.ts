@@ -1,5 +1,5 @@
 /** A receipt's proof, recomputed here; the root comes from the chain by the visitor's own wallet. */
-import { type Hex, encodeAbiParameters, encodeEventTopics, keccak256, toBytes } from "viem";
+import { type Hex, concatHex, encodeAbiParameters, encodeEventTopics, keccak256, stringToHex } from "viem";
 import type { Abi } from "viem";
 import type { Schemas } from "../api/proxy.ts";
 import abi from "./abi.json" with { type: "json" };
@@ -9,13 +9,26 @@ export type Receipt = Schemas["ReceiptView"];
 export type Verdict =
   | { readonly kind: "true"; readonly root: Hex; readonly txHash: Hex }
   | { readonly kind: "unsettled" }
-  | { readonly kind: "false"; readonly why: "figures" | "proof" | "no_batch" };
+  | { readonly kind: "false"; readonly why: "figures" | "proof" | "no_batch" | "seller" };
 
 const LEAF = ["bytes32", ...Array<string>(2).fill("uint256"), "bytes32", ...Array<string>(8).fill("uint256")].map((type) => ({ type }));
 
-/** Returns a receipt's leaf: keccak(keccak(abi.encode(fields))), as `ledger/spending/receipts.py` has it. */
+/** Who served, from leaf version 2 on: four hashes, the grade, what paid. */
+const SERVED = [...Array<string>(4).fill("bytes32"), "uint256", "uint256"].map((type) => ({ type }));
+const GRADES = ["", "A", "B", "C", "D"];
+const PAID_BY = ["yield", "credit"];
+
+/** Returns what a leaf has of a seller: keccak(salt, seller). */
+export function commitSeller(seller: string, salt: Hex): Hex {
+  return keccak256(concatHex([salt, stringToHex(seller)]));
+}
+
+/**
+ * Returns a receipt's leaf: keccak(keccak(abi.encode(fields))), as `ledger/spending/receipts.py` has it; from
+ * version 2 on the version's byte stands before the fields, and who served behind them.
+ */
 export function leafOf(receipt: Receipt): Hex {
-  const hash = (text: string): Hex => keccak256(toBytes(text));
+  const hash = (text: string): Hex => keccak256(stringToHex(text));
   const figures = [
     receipt.prompt_tokens,
     receipt.cached_tokens,
@@ -27,7 +40,12 @@ export function leafOf(receipt: Receipt): Hex {
     receipt.posted_at_s,
   ].map((figure) => BigInt(figure ?? 0));
   const values = [hash(receipt.request_id), BigInt(receipt.token_id), BigInt(receipt.key_epoch), hash(receipt.model), ...figures];
-  return keccak256(keccak256(encodeAbiParameters(LEAF, values)));
+  const { served } = receipt;
+  if (receipt.leaf_version !== 2 || !served) return keccak256(keccak256(encodeAbiParameters(LEAF, values)));
+  const named = [served.seller_commitment, hash(served.offer_id), hash(served.host), hash(served.model)];
+  const words = [BigInt(GRADES.indexOf(served.grade)), BigInt(PAID_BY.indexOf(served.paid_by))];
+  const content = encodeAbiParameters([...LEAF, ...SERVED], [...values, ...named, ...words]);
+  return keccak256(keccak256(concatHex(["0x02", content])));
 }
 
 /** Returns the root that a proof leads to; pairs are hashed in sorted order. */
@@ -44,6 +62,8 @@ export async function verify(provider: Provider, position: Hex, receipt: Receipt
   if (receipt.state !== "settled" || !settlement || settlement.block_number === null) return { kind: "unsettled" };
   const leaf = leafOf(receipt);
   if (receipt.leaf !== null && leaf !== receipt.leaf) return { kind: "false", why: "figures" };
+  const served = receipt.served;
+  if (served && commitSeller(served.seller, served.seller_salt as Hex) !== served.seller_commitment) return { kind: "false", why: "seller" };
   const topics = encodeEventTopics({
     abi: abi.position as Abi,
     eventName: "BatchSettled",
