@@ -1,5 +1,6 @@
 """What an operator does with suppliers at the command line."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -11,8 +12,8 @@ from ledger.database.engine import read, write
 from ledger.suppliers.accounts import load_supplier
 from ledger.suppliers.reviews import load_queue, note_audit
 from ledger.tables import KYB_STATUSES
-from market.http.supply.reviews.describing import load_reviewed
 from market.suppliers.emails import read_email
+from market.suppliers.kyb_shown import load_reviewed
 from market.suppliers.reviewing import (
     COMMAND_LINE,
     ReviewRules,
@@ -59,7 +60,8 @@ def show_application(engine: Engine, supplier_id: str) -> str:
             supplier_id=supplier_id,
             now_s=now_s,
         )
-        return load_reviewed(connection, supplier).model_dump_json(indent=2)
+        shown = load_reviewed(connection, supplier)
+        return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def decide_at_command_line(

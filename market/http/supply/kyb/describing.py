@@ -19,6 +19,7 @@ from market.http.supply.kyb.schemas import (
 from market.suppliers.kyb_filing import OPEN_STATUSES, Filing
 from market.suppliers.kyb_form import ENTITY, OWNERS, SOURCE
 from market.suppliers.kyb_requirements import Requirements
+from market.suppliers.kyb_shown import show_document, show_owner
 
 
 def describe_filing(filing: Filing) -> KybView:
@@ -64,37 +65,12 @@ def _stand_of(filing: Filing, section: str) -> dict[str, Any]:
 
 def describe_owner(owner: StoredOwner) -> OwnerView:
     """Return an owner without what its number is compared by."""
-    return OwnerView.model_validate(
-        {
-            "owner_id": owner.owner_id,
-            "legal_name": owner.legal_name,
-            "nationality": owner.nationality,
-            "id_type": owner.id_type,
-            "role": owner.role,
-            "share_pct": show_share(owner.share_bps),
-        }
-    )
-
-
-def show_share(bps: int) -> str:
-    """Return a share in per cent: 3330 is 33.3."""
-    text = f"{bps // 100}.{bps % 100:02d}"
-    return text.rstrip("0").rstrip(".")
+    return OwnerView.model_validate(show_owner(owner))
 
 
 def describe_document(document: StoredDocument) -> DocumentView:
     """Return a document without its bytes."""
-    return DocumentView.model_validate(
-        {
-            "document_id": document.document_id,
-            "kind": document.kind,
-            "name": document.name,
-            "media_type": document.media_type,
-            "size_bytes": document.size_bytes,
-            "sha256": document.sha256,
-            "uploaded_at": document.uploaded_at_s,
-        }
-    )
+    return DocumentView.model_validate(show_document(document))
 
 
 def describe_requirements(found: Requirements) -> RequirementList:

@@ -16,7 +16,6 @@ from market.errors import not_found
 from market.http.dependencies import Cursor, IdPath, ServicesDep
 from market.http.supply.accounts.schemas import KybStatus
 from market.http.supply.dependencies import SESSION, SIGNED, SessionDep, read_object
-from market.http.supply.reviews.describing import load_reviewed
 from market.http.supply.reviews.schemas import (
     AuditLine,
     AuditList,
@@ -27,6 +26,7 @@ from market.http.supply.reviews.schemas import (
     ReviewQueue,
 )
 from market.suppliers.kyb_filing import document_context
+from market.suppliers.kyb_shown import load_reviewed
 from market.suppliers.reviewing import (
     OPERATORS_ONLY,
     check_not_own,
@@ -123,7 +123,7 @@ async def get_application(
             supplier_id=supplier_id,
             now_s=now_s,
         )
-        return load_reviewed(connection, supplier)
+        return ReviewedApplication.model_validate(load_reviewed(connection, supplier))
 
     return await services.suppliers.callers.write_as(reviewer, look)
 
