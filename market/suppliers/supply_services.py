@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from contracts.errors import Retryable
 from ledger.suppliers.chain_payouts import follow_on_chain, submit_on_chain
 from ledger.suppliers.settlement import SettlementTerms
 from ledger.suppliers.supplier_payouts import count_payouts
@@ -42,20 +43,43 @@ class SupplyServices:
 
     async def settle(self) -> None:
         """Settle days that are due, and bring payouts on. Does nothing while this host's clock is
-        far off."""
+        far off.
+
+        What goes wrong in one step is logged and keeps no other from being made: a day that cannot
+        be settled holds up no payout of another, and is told of.
+        """
         if not self.database.clock.may_sweep:
             return
+        steps = (self._settle_days, self._submit, self._follow, self._pay, self._watch)
+        for step in steps:
+            try:
+                await step()
+            except Retryable as error:
+                log.warning("supply_step_failed", step=step.__name__, error=str(error))
+            except Exception:
+                log.exception("supply_step_failed", step=step.__name__)
+
+    async def _settle_days(self) -> None:
         await self.worker.settle_due(self.database.now_s())
+
+    async def _submit(self) -> None:
+        """Hand all payouts that are due to the keeper, a batch at a time."""
+        submitted = CHAIN_BATCH
+        while submitted == CHAIN_BATCH:
+            now_s = self.database.now_s()
+            submitted = await self.database.write(
+                lambda connection: submit_on_chain(connection, now_s=now_s, limit=CHAIN_BATCH)  # noqa: B023
+            )
+
+    async def _follow(self) -> None:
         now_s = self.database.now_s()
-        await self.database.write(
-            lambda connection: submit_on_chain(connection, now_s=now_s, limit=CHAIN_BATCH)
-        )
         await self.database.write(
             lambda connection: follow_on_chain(connection, make_id=new_id, now_s=now_s)
         )
+
+    async def _pay(self) -> None:
         if self.rail is not None:
             await self.rail.step()
-        await self._watch()
 
     async def _watch(self) -> None:
         """Say what waits too long, in metrics and in the log."""

@@ -49,6 +49,9 @@ class NowPaymentsDouble(httpx.AsyncBaseTransport):
     was done."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """What to answer to one of those words, with nothing done."""
+    before: Callable[[str], None] = lambda _: None
+    after: Callable[[str], None] = lambda _: None
+    """Called before and after a request is done; what it raises, the caller sees."""
     dribbles: set[str] = field(default_factory=set)
     """Whose answers, of what was done, come a byte at a time and never end."""
     token_uses: int = 1_000
@@ -77,7 +80,9 @@ class NowPaymentsDouble(httpx.AsyncBaseTransport):
         """Answer one request."""
         body = json.loads(await request.aread() or b"{}")
         assert request.headers["x-api-key"] == ACCOUNT.api_key
+        self.before(str(request.url))
         what, answer = self._answer(request, body)
+        self.after(what)
         self.calls.append(what)
         if what in self.dribbles:
             return httpx.Response(200, stream=_Dribble())

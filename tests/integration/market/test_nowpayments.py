@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, select, update
 
 from contracts.units import SECONDS_PER_DAY
 from ledger.audit import find_violations
@@ -479,6 +479,48 @@ async def test_two_processes__at_once__ask_once(tmp_path: Path) -> None:
         await asyncio.gather(*(desk.rail.step() for _ in range(4)))
 
         assert len(desk.double.find(PAYOUT)) == 1
+
+
+async def test_step__killed_at_every_line__each_day_is_paid_once(tmp_path: Path) -> None:
+    """Statements of the ledger, requests to them before and after they were done: one more is
+    reached in each life."""
+
+    class Killed(Exception):
+        pass
+
+    async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
+        left = 0
+
+        def count(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        event.listen(desk.engine, "before_cursor_execute", count)
+        desk.double.before = desk.double.after = lambda _: count()
+        deaths = 0
+        for life in range(1, 400):
+            desk.rail = NowPaymentsRail(desk.database, desk.double.build_client())
+            left = life
+            try:
+                desk.double.now_s += 3_601
+                await desk.rail.step()
+            except Killed:
+                deaths += 1
+                continue
+            if {one["status"] for one in desk.double.payouts.values()} == {"processing"}:
+                break
+        left = 0
+        event.remove(desk.engine, "before_cursor_execute", count)
+        for name in (PAYOUT, "2027-01-15-t"):
+            (one,) = desk.double.find(name)
+            desk.double.move(name, "finished", hash=one["id"])
+
+        assert deaths > 10
+        assert await desk.step() == "sent sent"
+        assert len(desk.double.payouts) == 2
+        assert list_mails(desk) == ["first_payout"] * 2
 
 
 async def test_notice__of_a_payout__has_it_looked_at_at_once(tmp_path: Path) -> None:
