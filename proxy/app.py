@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 from sqlalchemy import Engine
+from starlette.routing import Route
 
 from contracts.deployment import Deployment
 from contracts.reader import ChainReader
@@ -35,6 +36,7 @@ from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyRing, KnownKeys
 from proxy.keys.wallet_sessions import Sessions
 from proxy.list_memory import ListMemory
+from proxy.mcp_door import MCP_PATH, McpDoor
 from proxy.metrics import Metrics
 from proxy.services import Services
 from proxy.settings import ProxySettings
@@ -112,6 +114,7 @@ def create_app(
             listener = RevocationListener(engine, services.completions.watch)
             listener.start()
             closing.push_async_callback(asyncio.to_thread, listener.close)
+            closing.push_async_callback(door.close)
             async with running(
                 repeat(services.catalogue.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
@@ -124,6 +127,20 @@ def create_app(
                 finally:
                     await services.completions.in_flight.drain(ABANDONED_TIMEOUT_S)
 
+    front: Front | None = None
+
+    def get_front() -> Front:
+        assert front is not None
+        return front
+
+    cors = settings.build_cors()
+    door = McpDoor(
+        get_front,
+        lambda: app.state.services,
+        origins=settings.list_page_origins(),
+        market_url=settings.mcp_market_url,
+        creates_keys=settings.mcp_creates_keys,
+    )
     app = DocumentedApp(
         title="Current",
         description=DESCRIPTION,
@@ -131,7 +148,9 @@ def create_app(
         examples="proxy.http",
         lifespan=lifespan,
     )
-    return build_front(
+    if settings.mcp:
+        app.router.routes.append(Route(MCP_PATH, door, include_in_schema=False))
+    front = build_front(
         app,
         router=router,
         translations=TRANSLATIONS,
@@ -139,10 +158,11 @@ def create_app(
         limits=limits,
         watched=WATCHED_PATHS,
         security_contact=settings.security_contact,
-        cors=settings.build_cors(),
+        cors=cors,
         errors_of=find_errors,
         site=load_site("proxy"),
     )
+    return front
 
 
 def _build_services(

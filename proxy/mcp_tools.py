@@ -14,20 +14,27 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from contracts.units import format_usdc, parse_usdc
+from contracts.units import format_usdc
+from ledger.spending.receipt_views import ReceiptInvalid, check_offline
+from proxy.mcp_apis import AskMarket, add_api_tools, read_most_usdc
 
 Ask = Callable[[str, str, str, Mapping[str, Any] | None], Awaitable[Mapping[str, Any]]]
 """Asks the API: method, path below /api/current, key, body. Returns the JSON object of a success.
 Raises ``ToolError`` with the API's own words."""
 
 INSTRUCTIONS: Final = (
-    "Paid AI inference from the yield of a deposit in USDC. Only `chat` spends; it never reserves"
-    " more than `max_usdc`. Ask `quote` first to see what a request may cost at most."
+    "Paid AI inference from the yield of a deposit in USDC, and calls of APIs. Only `chat` and"
+    " `call_api` spend, never more than `max_usdc`. Ask `quote` first to see what a request may"
+    " cost at most."
 )
 _KEY_TOKEN_ID: Final = re.compile(r"current_([0-9]+)_")
 _READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 _SPENDS: Final = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+)
+
+_CREATES: Final = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
 )
 
 MaxUsdc = Annotated[
@@ -108,13 +115,44 @@ class ToolReceipt(BaseModel):
     transaction: str | None
 
 
+class ToolProof(BaseModel):
+    """Whether a receipt's figures lead to the root that was settled."""
+
+    request_id: str
+    holds: bool
+    reason: str | None
+    receipts_root: str | None
+    transaction: str | None = Field(description="whose root on chain this must be")
+
+
+class ToolChildKey(BaseModel):
+    """A new child key. It is shown once."""
+
+    api_key: str
+    key_id: str
+    lifetime_limit: str
+    day_limit: str | None
+    expires_at: str | None
+
+
 def usdc(amount_usdc: int) -> str:
     """Return an amount of 1e-6 USDC as a text with its unit."""
     return f"{format_usdc(amount_usdc)} USDC"
 
 
-def build_server(ask: Ask, *, key: str | None = None) -> MCPServer:
-    """Return the server. ``key``: the key for callers that send none, as over standard input."""
+def build_server(
+    ask: Ask,
+    *,
+    key: str | None = None,
+    ask_market: AskMarket | None = None,
+    market_key: str | None = None,
+    creates_keys: bool = False,
+) -> MCPServer:
+    """Return the server.
+
+    ``key``, ``market_key``: for callers that send none, as over standard input. ``ask_market``:
+    None leaves the tools for APIs out. ``creates_keys``: whether a root key may make child keys.
+    """
     server = MCPServer("current", title="Current", instructions=INSTRUCTIONS)
 
     async def call(
@@ -168,10 +206,7 @@ def build_server(ask: Ask, *, key: str | None = None) -> MCPServer:
         max_tokens: MaxTokens = 1_000,
     ) -> ToolAnswer:
         """Ask a model, paid from the key's position: at most max_usdc, the real cost is told."""
-        try:
-            limit_usdc = parse_usdc(max_usdc.removesuffix("USDC").strip())
-        except ValueError as error:
-            raise ToolError(f"max_usdc: {error}") from None
+        limit_usdc = read_most_usdc(max_usdc)
         body = {**_build_chat(model, prompt, max_tokens), "max_cost_usdc": limit_usdc}
         told = await call(context, "POST", "/v1/messages", body)
         texts = [block["text"] for block in told["content"] if block["type"] == "text"]
@@ -198,9 +233,7 @@ def build_server(ask: Ask, *, key: str | None = None) -> MCPServer:
     @server.tool(annotations=_READS)
     async def get_receipt(context: Context[Any, Any], request_id: str) -> ToolReceipt:
         """Return what one request was charged, and the batch that settles it on chain."""
-        if re.fullmatch(r"[A-Za-z0-9-]{1,64}", request_id) is None:
-            raise ToolError("request_id: not an id of a request.")
-        view = await call(context, "GET", f"/receipts/{request_id}")
+        view = await call(context, "GET", f"/receipts/{_read_id(request_id)}")
         settlement = view["settlement"] or {}
         return ToolReceipt(
             request_id=view["request_id"],
@@ -213,7 +246,65 @@ def build_server(ask: Ask, *, key: str | None = None) -> MCPServer:
             transaction=settlement.get("tx_hash"),
         )
 
+    @server.tool(annotations=_READS)
+    async def verify_receipt(context: Context[Any, Any], request_id: str) -> ToolProof:
+        """Compute a settled receipt's leaf from its figures and follow its proof to the root.
+
+        That the transaction has this root on chain is for a node of your own to say:
+        `current receipt verify` asks one.
+        """
+        view = await call(context, "GET", f"/receipts/{_read_id(request_id)}")
+        settlement = view["settlement"] or {}
+        root, reason = None, None
+        try:
+            root = check_offline(dict(view))
+        except ReceiptInvalid as error:
+            reason = str(error)
+        return ToolProof(
+            request_id=view["request_id"],
+            holds=root is not None,
+            reason=reason,
+            receipts_root=root,
+            transaction=settlement.get("tx_hash"),
+        )
+
+    if ask_market is not None:
+        add_api_tools(server, ask_market, market_key=market_key)
+    if not creates_keys:
+        return server
+
+    @server.tool(annotations=_CREATES)
+    async def create_child_key(
+        context: Context[Any, Any],
+        label: str,
+        max_usdc: Annotated[str, Field(description="the most that it may ever use, in USDC")],
+        day_max_usdc: Annotated[str | None, Field(description="in a UTC day, in USDC")] = None,
+        models: Annotated[list[str] | None, Field(description="the only ones it may use")] = None,
+        expires_at: Annotated[str | None, Field(description="ISO 8601")] = None,
+    ) -> ToolChildKey:
+        """Make a key with limits under the root key that asks, to hand to another program."""
+        wish: dict[str, Any] = {"label": label, "lifetime_usdc_max": read_most_usdc(max_usdc)}
+        if day_max_usdc is not None:
+            wish["day_usdc_max"] = read_most_usdc(day_max_usdc)
+        named = {"models": models, "expires_at": expires_at}
+        wish |= {name: value for name, value in named.items() if value is not None}
+        made = await call(context, "POST", "/keys/children", wish)
+        day_usdc = made["day_usdc_max"]
+        return ToolChildKey(
+            api_key=made["apiKey"],
+            key_id=made["keyId"],
+            lifetime_limit=usdc(made["lifetime_usdc_max"]),
+            day_limit=None if day_usdc is None else usdc(day_usdc),
+            expires_at=made["expires_at"],
+        )
+
     return server
+
+
+def _read_id(request_id: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9-]{1,64}", request_id) is None:
+        raise ToolError("request_id: not an id of a request.")
+    return request_id
 
 
 def find_key(headers: Mapping[str, str] | None, key: str | None) -> str:

@@ -12,6 +12,7 @@ from proxy.chat.request import MAX_TOKENS_CAP
 from proxy.model_aliases import ModelAliases, parse_aliases
 from serving.dialects.call import LimitRules
 from serving.dialects.serving_facts import STRANGER, Facts, parse_declared
+from serving.http.cors import parse_origins
 from serving.http.errors import RequestRejected
 from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
@@ -138,6 +139,16 @@ class ProxySettings(ServerSettings):
         description="most that is kept of one position's answers, bytes; further ones are not kept",
     )
 
+    mcp: bool = Field(
+        default=True, description="whether agents find the tools at POST /mcp of this server"
+    )
+    mcp_market_url: str = Field(
+        default="", description="root URL of a market whose APIs agents may call; empty = none"
+    )
+    mcp_creates_keys: bool = Field(
+        default=False, description="whether agents with a root key may make child keys"
+    )
+
     otel_endpoint: str = Field(
         default="",
         description="OTLP endpoint for spans, up to and with /v1/traces; empty = none are made",
@@ -176,7 +187,7 @@ class ProxySettings(ServerSettings):
             raise ValueError("must be an http or https URL")
         return SecretStr(text.rstrip("/"))
 
-    @field_validator("otel_endpoint")
+    @field_validator("otel_endpoint", "mcp_market_url")
     @classmethod
     def _refuse_odd_endpoint(cls, url: str) -> str:
         if url and not is_url(url):
@@ -208,6 +219,11 @@ class ProxySettings(ServerSettings):
     def get_domain(self) -> str:
         """Return what sign-in messages are bound to."""
         return self.domain or f"{self.host}:{self.port}"
+
+    def list_page_origins(self) -> frozenset[str]:
+        """Return the origins whose pages may call the tools for agents: own and listed ones."""
+        own = {f"{scheme}://{self.get_domain()}" for scheme in ("http", "https")}
+        return parse_origins(self.cors_origins) | own
 
     def get_limits(self) -> LimitRules:
         """Return how many output tokens of one choice are let through."""

@@ -121,8 +121,9 @@ def verify(
     """Check a receipt's Merkle proof against the root on chain."""
     from contracts.chain import open_web3
     from contracts.deployment import load_deployment
+    from ledger.spending.receipt_views import ReceiptInvalid, check_offline
     from scripts.asking import get_json
-    from scripts.receipt import ReceiptInvalid, check_offline, verify_receipt
+    from scripts.receipt import verify_receipt
 
     if (path is None) == (request_id is None):
         raise click.UsageError("name a request id or --file")
@@ -160,7 +161,7 @@ def _load_stack(name: str) -> "StackRecord":
 
 def _load_receipt(path: Path) -> dict[str, Any]:
     """Read a receipt from a file. Raises ``ReceiptInvalid`` and ``OSError``."""
-    from scripts.receipt import ReceiptInvalid
+    from ledger.spending.receipt_views import ReceiptInvalid
 
     try:
         view = json.loads(path.read_text(encoding="utf-8"))

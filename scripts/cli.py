@@ -59,14 +59,28 @@ for tool in (backup, doctor, init, ledger, marketplace, restore, status):
 @click.option(
     "--key", envvar="CURRENT_API_KEY", show_envvar=True, required=True, help="The API key."
 )
-def mcp(api_url: str, key: str) -> None:
+@click.option(
+    "--market-url",
+    envvar="CURRENT_MARKET_URL",
+    show_envvar=True,
+    default="",
+    help="A market whose APIs can be called.",
+)
+@click.option(
+    "--market-key",
+    envvar="CURRENT_MARKET_KEY",
+    show_envvar=True,
+    help="A buyer's key of that market; without it calls are paid by x402.",
+)
+@click.option("--create-keys", is_flag=True, help="Let the root key make child keys.")
+def mcp(api_url: str, key: str, market_url: str, market_key: str | None, create_keys: bool) -> None:
     """Give an agent this proxy's tools, by the Model Context Protocol over standard input.
 
-    Only the tool `chat` spends, and never more than the `max_usdc` that it is called with.
+    Only `chat` and `call_api` spend, and never more than the `max_usdc` that they are called with.
     """
-    from scripts.mcp_server import serve_stdio
+    from scripts.mcp_server import StdioRules, serve_stdio
 
-    serve_stdio(api_url, key)
+    serve_stdio(StdioRules(api_url, key, market_url, market_key, create_keys))
 
 
 @commands.command("demo")

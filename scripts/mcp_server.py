@@ -1,42 +1,44 @@
 """``current mcp``: the tools of a proxy for an agent, over standard input and output."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import anyio
 import httpx
-from mcp.server.mcpserver.exceptions import ToolError
 
+from proxy.mcp_asking import ask_api
+from proxy.mcp_door import TIMEOUT_S, build_ask_market
 from proxy.mcp_tools import build_server
 
-TIMEOUT_S = 300.0
+
+@dataclass(frozen=True, slots=True)
+class StdioRules:
+    """Whom the tools ask, and what they may do."""
+
+    api_url: str
+    key: str
+    market_url: str = ""
+    """Where APIs are on sale; empty: their tools are left out."""
+    market_key: str | None = None
+    creates_keys: bool = False
+
+    def __repr__(self) -> str:
+        return f"StdioRules({self.api_url!r})"
 
 
-async def ask_api(
-    http: httpx.AsyncClient, method: str, path: str, key: str, body: Mapping[str, Any] | None
-) -> Mapping[str, Any]:
-    """Ask the API; ``http`` has its base URL. Raises ``ToolError`` with the API's own words."""
-    try:
-        headers = {"authorization": f"Bearer {key}"}
-        answer = await http.request(method, path.lstrip("/"), json=body, headers=headers)
-        told = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise ToolError(f"The proxy does not answer: {type(error).__name__}.") from None
-    if not isinstance(told, dict):
-        raise ToolError("The proxy's answer is not one of its API.")
-    if not answer.is_success:
-        said = told.get("error")
-        raise ToolError(str(said.get("message")) if isinstance(said, dict) else "It failed.")
-    return told
-
-
-def serve_stdio(api_url: str, key: str) -> None:
+def serve_stdio(rules: StdioRules) -> None:
     """Serve one agent until it closes its end."""
 
     async def run() -> None:
-        async with httpx.AsyncClient(base_url=f"{api_url}/", timeout=TIMEOUT_S) as http:
+        api = httpx.AsyncClient(base_url=f"{rules.api_url}/", timeout=TIMEOUT_S)
+        market = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
+        async with api as http, market as other:
+            market_url = rules.market_url.rstrip("/")
             server = build_server(
-                lambda method, path, own, body: ask_api(http, method, path, own, body), key=key
+                lambda method, path, own, body: ask_api(http, method, path, own, body),
+                key=rules.key,
+                ask_market=build_ask_market(other, market_url) if market_url else None,
+                market_key=rules.market_key,
+                creates_keys=rules.creates_keys,
             )
             await server.run_stdio_async()
 

@@ -4,12 +4,14 @@ Several connections that are sold under one name and have the operation are one 
 cheapest healthy one is called first.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
 
+from contracts.units import format_usdc
 from ledger.resale.call_records import NewCall
 from market.endpoints.health import Standing
 from market.records.database import Database
@@ -30,6 +32,10 @@ from market.resale.passed_headers import HeaderRefused, choose_outgoing
 from serving.http.answers import Answer
 from serving.http.errors import RequestRejected, bad_request, method_not_allowed
 from serving.models.failures import Cause
+
+MOST_HEADER: Final = "x-market-max-call-usdc"
+"""The most that a call may cost, in 1e-6 USDC: for programs that spend by themselves."""
+_MOST: Final = re.compile(r"[0-9]{1,18}")
 
 STRICT_RESTS: Final = frozenset({Cause.AUTH, Cause.FUNDS, Cause.RATE})
 """A connection that rests for one of these is not asked, even where no other is left."""
@@ -130,7 +136,11 @@ class Candidates:
         400 or 415 where nobody takes it.
         """
         fitting, refusal = [], None
+        most_usdc = read_most(call.find_header)
         for one in self.find(call.wish):
+            if most_usdc is not None and one.price.ceiling_usdc > most_usdc:
+                refusal = refusal or too_dear(one.price.ceiling_usdc, most_usdc)
+                continue
             try:
                 prepare_call(one, call)
             except RequestRejected as error:
@@ -145,6 +155,27 @@ class Candidates:
         """Return what a call may cost at most (1e-6 USDC) where it is cheapest. Raises as above."""
         chosen = self.choose(self.find_fitting(call))
         return max(1, chosen[0].price.ceiling_usdc + transaction_fee_usdc)
+
+
+def read_most(find_header: Callable[[str], str | None]) -> int | None:
+    """Return the most that the consumer lets a call cost (1e-6 USDC); None: as it is sold.
+
+    Raises 400.
+    """
+    said = find_header(MOST_HEADER)
+    if said is None:
+        return None
+    if _MOST.fullmatch(said) is None:
+        raise bad_request("invalid_header", f"{MOST_HEADER} must be an integer of 1e-6 USDC.")
+    return int(said)
+
+
+def too_dear(price_usdc: int, most_usdc: int) -> RequestRejected:
+    """400: whoever sells the call takes more than its consumer lets it cost."""
+    message = f"The call costs {format_usdc(price_usdc)} USDC, above {format_usdc(most_usdc)} USDC."
+    error = bad_request("max_cost_exceeded", message)
+    error.facts = {"required_usdc": price_usdc}
+    return error
 
 
 def prepare_call(one: Candidate, call: IncomingCall) -> OutgoingCall:

@@ -19,8 +19,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from ledger.database.engine import write
+from proxy.mcp_asking import ask_api
 from proxy.mcp_tools import build_server
-from scripts.mcp_server import ask_api
 from scripts.stack.anvil_path import ROOT
 from tests.support.answers import MODEL, TEXT
 from tests.support.endpoint import FakeEndpoint
@@ -85,7 +85,7 @@ async def test_tools__each__answer_with_amounts_that_have_their_unit(
         for name, tool in tools.items()
         if tool.annotations is None or not tool.annotations.read_only_hint
     ]
-    assert spending == ["chat"]
+    assert spending == ["chat"]  # the market's tools are not there, nor those that make keys
     assert MODEL in [model["id"] for model in models["models"]]
     assert quote["admitted"] and quote["at_most"].endswith(" USDC")
     assert (answer["text"], answer["cost"]) == (TEXT, "0.000012 USDC")

@@ -32,10 +32,10 @@ from contracts.signatures import ERC6492_SUFFIX
 from ledger.chain.event_rows import save_events
 from ledger.database.engine import read, write
 from ledger.spending.batches import close_batch, plan_batch
+from ledger.spending.receipt_views import ReceiptInvalid, check_offline
 from ledger.spending.receipts import is_proof_valid
 from ledger.tables import ApiKey, table_of
 from proxy.keys.key_message import build_key_message
-from scripts.receipt import ReceiptInvalid, check_offline
 from tests.support.answers import MODEL
 from tests.support.anvil import Anvil
 from tests.support.deploy import World, deploy

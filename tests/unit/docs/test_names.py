@@ -21,6 +21,7 @@ from keeper.metrics import KeeperMetrics
 from market.http.routes import router as market_router
 from market.metrics import Metrics as MarketMetrics
 from proxy.http.routes import router as proxy_router
+from proxy.mcp_door import MCP_PATH
 from proxy.metrics import Metrics as ProxyMetrics
 from scripts.export_settings import CLASSES, list_settings
 from scripts.stack.anvil_path import ROOT
@@ -45,7 +46,7 @@ PROXY_PREFIX = "/api/current"
 
 def get_routes() -> set[tuple[str, str]]:
     """Return each method and path of both servers, parameters as ``{}``."""
-    routes = {("GET", SECURITY_TEXT_PATH)}
+    routes = {("GET", SECURITY_TEXT_PATH), ("POST", MCP_PATH)}
     for router in (market_router, proxy_router):
         app = FastAPI()
         app.include_router(router)

@@ -12,9 +12,10 @@ from web3 import Web3
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from ledger.spending.receipt_views import ReceiptInvalid, check_offline
 from ledger.spending.receipts import Receipt, ServedNote, build_proof, build_root
 from scripts.cli import commands
-from scripts.receipt import ReceiptInvalid, check_offline, verify_receipt
+from scripts.receipt import verify_receipt
 from serving.process.exit_codes import ExitCode
 from tests.support.ledgers import DEPLOYMENT
 
