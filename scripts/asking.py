@@ -28,9 +28,14 @@ def get_json(url: str, *, api_key: str | None = None) -> Any:
     return _read(url, "GET", api_key=api_key)
 
 
-def post_json(url: str, body: object) -> Any:
+def post_json(url: str, body: object, *, api_key: str | None = None) -> Any:
     """Return what a proxy answers to POST. Raises ``ProxySilent``, ``Refused``, ``UrlInvalid``."""
-    return _read(url, "POST", body=body)
+    return _read(url, "POST", body=body, api_key=api_key)
+
+
+def delete(url: str, *, api_key: str) -> None:
+    """Have a proxy delete something. Raises as the others do."""
+    _read(url, "DELETE", api_key=api_key)
 
 
 def answers_well(url: str) -> bool:
@@ -53,6 +58,8 @@ def _read(url: str, method: str, *, body: object = None, api_key: str | None = N
         raise ProxySilent(f"{shown} did not answer: {type(error).__name__}") from error
     if answer.is_error:
         raise Refused(f"{shown} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
+    if answer.status_code == httpx.codes.NO_CONTENT:
+        return None
     try:
         return answer.json()
     except (ValueError, RecursionError) as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,15 +18,14 @@ from scripts.ledger_commands import ledger
 from scripts.marketplace import marketplace
 from scripts.overview.commands import status
 from scripts.saving.commands import backup, restore
-from serving.process.command_line import ALL_CODES, HTTP_URL, Failed, argument, group
+from scripts.wallet.key_commands import api_url_option, key
+from scripts.wallet.position_commands import position
+from serving.process.command_line import ALL_CODES, Failed, argument, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-API_URL = "http://127.0.0.1:8402/api/current"
-
-api_url_option = click.option("--api-url", type=HTTP_URL, default=API_URL, help="The proxy's API.")
 like_option = click.option(
     "--like",
     type=click.Choice(["base"]),
@@ -50,7 +48,7 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
-for tool in (backup, doctor, init, ledger, marketplace, restore, status):
+for tool in (backup, doctor, init, key, ledger, marketplace, position, restore, status):
     commands.add_command(tool)
 
 
@@ -137,40 +135,6 @@ def _on_terminal() -> "Iterator[Console]":
         if type(error) not in (LookupError, ModuleNotFoundError):
             raise  # a wrong key or index is a bug
         raise Failed(f"{error}; `make setup` installs what is missing", ExitCode.FAILED) from error
-
-
-@commands.group("key")
-def key() -> None:
-    """API keys of positions."""
-
-
-@key.command("issue")
-@click.option("--token-id", type=click.IntRange(0), default=0, help="The position.")
-@click.option(
-    "--private-key-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="A file that holds the private key (hex) of the position's owner.",
-)
-@api_url_option
-def issue(token_id: int, private_key_file: Path, api_url: str) -> None:
-    """Sign with a wallet's key and print an API key for its position."""
-    from eth_account import Account
-
-    from scripts.stack.devnet import issue_key
-
-    try:
-        account = Account.from_key(private_key_file.read_text(encoding="ascii").strip())
-    except (OSError, ValueError) as error:
-        # Not the error's text: it may quote the key.
-        reason = f"{private_key_file} holds no private key: {type(error).__name__}"
-        raise Failed(reason, ExitCode.UNUSABLE) from None
-    click.echo(issue_key(api_url, account, token_id))
-
-
-@commands.group("position")
-def position() -> None:
-    """Positions, as the proxy shows them."""
 
 
 @position.command("show")

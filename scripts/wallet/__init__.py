@@ -1,0 +1,1 @@
+"""Positions and keys at the command line, for people who script."""
