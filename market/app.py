@@ -25,7 +25,6 @@ from market.background import (
     rewrap_all,
 )
 from market.endpoints.client import SellerClient
-from market.endpoints.dialing import Dialer, Resolve, resolve_by_system
 from market.endpoints.sealing import Kms, Sealer
 from market.http.front import WATCHED_PATHS, build_dispatch
 from market.http.paying import TRANSLATIONS
@@ -65,6 +64,7 @@ from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.http.own_pages import find_origin
 from serving.http.site import load_site
+from serving.models.dialing import Dialer, Resolve, resolve_by_system
 from serving.models.references import load_references
 from serving.process.background import repeat, running
 

@@ -12,7 +12,6 @@ from ledger.errors import KeyNotLive
 from ledger.selling.accounts import check_key_live
 from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.client import SellerClient
-from market.endpoints.dialing import Dialer
 from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.errors import invalid_key
 from market.identity.authentication import Authenticator
@@ -36,6 +35,7 @@ from market.text.serving import Serving
 from serving.http.errors import unavailable
 from serving.http.kept_lists import KeptLists
 from serving.http.limits import Limits
+from serving.models.dialing import Dialer
 
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.units import SECONDS_PER_DAY
 from market.endpoints.client import SellerRules
-from market.endpoints.dialing import DialRules, Origin, read_origin
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
 from market.paid_call_settings import PaidCallSettings
@@ -21,6 +20,7 @@ from market.suppliers.callers import SessionRules
 from market.suppliers.mailing import UNDO_MIN_S, MailRules
 from market.suppliers.reviewing import ReviewRules
 from market.text.serving import ServingRules
+from serving.models.dialing import DialRules, Origin, read_origin
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
 from serving.stream.live import StreamRules

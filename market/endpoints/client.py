@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from market.endpoints.dialing import Dialer
 from market.endpoints.lines import Lines
+from serving.models.dialing import Dialer
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.upstream import (
     SUCCESSES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyreqwest.client import Client
 
-from market.endpoints.dialing import Dialer, Origin, UrlRefused
+from serving.models.dialing import Dialer, Origin, UrlRefused
 from serving.models.failures import Cause, UpstreamFailure
 from serving.models.upstream import Access, translated
 from serving.process.turns import Turns

@@ -15,7 +15,6 @@ from typing import Any, Final
 import orjson
 from eth_utils.address import is_checksum_address
 
-from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.endpoints.places import is_same_place
 from market.identity.keys import is_address
 from market.listing.offer_expiry import EXPIRY
@@ -26,6 +25,7 @@ from market.pricing.offer_prices import read_stored_tiers, write_tiers
 from serving.dialects.serving_facts import parse_declared, write_declared
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import check_fields
+from serving.models.dialing import UrlRefused, parse_base_url
 from serving.models.names import NAME_RULE, is_model_name
 from serving.models.prices import USD_PER_MTOK_MAX, USD_PER_REQUEST_MAX
 

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from pyreqwest.response import Response
 
-from market.endpoints.dialing import Dialer
 from market.endpoints.lines import Lines
 from market.resale.connection_terms import Credential
 from market.resale.leaks import LeakSearch
 from market.resale.passed_headers import choose_incoming
+from serving.models.dialing import Dialer
 from serving.models.failures import Cause, UpstreamFailure, read_retry_after
 from serving.models.upstream import Access, heed_cancel, is_encoded, translated
 from serving.process.hops import HOPS_HEADER, write_hops

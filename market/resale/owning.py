@@ -16,12 +16,12 @@ from ledger.resale.connections import (
     load_period_money,
 )
 from ledger.resale.periods import load_periods
-from market.endpoints.dialing import Dialer, parse_base_url
 from market.resale.connection_terms import ConnectionTerms, parse_name, parse_terms, read_stored
 from market.resale.economics import Economics, count_days, list_warnings
 from market.resale.operations import TermsRefused
 from market.resale.presets import fill_in
 from market.resale.selling_names import check_connection_name
+from serving.models.dialing import Dialer, parse_base_url
 from serving.process.ids import new_id
 
 KEY_MIN: Final = 8

@@ -22,12 +22,12 @@ from ledger.market_audit import find_market_mismatches
 from ledger.selling.accounts import add_credit
 from ledger.tables import MarketSale, table_of
 from market.app import create_app
-from market.endpoints.dialing import Resolve, resolve_by_system
 from market.endpoints.sealing import FileKms
 from market.operator import agree_trust
 from market.settings import MarketSettings
 from serving.http.front import Front
 from serving.http.run import build_config
+from serving.models.dialing import Resolve, resolve_by_system
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.ledgers import DEPLOYMENT
 from tests.support.openapi import METRICS_TOKEN, CheckedClient, Document, get_market_document

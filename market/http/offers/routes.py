@@ -7,7 +7,6 @@ from contracts.units import utc_day
 from ledger.errors import ChangedMeanwhile, IdempotencyConflict, TooMany
 from ledger.selling.offers import NewOffer as StoredOffer
 from ledger.selling.offers import change_offer, delete_offer, save_offer
-from market.endpoints.dialing import UrlRefused
 from market.errors import not_found
 from market.http.dependencies import SELLER_KEY, SIGNED, IdPath, SellerDep, ServicesDep
 from market.http.idempotency import read_idempotency_key
@@ -45,6 +44,7 @@ from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, overloaded
 from serving.http.idempotency_header import IDEMPOTENCY
 from serving.http.strict_json import check_fields, parse_exact_json
+from serving.models.dialing import UrlRefused
 from serving.models.failures import NotServed, UpstreamFailure, UpstreamRejected
 from serving.models.upstream import Access
 from serving.process.ids import new_id

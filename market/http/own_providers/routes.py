@@ -14,7 +14,6 @@ from ledger.selling.own_providers import (
     delete_provider,
     save_provider,
 )
-from market.endpoints.dialing import UrlRefused, parse_base_url
 from market.errors import not_found
 from market.http.dependencies import BUYER_KEY, SIGNED, BuyerDep, IdPath, ServicesDep, read_label
 from market.http.offers.schemas import Deleted
@@ -34,6 +33,7 @@ from serving.dialects.call import MODEL_LENGTH_MAX
 from serving.http.document.writing import body_of
 from serving.http.errors import RequestRejected, bad_request, wrong_type
 from serving.http.strict_json import check_fields, parse_exact_json
+from serving.models.dialing import UrlRefused, parse_base_url
 from serving.models.names import NAME_RULE, is_model_name
 from serving.process.ids import new_id
 

@@ -18,7 +18,6 @@ from ledger.resale.connections import (
     save_connection,
 )
 from ledger.resale.periods import change_period
-from market.endpoints.dialing import UrlRefused
 from market.errors import not_found
 from market.http.dependencies import (
     PAGE_MAX,
@@ -59,6 +58,7 @@ from serving.http.document.writing import body_of, table_of_lines
 from serving.http.errors import RequestRejected, bad_request, wrong_type
 from serving.http.strict_json import check_fields, parse_exact_json
 from serving.http.tables import write_csv
+from serving.models.dialing import UrlRefused
 from serving.models.failures import Cause
 
 router = APIRouter(tags=["resale"])

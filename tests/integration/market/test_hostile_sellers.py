@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from market.endpoints.client import SellerClient
-from market.endpoints.dialing import Dialer
+from serving.models.dialing import Dialer
 from serving.models.upstream import Access
 from tests.support.endpoint import FakeEndpoint
 from tests.support.hostile import (

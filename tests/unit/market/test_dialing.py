@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from market.endpoints.dialing import (
+from serving.models.dialing import (
     Dialer,
     DialRules,
     UrlRefused,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from market.endpoints.dialing import Dialer, DialRules
 from market.endpoints.lines import Line, Lines
+from serving.models.dialing import Dialer, DialRules
 from serving.models.failures import UpstreamFailure
 from serving.models.upstream import Access
 from serving.process.turns import NoPlace

@@ -20,7 +20,6 @@ from ledger.suppliers.supply_offers import (
     resume_supply_offer,
     save_supply_offer,
 )
-from market.endpoints.dialing import UrlRefused
 from market.endpoints.health import Standing
 from market.endpoints.places import is_same_place
 from market.errors import not_found
@@ -53,6 +52,7 @@ from serving.http.errors import (
     rate_limited,
     wrong_type,
 )
+from serving.models.dialing import UrlRefused
 from serving.process.ids import new_id
 
 router = APIRouter(tags=["supply"])

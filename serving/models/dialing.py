@@ -1,8 +1,9 @@
 """Calling addresses that strangers chose, without being led into our own network.
 
-A seller's base URL must be https, without credentials, query or fragment. Its host is resolved
-here; unless every address is a public one nothing is sent. The address that was checked is the one
-that is called: the client is told it, and asks no resolver of its own. Redirects are not followed.
+A URL that a stranger gave, a seller's base URL or a webhook's, must be https, without credentials
+or fragment. Its host is resolved here; unless every address is a public one nothing is sent. The
+address that was checked is the one that is called: the client is told it, and asks no resolver of
+its own. Redirects are not followed.
 
 For a devnet, loopback (also without TLS) is allowed by an explicit setting, and nothing else.
 """
@@ -72,6 +73,7 @@ class DialRules:
     """The ports that may be called, None for all. Loopback, where allowed, may have any."""
     own: frozenset[Origin] = frozenset()
     """Where this deployment itself is: what calls it would go in a circle."""
+    user_agent: str = "current-market"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ class Dialer:
 
     def _check_place(self, target: Target) -> None:
         if target.origin in self.rules.own:
-            raise UrlRefused("the URL is this market's own")
+            raise UrlRefused("the URL is this server's own")
         ports = self.rules.ports
         if ports is not None and target.port not in ports and not self.rules.allow_loopback:
             raise UrlRefused(
@@ -269,7 +271,7 @@ class Dialer:
                 pool_timeout_s=rules.connect_timeout_s,
                 connections_max=rules.connections_max,
             ),
-            user_agent="current-market",
+            user_agent=rules.user_agent,
         ).https_only(target.scheme == "https")
         if pinned is not None:
             builder = builder.resolve(target.host, pinned, target.port)
