@@ -6,7 +6,14 @@ The reference's facts stand beside ``error``, not in it.
 from typing import Any
 
 from contracts.units import format_usdc
-from serving.http.errors import NO_RETRY, RequestRejected, TryLater, bad_request, unauthorized
+from serving.http.errors import (
+    NO_RETRY,
+    RequestRejected,
+    TryLater,
+    bad_request,
+    unauthorized,
+    unavailable,
+)
 
 
 def invalid_minimum_discount(segment: str) -> RequestRejected:
@@ -27,6 +34,12 @@ def invalid_key() -> RequestRejected:
     """401: the token is not a live key of ours."""
     message = "The API key is not valid: unknown, revoked, expired or of the other kind."
     return unauthorized("invalid_api_key", message)
+
+
+def kms_unavailable() -> TryLater:
+    """503: nothing can be sealed or opened now."""
+    message = "Keys and documents cannot be sealed or opened just now. Try again soon."
+    return unavailable("kms_unavailable", message)
 
 
 def not_found(what: str) -> RequestRejected:

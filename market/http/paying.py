@@ -7,6 +7,8 @@ from typing import Final, TypeVar
 from starlette.types import Scope
 
 from ledger.errors import LedgerUnavailable
+from market.endpoints.sealing import KmsUnavailable
+from market.errors import kms_unavailable
 from market.metrics import Metrics
 from serving.http.answers import Answer
 from serving.http.bodies import find_header
@@ -16,7 +18,10 @@ from serving.http.metrics import ANSWERED
 
 T = TypeVar("T")
 
-TRANSLATIONS: Final[Translations] = {LedgerUnavailable: ledger_unavailable}
+TRANSLATIONS: Final[Translations] = {
+    LedgerUnavailable: ledger_unavailable,
+    KmsUnavailable: kms_unavailable,
+}
 
 
 async def answer_by(

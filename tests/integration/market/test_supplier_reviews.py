@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError
 from ledger.database.engine import read, write
 from ledger.suppliers.reviews import note_audit
 from ledger.tables import KybDocument, KybIdentity, table_of
+from market.endpoints.sealing import KmsUnavailable
 from market.suppliers.document_checks import BYTES_MAX
 from market.suppliers.reviewing import grant
 from tests.support.kyb import (
@@ -227,6 +228,20 @@ async def test_documents__too_long__refused_and_replaced_ones_erased(
     assert replaced["erased_at_s"] is not None
     assert kept["is_current"]
     assert make_png() not in bytes(kept["ciphertext"])
+
+
+async def test_document__while_the_kms_is_away__is_not_taken_and_says_so(
+    market: RunningMarket, supplier: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise KmsUnavailable("AWS KMS: timeout")
+
+    monkeypatch.setattr(market.front.app.state.services.sealer, "seal_bytes", refuse)
+
+    refused = await send_document(supplier)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "kms_unavailable")
+    assert (await supplier.get("/v1/supply/kyb")).json()["documents"] == []
 
 
 async def test_review__revision_then_approval__by_version_with_mail(
