@@ -47,6 +47,7 @@ from market.resale.api_calls import ApiCalls
 from market.resale.api_client import ApiClient
 from market.resale.api_shelf import ApiShelf
 from market.resale.repeated_calls import RepeatedCalls
+from market.resale.usage_watch import UsageWatch
 from market.routing.book import Book
 from market.routing.own_providers import OwnProviders
 from market.services import Services
@@ -177,6 +178,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         rewrap_all(database, services.sealer),
         repeat(lambda: note_expired(database), settings.payout_interval_s),
         repeat(services.api_calls.charging.open_periods, settings.payout_interval_s),
+        repeat(UsageWatch(services.api_calls).look, settings.resale_usage_interval_s),
         repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),
         repeat(lambda: watch(database, services.metrics), WATCH_INTERVAL_S),
         repeat(lambda: erase_due(database), PURGE_INTERVAL_S),

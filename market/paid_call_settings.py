@@ -58,6 +58,11 @@ class PaidCallSettings(SupplySettings):
     resale_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for a resold API's answer, seconds"
     )
+    resale_usage_interval_s: float = Field(
+        default=300.0,
+        ge=1,
+        description="pause between two questions to an API's usage endpoint, seconds",
+    )
     resale_fee_bps: int = Field(
         default=FEE_BPS,
         ge=0,

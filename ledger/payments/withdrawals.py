@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, not_, select, update
 
 from contracts.errors import Rejected
+from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.tables import (
     Block,
     MarketAccount,
@@ -150,7 +151,15 @@ def load_withdrawable(connection: Connection, account_id: str) -> Withdrawable:
     withdrawn_usdc = _sum(
         connection, _withdrawal.c.amount_usdc, _withdrawal.c.account_id == account_id
     )
-    available_usdc = min(int(free_usdc) - young_usdc, final_usdc - withdrawn_usdc)
+    # Of a restored ledger: what its wallet was paid for something that is lost may have been this.
+    lost_usdc = _sum(
+        connection,
+        _payout.c.amount_usdc,
+        _payout.c.payout_id.like(f"{LOST_PREFIX}%")
+        & _payout.c.payee.in_(select(_account.c.wallet).where(_account.c.account_id == account_id)),
+    )
+    left_usdc = final_usdc - withdrawn_usdc - lost_usdc
+    available_usdc = min(int(free_usdc) - young_usdc - lost_usdc, left_usdc)
     return Withdrawable(max(0, available_usdc), young_usdc)
 
 

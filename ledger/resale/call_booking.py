@@ -110,9 +110,12 @@ def post_call(
     *,
     period: PeriodTerms,
     trace: CallTrace,
+    own_units: int = 0,
     now_s: int,
 ) -> PeriodUse | None:
     """Charge a reserved call; None where the same post was written before.
+
+    ``own_units``: what a call of the owner's own took of the quota.
 
     Raises ``CallResolved`` where it was voided, was posted otherwise or is unknown, and
     ``ValueError`` for figures that do not add up.
@@ -148,8 +151,11 @@ def post_call(
         period.starts_at_s,
         freed_units=units_max,
         sold_units=figures.units,
+        own_units=own_units,
     )
-    return _learn(connection, connection_id, period, trace, now_s=now_s) or use
+    if trace.remaining_units is None and not own_units:
+        return use
+    return _settle(connection, connection_id, period, trace, now_s=now_s) or use
 
 
 def _check_posted(connection: Connection, call_id: str, figures: CallFigures) -> None:
@@ -169,13 +175,14 @@ def void_call(
     is_api_failure: bool,
     period: PeriodTerms,
     lost_units: int = 0,
+    own_units: int = 0,
     trace: CallTrace = NO_TRACE,
     now_s: int,
 ) -> PeriodUse | None:
     """Give a whole reservation back; None where it had been given back.
 
-    ``lost_units``: what the API counts all the same. Raises ``CallResolved`` where the call was
-    posted or is unknown.
+    ``lost_units``: what the API counts all the same; ``own_units``: of an owner's call. Raises
+    ``CallResolved`` where the call was posted or is unknown.
     """
     row = connection.execute(
         update(_call)
@@ -208,18 +215,14 @@ def void_call(
         period.starts_at_s,
         freed_units=units_max,
         lost_units=lost_units,
+        own_units=own_units,
     )
-    learned = trace.remaining_units is not None or lost_units
-    return (
-        settle_period(
-            connection, connection_id, period, remaining_units=trace.remaining_units, now_s=now_s
-        )
-        if learned
-        else None
-    ) or use
+    if trace.remaining_units is None and not lost_units and not own_units:
+        return use
+    return _settle(connection, connection_id, period, trace, now_s=now_s) or use
 
 
-def _learn(
+def _settle(
     connection: Connection,
     connection_id: str,
     period: PeriodTerms,
@@ -227,8 +230,6 @@ def _learn(
     *,
     now_s: int,
 ) -> PeriodUse | None:
-    if trace.remaining_units is None:
-        return None
     return settle_period(
         connection, connection_id, period, remaining_units=trace.remaining_units, now_s=now_s
     )

@@ -66,6 +66,7 @@ _RESOLVE: Final = (
         reserved_units=_period.c.reserved_units - bindparam("freed", type_=BigInteger),
         sold_units=_period.c.sold_units + bindparam("sold", type_=BigInteger),
         lost_units=_period.c.lost_units + bindparam("lost", type_=BigInteger),
+        own_units=_period.c.own_units + bindparam("own", type_=BigInteger),
     )
     .returning(*_COLUMNS)
 )
@@ -186,14 +187,16 @@ def resolve_units(
     freed_units: int,
     sold_units: int = 0,
     lost_units: int = 0,
+    own_units: int = 0,
 ) -> PeriodUse:
-    """Turn reserved units into sold ones, lost ones, or neither."""
+    """Turn reserved units into sold ones, lost ones, or neither; add what the owner has used."""
     values = {
         "its_connection": connection_id,
         "its_start": starts_at_s,
         "freed": freed_units,
         "sold": sold_units,
         "lost": lost_units,
+        "own": own_units,
     }
     return PeriodUse(*connection.execute(_RESOLVE, values).one())
 

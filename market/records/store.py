@@ -72,6 +72,8 @@ class KeyHolder:
     """Whether the key's requests go to approved sellers only; None: as the market has it."""
     is_proven: bool = False
     """Whether money ever came into the account; of a seller: whether it ever sold."""
+    wallet: str | None = None
+    """A buyer's wallet, lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def load_key_holder(
         else_=select(_sale.c.sale_id).where(has_sold).exists(),
     )
     row = connection.execute(
-        select(_key.c.key_id, _key.c.owner, _key.c.trusted_only, is_proven)
+        select(_key.c.key_id, _key.c.owner, _key.c.trusted_only, is_proven, _account.c.wallet)
         .outerjoin(_account, (_key.c.kind == "buyer") & (_account.c.account_id == _key.c.owner))
         .where(
             _key.c.key_hash == key_hash,
@@ -104,7 +106,9 @@ def load_key_holder(
     ).one_or_none()
     if row is None:
         return None
-    return KeyHolder(str(row[0]), str(row[1]), trusted_only=row[2], is_proven=bool(row[3]))
+    return KeyHolder(
+        str(row[0]), str(row[1]), trusted_only=row[2], is_proven=bool(row[3]), wallet=row[4]
+    )
 
 
 def is_key_live(connection: Connection, key_id: str, *, now_s: int) -> bool:

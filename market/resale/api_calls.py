@@ -6,8 +6,10 @@ cheapest healthy one is called first, the next one where it fails before its ans
 
 import asyncio
 import time
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -20,22 +22,52 @@ from market.metrics import Metrics
 from market.records.database import Database
 from market.records.store import KeyHolder
 from market.resale.answer_cache import AnswerCache
-from market.resale.api_client import ApiClient, CredentialLeaked
+from market.resale.api_client import ApiAnswer, ApiClient
 from market.resale.api_shelf import ApiShelf
-from market.resale.call_charging import CallCharging, CallRules, build_answer
+from market.resale.api_streams import ApiStream, CredentialLeaked
+from market.resale.call_charging import (
+    CallCharging,
+    CallRules,
+    build_answer,
+    build_headers,
+    elapsed_ms,
+)
 from market.resale.call_limits import CallLimiter, CallPlace
 from market.resale.call_refusals import all_failed, not_on_sale, quota_sold
-from market.resale.candidates import Candidate, Candidates, IncomingCall, prepare_call
+from market.resale.call_streams import CallStream
+from market.resale.candidates import (
+    Candidate,
+    Candidates,
+    IncomingCall,
+    prepare_call,
+    put_own_first,
+)
 from market.resale.connection_terms import CallLimits
 from market.resale.consumer_watch import ConsumerWatch, slow_down
-from market.resale.counted_units import list_reads
-from serving.http.answers import Answer
+from market.resale.counted_units import list_reads, read_units
+from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError, RequestRejected, overloaded
 from serving.models.failures import UpstreamFailure
 from serving.process.aes_gcm import SealBroken
 from serving.process.turns import NoPlace
 
 log = structlog.get_logger("market")
+
+
+NO_LIMITS: Final = CallLimits(at_once=1_000_000, consumer_per_minute=0)
+"""What an owner's own calls are held to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a call, with the place that it holds."""
+
+    candidate: Candidate
+    call: IncomingCall
+    number: int
+    started_s: float
+    place: CallPlace
+    held: ExitStack
 
 
 class ApiCalls:
@@ -60,10 +92,10 @@ class ApiCalls:
         self._database = database
         self._metrics = metrics
 
-    async def serve(self, holder: KeyHolder, call: IncomingCall) -> Answer:
+    async def serve(self, holder: KeyHolder, call: IncomingCall) -> Answer | StreamAnswer:
         """Answer one call. Raises ``ApiError``, ``RequestRepeated``, ``LedgerUnavailable``."""
         started_s = time.monotonic()
-        candidates = self.candidates.find_fitting(call)
+        candidates = put_own_first(self.candidates.find_fitting(call), holder.wallet)
         refusal: ApiError | None = None
         attempts = failures = 0
         for one in self.candidates.choose(candidates):
@@ -72,9 +104,11 @@ class ApiCalls:
             try:
                 limits = self._find_limits(one, holder.owner)
                 id_ = one.connection.connection_id
-                with self.limiter.hold(id_, limits, holder.owner) as place:
+                with ExitStack() as held:
+                    place = held.enter_context(self.limiter.hold(id_, limits, holder.owner))
                     attempt, attempts = attempts, attempts + 1
-                    return await self._attempt(holder, call, one, attempt, started_s, place)
+                    tried = Attempt(one, call, attempt, started_s, place, held)
+                    return await self._attempt(holder, tried)
             except CallRefused as denied:
                 refusal = await self._read_denial(denied, one)
             except RequestRejected as error:
@@ -100,6 +134,8 @@ class ApiCalls:
     def _find_limits(self, one: Candidate, consumer: str) -> CallLimits:
         """Return a connection's limits, lower for a consumer that misuses it."""
         limits = one.connection.terms.limits
+        if one.is_own:
+            return NO_LIMITS
         id_, now_s = one.connection.connection_id, time.monotonic()
         if not self.watch.is_flagged(id_, consumer, now_s=now_s):
             return limits
@@ -107,6 +143,8 @@ class ApiCalls:
 
     def _watch(self, new: NewCall, call: IncomingCall, one: Candidate, status: int) -> None:
         """Note how a consumer uses a connection; write down what its owner should know."""
+        if one.is_own:
+            return
         flags = self.watch.note(
             new.connection_id,
             new.account_id,
@@ -131,33 +169,27 @@ class ApiCalls:
                 )
             )
 
-    async def _attempt(
-        self,
-        holder: KeyHolder,
-        call: IncomingCall,
-        one: Candidate,
-        attempt: int,
-        started_s: float,
-        place: CallPlace,
-    ) -> Answer:
+    async def _attempt(self, holder: KeyHolder, tried: Attempt) -> Answer | StreamAnswer:
         """Make one attempt. Whatever goes wrong gives its reservation back, and is raised."""
+        one, call, started_s = tried.candidate, tried.call, tried.started_s
         connection, operation = one.connection, one.operation
         outgoing = prepare_call(one, call)
         access = await self.shelf.open_access(connection)
         cached = self.cache.find(connection, operation, outgoing)
-        new = self.charging.build(holder, call, one, attempt, cached)
+        new = self.charging.build(holder, call, one, tried.number, cached)
         await self.charging.reserve(new, call)
         if cached is not None:
             return await self.charging.post(new, call, one, cached, started_s, is_cached=True)
         self.shelf.begin(connection.connection_id)
-        place.is_sent = True
+        tried.place.is_sent = True
         try:
-            answer = await self.client.call(
+            answer = await self.client.open(
                 access,
                 connection.terms.credential,
                 outgoing,
                 reads=list_reads(operation),
                 remaining_header=connection.terms.remaining_header,
+                streams=call.may_stream(operation),
             )
         except UpstreamFailure as failure:
             await asyncio.shield(self._take_failure(new, one, failure, started_s))
@@ -168,8 +200,10 @@ class ApiCalls:
                 self.charging.void(new, one, type(error).__name__, started_s=started_s)
             )
             raise
-        self.shelf.succeed(connection.connection_id, answer.api_ms)
         self._watch(new, call, one, answer.status)
+        if isinstance(answer, ApiStream):
+            return self._stream(new, tried, answer)
+        self.shelf.succeed(connection.connection_id, answer.api_ms)
         if not operation.counts(answer.status):
             self._metrics.observe_call("not_counted")
             await asyncio.shield(
@@ -180,6 +214,49 @@ class ApiCalls:
             return build_answer(answer, one, cost_usdc=0, units=0)
         self.cache.keep(connection, operation, outgoing, answer)
         return await self.charging.post(new, call, one, answer, started_s)
+
+    def _stream(self, new: NewCall, tried: Attempt, stream: ApiStream) -> StreamAnswer:
+        """Return an answer that goes on in the background; its place is held until it has ended."""
+        one, began_s, held = tried.candidate, time.monotonic(), tried.held.pop_all()
+
+        async def end(failure: BaseException | None) -> None:
+            try:
+                await self._end_stream(new, tried, stream, failure, elapsed_ms(began_s))
+            finally:
+                held.close()
+
+        begun = ApiAnswer(200, stream.headers, b"", 0, None, stream.stated)
+        units = read_units(one.operation, begun)
+        price_usdc = new.price_usdc if new.is_flat else new.price_usdc * units
+        headers = build_headers(
+            stream.headers, one, cost_usdc=price_usdc + new.transaction_fee_usdc, units=units
+        )
+        piped = CallStream(stream, end)
+        assert tried.call.background is not None
+        tried.call.background(piped.run())
+        return StreamAnswer(headers, piped)
+
+    async def _end_stream(
+        self,
+        new: NewCall,
+        tried: Attempt,
+        stream: ApiStream,
+        failure: BaseException | None,
+        api_ms: int,
+    ) -> None:
+        one, started_s = tried.candidate, tried.started_s
+        if isinstance(failure, UpstreamFailure):
+            await self._take_failure(new, one, failure, started_s)
+        elif failure is not None:
+            self.shelf.give_up(new.connection_id)
+            await self.charging.void(new, one, type(failure).__name__, started_s=started_s)
+        else:
+            self.shelf.succeed(new.connection_id, api_ms)
+            whole = ApiAnswer(
+                200, stream.headers, b"", api_ms, stream.remaining_units, stream.stated
+            )
+            with suppress(ApiError):  # it is logged, and its lease runs out
+                await self.charging.post(new, tried.call, one, whole, started_s)
 
     async def _read_denial(self, denied: CallRefused, one: Candidate) -> ApiError:
         """Return what the ledger's refusal means for the consumer."""

@@ -7,6 +7,7 @@ an ``UpstreamFailure``; nothing here holds a URL or a key in a message.
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from urllib.parse import quote
 from pyreqwest.response import Response
 
 from market.endpoints.lines import Lines
+from market.resale.api_streams import ApiStream, CredentialLeaked, is_streamed
 from market.resale.connection_terms import Credential
 from market.resale.leaks import LeakSearch
 from market.resale.passed_headers import choose_incoming
@@ -24,13 +26,6 @@ from serving.models.upstream import Access, heed_cancel, is_encoded, translated
 from serving.process.hops import HOPS_HEADER, write_hops
 
 REDIRECTS: Final = range(300, 400)
-
-
-class CredentialLeaked(UpstreamFailure):
-    """The API's answer has its own credential in it: nobody may see it."""
-
-    def __init__(self) -> None:
-        super().__init__(Cause.AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +82,72 @@ class ApiClient:
 
         ``reads``: the headers of the answer that the market wants to know.
         """
+        answer = await self.open(
+            access, credential, call, reads=reads, remaining_header=remaining_header
+        )
+        assert isinstance(answer, ApiAnswer)
+        return answer
+
+    async def open(
+        self,
+        access: Access,
+        credential: Credential,
+        call: OutgoingCall,
+        *,
+        reads: tuple[str, ...] = (),
+        remaining_header: str | None = None,
+        streams: bool = False,
+    ) -> ApiAnswer | ApiStream:
+        """Return an answer as ``call`` does; or, where it ``streams``, one that has begun."""
         search = LeakSearch(*list_secrets(access.api_key, credential))
         query, headers = add_credential(access.api_key, credential, call)
         started_s = time.monotonic()
-        async with self._lines.hold(access) as (client, url):
-            target = f"{url}{call.path}" + (f"?{query}" if query else "")
-            with translated():
-                request = client.request(call.method, target).header(HOPS_HEADER, write_hops())
+        with translated():
+            async with AsyncExitStack() as opened:
+                line = await self._lines.open(access)
+                opened.callback(line.leave)
+                target = f"{line.url}{call.path}" + (f"?{query}" if query else "")
+                request = line.client.request(call.method, target).header(HOPS_HEADER, write_hops())
                 for name, value in headers.items():
                     request = request.header(name, value)
                 if call.body:
                     request = request.body_bytes(call.body)
                 request = request.timeout(timedelta(seconds=self._rules.timeout_s))
-                async with request.build_streamed() as response:
-                    status = response.status
-                    if status in REDIRECTS or is_encoded(response):
-                        raise UpstreamFailure(Cause.BAD_FORMAT, status=status)
-                    body = await self._read(response)
-                    passed = choose_incoming(response.get_header)
-                    found = ((name, response.get_header(name)) for name in reads)
-                    stated = {name: text for name, text in found if text is not None}
-                    remaining = (
-                        None if remaining_header is None else response.get_header(remaining_header)
+                if streams:
+                    # An answer begins with its headers, however little of it is there.
+                    request = request.streamed_read_buffer_limit(0)
+                response = await opened.enter_async_context(request.build_streamed())
+                status = response.status
+                if status in REDIRECTS or is_encoded(response):
+                    raise UpstreamFailure(Cause.BAD_FORMAT, status=status)
+                passed = choose_incoming(response.get_header)
+                found = ((name, response.get_header(name)) for name in reads)
+                stated = {name: text for name, text in found if text is not None}
+                remaining = read_count(
+                    None if remaining_header is None else response.get_header(remaining_header)
+                )
+                retry_after = response.get_header("retry-after")
+                if streams and status == 200 and is_streamed(passed.get("content-type")):
+                    if any(map(search.is_in_text, passed.values())):
+                        raise CredentialLeaked
+                    return ApiStream(
+                        status,
+                        passed,
+                        remaining,
+                        stated,
+                        response,
+                        search,
+                        self._rules.bytes_max,
+                        opened.pop_all(),
                     )
-                    retry_after = response.get_header("retry-after")
+                body = await self._read(response)
         elapsed_ms = int((time.monotonic() - started_s) * 1_000)
         if search.is_in(body) or any(map(search.is_in_text, passed.values())):
             raise CredentialLeaked
         failure = read_failure(status, retry_after)
         if failure is not None:
             raise failure
-        return ApiAnswer(status, passed, body, elapsed_ms, read_count(remaining), stated)
+        return ApiAnswer(status, passed, body, elapsed_ms, remaining, stated)
 
     async def _read(self, response: Response) -> bytes:
         length = response.get_header("content-length") or ""

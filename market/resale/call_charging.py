@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +67,8 @@ class CallCharging:
             # Never more than the answer cost, or would cost now, when it was fetched.
             full = price.get_cost_usdc(read_units(operation, cached))
             price_usdc, is_flat, units_max = (full if asked is None else min(asked, full)), True, 0
+        if one.is_own:
+            units_max = 0
         ceiling_usdc = price_usdc if is_flat else price_usdc * units_max
         return NewCall(
             request_id=call.request_id,
@@ -123,7 +125,10 @@ class CallCharging:
             transaction_fee_usdc=new.transaction_fee_usdc,
             fee_bps=self.rules.fee_bps,
         )
-        figures = CallFigures(units, split.cost_usdc, split.earning_usdc, split.fee_usdc)
+        own_units = units if one.is_own else 0
+        figures = CallFigures(
+            units - own_units, split.cost_usdc, split.earning_usdc, split.fee_usdc
+        )
         built = build_answer(answer, one, cost_usdc=split.cost_usdc, units=units)
         also = None if call.keep is None else call.keep(built)
         trace = _trace(answer, started_s, with_remaining=not is_cached)
@@ -131,7 +136,13 @@ class CallCharging:
 
         def write(connection: Connection) -> PeriodUse | None:
             use = post_call(
-                connection, new.call_id, figures, period=new.period, trace=trace, now_s=now_s
+                connection,
+                new.call_id,
+                figures,
+                period=new.period,
+                trace=trace,
+                own_units=own_units,
+                now_s=now_s,
             )
             if also is not None:
                 also(connection)
@@ -169,10 +180,11 @@ class CallCharging:
         """Give a reservation back. Where that cannot be written, its lease runs out."""
         was_reached = failure is None or failure.cause is not Cause.UNREACHABLE
         counts = one.connection.terms.failures_count and was_reached
+        counted_units = one.operation.units if counts else 0
         trace = (
             CallTrace(
                 status=None if failure is None else failure.status,
-                whole_ms=_elapsed_ms(started_s),
+                whole_ms=elapsed_ms(started_s),
             )
             if answer is None
             else _trace(answer, started_s)
@@ -186,18 +198,19 @@ class CallCharging:
                     reason=reason,
                     is_api_failure=is_api_failure,
                     period=new.period,
-                    lost_units=one.operation.units if counts else 0,
+                    lost_units=0 if one.is_own else counted_units,
+                    own_units=counted_units if one.is_own else 0,
                     trace=trace,
                     now_s=now_s,
                 )
             )
         )
 
-    async def learn(self, connection: SoldConnection, answer: ApiAnswer) -> None:
-        """Note what an answer to the owner's own call says that remains of the quota."""
-        now_s, remaining = self._database.now_s(), answer.remaining_units
+    async def learn(self, connection: SoldConnection, remaining: int | None) -> None:
+        """Note what the API has said that remains of the quota; None: it has not."""
         if remaining is None:
             return
+        now_s = self._database.now_s()
         id_, period = connection.connection_id, connection.find_period(now_s)
         await self.persist(
             lambda c: self._shelf.note_use(
@@ -242,22 +255,31 @@ class CallCharging:
 
 
 def build_answer(answer: ApiAnswer, one: Candidate, *, cost_usdc: int, units: int) -> Answer:
-    headers = {
+    """Return an API's answer as its consumer sees it."""
+    headers = build_headers(answer.headers, one, cost_usdc=cost_usdc, units=units)
+    return Answer(answer.status, headers, answer.body)
+
+
+def build_headers(
+    passed: Mapping[str, str], one: Candidate, *, cost_usdc: int, units: int
+) -> dict[str, str]:
+    """Return the headers of an answer: those that the API's may have, and what it came to."""
+    return {
         "content-type": "application/octet-stream",
-        **answer.headers,
+        **passed,
         **NO_STORE,
         "x-content-type-options": "nosniff",
         "x-market-api": one.connection.sold_under,
         "x-market-units": str(units),
         COST_HEADER: str(cost_usdc),
     }
-    return Answer(answer.status, headers, answer.body)
 
 
-def _elapsed_ms(started_s: float) -> int:
+def elapsed_ms(started_s: float) -> int:
+    """Return the time since ``started_s``, of the steady clock."""
     return int((time.monotonic() - started_s) * 1_000)
 
 
 def _trace(answer: ApiAnswer, started_s: float, *, with_remaining: bool = True) -> CallTrace:
     remaining = answer.remaining_units if with_remaining else None
-    return CallTrace(answer.status, answer.api_ms, _elapsed_ms(started_s), remaining)
+    return CallTrace(answer.status, answer.api_ms, elapsed_ms(started_s), remaining)

@@ -5,9 +5,9 @@ cheapest healthy one is called first.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -49,6 +49,8 @@ class Candidate:
     operation: Operation
     parameters: Mapping[str, str]
     price: CallPrice
+    is_own: bool = False
+    """Whether who calls is its owner: free, by no limit, and none of what is for sale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,13 @@ class IncomingCall:
     """Written with each reservation; its refusals end the call."""
     keep: Callable[[Answer], Callable[[Connection], object]] | None = None
     """Returns what keeps the answer, in the transaction that charges for it."""
+    background: Callable[[Coroutine[Any, Any, None]], object] | None = None
+    """Runs what goes on after the answer has begun; None: the answer comes whole."""
+
+    def may_stream(self, operation: Operation) -> bool:
+        """Tell whether the answer may be passed on while it arrives: it is not to be kept."""
+        is_kept = self.keep is not None or operation.cache_s > 0
+        return self.background is not None and not is_kept and operation.counts(200)
 
 
 class Candidates:
@@ -106,7 +115,7 @@ class Candidates:
         left = [
             one
             for one in candidates
-            if self._shelf.has_left(one.connection, one.operation.units_max, now_s)
+            if one.is_own or self._shelf.has_left(one.connection, one.operation.units_max, now_s)
         ]
         if not left:
             ends_at_s = min(one.connection.find_period(now_s).ends_at_s for one in candidates)
@@ -176,6 +185,18 @@ def too_dear(price_usdc: int, most_usdc: int) -> RequestRejected:
     error = bad_request("max_cost_exceeded", message)
     error.facts = {"required_usdc": price_usdc}
     return error
+
+
+def put_own_first(candidates: list[Candidate], wallet: str | None) -> list[Candidate]:
+    """Return who sells a call, a wallet's own connections first, which cost it nothing."""
+    if wallet is None:
+        return candidates
+    own = [
+        replace(one, price=CallPrice(0, True, one.operation.units_max, None), is_own=True)
+        for one in candidates
+        if one.connection.owner == wallet
+    ]
+    return [*own, *(one for one in candidates if one.connection.owner != wallet)]
 
 
 def prepare_call(one: Candidate, call: IncomingCall) -> OutgoingCall:

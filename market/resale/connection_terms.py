@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from market.pricing.falling import parse_instant
-from market.resale.call_paths import find_shadows
+from market.resale.call_paths import PathRefused, find_shadows, parse_template
 from market.resale.call_prices import QuotaPrice, mark_up
 from market.resale.openapi_import import import_openapi, list_paths
 from market.resale.operations import (
@@ -26,6 +26,7 @@ from market.resale.operations import (
     parse_operations,
     read_bool,
     read_integer,
+    read_source,
     read_usd,
 )
 from market.resale.presets import BASE_COST_USD, MARKUP, NEEDED, find_missing
@@ -45,7 +46,7 @@ FIELDS: Final = frozenset(
         "reset_day", "time_zone", "quota_resets_at", "remaining_header", "base_cost_usd", "markup",
         "price_usd", "floor_price_usd", "source_price_usd", "subscription_usd", "per_second",
         "per_minute", "at_once", "consumer_per_minute", "failures_count", "log_values",
-        "payout_address", "description",
+        "payout_address", "description", "usage_path", "usage_remaining", "usage_used",
     }
 )  # fmt: skip
 
@@ -69,6 +70,16 @@ class CallLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageEndpoint:
+    """Where the API says what is left of the quota, or what is used of it."""
+
+    path: str
+    source: str
+    """``header: NAME`` or ``json: a.b``."""
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionTerms:
     """What a connection sells, of what quota, at what price. Amounts in 1e-6 USDC."""
 
@@ -82,6 +93,7 @@ class ConnectionTerms:
     subscription_usdc: int
     remaining_header: str | None
     """The header by which the API says what remains of the quota."""
+    usage: UsageEndpoint | None
     failures_count: bool
     """Whether the API counts calls that fail."""
     description: str
@@ -139,6 +151,7 @@ def parse_terms(body: Mapping[str, Any]) -> ConnectionTerms:
         source_price_usdc=read_usd(body, "source_price_usd"),
         subscription_usdc=read_usd(body, "subscription_usd") or 0,
         remaining_header=_read_header(body.get("remaining_header")),
+        usage=_parse_usage(body),
         failures_count=read_bool(body, "failures_count"),
         description=_read_text(body, "description", 500),
     )
@@ -265,6 +278,27 @@ def _read_time(value: Any) -> int | None:
         return parse_instant(value)
     except ValueError as error:
         raise TermsRefused(str(error), "quota_resets_at") from None
+
+
+def _parse_usage(body: Mapping[str, Any]) -> UsageEndpoint | None:
+    path = body.get("usage_path")
+    sources = {name: body.get(name) for name in ("usage_remaining", "usage_used")}
+    stated = [name for name, value in sources.items() if value is not None]
+    if path is None:
+        if stated:
+            raise TermsRefused("must say where the API says it", "usage_path")
+        return None
+    try:
+        template = parse_template(str(path))
+    except PathRefused as error:
+        raise TermsRefused(str(error), "usage_path") from None
+    if template.parameters:
+        raise TermsRefused("must be a path without parameters", "usage_path")
+    if len(stated) != 1:
+        raise TermsRefused("needs 'usage_remaining' or 'usage_used', one of them", "usage_path")
+    source = read_source(sources[stated[0]], name=stated[0], param=stated[0])
+    assert source is not None
+    return UsageEndpoint(template.text, source, stated[0] == "usage_used")
 
 
 def _read_header(value: Any) -> str | None:

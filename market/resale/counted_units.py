@@ -1,4 +1,4 @@
-"""What a call took of the quota, as the answer of its API says."""
+"""What an answer of an API says in numbers: what a call took of the quota, what is left of it."""
 
 import math
 from typing import Any
@@ -11,12 +11,21 @@ from market.resale.operations import Operation
 
 def read_units(operation: Operation, answer: ApiAnswer) -> int:
     """Return what a call took of the quota, within the operation's bound."""
+    stated = None
+    if operation.units_from is not None:
+        stated = read_stated(operation.units_from, answer)
+    return min(operation.units if stated is None else stated, operation.units_max)
+
+
+def read_stated(source: str, answer: ApiAnswer) -> int | None:
+    """Return a number of an answer, rounded up, by ``header: NAME`` or ``json: a.b``; None where
+    it says none."""
+    kind, _, where = source.partition(": ")
     stated: Any = None
-    kind, _, where = (operation.units_from or "").partition(": ")
     if kind == "header":
         text = answer.stated.get(where.lower(), "").strip()
         stated = int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
-    elif kind == "json":
+    else:
         try:
             stated = orjson.loads(answer.body)
         except orjson.JSONDecodeError:
@@ -26,11 +35,16 @@ def read_units(operation: Operation, answer: ApiAnswer) -> int:
     if isinstance(stated, float) and math.isfinite(stated):
         stated = math.ceil(stated)
     if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
-        stated = operation.units
-    return int(min(stated, operation.units_max))
+        return None
+    return stated
+
+
+def list_headers(source: str | None) -> tuple[str, ...]:
+    """Return the headers of an answer that a source is about."""
+    kind, _, where = (source or "").partition(": ")
+    return (where.lower(),) if kind == "header" else ()
 
 
 def list_reads(operation: Operation) -> tuple[str, ...]:
     """Return the headers of an answer that say what a call took of the quota."""
-    kind, _, where = (operation.units_from or "").partition(": ")
-    return (where.lower(),) if kind == "header" else ()
+    return list_headers(operation.units_from)

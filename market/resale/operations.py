@@ -158,7 +158,7 @@ def _parse_operation(item: Any, methods: Sequence[str]) -> Operation:
     except PathRefused as error:
         raise TermsRefused(f"{error}", "operations") from None
     units = read_integer(item, "units", default=1, low=0, high=UNITS_MAX)
-    units_from = _read_source(item.get("units_from"))
+    units_from = read_source(item.get("units_from"))
     units_max = read_integer(item, "units_max", default=units, low=units, high=UNITS_MAX)
     if units_from is not None and "units_max" not in item:
         raise TermsRefused("with 'units_from' must state 'units_max', its bound", "operations")
@@ -258,14 +258,16 @@ def read_usd(item: Mapping[str, Any], name: str) -> int | None:
         raise TermsRefused(f"{error}", name) from None
 
 
-def _read_source(value: Any) -> str | None:
+def read_source(value: Any, *, name: str = "units_from", param: str = "operations") -> str | None:
+    """Return where an answer says a number: ``header: NAME`` or ``json: a.b``. Raises
+    ``TermsRefused``."""
     if value is None:
         return None
     kind, _, where = str(value).partition(":")
     where = where.strip()
     is_path = kind == "json" and 0 < len(where) <= 200
     if not is_path and not (kind == "header" and _NAME.fullmatch(where)):
-        raise TermsRefused("'units_from' must be 'header: NAME' or 'json: a.b'", "operations")
+        raise TermsRefused(f"{name!r} must be 'header: NAME' or 'json: a.b'", param)
     return f"{kind}: {where}"
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 from market.endpoints.sealing import KmsUnavailable
 from market.resale.api_calls import ApiCalls
-from market.resale.api_client import CredentialLeaked, OutgoingCall
+from market.resale.api_client import OutgoingCall
 from market.resale.api_shelf import SoldConnection
+from market.resale.api_streams import CredentialLeaked
+from market.resale.usage_watch import UsageWatch
 from serving.models.failures import UpstreamFailure
 from serving.process.aes_gcm import SealBroken
 from serving.process.turns import NoPlace
@@ -42,7 +44,8 @@ async def try_connection(api_calls: ApiCalls, connection: SoldConnection) -> dic
     except (SealBroken, KmsUnavailable, NoPlace) as error:
         return {**found, "error": type(error).__name__}
     api_calls.shelf.heal(connection.connection_id)
-    await api_calls.charging.learn(connection, answer)
+    await UsageWatch(api_calls).ask(connection)
+    await api_calls.charging.learn(connection, answer.remaining_units)
     # The root of an API need not be there: that it was let in is what counts.
     is_ok = answer.status < 400 or simple is None
     return {**found, "status": answer.status, "ok": is_ok, "api_ms": answer.api_ms}

@@ -19,11 +19,15 @@ ENDS_CONNECTION: Final = frozenset({408, 413})
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
+class AnswerCut(Exception):
+    """A stream has no end: the connection is closed, so that its client sees it."""
+
+
 class EventStream(Protocol):
     """A stream while it is live."""
 
     def events(self) -> AsyncIterator[bytes]:
-        """Yield the events for the client until the stream has ended."""
+        """Yield the events for the client until the stream has ended. May raise ``AnswerCut``."""
         ...
 
     def leave(self) -> None:

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.http.answers import (
     Answer,
+    AnswerCut,
     ErrorsOf,
     StreamAnswer,
     add_safe_headers,
@@ -164,7 +165,11 @@ async def _serve(lean: Lean, scope: Scope, receive: Receive, send: Send, request
     except ClientGone:
         return 499
     if isinstance(answer, StreamAnswer):
-        await send_stream(receive, send, answer, request_id)
+        try:
+            await send_stream(receive, send, answer, request_id)
+        except AnswerCut:
+            # The server closes the connection of an answer that has not ended.
+            return 502
     else:
         await send_answer(send, answer, request_id)
     return int(answer.status)

@@ -85,7 +85,8 @@ async def answer_api_call(
         def find(name: str) -> str | None:
             return find_header(scope, name.encode())
 
-        return IncomingCall(wish, raw, find, request_id, services.limits.name_address(scope))
+        address, background = services.limits.name_address(scope), services.serving.in_flight.keep
+        return IncomingCall(wish, raw, find, request_id, address, background=background)
 
     def whole(raw: bytes) -> bytes:
         return b"\0".join((wish.method.encode(), raw_path.encode(), query.encode(), raw))

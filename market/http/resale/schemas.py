@@ -86,6 +86,13 @@ class ConnectionBody(BaseModel):
     remaining_header: str | None = Field(
         default=None, description="the header by which the API says what remains of the quota"
     )
+    usage_path: str | None = Field(
+        default=None, description="an endpoint that says what is left: asked by GET, now and then"
+    )
+    usage_remaining: str | None = Field(
+        default=None, description="where its answer says what is left: 'header: NAME', 'json: a.b'"
+    )
+    usage_used: str | None = Field(default=None, description="or where it says what is used")
     base_cost_usd: str | None = None
     markup: str | None = None
     price_usd: str | None = Field(default=None, description="of a unit, instead of both")

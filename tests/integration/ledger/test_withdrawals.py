@@ -26,6 +26,7 @@ from ledger.payments.withdrawals import (
     withdraw,
 )
 from ledger.selling.accounts import add_credit, save_account
+from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.tables import Block, MarketAccount, MarketCredit, MarketPayout, X402Payment, table_of
 from tests.support.ledgers import NOW_S, Databases
 
@@ -188,6 +189,19 @@ def test_withdraw__credit_from_the_operator__stays(engine: Engine) -> None:
     assert available(engine) == (0, 0)
     with read(engine) as connection:
         assert connection.execute(select(_account.c.credited_usdc)).scalar_one() == 900_000
+
+
+def test_withdraw__of_a_restored_ledger__not_what_the_chain_has_paid_and_the_backup_lost(
+    engine: Engine,
+) -> None:
+    pay_in(engine, "a", 500_000)
+    lost = {"payout_id": f"{LOST_PREFIX}1", "seller": WALLET, "payee": WALLET}
+    with write(engine) as connection:
+        connection.execute(
+            insert(table_of(MarketPayout)).values(**lost, amount_usdc=300_000, planned_at_s=NOW_S)
+        )
+
+    assert available(engine) == (200_000, 0)
 
 
 @pytest.mark.parametrize(
