@@ -4,13 +4,13 @@ import { test } from "node:test";
 import type { Http } from "../src/api/http.ts";
 import { listDecisions } from "../src/pages/review/decide.tsx";
 import { toDataUrl } from "../src/pages/review/document-look.tsx";
-import { gatherCsv } from "../src/pages/supplier/download.tsx";
+import { gatherCsv } from "../src/app/download.tsx";
 import { typeOf } from "../src/pages/supplier/intake-documents.tsx";
 import { findNext } from "../src/pages/supplier/login.tsx";
-import { explorerOf, parseDecimal, showDecimal } from "../src/pages/supplier/money.tsx";
+import { explorerOf, parseDecimal, showDecimal } from "../src/app/money.tsx";
 import { readTerms } from "../src/pages/supplier/offer-form.tsx";
 import { adoptSaved, findGap, newRow, sumShares, toWish } from "../src/pages/supplier/owner-rows.ts";
-import { formatBytes, parseTokens, splitList } from "../src/pages/supplier/words.ts";
+import { formatBytes, parseTokens, splitList } from "../src/app/words.ts";
 
 test("counts of tokens: with marks and scales, and nothing that is not whole", () => {
   const read = ["5M", "5,000,000", " 1b ", "1_000", "0", "1.5M", "-1", "", "1e6", "99999999999999999"].map(parseTokens);

@@ -1,79 +1,33 @@
 /** Sell: sign in by wallet, offers, earnings and what failed. */
 import { useState } from "preact/hooks";
 import { type Schemas, api } from "../../api/market.ts";
-import { RequestFailed } from "../../api/http.ts";
 import { exact, formatCount, formatTime, formatUsdc } from "../../amounts.ts";
 import { Figure, Notice, Problem, Shown, Table, Usdc } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { sellTexts as texts } from "../../text.ts";
-import { NeedWallet } from "../../wallet/panel.tsx";
 import { toProblem } from "../../wallet/problems.ts";
-import { ask } from "../../wallet/provider.ts";
-import { toHex } from "../../wallet/hex.ts";
-import { useConnection } from "../../wallet/store.ts";
 import { NewOffer } from "./new-offer.tsx";
 import { pairOf } from "./market.tsx";
+import { AsSeller } from "./seller-sign-in.tsx";
 
 type Offer = Schemas["OfferView"];
 
 export function Sell() {
-  const offers = useRemote("offers", async (signal) => {
-    try {
-      return await api.get("/v1/seller/offers", { signal });
-    } catch (error) {
-      if (error instanceof RequestFailed && error.status === 401) return null;
-      throw error;
-    }
-  });
   return (
     <>
       <h1>{texts.title}</h1>
       <p>{texts.lead}</p>
-      <Shown of={offers}>
-        {(list) =>
-          list === null ? (
-            <SignIn done={offers.refresh} />
-          ) : (
-            <>
-              <NewOffer done={offers.refresh} />
-              <Offers offers={list.offers} refresh={offers.refresh} />
-              <Earnings />
-              <Failures />
-            </>
-          )
-        }
-      </Shown>
+      <AsSeller name="offers" why={texts.needWallet} ask={(signal) => api.get("/v1/seller/offers", { signal })}>
+        {({ offers }, watched) => (
+          <>
+            <NewOffer done={watched.refresh} />
+            <Offers offers={offers} refresh={watched.refresh} />
+            <Earnings />
+            <Failures />
+          </>
+        )}
+      </AsSeller>
     </>
-  );
-}
-
-function SignIn({ done }: { readonly done: () => void }) {
-  const connection = useConnection();
-  const [problem, setProblem] = useState<Error | null>(null);
-  const [isBusy, setBusy] = useState(false);
-  if (connection.kind !== "connected") return <NeedWallet why={texts.needWallet} />;
-  const { provider, address } = connection.wallet;
-  const signIn = async (): Promise<void> => {
-    setBusy(true);
-    setProblem(null);
-    try {
-      const { message } = await api.get("/v1/seller/auth/challenge", { query: { address } });
-      const signature = await ask<string>(provider, "personal_sign", [toHex(message), address]);
-      await api.post("/v1/seller/auth/keys", { body: { message, signature, label: texts.thisBrowser, session: true } });
-      done();
-    } catch (thrown) {
-      setProblem(toProblem(thrown));
-    }
-    setBusy(false);
-  };
-  return (
-    <div class="card">
-      <p>{texts.signInHint}</p>
-      <button type="button" class="main" disabled={isBusy} onClick={() => void signIn()}>
-        {texts.signIn}
-      </button>
-      {problem && <Problem error={problem} />}
-    </div>
   );
 }
 

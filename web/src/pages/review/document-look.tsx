@@ -8,7 +8,7 @@ import { browserHttp, fillPath } from "../../api/http.ts";
 import { Problem } from "../../app/parts.tsx";
 import { toError } from "../../app/task.tsx";
 import { reviewTexts as texts } from "../../text.ts";
-import { formatBytes } from "../supplier/words.ts";
+import { formatBytes } from "../../app/words.ts";
 
 type Looking =
   | { readonly kind: "closed" }

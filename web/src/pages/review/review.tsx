@@ -8,7 +8,7 @@ import { SelectField } from "../../app/fields.tsx";
 import { Notice, Table } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { kybStates, reviewTexts as texts } from "../../text.ts";
-import { MoreButton } from "../supplier/more.tsx";
+import { MoreButton } from "../../app/more.tsx";
 import { SignOut, SignedIn } from "../supplier/signed-in.tsx";
 import { Application } from "./application.tsx";
 

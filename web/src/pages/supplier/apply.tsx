@@ -9,7 +9,7 @@ import { Notice } from "../../app/parts.tsx";
 import { TaskSaid, useTask } from "../../app/task.tsx";
 import { applyTexts as texts, sourceNames } from "../../text.ts";
 import { INTAKE, LOGIN } from "./signed-in.tsx";
-import { parseTokens, splitList } from "./words.ts";
+import { parseTokens, splitList } from "../../app/words.ts";
 
 const EMPTY = {
   legal_name: "",

@@ -7,7 +7,7 @@ import { useRemote } from "../../app/remote.ts";
 import { usePlace } from "../../app/router.ts";
 import { type Load, Lazy } from "../../app/lazy.tsx";
 import { dashboardTexts as texts, kybStates, offerStates } from "../../text.ts";
-import { Dollars } from "./money.tsx";
+import { Dollars } from "../../app/money.tsx";
 import { DASHBOARD, INTAKE, SignOut, SignedIn } from "./signed-in.tsx";
 
 /** The tabs, each loaded when it is first shown; the overview is there at once. */

@@ -8,7 +8,7 @@ import { Problem } from "../../app/parts.tsx";
 import { toError } from "../../app/task.tsx";
 import { documentNames, intakeTexts as texts } from "../../text.ts";
 import { type Filing, SectionFrame } from "./intake-parts.tsx";
-import { formatBytes } from "./words.ts";
+import { formatBytes } from "../../app/words.ts";
 
 const BYTES_MAX = 10 * 1_048_576;
 const TYPES: Readonly<Record<string, string>> = {

@@ -7,7 +7,7 @@ import { COUNTRIES } from "../../app/countries.ts";
 import { AreaField, SelectField, TextField } from "../../app/fields.tsx";
 import { intakeTexts as texts } from "../../text.ts";
 import { type Filing, SectionFrame, errorOf } from "./intake-parts.tsx";
-import { orNull } from "./words.ts";
+import { orNull } from "../../app/words.ts";
 
 const FIELDS = ["legal_name", "jurisdiction", "registration_number", "incorporated_on", "address"] as const;
 type Name = (typeof FIELDS)[number];

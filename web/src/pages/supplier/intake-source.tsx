@@ -7,7 +7,7 @@ import { formatCount } from "../../amounts.ts";
 import { AreaField, CheckField, SelectField, TextField } from "../../app/fields.tsx";
 import { applyTexts, intakeTexts as texts, sourceNames } from "../../text.ts";
 import { type Filing, SectionFrame, errorOf } from "./intake-parts.tsx";
-import { orNull, parseTokens, splitList } from "./words.ts";
+import { orNull, parseTokens, splitList } from "../../app/words.ts";
 
 type Content = Schemas["SourceContent"];
 

@@ -6,7 +6,7 @@ import { supply } from "../../api/supply.ts";
 import { type Choice, SelectField, TextField } from "../../app/fields.tsx";
 import { type Task, TaskSaid, useTask } from "../../app/task.tsx";
 import { supplyOfferTexts as texts } from "../../text.ts";
-import { orNull, parseTokens, splitList } from "./words.ts";
+import { orNull, parseTokens, splitList } from "../../app/words.ts";
 
 /** The base URL that each type of provider stands for on the market; "" where it must be given. */
 export const PROVIDERS: Readonly<Record<string, readonly [name: string, baseUrl: string]>> = {

@@ -8,7 +8,7 @@ import { Notice } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
 import { offerStates, supplyOfferTexts as texts } from "../../text.ts";
-import { showDecimal } from "./money.tsx";
+import { showDecimal } from "../../app/money.tsx";
 import { ChangeOffer, NewSupplyOffer } from "./offer-form.tsx";
 import { SignedIn } from "./signed-in.tsx";
 

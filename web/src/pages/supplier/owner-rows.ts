@@ -1,7 +1,7 @@
 /** Owners as the form has them: rows that may still have gaps, and what is sent of them. Pure. */
 import type { Schemas } from "../../api/market.ts";
 import { intakeTexts as texts } from "../../text.ts";
-import { orNull } from "./words.ts";
+import { orNull } from "../../app/words.ts";
 
 export interface OwnerRow {
   /** Tells rows apart on the page. */

@@ -4,9 +4,9 @@ import { type Schemas, api } from "../../api/market.ts";
 import { Figure, Hex, Notice, Table } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { networkNames, payoutStates, payoutTexts as texts } from "../../text.ts";
-import { Dollars, TxLink } from "./money.tsx";
+import { Dollars, TxLink } from "../../app/money.tsx";
 import { SignedIn } from "./signed-in.tsx";
-import { MoreButton } from "./more.tsx";
+import { MoreButton } from "../../app/more.tsx";
 
 type Payout = Schemas["SupplierPayoutView"];
 

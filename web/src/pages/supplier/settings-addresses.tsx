@@ -10,7 +10,7 @@ import { useRemote } from "../../app/remote.ts";
 import { addressTexts as texts, networkNames } from "../../text.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
 import { Confirm, useConfirming } from "./confirming.tsx";
-import { showDecimal } from "./money.tsx";
+import { showDecimal } from "../../app/money.tsx";
 
 const NETWORKS: readonly Choice[] = Object.entries(networkNames);
 

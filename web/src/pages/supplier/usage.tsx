@@ -9,8 +9,8 @@ import { Notice, Table } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { supplyUsageTexts as texts } from "../../text.ts";
 import { Sums } from "./dashboard.tsx";
-import { showDecimal } from "./money.tsx";
-import { MoreButton } from "./more.tsx";
+import { showDecimal } from "../../app/money.tsx";
+import { MoreButton } from "../../app/more.tsx";
 import { SignedIn } from "./signed-in.tsx";
 
 type Line = Schemas["UsageLine"];

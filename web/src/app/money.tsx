@@ -1,7 +1,7 @@
 /** Money that the server states as a decimal string, and where a payout can be looked up. */
-import { formatUnits } from "../../amounts.ts";
-import { Hex } from "../../app/parts.tsx";
-import { common } from "../../text.ts";
+import { formatUnits } from "../amounts.ts";
+import { Hex } from "./parts.tsx";
+import { common } from "../text.ts";
 
 /** Returns a decimal string of at most six decimals in 1e-6; null where it is none. Exact. */
 export function parseDecimal(text: string): bigint | null {

@@ -1,7 +1,7 @@
 /** The way to the next page of a list. */
-import type { Pages } from "../../app/pages.ts";
-import { Problem } from "../../app/parts.tsx";
-import { common } from "../../text.ts";
+import type { Pages } from "./pages.ts";
+import { Problem } from "./parts.tsx";
+import { common } from "../text.ts";
 
 export function MoreButton<First, Item>({ pages }: { readonly pages: Pages<First, Item> }) {
   return (

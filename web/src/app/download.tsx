@@ -1,7 +1,7 @@
 /** A whole list as one CSV file: the server gives it by pages, and nothing of it may lack. */
-import { type Http, browserHttp } from "../../api/http.ts";
-import { TaskSaid, useTask } from "../../app/task.tsx";
-import { common } from "../../text.ts";
+import { type Http, browserHttp } from "../api/http.ts";
+import { TaskSaid, useTask } from "./task.tsx";
+import { common } from "../text.ts";
 
 const PAGE = 1_000;
 
