@@ -34,6 +34,7 @@ from market.suppliers.supplier_tokens import (
 )
 from serving.http.bodies import parse_bearer
 from serving.http.errors import NO_RETRY, RequestRejected, unauthorized
+from serving.http.own_pages import SAFE_METHODS, check_no_other_page
 
 T = TypeVar("T")
 
@@ -41,7 +42,6 @@ SESSION_COOKIE: Final = "__Host-supplier_session"
 BROWSER_COOKIE: Final = "__Host-supplier_browser"
 SIGN_UP_COOKIE: Final = "__Host-supplier_sign_up"
 CSRF_HEADER: Final = "x-csrf-token"
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class SupplierCallers:
         token = read_cookie(request, SESSION_COOKIE)
         if token is None:
             raise not_signed_in()
-        if request.method not in _SAFE:
+        if request.method not in SAFE_METHODS:
             self.check_origin(request)
             said = request.headers.get(CSRF_HEADER, "")
             if not hmac.compare_digest(said.encode(), derive_csrf_token(token).encode()):
@@ -120,11 +120,7 @@ class SupplierCallers:
 
     def check_origin(self, request: Request) -> None:
         """Raise 403 where a browser says that a page of another site asks."""
-        origin = request.headers.get("origin")
-        if origin is not None and origin != self.rules.origin:
-            raise wrong_origin(self.rules.origin)
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise wrong_origin(self.rules.origin)
+        check_no_other_page(request.scope, self.rules.origin)
 
     def check_fresh(self, caller: SupplierCaller) -> None:
         """Raise 403 unless the password, or a one-time code, was shown in the session just now.
@@ -180,12 +176,6 @@ def scope_missing(scope: Scope) -> RequestRejected:
     """403: the API key has not the scope that this needs."""
     message = f"The API key has not the scope {str(scope)!r}."
     return RequestRejected(403, "scope_missing", message, headers=NO_RETRY)
-
-
-def wrong_origin(origin: str) -> RequestRejected:
-    """403: a page of another site asks."""
-    message = f"Only pages of {origin} may do this with a session."
-    return RequestRejected(403, "wrong_origin", message, headers=NO_RETRY)
 
 
 def missing_csrf_token() -> RequestRejected:

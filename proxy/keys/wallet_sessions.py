@@ -30,7 +30,12 @@ from proxy.keys.tokens import INTEGER_MAX, KEY_ID_BYTES, KeyClaims
 from proxy.store import load_revoked_at_s, load_standing
 from serving.http.bodies import find_header
 from serving.http.errors import RequestRejected, bad_request, unauthorized, unavailable
-from serving.http.own_pages import SAFE_METHODS, check_own_page, read_cookie
+from serving.http.own_pages import (
+    SAFE_METHODS,
+    check_no_other_page,
+    check_own_page,
+    read_cookie,
+)
 
 COOKIE: Final = "__Host-current_session"
 POSITION_HEADER: Final = b"x-current-position"
@@ -134,6 +139,10 @@ class Sessions:
         except SiweInvalid as error:
             raise RequestRejected(401, "invalid_message", f"Refused: {error}.", "message") from None
         return message.address, message.nonce, expires_at_s
+
+    def check_page(self, scope: Scope) -> None:
+        """Raise 403 where a browser says that another site's page wants to sign it in."""
+        check_no_other_page(scope, self._sign_in.uri)
 
     async def find(self, scope: Scope) -> SignedIn | None:
         """Return the session of a request's cookie; None where it has none that lives.

@@ -38,6 +38,20 @@ def find_origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def check_no_other_page(scope: Mapping[str, Any], own: str) -> None:
+    """Raise 403 where a browser says that a page of another site than ``own`` asks.
+
+    For what needs no cookie but gives one, or checks a token beside it: programs, which say nothing
+    of pages, may ask. Without this, another site could sign a visitor in as somebody else.
+    """
+    headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+    origin = headers.get(b"origin")
+    is_foreign = origin is not None and origin.decode("latin-1").lower() != own.lower()
+    if is_foreign or headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        message = f"Only pages of {own} may ask this of a browser."
+        raise RequestRejected(403, "wrong_origin", message, headers=NO_RETRY)
+
+
 def check_own_page(scope: Mapping[str, Any], own: str) -> None:
     """Raise 403 unless a request comes from a page of ``own``: scheme, host and port."""
     headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))

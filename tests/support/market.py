@@ -95,16 +95,20 @@ class RunningMarket:
     engine: Engine
 
     async def issue_key(
-        self, account: LocalAccount, role: str = "seller", **extra: Any
+        self,
+        account: LocalAccount,
+        role: str = "seller",
+        headers: dict[str, str] | None = None,
+        **extra: Any,
     ) -> httpx.Response:
-        """Sign in as a wallet does."""
+        """Sign in as a wallet does; ``headers``: what a browser says of the page."""
         prefix = f"/v1/{role}/auth"
         challenge = await self.client.get(f"{prefix}/challenge?address={account.address}")
         assert challenge.status_code == 200, challenge.text
         message = challenge.json()["message"]
         signed = account.sign_message(encode_defunct(text=message)).signature.to_0x_hex()
         body = {"message": message, "signature": signed, **extra}
-        return await self.client.post(f"{prefix}/keys", json=body)
+        return await self.client.post(f"{prefix}/keys", json=body, headers=headers)
 
     async def get_key(
         self, account: LocalAccount = SELLER, role: str = "seller", *, is_approved: bool = True

@@ -125,15 +125,17 @@ async def run_proxy(
     document: Document | None = None,
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
     host_clock: Callable[[], float] = time.time,
+    port: int = 0,
 ) -> AsyncIterator[RunningProxy]:
     """Serve a proxy over ``engine`` until the block ends, then stop it as SIGTERM would.
 
-    All answers are held against ``document``, by default the proxy's own.
+    All answers are held against ``document``, by default the proxy's own. ``port``: where a browser
+    is to find it; 0: any that is free.
     """
     front = create_app(
         settings, deployment, engine, retry_delays_s=retry_delays_s, host_clock=host_clock
     )
-    config = build_config(front, settings, host="127.0.0.1", port=0, log_level="critical")
+    config = build_config(front, settings, host="127.0.0.1", port=port, log_level="critical")
     config.load()
     server = uvicorn.Server(config)
     # `serve` would also take over the signals of the test run.

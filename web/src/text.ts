@@ -153,6 +153,12 @@ export const depositTexts = {
   floor: "You accept at most 0.1 % fewer shares than the vault promises now; else nothing happens.",
   opens: "A position is opened that belongs to this wallet for ever. Nobody can move it, and only you take USDC out.",
   adds: (token: string) => `It is added to the principal of position ${token}.`,
+  signedInterval: (minutes: number) => `Your yield is credited every ${minutes} minutes.`,
+  signedSmoothing: (percent: number) =>
+    percent === 100 ? "All of the allowance may be spent in one day." : `At most ${percent} % of the allowance may be spent in one day.`,
+  signedAdapter: "The contract that your wallet calls, our adapter:",
+  signedVault: "The vault:",
+  signedPermission: "A permission or approval is for exactly this amount, and for this adapter alone.",
   accept: "I have looked at the vault. I know that it can lose money or be short of USDC, and that the choice is mine.",
   submit: "Deposit",
   submitApprove: "Deposit in two steps",

@@ -4,7 +4,8 @@ import { type Sent, judge } from "../src/wallet/following.ts";
 import { leastShares } from "../src/wallet/deposit.ts";
 import { WalletProblem, toProblem } from "../src/wallet/problems.ts";
 import { ask, readAccount, readChainId } from "../src/wallet/provider.ts";
-import { safeIcon } from "../src/wallet/store.ts";
+import { findChain } from "../src/wallet/chains.ts";
+import { safeIcon, switchChain } from "../src/wallet/store.ts";
 
 const never = { request: () => new Promise<never>(() => {}) };
 
@@ -19,6 +20,7 @@ test("toProblem: every code of EIP-1193 and 5792, wherever the wallet hides it",
     [{ code: 4900 }, "disconnected"],
     [{ code: 4901 }, "other_chain"],
     [{ code: 4902 }, "other_chain"],
+    [{ code: -32603, message: 'Unrecognized chain ID "0x2105". Try adding the chain first.' }, "other_chain"],
     [{ code: -32002, message: "already pending" }, "busy"],
     [{ code: 5700 }, "unsupported"],
     [{ code: 3, message: "execution reverted: adapter: no principal" }, "reverted"],
@@ -82,4 +84,38 @@ test("judge: sped up is mined; replaced by something else, or cancelled, is over
 test("leastShares: a preview less 0.1 %, rounded down", () => {
   assert.equal(leastShares(1_000_000n), 999_000n);
   assert.equal(leastShares(1n), 0n);
+});
+
+/** A wallet on chain 1 that knows the chains of `known`; it switches by itself on adding, or not. */
+function makeWallet(known: Set<number>, switchesOnAdd: boolean) {
+  const asked: string[] = [];
+  let there = 1;
+  const request = async ({ method, params }: { method: string; params?: unknown }): Promise<unknown> => {
+    asked.push(method);
+    const [said] = (params as { chainId: string }[]) ?? [];
+    const wanted = Number(said?.chainId);
+    if (method === "eth_chainId") return `0x${there.toString(16)}`;
+    if (method === "wallet_addEthereumChain") known.add(wanted);
+    if (method === "wallet_addEthereumChain" && !switchesOnAdd) return null;
+    if (!known.has(wanted)) throw { code: 4902, message: "Unrecognized chain ID" };
+    there = wanted;
+    return null;
+  };
+  return { request, asked };
+}
+
+test("switchChain: a chain that the wallet does not know is offered, then switched to", async () => {
+  for (const [switchesOnAdd, asks] of [[true, 1], [false, 2]] as const) {
+    const wallet = makeWallet(new Set([1]), switchesOnAdd);
+    await switchChain(wallet, 8453);
+    assert.equal(wallet.asked.filter((method) => method === "wallet_addEthereumChain").length, 1);
+    assert.equal(wallet.asked.filter((method) => method === "wallet_switchEthereumChain").length, asks);
+  }
+});
+
+test("switchChain: a chain that we know no node of is not offered; a wallet that lies is not believed", async () => {
+  assert.equal(findChain(424242), null);
+  await assert.rejects(switchChain(makeWallet(new Set([1]), true), 424242), (error: WalletProblem) => error.kind === "other_chain");
+  const liar = { request: async ({ method }: { method: string }) => (method === "eth_chainId" ? "0x1" : null) };
+  await assert.rejects(switchChain(liar, 8453), (error: WalletProblem) => error.kind === "other_chain");
 });

@@ -36,7 +36,7 @@ from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
 from serving.http.document.writing import body_of
 from serving.http.errors import wrong_type
-from serving.http.own_pages import write_cookie
+from serving.http.own_pages import check_no_other_page, write_cookie
 from serving.http.strict_json import parse_exact_json
 
 router = APIRouter(tags=["keys"])
@@ -74,7 +74,10 @@ def _add_sign_in(role: Role) -> None:
         name=f"issue_{role}_key",
     )
     async def issue(request: Request, response: Response, services: ServicesDep) -> KeyIssued:
-        """Trade a signed challenge for a key, which is shown this once."""
+        """Trade a signed challenge for a key, which is shown this once.
+
+        A key that becomes a browser's cookie (`session`) is given to our own pages only.
+        """
         raw = await services.limits.read_sign_in(request.scope, request.receive, services)
         body = parse_exact_json(raw)
         label = read_label(body, length_max=LABEL_MAX)
@@ -83,6 +86,8 @@ def _add_sign_in(role: Role) -> None:
         is_session = body.get("session", False)
         if not isinstance(is_session, bool) or (is_session and not is_seller):
             raise wrong_type("session", "true or false, of a seller's key")
+        if is_session:
+            check_no_other_page(request.scope, services.origin)
         if is_session and expires_at_s is None:
             expires_at_s = now_s + SESSION_LIFETIME_S
         trusted_only = body.get("trusted_only")

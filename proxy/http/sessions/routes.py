@@ -51,14 +51,16 @@ async def create_session_message(
 
 @router.post(
     "/session",
-    responses=errors_of(400, 401, 408, 413, 415),
+    responses=errors_of(400, 401, 403, 408, 413, 415),
     openapi_extra=body_of(SessionWish),
 )
 async def sign_in(request: Request, response: Response, services: ServicesDep) -> SessionState:
     """Sign a wallet in: the answer sets a cookie that only this server gets, and no script reads.
 
     With it and `x-current-position: <tokenId>`, this browser asks as the position's root key.
+    Another site's page is refused: it could sign a visitor in as somebody else.
     """
+    services.sessions.check_page(request.scope)
     raw = await services.limits.read_sign_in(request.scope, request.receive, services)
     wish = parse(raw, SessionWish)
     opened = await services.sessions.open(

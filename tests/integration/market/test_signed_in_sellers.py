@@ -4,6 +4,7 @@
 
     a session: the key is in the cookie and nowhere else; it reads, and writes from our pages
     another site, two cookies, a buyer: refused
+    another site signs a visitor in: refused, no cookie; a key for programs: given
 """
 
 from typing import Final
@@ -46,3 +47,18 @@ async def test_session__of_a_buyer_or_of_another_type__is_refused(market: Runnin
         refused = await market.issue_key(account, role, session=wish)
         assert refused.status_code == 400, refused.text
         assert refused.json()["error"]["param"] == "session"
+
+
+async def test_sign_in__from_another_sites_page__gives_no_cookie(market: RunningMarket) -> None:
+    for said in (
+        {"origin": "http://evil.example", "sec-fetch-site": "cross-site"},
+        {"origin": "null"},
+        {**OWN, "sec-fetch-site": "same-site"},
+    ):
+        refused = await market.issue_key(SELLER, headers=said, session=True)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "wrong_origin")
+        assert "set-cookie" not in refused.headers
+    # A key that is no cookie is the page's own, whose ever it is.
+    key = await market.issue_key(SELLER, headers={"origin": "http://app.example"})
+    assert key.status_code == 201, key.text
+    assert (await market.issue_key(SELLER, headers=OWN, session=True)).status_code == 201

@@ -3,6 +3,7 @@
 ::
 
     signed in: asks as the root key of its own positions, until it ends
+    sign in from another site's page: refused, no cookie
     another's position, another site's page, two cookies, an old message: refused
     a message for a key gives no session, and the other way round
     the keys are revoked: what was signed in before is out
@@ -65,12 +66,14 @@ async def get_message(proxy: RunningProxy, wallet: LocalAccount = OWNER) -> str:
 
 
 async def post_session(
-    proxy: RunningProxy, message: str, wallet: LocalAccount = OWNER
+    proxy: RunningProxy,
+    message: str,
+    wallet: LocalAccount = OWNER,
+    headers: dict[str, str] | None = None,
 ) -> httpx.Response:
     signed = wallet.sign_message(encode_defunct(text=message)).signature.to_0x_hex()
-    answer = await proxy.client.post(
-        f"{ROOT}/session", json={"message": message, "signature": signed}
-    )
+    wish = {"message": message, "signature": signed}
+    answer = await proxy.client.post(f"{ROOT}/session", json=wish, headers=headers)
     # Each browser of a test sends its own.
     proxy.client.cookies.clear()
     return answer
@@ -171,6 +174,27 @@ async def test_message__for_a_key__gives_no_session_and_the_other_way_round(
     wish = {"message": for_session, "signature": signed}
     refused = await proxy.client.post(f"{ROOT}/keys", json=wish)
     assert refused.json()["error"]["code"] == "invalid_message"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"origin": "http://evil.example", "sec-fetch-site": "cross-site"},
+        {"origin": "null"},
+        {**OWN, "sec-fetch-site": "same-site"},
+    ],
+)
+async def test_sign_in__from_another_sites_page__is_refused_and_sets_no_cookie(
+    proxy: RunningProxy, said: dict[str, str]
+) -> None:
+    message = await get_message(proxy)
+
+    refused = await post_session(proxy, message, headers=said)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "wrong_origin")
+    assert "set-cookie" not in refused.headers
+    # The message was not used up: the page that it is for still signs in by it.
+    assert (await post_session(proxy, message, headers=OWN)).status_code == 200
 
 
 async def test_message__signed_by_another__is_refused(proxy: RunningProxy) -> None:

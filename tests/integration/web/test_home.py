@@ -4,6 +4,7 @@
 
     home: says what is known, says what is not; calculates; breaks no policy; axe finds nothing
     the same narrow, and dark
+    sign in with a wallet that does not know the chain: it is offered the chain, and signs
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ledger.database.engine import write
-from tests.support.browser import Look, look_at, need_pages
+from scripts.stack.ports import free_port
+from tests.support.browser import Look, look_at, need_pages, run_browser
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import SQLITE, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import RunningProxy, now_s, run_proxy, settings_for
@@ -27,11 +29,11 @@ async def proxy(tmp_path: Path) -> AsyncIterator[RunningProxy]:
         with write(engine) as connection:
             put_positions(connection, make_state(now_s=now_s()))
             put_cursor(connection, now_s=now_s())
-        async with (
-            FakeEndpoint() as provider,
-            run_proxy(settings_for(provider, tmp_path), engine) as running,
-        ):
-            yield running
+        port = free_port()
+        async with FakeEndpoint() as provider:
+            settings = settings_for(provider, tmp_path, domain=f"127.0.0.1:{port}")
+            async with run_proxy(settings, engine, port=port) as running:
+                yield running
 
 
 async def test_home__node_is_dead__says_so_and_shows_the_rest(proxy: RunningProxy) -> None:
@@ -52,3 +54,16 @@ async def test_home__node_is_dead__says_so_and_shows_the_rest(proxy: RunningProx
         # 1,000 USDC at the 4 % that is filled in, at 0.20 and 0.80 USD a million tokens:
         assert "40.00 USDC" in report["text"]
         assert "80,000" in report["text"]
+
+
+async def test_sign_in__wallet_does_not_know_the_chain__is_offered_it_and_signs(
+    proxy: RunningProxy,
+) -> None:
+    origin = str(proxy.client.base_url).rstrip("/")
+    key = "0x" + "11" * 32
+
+    report = await run_browser("unknown-chain.mjs", {"origin": origin, "key": key, "folder": None})
+
+    assert report["found"] == []
+    assert [one["chainId"] for one in report["added"]] == ["0x7a69"]
+    assert report["added"][0]["nativeCurrency"]["decimals"] == 18

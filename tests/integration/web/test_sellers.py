@@ -59,7 +59,7 @@ async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_cho
         "750.00",
         "75.00",
         "675.00",
-        "−500.00",
+        "\N{MINUS SIGN}500.00",
         "+175.00",
     ]
     assert sorted(report["sold"]) == sorted(

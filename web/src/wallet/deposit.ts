@@ -7,13 +7,17 @@ import type { Tools } from "./acting.ts";
 import type { Log, Step } from "./contracts.ts";
 import { WalletProblem } from "./problems.ts";
 
-export interface Wish {
+/** The terms of a deposit, as the page shows them and the wallet signs them. */
+export interface Terms {
   readonly assetsUsdc: bigint;
   readonly tier: number;
   readonly smoothingBps: number;
   readonly intervalMinutes: number;
   /** The position to add to; null opens a new one. */
   readonly tokenId: bigint | null;
+}
+
+export interface Wish extends Terms {
   /** Never ask for a permit: the visitor chose to approve. */
   readonly byApproval: boolean;
 }

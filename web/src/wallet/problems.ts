@@ -76,6 +76,7 @@ export function toProblem(thrown: unknown): WalletProblem {
   const kind = code === undefined ? undefined : BY_CODE[code];
   if (kind === "refused" || /user (rejected|denied|cancel)/i.test(said)) return new WalletProblem("refused", texts.refused);
   if (kind) return new WalletProblem(kind, texts[kind]);
+  if (/unrecognized chain|chain .*not (been )?added/i.test(said)) return new WalletProblem("other_chain", texts.other_chain);
   if (/revert/i.test(said)) return new WalletProblem("reverted", texts.reverted(clip(texts_[0] ?? "")));
   return new WalletProblem("unknown", texts.unknownProblem(clip(texts_[0] ?? String(thrown))));
 }

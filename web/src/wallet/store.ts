@@ -2,6 +2,7 @@
 import { type EIP6963ProviderDetail, createStore } from "mipd";
 import { useEffect, useState } from "preact/hooks";
 import { walletTexts } from "../text.ts";
+import { findChain } from "./chains.ts";
 import { WalletProblem } from "./problems.ts";
 import { type Provider, ask, readAccount, readChainId } from "./provider.ts";
 
@@ -131,7 +132,7 @@ export function reconnect(): void {
  * Called before each action, because a wallet can be another one than the page shows. Throws
  * `WalletProblem`.
  */
-export async function makeReady(chainId: number, chain: NewChain | null = null): Promise<Connected> {
+export async function makeReady(chainId: number): Promise<Connected> {
   const shown = getConnected();
   if (!shown) throw new WalletProblem("disconnected", walletTexts.disconnected);
   const address = readAccount(await ask(shown.provider, "eth_accounts"));
@@ -140,27 +141,27 @@ export async function makeReady(chainId: number, chain: NewChain | null = null):
     throw new WalletProblem("other_account", walletTexts.other_account);
   }
   const there = readChainId(await ask(shown.provider, "eth_chainId"));
-  if (there !== chainId) await switchChain(shown.provider, chainId, chain);
+  if (there !== chainId) await switchChain(shown.provider, chainId);
   const ready = { ...shown, address, chainId };
   if (shown.chainId !== chainId) change({ kind: "connected", wallet: ready });
   return ready;
 }
 
-/** A chain as a wallet that does not know it is told of it. */
-export interface NewChain {
-  readonly chainName: string;
-  readonly rpcUrls: readonly string[];
-}
-
-async function switchChain(provider: Provider, chainId: number, chain: NewChain | null): Promise<void> {
+/**
+ * Has a wallet switch to a chain; a wallet that does not know the chain is offered it first, and switches
+ * then, because not every wallet does so by itself. Throws `WalletProblem`.
+ */
+export async function switchChain(provider: Provider, chainId: number): Promise<void> {
   const hex = `0x${chainId.toString(16)}`;
+  const change = (): Promise<unknown> => ask(provider, "wallet_switchEthereumChain", [{ chainId: hex }]);
+  const isThere = async (): Promise<boolean> => readChainId(await ask(provider, "eth_chainId")) === chainId;
   try {
-    await ask(provider, "wallet_switchEthereumChain", [{ chainId: hex }]);
+    await change();
   } catch (error) {
+    const chain = findChain(chainId);
     if (!(error instanceof WalletProblem) || error.kind !== "other_chain" || chain === null) throw error;
-    const nativeCurrency = { name: "Ether", symbol: "ETH", decimals: 18 };
-    await ask(provider, "wallet_addEthereumChain", [{ chainId: hex, nativeCurrency, ...chain }]);
+    await ask(provider, "wallet_addEthereumChain", [{ chainId: hex, ...chain }]);
+    if (!(await isThere())) await change();
   }
-  const there = readChainId(await ask(provider, "eth_chainId"));
-  if (there !== chainId) throw new WalletProblem("other_chain", walletTexts.stillOtherChain);
+  if (!(await isThere())) throw new WalletProblem("other_chain", walletTexts.stillOtherChain);
 }

@@ -8,7 +8,7 @@ import { navigate, usePlace } from "../../app/router.ts";
 import { depositTexts as texts, walletTexts } from "../../text.ts";
 import { Plot } from "../../charts/plot.tsx";
 import { useAct } from "../../wallet/acting.ts";
-import { deposit } from "../../wallet/deposit.ts";
+import { type Terms, deposit } from "../../wallet/deposit.ts";
 import { NeedWallet, PendingList, Progress } from "../../wallet/panel.tsx";
 import { useConnection } from "../../wallet/store.ts";
 
@@ -39,13 +39,17 @@ function DepositForm({ overview }: { readonly overview: Overview }) {
   const act = useAct();
   const parsed = parseUsdc(amount);
   const wrong = parsed.kind === "wrong" ? parsed.why : parsed.usdc === 0n ? texts.nothing : undefined;
+  // What is shown below is what is signed: this one object.
+  const terms: Terms | null =
+    parsed.kind === "amount" && wrong === undefined
+      ? { assetsUsdc: parsed.usdc, tier: 0, smoothingBps: smoothing, intervalMinutes: interval, tokenId }
+      : null;
   const canAsk = wrong === undefined && accepted && overview.vault !== null && !act.isBusy;
   const begin = (byApproval: boolean): void => {
     setTouched(true);
-    if (parsed.kind !== "amount" || !canAsk) return;
-    const wish = { assetsUsdc: parsed.usdc, tier: 0, smoothingBps: smoothing, intervalMinutes: interval, tokenId, byApproval };
+    if (terms === null || !canAsk) return;
     void act.run(overview.chain_id, async (tools) => {
-      const opened = await deposit(tools, overview, wish);
+      const opened = await deposit(tools, overview, { ...terms, byApproval });
       navigate(`/position/${opened}`);
       return texts.done(opened.toString());
     });
@@ -101,18 +105,9 @@ function DepositForm({ overview }: { readonly overview: Overview }) {
             <p class="quiet">{texts.tier}</p>
           </>
         )}
-        {wrong === undefined && parsed.kind === "amount" && (
-          <Notice>
-            <strong>{texts.whatHappens}</strong>
-            <ul>
-              <li>{texts.leaves(formatUsdc(parsed.usdc), overview.vault?.name ?? "")}</li>
-              <li>{texts.floor}</li>
-              <li>{tokenId === null ? texts.opens : texts.adds(tokenId.toString())}</li>
-            </ul>
-          </Notice>
-        )}
+        {terms !== null && <WhatIsSigned terms={terms} overview={overview} />}
         <label class="choice">
-          <input type="checkbox" checked={accepted} onChange={(event) => setAccepted(event.currentTarget.checked)} />
+          <input type="checkbox" checked={accepted} disabled={act.isBusy} onChange={(event) => setAccepted(event.currentTarget.checked)} />
           {texts.accept}
         </label>
         {connection.kind === "connected" ? (
@@ -142,6 +137,40 @@ function DepositForm({ overview }: { readonly overview: Overview }) {
       <VaultCard overview={overview} />
     </div>
   );
+}
+
+/** Everything that the wallet is asked to sign, to compare with what it shows. */
+function WhatIsSigned({ terms, overview }: { readonly terms: Terms; readonly overview: Overview }) {
+  return (
+    <Notice>
+      <strong>{texts.whatHappens}</strong>
+      <ul>
+        <li>{texts.leaves(formatUsdc(terms.assetsUsdc), overview.vault?.name ?? "")}</li>
+        <li>{texts.floor}</li>
+        {terms.tokenId === null ? (
+          <>
+            <li>{texts.opens}</li>
+            <li>{texts.signedInterval(terms.intervalMinutes)}</li>
+            <li>{texts.signedSmoothing(terms.smoothingBps / 100)}</li>
+          </>
+        ) : (
+          <li>{texts.adds(terms.tokenId.toString())}</li>
+        )}
+        <li>
+          {texts.signedAdapter} <Address of={overview.contracts.adapter} />
+        </li>
+        <li>
+          {texts.signedVault} <Address of={overview.vault_address} />
+        </li>
+        <li>{texts.signedPermission}</li>
+      </ul>
+    </Notice>
+  );
+}
+
+/** A whole address: what is compared must not be cut. */
+function Address({ of }: { readonly of: string }) {
+  return <code class="whole">{of}</code>;
 }
 
 function VaultCard({ overview }: { readonly overview: Overview }) {
