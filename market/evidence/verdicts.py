@@ -1,0 +1,58 @@
+"""What the wealth of all methods against one offer comes to. Pure.
+
+::
+
+    wealth of a method    ≥ SUSPECTS   watched: probed more often
+                          ≥ CONVICTS   it convicts: by itself it lowers the offer's priority
+    two methods convict                the offer is suspended, and its sales can be refunded
+
+Each method convicts an honest offer with a probability of at most 1 / ``CONVICTS`` in a period, a
+year. ``CONVICTS`` is the number of methods times 1,000, so the chance that **any** of them ever
+does is below 1 in 1,000 a year; that two do is rarer still. The methods look at different
+requests, so a fluke of one is none of another.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Method(StrEnum):
+    """How evidence is made."""
+
+    FIRST_TOKEN = "first_token"
+    """First tokens of short answers at temperature 1, held against a reference's."""
+    BORDER = "border"
+    """Answers at temperature 0 where models of one kind part, held against a reference's."""
+    PROMPT_TOKENS = "prompt_tokens"
+    """Reported prompt tokens, by differences."""
+    TOOL_CALLS = "tool_calls"
+    """Validity of tool calls, held against a reference's: published as quality too."""
+
+
+class OfferVerdict(StrEnum):
+    """What is said of an offer in public."""
+
+    UNTESTED = "untested"
+    CLEAN = "clean"
+    WATCHED = "watched"
+    DOUBTED = "doubted"
+    """One method convicts it: others go before it."""
+    CONVICTED = "convicted"
+    """Two methods do: it is suspended."""
+
+
+SUSPECTS: Final = 20.0
+CONVICTS: Final = 1_000.0 * len(Method)
+
+
+def judge(peaks: Mapping[Method, float]) -> OfferVerdict:
+    """Return the verdict on an offer by the largest wealth of each method that has looked at it."""
+    if not peaks:
+        return OfferVerdict.UNTESTED
+    convicting = sum(peak >= CONVICTS for peak in peaks.values())
+    if convicting >= 2:
+        return OfferVerdict.CONVICTED
+    if convicting:
+        return OfferVerdict.DOUBTED
+    return OfferVerdict.WATCHED if max(peaks.values()) >= SUSPECTS else OfferVerdict.CLEAN
