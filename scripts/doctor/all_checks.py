@@ -8,6 +8,7 @@ from scripts.doctor import (
     key_checks,
     ledger_checks,
     node_checks,
+    running_checks,
     service_checks,
     settings_checks,
 )
@@ -21,6 +22,7 @@ _ORDER: Final = (
     ledger_checks,
     host_checks,
     service_checks,
+    running_checks,
 )
 _PLACES: Final = {module.__name__: place for place, module in enumerate(_ORDER)}
 

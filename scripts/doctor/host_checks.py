@@ -138,7 +138,11 @@ def check_backups(patient: Patient) -> Iterator[Finding]:
     if not found:
         yield bad("backups", f"there is none in {patient.backups}", mend)
         return
-    age_s = patient.now() - found[-1].taken_at_s
+    newest = found[-1]
+    if not newest.data_path.is_file() or newest.data_path.stat().st_size != newest.bytes:
+        yield bad("backups", f"{newest.path} lacks a part of its data", mend)
+        return
+    age_s = patient.now() - newest.taken_at_s
     if age_s > BACKUP_AGE_S_MAX:
         yield bad("backups", f"the newest is {age_s / 3_600:.0f} hours old", mend)
     else:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from eth_utils.address import to_checksum_address
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from contracts.chain import translated
 from contracts.errors import CurrentError
 from keeper.wiring import open_payment_signer, open_signer
 from ledger.database.engine import read
-from ledger.tables import MarketOfferKey, MarketOwnProviderKey, table_of
+from ledger.tables import Intent, MarketOfferKey, MarketOwnProviderKey, table_of
 from market.endpoints.sealing import open_kms
-from scripts.doctor.examination import Finding, bad, check, good
+from scripts.doctor.examination import Finding, advise, bad, check, good
 from scripts.doctor.patient import Absent, Patient
 
 WEI: Final = 10**18
@@ -111,6 +111,23 @@ def check_balances(patient: Patient) -> Iterator[Finding]:
             yield bad(sender.role, f"has {amount}, nearly too little", mend)
         else:
             yield good(sender.role, f"has {amount}")
+
+
+@check("keys.shared")
+def check_shared(patient: Patient) -> Iterator[Finding]:
+    """No other program signs with the keeper's keys."""
+    intent = table_of(Intent)
+    for sender in find_senders(patient):
+        with read(patient.engine) as connection:
+            newest = connection.scalar(
+                select(func.max(intent.c.nonce)).where(intent.c.sender == sender.address.lower())
+            )
+        with translated():
+            count = patient.web3.eth.get_transaction_count(to_checksum_address(sender.address))
+        if newest is not None and count > newest + 1:
+            says = f"has sent {count - newest - 1} transactions that this ledger does not know"
+            mend = "one key is for one keeper's ledger: find the other program, or rotate the key"
+            yield advise(sender.role, says, mend)
 
 
 @check("keys.kms")

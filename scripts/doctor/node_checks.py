@@ -69,7 +69,10 @@ def check_lag(patient: Patient) -> Iterator[Finding]:
         if newest - head.number > LAG_BLOCKS_MAX:
             yield bad(name, f"is {newest - head.number} blocks behind the best endpoint", OTHER)
         elif age_s > HEAD_AGE_S_MAX:
-            yield bad(name, f"its newest block is {age_s:.0f} s old: chain or node stands", OTHER)
+            says = (
+                f"its newest block is {age_s:.0f} s old: chain or node stands, or this host's clock"
+            )
+            yield bad(name, f"{says} is ahead", OTHER)
         elif age_s < -FUTURE_S_MAX:
             yield bad(
                 name,
@@ -145,6 +148,25 @@ def check_archive(patient: Patient) -> Iterator[Finding]:
             )
         else:
             yield good(name, f"shows logs from block {first} on")
+
+
+@check("rpc.state")
+def check_state(patient: Patient) -> Iterator[Finding]:
+    """The keeper's endpoints show the state of as many blocks back as it reads."""
+    back = patient.keeper.give_up_blocks
+    address = patient.deployment.position
+    for url, reader in _answering(patient):
+        if "keeper" not in patient.endpoints[url]:
+            continue
+        number = max(patient.deployment.block_number, reader.fetch_head().number - back)
+        name = _name(patient, url)
+        try:
+            reader.transport.request("eth_getBalance", [address, hex(number)])
+        except (NodeRefused, NodeUnavailable) as error:
+            says = f"does not show the state of {back} blocks ago ({error})"
+            yield bad(name, says, f"KEEPER_RPC_URL=<an endpoint that keeps {back} blocks of state>")
+        else:
+            yield good(name, f"shows the state of {back} blocks ago")
 
 
 @check("rpc.heads")

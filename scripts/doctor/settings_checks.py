@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 from contracts.errors import CurrentError
 from scripts.doctor.examination import Finding, advise, bad, check, good
 from scripts.doctor.patient import Absent, Patient
-from serving.http.limits import is_loopback
+from serving.http.limits import is_loopback, parse_networks
 from serving.http.settings import ServerSettings
 
+DEVNET_CHAIN_ID = 31337
 USUAL = ("indexer", "keeper", "proxy")
 """Without these nobody is served; a market is one of several possible upstreams."""
 
@@ -88,6 +89,14 @@ def check_limits(patient: Patient) -> Iterator[Finding]:
     """A server that strangers reach bounds them, and knows them apart behind its balancer."""
     for name, prefix, domain in _public_servers(patient):
         settings = patient.find(name, ServerSettings)
+        networks = parse_networks(settings.trusted_proxies)
+        if any(network.prefixlen == 0 for network in networks):
+            yield bad(
+                name,
+                "every address is trusted to say whom it forwards for: a client names any address",
+                f"{prefix}_TRUSTED_PROXIES=<the balancer's addresses>",
+            )
+            continue
         behind_balancer = settings.host == "localhost" or is_loopback(settings.host)
         if behind_balancer and not settings.trusted_proxies:
             yield bad(
@@ -148,6 +157,41 @@ def check_domains(patient: Patient) -> Iterator[Finding]:
                     "a seller may name this deployment's own proxy as an endpoint",
                     f"MARKET_OWN_URLS=https://{domain}",
                 )
+
+
+@check("settings.ports")
+def check_ports(patient: Patient) -> Iterator[Finding]:
+    """No two processes of this host listen at one port."""
+    ports: dict[int, str] = {}
+    for name, field in (
+        ("proxy", "port"),
+        ("market", "port"),
+        ("keeper", "metrics_port"),
+        ("indexer", "metrics_port"),
+    ):
+        port = getattr(patient.settings.get(name), field, 0)
+        if port and port in ports:
+            yield bad(
+                name,
+                f"port {port} is meant for {ports[port]} too: one of them does not start",
+                f"{name.upper()}_{field.upper()}=<a free port>",
+            )
+        elif port:
+            ports[port] = name
+
+
+@check("settings.finality")
+def check_finality(patient: Patient) -> Iterator[Finding]:
+    """On a chain that others use, something is waited for before it counts."""
+    if patient.deployment.chain_id == DEVNET_CHAIN_ID:
+        return
+    if "indexer" in patient.settings and patient.indexer.confirmations == 0:
+        yield advise(
+            "indexer",
+            "a hold counts in the very block that has it: a reorg of one block takes back what"
+            " requests are served from",
+            "INDEXER_CONFIRMATIONS=1",
+        )
 
 
 @check("settings.devnet")

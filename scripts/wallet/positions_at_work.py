@@ -5,11 +5,16 @@ from typing import Any, Final
 from eth_utils.address import to_checksum_address
 
 from contracts.bindings import bind
+from contracts.errors import Rejected
 from contracts.units import BPS_ONE, mul_div_down
 from scripts.wallet.wallet_on_chain import Wallet
 
 SLIPPAGE_BPS: Final = 50
 """How much fewer shares a deposit may bring than the vault says now, 1/10000."""
+
+
+class NothingToDo(Rejected):
+    """The transaction would change nothing."""
 
 
 class Positions:
@@ -70,7 +75,10 @@ class Positions:
     def harvest(self, token_id: int) -> dict[str, Any]:
         """Turn the vault's yield into credit; anybody may."""
         function = self._adapter.harvest(token_id)
-        return {"expected_usdc": int(self._wallet.try_it(function)), **self._send(function)}
+        expected_usdc = int(self._wallet.try_it(function))
+        if expected_usdc == 0:
+            raise NothingToDo(f"position {token_id} has no yield to harvest now; nothing was sent")
+        return {"expected_usdc": expected_usdc, **self._send(function)}
 
     def revoke(self, token_id: int) -> dict[str, Any]:
         """Revoke every key ever issued for the position; return the new key epoch."""

@@ -10,6 +10,7 @@ from contracts.deployment import Deployment
 from scripts.doctor.all_checks import ALL_CHECKS
 from scripts.doctor.examination import Level, Reported, examine
 from scripts.doctor.patient import Patient
+from scripts.stack.ports import free_port
 from tests.support.http_fakes import LyingNode, SetUpstream
 from tests.support.keepers import Stage, write_record
 
@@ -81,8 +82,8 @@ def admit(stage: Stage, tmp_path: Path) -> Iterator[Ward]:
             ward.environment[f"{prefix}_DEPLOYMENT_FILE"] = str(record)
         ward.environment |= {
             "KEEPER_PRIVATE_KEY_FILE": str(ward.write("settler", keeper.key.hex())),
-            "KEEPER_METRICS_PORT": "9464",
-            "INDEXER_METRICS_PORT": "9465",
+            "KEEPER_METRICS_PORT": str(free_port()),
+            "INDEXER_METRICS_PORT": str(free_port()),
             "PROXY_KEY_SECRET_FILE": str(ward.write("key_secret", "11aa22bb33cc44dd" * 4)),
             "PROXY_UPSTREAM_URL": f"{upstream.url}/v1",
             "PROXY_PRICES_FILE": str(ward.write("prices.toml", PRICED)),

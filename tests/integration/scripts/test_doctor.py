@@ -31,7 +31,7 @@ def bad_of(found: list[Reported]) -> dict[str, str]:
     return {
         one.check: one.finding.says
         for one in found
-        if one.finding.level is Level.BAD and one.check != "servers.ready"
+        if one.finding.level is Level.BAD and not one.check.startswith("servers.")
     }
 
 
