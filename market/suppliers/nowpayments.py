@@ -26,6 +26,7 @@ import pyotp
 from contracts.errors import CurrentError, Rejected, Retryable
 from contracts.units import format_usdc
 from market.suppliers.nowpayments_ipn import read_state
+from serving.models.error_words import clean
 
 TOKEN_S: Final = 240.0
 """For how long a token of theirs is used: they say five minutes."""
@@ -243,7 +244,7 @@ class NowPayments:
             if answer.status_code == 401 and not is_last:
                 self._token = None
                 continue
-            return _read_answer(answer)
+            return self._read_answer(answer)
         raise AssertionError("two tries end in an answer")
 
     async def _get_token(self) -> str:
@@ -251,7 +252,7 @@ class NowPayments:
         if self._token is None or self._token[1] <= now:
             credentials = {"email": self._account.email, "password": self._account.password}
             try:
-                answer = _read_answer(await self._send("POST", "/v1/auth", credentials, None))
+                answer = self._read_answer(await self._send("POST", "/v1/auth", credentials, None))
             except AnswerLost as error:
                 raise ProviderRefused(503, "no token: " + str(error)) from None
             token = answer.get("token") if isinstance(answer, Mapping) else None
@@ -278,6 +279,24 @@ class NowPayments:
         except (httpx.HTTPError, TimeoutError) as error:
             raise AnswerLost(f"no answer from NOWPayments: {type(error).__name__}") from None
 
+    def _read_answer(self, answer: httpx.Response) -> Any:
+        """Return the JSON of a success. What they say of a refusal may quote what was sent."""
+        if 400 <= answer.status_code < 500:
+            account = self._account
+            secrets = [account.api_key, account.email, account.password, account.totp_secret]
+            secrets += [] if self._token is None else [self._token[0]]
+            said = clean(_read_words(answer), [one for one in secrets if one])
+            raise ProviderRefused(answer.status_code, said)
+        if answer.status_code not in (200, 201):
+            raise AnswerLost(f"NOWPayments answered {answer.status_code}")
+        try:
+            return answer.json()
+        except ValueError:
+            # A verification is answered by the word OK.
+            if answer.text.strip().strip('"').upper() == "OK":
+                return {}
+            raise AnswerLost("NOWPayments' answer is not JSON") from None
+
 
 def show_amount(amount_usdc: int) -> str:
     """Return an amount as they take it: at most six decimals, none that are zeros at the end."""
@@ -293,20 +312,6 @@ def read_amount(value: Any) -> int | None:
         return int(number) if number == number.to_integral_value() and number >= 0 else None
     except (InvalidOperation, OverflowError, ValueError):
         return None
-
-
-def _read_answer(answer: httpx.Response) -> Any:
-    if 400 <= answer.status_code < 500:
-        raise ProviderRefused(answer.status_code, _read_words(answer))
-    if answer.status_code not in (200, 201):
-        raise AnswerLost(f"NOWPayments answered {answer.status_code}")
-    try:
-        return answer.json()
-    except ValueError:
-        # A verification is answered by the word OK.
-        if answer.text.strip().strip('"').upper() == "OK":
-            return {}
-        raise AnswerLost("NOWPayments' answer is not JSON") from None
 
 
 def _read_words(answer: httpx.Response) -> str:

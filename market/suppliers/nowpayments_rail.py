@@ -52,6 +52,8 @@ BATCH: Final = 50
 CLAIM_S: Final = 300
 """How long a process may take for what it has taken."""
 LATER_S: Final = 300
+LATER: Final = "NOWPayments does not send it just now: it is asked again"
+WHITELIST: Final = "the address has to be put on NOWPayments' whitelist first"
 WHITELIST_S: Final = 3_600
 POLL_S: Final = 60
 NEEDS_OPERATOR_POLL_S: Final = 3_600
@@ -162,9 +164,11 @@ class NowPaymentsRail:
         if refusal is Refusal.ADDRESS and len(rows) == 1:
             await self._fail(rows[0], reason, before=("submitted",))
             return
-        values: dict[str, Any] = {"status": "pending", "reason": reason, "wait_s": LATER_S}
+        # A supplier reads the reason: how the operator stands with them is not its business.
+        values: dict[str, Any] = {"status": "pending", "reason": LATER, "wait_s": LATER_S}
         if refusal is Refusal.WHITELIST and len(rows) == 1:
             values |= {"status": "address_pending_whitelist", "wait_s": WHITELIST_S}
+            values["reason"] = WHITELIST
         elif refusal is not Refusal.WHITELIST and refused.status not in _PASSING:
             # It waits for somebody, and not for a moment.
             log.error("alarm", alarm="payouts_refused", payouts=len(rows), reason=reason)
@@ -210,12 +214,14 @@ class NowPaymentsRail:
                 await self._move(row, ("submitted",), wait_s=POLL_S)
             return
         except ProviderRefused as refused:
-            values: dict[str, Any] = {"reason": str(refused), "wait_s": LATER_S}
+            values: dict[str, Any] = {"reason": LATER, "wait_s": LATER_S}
             tries = max(int(row["code_tries"]) for row, _ in members)
             if refused.status not in BUSY:
                 tries += 1
                 values |= {"code_tries": tries, "wait_s": CODE_S}
-            log.warning("payouts_unconfirmed", batch=batch_id, status=refused.status, tries=tries)
+            log.warning(
+                "payouts_unconfirmed", batch=batch_id, status=refused.status, error=str(refused)
+            )
             if tries >= VERIFY_TRIES_MAX:
                 values |= {"status": "needs_operator", "wait_s": NEEDS_OPERATOR_POLL_S}
             for row, _ in members:

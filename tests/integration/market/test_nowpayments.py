@@ -30,10 +30,15 @@ from ledger.tables import OutboxMail, SupplyAddress, table_of
 from market.operator import ArgumentInvalid
 from market.records.database import Database
 from market.suppliers import nowpayments
-from market.suppliers.nowpayments_rail import RESEND_AFTER_S, VERIFY_TRIES_MAX, NowPaymentsRail
+from market.suppliers.nowpayments_rail import (
+    LATER,
+    RESEND_AFTER_S,
+    VERIFY_TRIES_MAX,
+    NowPaymentsRail,
+)
 from market.suppliers.payout_desk import mark_failed, send_again
 from tests.support.ledgers import NOW_S, make_ledger
-from tests.support.nowpayments import NowPaymentsDouble
+from tests.support.nowpayments import ACCOUNT, NowPaymentsDouble
 from tests.support.supply import (
     TERMS,
     TODAY,
@@ -308,7 +313,7 @@ async def test_create__refused_for_the_accounts_sake__all_wait_and_none_has_fail
     async with run_desk(tmp_path / "l.sqlite3", "s", "t") as desk:
         desk.double.refuse["create"] = (status, words)
         told = [await desk.step(), await desk.step()]
-        assert all(words in str(row["reason"]) for row in desk.rows)
+        assert {row["reason"] for row in desk.rows} == {LATER}, "a supplier reads it"
         desk.double.refuse.clear()
         told.append(await desk.step())
 
@@ -324,6 +329,17 @@ async def test_create__refused_for_good__has_failed_and_its_supplier_is_told(
         assert [await desk.step(), await desk.step()] == ["failed", "failed"]
         assert desk.double.calls.count("create") == 1
         assert list_mails(desk) == ["payout_failed"]
+
+
+async def test_refusal__that_quotes_what_was_sent__keeps_no_secret(tmp_path: Path) -> None:
+    async with run_desk(tmp_path / "l.sqlite3") as desk:
+        sent = f"{ACCOUNT.api_key} {ACCOUNT.email} {ACCOUNT.password}"
+        desk.double.refuse["create"] = (400, f"Invalid payout_address for {sent}")
+        await desk.step()
+
+        (row,) = desk.rows
+        assert row["status"] == "failed"
+        assert not [secret for secret in sent.split() if secret in str(row)]
 
 
 async def test_retry__of_what_failed__goes_to_the_address_that_counts_now(tmp_path: Path) -> None:
