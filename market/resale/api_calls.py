@@ -40,7 +40,6 @@ from market.resale.candidates import (
     Candidates,
     IncomingCall,
     prepare_call,
-    put_own_first,
 )
 from market.resale.connection_terms import CallLimits
 from market.resale.consumer_watch import ConsumerWatch, slow_down
@@ -95,7 +94,7 @@ class ApiCalls:
     async def serve(self, holder: KeyHolder, call: IncomingCall) -> Answer | StreamAnswer:
         """Answer one call. Raises ``ApiError``, ``RequestRepeated``, ``LedgerUnavailable``."""
         started_s = time.monotonic()
-        candidates = put_own_first(self.candidates.find_fitting(call), holder.wallet)
+        candidates = self.candidates.find_fitting(call, wallet=holder.wallet)
         refusal: ApiError | None = None
         attempts = failures = 0
         for one in self.candidates.choose(candidates):

@@ -138,15 +138,16 @@ class Candidates:
             )
         raise resting(min(self._shelf.get_rest_s(one.connection.connection_id) for one in strict))
 
-    def find_fitting(self, call: IncomingCall) -> list[Candidate]:
-        """Return who sells a call and takes it as it is, cheapest first.
+    def find_fitting(self, call: IncomingCall, *, wallet: str | None = None) -> list[Candidate]:
+        """Return who sells a call and takes it as it is, cheapest first: a ``wallet``'s own
+        connections cost it nothing.
 
         What one owner does not take (a parameter, a body) another one may. Raises 404, 405, and
         400 or 415 where nobody takes it.
         """
         fitting, refusal = [], None
         most_usdc = read_most(call.find_header)
-        for one in self.find(call.wish):
+        for one in put_own_first(self.find(call.wish), wallet):
             if most_usdc is not None and one.price.ceiling_usdc > most_usdc:
                 refusal = refusal or too_dear(one.price.ceiling_usdc, most_usdc)
                 continue

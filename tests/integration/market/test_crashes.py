@@ -16,6 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select
 
+from contracts.deployment import Deployment
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
 from ledger.selling.sales import sweep_sales
@@ -44,10 +45,20 @@ WAITING: Final = 12
 
 
 class Process:
-    """``python -m market``, to be killed and started again on the same port."""
+    """``python -m market``, to be killed and started again on the same port.
 
-    def __init__(self, folder: Path, ledger_url: str) -> None:
-        facts: dict[str, Any] = asdict(DEPLOYMENT)
+    ``changes``: further settings, without their prefix.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger_url: str,
+        *,
+        deployment: Deployment = DEPLOYMENT,
+        **changes: str,
+    ) -> None:
+        facts: dict[str, Any] = asdict(deployment)
         record = {name: facts.pop(name) for name in ("chain_id", "block_number", "block_hash")}
         (folder / "deployment.json").write_text(json.dumps({**record, "contracts": facts}))
         write_kms(folder, KMS_LINE)
@@ -67,6 +78,7 @@ class Process:
             "MARKET_PAYOUT_INTERVAL_S": "0.2",
             "MARKET_REFRESH_INTERVAL_S": "0.1",
             "MARKET_SELLER_CONCURRENCY_MAX": "1000",
+            **{f"MARKET_{name.upper()}": value for name, value in changes.items()},
         }
         self._log = (folder / f"market-{self.port}.log").open("ab")
         self._running: subprocess.Popen[bytes] | None = None
