@@ -152,10 +152,7 @@ class Withdrawing:
                 f" {format_usdc(young_usdc)} USDC came in blocks that may still be taken back: wait"
                 " for them."
             )
-        is_small = (available_usdc if amount_usdc is None else amount_usdc) < least_usdc
-        return RequestRejected(
-            409,
-            "withdrawal_too_small" if is_small else "not_withdrawable",
-            message,
-            facts={"available_usdc": available_usdc, "pending_usdc": young_usdc},
-        )
+        facts = {"available_usdc": available_usdc, "pending_usdc": young_usdc}
+        if (available_usdc if amount_usdc is None else amount_usdc) < least_usdc:
+            return RequestRejected(409, "withdrawal_too_small", message, facts=facts)
+        return RequestRejected(409, "not_withdrawable", message, facts=facts)

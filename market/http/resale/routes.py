@@ -98,9 +98,11 @@ async def create_connection(
     now_s = services.database.now_s()
     try:
         await services.write_as(seller, lambda c: save_connection(c, new, sealed, now_s=now_s))
-    except (TooMany, NameTaken) as error:
-        code = "name_taken" if isinstance(error, NameTaken) else "too_many_connections"
-        raise RequestRejected(409, code, f"{str(error).capitalize()}.") from None
+    except NameTaken as error:
+        raise RequestRejected(409, "name_taken", f"{str(error).capitalize()}.") from None
+    except TooMany as error:
+        message = f"{str(error).capitalize()}."
+        raise RequestRejected(409, "too_many_connections", message) from None
     return await _show(services, seller, new.connection_id)
 
 

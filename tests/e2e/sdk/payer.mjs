@@ -1,6 +1,6 @@
 // A buyer without a key: pays for each request with the official x402 client. Prints the answers.
 //
-//   node payer.mjs BASE_URL PRIVATE_KEY '[["/v1/chat/completions", {…}], …]'
+//   node payer.mjs BASE_URL PRIVATE_KEY '[["/v1/chat/completions", {…}], ["/x402/…", null], …]'
 
 import { decodePaymentResponseHeader, wrapFetchWithPayment, x402Client } from "@x402/fetch";
 import { ExactEvmScheme } from "@x402/evm";
@@ -15,9 +15,9 @@ const pay = wrapFetchWithPayment(fetch, client);
 
 for (const [path, body] of JSON.parse(requests)) {
   const answer = await pay(baseURL + path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
+    method: body === null ? "GET" : "POST",
+    headers: body === null ? {} : { "content-type": "application/json" },
+    body: body === null ? undefined : JSON.stringify(body),
   });
   const receipt = answer.headers.get("payment-response");
   console.log(

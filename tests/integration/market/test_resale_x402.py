@@ -20,12 +20,15 @@ from starlette.responses import JSONResponse, Response
 from x402.extensions.bazaar import validate_discovery_extension
 from x402.extensions.bazaar.types import parse_discovery_extension
 from x402.http.utils import decode_payment_required_header
-from x402.schemas import PaymentRequired
+from x402.mechanisms.evm.signers import EthAccountSigner
+from x402.mechanisms.evm.upto import UptoEvmScheme
+from x402.schemas import PaymentPayload, PaymentRequired
 
 from ledger.audit import find_violations
 from ledger.database.engine import read
 from ledger.tables import ApiCall, table_of
 from tests.support.keepers import Stage
+from tests.support.market import BUYER
 from tests.support.payments import FEE_USDC, Shop, header_of, run_shop
 from tests.support.resale import RunningApi, connect, run_api
 
@@ -167,3 +170,27 @@ async def test_paths__refused__before_anything_is_paid(calls: CallShop) -> None:
         answer = await calls.ask(path)
         assert answer.status_code in (400, 404), answer.text
     assert calls.shop.payments() == []
+
+
+@pytest.mark.parametrize("scheme", ["upto", "batch-settlement"])
+async def test_payment__of_a_scheme_that_is_not_offered__takes_nothing(
+    calls: CallShop, scheme: str
+) -> None:
+    asked = await calls.ask()
+    required = decode_payment_required_header(asked.headers["payment-required"])
+    assert isinstance(required, PaymentRequired)
+    assert [one.scheme for one in required.accepts] == ["exact"]
+    offered = required.accepts[0]
+    extra = {**offered.extra, "facilitatorAddress": "0x" + "99" * 20}
+    accepted = offered.model_copy(update={"scheme": scheme, "extra": extra})
+    # What the package's own client for `upto` signs; a voucher has another form, and as little use.
+    payload = UptoEvmScheme(EthAccountSigner(BUYER)).create_payment_payload(
+        accepted.model_copy(update={"scheme": "upto"})
+    )
+    header = header_of(PaymentPayload(accepted=accepted, payload=payload))
+
+    answer = await calls.ask(headers=header)
+
+    assert (answer.status_code, answer.json()["error"]) == (402, "unsupported_scheme")
+    assert calls.shop.payments() == []
+    assert calls.api.requests == []

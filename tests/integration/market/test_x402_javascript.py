@@ -7,28 +7,34 @@ from typing import Any
 
 from tests.support.keepers import Stage
 from tests.support.market import BUYER, make_body
-from tests.support.payments import CHAT, FEE_USDC, TOPUP, run_shop
+from tests.support.payments import CHAT, FEE_USDC, TOPUP, Shop, run_shop
+from tests.support.resale import LATEST, connect, run_api
 from tests.support.sdk import install_sdk
 from tests.support.waiting import LIMIT_S
+
+
+async def pay_for(shop: Shop, requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Send requests by the client, which pays for each; return what was answered."""
+    command = ["node", str(install_sdk() / "payer.mjs"), shop.url, f"0x{BUYER.key.hex()}"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        json.dumps(requests),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    assert process.returncode == 0, complained.decode()
+    return [json.loads(line) for line in said.splitlines()]
 
 
 async def test_client__request_stream_and_topup__paid_served_and_credited(
     stage: Stage, tmp_path: Path
 ) -> None:
-    folder = install_sdk()
+    install_sdk()
     stream = {**make_body(max_tokens=500), "stream": True}
     requests = [(CHAT, make_body()), (f"/min30{CHAT}", stream), (TOPUP, {"amount_usd": 0.5})]
     async with run_shop(stage, tmp_path) as shop:
-        command = ["node", str(folder / "payer.mjs"), shop.url, f"0x{BUYER.key.hex()}"]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            json.dumps(requests),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        said, complained = await asyncio.wait_for(process.communicate(), LIMIT_S)
-        assert process.returncode == 0, complained.decode()
-        answers: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
+        answers = await pay_for(shop, requests)
         sales = await shop.market.settled_sales()
         payments = shop.payments()
         paid_usdc = shop.paid_usdc()
@@ -50,3 +56,19 @@ async def test_client__request_stream_and_topup__paid_served_and_credited(
     assert paid_usdc == signed_usdc
     assert json.loads(topup["text"])["available_usdc"] == signed_usdc - spent_usdc
     assert [sale["margin_usdc"] for sale in sales] == [FEE_USDC, FEE_USDC]
+
+
+async def test_client__call_of_a_resold_api__is_paid_and_answered(
+    stage: Stage, tmp_path: Path
+) -> None:
+    install_sdk()
+    async with run_api() as api, run_shop(stage, tmp_path) as shop:
+        made = await connect(shop.market, shop.seller_key, api.url)
+        path = f"/x402/{made['sold_under']}/{LATEST}"
+        (answer,) = await pay_for(shop, [(path, None)])
+        paid_usdc = shop.paid_usdc()
+
+    assert (answer["status"], json.loads(answer["text"])["number"]) == (200, 3)
+    assert answer["receipt"]["success"] is True
+    assert (paid_usdc, answer["credit_usdc"]) == (150_000 + FEE_USDC, "0")
+    assert len(api.requests) == 1

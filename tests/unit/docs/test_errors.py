@@ -23,6 +23,18 @@ EVERY_ROUTE = (
 )
 PAGES = {
     "docs/suppliers.md": ("market/http/supply", "market/suppliers", *EVERY_ROUTE),
+    "docs/resale.md": (
+        "market/http/resale",
+        "market/http/withdrawals",
+        "market/resale",
+        "market/payments",
+        "market/http/dependencies.py:get_seller",
+        "market/identity/authentication.py:Authenticator.authenticate",
+        "market/identity/authentication.py:Authenticator.read_signed",
+        "serving/http/repeated.py",
+        "serving/http/front.py",
+        *EVERY_ROUTE,
+    ),
 }
 """Each page that has a table under the heading `Errors`, and where its codes are."""
 
