@@ -49,7 +49,8 @@ def build_settings_page() -> str:
         "",
         "Each process reads its settings from the environment, only the names with its own prefix,",
         "and refuses names that it does not know. Every setting `X` that holds a secret may be",
-        "given as `X_FILE`, the path of a file that holds it. Amounts are integers of 1e-6 USDC.",
+        "given as `X_FILE`, the path of a file that holds it; an empty file gives none. Amounts",
+        "are integers of 1e-6 USDC.",
         "Made by `python -m scripts.export_settings` from the settings classes.",
     ]
     for title, settings in CLASSES.items():

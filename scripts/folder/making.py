@@ -5,7 +5,7 @@ Nothing that is there is changed: a folder is made whole again by making it once
 
 import os
 import secrets as randomness
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from eth_account import Account
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from contracts.deployment import load_deployment
+from scripts.doctor.patient import CLASSES
 from scripts.folder.dashboard import build_dashboard
 from scripts.folder.environment import ENV_FOLDER, SECRETS_FOLDER
 
@@ -74,7 +75,8 @@ def make_folder(folder: Path, wishes: Wishes) -> list[FolderFile]:
     for process, settings in build_settings(folder, wishes).items():
         files[f"{ENV_FOLDER}/{process}.env"] = _render_env(process, settings)
     for name, secret in build_secrets(wishes).items():
-        files[f"{SECRETS_FOLDER}/{name}"] = secret + "\n"
+        # What is empty now can be filled in later: its unit hands it over already.
+        files[f"{SECRETS_FOLDER}/{name}"] = f"{secret}\n" if secret else ""
     if wishes.market_domain is not None:
         files["kms/market.keys"] = f"first {randomness.token_hex(SECRET_BYTES)}\n"
     files |= build_units(folder, wishes)
@@ -143,14 +145,25 @@ def build_secrets(wishes: Wishes) -> dict[str, str]:
         found[f"{process.upper()}_LEDGER_URL"] = wishes.ledger_url
     if wishes.heads_url is not None:
         found["INDEXER_HEADS_URL"] = wishes.heads_url
+    found |= dict.fromkeys(list_secret_names(processes) - found.keys(), "")
     found["KEEPER_PRIVATE_KEY"] = "0x" + randomness.token_hex(SECRET_BYTES)
     found["PROXY_KEY_SECRET"] = randomness.token_hex(SECRET_BYTES)
     found["PROXY_METRICS_TOKEN"] = randomness.token_hex(SECRET_BYTES)
-    found["PROXY_UPSTREAM_KEY"] = ""
     if wishes.market_domain is not None:
         found["MARKET_SECRET"] = randomness.token_hex(SECRET_BYTES)
         found["MARKET_METRICS_TOKEN"] = randomness.token_hex(SECRET_BYTES)
     return found
+
+
+def list_secret_names(processes: Iterable[str]) -> set[str]:
+    """Return every setting of some processes that is a secret."""
+    return {
+        f"{kind.model_config['env_prefix']}{field.upper()}"
+        for process in processes
+        for kind in (CLASSES[process],)
+        for field, told in kind.model_fields.items()
+        if "SecretStr" in str(told.annotation)
+    }
 
 
 def build_units(folder: Path, wishes: Wishes) -> dict[str, str]:

@@ -81,7 +81,7 @@ def run_up(
         claim_run_directory(name, fresh=fresh, say=say) as directory,
         Stack(directory, say=say) as stack,
     ):
-        say("starting chain, model, indexer, keeper and proxy")
+        say("starting chain, model, contracts, market and proxy; usually about a minute")
         devnet = start_devnet(
             stack,
             say=say,
@@ -146,8 +146,7 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
         ("wallet", f"{devnet.depositor.address}   owns position {TOKEN_ID}; devnet only"),
         ("wallet key", "0x" + devnet.depositor.key.hex()),
         ("API key", api_key),
-        ("contracts", ""),
-        *(("", f"{address}   ({name})") for name, address in _list_contracts(devnet)),
+        *_list_contracts(devnet),
         ("files", f"{devnet.directory.path}   (ledger, logs, deployment)"),
     ]
     for name, text in lines:
@@ -165,6 +164,8 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
 
 
 def _list_contracts(devnet: Devnet) -> list[tuple[str, str]]:
-    """Return the contracts by their names in the record, with addresses as wallets show them."""
+    """Return a line for each contract, with its address as wallets show it."""
     names = ("adapter", "position", "payouts", "usdc", "vault")
-    return [(name, to_checksum_address(getattr(devnet.deployment, name))) for name in names]
+    addresses = [to_checksum_address(getattr(devnet.deployment, name)) for name in names]
+    lines = [f"{address}   ({name})" for name, address in zip(names, addresses, strict=True)]
+    return [("contracts" if place == 0 else "", line) for place, line in enumerate(lines)]

@@ -22,8 +22,9 @@ class SettingsInvalid(Fatal):
 class ProcessSettings(BaseSettings):
     """One process's settings, from the environment only, built once by its ``main``.
 
-    Every secret ``X`` may be given as ``X_FILE``, the path of a file that holds it. A name with the
-    process's prefix that no field knows is refused: it is a typo that would go unnoticed.
+    Every secret ``X`` may be given as ``X_FILE``, the path of a file that holds it; an empty file
+    gives none. A name with the process's prefix that no field knows is refused: it is a typo that
+    would go unnoticed.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,8 @@ class ProcessSettings(BaseSettings):
             if field not in cls.model_fields and name.endswith(FILE_SUFFIX):
                 field = field.removesuffix(FILE_SUFFIX.lower())
                 value = _read_secret(name, value)
+                if not value and field in cls.model_fields:
+                    continue
             if field not in cls.model_fields:
                 raise SettingsInvalid(f"{name} is not a setting of this process")
             if field in values:

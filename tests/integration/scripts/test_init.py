@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from indexer.health import Health
 from indexer.metrics import build_registry
 from keeper.metrics import KeeperMetrics
+from keeper.settings import KeeperSettings
 from market.metrics import Metrics as MarketMetrics
 from market.settings import MarketSettings
 from proxy.metrics import Metrics as ProxyMetrics
@@ -38,6 +39,7 @@ from scripts.doctor.examination import examine
 from scripts.doctor.patient import CLASSES, Patient
 from scripts.folder.environment import load_environment
 from scripts.stack.anvil_path import ROOT
+from serving.process.settings import SettingsInvalid
 from tests.support.keepers import write_record
 from tests.support.ledgers import DEPLOYMENT
 
@@ -79,6 +81,35 @@ def test_settings__of_each_process__are_what_its_class_takes(folder: Path) -> No
     assert isinstance(proxy, ProxySettings)
     assert proxy.get_domain() == "ai.example"
     assert len(read["keeper"].rpc_urls()) == 2
+
+
+def test_secrets__one_that_is_filled_in_later__is_handed_over_without_a_new_unit(
+    folder: Path,
+) -> None:
+    old, path = "11aa22bb33cc44dd" * 4, folder / "secrets" / "PROXY_KEY_SECRETS_PREVIOUS"
+    assert path.read_text() == ""
+    unit = (folder / "systemd" / "current-proxy.service").read_text()
+
+    path.write_text(f"{old}\n")
+
+    assert f"LoadCredential={path.name}:{path}" in unit
+    proxy = CLASSES["proxy"].from_environment(load_environment(folder))
+    assert isinstance(proxy, ProxySettings)
+    assert proxy.key_secrets()[1:] == (old.encode(),)
+
+
+def test_secrets__empty__are_none(folder: Path) -> None:
+    keeper = CLASSES["keeper"].from_environment(load_environment(folder))
+    assert isinstance(keeper, KeeperSettings)
+    assert not keeper.payments_key().is_set
+    (folder / "secrets" / "KEEPER_PRIVATE_KEY").write_text("")
+    (folder / "secrets" / "PROXY_KEY_SECRET").write_text("\n")
+
+    keeper = CLASSES["keeper"].from_environment(load_environment(folder))
+    assert isinstance(keeper, KeeperSettings)
+    assert not keeper.has_key
+    with pytest.raises(SettingsInvalid, match="not set: PROXY_KEY_SECRET"):
+        CLASSES["proxy"].from_environment(load_environment(folder))
 
 
 def test_settings__every_name__is_one_of_a_class(folder: Path) -> None:
