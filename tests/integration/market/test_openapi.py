@@ -2,7 +2,7 @@
 
 ::
 
-    every operation: without a key, with a seller's, with a buyer's
+    every operation: with its own key; now and then without one, with a seller's, with a buyer's
         ├── as its schema says, at its limits, and broken on purpose
         └── never 500, no undocumented status, errors in the reference's shape
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CheckFunction
@@ -32,6 +33,7 @@ from tests.support.examples import examples
 from tests.support.ledgers import make_ledger
 from tests.support.market import make_settings, run_market
 from tests.support.media import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL
+from tests.support.openapi_keys import Keys, open_session
 from tests.support.waiting import LIMIT_S
 
 MEDIA: Final = (
@@ -70,25 +72,38 @@ def serve(folder: Path, started: "Future[tuple[str, ...]]", stop: Callable[[], A
 
 
 @pytest.fixture(scope="module")
-def keys() -> list[str | None]:
-    """No key; the seller's and the buyer's come with the market."""
-    return [None]
+def issued() -> list[str]:
+    """The seller's key and the buyer's: they come with the market."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, keys: list[str | None]) -> Iterator[Any]:
+def session() -> Iterator[requests.Session]:
+    with open_session() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, issued: list[str]) -> Iterator[Any]:
     """The document of a live market."""
     started, stop = Future[tuple[str, ...]](), threading.Event()
     folder = tmp_path_factory.mktemp("market-openapi")
     thread = threading.Thread(target=serve, args=(folder, started, stop.wait))
     thread.start()
     try:
-        url, *issued = started.result(LIMIT_S)
-        keys += issued
+        url, *made = started.result(LIMIT_S)
+        issued += made
         yield schemathesis.openapi.from_url(url + "/openapi.json", timeout=LIMIT_S)
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def keys(api: Any, issued: list[str]) -> Keys:
+    assert api
+    seller, buyer = issued
+    return Keys(lambda label: seller if "/seller/" in label else buyer, [None, seller, buyer])
 
 
 schema = schemathesis.pytest.from_fixture("api")
@@ -132,9 +147,9 @@ CHECKS: Final[list[CheckFunction]] = [
     suppress_health_check=list(HealthCheck),
 )
 def test_operations__whatever_is_sent__answer_as_documented(
-    case: Case[Any], keys: list[str | None]
+    case: Case[Any], keys: Keys, session: requests.Session
 ) -> None:
-    for key in keys:
+    for key in keys.choose(case.operation.label):
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        response = case.call(headers=headers, timeout=LIMIT_S)
+        response = case.call(headers=headers, timeout=LIMIT_S, session=session)
         case.validate_response(response, checks=CHECKS)
