@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
@@ -42,12 +42,15 @@ from proxy.services import Services
 from proxy.settings import ProxySettings
 from proxy.tracing import Span, open_spans
 from proxy.vault_watch import VaultWatch
+from proxy.webhooks.delivering import LOOK_S as WEBHOOKS_LOOK_S
+from proxy.webhooks.delivering import Webhooks
 from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.http.repeated import Repeats
 from serving.http.site import load_site
+from serving.models.dialing import Dialer
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
 from serving.stream.live import StreamRules
@@ -115,12 +118,14 @@ def create_app(
             listener.start()
             closing.push_async_callback(asyncio.to_thread, listener.close)
             closing.push_async_callback(door.close)
+            closing.push_async_callback(services.webhooks.close)
             async with running(
                 repeat(services.catalogue.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
                 repeat(services.policies.refresh, LOOK_S),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
                 repeat(ledger.measure_clock, MEASURE_S),
+                *_work_webhooks(services, settings),
             ):
                 try:
                     yield
@@ -236,6 +241,7 @@ def _build_services(
         sign_in=sign_in,
         sessions=Sessions(meter, checker, sign_in, lifetime_s=settings.session_lifetime_s),
         policies=policies,
+        webhooks=Webhooks(meter, lambda: Dialer(settings.dial_rules()), key_secrets),
         legacy_key_message=settings.legacy_key_message,
         aliases=settings.get_aliases(),
         metrics=metrics,
@@ -245,9 +251,17 @@ def _build_services(
     )
 
 
+def _work_webhooks(
+    services: Services, settings: ProxySettings
+) -> Iterator[Coroutine[Any, Any, None]]:
+    if settings.webhooks:
+        yield repeat(services.webhooks.work, WEBHOOKS_LOOK_S)
+
+
 async def _sweep(services: Services) -> None:
     swept = await services.meter.sweep()
     services.completions.note_kept(await services.meter.count_kept_bytes())
+    await services.webhooks.forget()
     services.metrics.swept.inc(swept)
     if swept:
         log.warning("leases_swept", reservations=swept)

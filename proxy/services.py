@@ -18,6 +18,7 @@ from proxy.keys.wallet_sessions import Sessions
 from proxy.metrics import Metrics
 from proxy.model_aliases import ModelAliases
 from proxy.vault_watch import VaultWatch
+from proxy.webhooks.delivering import Webhooks
 from serving.http.limits import Limits
 
 
@@ -38,6 +39,7 @@ class Services:
     sign_in: SignIn
     sessions: Sessions
     policies: KeyPolicies
+    webhooks: Webhooks
     legacy_key_message: bool
     aliases: ModelAliases
     metrics: Metrics

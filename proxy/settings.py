@@ -10,12 +10,14 @@ from pydantic_settings import SettingsConfigDict
 from ledger.spending.admission import AdmissionRules
 from proxy.chat.request import MAX_TOKENS_CAP
 from proxy.model_aliases import ModelAliases, parse_aliases
+from proxy.webhooks.signing import TIMEOUT_S
 from serving.dialects.call import LimitRules
 from serving.dialects.serving_facts import STRANGER, Facts, parse_declared
 from serving.http.cors import parse_origins
 from serving.http.errors import RequestRejected
 from serving.http.limits import is_loopback
 from serving.http.settings import ServerSettings
+from serving.models.dialing import DialRules
 from serving.models.grades import Grade
 from serving.process.secrets import PreviousSecrets, SigningSecret, list_secrets
 from serving.process.settings import is_url
@@ -149,6 +151,13 @@ class ProxySettings(ServerSettings):
         default=False, description="whether agents with a root key may make child keys"
     )
 
+    webhooks: bool = Field(
+        default=True, description="whether owners may have endpoints told of their positions"
+    )
+    webhooks_loopback: bool = Field(
+        default=False, description="whether webhooks may be on this machine: for the devnet"
+    )
+
     otel_endpoint: str = Field(
         default="",
         description="OTLP endpoint for spans, up to and with /v1/traces; empty = none are made",
@@ -219,6 +228,15 @@ class ProxySettings(ServerSettings):
     def get_domain(self) -> str:
         """Return what sign-in messages are bound to."""
         return self.domain or f"{self.host}:{self.port}"
+
+    def dial_rules(self) -> DialRules:
+        """Return which endpoints of owners may be called."""
+        return DialRules(
+            allow_loopback=self.webhooks_loopback,
+            read_timeout_s=TIMEOUT_S,
+            connections_max=4,
+            user_agent="current-webhooks",
+        )
 
     def list_page_origins(self) -> frozenset[str]:
         """Return the origins whose pages may call the tools for agents: own and listed ones."""

@@ -99,6 +99,7 @@ from ledger.tables.supply import (
 )
 from ledger.tables.upstream_lists import UpstreamList
 from ledger.tables.usage import Usage
+from ledger.tables.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "ACCOUNT_EMPTY",
@@ -190,6 +191,8 @@ __all__ = [
     "Usage",
     "UsedNonce",
     "WalletSession",
+    "Webhook",
+    "WebhookDelivery",
     "X402Payment",
     "table_of",
 ]

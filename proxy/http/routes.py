@@ -17,10 +17,12 @@ from proxy.http.overview.routes import router as overview
 from proxy.http.positions.routes import router as positions
 from proxy.http.requests.routes import router as requests
 from proxy.http.sessions.routes import router as sessions
+from proxy.http.webhooks.routes import router as webhooks
 
 TAGS: Final = {
     "keys": "Keys for the owner of a position, and child keys with limits under them.",
     "sessions": "Signing in with a wallet in a browser, for the pages.",
+    "webhooks": "Endpoints that are told what happens to a position.",
     "models": "The catalogue, in our words and in OpenAI's.",
     "chat": "Chat completions by OpenAI's API, and what one would cost.",
     "dialects": "The same by Anthropic's messages and OpenAI's responses.",
@@ -36,6 +38,7 @@ for _part in (
     child_keys,
     policies,
     sessions,
+    webhooks,
     models,
     chat,
     dialects,

@@ -224,7 +224,13 @@ class Dialer:
 
     async def check(self, base_url: str) -> None:
         """Refuse a base URL whose host is known not to be public. Raises ``UrlRefused``."""
-        target = parse_base_url(base_url, allow_loopback=self.rules.allow_loopback)
+        await self._check_known(parse_base_url(base_url, allow_loopback=self.rules.allow_loopback))
+
+    async def check_artifact(self, url: str) -> None:
+        """Refuse the same of a URL that may have a query. Raises ``UrlRefused``."""
+        await self._check_known(parse_artifact_url(url, allow_loopback=self.rules.allow_loopback))
+
+    async def _check_known(self, target: Target) -> None:
         self._check_place(target)
         try:
             addresses = await self._find_addresses(target)

@@ -44,11 +44,17 @@ async def test_operations__each_called__answer_as_documented_and_as_the_examples
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     put(engine)
     async with FakeEndpoint() as provider:
-        settings = make_settings(upstream_url=provider.url, prices_file=write_prices(tmp_path))
+        settings = make_settings(
+            upstream_url=provider.url,
+            prices_file=write_prices(tmp_path),
+            webhooks=False,
+            webhooks_loopback=True,
+        )
         async with run_proxy(settings, engine, document=document) as proxy:
             headers = await sign_in(proxy)
             await call_sessions(proxy)
             await call_children(proxy, headers)
+            await call_webhooks(proxy, headers)
             request_id = await call_chat(proxy, provider, headers)
             await call_dialects(proxy, headers)
             settle(engine)
@@ -140,6 +146,19 @@ async def call_children(proxy: RunningProxy, headers: dict[str, str]) -> None:
     await ask(proxy, "PUT", "/keys/policy", headers, json=policy)
     await ask(proxy, "GET", "/keys/policy", headers)
     await ask(proxy, "PUT", "/keys/policy", headers, json={"provider": None})
+    await ask(proxy, "DELETE", path, headers)
+
+
+async def call_webhooks(proxy: RunningProxy, headers: dict[str, str]) -> None:
+    """Set a webhook at an address that does not answer, and take it away again."""
+    wish = {"url": "http://127.0.0.1:9/hook", "events": ["allowance.low"], "low_usdc": 50_000}
+    made = await ask(proxy, "POST", "/webhooks", headers, json=wish)
+    path = f"/webhooks/{made['webhookId']}"
+    await ask(proxy, "GET", "/webhooks", headers)
+    await ask(proxy, "POST", f"{path}/ping", headers)
+    await ask(proxy, "GET", f"{path}/deliveries", headers)
+    await ask(proxy, "POST", f"{path}/deliveries/0/replay", headers)
+    await ask(proxy, "POST", f"{path}/rotate", headers, json={"grace_s": 60})
     await ask(proxy, "DELETE", path, headers)
 
 

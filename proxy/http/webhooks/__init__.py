@@ -1,0 +1,1 @@
+"""Webhooks: set with a root key, tried, rotated, replayed."""

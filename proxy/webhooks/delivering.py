@@ -1,0 +1,228 @@
+"""Looks at positions that have webhooks, and delivers what there is to tell.
+
+Every process does both: what was seen is compared and set with its deliveries, and an endpoint is
+held by one process at a time. An endpoint is called at a checked public address, is given
+``TIMEOUT_S`` in all, and is not followed anywhere else.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, RowMapping
+
+from contracts.units import utc_day
+from ledger.chain.positions import build_state, get_allowance, next_utc_day_s
+from ledger.spending.webhooks import (
+    Message,
+    claim_due,
+    forget_deliveries,
+    load_revoked,
+    load_watched,
+    note_try,
+    tell,
+)
+from proxy.chat.meter import Meter
+from proxy.errors import format_time
+from proxy.webhooks.happenings import Now, decide, read_seen, write_body
+from proxy.webhooks.signing import TIMEOUT_S, open_secret, sign
+from serving.models.dialing import Dialer, UrlRefused
+from serving.models.failures import UpstreamFailure
+from serving.models.upstream import translated
+from serving.process.aes_gcm import SealBroken
+from serving.process.ids import new_id
+
+log = structlog.get_logger("proxy")
+
+LOOK_S: Final = 2.0
+BUSY_S: Final = 60
+"""For how long a process holds an endpoint: longer than one try takes."""
+AT_ONCE: Final = 16
+"""Endpoints that are called at the same time."""
+PAUSES_S: Final = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
+"""The pauses between tries: about 28 hours in all, then a delivery is given up."""
+ROUNDS_MAX: Final = 20
+"""Deliveries that one endpoint gets in a row before the others have their turn."""
+GONE: Final = 410
+
+
+class Webhooks:
+    """Tells owners what happens to their positions."""
+
+    def __init__(
+        self,
+        meter: Meter,
+        dialer: Callable[[], Dialer],
+        key_secrets: tuple[bytes, ...],
+        *,
+        pauses_s: tuple[int, ...] = PAUSES_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """``dialer`` makes one inside the running loop."""
+        self._meter = meter
+        self._dialer = dialer()
+        self.key_secrets = key_secrets
+        self._pauses_s = pauses_s
+        self._timeout_s = timeout_s
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._dialer.close()
+
+    async def check(self, url: str) -> None:
+        """Refuse a URL that must not be called. Raises ``UrlRefused``."""
+        await self._dialer.check_artifact(url)
+
+    async def work(self) -> None:
+        """Look once, and deliver what is due."""
+        await self.look()
+        for _ in range(ROUNDS_MAX):
+            if not await self.deliver():
+                break
+
+    async def look(self) -> int:
+        """Note what there is to tell; return how much."""
+        now_s = self._meter.now_s()
+        changed = await self._meter.read(lambda c: self._find_changes(c, now_s=now_s))
+        told = 0
+        for webhook_id, messages, seen in changed:
+
+            def write(
+                connection: Connection,
+                webhook_id: str = webhook_id,
+                messages: list[Message] = messages,
+                seen: tuple[str, str] = seen,
+            ) -> bool:
+                return tell(connection, webhook_id, messages, now_s=now_s, seen=seen)
+
+            if await self._meter.write(write):
+                told += len(messages)
+        return told
+
+    def _find_changes(
+        self, connection: Connection, *, now_s: int
+    ) -> list[tuple[str, list[Message], tuple[str, str]]]:
+        found = []
+        for hook, position in load_watched(connection):
+            now = read_position(connection, position, now_s=now_s)
+            happenings, seen = decide(read_seen(hook["seen"]), now, low_usdc=hook["low_usdc"])
+            after = seen.write()
+            if after == hook["seen"]:
+                continue
+            messages = []
+            for one in happenings:
+                if f'"{one.kind}"' not in hook["events"]:
+                    continue
+                message_id = f"msg_{new_id()}"
+                body = write_body(
+                    one,
+                    message_id=message_id,
+                    token_id=hook["token_id"],
+                    timestamp=format_time(now_s),
+                )
+                messages.append(Message(message_id, one.kind, body))
+            found.append((hook["webhook_id"], messages, (hook["seen"], after)))
+        return found
+
+    async def deliver(self) -> int:
+        """Try the next delivery of every endpoint that has one due; return how many."""
+        now_s = self._meter.now_s()
+        due = await self._meter.write(
+            lambda c: claim_due(c, now_s=now_s, lasting_s=BUSY_S, most=AT_ONCE)
+        )
+        await asyncio.gather(*(self._try(hook, delivery) for hook, delivery in due))
+        return len(due)
+
+    async def _try(self, hook: RowMapping, delivery: RowMapping) -> None:
+        status, said = await self._send(hook, delivery)
+        now_s = self._meter.now_s()
+        is_well = status is not None and 200 <= status < 300
+        tries = delivery["tries"] + 1
+        state, next_try_at_s = "waiting", now_s
+        if is_well:
+            state = "delivered"
+        elif status == GONE or tries > len(self._pauses_s):
+            state = "failed"
+        else:
+            next_try_at_s = now_s + self._pauses_s[tries - 1]
+        await self._meter.write(
+            lambda c: note_try(
+                c,
+                delivery,
+                said=said,
+                state=state,
+                now_s=now_s,
+                next_try_at_s=next_try_at_s,
+                is_gone=status == GONE,
+            )
+        )
+        log.info(
+            "webhook_tried",
+            webhook_id=hook["webhook_id"],
+            number=delivery["number"],
+            said=said,
+            state=state,
+        )
+
+    async def _send(self, hook: RowMapping, delivery: RowMapping) -> tuple[int | None, str]:
+        """Return the HTTP status of an answer, if there is one, and what to show of the try."""
+        body = delivery["body"].encode()
+        try:
+            headers = sign(
+                self._open_secrets(hook),
+                message_id=delivery["message_id"],
+                timestamp_s=self._meter.now_s(),
+                body=body,
+            )
+            async with asyncio.timeout(self._timeout_s):
+                client, url, _ = await self._dialer.dial_artifact(hook["url"])
+                request = client.post(url).body_bytes(body)
+                request = request.header("content-type", "application/json")
+                for name, value in headers.items():
+                    request = request.header(name, value)
+                request = request.timeout(timedelta(seconds=self._timeout_s))
+                with translated():
+                    # What it answers is not read: its status says all.
+                    async with request.build_streamed() as response:
+                        return response.status, str(response.status)
+        except UrlRefused as error:
+            return None, f"refused: {error}"
+        except SealBroken:
+            return None, "its secret does not open: rotate it"
+        except TimeoutError:
+            return None, "timeout"
+        except UpstreamFailure as failure:
+            return None, str(failure.cause)
+
+    def _open_secrets(self, hook: RowMapping) -> list[bytes]:
+        sealed = [hook["secret"]]
+        is_rotating = self._meter.now_s() < hook["secret_before_until_s"]
+        if hook["secret_before"] is not None and is_rotating:
+            sealed.append(hook["secret_before"])
+        return [
+            open_secret(one, key_secrets=self.key_secrets, webhook_id=hook["webhook_id"])
+            for one in sealed
+        ]
+
+    async def forget(self) -> None:
+        """Forget deliveries that ended long ago."""
+        now_s = self._meter.now_s()
+        await self._meter.write(lambda c: forget_deliveries(c, now_s=now_s))
+
+
+def read_position(connection: Connection, row: RowMapping, *, now_s: int) -> Now:
+    """Return a position as events are decided by."""
+    allowance = get_allowance(build_state(row), now_s=now_s)
+    drawn_usdc = row["drawn_usdc"]
+    return Now(
+        credited_usdc=row["credited_usdc"],
+        key_epoch=row["key_epoch"],
+        revoked=load_revoked(connection, token_id=row["token_id"]),
+        unspent_usdc=max(0, allowance.unspent_usdc - drawn_usdc),
+        today_left_usdc=max(0, allowance.remaining_usdc - drawn_usdc),
+        today_cap_usdc=allowance.day_cap_usdc,
+        day=utc_day(now_s),
+        resets_at=format_time(next_utc_day_s(now_s)),
+    )
