@@ -7,7 +7,6 @@ since is refused by the ledger when it is reserved. Health is of this process.
 import asyncio
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -25,15 +24,14 @@ from market.resale.call_prices import CallPrice, find_price
 from market.resale.connection_terms import ConnectionTerms, parse_terms, read_stored
 from market.resale.operations import Operation, TermsRefused
 from market.resale.selling_names import sold_under
+from market.routing.opened_keys import OpenedKeys
 from serving.models.failures import Cause
 from serving.models.upstream import Access
-from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 
 OVERLAP_S: Final = 5
 """How far back changes are looked for again: clocks and commits are not in one order."""
-ACCESSES_MAX: Final = 10_000
 LATENCIES_KEPT: Final = 101
 
 
@@ -87,7 +85,7 @@ class ApiShelf:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._sealer = sealer
+        self._keys = OpenedKeys(database, sealer, connection_keys)
         self._clock = clock
         self._by_id: dict[str, SoldConnection] = {}
         self._by_name: dict[str, list[SoldConnection]] = {}
@@ -95,7 +93,6 @@ class ApiShelf:
         self._health: dict[str, Health] = {}
         self._uses: dict[str, PeriodUse] = {}
         self._latencies_ms: dict[str, list[int]] = {}
-        self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
         self._lock = asyncio.Lock()
 
@@ -130,7 +127,7 @@ class ApiShelf:
         connection_id = row["connection_id"]
         if row["status"] == "deleted":
             self._by_id.pop(connection_id, None)
-            self._forget_accesses(connection_id, version=None)
+            self._keys.forget(connection_id)
             return
         try:
             terms = parse_terms(read_stored(row))
@@ -139,7 +136,7 @@ class ApiShelf:
             log.error("connection_unreadable", connection_id=connection_id, error=str(error))
             self._by_id.pop(connection_id, None)
             return
-        self._forget_accesses(connection_id, version=int(row["version"]))
+        self._keys.forget(connection_id, but_version=int(row["version"]))
         known = self._by_id.get(connection_id)
         if known is not None and known.version != row["version"]:
             self._health.pop(connection_id, None)
@@ -156,12 +153,6 @@ class ApiShelf:
             is_open=row["status"] == "enabled" and row["suspended_for"] is None,
             terms=terms,
         )
-
-    def _forget_accesses(self, connection_id: str, *, version: int | None) -> None:
-        """Forget a connection's opened credentials but that of ``version``."""
-        for key in [key for key in self._accesses if key[0] == connection_id]:
-            if key[1] != version:
-                del self._accesses[key]
 
     def _index(self) -> None:
         by_name: dict[str, list[SoldConnection]] = {}
@@ -209,22 +200,12 @@ class ApiShelf:
 
     async def open_access(self, connection: SoldConnection) -> Access:
         """Return a connection's credential. Raises ``SealBroken``, ``KmsUnavailable``."""
-        key = (connection.connection_id, connection.version)
-        access = self._accesses.get(key)
-        if access is None:
-            id_ = connection.connection_id
-            sealed = await self._database.read(lambda c: connection_keys.load(c, id_))
-            if sealed is None:
-                raise SealBroken("the credential was erased")
-            secret = await asyncio.to_thread(self._sealer.open, sealed, offer_id=id_)
-            access = Access(connection.base_url, secret, tenant=connection.owner)
-            known = self._by_id.get(id_)
-            if known is None or known.version != connection.version:
-                return access  # changed or deleted meanwhile: nothing of it is kept
-            self._accesses[key] = access
-            if len(self._accesses) > ACCESSES_MAX:
-                self._accesses.popitem(last=False)
-        return access
+        return await self._keys.open(
+            connection.connection_id,
+            connection.version,
+            connection.base_url,
+            tenant=connection.owner,
+        )
 
     # --------------------------------------------------------------------------- what calls taught
 

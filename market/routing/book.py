@@ -8,7 +8,6 @@ every reservation. Concurrency and requests a minute are of this process, and he
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -31,6 +30,7 @@ from market.records.store import StoredOffer, load_offers
 from market.routing.live_offers import Live
 from market.routing.measured import OfferReport
 from market.routing.offer_pricing import OfferPricing, PricedNow, read_basis
+from market.routing.opened_keys import OpenedKeys
 from market.routing.ranking import Offer, OfferState
 from market.routing.refusing import Refusing, refuse
 from market.routing.seller_health import SellerHealth
@@ -41,14 +41,12 @@ from serving.models.failures import Cause
 from serving.models.references import References
 from serving.models.terms import Terms
 from serving.models.upstream import Access
-from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 
 OVERLAP_S: Final = 5
 """How far back changes are looked for again: clocks and commits are not in one order."""
 
-ACCESSES_MAX: Final = 10_000
 SUPPLIER_FEE_BPS: Final = 1_500
 LIMITED_S: Final = 1.0
 """How long an offer is left alone whose minute was full."""
@@ -78,7 +76,7 @@ class Book:
         self.names = names
         self.health = SellerHealth(clock)
         self._database = database
-        self._sealer = sealer
+        self._keys = OpenedKeys(database, sealer, offer_keys)
         self._fee_bps = fee_bps
         self._supplier_fee_bps = supplier_fee_bps
         self._concurrency_max = concurrency_max
@@ -89,7 +87,6 @@ class Book:
         self._live: dict[str, Live] = {}
         self._last: dict[tuple[str, str], set[str]] = {}
         """Offers that may have to wait for the others, by model and endpoint."""
-        self._accesses: OrderedDict[tuple[str, int], Access] = OrderedDict()
         self._looked_at_s: int | None = None
         self._lock = asyncio.Lock()
 
@@ -442,25 +439,11 @@ class Book:
 
         Raises ``SealBroken`` where the key was erased or does not open, ``KmsUnavailable``.
         """
-        key = (offer.offer_id, offer.version)
-        access = self._accesses.get(key)
-        if access is None:
-            sealed = await self._database.read(
-                lambda connection: offer_keys.load(connection, offer.offer_id)
-            )
-            if sealed is None:
-                raise SealBroken("the offer's key was erased")
-            opened = await asyncio.to_thread(self._sealer.open, sealed, offer_id=offer.offer_id)
-            access = Access(base_url, opened, tenant=offer.seller)
-            self._accesses[key] = access
-            if len(self._accesses) > ACCESSES_MAX:
-                self._accesses.popitem(last=False)
-        return access
+        return await self._keys.open(offer.offer_id, offer.version, base_url, tenant=offer.seller)
 
     def forget_access(self, offer_id: str) -> None:
         """Drop an offer's keys from memory."""
-        for key in [key for key in self._accesses if key[0] == offer_id]:
-            del self._accesses[key]
+        self._keys.forget(offer_id)
 
 
 def _price_fields(priced: PricedNow) -> dict[str, Any]:
