@@ -1,9 +1,14 @@
 """What of offers' quotas had been sold when they expired, and what lapsed. Amounts in 1e-6 USDC."""
 
-from sqlalchemy import Connection, RowMapping, func, select
+from typing import Final
+
+from sqlalchemy import Connection, RowMapping, delete, func, select
 
 from ledger.database.statements import insert_or_ignore
 from ledger.tables import MarketLapse, MarketOffer, table_of
+
+UNSOLD_KEPT: Final = 10
+"""Expired quotas of one offer, of which nothing was sold, that are kept."""
 
 _lapse = table_of(MarketLapse)
 _offer = table_of(MarketOffer)
@@ -49,7 +54,18 @@ def _note(connection: Connection, row: RowMapping) -> bool:
         "sold_usdc": sold_usdc,
         "lapsed_usdc": quota_usdc - sold_usdc,
     }
-    return insert_or_ignore(connection, _lapse, values)
+    is_new = insert_or_ignore(connection, _lapse, values)
+    _forget_unsold(connection, row["offer_id"])
+    return is_new
+
+
+def _forget_unsold(connection: Connection, offer_id: str) -> None:
+    """Forget an offer's older quotas of which nothing was sold: they cost their seller nothing."""
+    is_unsold = (_lapse.c.offer_id == offer_id) & (_lapse.c.sold_usdc == 0)
+    newest = select(_lapse.c.resets_at_s).where(is_unsold).order_by(_lapse.c.resets_at_s.desc())
+    kept = connection.execute(newest.limit(UNSOLD_KEPT)).scalars().all()
+    if len(kept) == UNSOLD_KEPT:
+        connection.execute(delete(_lapse).where(is_unsold, _lapse.c.resets_at_s < kept[-1]))
 
 
 def load_lapses(connection: Connection, seller: str, *, limit: int) -> list[RowMapping]:

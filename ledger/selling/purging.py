@@ -27,6 +27,7 @@ from ledger.tables import (
     MarketCredit,
     MarketJob,
     MarketKey,
+    MarketLapse,
     MarketOffer,
     MarketOwnProvider,
     MarketSale,
@@ -41,6 +42,7 @@ _connection = table_of(ApiConnection)
 _credit = table_of(MarketCredit)
 _job = table_of(MarketJob)
 _key = table_of(MarketKey)
+_lapse = table_of(MarketLapse)
 _offer = table_of(MarketOffer)
 _payment = table_of(X402Payment)
 _provider = table_of(MarketOwnProvider)
@@ -64,13 +66,25 @@ def purge_expired_keys(connection: Connection, before_s: int, limit: int) -> int
     return _delete(connection, _key, _key.c.key_id, _key.c.expires_at_s < before_s, limit)
 
 
-def purge_offers(connection: Connection, before_s: int, limit: int) -> int:
-    """Forget deleted offers that never sold anything."""
-    old = and_(
+def _is_unsold_offer(before_s: int) -> ColumnElement[bool]:
+    """Tell of an offer whether it was deleted before, and never sold anything."""
+    return and_(
         text(OFFER_DELETED),
         _offer.c.changed_at_s < before_s,
-        ~select(_sale.c.sale_id).where(_sale.c.offer_id == _offer.c.offer_id).exists(),
+        ~_any(_sale.c.sale_id, _sale.c.offer_id == _offer.c.offer_id),
     )
+
+
+def purge_lapses(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget what lapsed of offers that are about to be forgotten."""
+    unsold = select(_offer.c.offer_id).where(_is_unsold_offer(before_s))
+    return _delete(connection, _lapse, _lapse.c.offer_id, _lapse.c.offer_id.in_(unsold), limit)
+
+
+def purge_offers(connection: Connection, before_s: int, limit: int) -> int:
+    """Forget deleted offers that never sold anything."""
+    has_lapse = _any(_lapse.c.offer_id, _lapse.c.offer_id == _offer.c.offer_id)
+    old = _is_unsold_offer(before_s) & ~has_lapse
     return _delete(connection, _offer, _offer.c.offer_id, old, limit)
 
 
@@ -162,6 +176,7 @@ def purge_sellers(connection: Connection, before_s: int, limit: int) -> int:
 PURGES: Final[tuple[Purge, ...]] = (
     purge_revoked_keys,
     purge_expired_keys,
+    purge_lapses,
     purge_offers,
     purge_own_providers,
     purge_payments,

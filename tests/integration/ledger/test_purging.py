@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, event, insert, select, text, update
 
 from ledger.database.engine import read, write
 from ledger.errors import TooMany
@@ -24,6 +24,7 @@ from ledger.selling.accounts import (
     save_seller,
     set_seller_terms,
 )
+from ledger.selling.lapses import UNSOLD_KEPT, load_lapses, note_lapses
 from ledger.selling.offers import delete_offer, save_offer
 from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
 from ledger.selling.purging import PURGES, UNUSED_S
@@ -31,6 +32,7 @@ from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import (
     MarketAccount,
     MarketKey,
+    MarketLapse,
     MarketOffer,
     MarketOwnProvider,
     MarketSeller,
@@ -139,6 +141,29 @@ def test_purge__offers_and_providers__only_deleted_ones(engine: Engine) -> None:
 
     assert purge(engine) == 2
     assert ids(engine, MarketOffer) == ids(engine, MarketOwnProvider) == {"kept", "gone lately"}
+
+
+def test_purge__offer_whose_quotas_lapsed__goes_with_them_and_few_are_kept_before(
+    engine: Engine,
+) -> None:
+    with write(engine) as connection:
+        save_seller(connection, address=SELLER, now_s=OLD_S)
+        save_offer(connection, make_offer("o"), SEALED, now_s=OLD_S)
+        offer = table_of(MarketOffer)
+        for number in range(UNSOLD_KEPT + 3):
+            resets = {"quota_resets_at_s": OLD_S + number, "falls_from_s": 0}
+            connection.execute(update(offer).values(**resets, quota_total_usdc=5))
+            assert note_lapses(connection, now_s=NEW_S) == 1
+            assert note_lapses(connection, now_s=NEW_S) == 0
+
+        lapses = load_lapses(connection, make_offer("o").seller, limit=100)
+        assert [one["lapsed_usdc"] for one in lapses] == [5] * UNSOLD_KEPT
+        assert lapses[0]["resets_at_s"] == OLD_S + UNSOLD_KEPT + 2
+        delete_offer(connection, offer_id="o", seller=SELLER, now_s=OLD_S)
+
+    # The seller of nothing goes too.
+    assert purge(engine) == UNSOLD_KEPT + 2
+    assert ids(engine, MarketOffer) == ids(engine, MarketLapse) == set()
 
 
 def test_purge__payments__only_those_that_can_bring_nothing(engine: Engine) -> None:
