@@ -40,10 +40,13 @@ class CallStream:
             raise AnswerCut
 
     def leave(self) -> None:
-        """Note that the consumer has gone."""
+        """Note that the consumer has gone. The answer is read on."""
+        if self._left:
+            return
         self._left = True
         while not self._queue.empty():
             self._queue.get_nowait()
+        self._queue.put_nowait(None)
 
     async def run(self) -> None:
         """Read the answer, pass it on, settle the call."""
@@ -57,7 +60,7 @@ class CallStream:
             failure = error
             raise
         finally:
-            self._is_cut = failure is not None
+            self._is_cut = self._is_cut or failure is not None
             try:
                 await asyncio.shield(self._settle(failure))
             finally:
@@ -78,4 +81,5 @@ class CallStream:
             async with asyncio.timeout(self._slow_s):
                 await self._queue.put(piece)
         except TimeoutError:
+            self._is_cut = True
             self.leave()
