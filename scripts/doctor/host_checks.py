@@ -36,9 +36,11 @@ def check_disk(patient: Patient) -> Iterator[Finding]:
         seen.add(place.stat().st_dev)
         usage = shutil.disk_usage(place)
         says = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB are free"
-        if usage.free < DISK_BYTES_MIN or usage.free < DISK_SHARE_MIN * usage.total:
-            mend = f"make room: du -xh -d 2 {place} | sort -h | tail"
+        mend = f"make room: du -xh -d 2 {place} | sort -h | tail"
+        if usage.free < DISK_BYTES_MIN:
             yield bad(str(place), f"{says}: a full disk stops every charge", mend)
+        elif usage.free < DISK_SHARE_MIN * usage.total:
+            yield advise(str(place), says, mend)
         else:
             yield good(str(place), says)
 

@@ -37,15 +37,17 @@ def check_reach(patient: Patient) -> Iterator[Finding]:
     if not patient.settings:
         return
     try:
-        with read(patient.engine) as connection:
-            connection.execute(text("SELECT 1"))
+        refusal = patient.ledger_refusal
     except Absent:
         mend = "current ledger upgrade --ledger-url <the processes' …_LEDGER_URL>"
         yield bad("ledger", "there is no file at its URL yet", mend)
+        return
     except CurrentError as error:
-        yield bad("ledger", str(error), "start the database, or mend …_LEDGER_URL")
-    else:
+        refusal = str(error)
+    if refusal is None:
         yield good("ledger", f"answers ({patient.engine.dialect.name})")
+    else:
+        yield bad("ledger", refusal, "start the database, or mend …_LEDGER_URL")
 
 
 @check("ledger.schema")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from web3 import Web3
 
 from contracts.bindings import Contracts, bind_contracts
@@ -18,7 +18,7 @@ from contracts.reader import ChainReader
 from contracts.transport import HttpTransport
 from indexer.settings import IndexerSettings
 from keeper.settings import KeeperSettings
-from ledger.database.engine import PostgresLimits, open_engine
+from ledger.database.engine import PostgresLimits, open_engine, read
 from market.settings import MarketSettings
 from proxy.settings import ProxySettings
 from scripts.folder.environment import names_of
@@ -163,9 +163,26 @@ class Patient:
             found.setdefault(settings.ledger_url.get_secret_value(), []).append(name)
         return found
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        """The ledger, opened and not changed. Raises ``Absent`` where there is none."""
+        """The ledger. Raises ``Absent`` where there is none, or it does not answer."""
+        if self.ledger_refusal is not None:
+            raise Absent("ledger")
+        return self.opened_engine
+
+    @cached_property
+    def ledger_refusal(self) -> str | None:
+        """Why the ledger does not answer, asked once; None where it does. Raises ``Absent``."""
+        try:
+            with read(self.opened_engine) as connection:
+                connection.execute(text("SELECT 1"))
+        except CurrentError as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def opened_engine(self) -> Engine:
+        """The ledger, opened and not changed; it may not answer. Raises ``Absent``."""
         for url in self.ledger_urls:
             engine = open_engine(url, limits=_PATIENCE, sqlite_busy_timeout_ms=2_000)
             if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():

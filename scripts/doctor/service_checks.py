@@ -20,6 +20,7 @@ from scripts.doctor.settings_checks import is_public
 TIMEOUT_S: Final = 5.0
 CERTIFICATE_DAYS_MIN: Final = 14
 MODELS_SHOWN: Final = 5
+CREDIT_LOW_USD: Final = 5.0
 _REASONS: Final = {
     "ledger": ("the ledger does not answer", "see ledger.reach"),
     "mirror": ("the mirror of the chain is stale", "see ledger.mirror"),
@@ -124,9 +125,12 @@ def check_credit(patient: Patient) -> Iterator[Finding]:
     if not key:
         return
     headers = {"Authorization": f"Bearer {key}"}
-    for path in ("/credits", "/buyer/account"):
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(base))
+    # OpenRouter and our own servers, a market, DeepSeek.
+    places = [f"{base}{path}" for path in ("/credits", "/key", "/buyer/account")]
+    for url in (*places, f"{origin}/user/balance"):
         try:
-            answer = _get(f"{base}{path}", headers=headers)
+            answer = _get(url, headers=headers)
             told = answer.json() if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError):
             continue
@@ -135,6 +139,9 @@ def check_credit(patient: Patient) -> Iterator[Finding]:
             continue
         if left <= 0:
             yield bad(name, f"your credit there is spent ({left:.2f} US dollars)", "pay upstream")
+        elif left < CREDIT_LOW_USD:
+            says = f"your credit there is {left:.2f} US dollars: soon every request is refused"
+            yield advise(name, says, "pay upstream")
         else:
             yield good(name, f"your credit there is {left:.2f} US dollars")
         return
@@ -151,9 +158,13 @@ def _find_credit(told: Any) -> float | None:
     try:
         if "total_credits" in data:
             return float(data["total_credits"]) - float(data.get("total_usage") or 0)
+        if data.get("limit_remaining") is not None:
+            return float(data["limit_remaining"])
+        if isinstance(data.get("balance_infos"), list):
+            return sum(float(one["total_balance"]) for one in data["balance_infos"])
         if "available_usdc" in data:
             return int(data["available_usdc"]) / 1_000_000
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError):
         return None
     return None
 

@@ -30,6 +30,16 @@ def test_ledger__not_there__told_and_not_made(ward: Ward) -> None:
     assert not (ward.folder / "none.sqlite3").exists()
 
 
+def test_ledger__database_away__told_once_and_by_one_check(ward: Ward) -> None:
+    ward.use_ledger("postgresql+psycopg://user:hush@127.0.0.1:9/ledger")
+
+    found = ward.examine("ledger", "keys", "market")
+
+    told = [one for one in found if "connection" in one.finding.says]
+    assert [one.check for one in told] == ["ledger.reach"]
+    assert "hush" not in repr(found)
+
+
 def test_ledger__schema_of_an_older_version__told_and_not_upgraded(ward: Ward) -> None:
     with write(ward.stage.engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
@@ -119,6 +129,7 @@ def test_host__backups__old_or_none_is_told(ward: Ward, age_s: int | None, bad: 
     if age_s is not None:
         path = ward.backups / "current-1"
         path.mkdir()
+        (path / "ledger.sqlite3").touch()
         facts = ("sqlite", "ledger.sqlite3", "00", 0, "0056", 31337, "0x", None, 0)
         Backup(path, int(time.time()) - age_s, *facts).save_manifest()
 
@@ -147,6 +158,16 @@ UPSTREAM: dict[str, tuple[dict[str, tuple[int, Any]], str, Level]] = {
     ),
     "credit at a market spent": (
         {"/v1/buyer/account": (200, {"available_usdc": 0})},
+        "upstream.credit",
+        Level.BAD,
+    ),
+    "credit at deepseek low": (
+        {"/user/balance": (200, {"balance_infos": [{"currency": "USD", "total_balance": "1.5"}]})},
+        "upstream.credit",
+        Level.ADVICE,
+    ),
+    "credit of a key spent": (
+        {"/v1/key": (200, {"data": {"limit": 10, "limit_remaining": 0}})},
         "upstream.credit",
         Level.BAD,
     ),
