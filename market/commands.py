@@ -109,11 +109,42 @@ def seller_trust(address: str, answer: str) -> None:
 @market.command("offer-resume", settings=SETTINGS)
 @argument("offer_id", help="The id of an offer that the market has suspended.")
 def offer_resume(offer_id: str) -> None:
-    """Let a suspended offer serve again."""
+    """Let a suspended or doubted offer serve as any other; older evidence counts no more."""
     from market.operator import resume_offer
 
     with _opened_ledger() as engine:
         click.echo(resume_offer(engine, offer_id))
+
+
+@market.command("probe", settings=SETTINGS)
+@argument("offer_id", help="The offer to test.")
+@click.option("--key-file", required=True, help="A file with a buyer's key, which pays.")
+@click.option("--url", required=True, help="The market's own address, without /v1.")
+@click.option("--reference", help="The offer to hold it against; without it: any of grade A.")
+@click.option(
+    "--method",
+    type=click.Choice(["border", "first_token"]),
+    default="border",
+    show_default=True,
+    help="border: choices at temperature 0; first_token: free words at temperature 1.",
+)
+def probe(offer_id: str, key_file: str, url: str, reference: str | None, method: str) -> None:
+    """Test whether an offer serves the model that it names, and write the evidence down.
+
+    It asks 256 short questions, half of them of the reference. One method that convicts makes the
+    offer doubted: others go before it; two suspend it.
+    """
+    from pathlib import Path
+
+    from market.evidence.prober import ProbeWish, probe_offer
+    from market.evidence.verdicts import Method
+    from market.settings import MarketSettings
+
+    key = Path(key_file).read_text(encoding="utf-8").strip()
+    wish = ProbeWish(url.rstrip("/"), key, offer_id, reference, Method(method))
+    secret = MarketSettings.from_environment().list_secrets()[0]
+    with _opened_ledger() as engine:
+        click.echo(probe_offer(engine, wish, secret=secret))
 
 
 @market.group("sellers", invoke_without_command=True, settings=SETTINGS)

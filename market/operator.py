@@ -128,12 +128,12 @@ def describe_record(record: SellerRecord) -> str:
 def resume_offer(engine: Engine, offer_id: str) -> str:
     """Let an offer that was suspended back into the order; say so.
 
-    Raises ``ArgumentInvalid`` where it is not suspended, and ``LedgerUnavailable``.
+    Raises ``ArgumentInvalid`` where it is neither suspended nor doubted, and ``LedgerUnavailable``.
     """
     now_s = ask_now_s(engine)
     with write(engine) as connection:
         if not resume(connection, offer_id=offer_id, now_s=now_s):
-            raise ArgumentInvalid(f"no suspended offer {offer_id!r}")
+            raise ArgumentInvalid(f"no suspended or doubted offer {offer_id!r}")
     return f"the market lets offer {offer_id} serve again"
 
 

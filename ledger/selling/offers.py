@@ -169,11 +169,21 @@ def suspend_offer(
 
 
 def resume_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
-    """Let a suspended offer back into the order; tell whether it was suspended."""
+    """Let an offer that was suspended or doubted back into the order; tell whether it was.
+
+    Evidence from before now counts no more.
+    """
+    is_kept_back = _offer.c.suspended_for.is_not(None) | _offer.c.doubted_at_s.is_not(None)
     changed = connection.execute(
         update(_offer)
-        .where(_offer.c.offer_id == offer_id, _offer.c.suspended_for.is_not(None))
-        .values(suspended_for=None, version=_offer.c.version + 1, changed_at_s=now_s)
+        .where(_offer.c.offer_id == offer_id, is_kept_back)
+        .values(
+            suspended_for=None,
+            doubted_at_s=None,
+            tested_from_s=now_s,
+            version=_offer.c.version + 1,
+            changed_at_s=now_s,
+        )
     )
     return changed.rowcount == 1
 

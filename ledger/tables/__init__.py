@@ -19,6 +19,7 @@ from ledger.tables.buyers import (
     X402Payment,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
+from ledger.tables.evidence import MarketEvidence
 from ledger.tables.holders import LeaseHolder
 from ledger.tables.keeper import (
     HoldPlacement,
@@ -156,6 +157,7 @@ __all__ = [
     "MarketAccount",
     "MarketArtifact",
     "MarketCredit",
+    "MarketEvidence",
     "MarketJob",
     "MarketKey",
     "MarketLapse",

@@ -148,6 +148,11 @@ class MarketOffer(SQLModel, table=True):
     suspended_for: str | None = Field(default=None, sa_type=Text)
     """Why the market has taken the offer out of the order, with the evidence; None: it has not.
     It counts beside ``status``, which is the seller's."""
+    doubted_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    """Since when others are asked before it, as the lab doubts what it serves; None: it serves as
+    any other."""
+    tested_from_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When the operator let it back: evidence from before that counts no more."""
     version: int = Field(sa_type=BigInteger)
     """Counts the changes of everything above: a sale at an older version is refused."""
     day: int = Field(default=0, sa_type=BigInteger)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from market.http.buyers.routes import router as buyers
 from market.http.earnings.routes import router as earnings
+from market.http.evidence.routes import router as evidence
 from market.http.inference.routes import router as inference
 from market.http.markets.routes import router as markets
 from market.http.media.routes import router as media
@@ -28,6 +29,7 @@ TAGS: Final = {
     "own providers": "A buyer's own providers, asked before the market or after it, for nothing.",
     "resale": "APIs whose unused quota is sold by the call: connections and calls.",
     "markets": "What everybody may see: models, prices, books, routes, events.",
+    "evidence": "What the lab has found out about offers, in public and for their sellers.",
     "inference": "Text, by OpenAI's API.",
     "suppliers": "Companies that apply with an e-mail address, are reviewed, and then sell.",
     "supply": "A supplier's offers, payout addresses, payouts and usage.",
@@ -48,6 +50,7 @@ for _part in (
     own_providers,
     resale,
     apis,
+    evidence,
     markets,
     inference,
     supply,

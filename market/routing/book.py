@@ -87,6 +87,8 @@ class Book:
         self._live: dict[str, Live] = {}
         self._last: dict[tuple[str, str], set[str]] = {}
         """Offers that may have to wait for the others, by model and endpoint."""
+        self._doubted: dict[str, set[str]] = {}
+        """Offers that the lab doubts, by model: they wait for the others too."""
         self._looked_at_s: int | None = None
         self._lock = asyncio.Lock()
 
@@ -229,6 +231,10 @@ class Book:
             if (known.offer.model, known.offer.base) != (offer.model, offer.base):
                 self._drop(offer_id)
         self._live[offer_id] = live
+        if row["doubted_at_s"] is not None:
+            self._doubted.setdefault(offer.model, set()).add(offer_id)
+        else:
+            self._doubted.get(offer.model, set()).discard(offer_id)
         self._shelves.setdefault(offer.model, {}).setdefault(offer.base, Shelf()).put(offer)
 
     def _find_facts(self, declares: str | None, provider: str, *, is_trusted: bool) -> Facts:
@@ -265,6 +271,7 @@ class Book:
         if known is None:
             return
         self.health.leave(known.place, offer_id)
+        self._doubted.get(known.offer.model, set()).discard(offer_id)
         shelves = self._shelves[known.offer.model]
         shelf = shelves[known.offer.base]
         shelf.remove(offer_id)
@@ -412,12 +419,14 @@ class Book:
             self._last.setdefault((refuser.offer.model, endpoint), set()).add(refuser_id)
 
     def get_last(self, model: str, endpoint: str) -> frozenset[str]:
-        """Return the offers that are asked after all others, as they refuse what others serve."""
+        """Return the offers that are asked after all others: they refuse what others serve, or the
+        lab doubts them."""
         known = self._last.get((model, endpoint))
+        doubted = self._doubted.get(model)
         if not known:
-            return frozenset()
+            return frozenset(doubted or ())
         now = self._clock()
-        last = set()
+        last = set(doubted or ())
         for offer_id in list(known):
             live = self._live.get(offer_id)
             refusing = None if live is None else live.refusing.get(endpoint)

@@ -8,6 +8,7 @@
 """
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from sqlalchemy import update
 from ledger.database.engine import write
 from ledger.resale.connections import approve_name
 from ledger.tables import X402Payment, table_of
+from market.evidence.recording import ProbedOffer, record, write_rounds
+from market.evidence.two_samples import AnswerBlock
+from market.evidence.verdicts import Method
 from tests.support.keepers import Stage
 from tests.support.mailbox import Mailbox
 from tests.support.market import BUYER, OUTSIDER, PRICES, SELLER, bearer, make_body
@@ -262,8 +266,35 @@ async def call_public(caller: Caller) -> None:
     ):
         await caller.ask("GET", path)
     await caller.ask("GET", f"/v1/route/explain?model={model}", caller.buyer)
+    await call_evidence(caller, model)
     for name in ("earnings", "earnings.csv", "capacity", "health-log", "health-log.csv"):
         await caller.ask("GET", f"/v1/seller/{name}", caller.seller)
+
+
+async def call_evidence(caller: Caller, model: str) -> None:
+    listed = await caller.ask("GET", "/v1/seller/offers", caller.seller)
+    offer = next(one["id"] for one in listed["offers"] if one["model"] == model)
+    block = AnswerBlock("border-0", ("willow", "willow"), ("willow", "raven"))
+    now_s = int(time.time())
+    with write(caller.shop.market.engine) as connection:
+        record(
+            connection,
+            ProbedOffer(offer, 0, model),
+            Method.BORDER,
+            observed=write_rounds([[block]]),
+            transcript=[
+                {
+                    "question": "Choose one word and say only that word: raven, willow.",
+                    "offer": [["request-1", "Willow"], ["request-3", "willow"]],
+                    "reference": [["request-2", "Willow."], ["request-4", "Raven"]],
+                }
+            ],
+            cost_usdc=120,
+            now_s=now_s,
+        )
+    await caller.ask("GET", f"/v1/models/{model}/evidence")
+    await caller.ask("GET", f"/v1/evidence/{datetime.fromtimestamp(now_s, UTC).date()}")
+    await caller.ask("GET", f"/v1/seller/offers/{offer}/evidence", caller.seller)
 
 
 async def call_keys(shop: Shop, caller: Caller) -> None:

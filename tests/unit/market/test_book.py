@@ -30,6 +30,7 @@ def put(book: Book, offer_id: str, model: str, *, is_trusted: bool, **changes: A
         "suspended_for": None,
         "supply_offer_id": None,
         "version": 0,
+        "doubted_at_s": None,
         "cost_multiplier_ppm": None,
         "price_input_usdc_per_mtok": 1,
         "price_output_usdc_per_mtok": 1,

@@ -1,0 +1,174 @@
+"""The lab's evidence against and for offers: kept, published, and committed to day by day.
+
+A day's root is that of its evidence in the order of ids, with the tree of receipts
+(``ledger.spending.receipts``). Once the day is over nothing is added to it, so its root stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
+
+from ledger.spending.receipts import build_root
+from ledger.tables import MarketEvidence, MarketOffer, MarketSale, table_of
+
+_evidence = table_of(MarketEvidence)
+_offer = table_of(MarketOffer)
+_sale = table_of(MarketSale)
+
+PEAK_MILLI_MAX: Final = 10**15
+SHOWN_MAX: Final = 1_000
+"""Rows of evidence in one list."""
+
+_LEAF_TYPES = (
+    "bytes32",  # keccak of the evidence's id
+    "bytes32",  # keccak of the offer's id
+    "bytes32",  # keccak of the model's name
+    "bytes32",  # keccak of the method's name
+    "uint256",  # when it was made, Unix seconds
+    "bytes32",  # keccak of what was observed
+    "bytes32",  # keccak of the transcript
+    "uint256",  # observations of the method in the year so far
+    "uint256",  # the largest wealth of the year so far, in 1/1000
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """One probe of one offer by one method: see ``ledger.tables.evidence``."""
+
+    evidence_id: str
+    offer_id: str
+    offer_version: int
+    model: str
+    method: str
+    day: int
+    made_at_s: int
+    observed: str
+    transcript: str
+    transcript_hash: str
+    cost_usdc: int
+    looks: int
+    peak_milli: int
+
+    def leaf(self) -> bytes:
+        """Return the leaf that a day's root has of it."""
+        texts = (self.evidence_id, self.offer_id, self.model, self.method)
+        values = (
+            *(keccak(text=text) for text in texts),
+            self.made_at_s,
+            keccak(text=self.observed),
+            bytes.fromhex(self.transcript_hash.removeprefix("0x")),
+            self.looks,
+            self.peak_milli,
+        )
+        return keccak(keccak(encode(_LEAF_TYPES, values)))
+
+
+def hash_transcript(transcript: str) -> str:
+    """Return what is published of a transcript: its keccak, 0x hex."""
+    return "0x" + keccak(text=transcript).hex()
+
+
+def save_evidence(connection: Connection, row: EvidenceRow) -> None:
+    """Keep evidence. The transcript must be what its hash says."""
+    assert hash_transcript(row.transcript) == row.transcript_hash
+    connection.execute(insert(_evidence).values(asdict(row)))
+
+
+def load_observed(connection: Connection, *, offer_id: str, method: str, since_s: int) -> list[str]:
+    """Return what a method has observed of an offer since a time, the oldest first."""
+    query = (
+        select(_evidence.c.observed)
+        .where(
+            _evidence.c.offer_id == offer_id,
+            _evidence.c.method == method,
+            _evidence.c.made_at_s >= since_s,
+        )
+        .order_by(_evidence.c.evidence_id)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def load_peaks(connection: Connection, *, offer_id: str, since_s: int) -> dict[str, int]:
+    """Return the largest wealth of each method since a time, in 1/1000, by the method's name."""
+    query = select(_evidence.c.method, _evidence.c.peak_milli).where(
+        _evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s
+    )
+    peaks: dict[str, int] = {}
+    for method, peak_milli in connection.execute(query):
+        peaks[method] = max(peak_milli, peaks.get(method, 0))
+    return peaks
+
+
+def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> tuple[int, int]:
+    """Return what an offer's probes have cost since a time, and what it has sold, 1e-6 USDC."""
+    probed = select(func.coalesce(func.sum(_evidence.c.cost_usdc), 0)).where(
+        _evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s
+    )
+    sold = select(func.coalesce(func.sum(_sale.c.cost_usdc), 0)).where(
+        _sale.c.offer_id == offer_id, _sale.c.state == "posted", _sale.c.reserved_at_s >= since_s
+    )
+    return int(connection.execute(probed).scalar_one()), int(connection.execute(sold).scalar_one())
+
+
+def load_of_model(connection: Connection, *, model: str, since_s: int) -> list[EvidenceRow]:
+    """Return the evidence that counts on a model's offers since a time, the newest first, at most
+    ``SHOWN_MAX``."""
+    counts = _evidence.c.made_at_s >= func.coalesce(_offer.c.tested_from_s, 0)
+    query = (
+        select(_evidence)
+        .join(_offer, _offer.c.offer_id == _evidence.c.offer_id)
+        .where(_evidence.c.model == model, _evidence.c.made_at_s >= since_s, counts)
+        .order_by(_evidence.c.evidence_id.desc())
+        .limit(SHOWN_MAX)
+    )
+    return _read(connection.execute(query).mappings().all())
+
+
+def load_of_offer(connection: Connection, *, offer_id: str) -> list[EvidenceRow]:
+    """Return the evidence on one offer, the newest first, at most ``SHOWN_MAX``."""
+    query = (
+        select(_evidence)
+        .where(_evidence.c.offer_id == offer_id)
+        .order_by(_evidence.c.evidence_id.desc())
+        .limit(SHOWN_MAX)
+    )
+    return _read(connection.execute(query).mappings().all())
+
+
+def load_day(connection: Connection, day: int) -> list[EvidenceRow]:
+    """Return the evidence of a UTC day, in the order of its tree."""
+    query = select(_evidence).where(_evidence.c.day == day)
+    # Sorted again in Python: a database's collation need not be code point order.
+    rows = _read(connection.execute(query).mappings().all())
+    return sorted(rows, key=lambda row: row.evidence_id)
+
+
+def _read(rows: Sequence[RowMapping]) -> list[EvidenceRow]:
+    return [EvidenceRow(**row) for row in rows]
+
+
+def build_day_root(rows: Sequence[EvidenceRow]) -> str | None:
+    """Return a day's root, 0x hex; None for a day without evidence."""
+    return "0x" + build_root([row.leaf() for row in rows]).hex() if rows else None
+
+
+def doubt_offer(connection: Connection, *, offer_id: str, version: int, now_s: int) -> bool:
+    """Have an offer asked after all others; tell whether it was not before.
+
+    ``version`` is the one that the evidence is of, as for ``suspend_offer``.
+    """
+    changed = connection.execute(
+        update(_offer)
+        .where(
+            _offer.c.offer_id == offer_id,
+            _offer.c.version == version,
+            _offer.c.doubted_at_s.is_(None),
+        )
+        .values(doubted_at_s=now_s, changed_at_s=now_s)
+    )
+    return changed.rowcount == 1

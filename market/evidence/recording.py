@@ -1,0 +1,136 @@
+"""Evidence as it is written down, and what follows from it for the offer.
+
+The wealth of a method is computed again from all that it has observed of the offer since the year
+began, or since the operator let the offer back: whoever has the observations gets the same wealth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection
+
+from contracts.units import utc_day
+from ledger.selling.evidence import (
+    PEAK_MILLI_MAX,
+    EvidenceRow,
+    doubt_offer,
+    hash_transcript,
+    load_observed,
+    load_peaks,
+    save_evidence,
+)
+from ledger.selling.offers import suspend_offer
+from market.evidence.count_differences import HONEST_RATE
+from market.evidence.two_samples import AnswerBlock, Comparison
+from market.evidence.verdicts import Method, OfferVerdict, judge
+from market.evidence.wealth import RATES, Wealth, bet_on_rate
+from serving.process.ids import new_id
+
+MILLI: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedOffer:
+    """The offer that evidence is of, as it was when it was asked."""
+
+    offer_id: str
+    version: int
+    model: str
+    tested_from_s: int | None = None
+
+    def get_start_s(self, now_s: int) -> int:
+        """Return from when on evidence counts: this year's, and not from before a new start."""
+        year = datetime.fromtimestamp(now_s, UTC).year
+        began_s = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+        return max(began_s, self.tested_from_s or 0)
+
+
+def weigh(method: Method, observed: Sequence[str]) -> Wealth:
+    """Return a method's wealth by its observations, the oldest first, each as ``write_…`` wrote."""
+    if method is Method.PROMPT_TOKENS:
+        wealth = Wealth(strategies=len(RATES))
+        for text in observed:
+            for is_hit in orjson.loads(text):
+                wealth.observe(bet_on_rate(bool(is_hit), honest=HONEST_RATE))
+        return wealth
+    comparison = Comparison()
+    for text in observed:
+        for blocks in orjson.loads(text):
+            comparison.observe([_read_block(block) for block in blocks])
+    return comparison.wealth
+
+
+def write_rounds(rounds: Sequence[Sequence[AnswerBlock]]) -> str:
+    """Return the rounds of a probe as JSON, in categories."""
+    told = [[[one.template, one.offer, one.reference] for one in blocks] for blocks in rounds]
+    return orjson.dumps(told).decode()
+
+
+def write_differences(too_high: Sequence[bool]) -> str:
+    """Return differences of reported tokens as JSON: which ones were too high."""
+    return orjson.dumps(list(too_high)).decode()
+
+
+def _read_block(value: Any) -> AnswerBlock:
+    template, offer, reference = value
+    return AnswerBlock(template, tuple(offer), tuple(reference))
+
+
+def record(
+    connection: Connection,
+    offer: ProbedOffer,
+    method: Method,
+    *,
+    observed: str,
+    transcript: Any,
+    cost_usdc: int,
+    now_s: int,
+) -> OfferVerdict:
+    """Write a probe down, and doubt or suspend the offer where its evidence says so.
+
+    ``observed`` is as ``write_rounds`` or ``write_differences`` write it, ``transcript`` anything
+    that is JSON. Returns the verdict on the offer now.
+    """
+    since_s = offer.get_start_s(now_s)
+    before = load_observed(connection, offer_id=offer.offer_id, method=method, since_s=since_s)
+    wealth = weigh(method, [*before, observed])
+    text = orjson.dumps(transcript).decode()
+    save_evidence(
+        connection,
+        EvidenceRow(
+            evidence_id=new_id(),
+            offer_id=offer.offer_id,
+            offer_version=offer.version,
+            model=offer.model,
+            method=method,
+            day=utc_day(now_s),
+            made_at_s=now_s,
+            observed=observed,
+            transcript=text,
+            transcript_hash=hash_transcript(text),
+            cost_usdc=cost_usdc,
+            looks=wealth.looks,
+            peak_milli=min(PEAK_MILLI_MAX, int(wealth.peak * MILLI)),
+        ),
+    )
+    peaks = load_peaks(connection, offer_id=offer.offer_id, since_s=since_s)
+    verdict = judge({Method(name): peak / MILLI for name, peak in peaks.items()})
+    if verdict in (OfferVerdict.DOUBTED, OfferVerdict.CONVICTED):
+        doubt_offer(connection, offer_id=offer.offer_id, version=offer.version, now_s=now_s)
+    if verdict is OfferVerdict.CONVICTED:
+        suspend_offer(
+            connection,
+            offer_id=offer.offer_id,
+            version=offer.version,
+            evidence=_explain(peaks),
+            now_s=now_s,
+        )
+    return verdict
+
+
+def _explain(peaks: dict[str, int]) -> str:
+    told = ", ".join(f"{name} {peak // MILLI:,}" for name, peak in sorted(peaks.items()))
+    return f"the lab's tests say that another model answers (wealth by method: {told})"

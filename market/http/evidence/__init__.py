@@ -1,0 +1,1 @@
+"""What the lab has found out, in public and for sellers."""

@@ -1,0 +1,80 @@
+"""Evidence as answers state it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from market.evidence.verdicts import Method, OfferVerdict
+from market.http.markets.schemas import GRADE
+from serving.models.grades import Grade
+
+
+class MethodEvidence(BaseModel):
+    """What one method has found out about an offer this year."""
+
+    method: Method
+    probes: int
+    looks: int = Field(description="observations, of which a probe has one or more")
+    wealth: float = Field(
+        description="what a bet of 1 against the offer came to at its best: while the offer is"
+        " honest it ever reaches w with a probability of at most 1/w"
+    )
+    last_at: int = Field(description="Unix seconds")
+    transcript_hashes: list[str] = Field(description="keccak of each transcript, newest first")
+
+
+class OfferEvidence(BaseModel):
+    """What is known of one offer."""
+
+    offer_id: str
+    provider: str = Field(description="whose endpoint it is, by its host")
+    grade: Grade = Field(description=GRADE)
+    verdict: OfferVerdict = Field(
+        description="doubted: one method convicts it, others go before it; convicted: two do"
+    )
+    methods: list[MethodEvidence]
+
+
+class ModelEvidence(BaseModel):
+    """What is known of a model's offers, listed or suspended."""
+
+    model: str
+    convicts_at: float = Field(description="the wealth at which a method convicts")
+    offers: list[OfferEvidence]
+
+
+class EvidenceEntry(BaseModel):
+    """One probe, as its day's root has it."""
+
+    evidence_id: str
+    offer_id: str
+    model: str
+    method: Method
+    made_at: int = Field(description="Unix seconds")
+    observed_hash: str = Field(description="keccak of what was observed")
+    transcript_hash: str = Field(description="keccak of the transcript")
+    looks: int
+    peak_milli: int = Field(description="the method's best wealth of the year, in 1/1000")
+    leaf: str
+
+
+class EvidenceDay(BaseModel):
+    """The evidence of a UTC day, in the order of its Merkle tree."""
+
+    date: str
+    is_over: bool = Field(description="whether the root stands: nothing is added any more")
+    root: str | None = Field(description="of the leaves, as of receipts; null: there are none")
+    entries: list[EvidenceEntry]
+
+
+class SellersEvidence(EvidenceEntry):
+    """One probe, as the offer's seller sees it."""
+
+    observed: Any = Field(description="in categories: what the wealth is computed from")
+    transcript: Any = Field(description="the questions and both sides' answers")
+
+
+class SellersEvidenceList(BaseModel):
+    """The evidence on one offer, newest first."""
+
+    evidence: list[SellersEvidence]

@@ -1,0 +1,144 @@
+"""The lab through the whole market: an honest offer, a swapped one, and what everybody is shown.
+
+probe
+├── an offer that answers as the reference does: clean
+├── another model behind the same name: doubted by one method, asked after all others
+├── by a second method: convicted, suspended, with transcripts for its seller alone
+├── the day's root has every probe; a changed one does not lead to it
+└── let back by the operator: nothing of before counts; a spent budget: refused
+"""
+
+import asyncio
+import random
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from contracts.units import utc_day
+from ledger.database.engine import read
+from ledger.selling.evidence import load_day
+from ledger.spending.receipts import build_proof, is_proof_valid
+from market.evidence import prober
+from market.evidence.prober import ProbeRefused, ProbeWish, probe_offer
+from market.evidence.verdicts import Method
+from market.operator import resume_offer
+from tests.support.answers import MODEL
+from tests.support.endpoint import FakeEndpoint
+from tests.support.market import OUTSIDER, RunningMarket, bearer
+
+SECRET = b"the lab's own secret of this test"
+
+
+def build_model(*, prefers_last: bool) -> Any:
+    """Return what answers a probe's question: mostly the first or the last word by the alphabet."""
+    drawn = random.Random(prefers_last)
+
+    def build(_: str, body: dict[str, Any]) -> dict[str, Any]:
+        words = sorted(re.findall(r"[a-z]{3,}", body["messages"][-1]["content"].lower()))
+        usual = words[-1] if prefers_last else words[0]
+        text = usual if drawn.random() < 0.95 else drawn.choice(words)
+        message = {"role": "assistant", "content": f"{text.capitalize()}."}
+        return {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body["model"],
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32},
+        }
+
+    return build
+
+
+async def probe(market: RunningMarket, key: str, offer: str, reference: str, method: Method) -> str:
+    url = str(market.client.base_url).rstrip("/")
+    wish = ProbeWish(url, key, offer, reference, method, templates=8)
+    said = await asyncio.to_thread(probe_offer, market.engine, wish, secret=SECRET)
+    await market.front.app.state.services.book.refresh()
+    return said
+
+
+async def test_probe__honest_and_swapped__through_the_whole_market(market: RunningMarket) -> None:
+    key = await market.get_buyer_key()
+    seller, outsider = await market.get_key(), await market.get_key(OUTSIDER)
+    honest, swapped = build_model(prefers_last=False), build_model(prefers_last=True)
+    async with (
+        FakeEndpoint(build=honest) as maker,
+        FakeEndpoint(build=honest) as same,
+        FakeEndpoint(build=swapped) as other,
+    ):
+        reference = (await market.list_offer(seller, maker.url, price_input_per_1m=9))["id"]
+        good = (await market.list_offer(seller, same.url, price_input_per_1m=8))["id"]
+        bad = (await market.list_offer(outsider, other.url, price_input_per_1m=1))["id"]
+        cheapest = await market.chat(key)
+        assert cheapest.headers["x-market-offer"] == bad
+
+        assert "is clean" in await probe(market, key, good, reference, Method.BORDER)
+        for _ in range(2):
+            said = await probe(market, key, bad, reference, Method.BORDER)
+            if "is doubted" in said:
+                break
+        assert "is doubted" in said
+        assert (await market.chat(key)).headers["x-market-offer"] != bad, "others go first"
+        only = await market.chat(key, routing={"only": [f"offer:{bad}"]})
+        assert only.status_code == 200
+        for _ in range(2):
+            said = await probe(market, key, bad, reference, Method.FIRST_TOKEN)
+            if "is convicted" in said:
+                break
+        assert "is convicted" in said
+
+        path = f"/v1/seller/offers/{bad}"
+        shown = (await market.client.get(path, headers=bearer(outsider))).json()
+        assert "another model answers" in shown["suspended_for"]
+        only = await market.chat(key, routing={"only": [f"offer:{bad}"]})
+        assert only.status_code == 503
+
+        told = (await market.client.get(f"/v1/models/{MODEL}/evidence")).json()
+        verdicts = {one["offer_id"]: one["verdict"] for one in told["offers"]}
+        assert verdicts == {reference: "untested", good: "clean", bad: "convicted"}
+        methods = next(one["methods"] for one in told["offers"] if one["offer_id"] == bad)
+        assert {one["method"] for one in methods} == {"border", "first_token"}
+        assert all(one["wealth"] >= told["convicts_at"] for one in methods)
+
+        own = await market.client.get(f"{path}/evidence", headers=bearer(outsider))
+        answers = own.json()["evidence"][0]["transcript"][0]
+        assert answers["offer"] and answers["reference"] and answers["question"]
+        hidden = await market.client.get(f"{path}/evidence", headers=bearer(seller))
+        assert hidden.status_code == 404
+
+        await check_day(market)
+        await check_way_back(market, key, bad, reference)
+
+
+async def check_day(market: RunningMarket) -> None:
+    """Check that the day's root has every probe as it is."""
+    today = datetime.now(UTC).date().isoformat()
+    day = (await market.client.get(f"/v1/evidence/{today}")).json()
+    leaves = [bytes.fromhex(one["leaf"][2:]) for one in day["entries"]]
+    root = bytes.fromhex(day["root"][2:])
+    assert (3 <= len(leaves) <= 5, day["is_over"]) == (True, False)
+    for place, leaf in enumerate(leaves):
+        assert is_proof_valid(leaf, build_proof(leaves, place), root)
+    with read(market.engine) as connection:
+        rows = load_day(connection, utc_day(int(datetime.now(UTC).timestamp())))
+    assert [row.leaf() for row in rows] == leaves
+    assert (await market.client.get("/v1/evidence/1999-01-01")).json()["root"] is None
+    assert (await market.client.get("/v1/evidence/today")).status_code == 400
+
+
+async def check_way_back(market: RunningMarket, key: str, offer: str, reference: str) -> None:
+    """Check that the operator lets an offer back, and that its budget ends."""
+    assert "lets" in resume_offer(market.engine, offer)
+    await market.front.app.state.services.book.refresh()
+    assert (await market.chat(key)).headers["x-market-offer"] == offer
+    told = (await market.client.get(f"/v1/models/{MODEL}/evidence")).json()
+    counted = {one["offer_id"]: one["verdict"] for one in told["offers"]}
+    # What was found in the second of the new start may still count.
+    assert counted[offer] in ("untested", "doubted", "watched", "clean")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prober, "FLOOR_USDC", 0)
+        with pytest.raises(ProbeRefused, match="have cost"):
+            await probe(market, key, offer, reference, Method.BORDER)
