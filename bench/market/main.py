@@ -2,7 +2,8 @@
 
 How many routing decisions a second one core takes over 10, 1,000 and 100,000 offers of one model;
 what the market adds to a request beside calling the same seller directly, by itself and behind the
-proxy; and what it takes to pass over a cheapest seller that is dead. The market is its own
+proxy; what it takes to pass over a cheapest seller that is dead; and how many calls of a resold API
+it serves a second beside requests for chat, answered by the same process. The market is its own
 composition over a real SQLite ledger with ``synchronous=FULL``: a request is two durable writes.
 The seller is a bare ASGI application in a process of its own. Prints a table and writes
 ``bench/results/market.json``.
@@ -48,6 +49,8 @@ def main(requests: int) -> None:
         "added_p50_ms": found["market_p50"] - found["direct_p50"],
         "added_behind_proxy_p50_ms": found["proxy_to_market_p50"] - found["proxy_to_seller_p50"],
         "failover_p50_ms": found["failover_refuses_p50"] - found["market_p50"],
+        "api_vs_chat": found[f"api_{CONCURRENCY}_connections"]
+        / found[f"market_{CONCURRENCY}_connections"],
     }
     ratios = {name: round(value, 3) for name, value in ratios.items()}
     for row in rows:

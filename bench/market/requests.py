@@ -22,6 +22,7 @@ from tests.support.ledgers import make_ledger, make_state, put_cursor, put_posit
 from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
 from tests.support.proxy import CHAT, make_key, run_proxy, write_prices
 from tests.support.proxy import make_settings as make_proxy_settings
+from tests.support.resale import connect
 
 RUNS: Final = 5
 CONCURRENCY: Final = 32
@@ -108,17 +109,10 @@ async def measure_requests(seller_url: str, folder: Path, *, requests: int) -> l
                     latencies[name] += await _time_requests(client, url, headers, requests // RUNS)
             for name, figures in latencies.items():
                 rows.append(_median_row(name, figures))
-            started = time.perf_counter()
-            await asyncio.gather(
-                *(
-                    _time_requests(client, own, headers, requests // CONCURRENCY)
-                    for _ in range(CONCURRENCY)
-                )
+            called = await _connect_api(market, seller_url)
+            rows += await _measure_rates(
+                client, headers, {"market": own, "api": called}, requests=requests
             )
-            made = requests // CONCURRENCY * CONCURRENCY
-            rate = made / (time.perf_counter() - started)
-            name = f"market_{CONCURRENCY}_connections"
-            rows.append(build_row(name, round(rate, 3), "requests/s"))
             rows += await _measure_failover(client, market, headers, count=requests // 8)
             rows += await _measure_behind_proxy(
                 client, market, seller_url, headers, folder, requests=requests
@@ -126,6 +120,46 @@ async def measure_requests(seller_url: str, folder: Path, *, requests: int) -> l
         assert all(sale["state"] != "reserved" for sale in market.sales())
     engine.dispose()
     return rows
+
+
+async def _connect_api(market: RunningMarket, seller_url: str) -> str:
+    """Sell the same seller's answers by the call of an API; return the URL of such a call."""
+    made = await connect(
+        market,
+        await market.get_key(),
+        seller_url.removesuffix("/v1"),
+        operations=["POST /v1/chat/completions"],
+        monthly_quota=10**9,
+        price_usd="0.0001",
+        remaining_header=...,
+        at_once=10_000,
+    )
+    return f"{market.client.base_url}/x402/{made['sold_under']}/v1/chat/completions"
+
+
+async def _measure_rates(
+    client: httpx.AsyncClient,
+    headers: dict[str, str],
+    urls: dict[str, str],
+    *,
+    requests: int,
+) -> list[dict[str, Any]]:
+    """Return how many requests a second many connections get answered, of each URL in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in urls}
+    each = max(1, requests // CONCURRENCY)
+    for _ in range(RUNS):
+        for name, url in urls.items():
+            started = time.perf_counter()
+            await asyncio.gather(
+                *(_time_requests(client, url, headers, each) for _ in range(CONCURRENCY))
+            )
+            rates[name].append(each * CONCURRENCY / (time.perf_counter() - started))
+    return [
+        build_row(
+            f"{name}_{CONCURRENCY}_connections", round(statistics.median(them), 3), "requests/s"
+        )
+        for name, them in rates.items()
+    ]
 
 
 async def _measure_failover(
