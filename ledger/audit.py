@@ -1,6 +1,6 @@
 """The ledger's own invariants, as queries that return what breaks them.
 
-L1 to L4, L7, L8, R1 to R4 and S1 to S4 need the database only; what compares with the chain is in
+L1 to L4, L7, L8, R1 to R4 and S1 to S5 need the database only; what compares with the chain is in
 ``scripts/audit.py``.
 """
 
@@ -17,6 +17,7 @@ from ledger.resale.call_audit import find_call_mismatches
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.spending.batch_receipts import select_named
 from ledger.spending.keys import load_child_mismatches
+from ledger.suppliers.raw_audit import find_raw
 from ledger.suppliers.supply_audit import find_supply_mismatches
 from ledger.tables import Batch, BatchItem, Intent, Position, Usage, table_of
 
@@ -37,7 +38,7 @@ class Violation:
 
 
 def find_violations(connection: Connection) -> list[Violation]:
-    """Return everything in the ledger that breaks L1 to L4, L7, L8, R1 to R4 or S1 to S4, in one
+    """Return everything in the ledger that breaks L1 to L4, L7, L8, R1 to R4 or S1 to S5, in one
     snapshot."""
     return [
         *_find_l1(connection),
@@ -48,6 +49,7 @@ def find_violations(connection: Connection) -> list[Violation]:
         *_find_l8(connection),
         *(Violation(*found) for found in find_call_mismatches(connection)),
         *(Violation(*mismatch) for mismatch in find_supply_mismatches(connection)),
+        *(Violation(*mismatch) for mismatch in find_raw(connection)),
     ]
 
 

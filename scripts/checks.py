@@ -42,7 +42,7 @@ deployment_option = click.option(
 def audit(
     name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: Path | None
 ) -> ExitCode:
-    """Check the ledger's invariants L1 to L8 and S1 to S4 against its rows and the chain.
+    """Check the ledger's invariants L1 to L8 and S1 to S5 against its rows and the chain.
 
     Takes a stack's --name, or --ledger-url, --rpc-url and --deployment-file together.
     """
@@ -76,7 +76,7 @@ def audit(
     if violations:
         return ExitCode.FAILED
     _say(
-        "L1 to L8 and S1 to S4 hold:", "the ledger agrees with itself and the chain", color="green"
+        "L1 to L8 and S1 to S5 hold:", "the ledger agrees with itself and the chain", color="green"
     )
     return ExitCode.DONE
 

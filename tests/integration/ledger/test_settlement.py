@@ -24,12 +24,14 @@ from ledger.suppliers.settlement import find_oldest_open_day, settle_chunk
 from ledger.suppliers.supplier_payouts import move_payout, retry_failed
 from ledger.suppliers.supply_offers import delete_supply_offer
 from ledger.tables import (
+    MarketOfferKey,
     MarketPayout,
     OutboxMail,
     PayoutBatch,
     PayoutItem,
     SupplierPayout,
     SupplyDay,
+    SupplyOffer,
     table_of,
 )
 from tests.support.ledgers import BOTH, NOW_S, SQLITE, Databases
@@ -479,3 +481,33 @@ def test_audit__books_that_were_changed__are_found(
 
     with read(engine) as connection:
         assert invariant in {one.invariant for one in find_violations(connection)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        update(table_of(SupplierPayout)).values(reason="refused for Bearer eyJhbGciOi-JIUzI1Ni"),
+        update(table_of(SupplierPayout)).values(external_state="si_supply_" + "A" * 43),
+        update(table_of(SupplierPayout)).values(tx_hash="sk-abcdefghijklmnop"),
+        update(table_of(SupplyOffer)).values(legal_basis='{"id_number": "C01X00T47"}'),
+        update(table_of(SupplyOffer)).values(probe_report="Incorrect key sk-proj-0123456789abcdef"),
+        update(table_of(MarketOfferKey)).values(ciphertext=b"sk-0123456789abcdef"),
+        update(table_of(MarketOfferKey)).values(wrapped_key=b"%PDF-1.7"),
+    ],
+)
+def test_audit__a_raw_key_number_or_document__is_found_and_not_repeated(
+    engine: Engine, change: Any
+) -> None:
+    with write(engine) as connection:
+        put_address(connection)
+        sell(connection, 1_000_000)
+    settle_days(engine)
+    show(engine)
+    with write(engine) as connection:
+        connection.execute(change)
+
+    with read(engine) as connection:
+        (found,) = find_violations(connection)
+    assert found.invariant == "S5"
+    for said in ("sk-", "si_supply_", "eyJ", "C01X"):
+        assert said not in f"{found.subject} {found.detail}"
