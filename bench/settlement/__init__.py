@@ -1,0 +1,1 @@
+"""Settling many suppliers' days."""
