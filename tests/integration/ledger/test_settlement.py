@@ -182,6 +182,23 @@ def test_settle__below_the_minimum_for_a_month__is_carried_until_it_is_enough(
     assert len(rows) == 30
 
 
+def test_settle__nothing_sold_or_nothing_earned__pays_nothing_and_is_settled(
+    engine: Engine,
+) -> None:
+    with write(engine) as connection:
+        put_address(connection)
+    assert settle_days(engine) == 0
+    with write(engine) as connection:
+        sell(connection, 1, now_s=NOW_S + SECONDS_PER_DAY)
+
+    assert settle_days(engine, through_day=TODAY + 1, now_s=NOW_S + 2 * SECONDS_PER_DAY) == 1
+    assert settle_days(engine, through_day=TODAY + 1, now_s=NOW_S + 2 * SECONDS_PER_DAY) == 0
+
+    assert show(engine, "day", "status", "reason", "requests", "gross_usdc", "net_usdc") == [
+        (TODAY + 1, "carried", "nothing_owed", 1, 0, 0)
+    ]
+
+
 def test_settle__carried_and_nothing_sold_since__is_paid_once_it_can_be(engine: Engine) -> None:
     with write(engine) as connection:
         sell(connection, 1_000_000)

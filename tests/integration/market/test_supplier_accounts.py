@@ -12,6 +12,7 @@
 """
 
 from collections.abc import AsyncIterator
+from email.message import EmailMessage
 from urllib.parse import quote
 
 import pyotp
@@ -352,6 +353,32 @@ async def test_mail__server_away_then_back__arrives(
         connection.execute(update(table_of(OutboxMail)).values(due_at_s=0))
 
     await mailbox.wait_for(CONFIRM, to=email)
+
+
+async def test_mail__whose_note_was_lost__comes_twice_as_one_and_either_link_works_once(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    browser = Browser(market, email)
+    await browser.apply()
+    await mailbox.wait_for(CONFIRM, to=email)
+
+    def mails() -> list[EmailMessage]:
+        return [mail for mail in mailbox.mails if mail["To"] == email]
+
+    with write(market.engine) as connection:
+        # The process died between the server's "yes" and its note of it.
+        table = table_of(OutboxMail)
+        is_it = table.c.to_address == email
+        connection.execute(update(table).where(is_it).values(state="waiting", due_at_s=0))
+    await until(lambda: len(mails()) == 2 or None, "the mail comes again")
+
+    first, second = mails()
+    assert first["Message-ID"] == second["Message-ID"]
+    codes = [
+        (await browser.post("/v1/supply/applications/verify", {"token": token})).status_code
+        for token in (token_of(link_of(first)), token_of(link_of(second)))
+    ]
+    assert codes == [200, 400]
 
 
 async def test_mail__recipient_refused__is_given_up(

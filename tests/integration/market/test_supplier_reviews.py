@@ -369,6 +369,27 @@ async def test_revision__of_an_approved_supplier__is_not_possible(
     assert account["kyb_status"] == "approved"
 
 
+async def test_review__by_two_at_once__one_decides_and_the_other_is_told(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    supplier_id = await supplier_id_of(supplier)
+    await file_everything(supplier)
+    reviewers = [
+        await make_reviewer(market, mailbox, name_address(request, f"reviewer{n}"))
+        for n in range(2)
+    ]
+
+    told = await asyncio.gather(
+        decide(reviewers[0], supplier_id, version=1, decision="approve"),
+        decide(reviewers[1], supplier_id, version=1, decision="reject", items=[ITEM]),
+    )
+
+    assert sorted(status for status, _ in told) == [201, 409]
+    assert (409, "not_possible") in told
+    (decided,) = [word for status, word in told if status == 201]
+    assert (await supplier.get("/v1/supply/account")).json()["kyb_status"] == decided
+
+
 async def test_suspension__by_an_operator__and_back(
     market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
 ) -> None:

@@ -8,6 +8,7 @@
     pay      usage, settled day, CSV of both, totals; notices of the rail
 """
 
+import asyncio
 import csv
 import hashlib
 import hmac
@@ -36,7 +37,7 @@ from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import RunningMarket, bearer, make_settings, run_market
 from tests.support.supply import ADDRESS, TERMS, put_supplier
-from tests.support.waiting import until_it
+from tests.support.waiting import until, until_it
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -191,6 +192,33 @@ async def test_offer__paused_resumed_and_repriced__routing_follows(company: Comp
         assert (await company.market.chat(buyer)).status_code == 200
         usage = await company.ask("GET", "usage")
         assert [line["bid_price_per_1m_usdt"] for line in usage["usage"]] == ["0.200000"]
+        await company.ask("DELETE", f"offers/{offer_id}")
+
+
+async def test_offer__paused_and_repriced_in_mid_stream__the_stream_ends_at_its_own_bid(
+    company: Company,
+) -> None:
+    async with FakeEndpoint() as endpoint:
+        offer_id = (await company.offer(endpoint.url))["id"]
+        await company.probed(offer_id)
+        buyer = await company.market.get_buyer_key()
+        endpoint.piece_delay_s = 0.3
+
+        streaming = asyncio.create_task(company.market.chat(buyer, stream=True))
+        await until(lambda: endpoint.sent_pieces or None, "the stream has begun")
+        await company.ask("PATCH", f"offers/{offer_id}", json={"bid_price_per_1m_usdt": "0.9"})
+        await company.ask("POST", f"offers/{offer_id}/pause")
+        answer = await streaming
+
+        assert answer.status_code == 200
+        assert answer.text.rstrip().endswith("data: [DONE]")
+        assert (await company.market.chat(buyer)).status_code in (404, 503)
+        usage = await company.ask("GET", "usage")
+        assert [(line["bid_price_per_1m_usdt"], line["requests"]) for line in usage["usage"]] == [
+            ("0.150000", 1)
+        ]
+        offer = await company.ask("GET", f"offers/{offer_id}")
+        assert (offer["status"], offer["quota_reserved"]) == ("paused", 0)
         await company.ask("DELETE", f"offers/{offer_id}")
 
 
