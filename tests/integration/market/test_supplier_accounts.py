@@ -365,10 +365,17 @@ async def test_mail__whose_note_was_lost__comes_twice_as_one_and_either_link_wor
     def mails() -> list[EmailMessage]:
         return [mail for mail in mailbox.mails if mail["To"] == email]
 
+    table = table_of(OutboxMail)
+    is_it = table.c.to_address == email
+
+    def is_noted() -> bool:
+        with read(market.engine) as connection:
+            state = connection.execute(select(table.c.state).where(is_it)).scalar_one()
+        return bool(state == "sent")
+
+    await until(is_noted, "the mail is noted as sent")
     with write(market.engine) as connection:
         # The process died between the server's "yes" and its note of it.
-        table = table_of(OutboxMail)
-        is_it = table.c.to_address == email
         connection.execute(update(table).where(is_it).values(state="waiting", due_at_s=0))
     await until(lambda: len(mails()) == 2 or None, "the mail comes again")
 
