@@ -121,17 +121,22 @@ def join_content(parts: list[dict[str, Any]]) -> Any:
     return parts
 
 
-def find_extras(value: Any, names: Collection[str]) -> frozenset[str]:
-    """Return which of the names stand as fields anywhere in a value."""
-    found: set[str] = set()
-    stack = [value]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, dict):
-            found.update(name for name in names if name in one)
-            stack.extend(inner for inner in one.values() if isinstance(inner, (dict, list)))
-        elif isinstance(one, list):
-            stack.extend(inner for inner in one if isinstance(inner, (dict, list)))
+def find_extras(body: Mapping[str, Any], names: frozenset[str]) -> frozenset[str]:
+    """Return which of the names stand as fields in a translated request.
+
+    Looked for where translations put them: in the request, in messages, their parts and their
+    calls, and in tools; not in what a client's schemas and arguments hold.
+    """
+    found = set(names.intersection(body))
+    held = list(body.get("tools", ()))
+    for message in body["messages"]:
+        held.append(message)
+        if isinstance(message.get("content"), list):
+            held.extend(message["content"])
+        held.extend(message.get("tool_calls", ()))
+    for one in held:
+        if not names.isdisjoint(one):
+            found.update(names.intersection(one))
     return frozenset(found)
 
 

@@ -68,6 +68,12 @@ def _build_block(part: AnswerPart, form: CommonForm) -> dict[str, Any]:
             return {"type": "text", "text": part.text}
 
 
+_TEXT_DELTA: Final = (
+    b"event: content_block_delta\n"
+    b'data: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%b}}\n\n'
+)
+
+
 class _Stop:
     """Why an answer ended, known at its end: providers say it early, or twice."""
 
@@ -172,13 +178,14 @@ class MessageEncoder:
 
     def add(self, part: AnswerPart, text: str) -> None:
         """Take the next piece of the block that is open."""
-        match part.kind:
-            case PartKind.REASONING:
-                delta = {"type": "thinking_delta", "thinking": text}
-            case PartKind.CALL:
-                delta = {"type": "input_json_delta", "partial_json": text}
-            case _:
-                delta = {"type": "text_delta", "text": text}
+        if part.kind is PartKind.REASONING:
+            delta = {"type": "thinking_delta", "thinking": text}
+        elif part.kind is PartKind.CALL:
+            delta = {"type": "input_json_delta", "partial_json": text}
+        else:
+            # As ``_say`` would write it, by a template: most of a stream is this.
+            self._events.append(_TEXT_DELTA % (self._blocks, write(text)))
+            return
         self._say("content_block_delta", index=self._blocks, delta=delta)
 
     def close(self, part: AnswerPart) -> None:

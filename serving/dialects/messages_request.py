@@ -27,6 +27,10 @@ from serving.http.errors import wrong_type
 _KEPT: Final = ("model", "stream", "temperature", "top_p", "top_k")
 _OWN: Final = ("fit", "max_cost_usdc", "min_discount_pct", "models", "provider")
 """This server's own fields, which every dialect takes."""
+_EXTRAS: Final = RETURNED.union(
+    (CACHE_CONTROL, "top_k", "reasoning_effort", "parallel_tool_calls", "user")
+)
+"""Fields that only some providers know."""
 _EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
 USER_MAX: Final = 64
@@ -58,9 +62,8 @@ def read_messages_request(body: Mapping[str, Any]) -> CommonForm:
     user = read_object(body.get("metadata") or {}, "metadata").get("user_id")
     if isinstance(user, str) and user:
         chat["user"] = _shorten_user(user)
-    extras = {*RETURNED, CACHE_CONTROL, "top_k", "reasoning_effort", "parallel_tool_calls", "user"}
     return CommonForm(
-        chat, find_extras(chat, extras), names=list_shortened(body), stops=tuple(stops)
+        chat, find_extras(chat, _EXTRAS), names=list_shortened(body), stops=tuple(stops)
     )
 
 

@@ -128,8 +128,11 @@ def _list_blocks(content: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
         return [(where, {"type": "text", "text": content})]
     if not isinstance(content, list):
         raise wrong_type(where, "a string or a list of blocks")
-    places = (f"{where}[{index}]" for index in range(len(content)))
-    return [(at, read_object(block, at)) for at, block in zip(places, content, strict=True)]
+    blocks = [(f"{where}[{index}]", block) for index, block in enumerate(content)]
+    for at, block in blocks:
+        if type(block) is not dict:
+            read_object(block, at)
+    return blocks
 
 
 def _read_user(

@@ -28,6 +28,8 @@ import orjson
 from serving.dialects.encoding import join_surrogates, write
 from serving.dialects.reasoning import Reasoning, find_reasoning
 
+_PLAIN: Final = frozenset({"content", "role"})
+"""The fields of a piece that only says more text."""
 _CALL_KINDS: Final = ("function", "custom")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -107,6 +109,17 @@ class Assembler:
 
     def read(self, message: Mapping[str, Any], *, is_whole: bool = False) -> None:
         """Take a piece: a chunk's ``delta``, or a whole ``message``."""
+        if self._is_open and len(self._queue) == 1 and message.keys() <= _PLAIN:
+            content, part = message.get("content"), self._queue[0]
+            if type(content) is str and content and part.kind is PartKind.TEXT:
+                # Nearly every piece of a stream: more of the text that is open.
+                part.pieces.append(content)
+                if content.isascii() and part.said == len(part.pieces) - 1:
+                    part.said += 1  # no half of a character waits for its other half
+                    self._sink.add(part, content)
+                else:
+                    self._say(part)
+                return
         reasoning = find_reasoning(message)
         if reasoning is not None:
             self._add_reasoning(reasoning)

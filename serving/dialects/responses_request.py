@@ -33,6 +33,10 @@ _KEPT: Final = (
     "user",
     "metadata",
 )
+_EXTRAS: Final = RETURNED.union(
+    ("reasoning_effort", "parallel_tool_calls", "prompt_cache_key", "user", "metadata")
+)
+"""Fields that only some providers know."""
 _OWN: Final = ("fit", "max_cost_usdc", "min_discount_pct", "models", "provider")
 _ECHOED: Final = (
     "instructions",
@@ -90,12 +94,10 @@ def read_responses_request(body: Mapping[str, Any]) -> CommonForm:
     if isinstance(effort, str):
         chat["reasoning_effort"] = effort
     chat |= _read_format(read_object(body.get("text") or {}, "text").get("format"))
-    extras = {*RETURNED, "reasoning_effort", "parallel_tool_calls", "prompt_cache_key", "user"}
-    extras.add("metadata")
     include = read_list(body, "include")
     return CommonForm(
         chat,
-        find_extras(chat, extras),
+        find_extras(chat, _EXTRAS),
         custom_tools=frozenset(tools.custom),
         groups=tools.groups,
         names=tools.names,
