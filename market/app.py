@@ -65,6 +65,7 @@ from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.http.own_pages import find_origin
 from serving.http.site import load_site
+from serving.http.text_pages import build_text_router
 from serving.models.dialing import Dialer, Resolve, resolve_by_system
 from serving.models.references import load_references
 from serving.process.background import repeat, running
@@ -76,6 +77,12 @@ WATCH_INTERVAL_S: Final = 15.0
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
 
+ABOUT: Final = (
+    "A market of spare inference and API capacity: requests go to the cheapest seller who may serve"
+    " them, paid by credit or by x402."
+)
+PAGES: Final = ("market", "resale", "suppliers", "settings", "security")
+"""The pages of docs/ that its readers need."""
 DESCRIPTION: Final = """
 A market of AI inference: each request is served by the cheapest seller who is allowed, healthy and
 within its caps. Amounts named `*_usdc` are integers of 1e-6 USDC, those named `*_usd` and
@@ -148,6 +155,7 @@ def create_app(
         examples="market.http",
         lifespan=lifespan,
     )
+    app.include_router(build_text_router("Current market", ABOUT, PAGES))
     return build_front(
         app,
         router=router,

@@ -50,6 +50,7 @@ from serving.http.front import Front
 from serving.http.limits import Limits
 from serving.http.repeated import Repeats
 from serving.http.site import load_site
+from serving.http.text_pages import build_text_router
 from serving.models.dialing import Dialer
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
@@ -59,6 +60,13 @@ log = structlog.get_logger("proxy")
 
 REVOCATION_LOOK_S: Final = 0.2
 """How soon a live stream ends after its key's revocation is mirrored, without a notification."""
+
+ABOUT: Final = (
+    "Paid AI inference from the yield of a deposit in USDC: OpenAI's and Anthropic's APIs by a base"
+    " URL and a key."
+)
+PAGES: Final = ("clients", "api", "depositors", "settings", "security")
+"""The pages of docs/ that its readers need."""
 
 ABANDONED_TIMEOUT_S: Final = 1.0
 """How long requests may go on that the server has cut off: it has waited for them before."""
@@ -153,6 +161,7 @@ def create_app(
         examples="proxy.http",
         lifespan=lifespan,
     )
+    app.include_router(build_text_router("Current", ABOUT, PAGES))
     if settings.mcp:
         app.router.routes.append(Route(MCP_PATH, door, include_in_schema=False))
     front = build_front(

@@ -26,6 +26,7 @@ from proxy.metrics import Metrics as ProxyMetrics
 from scripts.export_settings import CLASSES, list_settings
 from scripts.stack.anvil_path import ROOT
 from serving.http.security_text import PATH as SECURITY_TEXT_PATH
+from serving.http.text_pages import FULL_PATH, INDEX_PATH
 from serving.process.exit_codes import ExitCode
 from tests.support.documents import (
     Document,
@@ -47,6 +48,7 @@ PROXY_PREFIX = "/api/current"
 def get_routes() -> set[tuple[str, str]]:
     """Return each method and path of both servers, parameters as ``{}``."""
     routes = {("GET", SECURITY_TEXT_PATH), ("POST", MCP_PATH)}
+    routes |= {("GET", path) for path in (INDEX_PATH, FULL_PATH, "/docs/{}.md")}
     for router in (market_router, proxy_router):
         app = FastAPI()
         app.include_router(router)
