@@ -363,11 +363,8 @@ class Attempts:
             self._book.fail(offer_id, failure.cause, retry_after_s=failure.retry_after_s)
             self._metrics.observe_attempt(failure.cause)
             await asyncio.shield(reserved.void(str(failure.cause), is_seller_failure=True))
-            grade = reserved.verdict.offer.grade
-            if failure.cause is Cause.WRONG_MODEL and self._mismatches.note(offer_id, grade):
-                said, sale = str(failure.message), reserved.sale
-                if await asyncio.shield(suspend(self._database, self._book, sale, said)):
-                    self._mismatches.forget(offer_id)
+            if failure.cause is Cause.WRONG_MODEL:
+                await asyncio.shield(self.take_mismatch(reserved, str(failure.message)))
             raise
         except BaseException as error:
             reason = "rejected" if isinstance(error, UpstreamRejected) else type(error).__name__
@@ -376,6 +373,14 @@ class Attempts:
         self._metrics.observe_attempt(SERVED)
         self._mismatches.forget(offer_id)
         return result
+
+    async def take_mismatch(self, reserved: ReservedSale, said: str) -> None:
+        """Take in that another model answered, as it said itself: its offer may be suspended."""
+        offer = reserved.verdict.offer
+        if self._mismatches.note(offer.offer_id, offer.grade) and await suspend(
+            self._database, self._book, reserved.sale, said
+        ):
+            self._mismatches.forget(offer.offer_id)
 
     async def _give_back(self, reserved: ReservedSale, reason: str) -> None:
         """Give a reservation back after what was not the seller's doing."""

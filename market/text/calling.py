@@ -27,6 +27,8 @@ class Opened:
 
     reading: Reading
     secrets: tuple[str, ...]
+    find_other: Callable[[], str | None]
+    """Returns what the stream has said so far of another model than was sold; None: nothing."""
     judge: CallJudge | None = None
     """What is told the calls of tools in it."""
 
@@ -106,7 +108,17 @@ class SellerCalls:
         except BaseException:
             await source.close()
             raise
-        return Opened(reading, callee.access.secrets, judge)
+        secrets = callee.access.secrets
+        return Opened(reading, secrets, lambda: self._find_other(reading, call, callee), judge)
+
+    def _find_other(self, reading: Reading, call: Call, callee: Callee) -> str | None:
+        for name in (reading.tally.model, reading.tally.later_model):
+            try:
+                if name is not None:
+                    self._check(name, call, callee)
+            except UpstreamFailure as failure:
+                return str(failure.message)
+        return None
 
     def _check(self, answered: Any, call: Call, callee: Callee) -> None:
         """Check that what was sold is what answered. Raises ``UpstreamFailure``."""

@@ -4,7 +4,7 @@ A sale is also what a live stream is charged to (``serving.stream.live.Booking``
 market's words for every way in which a stream can end early.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
@@ -70,8 +70,17 @@ class SaleBooking:
         charge: SaleCharge,
         won: ServedAttempt,
         note: Callable[[Counted], None] | None = None,
+        *,
+        find_other: Callable[[], str | None] = lambda: None,
+        take_mismatch: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """``note`` takes in what was charged for."""
+        """``note`` takes in what was charged for.
+
+        ``find_other`` returns what the stream has said of another model than was sold: then nothing
+        is charged, and ``take_mismatch`` takes that in.
+        """
+        self._find_other = find_other
+        self._take_mismatch = take_mismatch
         self._note = note
         self.booking_id = charge.sale_id
         self.lease_s = charge.lease_s
@@ -80,6 +89,12 @@ class SaleBooking:
 
     async def post(self, counted: Counted) -> int:
         """Charge; return the cost in 1e-6 USDC. Raises ``CurrentError``."""
+        other = self._find_other()
+        if other is not None:
+            await self._charge.void(str(Cause.WRONG_MODEL), is_seller_failure=True)
+            if self._take_mismatch is not None:
+                await self._take_mismatch(other)
+            return 0
         cost_usdc = await self._charge.post(counted.tokens, is_cut=counted.is_cut)
         if self._note is not None:
             self._note(counted)
@@ -102,6 +117,8 @@ class SaleBooking:
     def note_end(self, ending: Ending | None) -> None:
         """Note how the seller did, before anything is charged."""
         cause = None if ending is None or ending.cause is None else Cause(ending.cause)
+        if self._find_other() is not None:
+            cause = Cause.WRONG_MODEL
         self._won.end(cause, well=ending is None)
 
     def note_stop(self) -> None:

@@ -8,6 +8,7 @@ Buyers' own providers that go before the market are asked first; then the market
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -313,7 +314,7 @@ class Serving:
         transcript = None if repeat is None else self._repeated.repeats.open_transcript()
         stream = LiveStream(
             reading=won.result.reading,
-            booking=SaleBooking(won.charge, won, measure_stream(won)),
+            booking=self._book_stream(won),
             endings=SaleEndings(won.result.secrets),
             charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,
@@ -328,6 +329,18 @@ class Serving:
             run = keep(run, repeat, order, headers, transcript)
         self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
+
+    def _book_stream(self, won: Won[Opened] | OwnWon[Opened]) -> SaleBooking:
+        """Return what a stream is charged to."""
+        if isinstance(won, OwnWon):
+            return SaleBooking(won.charge, won, measure_stream(won))
+        return SaleBooking(
+            won.charge,
+            won,
+            measure_stream(won),
+            find_other=won.result.find_other,
+            take_mismatch=partial(self.attempts.take_mismatch, won.charge),
+        )
 
 
 async def settle(post: Coroutine[Any, Any, int], sale_id: str) -> int:

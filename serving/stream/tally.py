@@ -83,6 +83,11 @@ class Tally(Protocol):
         """The model that answers, by the provider's first word on it; None: it said nothing."""
         ...
 
+    @property
+    def later_model(self) -> str | None:
+        """Another name that the provider gave the model later; None: it never did."""
+        ...
+
     def read(self, event: bytes) -> tuple[Move, bytes]:
         """Take an event into account; return what to do with it, and its bytes for the client."""
         ...
@@ -125,11 +130,17 @@ class Shown:
     failure: Any = None
     model: str | None = None
     """The model that the provider says that it is, as it said it first."""
+    later_model: str | None = None
+    """Another name that it gave the model later."""
 
     def note_model(self, model: Any) -> None:
         """Take in what a provider calls the model that answers."""
-        if self.model is None and isinstance(model, str) and model:
+        if not isinstance(model, str) or not model:
+            return
+        if self.model is None:
             self.model = model
+        elif model != self.model:
+            self.later_model = model
 
     def note_usage(self, usage: Any, *, may_say_cost: bool = False) -> None:
         """Take a report into account, which covers what has been delivered by now.
@@ -206,6 +217,10 @@ class ChatTally:
     @property
     def model(self) -> str | None:
         return self._shown.model
+
+    @property
+    def later_model(self) -> str | None:
+        return self._shown.later_model
 
     def count(self) -> Counted:
         return self._shown.count()
@@ -327,6 +342,10 @@ class ResponseTally:
     @property
     def model(self) -> str | None:
         return self._shown.model
+
+    @property
+    def later_model(self) -> str | None:
+        return self._shown.later_model
 
     def count(self) -> Counted:
         return self._shown.count()

@@ -14,6 +14,7 @@
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -180,6 +181,30 @@ async def test_grade__minimum_above_every_seller_s__is_told_and_listed_nowhere(
     )
     dropped = explained.json()["dropped"]
     assert [(one["grade"], one["reason"]) for one in dropped] == [("D", "grade")]
+
+
+async def test_model__a_stream_names_another_one_later__is_not_charged_and_suspends(
+    market: RunningMarket, stranger: FakeEndpoint
+) -> None:
+    key, outsider = await market.get_buyer_key(), await market.get_key(OUTSIDER)
+    bad = await market.list_offer(outsider, stranger.url, model=OPUS, **CHEAP)
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1}
+    told = [
+        {"model": OPUS, "choices": [{"index": 0, "delta": {"content": "Hello"}}]},
+        {"model": "gpt-4o-mini", "choices": [{"index": 0, "delta": {"content": " there"}}]},
+        {"model": OPUS, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ]
+    events = [b"data: " + json.dumps({**chunk, **one}).encode() + b"\n\n" for one in told]
+    stranger.events = [*events, b"data: [DONE]\n\n"]
+
+    answer = await market.chat(key, model=OPUS, stream=True)
+
+    assert "Hello" in answer.text and '"cost_usdc":0' in answer.text
+    sales = await market.settled_sales()
+    assert [(sale["state"], sale["void_reason"]) for sale in sales] == [("voided", "wrong_model")]
+    path = f"/v1/seller/offers/{bad['id']}"
+    shown = await market.client.get(path, headers=bearer(outsider))
+    assert "gpt-4o-mini" in shown.json()["suspended_for"]
 
 
 async def test_model__listed_under_anothers_name__is_400(
