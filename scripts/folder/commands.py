@@ -106,7 +106,10 @@ def init(
     for one in made:
         word = click.style("made", fg="green") if one.is_new else click.style("kept", fg="yellow")
         click.echo(f"{word}  {one.path}")
-    click.echo(f"\nThe keeper's address is {find_keeper_address(folder)}. Next, as root:\n")
+    address = find_keeper_address(folder)
+    if address is not None:
+        click.echo(f"\nThe keeper's address is {address}.")
+    click.echo("\nNext, as root:\n")
     for step in list_steps(folder.resolve(), wishes):
         click.echo(f"  {step}")
     click.echo(f"\n{folder.resolve() / 'README.md'} says what everything is.")

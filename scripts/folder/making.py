@@ -283,10 +283,13 @@ def list_steps(folder: Path, wishes: Wishes) -> list[str]:
     return steps
 
 
-def find_keeper_address(folder: Path) -> str:
-    """Return the address of the keeper's key in a folder."""
+def find_keeper_address(folder: Path) -> str | None:
+    """Return the address of the keeper's key in a folder; None where the key is elsewhere."""
     key = (folder / SECRETS_FOLDER / "KEEPER_PRIVATE_KEY").read_text("ascii").strip()
-    return str(Account.from_key(key).address)
+    try:
+        return str(Account.from_key(key).address) if key else None
+    except Exception:
+        return None  # the keeper itself says what is wrong with it; no text of it may be shown
 
 
 @cache

@@ -112,6 +112,17 @@ def test_secrets__empty__are_none(folder: Path) -> None:
         CLASSES["proxy"].from_environment(load_environment(folder))
 
 
+def test_made_again__where_the_keepers_key_is_elsewhere__says_no_address(folder: Path) -> None:
+    first = make(folder)
+    (folder / "secrets" / "KEEPER_PRIVATE_KEY").write_text("")
+
+    again = make(folder)
+
+    assert "The keeper's address is 0x" in first.stdout
+    assert "The keeper's address" not in again.stdout
+    assert (folder / "secrets" / "KEEPER_PRIVATE_KEY").read_text() == ""
+
+
 def test_settings__every_name__is_one_of_a_class(folder: Path) -> None:
     known = {
         f"{kind.model_config['env_prefix']}{field.upper()}"
