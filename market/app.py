@@ -274,6 +274,7 @@ def _build_services(
         paywall=open_paywall(settings, deployment, web3, database, book, serving),
         secrets=secrets,
         origin=find_origin(settings.public_url),
+        chain_id=deployment.chain_id,
         allow_loopback=settings.allow_loopback,
         listing_rules=settings.listing_rules(),
         unpayable=deployment.own_contracts,

@@ -60,6 +60,8 @@ class Services:
     origin: str
     """Scheme, host and port of our own pages."""
     """Every live secret; the first one signs."""
+    chain_id: int
+    """The chain that payouts are sent on."""
     allow_loopback: bool
     listing_rules: ListingRules
     unpayable: frozenset[str]

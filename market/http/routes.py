@@ -12,6 +12,7 @@ from market.http.markets.routes import router as markets
 from market.http.media.routes import router as media
 from market.http.offers.routes import router as offers
 from market.http.operation.routes import router as operation
+from market.http.operator.routes import router as operator
 from market.http.own_providers.routes import router as own_providers
 from market.http.resale.public import router as apis
 from market.http.resale.routes import router as resale
@@ -56,5 +57,6 @@ for _part in (
     supply,
     media,
     operation,
+    operator,
 ):
     router.include_router(_part)

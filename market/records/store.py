@@ -14,12 +14,14 @@ from ledger.tables import (
     MarketOfferKey,
     MarketSale,
     MarketSeller,
+    PayoutBatch,
     PayoutItem,
     Supplier,
     table_of,
 )
 
 _account = table_of(MarketAccount)
+_batch = table_of(PayoutBatch)
 _item = table_of(PayoutItem)
 _key = table_of(MarketKey)
 _offer = table_of(MarketOffer)
@@ -229,8 +231,13 @@ def load_earnings(
     )
     return list(
         connection.execute(
-            select(*(_sale.c[name] for name in EARNING_COLUMNS), state.label("payout_state"))
+            select(
+                *(_sale.c[name] for name in EARNING_COLUMNS),
+                state.label("payout_state"),
+                _batch.c.paid_tx_hash.label("payout_tx_hash"),
+            )
             .outerjoin(_item, of_payout)
+            .outerjoin(_batch, _batch.c.batch_id == _item.c.batch_id)
             .where(
                 _sale.c.seller == seller,
                 _sale.c.state == "posted",

@@ -14,16 +14,13 @@ from ledger.suppliers.reviews import QueueState, load_queue_state
 from market.endpoints.sealing import Sealer
 from market.metrics import Metrics
 from market.records.database import Database
+from market.standing_alarms import MAIL_S, REVIEW_S
 from market.suppliers.kyb_filing import document_context
 from serving.process.aes_gcm import SealBroken
 
 log = structlog.get_logger("market")
 
 BATCH: Final = 100
-REVIEW_LATE_S: Final = 2 * 86_400
-"""How long a supplier may wait for a review before that is an alarm, seconds."""
-MAIL_STUCK_S: Final = 1_800
-"""How long a mail may wait before that is an alarm, seconds."""
 
 
 async def erase_due(database: Database) -> int:
@@ -95,9 +92,9 @@ async def watch(database: Database, metrics: Metrics) -> None:
         mail_oldest_s=mail_s,
         mails_failed=outbox.failed,
     )
-    if review_s > REVIEW_LATE_S:
+    if review_s > REVIEW_S:
         log.error("review_late", reviews=queue.waiting, oldest_s=review_s)
-    if mail_s > MAIL_STUCK_S:
+    if mail_s > MAIL_S:
         log.error("mail_stuck", mails=outbox.waiting, oldest_s=mail_s)
 
 

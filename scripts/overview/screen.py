@@ -100,7 +100,7 @@ def _tell_payouts(market: Mapping[str, Any]) -> str:
 def _tell_processes(processes: list[Mapping[str, Any]]) -> str:
     told = [
         f"{one['role']} up {_age(one['up_s'])}"
-        + (f", silent for {_age(one['silent_s'])}" if one["silent_s"] > 10 else "")
+        + (f", silent for {_age(one['silent_s'])}" if (one["silent_s"] or 0) > 10 else "")
         for one in processes
     ]
     return "; ".join(told) or "none has shown that it lives"

@@ -99,6 +99,8 @@ async def _call_reviews(operator: Browser) -> None:
     wish = {"version": 1, "decision": "revise", "items": [item], "note": "asked by mail"}
     await _ok(operator, "POST", f"{path}/decisions", wish)
     await _ok(operator, "GET", "/v1/review/audit")
+    await _ok(operator, "GET", "/v1/operator/overview")
+    await _ok(operator, "GET", "/v1/operator/audit")
 
 
 async def _call_offers(market: RunningMarket, supplier: Browser, endpoint_url: str) -> None:

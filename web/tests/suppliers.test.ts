@@ -63,8 +63,10 @@ test("an offer's terms: empty ceilings are none, a comma is no point", () => {
 
 test("documents by their name, transactions by network and hash: nothing else becomes a link", () => {
   assert.deepEqual(["a.PDF", "b.jpeg", "c.html", "pdf"].map(typeOf), ["application/pdf", "image/jpeg", null, "application/pdf"]);
-  assert.equal(explorerOf("base", `0x${"5a".repeat(32)}`)?.host, "basescan.org");
-  assert.equal(explorerOf("base", "javascript:alert(1)"), null);
+  const hash = `0x${"5a".repeat(32)}`;
+  assert.deepEqual([8453, 84532, 31337].map((chain) => explorerOf("base", chain, hash)?.host), ["basescan.org", "sepolia.basescan.org", undefined]);
+  assert.equal(explorerOf("erc20", 31337, hash)?.url, `https://etherscan.io/tx/${hash}`);
+  assert.equal(explorerOf("base", 8453, "javascript:alert(1)"), null);
 });
 
 test("a table of several pages has one header, and all lines", async () => {

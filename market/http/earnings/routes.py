@@ -41,7 +41,7 @@ from serving.http.tables import write_csv
 
 router = APIRouter(tags=["earnings"])
 
-_EARNING_COLUMNS: Final = (*EARNING_COLUMNS, "payout_state")
+_EARNING_COLUMNS: Final = (*EARNING_COLUMNS, "payout_state", "payout_tx_hash")
 _FAILURE_COLUMNS: Final = ("sale_id", "resolved_at_s", "offer_id", "model", "endpoint", "cause")
 Load = Callable[..., Sequence[RowMapping]]
 
@@ -87,6 +87,7 @@ async def get_earnings(
     )
     next_cursor = rows[-1]["sale_id"] if len(rows) == limit else None
     return EarningPage(
+        chain_id=services.chain_id,
         totals=EarningTotals(**totals),
         earnings=[Earning.model_validate(dict(row)) for row in rows],
         next_cursor=next_cursor,

@@ -31,6 +31,9 @@ class Earning(BaseModel):
     payout_state: Literal["accrued", "planned", "sent", "paid", "credited"] = Field(
         description="accrued: in no payout yet; credited: for the payee to claim on chain"
     )
+    payout_tx_hash: str | None = Field(
+        default=None, description="the transaction that paid it; null: it is not paid"
+    )
 
 
 class EarningTotals(BaseModel):
@@ -46,6 +49,7 @@ class EarningPage(BaseModel):
     """A page of sales, oldest first."""
 
     totals: EarningTotals
+    chain_id: int = Field(description="the chain that payouts are sent on")
     earnings: list[Earning]
     next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 

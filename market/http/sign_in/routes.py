@@ -36,7 +36,7 @@ from market.identity.keys import Role, is_address
 from market.records.store import KeyHolder, load_keys
 from serving.http.document.writing import body_of
 from serving.http.errors import wrong_type
-from serving.http.own_pages import check_no_other_page, write_cookie
+from serving.http.own_pages import check_no_other_page, read_cookie, write_cookie
 from serving.http.strict_json import parse_exact_json
 
 router = APIRouter(tags=["keys"])
@@ -121,7 +121,7 @@ def _add_sign_in(role: Role) -> None:
         rows = await services.database.read(
             lambda connection: load_keys(connection, kind=role, owner=holder.owner)
         )
-        return KeyList(keys=[_describe_key(row) for row in rows])
+        return KeyList(keys=[_describe_key(row, current=holder.key_id) for row in rows])
 
     @router.delete(
         f"{prefix}/keys/{{key_id}}",
@@ -130,11 +130,14 @@ def _add_sign_in(role: Role) -> None:
         name=f"revoke_{role}_key",
     )
     async def revoke(
+        request: Request,
+        response: Response,
         services: ServicesDep,
         holder: Annotated[KeyHolder, Depends(holder_dep)],
         key_id: IdPath,
     ) -> KeyRevoked:
-        """Revoke a key of the wallet, at once and for good."""
+        """Revoke a key of the wallet, at once and for good. A browser that revokes its own is
+        signed out: its cookie goes too."""
         now_s = services.database.now_s()
         found = await services.write_as(
             holder,
@@ -145,6 +148,8 @@ def _add_sign_in(role: Role) -> None:
         services.authenticator.forget()
         if not found:
             raise not_found("key")
+        if is_seller and key_id == holder.key_id and read_cookie(request.scope, SELLER_COOKIE):
+            response.headers["set-cookie"] = write_cookie(SELLER_COOKIE, "", lifetime_s=0)
         return KeyRevoked(key_id=key_id)
 
 
@@ -161,8 +166,9 @@ def _read_expiry(body: Mapping[str, Any], *, now_s: int) -> int | None:
     return int(value)
 
 
-def _describe_key(row: RowMapping) -> KeyView:
+def _describe_key(row: RowMapping, *, current: str) -> KeyView:
     return KeyView(
+        is_current=row["key_id"] == current,
         key_id=row["key_id"],
         label=row["label"],
         created_at=row["created_at_s"],

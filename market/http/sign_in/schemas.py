@@ -57,6 +57,7 @@ class KeyView(BaseModel):
     expires_at: int | None = Field(description="null: never")
     revoked_at: int | None = Field(description="null: not revoked")
     trusted_only: bool | None = Field(description="null: as the market has it")
+    is_current: bool = Field(description="whether it is the key that asks")
 
 
 class KeyList(BaseModel):

@@ -37,8 +37,15 @@ async def test_session__a_sellers_key_as_a_cookie__counts_from_our_pages_only(
     twice = {"cookie": f"{mine['cookie']}; {COOKIE}=si_seller_{'A' * 43}"}
     assert (await market.client.get("/v1/seller/account", headers=twice)).status_code == 401
 
+    other = await market.issue_key(SELLER)
+    listed = (await market.client.get("/v1/seller/auth/keys", headers=mine)).json()["keys"]
+    assert [one["is_current"] for one in listed] == [True, False]
+    there = f"/v1/seller/auth/keys/{other.json()['key_id']}"
+    dropped = await market.client.delete(there, headers={**mine, **OWN})
+    assert "set-cookie" not in dropped.headers
     ended = await market.client.delete(path, headers={**mine, **OWN})
     assert ended.status_code == 200
+    assert ended.headers["set-cookie"].startswith(f"{COOKIE}=; Path=/; Max-Age=0;")
     assert (await market.client.get("/v1/seller/account", headers=mine)).status_code == 401
 
 

@@ -2,6 +2,7 @@
 
 ::
 
+    sell      sign in, list, edit, earnings as CSV, sessions, sign out
     resell    connect by OpenAPI, the economics table, test, status, price, disable, enable, delete
 """
 
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.stack.ports import free_port
+from tests.support.answers import MODEL
 from tests.support.browser import need_pages, run_browser
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import SELLER, make_settings, run_market
 from tests.support.resale import API_KEY, OPERATIONS, run_api
@@ -43,7 +46,7 @@ async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_cho
             "resell.mjs",
             {
                 "origin": settings.public_url,
-                "key": SELLER.key.to_0x_hex(),
+                "key": "0x" + bytes(SELLER.key).hex(),
                 "api": api.url,
                 "apiKey": API_KEY,
                 "openapi": str(document),
@@ -71,3 +74,28 @@ async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_cho
     )
     assert credentials == [API_KEY]
     assert API_KEY not in report["storage"]
+
+
+async def test_sell__wallet_signs_in__lists_changes_and_signs_out(tmp_path: Path) -> None:
+    need_pages("market")
+    port = free_port()
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    settings = make_settings(tmp_path, public_url=f"http://127.0.0.1:{port}")
+    async with FakeEndpoint() as endpoint, run_market(settings, engine, port=port):
+        report = await run_browser(
+            "sell.mjs",
+            {
+                "origin": settings.public_url,
+                "key": "0x" + bytes(SELLER.key).hex(),
+                "endpoint": endpoint.url,
+                "model": MODEL,
+                "folder": None,
+            },
+        )
+    engine.dispose()
+
+    assert report["found"] == []
+    # One signature signs in; nothing else is asked of the wallet.
+    assert report["asked"].count("personal_sign") == 1
+    assert report["csv"].startswith("sale_id,")
+    assert "si_seller_" not in report["storage"]

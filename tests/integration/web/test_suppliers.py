@@ -4,6 +4,7 @@
 
     journey    apply, confirm by mail, KYB, review, offer, dashboard: by the pages alone
     dashboard  offers probed, changed; payouts, usage, CSV; an address; one-time codes; a key
+    operator   alarms with what to do, figures, an audit; narrow and dark
     countries  the form offers those that the server takes
 """
 
@@ -175,6 +176,18 @@ async def test_dashboard__of_an_approved_supplier__does_all_that_it_offers(
     lines = report["csv"].splitlines()
     assert lines[0].startswith("period_start_utc,")
     assert len(lines) == 4
+
+
+async def test_operator__at_its_page__sees_alarms_and_audits(tmp_path: Path) -> None:
+    need_pages("market")
+    async with serve(tmp_path, scheme="dark", width=360) as served:
+        account = await put_approved(served.market, served.mailbox)
+        with write(served.market.engine) as connection:
+            grant(connection, email=EMAIL, role="operator", actor="command line", now_s=1)
+        report = await run_browser("operator.mjs", {**served.wish, **account})
+
+    assert report["found"] == []
+    assert "sent 1" in report["text"]
 
 
 def test_countries__of_the_form__are_those_that_the_server_takes() -> None:

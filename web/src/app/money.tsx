@@ -27,23 +27,27 @@ export function Dollars({ of, unit = "USD" }: { readonly of: string; readonly un
 }
 
 const EXPLORERS: Readonly<Record<string, readonly [host: string, path: string]>> = {
-  base: ["basescan.org", "/tx/"],
   erc20: ["etherscan.io", "/tx/"],
   bep20: ["bscscan.com", "/tx/"],
   trc20: ["tronscan.org", "/#/transaction/"],
 };
+/** Of the network `base`, which is the chain of the market's contracts. */
+const OWN_CHAINS: Readonly<Record<number, readonly [host: string, path: string]>> = {
+  8453: ["basescan.org", "/tx/"],
+  84532: ["sepolia.basescan.org", "/tx/"],
+};
 
-/** Returns where anybody can look a transaction up; null for a network or a hash that is none. */
-export function explorerOf(network: string, hash: string): { readonly host: string; readonly url: string } | null {
-  const found = EXPLORERS[network];
+/** Returns where anybody can look a transaction up; null for a network, chain or hash that is not known. */
+export function explorerOf(network: string, chainId: number, hash: string): { readonly host: string; readonly url: string } | null {
+  const found = network === "base" ? OWN_CHAINS[chainId] : EXPLORERS[network];
   if (!found || !/^(0x)?[0-9a-fA-F]{64}$/.test(hash)) return null;
   return { host: found[0], url: `https://${found[0]}${found[1]}${hash}` };
 }
 
 /** A transaction: its hash to copy, and a link that names the host that it leads to. */
-export function TxLink({ network, hash }: { readonly network: string; readonly hash: string | null }) {
+export function TxLink({ network, chainId, hash }: { readonly network: string; readonly chainId: number; readonly hash: string | null }) {
   if (hash === null) return <span class="quiet">{common.noTx}</span>;
-  const found = explorerOf(network, hash);
+  const found = explorerOf(network, chainId, hash);
   return (
     <>
       <Hex of={hash} />

@@ -93,6 +93,7 @@ async def list_payouts(
 
     rows, totals = await services.database.read(load)
     return SupplierPayoutPage(
+        chain_id=services.chain_id,
         totals=describe_totals(totals),
         payouts=[describe_payout(row) for row in rows],
         next_cursor=rows[-1]["payout_id"] if len(rows) == limit else None,

@@ -63,6 +63,7 @@ class SupplierPayoutPage(BaseModel):
     """Payouts, newest first, and all of them together."""
 
     totals: PayoutSums
+    chain_id: int = Field(description="the chain of the network `base` here")
     payouts: list[SupplierPayoutView]
     next_cursor: str | None = Field(description="null: this was the last page")
 

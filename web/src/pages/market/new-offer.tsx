@@ -27,7 +27,7 @@ interface Wish {
 }
 
 const EMPTY: Wish = { baseUrl: "", apiKey: "", model: "", by: "multiplier", input: "", output: "", multiplier: "0.5", cap: "" };
-const PRICE = /^\d{1,9}(\.\d{1,12})?$/;
+export const PRICE = /^\d{1,9}(\.\d{1,12})?$/;
 
 /** Returns the body of a new offer, or what is wrong with what was filled in. */
 export function toOffer(wish: Wish): { readonly body: Record<string, unknown> } | { readonly wrong: string } {

@@ -1,13 +1,14 @@
 /** Sell: sign in by wallet, offers, earnings and what failed. */
 import { useState } from "preact/hooks";
 import { type Schemas, api } from "../../api/market.ts";
-import { exact, formatCount, formatTime, formatUsdc } from "../../amounts.ts";
-import { Figure, Notice, Problem, Shown, Table, Usdc } from "../../app/parts.tsx";
-import { useRemote } from "../../app/remote.ts";
+import { Foldable, Notice, Problem, Table } from "../../app/parts.tsx";
 import { sellTexts as texts } from "../../text.ts";
 import { toProblem } from "../../wallet/problems.ts";
+import { ChangeOffer } from "./change-offer.tsx";
 import { NewOffer } from "./new-offer.tsx";
 import { pairOf } from "./market.tsx";
+import { Earnings, Failures } from "./sell-earnings.tsx";
+import { SellerKeys } from "./sell-keys.tsx";
 import { AsSeller } from "./seller-sign-in.tsx";
 
 type Offer = Schemas["OfferView"];
@@ -24,6 +25,9 @@ export function Sell() {
             <Offers offers={offers} refresh={watched.refresh} />
             <Earnings />
             <Failures />
+            <Foldable title={texts.keys}>
+              <SellerKeys signedOut={watched.refresh} />
+            </Foldable>
           </>
         )}
       </AsSeller>
@@ -42,6 +46,8 @@ function Offers({ offers, refresh }: { readonly offers: readonly Offer[]; readon
       setProblem(toProblem(thrown));
     }
   };
+  const [edited, setEdited] = useState<string | null>(null);
+  const editedOffer = offers.find((offer) => offer.id === edited);
   const path = (offer: Offer) => ({ path: { offer_id: offer.id } });
   return (
     <section>
@@ -92,6 +98,9 @@ function Offers({ offers, refresh }: { readonly offers: readonly Offer[]; readon
                   >
                     {offer.status === "active" ? texts.pause : texts.resume}
                   </button>{" "}
+                  <button type="button" class="small" onClick={() => setEdited(offer.id)}>
+                    {texts.edit}
+                  </button>{" "}
                   <button
                     type="button"
                     class="small danger"
@@ -108,75 +117,16 @@ function Offers({ offers, refresh }: { readonly offers: readonly Offer[]; readon
           </tbody>
         </Table>
       )}
-    </section>
-  );
-}
-
-function Earnings() {
-  const page = useRemote("earnings", (signal) => api.get("/v1/seller/earnings", { signal, query: { limit: "100" } }));
-  return (
-    <section>
-      <h2>{texts.earnings}</h2>
-      <Shown of={page}>
-        {({ totals, earnings }) => (
-          <>
-            <dl class="figures">
-              <Figure name={texts.requests}>{formatCount(totals.requests)}</Figure>
-              <Figure name={texts.earned} hint={texts.earnedHint}><Usdc of={exact(totals.earning_usdc)} /></Figure>
-              <Figure name={texts.fee}><Usdc of={exact(totals.fee_usdc)} /></Figure>
-              <Figure name={texts.unpaid} hint={texts.unpaidHint}><Usdc of={exact(totals.unpaid_usdc)} /></Figure>
-            </dl>
-            <p>
-              <a class="button" href="/v1/seller/earnings.csv" download="earnings.csv">{texts.csv}</a>{" "}
-              <a class="button" href="/v1/seller/health-log.csv" download="health-log.csv">{texts.healthCsv}</a>
-            </p>
-            {earnings.length > 0 && (
-              <Table label={texts.earnings}>
-                <thead>
-                  <tr>
-                    <th scope="col">{texts.when}</th>
-                    <th scope="col">{texts.model}</th>
-                    <th scope="col" class="number">{texts.earned}</th>
-                    <th scope="col">{texts.payout}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {earnings.map((one) => (
-                    <tr key={one.sale_id}>
-                      <td>{formatTime(one.resolved_at_s)}</td>
-                      <th scope="row">{one.model}</th>
-                      <td class="number">{formatUsdc(exact(one.earning_usdc))}</td>
-                      <td>{one.payout_state ?? texts.notPlanned}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </Table>
-            )}
-          </>
-        )}
-      </Shown>
-    </section>
-  );
-}
-
-function Failures() {
-  const log = useRemote("health", (signal) => api.get("/v1/seller/health-log", { signal, query: { limit: "50" } }));
-  return (
-    <section>
-      <h2>{texts.failures}</h2>
-      <Shown of={log}>
-        {({ failures }) =>
-          failures.length === 0 ? (
-            <p class="quiet">{texts.noFailures}</p>
-          ) : (
-            <ul>
-              {failures.map((one, at) => (
-                <li key={at}>{JSON.stringify(one)}</li>
-              ))}
-            </ul>
-          )
-        }
-      </Shown>
+      {editedOffer && (
+        <ChangeOffer
+          key={editedOffer.id}
+          offer={editedOffer}
+          done={() => {
+            setEdited(null);
+            refresh();
+          }}
+        />
+      )}
     </section>
   );
 }

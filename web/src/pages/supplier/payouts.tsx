@@ -18,7 +18,7 @@ export function Payouts() {
   );
   return (
     <SignedIn of={pages.first}>
-      {({ page: { totals } }) => (
+      {({ page: { totals, chain_id: chainId } }) => (
         <>
           <dl class="figures">
             <Figure name={texts.gross}><Dollars of={totals.gross} /></Figure>
@@ -31,7 +31,7 @@ export function Payouts() {
           <div class="actions">
             <a class="button" href="/v1/supply/payouts.csv" download="payouts.csv">{texts.csv}</a>
           </div>
-          {pages.items.length === 0 ? <Notice>{texts.none}</Notice> : <List payouts={pages.items} />}
+          {pages.items.length === 0 ? <Notice>{texts.none}</Notice> : <List payouts={pages.items} chainId={chainId} />}
           <MoreButton pages={pages} />
         </>
       )}
@@ -39,7 +39,7 @@ export function Payouts() {
   );
 }
 
-function List({ payouts }: { readonly payouts: readonly Payout[] }) {
+function List({ payouts, chainId }: { readonly payouts: readonly Payout[]; readonly chainId: number }) {
   return (
     <Table label={texts.list}>
       <thead>
@@ -72,7 +72,7 @@ function List({ payouts }: { readonly payouts: readonly Payout[] }) {
                 </small>
               )}
             </td>
-            <td><TxLink network={one.network} hash={one.tx_hash} /></td>
+            <td><TxLink network={one.network} chainId={chainId} hash={one.tx_hash} /></td>
           </tr>
         ))}
       </tbody>
