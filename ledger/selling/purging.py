@@ -25,6 +25,7 @@ from ledger.tables import (
     ApiConnection,
     MarketAccount,
     MarketCredit,
+    MarketEvidence,
     MarketJob,
     MarketKey,
     MarketLapse,
@@ -43,6 +44,7 @@ _credit = table_of(MarketCredit)
 _job = table_of(MarketJob)
 _key = table_of(MarketKey)
 _lapse = table_of(MarketLapse)
+_evidence = table_of(MarketEvidence)
 _offer = table_of(MarketOffer)
 _payment = table_of(X402Payment)
 _provider = table_of(MarketOwnProvider)
@@ -67,11 +69,12 @@ def purge_expired_keys(connection: Connection, before_s: int, limit: int) -> int
 
 
 def _is_unsold_offer(before_s: int) -> ColumnElement[bool]:
-    """Tell of an offer whether it was deleted before, and never sold anything."""
+    """Tell of an offer whether it was deleted before, never sold anything and was never probed."""
     return and_(
         text(OFFER_DELETED),
         _offer.c.changed_at_s < before_s,
         ~_any(_sale.c.sale_id, _sale.c.offer_id == _offer.c.offer_id),
+        ~_any(_evidence.c.evidence_id, _evidence.c.offer_id == _offer.c.offer_id),
     )
 
 
