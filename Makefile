@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 EXAMPLES ?= 5000
+# Tests of whole processes wait for chains and databases as long as they compute.
+WORKERS ?= 4
 # Packages younger than a week are left out of the lock: a bad release is mostly found by then.
 LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() - timedelta(days=7))')
 
@@ -35,7 +37,7 @@ wheel: setup ## one wheel with ABI, migrations and pages, in dist/: what an oper
 
 test: check ## the checks, then every test but the slow ones
 	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not bench"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not bench"
 
 test-all: export ALL_EXAMPLES = 1
 test-all: check ## the slow tests too
@@ -49,7 +51,7 @@ coverage: setup ## how much of each pure module the quick tests run; 95 % at lea
 check: setup ## formatting, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
 
 bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)

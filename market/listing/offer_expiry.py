@@ -1,4 +1,4 @@
-"""Quotas that expire, in what a seller writes of an offer.
+"""Quotas that expire, in what a seller writes of an offer. Pure.
 
 ``quota_resets_at`` is the instant at which what is not sold expires; with ``floor_pct`` the
 offer's prices fall until then to so much of them (``market.pricing.falling``).

@@ -1,4 +1,4 @@
-"""Prices of capacity that expires: they fall to a floor until the instant at which it does.
+"""Prices of capacity that expires: they fall to a floor until the instant at which it does. Pure.
 
 What is not sold by then is worth nothing. A price falls in steps, each of which holds until a
 stated instant, so whoever asks for a price knows until when it stands: ::
