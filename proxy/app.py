@@ -213,6 +213,7 @@ def _build_services(
         policies=policies,
         minimum_grade=settings.minimum_grade,
         choice=PolicyChoice(upstream, settings.get_upstream_facts()),
+        passes_responses=settings.upstream_responses,
         span=span,
     )
     completions = Completions(

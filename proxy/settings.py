@@ -87,6 +87,11 @@ class ProxySettings(ServerSettings):
         description="the lowest provenance of a market's seller that serves depositors: A the"
         " model's maker, B also known companies, D anybody; no other upstream takes notice",
     )
+    upstream_responses: bool = Field(
+        default=False,
+        description="whether upstream speaks /responses itself, with everybody behind it: requests"
+        " in that dialect then pass as they are",
+    )
     upstream_declares: Annotated[str, AfterValidator(_check_declared)] = Field(
         default="",
         description="how an upstream that is no market serves, JSON: zdr, data_collection, region,"

@@ -33,6 +33,8 @@ from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
+from serving.dialects.dialect import RESPONSES
+from serving.dialects.endpoints import Endpoint
 from serving.dialects.policy import POLICY_FIELD, join_policies, parse_policy
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
@@ -132,6 +134,7 @@ class Admission:
         policies: KeyPolicies | None = None,
         minimum_grade: Grade = Grade.COMPANY,
         choice: PolicyChoice | None = None,
+        passes_responses: bool = False,
         span: Span = no_span,
     ) -> None:
         self._limits = limits
@@ -139,6 +142,7 @@ class Admission:
         self._policies = policies
         self._minimum_grade = minimum_grade
         self._choice = choice
+        self._passes_responses = passes_responses
         self._meter = meter
         self._catalogue = catalogue
         self._prices = prices
@@ -178,7 +182,10 @@ class Admission:
         """Read a request and price it; the best offer comes first. Raises ``ApiError``."""
         claims = wish.claims
         aliases = self._aliases
-        request = parse_request(wish.raw, self._limits, manner=wish.manner, aliases=aliases)
+        manner = wish.manner
+        if self._passes_responses and manner.dialect is RESPONSES:
+            manner = replace(manner, endpoint=Endpoint.RESPONSES)
+        request = parse_request(wish.raw, self._limits, manner=manner, aliases=aliases)
         asked = request.models[wish.attempt] if request.models else request.call.model
         wish.models = request.models
         request = self._narrow(request, claims)

@@ -38,7 +38,13 @@ class Manner:
     endpoint: Endpoint = Endpoint.CHAT
     """The endpoint that upstream is asked at."""
     dialect: Dialect | None = None
-    """The client's dialect, where that is not one of upstream's endpoints."""
+    """The client's dialect, where it has one of its own: translated, unless upstream is asked at
+    that dialect's endpoint."""
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether upstream is asked in other words than the client's."""
+        return self.dialect is not None and self.endpoint is Endpoint.CHAT
 
     @property
     def name(self) -> str:
@@ -89,8 +95,10 @@ def parse_request(
     aliases: ModelAliases | None = None,
 ) -> MeteredRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
-    if manner.dialect is not None:
+    if manner.dialect is not None and manner.is_translated:
         return parse_translated(raw, manner.dialect, limits, aliases=aliases)
+    if manner.dialect is RESPONSES:
+        limits = replace(limits, default=limits.cap)  # as where it is translated
     return _read_own(parse_call(manner.endpoint, raw, limits, own_fields=_OWN_FIELDS), None)
 
 
