@@ -251,6 +251,21 @@ def settle(day: int) -> None:
         click.echo(settle_date(engine, terms, day))
 
 
+@market.command("supplier-fee", settings=SETTINGS)
+@argument("supplier_id", help="The supplier's account, as `current review queue` shows it.")
+@argument(
+    "bps",
+    type=click.IntRange(0, BPS_ONE),
+    help=f"The fee in 1/10,000 of the supplier's gross, 0 to {BPS_ONE:,}.",
+)
+def supplier_fee(supplier_id: str, bps: int) -> None:
+    """Agree a fee with a supplier, for days that are not settled yet."""
+    from market.suppliers.payout_desk import agree_fee
+
+    with _opened_ledger() as engine:
+        click.echo(agree_fee(engine, supplier_id, bps))
+
+
 @market.command("payouts-by-hand", settings=SETTINGS)
 def payouts_by_hand() -> None:
     """Print suppliers' payouts that wait to be sent by hand, as CSV."""

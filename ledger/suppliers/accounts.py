@@ -244,3 +244,14 @@ def set_role(connection: Connection, supplier_id: str, role: str, *, now_s: int)
         .where(_supplier.c.supplier_id == supplier_id)
         .values(role=role, changed_at_s=now_s)
     )
+
+
+def set_fee(connection: Connection, supplier_id: str, fee_bps: int, *, now_s: int) -> bool:
+    """Agree a fee with a supplier, 0 to 10,000 bps, for days that are not settled yet; tell whether
+    there is such an account."""
+    changed = connection.execute(
+        update(_supplier)
+        .where(_supplier.c.supplier_id == supplier_id)
+        .values(fee_bps=fee_bps, changed_at_s=now_s)
+    )
+    return changed.rowcount == 1

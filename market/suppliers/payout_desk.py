@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Engine, RowMapping
 from contracts.units import format_usdc
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
+from ledger.suppliers.accounts import set_fee
+from ledger.suppliers.reviews import note_audit
 from ledger.suppliers.saved_addresses import AddressNow, load_addresses_now
 from ledger.suppliers.settlement import SettlementTerms
 from ledger.suppliers.supplier_payouts import (
@@ -23,6 +25,7 @@ from ledger.suppliers.supplier_payouts import (
 from market.operator import ArgumentInvalid
 from market.suppliers.payout_addresses import Rail
 from market.suppliers.payout_lines import PAYOUT_COLUMNS, build_payout_line
+from market.suppliers.reviewing import COMMAND_LINE
 from market.suppliers.settlement_worker import DayNotOver, SettlementWorker
 from market.suppliers.settling_days import show_day, show_time
 from serving.http.tables import write_csv
@@ -160,6 +163,27 @@ def send_again(engine: Engine, payout_id: str) -> str:
     address = counts.address or row["address"]
     is_same = " as before" if address == row["address"] else ""
     return f"payout {payout_id} is sent again, to {address}{is_same}"
+
+
+def agree_fee(engine: Engine, supplier_id: str, fee_bps: int) -> str:
+    """Agree a fee with a supplier for days that are not settled yet, and write it down; say so.
+
+    Raises ``ArgumentInvalid`` for an unknown account, and ``LedgerUnavailable``.
+    """
+    now_s = ask_now_s(engine)
+    with write(engine) as connection:
+        if not set_fee(connection, supplier_id, fee_bps, now_s=now_s):
+            raise ArgumentInvalid(f"no account {supplier_id!r}")
+        note_audit(
+            connection,
+            entry_id=new_id(),
+            actor=COMMAND_LINE,
+            action="fee",
+            subject=f"{fee_bps} bps",
+            supplier_id=supplier_id,
+            now_s=now_s,
+        )
+    return f"supplier {supplier_id} pays {fee_bps} bps of days that are not settled yet"
 
 
 def _find(connection: Connection, payout_id: str) -> RowMapping:

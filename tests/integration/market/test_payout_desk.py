@@ -26,6 +26,7 @@ from ledger.suppliers.supplier_payouts import move_payout
 from ledger.tables import OutboxMail, SupplierPayout, table_of
 from market.operator import ArgumentInvalid
 from market.suppliers.payout_desk import (
+    agree_fee,
     export_manual,
     mark_failed,
     mark_sent,
@@ -86,6 +87,19 @@ def test_settle__yesterday__settles_what_is_open_before_it_once(engine: Engine) 
         " 0.000000 USDC or USDT to be paid",
     ]
     assert show(engine, "net_usdc") == [127_500, 127_500]
+
+
+def test_fee__agreed_with_a_supplier__is_that_of_days_that_are_not_settled(
+    engine: Engine,
+) -> None:
+    settle_date(engine, TERMS, YESTERDAY - 1)
+    assert "500 bps" in agree_fee(engine, "s", 500)
+    with pytest.raises(ArgumentInvalid, match="no account 'x'"):
+        agree_fee(engine, "x", 500)
+    settle_date(engine, TERMS, YESTERDAY)
+
+    assert show(engine, "fee_bps") == [1_500, 500]
+    assert show(engine, "fee_usdc") == [22_500, 7_500]
 
 
 def test_settle__a_day_that_is_not_over__is_refused(engine: Engine) -> None:
