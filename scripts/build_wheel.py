@@ -1,6 +1,6 @@
 """Build the one wheel that an operator installs: ``python -m scripts.build_wheel [FOLDER]``.
 
-It holds the ABI, the migrations, both sites' pages and the price data beside the code, so that
+It holds the ABI, the migrations, both sites' pages, docs and price data beside the code, so that
 every command runs from it without Node, make or a clone. The sources are copied to a folder of
 their own first: what an earlier build left behind would find its way into the wheel.
 """
@@ -49,6 +49,10 @@ def build_wheel(folder: Path) -> Path:
         for room in ROOMS:
             ignore = shutil.ignore_patterns("__pycache__", ".stamp", "node_modules")
             shutil.copytree(ROOT / room, sources / room, ignore=ignore)
+        texts = sources / "serving" / "docs"
+        texts.mkdir()
+        for page in sorted((ROOT / "docs").glob("*.md")):
+            shutil.copyfile(page, texts / page.name)
         for file in FILES:
             shutil.copyfile(ROOT / file, sources / file)
         # Nothing is fetched: the setuptools of the environment builds it.

@@ -6,8 +6,8 @@
     /llms-full.txt       all of the pages, one after the other
     /docs/<page>.md      one page, as its author wrote it
 
-The pages are the files of ``docs/`` beside the packages; where they were not installed, the paths
-answer 404.
+The pages are the files of ``docs/``: of the clone, or those that the wheel carries. Where there are
+none, the paths answer 404.
 """
 
 import re
@@ -23,7 +23,8 @@ from serving.http.errors import RequestRejected
 
 INDEX_PATH: Final = "/llms.txt"
 FULL_PATH: Final = "/llms-full.txt"
-FOLDER: Final = Path(__file__).parents[2] / "docs"
+_INSTALLED: Final = Path(__file__).parents[1] / "docs"
+FOLDER: Final = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "docs"
 _MARKDOWN: Final = "text/markdown; charset=utf-8"
 _HEADING: Final = re.compile(r"^# (.+)$", re.MULTILINE)
 

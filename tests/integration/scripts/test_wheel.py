@@ -121,3 +121,13 @@ def test_installed__pages_and_abi__are_read_from_the_wheel(installed: Path) -> N
     told, place = said.stdout.splitlines()
     assert told == "True True"
     assert Path(place).is_relative_to(installed)
+
+
+def test_installed__documentation_as_text__comes_from_the_wheel(installed: Path) -> None:
+    code = (
+        "from serving.http.text_pages import FOLDER, load_pages;"
+        "print(FOLDER); print(len(load_pages(['api', 'market'])[1].text) > 1000)"
+    )
+    done = run(installed, "-c", code)
+
+    assert done.stdout.split() == [str(installed / "serving" / "docs"), "True"], done.stderr
