@@ -28,7 +28,8 @@ RECEIPT_META: Final = "x402/payment-response"
 TEXT_MAX: Final = 100_000
 """Characters of an answer that are handed to an agent."""
 
-_NAME: Final = re.compile(r"(?:~[A-Za-z0-9._-]{1,80}/)?[A-Za-z0-9._-]{1,80}")
+_NAME: Final = re.compile(r"(?:~0x[0-9a-fA-F]{40}/)?[a-z0-9-]{2,40}")
+"""A connection's name, or one of an owner's: nothing that a client folds into another path."""
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~%!$&'()*+,;=:@/-]{0,2000}")
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -147,11 +148,17 @@ def _read_target(api: str, path: str, query: str) -> str:
     """Return the call's path at the market; what could lead elsewhere is refused."""
     if _NAME.fullmatch(api) is None:
         raise ToolError("api: not a name from list_apis.")
-    if _PATH.fullmatch(path) is None or "/../" in f"{path}/" or "//" in path:
+    if _PATH.fullmatch(path) is None or "//" in path or _is_folded(path):
         raise ToolError("path: must begin with / and have the characters of a path alone.")
     if any(sign in query for sign in "#? \r\n\t") or not query.isascii() or len(query) > 8_000:
         raise ToolError("query: must be as it stands in a URL.")
     return f"/x402/{api}{path}" + (f"?{query}" if query else "")
+
+
+def _is_folded(path: str) -> bool:
+    """Tell whether a client may fold segments of dots, however written, into another path."""
+    segments = path.lower().replace("%2e", ".").replace("%2f", "/").split("/")
+    return any(segment.partition(";")[0] in (".", "..") for segment in segments)
 
 
 def _find_payment(context: Context[Any, Any]) -> Any:

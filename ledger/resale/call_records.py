@@ -136,6 +136,6 @@ class PeriodUse:
         others = self.lost_units + self.carried_units
         return (
             self.own_units > terms.reserved_units
-            and self.read_at_s <= now_s - TRIAL_S
+            and 0 < self.read_at_s <= now_s - TRIAL_S
             and here + others + units <= terms.base_units
         )

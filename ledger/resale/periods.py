@@ -92,6 +92,8 @@ def reserve_units(connection: Connection, call: NewCall, *, now_s: int) -> Perio
 def _allow_trial(connection: Connection, call: NewCall, *, now_s: int) -> bool:
     """Let one call through where only the API's own count, an hour old, says that none is left.
 
+    Where the API has never said what remains, the owner's use is our own exact count: none passes.
+
     The count may have been of the API's last period, and nothing but a call corrects it.
     """
     terms = call.period
@@ -103,6 +105,7 @@ def _allow_trial(connection: Connection, call: NewCall, *, now_s: int) -> bool:
             _period.c.connection_id == call.connection_id,
             _period.c.starts_at_s == terms.starts_at_s,
             _period.c.own_units > terms.reserved_units,
+            _period.c.read_at_s > 0,
             _period.c.read_at_s <= now_s - TRIAL_S,
             here + others + call.units_max <= terms.base_units,
             here + call.units_max > _period.c.for_sale_units,

@@ -17,7 +17,7 @@ from ledger.database.locks import lock_positions
 from ledger.database.notify import notify_positions
 from ledger.database.statements import insert_or_ignore
 from ledger.spending.children import get_month, get_month_start_s
-from ledger.tables import ApiKey, ChildKey, Usage, UsedNonce, table_of
+from ledger.tables import ApiKey, ChildKey, KeyPolicy, Usage, UsedNonce, table_of
 
 CHILDREN_MAX: Final = 1_000
 """Live child keys of one position."""
@@ -26,6 +26,7 @@ NONCE_KEPT_S: Final = 3_600
 
 _api_key = table_of(ApiKey)
 _child_key = table_of(ChildKey)
+_policy = table_of(KeyPolicy)
 _usage = table_of(Usage)
 _used_nonce = table_of(UsedNonce)
 
@@ -169,8 +170,17 @@ def rotate_child(
 def revoke_child(
     connection: Connection, key_id: str, *, token_id: int, key_epoch: int, now_s: int
 ) -> RowMapping:
-    """End a child key for good. Its row stays, with what it used. Raises ``UnknownChild``."""
-    return _change(connection, key_id, token_id, key_epoch, {"revoked_at_s": now_s})
+    """End a child key for good. Its row stays, with what it used; its policy does not.
+
+    Raises ``UnknownChild``.
+    """
+    ended = _change(connection, key_id, token_id, key_epoch, {"revoked_at_s": now_s})
+    connection.execute(
+        update(_policy)
+        .where(_policy.c.token_id == token_id, _policy.c.key_id == key_id)
+        .values(policy=None, changed_at_s=now_s)
+    )
+    return ended
 
 
 def _change(

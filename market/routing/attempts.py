@@ -170,8 +170,12 @@ class Attempts:
         self._lease_s = lease_s
         self._mismatches = Mismatches()
 
-    async def run(self, order: Order, attempt: Attempt[T]) -> Won[T]:
-        """Return the first attempt that goes well. Raises ``ApiError``."""
+    async def run(self, order: Order, attempt: Attempt[T], *, is_open: bool = False) -> Won[T]:
+        """Return the first attempt that goes well. Raises ``ApiError``.
+
+        ``is_open``: what goes well is the beginning of a stream, which may still name another
+        model; ``take_good`` is called at its end.
+        """
         asks = order.priced_asks
         is_single = asks[0].policy.is_single
         tried = Tried()
@@ -228,6 +232,8 @@ class Attempts:
             try:
                 callee = Callee(access, live.upstream_model, is_trusted=verdict.offer.is_trusted)
                 result = await self._attempt(attempt, reserved, callee)
+                if not is_open:
+                    self.take_good(offer_id)
             except UpstreamFailure as failure:
                 if isinstance(failure, Looped) and is_first():
                     # It goes round behind this seller, not before it: who always says so comes
@@ -371,8 +377,11 @@ class Attempts:
             await self._give_back(reserved, reason)
             raise
         self._metrics.observe_attempt(SERVED)
-        self._mismatches.forget(offer_id)
         return result
+
+    def take_good(self, offer_id: str) -> None:
+        """Take in that a whole answer was of the model that was sold."""
+        self._mismatches.forget(offer_id)
 
     async def take_mismatch(self, reserved: ReservedSale, said: str) -> None:
         """Take in that another model answered, as it said itself: its offer may be suspended."""

@@ -73,12 +73,14 @@ class SaleBooking:
         *,
         find_other: Callable[[], str | None] = lambda: None,
         take_mismatch: Callable[[str], Awaitable[None]] | None = None,
+        take_good: Callable[[], None] = lambda: None,
     ) -> None:
         """``note`` takes in what was charged for.
 
         ``find_other`` returns what the stream has said of another model than was sold: then nothing
-        is charged, and ``take_mismatch`` takes that in.
+        is charged, and ``take_mismatch`` takes that in; ``take_good`` that there was none.
         """
+        self._take_good = take_good
         self._find_other = find_other
         self._take_mismatch = take_mismatch
         self._note = note
@@ -96,6 +98,7 @@ class SaleBooking:
                 await self._take_mismatch(other)
             return 0
         cost_usdc = await self._charge.post(counted.tokens, is_cut=counted.is_cut)
+        self._take_good()
         if self._note is not None:
             self._note(counted)
         return cost_usdc

@@ -252,19 +252,23 @@ class Serving:
         self, order: Order, call: Call, drain_s: float | None, repeat: RepeatKey | None = None
     ) -> Answer | StreamAnswer:
         if call.stream:
-            opened = await self.route(order, lambda callee: self._calls.open(order, call, callee))
+            opened = await self.route(
+                order, lambda callee: self._calls.open(order, call, callee), is_open=True
+            )
             return self._start_stream(opened, order, call, drain_s, repeat)
         answered = await self.route(order, lambda callee: self._calls.call(order, call, callee))
         return await self._charge(answered, order, call, repeat)
 
-    async def route(self, order: Order, attempt: Attempt[T]) -> Won[T] | OwnWon[T]:
+    async def route(
+        self, order: Order, attempt: Attempt[T], *, is_open: bool = False
+    ) -> Won[T] | OwnWon[T]:
         """Return the first attempt that goes well: the buyer's own priority providers, the market,
-        then the buyer's own fallbacks. Raises ``ApiError``."""
+        then the buyer's own fallbacks. Raises ``ApiError``. ``is_open``: it begins a stream."""
         first = await self.own_providers.run(order, AskedWhen.PRIORITY, attempt)
         if isinstance(first, OwnWon):
             return first
         try:
-            return await self.attempts.run(order, attempt)
+            return await self.attempts.run(order, attempt, is_open=is_open)
         except ApiError as error:
             if not is_market_failure(error):
                 raise
@@ -340,6 +344,7 @@ class Serving:
             measure_stream(won),
             find_other=won.result.find_other,
             take_mismatch=partial(self.attempts.take_mismatch, won.charge),
+            take_good=partial(self.attempts.take_good, won.offer_id),
         )
 
 

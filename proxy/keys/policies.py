@@ -4,6 +4,7 @@ Every process looks for changes again and again, so a policy counts within ``LOO
 them, and at once in the one that was told. A request costs no look at the ledger.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from proxy.chat.meter import Meter
 from proxy.keys.tokens import KeyClaims
 
 LOOK_S: Final = 1.0
-_OVERLAP_S: Final = 5
-"""How far back changes are looked for again: clocks and commits are not in one order."""
+_OVERLAP_S: Final = 60
+"""How far back changes are looked for again: a change has its time before it waits for its
+position, and clocks are not in one order."""
 
 
 class KeyPolicies:
@@ -26,13 +28,16 @@ class KeyPolicies:
         self._meter = meter
         self._policies: dict[tuple[int, str], dict[str, Any]] = {}
         self._looked_at_s: int | None = None
+        self._turn = asyncio.Lock()
+        """A look that began before a change must not undo it here."""
 
     async def refresh(self) -> None:
         """Read what was set or lifted since the last look; all of it the first time."""
-        now_s, since_s = self._meter.now_s(), self._looked_at_s
-        found = await self._meter.read(lambda c: load_policies(c, changed_since_s=since_s))
-        self._put(found)
-        self._looked_at_s = now_s - _OVERLAP_S
+        async with self._turn:
+            now_s, since_s = self._meter.now_s(), self._looked_at_s
+            found = await self._meter.read(lambda c: load_policies(c, changed_since_s=since_s))
+            self._put(found)
+            self._looked_at_s = now_s - _OVERLAP_S
 
     def find(self, claims: KeyClaims) -> list[dict[str, Any]]:
         """Return the policies that a key's requests are under, the position's first."""
@@ -56,8 +61,9 @@ class KeyPolicies:
         """Set or lift a policy by ``write``, which runs it in a transaction. Raises as that."""
         text = None if policy is None else orjson.dumps(policy).decode()
         stored, now_s = StoredPolicy(token_id, key_id, text), self._meter.now_s()
-        await write(lambda connection: save_policy(connection, stored, now_s=now_s))
-        self._put([stored])
+        async with self._turn:
+            await write(lambda connection: save_policy(connection, stored, now_s=now_s))
+            self._put([stored])
 
     def _put(self, policies: Iterable[StoredPolicy]) -> None:
         for one in policies:

@@ -7,6 +7,8 @@ revision = "0058"
 down_revision = "0056"
 branch_labels = None
 depends_on = None
+# Older code makes leaves of version 1 for usage that is read as version 2: unprovable receipts.
+oldest_revision = "0058"
 
 
 def upgrade() -> None:

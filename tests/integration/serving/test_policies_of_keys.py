@@ -17,8 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
-from ledger.database.engine import write
+from ledger.database.engine import read, write
+from ledger.tables import KeyPolicy, table_of
 from tests.support.answers import MODEL
 from tests.support.chain import Chain, run_chain
 from tests.support.endpoint import FakeEndpoint
@@ -253,3 +255,19 @@ async def test_policy__set_at_one_server__counts_at_the_other(chain: Chain, tmp_
 
         await until(knows)
         assert (await chain.proxy.chat()).headers["x-current-cost-usdc"] == str(PRIVATE_USDC)
+
+
+async def test_child__revoked__its_policy_ends_with_it_everywhere(chain: Chain) -> None:
+    child, _ = await make_child(chain.proxy)
+    assert (await put(chain.proxy, f"/keys/children/{child}/policy", {"zdr": True})).is_success
+    policies = chain.proxy.front.app.state.services.policies
+    stored = table_of(KeyPolicy)
+    assert policies.get(0, child) == {"zdr": True}
+
+    ended = await chain.proxy.client.delete(f"{ROOT}/keys/children/{child}", headers=bearer())
+    assert ended.is_success
+
+    with read(chain.proxy.engine) as connection:
+        kept = connection.execute(select(stored.c.policy)).scalars().all()
+    assert kept == [None]
+    await until(lambda: policies.get(0, child) is None)

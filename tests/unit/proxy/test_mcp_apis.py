@@ -108,3 +108,28 @@ async def test_call__very_long_answer__is_cut_and_says_so() -> None:
     result = await call(market, PAYMENT)
     assert len(result.structured_content["text"]) == 100_000
     assert result.structured_content["is_cut"] is True
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"api": ".."},
+        {"api": "."},
+        {"api": "~x/.."},
+        {"api": "~../.."},
+        {"api": "~0x" + "11" * 20 + "/.."},
+        {"api": "Weather"},
+        {"path": "/../v1/chat/completions"},
+        {"path": "/v1/.."},
+        {"path": "/%2e%2E/v1/chat/completions"},
+        {"path": "/v1%2F..%2f..%2fv1/buyer/providers"},
+        {"path": "/./v1"},
+        {"path": "/..;a/v1"},
+        {"path": "//evil.example/v1"},
+    ],
+)
+async def test_call__path_that_leads_elsewhere__is_not_sent(place: dict[str, str]) -> None:
+    market = Market()
+    result = await call(market, PAYMENT, **place)
+    assert result.is_error
+    assert market.asked == []
