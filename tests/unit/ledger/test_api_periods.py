@@ -171,6 +171,19 @@ def test_remaining__all_sold_by_the_market__lets_nothing_try(ledger: Connection)
     assert not sell(ledger, small, now_s=NOW_S + DAY_S)
 
 
+def test_own_calls__all_that_there_is__let_nothing_try_where_the_api_says_nothing(
+    ledger: Connection,
+) -> None:
+    sell(ledger, MONTH)
+    resolve_units(ledger, "c1", MONTH.starts_at_s, freed_units=0, own_units=9_999)
+    use = settle_period(ledger, "c1", MONTH, remaining_units=None, now_s=NOW_S)
+    assert use is not None
+    assert use.left_units == 0
+
+    assert not use.has_left(1, MONTH, now_s=NOW_S + DAY_S)
+    assert not sell(ledger, MONTH, now_s=NOW_S + DAY_S)
+
+
 # ------------------------------------------------------------------------------------ audit
 
 
