@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pyreqwest.response import Response
 
 from market.endpoints.lines import Lines
-from market.resale.api_streams import ApiStream, CredentialLeaked, is_streamed
+from market.resale.api_streams import ApiStream, CredentialLeaked, check_leaks, is_streamed
 from market.resale.connection_terms import Credential
 from market.resale.leaks import LeakSearch
 from market.resale.passed_headers import choose_incoming
@@ -142,7 +142,8 @@ class ApiClient:
                     )
                 body = await self._read(response)
         elapsed_ms = int((time.monotonic() - started_s) * 1_000)
-        if search.is_in(body) or any(map(search.is_in_text, passed.values())):
+        await check_leaks(search, body)
+        if any(map(search.is_in_text, passed.values())):
             raise CredentialLeaked
         failure = read_failure(status, retry_after)
         if failure is not None:

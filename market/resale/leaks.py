@@ -16,8 +16,11 @@ _UNICODE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _HEX: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
 
 
-_BREAK: Final = re.compile(r"=?\\+[nrt]|=\r?\n")
-"""Breaks of lines as JSON escapes them, and those of quoted-printable."""
+_BREAK: Final = re.compile(r"=?(?<!\\)\\++[nrt]|=\r?\n")
+"""Breaks of lines as JSON escapes them, and those of quoted-printable. Each run of backslashes is
+read once: megabytes of them take no longer than other text."""
+_LONG_NUMBER: Final = re.compile(r"&#([0-9]{9,})")
+"""HTML's escapes whose number is long: Python refuses to read those of thousands of digits."""
 SQUEEZED_MIN: Final = 8
 """Shorter spellings are not looked for where blanks are taken out: they would be in any text."""
 
@@ -40,7 +43,8 @@ class LeakSearch:
         self._needles = tuple(sorted(needles))
         self._squeezed = tuple(sorted(squeezed))
         self.overlap = max((12 * len(secret) for secret in plain), default=0)
-        """How many bytes of a stream are held back, so that no credential passes in two pieces."""
+        """How many bytes of a stream are held back at least, so that no credential passes in two
+        pieces."""
 
     def __repr__(self) -> str:
         return "LeakSearch(…)"
@@ -79,8 +83,12 @@ def _unescape(text: str) -> str:
             text = _UNICODE.sub(lambda found: chr(int(found[1], 16)), text)
             text = _HEX.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
         if "&" in text:
-            text = html.unescape(text)
+            text = html.unescape(_LONG_NUMBER.sub(_shorten, text))
     return text
+
+
+def _shorten(found: re.Match[str]) -> str:
+    return f"&#{found[1].lstrip('0')[:8] or '0'}"
 
 
 def _squeeze(text: str) -> str:

@@ -26,7 +26,8 @@ from serving.process.ids import new_id
 
 KEY_MIN: Final = 8
 """A shorter credential would be found in any answer."""
-KEY_MAX: Final = 4_096
+KEY_MAX: Final = 512
+"""A longer one would have its streams held back by tens of kilobytes."""
 TERMS_MAX: Final = 512 * 1024
 _SHOWN: Final = frozenset({"openapi", "operations"})
 _NOT_STORED: Final = frozenset({"name", "api_key", "base_url", "payout_address"})

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from market.endpoints.health import Standing
+from market.resale.owning import KEY_MAX
 from serving.dialects.shapes import PASS_THROUGH
 
 _DOCUMENT: Final[dict[str, Any]] = {
@@ -116,7 +117,7 @@ class ConnectionWish(ConnectionBody):
     """A connection to be made."""
 
     name: str
-    api_key: str = Field(max_length=4_096, description="sealed on arrival, never shown again")
+    api_key: str = Field(max_length=KEY_MAX, description="sealed on arrival, never shown again")
     payout_address: str | None = None
 
 
@@ -124,7 +125,7 @@ class ConnectionChange(ConnectionBody):
     """The changes to a connection; omitted fields stay, a null takes a term away."""
 
     api_key: str | None = Field(
-        default=None, max_length=4_096, description="sealed on arrival, never shown again"
+        default=None, max_length=KEY_MAX, description="sealed on arrival, never shown again"
     )
     status: Literal["enabled", "disabled"] | None = None
 
