@@ -24,6 +24,7 @@ from ledger.spending.metering import Post, Reserve
 from ledger.spending.strays import is_spoiled, load_overcharges
 from ledger.tables import Batch, BatchItem, Usage, table_of
 from ledger.tables.usage import Charge, Reservation
+from tests.support.examples import games
 from tests.support.folders import temporary_folder
 from tests.support.ledgers import (
     NOW_S,
@@ -181,9 +182,11 @@ class PostgresBatchMachine(BatchMachine):
     kind = POSTGRES
 
 
-BatchMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=30, deadline=None)
+BatchMachine.TestCase.settings = settings(
+    max_examples=games(12), stateful_step_count=30, deadline=None
+)
 PostgresBatchMachine.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None
+    max_examples=games(20), stateful_step_count=30, deadline=None
 )
 TestBatches = BatchMachine.TestCase
 TestBatchesOnPostgres = pytest.mark.slow(needs_postgres(PostgresBatchMachine.TestCase))

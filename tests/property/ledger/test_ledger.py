@@ -26,6 +26,7 @@ from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Reserve, Void
 from ledger.tables import Position, Usage, table_of
 from ledger.tables.usage import Charge, Reservation
+from tests.support.examples import games
 from tests.support.folders import temporary_folder
 from tests.support.ledgers import NOW_S, OWNER, POSTGRES, SQLITE, Databases, put_cursor
 from tests.support.postgres import needs_postgres
@@ -329,7 +330,9 @@ class PostgresMachine(LedgerMachine):
     kind = POSTGRES
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(
+    max_examples=games(10), stateful_step_count=40, deadline=None
+)
 PostgresMachine.TestCase.settings = settings(max_examples=2, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
 TestLedgerOnPostgres = needs_postgres(PostgresMachine.TestCase)
