@@ -39,6 +39,8 @@ _payout = table_of(MarketPayout)
 _withdrawal = table_of(MarketWithdrawal)
 
 SOURCE: Final = "withdrawal"
+LOST_SOURCE: Final = "lost_withdrawal"
+"""Of a restored ledger: what left an account for a payout whose withdrawal is lost."""
 
 
 class WithdrawalRefused(Rejected):
@@ -68,6 +70,15 @@ class Withdrawable:
 
     available_usdc: int
     young_usdc: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Credit that a restore took out of an account, as its wallet was paid it. In 1e-6 USDC."""
+
+    account_id: str
+    wallet: str
+    amount_usdc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,57 @@ def withdraw(
     return wish.withdrawal_id
 
 
+def take_back_lost(
+    connection: Connection, *, payout_id: str, payee: str, amount_usdc: int, now_s: int
+) -> TakenBack | None:
+    """Take out of an account what its wallet was paid by a payout ``lost-…``; say what, or None.
+
+    A withdrawal that the backup does not know is all that pays an account's wallet for nothing that
+    it sold. At most what could have been withdrawn is taken: free, paid in for good, and not
+    withdrawn by a record that is left. Once for each payout.
+    """
+    row = connection.execute(
+        select(_account.c.account_id, _account.c.wallet)
+        .where(func.lower(_account.c.wallet) == payee)
+        .with_for_update()
+    ).one_or_none()
+    credit_id = f"{LOST_SOURCE}:{payout_id}"
+    is_booked = select(_credit.c.credit_id).where(_credit.c.credit_id == credit_id)
+    if row is None or connection.execute(is_booked).scalar() is not None:
+        return None
+    account_id, wallet = str(row[0]), str(row[1])
+    free_usdc = connection.execute(
+        select(_account.c.credited_usdc - _account.c.spent_usdc - _account.c.reserved_usdc).where(
+            _account.c.account_id == account_id
+        )
+    ).scalar_one()
+    is_its = _payment.c.account_id == account_id
+    paid_in_usdc = _sum(connection, _payment.c.credited_usdc, is_its & _is_final())
+    gone_usdc = -_sum(
+        connection,
+        _credit.c.amount_usdc,
+        (_credit.c.account_id == account_id) & _credit.c.source.in_((SOURCE, LOST_SOURCE)),
+    )
+    taken_usdc = min(int(free_usdc), paid_in_usdc - gone_usdc, amount_usdc)
+    if taken_usdc <= 0:
+        return None
+    connection.execute(
+        update(_account)
+        .where(_account.c.account_id == account_id)
+        .values(credited_usdc=_account.c.credited_usdc - taken_usdc)
+    )
+    connection.execute(
+        insert(_credit).values(
+            credit_id=credit_id,
+            account_id=account_id,
+            amount_usdc=-taken_usdc,
+            source=LOST_SOURCE,
+            credited_at_s=now_s,
+        )
+    )
+    return TakenBack(account_id, wallet, taken_usdc)
+
+
 def load_withdrawable(connection: Connection, account_id: str) -> Withdrawable:
     """Return what of an account may be withdrawn now."""
     free_usdc = connection.execute(
@@ -152,6 +214,12 @@ def load_withdrawable(connection: Connection, account_id: str) -> Withdrawable:
         connection, _withdrawal.c.amount_usdc, _withdrawal.c.account_id == account_id
     )
     # Of a restored ledger: what its wallet was paid for something that is lost may have been this.
+    # What of it has left the account already is in ``free_usdc`` no more.
+    taken_usdc = -_sum(
+        connection,
+        _credit.c.amount_usdc,
+        (_credit.c.account_id == account_id) & (_credit.c.source == LOST_SOURCE),
+    )
     lost_usdc = _sum(
         connection,
         _payout.c.amount_usdc,
@@ -159,7 +227,8 @@ def load_withdrawable(connection: Connection, account_id: str) -> Withdrawable:
         & _payout.c.payee.in_(select(_account.c.wallet).where(_account.c.account_id == account_id)),
     )
     left_usdc = final_usdc - withdrawn_usdc - lost_usdc
-    available_usdc = min(int(free_usdc) - young_usdc - lost_usdc, left_usdc)
+    unbooked_usdc = max(0, lost_usdc - taken_usdc)
+    available_usdc = min(int(free_usdc) - young_usdc - unbooked_usdc, left_usdc)
     return Withdrawable(max(0, available_usdc), young_usdc)
 
 

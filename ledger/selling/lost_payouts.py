@@ -2,7 +2,8 @@
 
 The ledger has what they paid as waiting, or as earned and not gathered yet: to pay it again would
 pay it twice. A payee is paid oldest first, so what a lost batch paid is known up to its amount.
-What it paid for sales that were lost is written down as a payout without sales, ``lost-…``.
+A supplier's settled days count by the address that they name. What it paid for sales that were
+lost is written down as a payout without sales, ``lost-…``.
 """
 
 from collections import defaultdict
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, not_, select, text, update
 
 from ledger.chain.event_rows import load_batch_events
 from ledger.selling.payouts import abandon_payout_batch
@@ -18,6 +19,7 @@ from ledger.tables import (
     CALL_UNPAID,
     PAYOUT_BATCH_OPEN,
     SALE_UNPAID,
+    SUPPLIER_PAYOUT_OPEN,
     ApiCall,
     Event,
     Intent,
@@ -25,6 +27,7 @@ from ledger.tables import (
     MarketSale,
     PayoutBatch,
     PayoutItem,
+    SupplierPayout,
     table_of,
 )
 
@@ -38,6 +41,7 @@ _intent = table_of(Intent)
 _item = table_of(PayoutItem)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
+_supplier_payout = table_of(SupplierPayout)
 _ENDS: Final = {"Paid": "paid", "PayoutCredited": "credited"}
 
 
@@ -61,6 +65,8 @@ class RecoveredPayout:
     amount_usdc: int
     lost_usdc: int
     """What was paid for sales of which there is no record any more."""
+    lost_payout_id: str | None = None
+    """The payout that says so, ``lost-…``; None where nothing is lost."""
 
 
 def find_lost_payouts(connection: Connection, *, above_block: int) -> list[LostPayouts]:
@@ -134,8 +140,11 @@ def take_over_payouts(
         left_usdc = amount_usdc - sum(usdc for _, usdc in found)
         found += _gather(connection, payee, left_usdc, make_id=make_id, now_s=now_s)
         left_usdc = amount_usdc - sum(usdc for _, usdc in found)
+        found += _hand_over_days(connection, payee, left_usdc, now_s=now_s)
+        left_usdc = amount_usdc - sum(usdc for _, usdc in found)
+        lost_id = None
         if left_usdc > 0:
-            payout_id = f"{LOST_PREFIX}{lost.batch_id[-16:]}-{payee[2:]}-{end}"
+            lost_id = payout_id = f"{LOST_PREFIX}{lost.batch_id[-16:]}-{payee[2:]}-{end}"
             _save(connection, payout_id, payee, payee, left_usdc, now_s=now_s)
             found.append((payout_id, left_usdc))
         for payout_id, usdc in found:
@@ -146,7 +155,9 @@ def take_over_payouts(
                 .where(_payout.c.payout_id == payout_id)
                 .values(batch_id=lost.batch_id)
             )
-        recovered.append(RecoveredPayout(lost.batch_id, payee, amount_usdc, max(0, left_usdc)))
+        recovered.append(
+            RecoveredPayout(lost.batch_id, payee, amount_usdc, max(0, left_usdc), lost_id)
+        )
     return recovered
 
 
@@ -194,6 +205,51 @@ def _gather(
         for sold_id, _, key in parts:
             connection.execute(update(key.table).where(key == sold_id).values(payout_id=payout_id))
         found.append((payout_id, total_usdc))
+    return found
+
+
+def _hand_over_days(
+    connection: Connection, payee: str, amount_usdc: int, *, now_s: int
+) -> list[tuple[str, int]]:
+    """Make the oldest settled days that suppliers are owed at an address, and that no keeper was
+    given yet, payouts of the market by their own ids, as far as they fit into an amount."""
+    is_given = (
+        select(_payout.c.payout_id)
+        .where(_payout.c.payout_id == _supplier_payout.c.payout_id)
+        .exists()
+    )
+    rows = connection.execute(
+        select(
+            _supplier_payout.c.payout_id,
+            _supplier_payout.c.supplier_id,
+            _supplier_payout.c.net_usdc,
+        )
+        .where(
+            text(SUPPLIER_PAYOUT_OPEN),
+            _supplier_payout.c.rail == "chain",
+            func.lower(_supplier_payout.c.address) == payee,
+            not_(is_given),
+        )
+        .order_by(_supplier_payout.c.created_at_s, _supplier_payout.c.payout_id)
+    ).all()
+    found, left_usdc = [], amount_usdc
+    for payout_id, supplier_id, usdc in rows:
+        if usdc > left_usdc:
+            continue
+        left_usdc -= int(usdc)
+        _save(connection, payout_id, supplier_id, payee, int(usdc), now_s=now_s)
+        connection.execute(
+            update(_supplier_payout)
+            .where(_supplier_payout.c.payout_id == payout_id)
+            .values(
+                status="submitted",
+                reason=None,
+                submitted_at_s=now_s,
+                tries=_supplier_payout.c.tries + 1,
+                changed_at_s=now_s,
+            )
+        )
+        found.append((str(payout_id), int(usdc)))
     return found
 
 

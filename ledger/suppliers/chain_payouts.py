@@ -1,5 +1,8 @@
 """Suppliers' payouts by the payouts contract: handed to the keeper, and followed on the chain.
 
+Of a restored ledger, a day whose payee was paid for something that is lost waits for an operator:
+the chain may have paid that very day.
+
 A supplier's payout becomes a payout of the market with the same id, which the keeper puts into a
 batch; a batch id pays once, on chain. A reorg that takes its block makes it ``sending`` again.
 Every function is part of the caller's transaction.
@@ -8,12 +11,15 @@ Every function is part of the caller's transaction.
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, or_, select, text
 
+from contracts.units import SECONDS_PER_DAY, format_usdc
+from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.suppliers.supplier_payouts import (
     move_payout,
     note_payout_sent,
     note_submitted,
+    refresh_addresses,
     take_due_payouts,
 )
 from ledger.tables import (
@@ -37,13 +43,21 @@ CREDITED: Final = (
     "the address did not take the payment: it can be claimed from the payouts contract"
 )
 
+PERHAPS_PAID: Final = (
+    "the ledger was restored, and its address was paid {usdc} USDC for something that the backup"
+    " does not know: it may have been this. Compare the payments to the address; if it was paid:"
+    " payout-sent, if not: payout-failed, then payout-retry"
+)
+
 
 def submit_on_chain(connection: Connection, *, now_s: int, limit: int) -> int:
     """Hand due payouts to the keeper, all in this transaction; return how many."""
     due = take_due_payouts(
         connection, rail=RAIL, statuses=("pending",), claim_s=0, now_s=now_s, limit=limit
     )
-    submitted = note_submitted(connection, [row["payout_id"] for row in due], now_s=now_s)
+    ids = [str(row["payout_id"]) for row in due]
+    held = _hold_perhaps_paid(connection, ids, now_s=now_s)
+    submitted = note_submitted(connection, [one for one in ids if one not in held], now_s=now_s)
     rows = [
         {
             "payout_id": row["payout_id"],
@@ -57,6 +71,49 @@ def submit_on_chain(connection: Connection, *, now_s: int, limit: int) -> int:
     if rows:
         connection.execute(insert(_paid), rows)
     return len(rows)
+
+
+def _hold_perhaps_paid(connection: Connection, payout_ids: list[str], *, now_s: int) -> set[str]:
+    """Leave to an operator what a restored ledger may have paid before; return which.
+
+    Held are days up to the restore, and what was carried over to later ones. Once: what an operator
+    lets go again (``payout-failed``, then ``payout-retry``) is paid.
+    """
+    if not payout_ids:
+        return set()
+    # They are compared with the addresses that they are about to go to.
+    refresh_addresses(connection, payout_ids, now_s=now_s)
+    lost_usdc = func.sum(_paid.c.amount_usdc).label("lost_usdc")
+    rows = connection.execute(
+        select(_payout.c.payout_id, lost_usdc)
+        .join(_paid, _paid.c.payee == func.lower(_payout.c.address))
+        .where(
+            _payout.c.payout_id.in_(payout_ids),
+            _payout.c.retries == 0,
+            _paid.c.payout_id.like(f"{LOST_PREFIX}%"),
+            or_(
+                _payout.c.first_day * SECONDS_PER_DAY <= _paid.c.planned_at_s,
+                _payout.c.carried_in_usdc > 0,
+            ),
+        )
+        .group_by(_payout.c.payout_id)
+    ).all()
+    for payout_id, usdc in rows:
+        move_payout(
+            connection,
+            payout_id,
+            before=("pending",),
+            now_s=now_s,
+            status="needs_operator",
+            reason=PERHAPS_PAID.format(usdc=format_usdc(int(usdc))),
+        )
+    return {str(payout_id) for payout_id, _ in rows}
+
+
+def is_with_keeper(connection: Connection, payout_id: str) -> bool:
+    """Tell whether the keeper was ever given a payout."""
+    query = select(_paid.c.payout_id).where(_paid.c.payout_id == payout_id)
+    return connection.execute(query).scalar() is not None
 
 
 def follow_on_chain(

@@ -11,6 +11,7 @@ from contracts.units import format_usdc
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
 from ledger.suppliers.accounts import set_fee
+from ledger.suppliers.chain_payouts import is_with_keeper
 from ledger.suppliers.reviews import note_audit
 from ledger.suppliers.saved_addresses import AddressNow, load_addresses_now
 from ledger.suppliers.settlement import SettlementTerms
@@ -120,13 +121,13 @@ def mark_failed(engine: Engine, payout_id: str, reason: str) -> str:
     """Note that a payout certainly was not and will not be sent; say so.
 
     For those that need the operator, and those that are sent by hand. Never for what the keeper
-    has: it pays by itself, or has paid into the contract. Raises ``ArgumentInvalid`` and
+    was given: it pays by itself, or has paid into the contract. Raises ``ArgumentInvalid`` and
     ``LedgerUnavailable``.
     """
     now_s = ask_now_s(engine)
     with write(engine) as connection:
         row = _find(connection, payout_id)
-        if row["rail"] == Rail.CHAIN:
+        if row["rail"] == Rail.CHAIN and is_with_keeper(connection, payout_id):
             raise _not_possible(row, "its payee can claim it from the payouts contract")
         before = ("needs_operator", *(("pending",) if row["rail"] == MANUAL else ()))
         is_noted = note_payout_failed(

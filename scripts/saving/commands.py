@@ -116,6 +116,11 @@ def _tell(done: "Restored") -> None:
             f"paid since: {format_usdc(paid.amount_usdc)} USDC to {paid.payee}, of which"
             f" {format_usdc(paid.lost_usdc)} for sales that are lost"
         )
+    for taken in done.taken_back:
+        click.echo(
+            f"withdrawn since: {format_usdc(taken.amount_usdc)} USDC left account"
+            f" {taken.account_id} again, as its wallet {taken.wallet} was paid it"
+        )
     reserved = done.open_usage
     if reserved.requests:
         click.echo(
@@ -126,6 +131,9 @@ def _tell(done: "Restored") -> None:
         f"lost in all, as far as the chain tells: {format_usdc(done.lost_charges_usdc)} USDC of"
         f" requests without a record, {format_usdc(done.lost_payouts_usdc)} USDC of sales. Requests"
         " that were served and not settled, credit bought at the market, offers and suppliers'"
-        " changes since the backup are lost too. Before the market starts: compare what NOWPayments"
-        " has paid since, or leave its key out (USDT is paid by hand then); then `current audit`."
+        " changes since the backup are lost too. Suppliers' days whose address was paid for"
+        " something lost are not paid by themselves: they need the operator, who knows them by"
+        " their reason and says `current market payout-sent`, or `payout-failed` and"
+        " `payout-retry`. Before the market starts: compare what NOWPayments has paid since, or"
+        " leave its key out (USDT is paid by hand then); then `current audit`."
     )

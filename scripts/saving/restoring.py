@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from eth_utils.address import to_checksum_address
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, inspect
 from web3 import Web3
 
 from contracts.chain import Web3Transport, translated
@@ -31,6 +31,7 @@ from indexer.sync import Follower, Outcome, SyncRules
 from ledger.chain.mirror import load_mirror
 from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import bind_deployment, migrate
+from ledger.payments.withdrawals import TakenBack, take_back_lost
 from ledger.restored import OpenUsage, end_all_keys, load_open_usage, renew_batch_ids
 from ledger.selling.lost_payouts import (
     RecoveredPayout,
@@ -70,6 +71,7 @@ class Restored:
     ended_keys: dict[str, int] = field(default_factory=dict)
     settlements: list[Recovered] = field(default_factory=list)
     payouts: list[RecoveredPayout] = field(default_factory=list)
+    taken_back: list[TakenBack] = field(default_factory=list)
     open_usage: OpenUsage = field(default_factory=lambda: OpenUsage(0, 0))
 
     @property
@@ -200,8 +202,27 @@ def _take_over(engine: Engine, web3: Web3, *, from_block: int, now_s: int) -> Re
             abandon_unpaid(connection, set(_find_dead(unpaid, nonces)))
         for paid in lost_payouts:
             done.payouts += take_over_payouts(connection, paid, make_id=new_id, now_s=now_s)
+        done.taken_back = _take_back(connection, done.payouts, now_s=now_s)
         done.open_usage = load_open_usage(connection)
     return done
+
+
+def _take_back(
+    connection: Connection, payouts: list[RecoveredPayout], *, now_s: int
+) -> list[TakenBack]:
+    """Take the credit out of accounts that their wallets have withdrawn since."""
+    found = []
+    for one in payouts:
+        if one.lost_payout_id is not None:
+            taken = take_back_lost(
+                connection,
+                payout_id=one.lost_payout_id,
+                payee=one.payee,
+                amount_usdc=one.lost_usdc,
+                now_s=now_s,
+            )
+            found += [] if taken is None else [taken]
+    return found
 
 
 def _count_transactions(web3: Web3, sender: str) -> int:

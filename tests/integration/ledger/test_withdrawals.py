@@ -23,17 +23,17 @@ from ledger.payments.withdrawals import (
     WithdrawalRefused,
     load_withdrawable,
     load_withdrawals,
+    take_back_lost,
     withdraw,
 )
 from ledger.selling.accounts import add_credit, save_account
 from ledger.selling.lost_payouts import LOST_PREFIX
-from ledger.tables import Block, MarketAccount, MarketCredit, MarketPayout, X402Payment, table_of
+from ledger.tables import Block, MarketAccount, MarketPayout, table_of
+from tests.support.credit import WALLET, pay_in
 from tests.support.ledgers import NOW_S, Databases
 
-WALLET: Final = "0x" + "aa" * 20
 FEE_USDC: Final = 1_000
 _account = table_of(MarketAccount)
-_payment = table_of(X402Payment)
 
 
 @pytest.fixture
@@ -43,46 +43,6 @@ def engine(databases: Databases) -> Engine:
     with write(engine) as connection:
         save_account(connection, account_id="ac", kind="prepaid", wallet=WALLET, now_s=NOW_S)
     return engine
-
-
-def pay_in(engine: Engine, name: str, usdc: int, **changes: Any) -> None:
-    """Write down a payment that is credit of the account: final, unless told otherwise."""
-    values = {
-        "payment_id": name,
-        "account_id": "ac",
-        "payer": WALLET,
-        "payee": "0xb",
-        "value_usdc": usdc,
-        "valid_after_s": 0,
-        "valid_before_s": NOW_S,
-        "nonce": f"nonce of {name}",
-        "signature": "0xd",
-        "purpose": "topup",
-        "request_digest": "e",
-        "state": "settled",
-        "failures": 0,
-        "look_at_s": 0,
-        "from_block": 0,
-        "settled_block": 7,
-        "settled_block_hash": "0x07",
-        "is_final": True,
-        "credited_usdc": usdc,
-        "created_at_s": NOW_S,
-        "updated_at_s": NOW_S,
-        **changes,
-    }
-    with write(engine) as connection:
-        connection.execute(insert(_payment).values(values))
-        connection.execute(
-            insert(table_of(MarketCredit)).values(
-                credit_id=f"x402:{name}:0",
-                account_id="ac",
-                amount_usdc=usdc,
-                source="x402",
-                credited_at_s=NOW_S,
-            )
-        )
-        connection.execute(update(_account).values(credited_usdc=_account.c.credited_usdc + usdc))
 
 
 def take(
@@ -202,6 +162,43 @@ def test_withdraw__of_a_restored_ledger__not_what_the_chain_has_paid_and_the_bac
         )
 
     assert available(engine) == (200_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("spent_usdc", "lost_usdc", "taken_usdc", "left"),
+    [(0, 300_000, 300_000, 200_000), (550_000, 300_000, 50_000, 0), (0, 600_000, 500_000, 0)],
+    ids=["all_of_it", "what_is_free", "what_was_paid_in"],
+)
+def test_take_back__of_a_restored_ledger__is_spent_and_withdrawn_no_more(
+    engine: Engine, spent_usdc: int, lost_usdc: int, taken_usdc: int, left: int
+) -> None:
+    pay_in(engine, "a", 500_000)
+    lost = {"payout_id": f"{LOST_PREFIX}1", "seller": WALLET, "payee": WALLET}
+    with write(engine) as connection:
+        add_credit(
+            connection,
+            credit_id="gift",
+            account_id="ac",
+            amount_usdc=100_000,
+            source="operator",
+            now_s=NOW_S,
+        )
+        connection.execute(update(_account).values(reserved_usdc=spent_usdc))
+        connection.execute(
+            insert(table_of(MarketPayout)).values(**lost, amount_usdc=lost_usdc, planned_at_s=NOW_S)
+        )
+        place: dict[str, Any] = {
+            "payout_id": f"{LOST_PREFIX}1",
+            "payee": WALLET,
+            "amount_usdc": lost_usdc,
+        }
+        taken = [take_back_lost(connection, **place, now_s=NOW_S) for _ in range(2)]
+
+    assert [one and one.amount_usdc for one in taken] == [taken_usdc, None]
+    assert available(engine) == (left, 0)
+    with write(engine) as connection:
+        connection.execute(update(_account).values(reserved_usdc=0))
+    assert violations(engine) == []
 
 
 @pytest.mark.parametrize(

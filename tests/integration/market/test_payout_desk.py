@@ -20,10 +20,11 @@ from sqlalchemy import Engine, insert, select
 from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
+from ledger.selling.lost_payouts import LOST_PREFIX
 from ledger.suppliers.accounts import set_kyb_status
 from ledger.suppliers.chain_payouts import submit_on_chain
 from ledger.suppliers.supplier_payouts import move_payout
-from ledger.tables import OutboxMail, SupplierPayout, table_of
+from ledger.tables import MarketPayout, OutboxMail, SupplierPayout, table_of
 from market.operator import ArgumentInvalid
 from market.suppliers.payout_desk import (
     agree_fee,
@@ -201,6 +202,44 @@ def test_failed__what_the_keeper_has__is_never_marked_so(engine: Engine) -> None
         mark_failed(engine, f"{show_day(YESTERDAY - 1)}-s", "credited")
 
     assert show(engine) == ["needs_operator", "pending"]
+
+
+@pytest.mark.parametrize(("restored_days_ago", "submitted"), [(0, 0), (1, 1), (2, 2)])
+def test_restored__days_that_may_have_been_paid__wait_for_the_operator_once(
+    engine: Engine, restored_days_ago: int, submitted: int
+) -> None:
+    restored_at_s = NOW_S - (1 + restored_days_ago) * SECONDS_PER_DAY
+    later_s = NOW_S + SECONDS_PER_DAY
+    with write(engine) as connection:
+        put_address(connection)
+        connection.execute(
+            insert(table_of(MarketPayout)).values(
+                payout_id=f"{LOST_PREFIX}1",
+                seller=ADDRESS.lower(),
+                payee=ADDRESS.lower(),
+                amount_usdc=127_500,
+                planned_at_s=restored_at_s,
+            )
+        )
+    settle_date(engine, TERMS, YESTERDAY)
+
+    with write(engine) as connection:
+        assert submit_on_chain(connection, now_s=later_s, limit=10) == submitted
+
+    held = ["needs_operator"] * (2 - submitted)
+    assert show(engine) == [*held, *["submitted"] * submitted]
+    if not held:
+        return
+    assert "0.127500 USDC" in str(show(engine, "reason")[0])
+    payout_id = f"{show_day(YESTERDAY - 1)}-s"
+    mark_failed(engine, payout_id, "it was another payment")
+    send_again(engine, payout_id)
+    with write(engine) as connection:
+        assert submit_on_chain(connection, now_s=later_s, limit=10) == 1
+    assert show(engine)[0] == "submitted"
+    if submitted == 0:
+        mark_sent(engine, f"{show_day(YESTERDAY)}-s", HASH)
+        assert show(engine)[1] == "sent"
 
 
 def test_settle__ten_thousand_of_a_day_by_hand__are_all_in_the_list(engine: Engine) -> None:

@@ -9,6 +9,8 @@
     └── not settled                                   charged once, by the restored ledger
     a payout that waited, paid since                  not paid again
     ├── for sales that came later                     named as lost, the audit agrees
+    ├── of a supplier's day                           not paid again, settled before it or not
+    ├── to a wallet for its credit                    the credit is spent no more
     keys that were revoked since                      do not work; nor does any that could be
     a backup that is damaged, or a place that is used nothing is changed
 """
@@ -23,15 +25,21 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, delete, select
 
+from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.database.engine import open_engine, read, write
+from ledger.payments.withdrawals import SignedWithdrawal, withdraw
+from ledger.selling.accounts import save_account
 from ledger.spending.batches import abandon_batch
 from ledger.spending.keys import ChildTerms, create_child, load_child, revoke_child
-from ledger.tables import Batch, Deployment, Intent, Usage, table_of
+from ledger.suppliers.chain_payouts import follow_on_chain, submit_on_chain
+from ledger.suppliers.settlement import settle_chunk
+from ledger.tables import Batch, Deployment, Intent, MarketAccount, Usage, table_of
 from scripts.audit import audit
 from scripts.cli import commands
 from scripts.saving.backups import Backup, find_backups
 from scripts.saving.restoring import NotRestored, Restored, restore
 from scripts.saving.taking import take_backup
+from tests.support.credit import WALLET, pay_in
 from tests.support.deploy import USDC, World
 from tests.support.keepers import (
     Crash,
@@ -42,6 +50,15 @@ from tests.support.keepers import (
     write_record,
 )
 from tests.support.ledgers import Databases
+from tests.support.supply import (
+    TERMS,
+    list_payouts,
+    put_address,
+    put_buyer,
+    put_supplier,
+    put_supply_offer,
+    sell,
+)
 
 SELLER = "0x" + "5e" * 20
 
@@ -261,6 +278,102 @@ def test_payout_for_sales_that_came_later__is_named_as_lost(
 
     assert done.lost_payouts_usdc == 1 * USDC
     assert restored.received(SELLER) == (3 * USDC, 0)
+    assert_clean(restored)
+
+
+def sell_for_a_supplier(stage: Stage) -> None:
+    """Have a supplier sell 0.15 USD yesterday, to be paid to ``SELLER`` on the chain."""
+    stage.open_held()
+    stage.allow_paying()
+    with write(stage.engine) as connection:
+        put_buyer(connection)
+        put_supplier(connection)
+        put_supply_offer(connection)
+        put_address(connection, address=SELLER)
+        sell(connection, 1_000_000, now_s=int(time.time()) - SECONDS_PER_DAY)
+
+
+def settle_suppliers(stage: Stage, *, submits: bool = True) -> None:
+    """Settle the suppliers' day, and hand what is due to the keeper."""
+    now_s = int(time.time())
+    with write(stage.engine) as connection:
+        settle_chunk(connection, day=utc_day(now_s) - 1, terms=TERMS, now_s=now_s, limit=10)
+        if submits:
+            submit_on_chain(connection, now_s=now_s, limit=10)
+
+
+def follow_suppliers(stage: Stage) -> tuple[str, str | None]:
+    """Follow suppliers' payouts on the chain; return the only one's status and reason."""
+    with write(stage.engine) as connection:
+        submit_on_chain(connection, now_s=int(time.time()), limit=10)
+    settle(stage)
+    with write(stage.engine) as connection:
+        follow_on_chain(connection, make_id=lambda: "mail", now_s=int(time.time()))
+        (payout,) = list_payouts(connection)
+    return payout["status"], payout["reason"]
+
+
+def test_suppliers_payout__pending_at_the_backup_and_paid_since__is_not_paid_again(
+    stage: Stage, databases: Databases, folder: Path
+) -> None:
+    sell_for_a_supplier(stage)
+    settle_suppliers(stage, submits=False)
+    yesterday = Yesterday(stage, databases, folder)
+    settle_suppliers(stage)
+    settle(stage)
+    assert stage.received(SELLER) == (127_500, 0)
+
+    restored, done = yesterday.come_back()
+
+    assert done.lost_payouts_usdc == 0
+    assert follow_suppliers(restored) == ("sent", None)
+    assert restored.received(SELLER) == (127_500, 0)
+    assert_clean(restored)
+
+
+def test_suppliers_payout__settled_and_paid_since__waits_for_the_operator(
+    stage: Stage, databases: Databases, folder: Path
+) -> None:
+    sell_for_a_supplier(stage)
+    yesterday = Yesterday(stage, databases, folder)
+    settle_suppliers(stage)
+    settle(stage)
+    assert stage.received(SELLER) == (127_500, 0)
+
+    restored, done = yesterday.come_back()
+    settle_suppliers(restored)
+
+    assert done.lost_payouts_usdc == 127_500
+    status, reason = follow_suppliers(restored)
+    assert status == "needs_operator"
+    assert "0.127500 USDC" in str(reason)
+    assert restored.received(SELLER) == (127_500, 0)
+    assert_clean(restored)
+
+
+def test_credit__withdrawn_since__is_spent_no_more(
+    stage: Stage, databases: Databases, folder: Path
+) -> None:
+    stage.open_held()
+    stage.allow_paying()
+    with write(stage.engine) as connection:
+        save_account(connection, account_id="ac", kind="prepaid", wallet=WALLET, now_s=1)
+    # Of a block that the mirror does not look at any more.
+    pay_in(stage.engine, "a", 500_000, settled_block=0)
+    yesterday = Yesterday(stage, databases, folder)
+    wish = SignedWithdrawal("wd", WALLET, 400_000, 1_000, "nonce")
+    with write(stage.engine) as connection:
+        withdraw(connection, wish, minimum_usdc=1, now_s=1)
+    settle(stage)
+    assert stage.received(WALLET) == (399_000, 0)
+
+    restored, done = yesterday.come_back()
+
+    assert [(one.account_id, one.amount_usdc) for one in done.taken_back] == [("ac", 399_000)]
+    account = table_of(MarketAccount)
+    with read(restored.engine) as connection:
+        credited = select(account.c.credited_usdc).where(account.c.account_id == "ac")
+        assert connection.execute(credited).scalar_one() == 101_000
     assert_clean(restored)
 
 
