@@ -15,11 +15,13 @@ from ledger.tables import (
     SupplierToken,
     Usage,
     WalletSession,
+    Webhook,
     table_of,
 )
 
 _deployment = table_of(Deployment)
 _usage = table_of(Usage)
+_webhook = table_of(Webhook)
 _REVOKED: tuple[tuple[str, Table], ...] = (
     ("child keys of positions", table_of(ChildKey)),
     ("keys of sellers and buyers", table_of(MarketKey)),
@@ -47,7 +49,7 @@ def renew_batch_ids(connection: Connection) -> None:
 
 
 def end_all_keys(connection: Connection, *, now_s: int) -> dict[str, int]:
-    """End every key and session that can be ended off chain; return how many of each.
+    """End every key, session and webhook that can be ended off chain; return how many of each.
 
     Which of them were ended after the backup is lost, so none may go on. Root keys of positions go
     by the key epoch on chain, and are not concerned.
@@ -56,6 +58,8 @@ def end_all_keys(connection: Connection, *, now_s: int) -> dict[str, int]:
     for name, table in _REVOKED:
         live = update(table).where(table.c.revoked_at_s.is_(None)).values(revoked_at_s=now_s)
         ended[name] = connection.execute(live).rowcount
+    live = update(_webhook).where(_webhook.c.ended_at_s.is_(None)).values(ended_at_s=now_s)
+    ended["webhooks of positions"] = connection.execute(live).rowcount
     for name, table in _DELETED:
         ended[name] = connection.execute(delete(table)).rowcount
     return {name: count for name, count in ended.items() if count}

@@ -265,7 +265,8 @@ def _work_webhooks(
     services: Services, settings: ProxySettings
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if settings.webhooks:
-        yield repeat(services.webhooks.work, WEBHOOKS_LOOK_S)
+        yield repeat(services.webhooks.look, WEBHOOKS_LOOK_S)
+        yield repeat(services.webhooks.deliver, WEBHOOKS_LOOK_S)
 
 
 async def _sweep(services: Services) -> None:

@@ -3,6 +3,7 @@
 An endpoint's deliveries have numbers without gaps. Only the lowest that waits is tried, by the
 one process that holds the endpoint (``claim``); the next one has its turn when that was delivered,
 or given up. A delivery may arrive twice, where a process ends between its arrival and its record.
+Positions take turns, so that nobody waits for what another has waiting.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,12 @@ WEBHOOKS_MAX: Final = 10
 """Live endpoints of one position."""
 KEPT_S: Final = 30 * 86_400
 """How long a delivery is kept after its end, seconds."""
-DELIVERIES_MAX: Final = 10_000
-"""Deliveries that wait for one endpoint; what is beyond is not told."""
+DELIVERIES_MAX: Final = 200
+"""Deliveries that wait for one endpoint; news beyond that are kept as failed, to be replayed."""
+ASKED_MAX: Final = 100
+"""Where as many wait, nothing more can be asked for: half of the places are for news."""
+AT_ONCE_MAX: Final = 2
+"""Endpoints of one position that are tried at the same time."""
 
 _child_key = table_of(ChildKey)
 _position = table_of(Position)
@@ -34,6 +39,10 @@ class UnknownWebhook(Rejected):
 
 class TooManyWebhooks(Rejected):
     """The position has as many webhooks as it may."""
+
+
+class TooManyDeliveries(Rejected):
+    """As much waits for the endpoint that nothing can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +118,13 @@ def tell(
     *,
     now_s: int,
     seen: tuple[str, str] | None = None,
+    is_last: bool = False,
 ) -> bool:
     """Add deliveries at the end of an endpoint's order; tell whether they were added.
 
     ``seen``: what it had seen before, and has seen now; where it is another by now, somebody else
-    was faster and nothing is added.
+    was faster and nothing is added. ``is_last``: what waits before them is given up. Where
+    ``DELIVERIES_MAX`` wait, they are added as failed.
     """
     is_it = (_webhook.c.webhook_id == webhook_id) & _webhook.c.ended_at_s.is_(None)
     changes: dict[str, Any] = {"next_number": _webhook.c.next_number + len(messages)}
@@ -126,7 +137,13 @@ def tell(
         select(_webhook.c.next_number).where(_webhook.c.webhook_id == webhook_id)
     ).scalar_one()
     first = number - len(messages)
+    if is_last:
+        waits = (_delivery.c.webhook_id == webhook_id) & (_delivery.c.state == "waiting")
+        given_up = {"state": "failed", "said": "the key was revoked", "ended_at_s": now_s}
+        connection.execute(update(_delivery).where(waits).values(given_up))
+    places = DELIVERIES_MAX - count_waiting(connection, webhook_id)
     for place, message in enumerate(messages):
+        is_told = place < places
         connection.execute(
             insert(_delivery).values(
                 delivery_id=f"{webhook_id}.{first + place}",
@@ -135,13 +152,43 @@ def tell(
                 message_id=message.message_id,
                 kind=message.kind,
                 body=message.body,
-                state="waiting",
+                state="waiting" if is_told else "failed",
                 tries=0,
                 next_try_at_s=now_s,
                 created_at_s=now_s,
+                ended_at_s=None if is_told else now_s,
+                said=None if is_told else f"{DELIVERIES_MAX} deliveries waited before it",
             )
         )
     return True
+
+
+def ask(
+    connection: Connection, webhook_id: str, message: Message, *, token_id: int, now_s: int
+) -> int:
+    """Add what an owner asks to be told, after all that waits; return its number.
+
+    Raises ``UnknownWebhook``, and ``TooManyDeliveries`` where ``ASKED_MAX`` wait.
+    """
+    hook = load_webhook(connection, webhook_id, token_id=token_id)
+    waiting = count_waiting(connection, webhook_id)
+    if waiting >= ASKED_MAX:
+        raise TooManyDeliveries(f"{waiting} deliveries wait for the endpoint")
+    tell(connection, webhook_id, [message], now_s=now_s)
+    return int(hook["next_number"])
+
+
+def count_waiting(connection: Connection, webhook_id: str) -> int:
+    """Return how many deliveries wait for an endpoint."""
+    waits = (_delivery.c.webhook_id == webhook_id) & (_delivery.c.state == "waiting")
+    query = select(func.count()).select_from(_delivery).where(waits)
+    return int(connection.execute(query).scalar_one())
+
+
+def end_webhook(connection: Connection, webhook_id: str, *, now_s: int) -> None:
+    """Tell an endpoint nothing more, not even what waits."""
+    is_it = (_webhook.c.webhook_id == webhook_id) & _webhook.c.ended_at_s.is_(None)
+    connection.execute(update(_webhook).where(is_it).values(ended_at_s=now_s))
 
 
 def claim_due(
@@ -149,7 +196,9 @@ def claim_due(
 ) -> list[tuple[RowMapping, RowMapping]]:
     """Take endpoints whose next delivery is due; return each with that delivery.
 
-    Nobody else takes them for ``lasting_s``, or until ``release``.
+    Nobody else takes them for ``lasting_s``, or until ``note_try``. Of a position at most
+    ``AT_ONCE_MAX`` are held at a time; each position has one before any has a second, and the one
+    whose turn was longest ago comes first, however long its deliveries have waited.
     """
     first = (
         select(_delivery.c.webhook_id, func.min(_delivery.c.number).label("number"))
@@ -157,14 +206,37 @@ def claim_due(
         .group_by(_delivery.c.webhook_id)
         .subquery()
     )
-    due = connection.execute(
-        select(_delivery)
+    held = _webhook.alias("held")
+    held_now = (
+        select(func.count())
+        .where(held.c.token_id == _webhook.c.token_id, held.c.busy_until_s > now_s)
+        .scalar_subquery()
+    )
+    token_id = _webhook.c.token_id
+    in_turn = (_webhook.c.busy_until_s, _delivery.c.next_try_at_s, _delivery.c.delivery_id)
+    ready = (
+        select(
+            _delivery.c.delivery_id,
+            _delivery.c.next_try_at_s,
+            (held_now + func.row_number().over(partition_by=token_id, order_by=in_turn)).label(
+                "place"
+            ),
+            func.max(_webhook.c.busy_until_s).over(partition_by=token_id).label("had_turn_at_s"),
+        )
         .join(
             first,
             (first.c.webhook_id == _delivery.c.webhook_id) & (first.c.number == _delivery.c.number),
         )
-        .where(_delivery.c.next_try_at_s <= now_s)
-        .order_by(_delivery.c.next_try_at_s)
+        .join(_webhook, _webhook.c.webhook_id == _delivery.c.webhook_id)
+        .where(_delivery.c.next_try_at_s <= now_s, _webhook.c.busy_until_s <= now_s)
+        .where(_webhook.c.ended_at_s.is_(None))
+        .subquery()
+    )
+    due = connection.execute(
+        select(_delivery)
+        .join(ready, ready.c.delivery_id == _delivery.c.delivery_id)
+        .where(ready.c.place <= AT_ONCE_MAX)
+        .order_by(ready.c.place, ready.c.had_turn_at_s, ready.c.next_try_at_s)
         .limit(most)
     ).mappings()
     taken = []
@@ -210,7 +282,7 @@ def note_try(
             ended_at_s=ends,
         )
     )
-    changes: dict[str, Any] = {"busy_until_s": 0}
+    changes: dict[str, Any] = {"busy_until_s": now_s}
     if is_gone:
         changes["ended_at_s"] = now_s
     connection.execute(
@@ -234,7 +306,7 @@ def replay(
 ) -> int:
     """Tell an endpoint something again, after all that waits; return the new number.
 
-    Raises ``UnknownWebhook``.
+    Raises ``UnknownWebhook``, ``TooManyDeliveries``.
     """
     _check_webhook(connection, webhook_id, token_id)
     row = (
@@ -249,13 +321,7 @@ def replay(
     if row is None:
         raise UnknownWebhook(f"no delivery {number}")
     message = Message(row["message_id"], row["kind"], row["body"])
-    tell(connection, webhook_id, [message], now_s=now_s)
-    return int(
-        connection.execute(
-            select(_webhook.c.next_number).where(_webhook.c.webhook_id == webhook_id)
-        ).scalar_one()
-        - 1
-    )
+    return ask(connection, webhook_id, message, token_id=token_id, now_s=now_s)
 
 
 def forget_deliveries(connection: Connection, *, now_s: int) -> int:
@@ -267,13 +333,13 @@ def forget_deliveries(connection: Connection, *, now_s: int) -> int:
     return connection.execute(delete(_delivery).where(old)).rowcount
 
 
-def load_revoked(connection: Connection, *, token_id: int) -> list[str]:
-    """Return the ids of a position's revoked child keys, the first one first."""
-    query = select(_child_key.c.key_id).where(
-        _child_key.c.token_id == token_id, _child_key.c.revoked_at_s.is_not(None)
+def load_revoked(connection: Connection, *, token_id: int, since_s: int) -> dict[str, int]:
+    """Return a position's child keys that were revoked after a time, and when; first ones first."""
+    query = select(_child_key.c.key_id, _child_key.c.revoked_at_s).where(
+        _child_key.c.token_id == token_id, _child_key.c.revoked_at_s > since_s
     )
     order = (_child_key.c.revoked_at_s, _child_key.c.key_id)
-    return [str(key_id) for key_id in connection.execute(query.order_by(*order)).scalars()]
+    return {str(row[0]): int(row[1]) for row in connection.execute(query.order_by(*order))}
 
 
 def _check_webhook(connection: Connection, webhook_id: str, token_id: int) -> None:

@@ -15,6 +15,8 @@ class Webhook(SQLModel, table=True):
 
     webhook_id: str = Field(primary_key=True)
     token_id: int = Field(sa_type=BigInteger)
+    key_epoch: int = Field(default=0, sa_type=BigInteger)
+    """The epoch of the root key that set it: it ends with that key."""
     url: str = Field(sa_type=Text)
     events: str = Field(sa_type=Text)
     """The kinds of events that it wants, as a JSON list."""
@@ -29,7 +31,8 @@ class Webhook(SQLModel, table=True):
     """What of the position the last look saw, as ``proxy.webhooks.happenings`` writes it."""
     next_number: int = Field(sa_type=BigInteger)
     busy_until_s: int = Field(sa_type=BigInteger)
-    """Until then another process delivers to it: one at a time, so that the order holds."""
+    """Until then a process delivers to it: one at a time, so that the order holds. Afterwards, when
+    it was let go: whose turn was longest ago comes first."""
     created_at_s: int = Field(sa_type=BigInteger)
     ended_at_s: int | None = Field(default=None, sa_type=BigInteger)
     """When it was deleted, or said that it is gone."""

@@ -1,12 +1,14 @@
 """Looks at positions that have webhooks, and delivers what there is to tell.
 
-Every process does both: what was seen is compared and set with its deliveries, and an endpoint is
-held by one process at a time. An endpoint is called at a checked public address, is given
-``TIMEOUT_S`` in all, and is not followed anywhere else.
+Every process does both, each by itself: what was seen is compared and set with its deliveries, and
+an endpoint is held by one process at a time. An endpoint is called at a checked public address, is
+given ``TIMEOUT_S`` in all, and is not followed anywhere else. A webhook ends with the key that set
+it: ``key.revoked`` is the last that it is told.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -18,6 +20,8 @@ from ledger.chain.positions import build_state, get_allowance, next_utc_day_s
 from ledger.spending.webhooks import (
     Message,
     claim_due,
+    count_waiting,
+    end_webhook,
     forget_deliveries,
     load_revoked,
     load_watched,
@@ -26,7 +30,7 @@ from ledger.spending.webhooks import (
 )
 from proxy.chat.meter import Meter
 from proxy.errors import format_time
-from proxy.webhooks.happenings import Now, decide, read_seen, write_body
+from proxy.webhooks.happenings import REVOKED, Now, decide, read_seen, write_body
 from proxy.webhooks.signing import TIMEOUT_S, open_secret, sign
 from serving.models.dialing import Dialer, UrlRefused
 from serving.models.failures import UpstreamFailure
@@ -43,9 +47,17 @@ AT_ONCE: Final = 16
 """Endpoints that are called at the same time."""
 PAUSES_S: Final = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 """The pauses between tries: about 28 hours in all, then a delivery is given up."""
-ROUNDS_MAX: Final = 20
-"""Deliveries that one endpoint gets in a row before the others have their turn."""
 GONE: Final = 410
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What an endpoint is to be told, and what it had seen before and has seen now."""
+
+    webhook_id: str
+    messages: list[Message]
+    seen: tuple[str, str]
+    is_last: bool
 
 
 class Webhooks:
@@ -75,45 +87,55 @@ class Webhooks:
         """Refuse a URL that must not be called. Raises ``UrlRefused``."""
         await self._dialer.check_artifact(url)
 
-    async def work(self) -> None:
-        """Look once, and deliver what is due."""
-        await self.look()
-        for _ in range(ROUNDS_MAX):
-            if not await self.deliver():
-                break
-
     async def look(self) -> int:
         """Note what there is to tell; return how much."""
         now_s = self._meter.now_s()
-        changed = await self._meter.read(lambda c: self._find_changes(c, now_s=now_s))
+        changed, over = await self._meter.read(lambda c: self._find_changes(c, now_s=now_s))
         told = 0
-        for webhook_id, messages, seen in changed:
+        for change in changed:
 
-            def write(
-                connection: Connection,
-                webhook_id: str = webhook_id,
-                messages: list[Message] = messages,
-                seen: tuple[str, str] = seen,
-            ) -> bool:
-                return tell(connection, webhook_id, messages, now_s=now_s, seen=seen)
+            def write(connection: Connection, change: _Change = change) -> bool:
+                return tell(
+                    connection,
+                    change.webhook_id,
+                    change.messages,
+                    now_s=now_s,
+                    seen=change.seen,
+                    is_last=change.is_last,
+                )
 
             if await self._meter.write(write):
-                told += len(messages)
+                told += len(change.messages)
+        for webhook_id in over:
+
+            def end(connection: Connection, webhook_id: str = webhook_id) -> None:
+                end_webhook(connection, webhook_id, now_s=now_s)
+
+            await self._meter.write(end)
         return told
 
     def _find_changes(
         self, connection: Connection, *, now_s: int
-    ) -> list[tuple[str, list[Message], tuple[str, str]]]:
-        found = []
+    ) -> tuple[list[_Change], list[str]]:
+        """Return what to tell, and the endpoints that were told the last."""
+        found, over = [], []
         for hook, position in load_watched(connection):
-            now = read_position(connection, position, now_s=now_s)
-            happenings, seen = decide(read_seen(hook["seen"]), now, low_usdc=hook["low_usdc"])
+            before = read_seen(hook["seen"])
+            is_last = position["key_epoch"] > hook["key_epoch"]
+            if is_last and before.key_epoch >= position["key_epoch"]:
+                if not count_waiting(connection, hook["webhook_id"]):
+                    over.append(hook["webhook_id"])
+                continue
+            now = read_position(
+                connection, position, now_s=now_s, revoked_since_s=before.revoked_since_s
+            )
+            happenings, seen = decide(before, now, low_usdc=hook["low_usdc"])
             after = seen.write()
             if after == hook["seen"]:
                 continue
             messages = []
             for one in happenings:
-                if f'"{one.kind}"' not in hook["events"]:
+                if f'"{one.kind}"' not in hook["events"] or (is_last and one.kind != REVOKED):
                     continue
                 message_id = f"msg_{new_id()}"
                 body = write_body(
@@ -123,17 +145,42 @@ class Webhooks:
                     timestamp=format_time(now_s),
                 )
                 messages.append(Message(message_id, one.kind, body))
-            found.append((hook["webhook_id"], messages, (hook["seen"], after)))
-        return found
+            found.append(_Change(hook["webhook_id"], messages, (hook["seen"], after), is_last))
+        return found, over
 
     async def deliver(self) -> int:
-        """Try the next delivery of every endpoint that has one due; return how many."""
+        """Try what is due, and what becomes due meanwhile; return how many tries there were.
+
+        A slow endpoint holds its own place only: the others' are filled again at once.
+        """
+        trying: set[asyncio.Task[None]] = set()
+        tries = 0
+        try:
+            while True:
+                due = await self._claim(AT_ONCE - len(trying))
+                trying |= {asyncio.create_task(self._try(hook, one)) for hook, one in due}
+                tries += len(due)
+                if not trying:
+                    return tries
+                done, trying = await asyncio.wait(
+                    trying, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    if (error := task.exception()) is not None:
+                        # The endpoint is free again when nobody can hold it any more.
+                        log.error("webhook_try_failed", error=type(error).__name__)
+        finally:
+            for task in trying:
+                task.cancel()
+            await asyncio.gather(*trying, return_exceptions=True)
+
+    async def _claim(self, most: int) -> list[tuple[RowMapping, RowMapping]]:
+        if most == 0:
+            return []
         now_s = self._meter.now_s()
-        due = await self._meter.write(
-            lambda c: claim_due(c, now_s=now_s, lasting_s=BUSY_S, most=AT_ONCE)
+        return await self._meter.write(
+            lambda c: claim_due(c, now_s=now_s, lasting_s=BUSY_S, most=most)
         )
-        await asyncio.gather(*(self._try(hook, delivery) for hook, delivery in due))
-        return len(due)
 
     async def _try(self, hook: RowMapping, delivery: RowMapping) -> None:
         status, said = await self._send(hook, delivery)
@@ -195,6 +242,10 @@ class Webhooks:
             return None, "timeout"
         except UpstreamFailure as failure:
             return None, str(failure.cause)
+        except Exception as error:
+            # Whatever it is, it counts as a try: what cannot be called is given up in the end.
+            log.exception("webhook_cannot_be_called", webhook_id=hook["webhook_id"])
+            return None, f"cannot be called: {type(error).__name__}"
 
     def _open_secrets(self, hook: RowMapping) -> list[bytes]:
         sealed = [hook["secret"]]
@@ -212,14 +263,17 @@ class Webhooks:
         await self._meter.write(lambda c: forget_deliveries(c, now_s=now_s))
 
 
-def read_position(connection: Connection, row: RowMapping, *, now_s: int) -> Now:
-    """Return a position as events are decided by."""
+def read_position(
+    connection: Connection, row: RowMapping, *, now_s: int, revoked_since_s: int
+) -> Now:
+    """Return a position as events are decided by, with the child keys revoked since then."""
     allowance = get_allowance(build_state(row), now_s=now_s)
     drawn_usdc = row["drawn_usdc"]
     return Now(
         credited_usdc=row["credited_usdc"],
         key_epoch=row["key_epoch"],
-        revoked=load_revoked(connection, token_id=row["token_id"]),
+        now_s=now_s,
+        revoked=load_revoked(connection, token_id=row["token_id"], since_s=revoked_since_s),
         unspent_usdc=max(0, allowance.unspent_usdc - drawn_usdc),
         today_left_usdc=max(0, allowance.remaining_usdc - drawn_usdc),
         today_cap_usdc=allowance.day_cap_usdc,

@@ -10,7 +10,7 @@
 Each is told once, on the way down: what is low stays told until it is not low any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ REVOKED: Final = "key.revoked"
 PING: Final = "ping"
 """Asked for by the owner, to try the endpoint."""
 KINDS: Final = (LOW, CAPPED, HARVESTED, REVOKED)
+OVERLAP_S: Final = 3_600
+"""For how long revocations are known by their ids, seconds: what was written late is told too."""
 _CAP_LEFT_DIVISOR: Final = 100
 
 
@@ -32,7 +34,10 @@ class PositionSeen:
 
     credited_usdc: int
     key_epoch: int
-    children_revoked: int
+    revoked_since_s: int
+    """Child keys that were revoked until then are told or never will be."""
+    children_revoked: list[str]
+    """Those that were revoked since, and are told."""
     is_low: bool
     capped_on: int | None
     """The UTC day (since 1970) on which the cap was told as reached."""
@@ -53,8 +58,9 @@ class Now:
 
     credited_usdc: int
     key_epoch: int
-    revoked: Sequence[str]
-    """Child keys that were ever revoked, the first one first."""
+    now_s: int
+    revoked: Mapping[str, int]
+    """Child keys that were revoked since what was seen, and when (UTC seconds), in order."""
     unspent_usdc: int
     """What is credited and neither spent nor promised to requests."""
     today_left_usdc: int
@@ -76,7 +82,8 @@ def look(now: Now, *, low_usdc: int) -> PositionSeen:
     return PositionSeen(
         now.credited_usdc,
         now.key_epoch,
-        len(now.revoked),
+        now.now_s - OVERLAP_S,
+        list(now.revoked),
         now.unspent_usdc < low_usdc,
         now.day if _is_capped(now) else None,
     )
@@ -93,8 +100,11 @@ def decide(
         told.append(Happening(HARVESTED, amounts))
     if now.key_epoch > before.key_epoch:
         told.append(Happening(REVOKED, {"key_epoch": now.key_epoch, "keys": "all"}))
-    new = list(now.revoked[before.children_revoked :])
+    new = [key_id for key_id in now.revoked if key_id not in before.children_revoked]
+    since_s, known = before.revoked_since_s, before.children_revoked
     if new:
+        since_s = max(since_s, now.now_s - OVERLAP_S)
+        known = [key_id for key_id, at_s in now.revoked.items() if at_s > since_s]
         told.append(Happening(REVOKED, {"key_epoch": now.key_epoch, "keys": new}))
     is_low = now.unspent_usdc < low_usdc
     if is_low and not before.is_low:
@@ -109,7 +119,7 @@ def decide(
         }
         told.append(Happening(CAPPED, data))
     # A reorganised chain may have credited less, or have fewer epochs: what comes again is told.
-    seen = PositionSeen(now.credited_usdc, now.key_epoch, len(now.revoked), is_low, capped_on)
+    seen = PositionSeen(now.credited_usdc, now.key_epoch, since_s, known, is_low, capped_on)
     return told, seen
 
 

@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pyreqwest.client import Client
+from pyreqwest.http import Url
 
 from contracts.errors import Rejected
 from serving.models.upstream import ClientRules, configure_client
@@ -110,6 +111,8 @@ def parse_artifact_url(text: str, *, allow_loopback: bool) -> Target:
     try:
         parts = urlsplit(text)
         port = parts.port
+        # What the client cannot read is refused here, and not first where it is called.
+        Url(text)
     except ValueError:
         raise UrlRefused("the URL cannot be parsed") from None
     if parts.scheme not in (("https", "http") if allow_loopback else ("https",)):

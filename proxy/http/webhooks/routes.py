@@ -10,18 +10,19 @@ from sqlalchemy import Connection, select
 
 from ledger.spending.webhooks import (
     Message,
+    TooManyDeliveries,
     TooManyWebhooks,
     UnknownWebhook,
+    ask,
     change_webhook,
     create_webhook,
     load_deliveries,
     load_webhook,
     load_webhooks,
     replay,
-    tell,
 )
 from ledger.tables import Position, table_of
-from proxy.errors import child_key_forbidden, format_time, position_not_found
+from proxy.errors import child_key_forbidden, format_time, key_revoked, position_not_found
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.http.keys.bodies import read
 from proxy.http.webhooks.schemas import (
@@ -38,7 +39,7 @@ from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
 from proxy.webhooks.delivering import read_position
-from proxy.webhooks.happenings import PING, Happening, look, write_body
+from proxy.webhooks.happenings import OVERLAP_S, PING, Happening, look, write_body
 from proxy.webhooks.signing import SECRET_BYTES, seal_secret, show_secret
 from serving.http.document.schemas import errors_of
 from serving.http.document.writing import body_of
@@ -51,6 +52,7 @@ T = TypeVar("T")
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 _ERRORS: Final = errors_of(400, 401, 403, 404, 408, 413, 415)
+_ASKED_ERRORS: Final = errors_of(400, 401, 403, 404, 408, 413, 415, 429)
 _position = table_of(Position)
 WebhookId = Annotated[str, Path(alias="webhookId", max_length=64)]
 
@@ -70,6 +72,9 @@ async def _write(services: Services, call: Callable[[Connection], T]) -> T:
     except TooManyWebhooks as error:
         message = f"Refused: {error}. Delete some first."
         raise RequestRejected(403, "too_many_webhooks", message) from None
+    except TooManyDeliveries as error:
+        message = f"Refused: {error}. Ask again when it has taken some."
+        raise RequestRejected(429, "too_many_deliveries", message) from None
 
 
 @router.post(
@@ -94,10 +99,14 @@ async def create_position_webhook(
         row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise position_not_found()
-        seen = look(read_position(connection, row, now_s=now_s), low_usdc=wish.low_usdc)
+        if row["key_epoch"] != claims.key_epoch:
+            raise key_revoked()
+        now = read_position(connection, row, now_s=now_s, revoked_since_s=now_s - OVERLAP_S)
+        seen = look(now, low_usdc=wish.low_usdc)
         values = {
             "webhook_id": webhook_id,
             "token_id": claims.token_id,
+            "key_epoch": claims.key_epoch,
             "url": wish.url,
             "events": orjson.dumps(wish.events).decode(),
             "low_usdc": wish.low_usdc,
@@ -106,7 +115,7 @@ async def create_position_webhook(
             "secret_before_until_s": 0,
             "seen": seen.write(),
             "next_number": 0,
-            "busy_until_s": 0,
+            "busy_until_s": now_s,
             "created_at_s": now_s,
         }
         create_webhook(connection, values)
@@ -173,7 +182,7 @@ async def rotate_webhook(
     return WebhookIssued(**dict(_describe(row)), secret=show_secret(secret))
 
 
-@router.post("/{webhookId}/ping", status_code=202, responses=_ERRORS, dependencies=BEARER)
+@router.post("/{webhookId}/ping", status_code=202, responses=_ASKED_ERRORS, dependencies=BEARER)
 async def ping_webhook(
     webhook_id: WebhookId, claims: ClaimsDep, services: ServicesDep
 ) -> DeliveryQueued:
@@ -187,12 +196,11 @@ async def ping_webhook(
         timestamp=format_time(now_s),
     )
 
-    def write(connection: Connection) -> int:
-        row = load_webhook(connection, webhook_id, token_id=claims.token_id)
-        tell(connection, webhook_id, [Message(message_id, PING, body)], now_s=now_s)
-        return int(row["next_number"])
-
-    return DeliveryQueued(number=await _write(services, write))
+    message = Message(message_id, PING, body)
+    number = await _write(
+        services, lambda c: ask(c, webhook_id, message, token_id=claims.token_id, now_s=now_s)
+    )
+    return DeliveryQueued(number=number)
 
 
 @router.get("/{webhookId}/deliveries", responses=_ERRORS, dependencies=BEARER)
@@ -214,7 +222,7 @@ async def list_deliveries(
 @router.post(
     "/{webhookId}/deliveries/{number}/replay",
     status_code=202,
-    responses=_ERRORS,
+    responses=_ASKED_ERRORS,
     dependencies=BEARER,
 )
 async def replay_delivery(

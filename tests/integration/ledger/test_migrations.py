@@ -1,5 +1,6 @@
 """What migrations make of rows that are there."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ KEPT = (
 KEPT_OF_ACCOUNT = (
     "INSERT INTO kept_answer (lookup_id, body_digest, request_id, owner, state, sealed_bytes,"
     " expires_at_s) VALUES ('lo_2', 'd', 'rq_2', 'account ac_1', 'open', 0, 99)"
+)
+
+CHILD_KEY = (
+    "INSERT INTO child_key (key_id, token_id, key_epoch, label, created_at_s, revoked_at_s,"
+    " generation, grace_until_s, used_usdc, day, day_used_usdc, month_used_usdc, minute,"
+    " minute_requests, open_requests)"
+    " VALUES (:key_id, 7, 0, '', 1, :revoked_at_s, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
+)
+WEBHOOK = (
+    "INSERT INTO webhook (webhook_id, token_id, url, events, low_usdc, secret,"
+    " secret_before_until_s, seen, next_number, busy_until_s, created_at_s)"
+    " VALUES ('w', 7, 'https://h.test', '[]', 0, '', 0, :seen, 0, 0, 1)"
 )
 
 
@@ -119,3 +132,26 @@ def test_migrate__kept_answers__are_those_of_their_positions_there_and_back(
         # An account has no position: what the market kept is forgotten.
         kept = text("SELECT request_id, token_id, sealed FROM kept_answer")
         assert [tuple(row) for row in connection.execute(kept)] == [("rq_1", 7, b"\x01\x02")]
+
+
+def test_migrate__webhooks__know_their_epoch_and_whom_they_were_told_of(
+    databases: Databases,
+) -> None:
+    engine = databases.open(databases.create())
+    move_to(engine, "0059")
+    with write(engine) as connection:
+        for key_id, revoked_at_s in (("b", 50), ("c", 50), ("a", 60), ("z", None)):
+            values = {"key_id": key_id, "revoked_at_s": revoked_at_s}
+            connection.execute(text(CHILD_KEY), values)
+        seen = '{"credited_usdc": 1, "key_epoch": 0, "children_revoked": 1}'
+        connection.execute(text(WEBHOOK), {"seen": seen})
+
+    move_to(engine, "0061")
+    with read(engine) as connection:
+        after = json.loads(connection.execute(text("SELECT seen FROM webhook")).scalar_one())
+    assert (after["revoked_since_s"], after["children_revoked"]) == (49, ["b"])
+
+    move_to(engine, "0059")
+    with read(engine) as connection:
+        before = connection.execute(text("SELECT seen FROM webhook")).scalar_one()
+    assert json.loads(before) == json.loads(seen)

@@ -43,6 +43,7 @@ def test_parse_base_url__public_https__is_taken(url: str, host: str, port: int) 
         "https://",
         "https:///v1",
         "https://user@example.com/v1",
+        "https://api.xn--a/v1",
         "https://user:pass@example.com/v1",
         "https://example.com@10.0.0.1/v1",
         "https://example.com/v1?x=1",

@@ -22,7 +22,8 @@ from serving.process.aes_gcm import SealBroken
 NOW = Now(
     credited_usdc=1_000_000,
     key_epoch=0,
-    revoked=(),
+    now_s=100 * 86_400,
+    revoked={},
     unspent_usdc=800_000,
     today_left_usdc=100_000,
     today_cap_usdc=200_000,
@@ -43,7 +44,7 @@ def tell(*moments: Now) -> list[list[str]]:
 
 
 def test_first_look__tells_nothing_of_what_was_before() -> None:
-    dire = replace(NOW, unspent_usdc=0, today_left_usdc=0, revoked=("a",), key_epoch=3)
+    dire = replace(NOW, unspent_usdc=0, today_left_usdc=0, revoked={"a": 1}, key_epoch=3)
     assert tell(dire, dire) == [[]]
 
 
@@ -76,13 +77,37 @@ def test_cap__nothing_left_at_all__is_not_the_cap(spent: dict[str, Any]) -> None
 
 
 def test_keys__a_child_and_all__are_told_with_their_ids() -> None:
-    seen = look(replace(NOW, revoked=("a",)), low_usdc=LOW_USDC)
-    now = replace(NOW, revoked=("a", "b", "c"), key_epoch=1)
+    at_s = NOW.now_s
+    seen = look(replace(NOW, revoked={"a": at_s}), low_usdc=LOW_USDC)
+    now = replace(NOW, revoked={"a": at_s, "b": at_s + 1, "c": at_s + 2}, key_epoch=1)
     happenings, _ = decide(seen, now, low_usdc=LOW_USDC)
     assert [(one.kind, one.data["keys"]) for one in happenings] == [
         (REVOKED, "all"),
         (REVOKED, ["b", "c"]),
     ]
+
+
+def test_keys__revoked_in_one_second_with_a_look_between__each_is_told_by_its_own_id() -> None:
+    at_s, told = NOW.now_s, []
+    seen = look(NOW, low_usdc=LOW_USDC)
+    # The order within the second is that of the ids: the later one comes first.
+    for revoked in ({"b": at_s}, {"a": at_s, "b": at_s}, {"a": at_s, "b": at_s}):
+        now = replace(NOW, revoked=revoked)
+        happenings, seen = decide(read_seen(seen.write()), now, low_usdc=LOW_USDC)
+        told.append([one.data["keys"] for one in happenings])
+    assert told == [[["b"]], [["a"]], []]
+
+
+def test_keys__told_long_ago__are_not_kept() -> None:
+    revoked = {str(hour): NOW.now_s + hour * 3_600 for hour in range(50)}
+    seen, told = look(NOW, low_usdc=LOW_USDC), []
+    for key_id, at_s in revoked.items():
+        fresh = {one: when for one, when in revoked.items() if seen.revoked_since_s < when <= at_s}
+        now = replace(NOW, now_s=at_s, revoked=fresh)
+        happenings, seen = decide(seen, now, low_usdc=LOW_USDC)
+        told += [one.data["keys"] for one in happenings]
+        assert len(seen.children_revoked) <= 2, key_id
+    assert told == [[key_id] for key_id in revoked]
 
 
 def test_reorganised_chain__what_comes_again_is_told_again() -> None:

@@ -1,0 +1,260 @@
+"""Webhooks of many owners on one server: whose turn it is, how much waits, and when they end.
+
+::
+
+    turns ── a backlog of one position, or of many, comes before nobody's first
+    full ── pings are refused while there is still room for news
+    ended ── with the key that set it, and by a restore
+    broken ── what cannot be called is a try like another
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from ledger.database.engine import write
+from ledger.restored import end_all_keys
+from ledger.spending.webhooks import (
+    ASKED_MAX,
+    AT_ONCE_MAX,
+    DELIVERIES_MAX,
+    Message,
+    TooManyDeliveries,
+    ask,
+    change_webhook,
+    claim_due,
+    create_webhook,
+    load_deliveries,
+    note_try,
+    tell,
+)
+from ledger.tables import Webhook, table_of
+from proxy.webhooks.delivering import Webhooks
+from tests.integration.proxy.test_webhooks import (
+    HEADERS,
+    ROOT,
+    Receiver,
+    change_position,
+    hooks,
+    list_states,
+    make_hooks,
+    make_webhook,
+    ping,
+    proxy,
+    receiver,
+    work,
+)
+from tests.support.ledgers import Databases
+from tests.support.proxy import RunningProxy
+
+__all__ = ["hooks", "proxy", "receiver"]
+
+
+def put_webhook(engine: Engine, webhook_id: str, token_id: int, *, waiting: int) -> None:
+    values: dict[str, Any] = {
+        "webhook_id": webhook_id,
+        "token_id": token_id,
+        "key_epoch": 0,
+        "url": "https://hooks.example/",
+        "events": "[]",
+        "low_usdc": 0,
+        "secret": b"",
+        "seen": "{}",
+        "next_number": 0,
+        "busy_until_s": 0,
+        "created_at_s": 0,
+    }
+    messages = [Message(f"m{number}", "ping", "{}") for number in range(waiting)]
+    with write(engine) as connection:
+        create_webhook(connection, values)
+        tell(connection, webhook_id, messages, now_s=token_id)
+
+
+def claim(engine: Engine, *, now_s: int, most: int = 4, ends: bool = True) -> list[str]:
+    """Return whose deliveries are claimed; ``ends``: they are tried, and fail, at once."""
+    with write(engine) as connection:
+        taken = claim_due(connection, now_s=now_s, lasting_s=60, most=most)
+        for _, delivery in taken if ends else ():
+            note_try(
+                connection,
+                delivery,
+                said="500",
+                state="failed",
+                now_s=now_s,
+                next_try_at_s=now_s,
+                is_gone=False,
+            )
+    return [hook["webhook_id"] for hook, _ in taken]
+
+
+@pytest.fixture
+def engine(databases: Databases) -> Engine:
+    return databases.open_ledger()
+
+
+# ----------------------------------------------------------------------------------------- turns
+
+
+def test_claim__ended_and_held_endpoints__take_no_places(engine: Engine) -> None:
+    for number in range(6):
+        put_webhook(engine, f"old{number}", number, waiting=3)
+    put_webhook(engine, "new", 9, waiting=1)
+    assert len(claim(engine, now_s=100, most=3, ends=False)) == 3
+    with write(engine) as connection:
+        for number in range(3, 6):
+            changes = {"ended_at_s": 1}
+            change_webhook(connection, f"old{number}", token_id=number, changes=changes)
+    assert claim(engine, now_s=101, most=3) == ["new"]
+
+
+def test_claim__many_endpoints_of_one_position__others_come_first(engine: Engine) -> None:
+    for number in range(6):
+        put_webhook(engine, f"greedy{number}", 1, waiting=3)
+    put_webhook(engine, "other", 2, waiting=1)
+    taken = claim(engine, now_s=100, ends=False)
+    assert taken[:2] == ["greedy0", "other"]
+    assert len(taken) == 1 + AT_ONCE_MAX
+    # What is held counts: no more of the position is taken, by this process or another.
+    assert claim(engine, now_s=101) == []
+
+
+def test_claim__old_backlogs_of_many_positions__newcomers_have_their_turn(engine: Engine) -> None:
+    for number in range(6):
+        put_webhook(engine, f"old{number}", number, waiting=50)
+    claim(engine, now_s=100)
+    claim(engine, now_s=101)
+    put_webhook(engine, "new", 50, waiting=1)
+    assert "new" in claim(engine, now_s=102)
+
+
+# ------------------------------------------------------------------------------------------ full
+
+
+def test_waiting__many__pings_are_refused_while_news_have_room(engine: Engine) -> None:
+    put_webhook(engine, "w", 1, waiting=ASKED_MAX - 1)
+    message = Message("asked", "ping", "{}")
+    with write(engine) as connection:
+        assert ask(connection, "w", message, token_id=1, now_s=5) == ASKED_MAX - 1
+        with pytest.raises(TooManyDeliveries):
+            ask(connection, "w", message, token_id=1, now_s=5)
+        news = [Message(f"n{number}", "news", "{}") for number in range(DELIVERIES_MAX)]
+        assert tell(connection, "w", news, now_s=5)
+        rows = load_deliveries(connection, "w", token_id=1, limit=1_000)
+    states = [row["state"] for row in reversed(rows)]
+    assert states == ["waiting"] * DELIVERIES_MAX + ["failed"] * ASKED_MAX
+    assert rows[0]["said"] == f"{DELIVERIES_MAX} deliveries waited before it"
+
+
+async def test_ping_and_replay__where_much_waits__429(
+    proxy: RunningProxy, receiver: Receiver
+) -> None:
+    webhook_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+    messages = [Message(f"m{number}", "ping", "{}") for number in range(ASKED_MAX)]
+    with write(proxy.engine) as connection:
+        tell(connection, webhook_id, messages, now_s=0)
+    for path in ("ping", "deliveries/0/replay"):
+        answer = await proxy.client.post(f"{ROOT}/webhooks/{webhook_id}/{path}", headers=HEADERS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_deliveries")
+
+
+async def test_slow_endpoint__holds_its_own_place_only(
+    proxy: RunningProxy, receiver: Receiver
+) -> None:
+    hooks = make_hooks(proxy, timeout_s=20)
+    async with Receiver() as slow:
+        slow.wait_s = 20
+        await ping(proxy, (await make_webhook(proxy, slow.url))["webhookId"])
+        quick_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+        for _ in range(3):
+            await ping(proxy, quick_id)
+        delivering = asyncio.create_task(hooks.deliver())
+        async with asyncio.timeout(10):
+            while len(receiver.got) < 3:
+                await asyncio.sleep(0.02)
+        assert not delivering.done()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+    await hooks.close()
+
+
+# ----------------------------------------------------------------------------------------- ended
+
+
+async def test_keys__revoked_on_chain__are_the_last_that_the_webhook_is_told(
+    proxy: RunningProxy, hooks: Webhooks, receiver: Receiver
+) -> None:
+    webhook_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+    await ping(proxy, webhook_id)
+    change_position(proxy, credited_usdc=1_250_000, key_epoch=1)
+    await work(hooks)
+    change_position(proxy, credited_usdc=1_500_000, key_epoch=1)
+    await work(hooks)
+    change_position(proxy, credited_usdc=1_750_000, key_epoch=0)
+    await work(hooks)
+    assert receiver.types == ["key.revoked"]
+    assert (await proxy.client.get(f"{ROOT}/webhooks", headers=HEADERS)).json()["data"] == []
+
+
+async def test_keys__revoked_but_not_wanted__the_webhook_ends_in_silence(
+    proxy: RunningProxy, hooks: Webhooks, receiver: Receiver
+) -> None:
+    await make_webhook(proxy, receiver.url, events=["position.harvested"])
+    for credited_usdc in (1_250_000, 1_500_000):
+        change_position(proxy, credited_usdc=credited_usdc, key_epoch=1)
+        await work(hooks)
+    change_position(proxy, key_epoch=0)
+    assert receiver.got == []
+    assert (await proxy.client.get(f"{ROOT}/webhooks", headers=HEADERS)).json()["data"] == []
+
+
+async def test_restore__ends_webhooks(
+    proxy: RunningProxy, hooks: Webhooks, receiver: Receiver
+) -> None:
+    await ping(proxy, (await make_webhook(proxy, receiver.url))["webhookId"])
+    with write(proxy.engine) as connection:
+        assert end_all_keys(connection, now_s=5) == {"webhooks of positions": 1}
+    change_position(proxy, credited_usdc=1_250_000)
+    await work(hooks)
+    assert receiver.got == []
+
+
+# ---------------------------------------------------------------------------------------- broken
+
+
+async def test_url__that_the_client_refuses__is_given_up_and_holds_up_nobody(
+    proxy: RunningProxy, receiver: Receiver
+) -> None:
+    broken_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+    good_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+    hook = table_of(Webhook)
+    with write(proxy.engine) as connection:
+        is_it = hook.c.webhook_id == broken_id
+        connection.execute(update(hook).where(is_it).values(url="https://hooks.xn--a/"))
+    for webhook_id in (broken_id, good_id):
+        await ping(proxy, webhook_id)
+    hooks = make_hooks(proxy, pauses=1)
+    await work(hooks)
+    await hooks.close()
+    [(_, state, said)] = await list_states(proxy, broken_id)
+    assert (state, said) == ("failed", "refused: the URL cannot be parsed")
+    assert await list_states(proxy, good_id) == [(0, "delivered", "200")]
+
+
+async def test_try__that_breaks__counts_and_is_given_up(
+    proxy: RunningProxy, receiver: Receiver
+) -> None:
+    webhook_id = (await make_webhook(proxy, receiver.url))["webhookId"]
+    await ping(proxy, webhook_id)
+
+    async def resolve(_: str, __: int) -> list[str]:
+        raise ValueError("a client that does as it likes")
+
+    hook = table_of(Webhook)
+    with write(proxy.engine) as connection:
+        connection.execute(update(hook).values(url="https://hooks.example/"))
+    hooks = make_hooks(proxy, resolve=resolve, pauses=1)
+    await work(hooks)
+    await hooks.close()
+    assert await list_states(proxy, webhook_id) == [(0, "failed", "cannot be called: ValueError")]
