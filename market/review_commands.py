@@ -107,3 +107,17 @@ def grant(email: str, role: str) -> None:
     _, opened = _opened()
     with opened as engine:
         click.echo(grant_role(engine, email, role))
+
+
+@review.command("codes-off", settings=SETTINGS)
+@argument("supplier_id", help="The account that asks for them, as the queue shows it.")
+def codes_off(supplier_id: str) -> None:
+    """Take a supplier's one-time codes off, whom somebody else's shut out.
+
+    Ask first who it is, by another way than its mailbox: whoever has that opens the account then.
+    """
+    from market.reviewer import take_codes_off
+
+    _, opened = _opened()
+    with opened as engine:
+        click.echo(take_codes_off(engine, supplier_id))

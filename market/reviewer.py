@@ -9,11 +9,14 @@ from sqlalchemy import Connection, Engine
 from contracts.errors import Fatal
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
-from ledger.suppliers.accounts import load_supplier
+from ledger.suppliers.accounts import load_supplier, lock_supplier, set_totp
+from ledger.suppliers.callers import end_sessions
+from ledger.suppliers.mails import NewMail, enqueue_mail
 from ledger.suppliers.reviews import load_queue, note_audit
 from ledger.tables import KYB_STATUSES
 from market.suppliers.emails import read_email
 from market.suppliers.kyb_shown import load_reviewed
+from market.suppliers.mailing import UNDO
 from market.suppliers.reviewing import (
     COMMAND_LINE,
     ReviewRules,
@@ -104,3 +107,37 @@ def grant_role(engine: Engine, email: str, role: str) -> str:
     with write(engine) as connection:
         supplier_id = grant(connection, email=address, role=role, actor=COMMAND_LINE, now_s=now_s)
     return f"account {supplier_id} has the role {role} now"
+
+
+def take_codes_off(engine: Engine, supplier_id: str) -> str:
+    """Have an account ask for one-time codes no more, end its sessions, tell it by mail, and write
+    it down; say so. For an owner whom a thief's codes shut out: from now on the password and the
+    mailbox alone open the account. Raises ``ReviewRefused`` where no codes are asked for.
+    """
+    now_s = ask_now_s(engine)
+    with write(engine) as connection:
+        # Sessions first: who writes by one of them holds it, and may wait for the account.
+        end_sessions(connection, supplier_id)
+        supplier = lock_supplier(connection, supplier_id)
+        if supplier is None or not supplier.has_totp:
+            raise ReviewRefused(f"no account {supplier_id!r} that asks for one-time codes")
+        set_totp(connection, supplier_id, None)
+        note_audit(
+            connection,
+            entry_id=new_id(),
+            actor=COMMAND_LINE,
+            action="codes_off",
+            subject="one-time codes",
+            supplier_id=supplier_id,
+            now_s=now_s,
+        )
+        mail = NewMail(
+            new_id(),
+            supplier.email,
+            "codes_changed",
+            {"is_on": False},
+            token_purpose=UNDO,
+            supplier_id=supplier_id,
+        )
+        enqueue_mail(connection, mail, now_s=now_s)
+    return f"account {supplier_id} asks for no one-time codes now: its owner has a mail of it"

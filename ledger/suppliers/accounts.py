@@ -216,12 +216,12 @@ def confirm_totp(connection: Connection, supplier_id: str, *, now_s: int) -> Non
     )
 
 
-def end_new_codes(connection: Connection, supplier_id: str, *, since_s: int) -> None:
-    """Ask for one-time codes no more, where they are not confirmed or were since ``since_s``."""
-    confirmed_at_s = _supplier.c.totp_confirmed_at_s
-    is_new = confirmed_at_s.is_(None) | (confirmed_at_s >= since_s)
+def drop_begun_codes(connection: Connection, supplier_id: str) -> None:
+    """Forget a secret of one-time codes that no code was shown for yet; codes that are asked for
+    stay."""
+    is_begun = _supplier.c.totp_confirmed_at_s.is_(None)
     if connection.execute(
-        select(_supplier.c.supplier_id).where(_supplier.c.supplier_id == supplier_id, is_new)
+        select(_supplier.c.supplier_id).where(_supplier.c.supplier_id == supplier_id, is_begun)
     ).first():
         set_totp(connection, supplier_id, None)
 

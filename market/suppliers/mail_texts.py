@@ -32,8 +32,8 @@ UNDO_PATH: Final = "/v1/supply/undo?token={token}"
 UNDO_HTTP: Final = 'POST {origin}/v1/supply/undo {"token": "{token}"}'
 STOP: Final = (
     "If this was not you, stop it by this link: payout addresses that do not count yet never will,"
-    " everybody is signed out, new one-time codes and keys are off, and a mail lets you choose"
-    " another password:"
+    " everybody is signed out, new keys are off, and a mail lets you choose another password."
+    " One-time codes stay: if somebody else switched them on, ask us afterwards to take them off:"
 )
 CHOOSE: Final = (
     'POST {origin}/v1/supply/password-resets/confirm {"token": "{token}", "password": "…"}'

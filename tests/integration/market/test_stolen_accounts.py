@@ -2,9 +2,11 @@
 
 ::
 
+    codes switched on lately ──► stay, whichever mail's link is used: the mailbox opens nothing
     address saved by a stranger ──► the owner undoes it by the mail, without signing in
         its own address, saved again ──► the stranger's never counts, not even for a while
-    password and one-time codes changed ──► one link ends all of it; a mail chooses a password
+    password and one-time codes changed ──► one link ends sessions and keys; a mail chooses a
+        password; an operator takes a thief's codes off
     the link: looking changes nothing; once; late; nobody else's
     a flood of wrong sign-ins ──► its own browser gets in, and any other after a reset
 """
@@ -17,7 +19,10 @@ import pytest_asyncio
 from sqlalchemy import select, update
 
 from ledger.database.engine import read, write
+from ledger.suppliers.accounts import find_supplier, load_credentials
+from ledger.suppliers.reviews import load_audit
 from ledger.tables import SupplierToken, SupplyAddress, table_of
+from market.reviewer import ReviewRefused, take_codes_off
 from market.suppliers.tries import ACCOUNT, BROWSER
 from tests.support.ledgers import make_ledger
 from tests.support.mailbox import Mailbox, link_of, text_of
@@ -65,6 +70,13 @@ async def save_address(browser: Browser, address: str, network: str = "base") ->
     wish = {"network": network, "confirm_network": network, "address": address}
     saved = await browser.put("/v1/supply/payout-addresses", wish)
     assert saved.status_code == 200, saved.text
+
+
+def find_id(market: RunningMarket, email: str) -> str:
+    with read(market.engine) as connection:
+        found = find_supplier(connection, email)
+    assert found is not None
+    return found.supplier_id
 
 
 async def list_networks(browser: Browser) -> dict[str, tuple[str | None, str | None, bool]]:
@@ -119,9 +131,85 @@ async def test_address__saved_by_a_thief_who_shut_the_owner_out__is_stopped_by_t
     mail = await mailbox.wait_for("Choose another password", to=email)
     chosen = {"token": token_of(link_of(mail)), "password": PASSWORD}
     await stranger.post("/v1/supply/password-resets/confirm", chosen)
-    assert (await owner.sign_in()).status_code == 201, "no code is asked for"
+    assert (await owner.sign_in()).json()["error"]["code"] == "code_needed"
+    take_codes_off(market.engine, find_id(market, email))
+    await mailbox.wait_for("One-time codes are off", to=email)
+    assert (await owner.sign_in()).status_code == 201
     let_addresses_count(market)
     assert await list_networks(owner) == {"base": (ADDRESS, None, True)}
+
+
+@pytest.mark.parametrize("change", ["codes", "password", "address"])
+async def test_undo__by_who_has_the_mailbox_alone__leaves_new_codes_on(
+    market: RunningMarket, mailbox: Mailbox, change: str
+) -> None:
+    email = f"mailbox-alone-{change}@compute.example"
+    owner = await join(market, mailbox, email=email)
+    begun = (await owner.post("/v1/supply/codes")).json()
+    app, now_s = pyotp.TOTP(begun["secret"]), market.front.app.state.services.database.now_s()
+    said = {"code": app.at(now_s - 30)}
+    assert (await owner.post("/v1/supply/codes/confirm", said)).status_code == 200
+    subject = "One-time codes are asked for"
+    thief = Browser(market, email)
+    if change == "password":
+        subject = "Your password was changed"
+        await thief.post("/v1/supply/password-resets", {"email": email})
+        mail = await mailbox.wait_for("Choose another password", to=email)
+        wish = {"token": token_of(link_of(mail)), "password": THIEFS_PASSWORD}
+        await thief.post("/v1/supply/password-resets/confirm", wish)
+    elif change == "address":
+        subject = "Payout address for base"
+        await save_address(owner, ADDRESS)
+    token = token_of(link_of(await mailbox.wait_for(subject, to=email)))
+
+    mailbox.mails.clear()
+
+    undone = await thief.post("/v1/supply/undo", {"token": token})
+    mail = await mailbox.wait_for("Choose another password", to=email)
+    chosen = {"token": token_of(link_of(mail)), "password": "six new herons wade"}
+    await thief.post("/v1/supply/password-resets/confirm", chosen)
+
+    assert undone.status_code == 200
+    assert (await owner.get("/v1/supply/account")).status_code == 401
+    refused = await thief.sign_in(password=chosen["password"])
+    assert refused.json()["error"]["code"] == "code_needed"
+    opened = await owner.sign_in(password=chosen["password"], code=app.at(now_s + 30))
+    assert opened.status_code == 201, "the owner's own codes open it"
+
+
+async def test_undo__codes_that_were_begun_and_never_shown__are_forgotten(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    owner = await join(market, mailbox, email=email)
+    await owner.post("/v1/supply/codes")
+    await save_address(owner, ADDRESS)
+    token = token_of(link_of(await mailbox.wait_for("Payout address for base", to=email)))
+
+    await owner.post("/v1/supply/undo", {"token": token})
+
+    with read(market.engine) as connection:
+        found = load_credentials(connection, email=email)
+    assert found is not None and found.totp is None
+
+
+async def test_codes__taken_off_by_the_operator__end_sessions_and_are_written_down(
+    market: RunningMarket, mailbox: Mailbox, email: str
+) -> None:
+    owner = await join(market, mailbox, email=email)
+    supplier_id = find_id(market, email)
+    with pytest.raises(ReviewRefused, match="asks for one-time codes"):
+        take_codes_off(market.engine, supplier_id)
+    assert (await owner.get("/v1/supply/account")).status_code == 200, "a refusal changes nothing"
+    begun = (await owner.post("/v1/supply/codes")).json()
+    await owner.post("/v1/supply/codes/confirm", {"code": pyotp.TOTP(begun["secret"]).now()})
+
+    take_codes_off(market.engine, supplier_id)
+
+    assert (await owner.get("/v1/supply/account")).status_code == 401
+    assert (await owner.sign_in()).status_code == 201
+    with read(market.engine) as connection:
+        entries = load_audit(connection, supplier_id=supplier_id, after="", limit=10)
+    assert [(one["actor"], one["action"]) for one in entries] == [("command line", "codes_off")]
 
 
 async def test_address__own_one_saved_again__the_thiefs_never_counts(

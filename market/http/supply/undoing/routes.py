@@ -27,8 +27,9 @@ async def show_undoing(token: Annotated[str, Query(max_length=64)] = "") -> HTML
     return show_button(
         title="This was not me",
         text="Press the button if you did not make the change that the mail tells of. Payout"
-        " addresses that do not count yet never will, everybody is signed out, new one-time codes"
-        " and keys are off, and a mail lets you choose another password.",
+        " addresses that do not count yet never will, everybody is signed out, new keys are off,"
+        " and a mail lets you choose another password. One-time codes stay: if somebody else"
+        " switched them on, ask us to take them off.",
         action=_PATH,
         token=token,
         button="Stop it",
@@ -44,10 +45,14 @@ async def show_undoing(token: Annotated[str, Query(max_length=64)] = "") -> HTML
 )
 async def undo(request: Request, services: ServicesDep) -> object:
     """Stop what was changed lately, by the token of the mail that told of it, once. It needs no
-    session: whoever changed it may have shut the owner out."""
+    session: whoever changed it may have shut the owner out. One-time codes that are asked for stay:
+    only an operator takes a thief's off."""
     token, is_form = await read_token(request, services)
     undone = await services.suppliers.undoing.undo(token)
     if is_form:
-        text = "The changes are stopped. A mail lets you choose another password."
+        text = (
+            "The changes are stopped. A mail lets you choose another password. One-time codes stay:"
+            " if somebody else switched them on, ask us to take them off."
+        )
         return show_page(title="Stopped", text=text)
     return ChangesUndone.model_validate({"cancelled_networks": list(undone.networks)})
