@@ -18,6 +18,7 @@
     │   └── RequestRepeated        the idempotency key names a request that runs or was charged
     └── Fatal
         ├── WrongDeployment        the database mirrors other contracts than the ones given
+        ├── RestoreUnfinished      a restore into this ledger was cut off, or still runs
         ├── SchemaUnknown          the database has a schema that this version does not know
         ├── SessionsShared         a pooler hands the database's sessions to others
         ├── LedgerUrlInvalid       the ledger does not run on what the URL names
@@ -40,6 +41,10 @@ class LedgerContended(LedgerUnavailable):
 
 class WrongDeployment(Fatal):
     """The database mirrors another chain or other contracts than the ones configured."""
+
+
+class RestoreUnfinished(Fatal):
+    """A restore into this ledger was cut off, or still runs: nothing may work with it yet."""
 
 
 class SchemaUnknown(Fatal):

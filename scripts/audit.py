@@ -24,6 +24,7 @@ from ledger.audit import Violation, find_stranded_batches, find_violations
 from ledger.chain.mirror import MirrorState, load_mirror
 from ledger.chain.position_rows import load_state_from_row
 from ledger.database.engine import open_engine, read, write
+from ledger.database.restore_mark import check_not_restoring
 from ledger.database.schema import bind_deployment
 from ledger.tables import Event, Position, table_of
 
@@ -58,10 +59,12 @@ def audit(engine: Engine, web3: Web3, deployment: Deployment) -> list[Violation]
     """Return everything that breaks an invariant; an empty list is a clean bill.
 
     Reads one snapshot of the ledger, then the chain at the block that it mirrors: a database ends
-    a transaction that is idle for long, and the chain may be asked for hours.
+    a transaction that is idle for long, and the chain may be asked for hours. Raises
+    ``RestoreUnfinished`` for a ledger into which a restore has not ended.
     """
     contracts = bind_contracts(web3, deployment)
     with read(engine) as connection:
+        check_not_restoring(connection)
         violations = [*find_violations(connection), *find_stranded_batches(connection)]
         cursor = load_mirror(connection)
         if cursor is None:

@@ -13,6 +13,7 @@ from contracts.deployment import Deployment as DeploymentRecord
 from ledger.database.engine import open_engine, write
 from ledger.database.locks import lock_schema
 from ledger.database.pooling import check_sessions
+from ledger.database.restore_mark import check_not_restoring
 from ledger.errors import WrongDeployment
 from ledger.tables import Deployment, SchemaPromise, table_of
 
@@ -25,18 +26,21 @@ _deployment = table_of(Deployment)
 _promise = table_of(SchemaPromise)
 
 
-def migrate(engine: Engine, *, migrations: Path = MIGRATIONS) -> str:
+def migrate(engine: Engine, *, migrations: Path = MIGRATIONS, is_restore: bool = False) -> str:
     """Bring the schema to this version's revision, and return it. Idempotent.
 
     One transaction; of several processes that start at once, one migrates and the others wait.
     A schema that a newer version has migrated is left as it is, and its revision returned, where
     that version promises that this one's code works on it. Raises ``SchemaUnknown`` where it does
-    not, ``SessionsShared`` for a database behind a pooler in transaction mode.
+    not, ``SessionsShared`` for a database behind a pooler in transaction mode, and unless
+    ``is_restore`` ``RestoreUnfinished`` for a ledger into which a restore has not ended.
     """
     check_sessions(engine)
     head = get_head(migrations)
     with write(engine) as connection:
         lock_schema(connection)
+        if not is_restore:
+            check_not_restoring(connection)
         revision = load_revision(connection)
         if revision is not None and is_promised(connection, revision, migrations):
             log.warning("schema_is_newer", schema=revision, of_this_version=head)

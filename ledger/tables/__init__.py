@@ -71,6 +71,7 @@ from ledger.tables.resale import (
     ApiName,
     ApiPeriod,
 )
+from ledger.tables.restores import LedgerRestore
 from ledger.tables.sales import MarketArtifact, MarketJob, MarketPayout, MarketSale
 from ledger.tables.schema_promises import SchemaPromise
 from ledger.tables.sellers import (
@@ -154,6 +155,7 @@ __all__ = [
     "KybSection",
     "KybSubmission",
     "LeaseHolder",
+    "LedgerRestore",
     "MarketAccount",
     "MarketArtifact",
     "MarketCredit",

@@ -71,7 +71,8 @@ def restore(
 ) -> ExitCode:
     """Bring a backup back into an empty database, and say what is lost.
 
-    Stop all processes first. The chain is asked what was settled and paid since: none of it is
+    Stop all processes first. Where it was cut off, no process starts on the ledger, and the same
+    command again goes on. The chain is asked what was settled and paid since: none of it is
     charged or paid again. Every key that can be ended off chain is ended, as which ones were is
     lost; depositors' root keys go on by the key epoch on chain.
     """

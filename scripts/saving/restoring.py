@@ -2,10 +2,13 @@
 
 ::
 
-    the backup's data ──► an empty database ──► migrated
+    the backup's data ──► an empty database ──► marked: no process starts on it ──► migrated
       ──► new batch ids, every key ended                     before anything else can use it
       ──► mirrored up to the chain's head
       ──► what the chain settled and paid since the backup is taken over, or named as lost
+      ──► the mark is cleared, in the same transaction
+
+Cut off anywhere before, the same restore goes on: the mark says that the ledger is not whole.
 
 The chain is the record of what was settled and paid; what only the ledger knew since the backup is
 lost, and is named to the unit where the chain tells of it.
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from eth_utils.address import to_checksum_address
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect
 from web3 import Web3
 
 from contracts.chain import Web3Transport, translated
@@ -30,6 +33,7 @@ from contracts.reader import ChainReader, check_chain
 from indexer.sync import Follower, Outcome, SyncRules
 from ledger.chain.mirror import load_mirror
 from ledger.database.engine import open_engine, read, write
+from ledger.database.restore_mark import clear_mark, load_mark, mark_restoring, note_ended_keys
 from ledger.database.schema import bind_deployment, migrate
 from ledger.payments.withdrawals import TakenBack, take_back_lost
 from ledger.restored import OpenUsage, end_all_keys, load_open_usage, renew_batch_ids
@@ -96,7 +100,7 @@ def restore(
 ) -> Restored:
     """Restore a backup into an empty database. Raises ``NotRestored``, and what the chain raises.
 
-    Run again after it was cut off, it needs an empty database again.
+    Where it was cut off, a restore of the same backup into the same database goes on.
     """
     check_backup(backup, deployment)
     check_chain(
@@ -106,17 +110,18 @@ def restore(
     )
     engine = open_engine(ledger_url)
     try:
-        _check_empty(engine, backup)
-        say("copying the backup")
-        _bring_back(engine, backup)
-        migrate(engine)
+        if _is_cut_off(engine, backup):
+            say("going on with a restore that was cut off")
+        else:
+            _check_empty(engine, backup)
+            say("copying the backup")
+            _bring_back(engine, backup, now_s=now_s)
+        migrate(engine, is_restore=True)
         with write(engine) as connection:
             bind_deployment(connection, deployment)
-            # First of all: from here on nothing that starts could use an id or a key again.
-            renew_batch_ids(connection)
-            ended = end_all_keys(connection, now_s=now_s)
-            mirror = load_mirror(connection)
-        from_block = -1 if mirror is None else mirror.block_number
+            ended = _end_keys_once(connection, now_s=now_s)
+        # As it was when the backup was taken: a restore that was cut off may have mirrored since.
+        from_block = -1 if backup.block_number is None else backup.block_number
         say(f"mirroring the chain from block {from_block + 1:,}")
         to_block = _catch_up(engine, web3, deployment)
         done = _take_over(engine, web3, from_block=from_block, now_s=now_s)
@@ -137,6 +142,29 @@ def check_backup(backup: Backup, deployment: Deployment) -> None:
         )
 
 
+def _is_cut_off(engine: Engine, backup: Backup) -> bool:
+    """Tell whether a restore of this backup was begun there. Raises ``NotRestored`` for another."""
+    if engine.dialect.name != backup.kind:
+        return False
+    if backup.kind == "sqlite" and not Path(engine.url.database or "").exists():
+        return False
+    with read(engine) as connection:
+        mark = load_mark(connection)
+    if mark is not None and mark.backup_sha256 != backup.sha256:
+        raise NotRestored("a restore of another backup was begun there: go on with that one")
+    return mark is not None
+
+
+def _end_keys_once(connection: Connection, *, now_s: int) -> dict[str, int]:
+    mark = load_mark(connection)
+    if mark is not None and mark.ended_keys is not None:
+        return mark.ended_keys
+    renew_batch_ids(connection)
+    ended = end_all_keys(connection, now_s=now_s)
+    note_ended_keys(connection, ended)
+    return ended
+
+
 def _check_empty(engine: Engine, backup: Backup) -> None:
     if engine.dialect.name != backup.kind:
         raise NotRestored(f"the backup is of {backup.kind}, and the URL is not")
@@ -150,7 +178,8 @@ def _check_empty(engine: Engine, backup: Backup) -> None:
             raise NotRestored("the database is not empty: create another one, and name that")
 
 
-def _bring_back(engine: Engine, backup: Backup) -> None:
+def _bring_back(engine: Engine, backup: Backup, *, now_s: int) -> None:
+    """Copy the backup's data, and mark it before anything can take it for a whole ledger."""
     if backup.kind == "postgresql":
         arguments = ["--no-owner", "--single-transaction", "--exit-on-error"]
         run_tool(
@@ -158,10 +187,14 @@ def _bring_back(engine: Engine, backup: Backup) -> None:
             engine.url,
             [*arguments, f"--dbname={engine.url.database}", str(backup.data_path)],
         )
+        with write(engine) as connection:
+            mark_restoring(connection, backup_sha256=backup.sha256, now_s=now_s)
         return
     path = Path(engine.url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
+    # What a restore left that was killed: the copy is not to be rolled back by it.
+    draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
     shutil.copyfile(backup.data_path, draft)
     draft.chmod(0o600)
     with closing(sqlite3.connect(draft)) as copy:
@@ -169,6 +202,9 @@ def _bring_back(engine: Engine, backup: Backup) -> None:
     if found != "ok":
         draft.unlink()
         raise NotRestored(f"the backup is damaged: {found}")
+    marking = create_engine(f"sqlite:///{draft}", poolclass=NullPool)
+    with marking.begin() as connection:
+        mark_restoring(connection, backup_sha256=backup.sha256, now_s=now_s)
     draft.rename(path)
 
 
@@ -204,6 +240,7 @@ def _take_over(engine: Engine, web3: Web3, *, from_block: int, now_s: int) -> Re
             done.payouts += take_over_payouts(connection, paid, make_id=new_id, now_s=now_s)
         done.taken_back = _take_back(connection, done.payouts, now_s=now_s)
         done.open_usage = load_open_usage(connection)
+        clear_mark(connection)
     return done
 
 

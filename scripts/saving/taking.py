@@ -16,6 +16,7 @@ from contracts.errors import Fatal, Retryable
 from ledger.chain.mirror import load_mirror
 from ledger.database.clock import ask_now_s
 from ledger.database.engine import open_engine, read
+from ledger.database.restore_mark import check_not_restoring
 from ledger.database.schema import load_revision
 from ledger.spending.debts import load_posted
 from ledger.tables import Deployment, table_of
@@ -147,6 +148,7 @@ def run_tool(name: str, url: URL, arguments: list[str]) -> None:
 
 
 def _read_facts(connection: Connection) -> dict[str, Any]:
+    check_not_restoring(connection)
     revision = load_revision(connection)
     row = None
     if revision is not None:

@@ -12,6 +12,7 @@
     ├── of a supplier's day                           not paid again, settled before it or not
     ├── to a wallet for its credit                    the credit is spent no more
     keys that were revoked since                      do not work; nor does any that could be
+    a restore that was cut off                        no process starts on it; the next one goes on
     a backup that is damaged, or a place that is used nothing is changed
 """
 
@@ -27,6 +28,8 @@ from sqlalchemy import Engine, delete, select
 
 from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.database.engine import open_engine, read, write
+from ledger.database.schema import migrate
+from ledger.errors import RestoreUnfinished
 from ledger.payments.withdrawals import SignedWithdrawal, withdraw
 from ledger.selling.accounts import save_account
 from ledger.spending.batches import abandon_batch
@@ -36,6 +39,7 @@ from ledger.suppliers.settlement import settle_chunk
 from ledger.tables import Batch, Deployment, Intent, MarketAccount, Usage, table_of
 from scripts.audit import audit
 from scripts.cli import commands
+from scripts.saving import restoring
 from scripts.saving.backups import Backup, find_backups
 from scripts.saving.restoring import NotRestored, Restored, restore
 from scripts.saving.taking import take_backup
@@ -82,8 +86,8 @@ class Yesterday:
         self.backup = take_backup(url_of(stage.engine), folder)
         self.said: list[str] = []
 
-    def come_back(self) -> tuple[Stage, Restored]:
-        url = self._databases.create()
+    def come_back(self, url: str | None = None) -> tuple[Stage, Restored]:
+        url = url or self._databases.create()
         world = self._stage.world
         done = restore(
             self.backup,
@@ -407,6 +411,49 @@ def test_epoch_bumped_since__restored_mirror_knows_it(
     restored, _ = yesterday.come_back()
 
     assert restored.state(token_id).key_epoch == 1
+
+
+@pytest.mark.parametrize("step", ["migrate", "_catch_up", "_take_over"])
+def test_restore__cut_off__no_process_starts_until_the_same_one_has_ended(
+    stage: Stage,
+    databases: Databases,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    token_id = stage.open_held()
+    stage.allow_paying()
+    place = {"token_id": token_id, "key_epoch": 0}
+    with write(stage.engine) as connection:
+        create_child(connection, key_id="child", terms=ChildTerms(), now_s=1, **place)
+    stage.owe(("po_1", SELLER, 2 * USDC))
+    yesterday = Yesterday(stage, databases, folder)
+    settle(stage)
+    url = databases.create()
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(restoring, step, cut_off)
+        yesterday.come_back(url)
+
+    left = open_engine(url)
+    with pytest.raises(RestoreUnfinished, match="has not ended: run the same"):
+        migrate(left)
+    with pytest.raises(RestoreUnfinished):
+        audit(left, stage.world.anvil.web3, stage.world.deployment)
+    with pytest.raises(RestoreUnfinished):
+        take_backup(url, folder)
+    left.dispose()
+
+    restored, done = yesterday.come_back(url)
+    migrate(restored.engine)
+    settle(restored)
+
+    assert done.ended_keys == {"child keys of positions": 1}
+    assert restored.received(SELLER) == (2 * USDC, 0)
+    assert_clean(restored)
 
 
 def test_backup__while_the_ledger_is_written__is_whole_and_of_one_moment(
