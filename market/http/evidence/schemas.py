@@ -53,7 +53,7 @@ class EvidenceEntry(BaseModel):
     made_at: int = Field(description="Unix seconds")
     observed_hash: str = Field(description="keccak of what was observed")
     transcript_hash: str = Field(description="keccak of the transcript")
-    looks: int
+    looks: int = Field(description="at the method's wealth, in the year")
     peak_milli: int = Field(description="the method's best wealth of the year, in 1/1000")
     leaf: str
 
@@ -70,8 +70,12 @@ class EvidenceDay(BaseModel):
 class SellersEvidence(EvidenceEntry):
     """One probe, as the offer's seller sees it."""
 
-    observed: Any = Field(description="in categories: what the wealth is computed from")
-    transcript: Any = Field(description="the questions and both sides' answers")
+    observed: dict[str, Any] | list[Any] = Field(
+        description="in categories: what the wealth is computed from"
+    )
+    transcript: dict[str, Any] | list[Any] = Field(
+        description="the questions and both sides' answers"
+    )
 
 
 class SellersEvidenceList(BaseModel):

@@ -80,4 +80,4 @@ class DeliveryList(BaseModel):
 class DeliveryQueued(BaseModel):
     """Something that is going to be told, after all that waits."""
 
-    number: int
+    number: int = Field(description="its place in the endpoint's order")

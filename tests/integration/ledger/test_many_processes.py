@@ -159,6 +159,8 @@ def build_processes(stage: Stage, folder: Path, operator_key: str) -> list[Proce
                 "KEY_SECRET": KEY_SECRET,
                 "UPSTREAM_URL": f"{markets[number].url}/v1",
                 "UPSTREAM_KEY": operator_key,
+                # The seller's host is this machine.
+                "MINIMUM_GRADE": "D",
                 "CATALOGUE_INTERVAL_S": "1",
                 "UPSTREAM_TIMEOUT_S": "20",
                 "SWEEP_INTERVAL_S": "0.5",

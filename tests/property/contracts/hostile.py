@@ -202,13 +202,16 @@ class HostileMachine(ReentryMachine):
         self, stake: Stake, diary: Diary, seen: TokenView, view: View, gain: int
     ) -> None:
         """Hold a harvest to what arrived, and to the shares the principal does not need."""
-        assert gain * 10_000 >= MIN_HARVEST * 9_950
         pool, at = self.vault.shares[ADAPTER], self.model.now
         lied = self.does("DOUBLES_BALANCES")
         surplus = stake.shares
         if stake.principal and not self.does(*PREVIEW_LIES):
             surplus -= -(-stake.principal * ONE_SHARE // self.vault.price)
+        before = diary.account(at).credited
         self.swallow(self.reenter(at))
+        # A gift that the vault had made in the middle is credit, too, and none of the harvest.
+        gain -= diary.account(at).credited - before
+        assert gain * 10_000 >= MIN_HARVEST * 9_950
         lied = lied or self.does("DOUBLES_BALANCES")
         diary.credits.append((at, gain))
         self.model.usdc.mint(POSITION, gain)  # the vault's loss, as the sum of all shows

@@ -74,6 +74,22 @@ def test_contracts__any_calls__as_specified(
     play(machine, request, examples=12, steps=40)
 
 
+def test_harvest__gift_to_its_position_in_the_middle__is_counted_once() -> None:
+    with Anvil(timestamp_s=START_S, arguments=ANVIL_ARGUMENTS) as anvil:
+        HostileMachine.stage = HostileMachine.stage_type(anvil)
+        try:
+            game = HostileMachine()
+            game.plan_position_call(drawn=5, own=5, which=3)
+            (gift,) = game.plan
+            game.ripen(drawn=1, name="REENTERS", percent=110)
+
+            assert gift.function == "creditFor"
+            assert game.fresh.tokens[5].account.credited > gift.given[1]
+            game.everything_holds()
+        finally:
+            HostileMachine.stage.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_contracts__very_many_calls__as_specified(

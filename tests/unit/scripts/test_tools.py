@@ -14,7 +14,7 @@ from serving.process.exit_codes import ExitCode
 
 TOOLS = [
     *("bench.gas.main", "bench.indexer.main", "bench.keeper.main", "bench.market.main"),
-    "bench.revocation.main",
+    *("bench.revocation.main", "bench.settlement.main"),
     *("bench.proxy.main", "scripts.export_abi", "scripts.export_settings", "scripts.mutants"),
     *("scripts.pure_coverage", "scripts.stack.base_node", "scripts.stack.model"),
     *("scripts.stack.devnet_api", "scripts.build_wheel"),
