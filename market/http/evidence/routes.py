@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-import orjson
 from eth_utils.crypto import keccak
 from fastapi import APIRouter, Path
 
@@ -125,8 +124,8 @@ async def get_own_evidence(
         evidence=[
             SellersEvidence(
                 **_describe_row(row),
-                observed=orjson.loads(row.observed),
-                transcript=orjson.loads(row.transcript),
+                observed=row.observed,
+                transcript=row.transcript,
             )
             for row in rows
         ]

@@ -1,7 +1,5 @@
 """Evidence as answers state it."""
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 
 from market.evidence.verdicts import Method, OfferVerdict
@@ -13,7 +11,7 @@ class MethodEvidence(BaseModel):
     """What one method has found out about an offer this year."""
 
     method: Method
-    probes: int
+    probes: int = Field(description="made in the year")
     looks: int = Field(description="observations, of which a probe has one or more")
     wealth: float = Field(
         description="what a bet of 1 against the offer came to at its best: while the offer is"
@@ -70,11 +68,12 @@ class EvidenceDay(BaseModel):
 class SellersEvidence(EvidenceEntry):
     """One probe, as the offer's seller sees it."""
 
-    observed: dict[str, Any] | list[Any] = Field(
-        description="in categories: what the wealth is computed from"
+    observed: str = Field(
+        description="JSON, in categories: what the wealth is computed from; its keccak is"
+        " `observed_hash`"
     )
-    transcript: dict[str, Any] | list[Any] = Field(
-        description="the questions and both sides' answers"
+    transcript: str = Field(
+        description="JSON: the questions and both sides' answers; its keccak is `transcript_hash`"
     )
 
 

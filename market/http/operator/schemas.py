@@ -16,7 +16,7 @@ class ChainStanding(BaseModel):
 class PositionSums(BaseModel):
     """All positions together."""
 
-    count: int
+    count: int = Field(description="how many positions there are")
     principal_usdc: int
     credited_usdc: int
     spent_usdc: int
@@ -29,7 +29,7 @@ class PositionSums(BaseModel):
 class UsageStanding(BaseModel):
     """What positions asked for."""
 
-    in_flight: int
+    in_flight: int = Field(description="how many requests are under way")
     by_state: dict[str, int]
     posted_usdc: int = Field(description="charged, and not settled yet")
     posted_oldest_s: int | None = Field(description="for how long the oldest of it waits")
@@ -43,7 +43,7 @@ class OpenIntent(BaseModel):
     intent_id: str
     kind: str
     state: str
-    nonce: int | None
+    nonce: int | None = Field(description="the transaction's; null: not signed yet")
     tx_hash: str | None
     age_s: int
 
@@ -52,17 +52,19 @@ class KeeperStanding(BaseModel):
     """What the keeper does."""
 
     intents: list[OpenIntent]
-    gas_day_usdc: dict[str, int] = Field(description="today's transactions, by kind")
+    gas_day_usdc: dict[str, int] = Field(
+        description="1e-6 USDC; what today's transactions cost, by kind"
+    )
     stopped_kinds: list[str] = Field(description="sent no more for now, after failures")
-    items_at_rest: int
+    items_at_rest: int = Field(description="how many the keeper leaves alone for a while")
 
 
 class PrepaidSums(BaseModel):
     """All prepaid accounts together."""
 
-    credited: int
-    spent: int
-    reserved: int
+    credited: int = Field(description="1e-6 USDC")
+    spent: int = Field(description="1e-6 USDC")
+    reserved: int = Field(description="1e-6 USDC")
 
 
 class MarketStanding(BaseModel):
@@ -74,8 +76,8 @@ class MarketStanding(BaseModel):
     day_cost_usdc: int
     day_earning_usdc: int
     failing_sellers: dict[str, int] = Field(description="failures of the five that fail most")
-    prepaid_usdc: PrepaidSums
-    payouts_waiting: int
+    prepaid_usdc: PrepaidSums = Field(description="1e-6 USDC; the credit of all buyers")
+    payouts_waiting: int = Field(description="how many are not paid yet")
     payouts_waiting_usdc: int
     payouts_oldest_s: int | None
     supplier_payouts: dict[str, int]
@@ -93,11 +95,11 @@ class ProcessStanding(BaseModel):
 class WaitingStanding(BaseModel):
     """What waits for people."""
 
-    reviews: int
+    reviews: int = Field(description="applications that wait for a reviewer")
     review_oldest_s: int | None
-    mails: int
+    mails: int = Field(description="mails that wait to be sent")
     mail_oldest_s: int | None
-    mails_failed: int
+    mails_failed: int = Field(description="mails that were given up")
 
 
 class AlarmView(BaseModel):
@@ -110,7 +112,7 @@ class AlarmView(BaseModel):
 class OperatorOverview(BaseModel):
     """How the deployment stands, as its ledger has it."""
 
-    at: int
+    at: int = Field(description="Unix seconds")
     chain_id: int
     alarms: list[AlarmView]
     chain: ChainStanding

@@ -64,7 +64,7 @@ class DeliveryView(BaseModel):
     message_id: str = Field(description="`webhook-id`: the same where it is replayed")
     type: str
     state: Literal["waiting", "delivered", "failed"]
-    tries: int
+    tries: int = Field(description="how often it was sent")
     said: str | None = Field(description="of the last try: an HTTP status, or why there was none")
     created_at: str
     next_try_at: str | None

@@ -9,6 +9,7 @@ probe
 """
 
 import asyncio
+import json
 import random
 import re
 from datetime import UTC, datetime
@@ -104,7 +105,7 @@ async def test_probe__honest_and_swapped__through_the_whole_market(market: Runni
         assert all(one["wealth"] >= told["convicts_at"] for one in methods)
 
         own = await market.client.get(f"{path}/evidence", headers=bearer(outsider))
-        answers = own.json()["evidence"][0]["transcript"][0]
+        answers = json.loads(own.json()["evidence"][0]["transcript"])[0]
         assert answers["offer"] and answers["reference"] and answers["question"]
         hidden = await market.client.get(f"{path}/evidence", headers=bearer(seller))
         assert hidden.status_code == 404

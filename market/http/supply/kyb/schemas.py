@@ -1,6 +1,6 @@
 """What a supplier files, as requests and answers state it."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -189,14 +189,17 @@ class DocumentDropped(BaseModel):
     dropped: Literal[True] = True
 
 
+_VERSION: Final = "the section's version; null: it is not compared"
+
+
 class SeenVersions(BaseModel):
     """The versions of the sections that were shown; 0: it was never saved."""
 
     model_config = ConfigDict(extra="forbid")
 
-    entity: int | None = Field(default=None, ge=0)
-    owners: int | None = Field(default=None, ge=0)
-    source: int | None = Field(default=None, ge=0)
+    entity: int | None = Field(default=None, ge=0, description=_VERSION)
+    owners: int | None = Field(default=None, ge=0, description=_VERSION)
+    source: int | None = Field(default=None, ge=0, description=_VERSION)
 
 
 class SubmitWish(BaseModel):
