@@ -24,7 +24,7 @@ from ledger.database.engine import read, write
 from ledger.suppliers.accounts import find_supplier, set_kyb_status
 from ledger.suppliers.settlement import settle_chunk
 from ledger.suppliers.supply_probes import note_probe
-from ledger.tables import SupplierPayout, SupplierSession, SupplyOffer, table_of
+from ledger.tables import MarketAccount, SupplierPayout, SupplierSession, SupplyOffer, table_of
 from market.suppliers.countries import COUNTRIES
 from market.suppliers.reviewing import grant
 from scripts.stack.ports import free_port
@@ -181,10 +181,13 @@ async def test_dashboard__of_an_approved_supplier__does_all_that_it_offers(
 async def test_operator__at_its_page__sees_alarms_and_audits(tmp_path: Path) -> None:
     need_pages("market")
     async with serve(tmp_path, scheme="dark", width=360) as served:
-        account = await put_approved(served.market, served.mailbox)
+        known = await put_approved(served.market, served.mailbox)
         with write(served.market.engine) as connection:
             grant(connection, email=EMAIL, role="operator", actor="command line", now_s=1)
-        report = await run_browser("operator.mjs", {**served.wish, **account})
+            account = table_of(MarketAccount)
+            # What an audit is for: somebody has spent what no sale took.
+            connection.execute(account.update().values(spent_usdc=account.c.spent_usdc + 1))
+        report = await run_browser("operator.mjs", {**served.wish, **known})
 
     assert report["found"] == []
     assert "sent 1" in report["text"]
