@@ -84,6 +84,7 @@ def test_harvest__gift_to_its_position_in_the_middle__is_counted_once() -> None:
             game.ripen(drawn=1, name="REENTERS", percent=110)
 
             assert gift.function == "creditFor"
+            assert game.fresh is not None
             assert game.fresh.tokens[5].account.credited > gift.given[1]
             game.everything_holds()
         finally:
