@@ -167,15 +167,7 @@ def note_payout_sent(
     values |= {"status": "sent", "tx_hash": tx_hash, "sent_at_s": now_s, "reason": None}
     if not move_payout(connection, payout_id, before=before, now_s=now_s, **values):
         return False
-    row = (
-        connection.execute(
-            select(_payout, _supplier.c.email)
-            .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
-            .where(_payout.c.payout_id == payout_id)
-        )
-        .mappings()
-        .one()
-    )
+    row = _load_with_mail(connection, payout_id)
     facts = {
         "payout_id": payout_id,
         "net": format_usdc(int(row["net_usdc"])),
@@ -197,6 +189,16 @@ def note_payout_sent(
     return True
 
 
+def _load_with_mail(connection: Connection, payout_id: str) -> RowMapping:
+    """Return a payout that exists, with its supplier's address for mails as ``email``."""
+    query = (
+        select(_payout, _supplier.c.email)
+        .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
+        .where(_payout.c.payout_id == payout_id)
+    )
+    return connection.execute(query).mappings().one()
+
+
 def note_payout_failed(
     connection: Connection,
     payout_id: str,
@@ -212,15 +214,7 @@ def note_payout_failed(
     values |= {"status": "failed", "reason": reason}
     if not move_payout(connection, payout_id, before=before, now_s=now_s, **values):
         return False
-    row = (
-        connection.execute(
-            select(_payout, _supplier.c.email)
-            .join(_supplier, _supplier.c.supplier_id == _payout.c.supplier_id)
-            .where(_payout.c.payout_id == payout_id)
-        )
-        .mappings()
-        .one()
-    )
+    row = _load_with_mail(connection, payout_id)
     mail = NewMail(
         mail_id=make_id(),
         to_address=row["email"],
