@@ -24,9 +24,9 @@ from ledger.suppliers.reviews import load_audit
 from ledger.tables import SupplierToken, SupplyAddress, table_of
 from market.reviewer import ReviewRefused, take_codes_off
 from market.suppliers.tries import ACCOUNT, BROWSER
-from tests.support.ledgers import make_ledger
 from tests.support.mailbox import Mailbox, link_of, text_of
-from tests.support.market import RunningMarket, make_settings, run_market
+from tests.support.mailing_market import run_mailing_market
+from tests.support.market import RunningMarket
 from tests.support.suppliers import PASSWORD, Browser, join, token_of
 from tests.support.supply import ADDRESS
 
@@ -48,16 +48,8 @@ async def market(
 ) -> AsyncIterator[RunningMarket]:
     """One market for all tests: each has an address of its own."""
     folder = tmp_path_factory.mktemp("stolen")
-    engine = make_ledger(folder / "ledger.sqlite3")
-    settings = make_settings(
-        folder,
-        smtp_url=mailbox.url,
-        mail_interval_s=0.02,
-        address_keys_per_minute_max=0,
-    )
-    async with run_market(settings, engine) as running:
+    async with run_mailing_market(folder, mailbox) as running:
         yield running
-    engine.dispose()
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from ledger.tables import (
     SupplierToken,
     table_of,
 )
-from tests.support.ledgers import make_ledger
 from tests.support.mailbox import Mailbox, link_of, text_of
-from tests.support.market import PUBLIC_URL, RunningMarket, bearer, make_settings, run_market
+from tests.support.mailing_market import run_mailing_market
+from tests.support.market import PUBLIC_URL, RunningMarket, bearer
 from tests.support.suppliers import PASSWORD, Browser, join, token_of
 from tests.support.waiting import until
 
@@ -53,16 +53,8 @@ async def market(
 ) -> AsyncIterator[RunningMarket]:
     """One market for all tests: each has an address of its own."""
     folder = tmp_path_factory.mktemp("suppliers")
-    engine = make_ledger(folder / "ledger.sqlite3")
-    settings = make_settings(
-        folder,
-        smtp_url=mailbox.url,
-        mail_interval_s=0.02,
-        address_keys_per_minute_max=0,
-    )
-    async with run_market(settings, engine) as running:
+    async with run_mailing_market(folder, mailbox) as running:
         yield running
-    engine.dispose()
 
 
 @pytest.fixture
