@@ -5,12 +5,16 @@ gives up what a document that takes it over could use: opening files and connect
 processes, writing, much memory, much time.
 """
 
+import encodings
+import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 CPU_S = 10
@@ -39,6 +43,8 @@ ACTIVE = frozenset(
 )
 """Names of what does something when a document is opened, printed or clicked."""
 ATTACHED = frozenset({"/EmbeddedFiles", "/EmbeddedFile", "/EF", "/AF", "/FileAttachment"})
+MISSED: list[str] = []
+"""Modules that were asked for when no file could be opened any more: reading is not complete."""
 
 
 class DocumentRefused(Exception):
@@ -58,11 +64,25 @@ def give_up_powers() -> None:
     ):
         resource.setrlimit(limit, (value, value))
 
-    def refuse(event: str, _: object) -> None:
+    def refuse(event: str, details: tuple[Any, ...]) -> None:
         if event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn")):
             raise DocumentRefused("active_content")
+        if event == "import":
+            MISSED.append(str(details[0]))
 
     sys.addaudithook(refuse)
+
+
+def load_what_reading_needs() -> None:
+    """Import pypdf and every text encoding, while files can still be opened."""
+    import pypdf.generic
+
+    for module in pkgutil.iter_modules(encodings.__path__, "encodings."):
+        # Those of other systems cannot be imported here, nor asked for.
+        with suppress(ImportError):
+            importlib.import_module(module.name)
+    # What pypdf itself imports late is there after it has read a document.
+    pypdf.PdfReader(io.BytesIO(SAMPLE)).pages[0].get_object()
 
 
 def look(data: bytes) -> int:
@@ -88,6 +108,9 @@ def look(data: bytes) -> int:
         raise DocumentRefused("damaged") from None
     if not 1 <= pages <= PAGES_MAX:
         raise DocumentRefused("pages")
+    if MISSED:
+        # pypdf passes over what it cannot read, and this document may hide something there.
+        raise DocumentRefused("damaged")
     return pages
 
 
@@ -136,14 +159,10 @@ def is_jump(action: Any) -> bool:
 def main() -> None:
     """Look at the document on standard input."""
     data = sys.stdin.buffer.read()
-    # Imported while files can still be opened; pypdf finds what it may need on its own.
     import logging
 
-    import pypdf
-    import pypdf.generic
-
     logging.disable(logging.CRITICAL)
-    pypdf.PdfReader(io.BytesIO(SAMPLE)).pages[0].get_object()
+    load_what_reading_needs()
     give_up_powers()
     try:
         said: dict[str, Any] = {"pages": look(data)}

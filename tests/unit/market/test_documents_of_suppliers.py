@@ -8,13 +8,16 @@
 """
 
 import io
+import re
+import subprocess
+import sys
 import zipfile
 import zlib
 
 import pytest
 from pypdf import PdfWriter
 
-from market.suppliers.document_checks import DocumentChecks
+from market.suppliers.document_checks import CHILD, DocumentChecks
 from market.suppliers.document_images import ImageRefused, clean_jpeg, clean_png
 from serving.http.errors import ApiError
 from tests.support.kyb import PDF, make_chunk, make_jpeg, make_png, make_segment
@@ -252,6 +255,41 @@ async def test_pdf__looked_at_in_a_process_of_its_own(data: bytes, code: str | N
         await checks.check(data, declared="application/pdf", name="a.pdf")
 
     assert caught.value.code == code
+
+
+UTF_16 = b"0b00a94751c03902475fdf6137008238"
+"""A string of bytes that reads like UTF-16: to decode it takes a module that is loaded late."""
+
+
+def put_id(data: bytes, value: bytes) -> bytes:
+    """Return a document with another identifier in its trailer, just before its encryption."""
+    return re.sub(rb"/ID \[ <\w+> <\w+> \]", b"/ID [ <%s> <%s> ]" % (value, value), data)
+
+
+async def test_pdf__encryption_behind_a_string_in_a_rare_encoding__is_seen() -> None:
+    data = put_id(write_pdf(1, password=""), UTF_16)
+
+    with pytest.raises(ApiError) as caught:
+        await DocumentChecks(None).check(data, declared="application/pdf", name="a.pdf")
+
+    assert caught.value.code == "document_encrypted"
+
+
+def test_pdf__something_is_needed_that_was_not_loaded_before__is_refused() -> None:
+    unprepared = f"import runpy; child = runpy.run_path({str(CHILD)!r})\n" + (
+        "import io, pypdf, sys; data = sys.stdin.buffer.read()\n"
+        "pypdf.PdfReader(io.BytesIO(child['SAMPLE'])).pages[0].get_object()\n"
+        "child['give_up_powers']()\n"
+        "try: print(child['look'](data))\n"
+        "except child['DocumentRefused'] as refused: print(refused)\n"
+    )
+    data = put_id(write_pdf(1, password=""), UTF_16)
+
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", unprepared], input=data, capture_output=True, check=True
+    )
+
+    assert said.stdout.strip() == b"damaged", said.stderr
 
 
 @pytest.mark.parametrize(
