@@ -6,6 +6,7 @@ forgotten for some: units, summaries, headers, and examples that are recorded an
 """
 
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -21,7 +22,9 @@ EVENTS: Final = "text/event-stream"
 CSV: Final = "text/csv"
 JSON: Final = "application/json"
 
-_LIFT: Final = "x-lift"
+_STANDS_FOR: Final = "x-stands-for"
+_MODELS: Final[dict[str, type[BaseModel]]] = {}
+"""The models that routes have stated, by their full names."""
 _REF: Final = "#/components/schemas/"
 _VALIDATION_MODELS: Final = ("HTTPValidationError", "ValidationError")
 _UNITS: Final = tuple(
@@ -52,14 +55,21 @@ def name_operation(name: str) -> str:
 
 
 def schema_of(model: type[BaseModel]) -> Document:
-    """Return a model's schema, to be moved to the document's components when it is finished."""
-    return dict(_schema(model))
+    """Return what stands for a model's schema until the document is finished.
+
+    A hundred routes state the same error: the framework would check and copy the whole schema at
+    each place.
+    """
+    key = f"{model.__module__}.{model.__qualname__}"
+    _MODELS[key] = model
+    return {_STANDS_FOR: key}
 
 
 @functools.cache
-def _schema(model: type[BaseModel]) -> Document:
-    """Return the schema, made once: a hundred routes state the same error, at every start."""
-    return {**model.model_json_schema(ref_template=_REF + "{model}"), _LIFT: model.__name__}
+def _write_schema(key: str) -> str:
+    model = _MODELS[key]
+    schema = model.model_json_schema(ref_template=_REF + "{model}")
+    return json.dumps({**schema, _STANDS_FOR: model.__name__})
 
 
 def one_of(*models: type[BaseModel], media_type: str = JSON) -> Document:
@@ -154,19 +164,29 @@ def _add_headers(operation: Document) -> None:
 
 
 def _lift(value: Any, schemas: Document) -> Any:
-    """Return ``value`` with the schemas of ``schema_of`` moved to ``schemas``."""
+    """Return ``value`` with references for what stands for schemas, which go to ``schemas``."""
     if isinstance(value, list):
         return [_lift(item, schemas) for item in value]
     if not isinstance(value, dict):
         return value
-    name = value.get(_LIFT)
-    if name is None:
-        return {key: _lift(item, schemas) for key, item in value.items()}
-    own = {key: item for key, item in value.items() if key not in (_LIFT, "$defs")}
-    for key, schema in {**value.get("$defs", {}), name: own}.items():
-        if "$ref" not in schema:
-            schemas.setdefault(key, schema)
+    key = value.get(_STANDS_FOR)
+    if key is None:
+        return {name: _lift(item, schemas) for name, item in value.items()}
+    schema = _drop_nulls(json.loads(_write_schema(key)))
+    name = schema.pop(_STANDS_FOR)
+    for of, found in {**schema.pop("$defs", {}), name: schema}.items():
+        if "$ref" not in found:
+            schemas.setdefault(of, found)
     return {"$ref": _REF + name}
+
+
+def _drop_nulls(value: Any) -> Any:
+    """Return a schema without defaults that are null, which the framework leaves out as well."""
+    if isinstance(value, list):
+        return [_drop_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _drop_nulls(item) for key, item in value.items() if item is not None}
 
 
 def _tidy(schema: Any, name: str) -> None:
