@@ -47,7 +47,7 @@ class DocumentedApp(FastAPI):
             # It would send a key on to http:// where something in front of us speaks https.
             redirect_slashes=False,
             separate_input_output_schemas=False,
-            generate_unique_id_function=_get_id,
+            generate_unique_id_function=name_route,
             lifespan=lifespan,
         )
         self._examples = examples
@@ -61,7 +61,8 @@ class DocumentedApp(FastAPI):
         return self._document
 
 
-def _get_id(route: APIRoute) -> str:
+def name_route(route: APIRoute) -> str:
+    """Return the id of a route's operation."""
     return name_operation(route.name)
 
 
