@@ -74,6 +74,8 @@ def _check(engine: "Engine") -> ExitCode:
     click.echo(f"the ledger has {now or 'no schema'}; this version's is {get_head()}. To be run:")
     for one in pending:
         click.echo(f"  {one.revision}  {one.says}{_describe_break(one)}")
+    if now is not None:
+        click.echo(_describe_processes(now, pending))
     return ExitCode.FAILED
 
 
@@ -81,3 +83,10 @@ def _describe_break(one: "Pending") -> str:
     if one.oldest_revision is None:
         return ""
     return f"  [stop processes of versions before {one.oldest_revision} first]"
+
+
+def _describe_processes(now: str, pending: "list[Pending]") -> str:
+    """Say what an upgrade means for the processes that the ledger's present schema is made for."""
+    if any(one.oldest_revision is not None and one.oldest_revision > now for one in pending):
+        return f"stop every process of schema {now} first: it does not work on the new schema"
+    return f"processes of schema {now} may go on beside it: replace one after the other"

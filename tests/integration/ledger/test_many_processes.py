@@ -6,14 +6,15 @@
                   └──────── one ledger ────────┘ 2 indexers, 2 keepers ─► one chain
 
     kill -9 of each in turn │ pg_terminate_backend │ reorgs │ clocks 400 s ahead and 90 s behind
-    └── no limit of a key is ever passed; everything is settled or free again; the audit is clean
+    ├── no limit of a key is ever passed; everything is settled or free again; the audit is clean
+    └── the schema is the next version's meanwhile: the same
 """
 
 import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from sqlalchemy import Engine, func, select, text
 
 from ledger.audit import find_violations
 from ledger.database.engine import open_engine, read
+from ledger.database.schema import migrate
 from ledger.tables import ChildKey, Usage, table_of
 from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
 from proxy.keys.tokens import KeyClaims, KeyRing
@@ -38,6 +40,7 @@ from tests.support.ledgers import Databases
 from tests.support.market import KMS_LINE, PRICES, SECRET, make_settings, run_market
 from tests.support.postgres import needs_postgres
 from tests.support.proxy import CHAT, KEY_SECRET
+from tests.support.released_ledgers import copy_next_migrations
 from tests.support.waiting import LIMIT_S, until, until_it
 
 CONCURRENCY: Final = 2
@@ -285,9 +288,16 @@ async def disturb(
 
 
 async def play(
-    stage: Stage, folder: Path, *, rounds: int, seed: int, victims_step: int, pause_s: float
+    stage: Stage,
+    folder: Path,
+    *,
+    rounds: int,
+    seed: int,
+    victims_step: int,
+    pause_s: float,
+    upgrade: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run all, kill each ``victims_step``-th, from the last on, ``rounds`` times."""
+    """Run all, ``upgrade``, kill each ``victims_step``-th, from the last on, ``rounds`` times."""
     token_id = stage.open_held()
     async with AsyncExitStack() as stack:
         seller = await stack.enter_async_context(FakeEndpoint())
@@ -304,6 +314,7 @@ async def play(
         buying = [asyncio.create_task(buyers.buy(number)) for number in range(BUYERS)]
         try:
             await until(lambda: buyers.answers["ok"] >= 3, f"something is sold: {buyers.answers}")
+            upgrade()
             await disturb(stage, processes[::-victims_step], server, rounds=rounds, seed=seed)
         finally:
             buyers.stop.set()
@@ -333,3 +344,25 @@ async def test_processes__killed_for_minutes__no_limit_is_passed_and_all_adds_up
     stage: Stage, tmp_path: Path
 ) -> None:
     await play(stage, tmp_path, rounds=12, seed=12, victims_step=1, pause_s=0.02)
+
+
+@needs_postgres
+@pytest.mark.slow
+async def test_processes__next_versions_schema_while_they_serve__each_goes_on_and_starts_on_it(
+    stage: Stage, tmp_path: Path
+) -> None:
+    newer = copy_next_migrations(tmp_path)
+
+    await play(
+        stage,
+        tmp_path,
+        rounds=1,
+        seed=13,
+        victims_step=1,
+        pause_s=0.1,
+        upgrade=lambda: migrate(stage.engine, migrations=newer),
+    )
+
+    logs = sorted(tmp_path.glob("*-[01].log"))
+    assert len(logs) == 8
+    assert [path.name for path in logs if "schema_is_newer" not in path.read_text()] == []
