@@ -14,6 +14,7 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from contracts.errors import CurrentError
 from ledger.errors import LedgerContended, LedgerUnavailable, LedgerUnreadable, LedgerUrlInvalid
@@ -117,9 +118,29 @@ def open_engine(
     return engine
 
 
+class _ClosingPool(QueuePool):
+    """A pool that, once it was disposed of, closes what others hand back to it.
+
+    ``Engine.dispose`` goes on with another pool: what was out by then would stay open in this one.
+    """
+
+    _is_over = False
+
+    def dispose(self) -> None:
+        self._is_over = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        # Only now: whoever disposes meanwhile finds it among the others.
+        if self._is_over:
+            super().dispose()
+
+
 def _open_postgres(url: URL, limits: PostgresLimits) -> Engine:
     engine = create_engine(
         url,
+        poolclass=_ClosingPool,
         pool_size=limits.connections_max,
         max_overflow=0,
         pool_timeout=limits.checkout_timeout_s,
@@ -140,7 +161,11 @@ def _open_postgres(url: URL, limits: PostgresLimits) -> Engine:
     settings = {k: v for k, v in limits.session_settings.items() if k not in of_url}
 
     def prepare(dbapi_connection: Any, _record: object) -> None:
-        _prepare_postgres(dbapi_connection, settings)
+        try:
+            _prepare_postgres(dbapi_connection, settings)
+        except BaseException:
+            dbapi_connection.close()  # the pool does not have it yet
+            raise
 
     event.listen(engine, "connect", prepare)
     return engine
@@ -229,7 +254,11 @@ def open_session(engine: Engine) -> psycopg.Connection[Any]:
         pooled = engine.raw_connection()
         session: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
         pooled.detach()
-    session.autocommit = True
+        try:
+            session.autocommit = True
+        except BaseException:
+            session.close()
+            raise
     return session
 
 

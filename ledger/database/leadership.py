@@ -97,9 +97,10 @@ class Leadership:
         try:
             with translated():
                 row = session.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
-        except LedgerUnavailable:
+        except BaseException as error:
             session.close()
-            self._distrust_pool()
+            if isinstance(error, LedgerUnavailable):
+                self._distrust_pool()
             raise
         assert row is not None
         if not row[0]:

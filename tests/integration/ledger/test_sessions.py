@@ -6,7 +6,7 @@
     pooler in transaction mode → refused at start, each time
     no pooler                  → accepted, however many start at once
     URL names a setting        → it wins
-    server frozen              → reads and probes end in time, others are not kept waiting
+    server frozen              → reads and probes end, others are not kept waiting
     TCP                        → a peer that does not acknowledge is given up
 """
 
@@ -15,13 +15,13 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, QueuePool, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from ledger.database.engine import PostgresLimits, open_engine, open_session, read
 from ledger.database.leadership import Leadership
@@ -33,6 +33,7 @@ from ledger.errors import LedgerUnavailable, SessionsShared
 from tests.support.ledgers import Databases, prepare_ledger
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres, needs_postgres
+from tests.support.waiting import LIMIT_S, until_it, wait_until
 
 LIMITS = PostgresLimits(
     statement_timeout_ms=1_234, lock_timeout_ms=567, idle_in_transaction_timeout_ms=8_900
@@ -134,36 +135,67 @@ def test_tcp__a_peer_that_does_not_acknowledge__is_given_up_after_three_interval
             session.close()
 
 
+def test_dispose__a_connection_is_out__closed_when_it_is_handed_back(postgres: Databases) -> None:
+    engine = postgres.open_ledger()
+    with read(engine) as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        engine.dispose()
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    assert driver.closed
+
+
+def test_connect__the_server_refuses_a_setting__the_connection_is_closed(
+    postgres: Databases,
+) -> None:
+    url = postgres.create()
+    refusing = postgres.open(url, limits=PostgresLimits(statement_timeout_ms=-5))
+    with pytest.raises(DBAPIError, match="statement_timeout"), read(refusing):
+        pass
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'"
+    )
+
+    def is_alone() -> bool:
+        with read(asking) as connection:
+            return connection.execute(others).scalar_one() == 0
+
+    asking = postgres.open(url)
+    wait_until(is_alone, "the refused connection has ended")
+
+
 @needs_postgres
-async def test_frozen_server__reads_and_probes__end_in_time_and_keep_nobody_waiting() -> None:
+async def test_frozen_server__reads_and_probes__end_and_keep_nobody_waiting() -> None:
     with Postgres() as server:
         engine = open_engine(server.create_copy(prepare_ledger))
         writer = GroupWriter(engine)
         ledger = LoopLedger(engine, writer, timeout_s=0.5)
-        await ledger.probe()
+
+        async def answers() -> bool:
+            try:
+                await ledger.probe()
+            except LedgerUnavailable:
+                return False
+            return True
+
+        await until_it(answers, "the server answers")
         server.freeze()
         try:
-            begun_s = time.monotonic()
             asked = [ledger.read(lambda c: c.execute(text("SELECT 1")).scalar()) for _ in range(15)]
-            told = await asyncio.gather(*asked, return_exceptions=True)
+            told = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), LIMIT_S)
             assert [type(answer) for answer in told] == [LedgerUnavailable] * 15
-            with pytest.raises(LedgerUnavailable):
-                await ledger.probe()
-            assert time.monotonic() - begun_s < 10
+            assert not await asyncio.wait_for(answers(), LIMIT_S)
             # Looking a seller's address up, say, takes a thread too.
-            assert await asyncio.wait_for(asyncio.to_thread(lambda: READERS_MAX), 5) == READERS_MAX
+            others = asyncio.to_thread(lambda: READERS_MAX)
+            assert await asyncio.wait_for(others, LIMIT_S) == READERS_MAX
         finally:
             server.freeze(signal.SIGCONT)
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await ledger.probe()
-                    break
-                except LedgerUnavailable:
-                    await asyncio.sleep(0.05)
-            pool = engine.pool
-            assert isinstance(pool, QueuePool)
-            while pool.checkedout():
-                await asyncio.sleep(0.05)
+        await until_it(answers, "the server answers again")
+        await asyncio.to_thread(ledger.close)
+        pool = engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
         writer.close()
         engine.dispose()
