@@ -22,6 +22,9 @@ from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
 from tests.support.clocks import HostClock
 from tests.support.ledgers import Databases, make_ledger, put_cursor
 
+BUSY_S = 100.0
+"""More than a busy machine may take between two looks at a clock, less than any clock is off."""
+
 
 def stamp(engine: Engine, *, number: int, now_s: float) -> None:
     with write(engine) as connection:
@@ -33,8 +36,8 @@ def test_now__host_is_off__the_servers_clock_decides(postgres: Databases, ahead_
     clock = LedgerClock(postgres.open_ledger(), host_clock=HostClock(ahead_s))
     clock.measure()
 
-    assert abs(clock.now() - time.time()) < FAR_OFF_S
-    assert clock.ahead_s == pytest.approx(ahead_s, abs=2)
+    assert abs(clock.now() - time.time()) < BUSY_S
+    assert clock.ahead_s == pytest.approx(ahead_s, abs=BUSY_S)
     assert clock.is_far_off
     assert not clock.may_sweep
 
@@ -48,7 +51,7 @@ def test_now__host_is_set_while_the_process_runs__goes_on_and_is_told_at_the_nex
     assert clock.may_sweep
     host.ahead_s = 3_600
 
-    assert abs(clock.now() - time.time()) < FAR_OFF_S
+    assert abs(clock.now() - time.time()) < BUSY_S
     clock.measure()
     assert clock.ahead_s > FAR_OFF_S
     host.ahead_s = 0
@@ -62,7 +65,7 @@ def test_may_sweep__server_never_asked__no(postgres: Databases) -> None:
     assert [clock.may_sweep] == [False]
     with pytest.raises(LedgerUnavailable):
         clock.check_known()
-    assert abs(clock.measured_now() - time.time()) < FAR_OFF_S
+    assert abs(clock.measured_now() - time.time()) < BUSY_S
     assert [clock.may_sweep] == [True]
     clock.check_known()
 
@@ -91,9 +94,9 @@ def test_sqlite__other_time_than_the_indexers_new_stamp__far_off(
     stamp(engine, number=11, now_s=time.time())
     clock.measure()
 
-    assert clock.ahead_s == pytest.approx(ahead_s, abs=3)
+    assert clock.ahead_s == pytest.approx(ahead_s, abs=BUSY_S)
     assert not clock.may_sweep
-    assert clock.now() == pytest.approx(time.time() + ahead_s, abs=FAR_OFF_S)
+    assert clock.now() == pytest.approx(time.time() + ahead_s, abs=BUSY_S)
 
 
 def test_sqlite__the_indexers_clock__is_not_far_off(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ lock, the first commits, and the second must decide on what it left.
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -67,6 +66,7 @@ from tests.support.ledgers import (
     put_cursor,
     put_positions,
 )
+from tests.support.waiting import LIMIT_S, wait_until
 
 T = TypeVar("T")
 
@@ -74,10 +74,12 @@ RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
 HOLD_USDC = 500_000
 TOKENS = range(4)
 
+PATIENT = PostgresLimits(connections_max=20, checkout_timeout_s=LIMIT_S, lock_timeout_ms=60_000)
+
 
 @pytest.fixture
 def engine(postgres: Databases) -> Engine:
-    engine = postgres.open_ledger(limits=PostgresLimits(connections_max=20))
+    engine = postgres.open_ledger(limits=PATIENT)
     with write(engine) as connection:
         put_positions(connection, *[make_state(token_id) for token_id in TOKENS])
         put_cursor(connection)
@@ -97,7 +99,7 @@ def meet(
             first(connection)
             running = pool.submit(write_until_through, engine, second)
             wait_until_blocked(engine, running)
-        return running.result(10)
+        return running.result(LIMIT_S)
 
 
 def wait_until_blocked(engine: Engine, running: "Future[Any]") -> None:
@@ -105,14 +107,13 @@ def wait_until_blocked(engine: Engine, running: "Future[Any]") -> None:
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    for _ in range(1_000):
-        if running.done():
-            raise AssertionError(f"it did not wait: {running}")
+
+    def is_blocked() -> bool:
+        assert not running.done(), f"it did not wait: {running}"
         with read(engine) as connection:
-            if connection.execute(waiting).scalar_one():
-                return
-        time.sleep(0.005)
-    raise AssertionError("it neither waited nor ended")
+            return bool(connection.execute(waiting).scalar_one())
+
+    wait_until(is_blocked, "it waits")
 
 
 def prepare(engine: Engine, *calls: MeterCall[Any]) -> None:
@@ -308,12 +309,12 @@ def test_plan_batch__a_keeper_that_read_before_the_other_committed__takes_nothin
 
     def plan_one(connection: Connection) -> None:
         connection.execute(text("SELECT 1"))
-        go.wait(10)
+        go.wait(LIMIT_S)
         planned.append(plan(connection))
 
     with ThreadPoolExecutor(go.parties) as pool:
         for done in [pool.submit(write_until_through, engine, plan_one) for _ in range(go.parties)]:
-            done.result(20)
+            done.result(LIMIT_S)
     totals = [batch.total_usdc for batch in planned if batch is not None]
     assert len(planned) == go.parties
     assert sum(totals) == 150
@@ -461,14 +462,14 @@ def test_write__two_wait_for_each_other__one_is_taken_back_and_runs_again(engine
             tries.append(first)
             lock_positions(connection, [first])
             if len(tries) <= 2:
-                both_hold_one.wait(5)
+                both_hold_one.wait(LIMIT_S)
             lock_positions(connection, [second])
 
         write_until_through(engine, lock_both)
 
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(run, 0, 1), pool.submit(run, 1, 0)]:
-            done.result(20)
+            done.result(LIMIT_S)
     assert len(tries) > 2
 
 
@@ -489,7 +490,7 @@ def test_storm__everything_at_once__l1_and_l3_hold(engine: Engine) -> None:
 
     with ThreadPoolExecutor(len(seeds)) as pool:
         for done in [pool.submit(work, seed) for seed in seeds]:
-            done.result(60)
+            done.result(LIMIT_S)
     for writer in writers:
         writer.close()
     assert_sound(engine)
@@ -519,7 +520,7 @@ def play(engine: Engine, writer: GroupWriter, luck: random.Random, name: str) ->
     ]
     for call in calls:
         with suppress(CurrentError):
-            call.result(20)
+            call.result(LIMIT_S)
     ends: list[Future[Any]] = [
         writer.submit(Post(requests[0], Charge(1, 1, 1), NOW_S)),
         writer.submit(Post(requests[1], Charge(1, 1, 1), NOW_S)),
@@ -531,7 +532,7 @@ def play(engine: Engine, writer: GroupWriter, luck: random.Random, name: str) ->
     with write(engine) as connection:
         lock_positions(connection, [token_id])
         put_positions(connection, make_state(token_id, hold_usdc=luck.randint(1, HOLD_USDC)))
-    ends[0].exception(20)  # so that there is something to plan
+    ends[0].exception(LIMIT_S)  # so that there is something to plan
     with write(engine) as connection:
         planned = plan(connection)
     if planned is not None:
@@ -539,7 +540,7 @@ def play(engine: Engine, writer: GroupWriter, luck: random.Random, name: str) ->
         write_until_through(engine, lambda c: end(c, planned.batch_id))
     for future in ends:
         with suppress(CurrentError):
-            future.result(20)
+            future.result(LIMIT_S)
 
 
 def close_it(connection: Connection, batch_id: str) -> None:

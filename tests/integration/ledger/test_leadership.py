@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +16,17 @@ from ledger.database.leadership import Leadership
 from ledger.errors import LedgerUnavailable
 from tests.support.ledgers import Databases
 from tests.support.postgres import Postgres, needs_postgres
+from tests.support.waiting import wait_until
 
 LEADER = """
-import sys, time
+import sys
+import time
 from ledger.database.engine import open_engine
 from ledger.database.leadership import Leadership
 
 leadership = Leadership(open_engine(sys.argv[1]), "keeper")
 print(leadership.acquire(), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 DISCONNECT = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -54,11 +55,7 @@ def start_leader(engine: Engine) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_to_lead(leadership: Leadership) -> None:
-    for _ in range(1_000):
-        if leadership.acquire():
-            return
-        time.sleep(0.01)
-    raise AssertionError("nobody made room")
+    wait_until(leadership.acquire, "somebody makes room")
 
 
 def test_acquire__free__leads_until_released(engine: Engine) -> None:

@@ -31,6 +31,7 @@ from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Posted, Renew, Reserve, Reserved, Void, run_calls
 from ledger.tables.usage import Charge, Reservation
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
+from tests.support.waiting import LIMIT_S
 
 RULES = AdmissionRules(hold_margin_s=900, max_staleness_s=60, lease_s=300)
 
@@ -211,7 +212,7 @@ def test_audit__a_changed_row__is_named(engine: Engine) -> None:
 def test_group_writer__one_call_fails__only_its_own_writes_go(engine: Engine) -> None:
     writer = GroupWriter(engine)
     gate = threading.Event()
-    writer.submit(lambda _: gate.wait(5))  # so that the rest is one group
+    writer.submit(lambda _: gate.wait(LIMIT_S))  # so that the rest is one group
 
     def spoil(connection: Connection) -> None:
         Reserve(wish("spoilt"), RULES, NOW_S)(connection)
@@ -220,9 +221,9 @@ def test_group_writer__one_call_fails__only_its_own_writes_go(engine: Engine) ->
     bad = writer.submit(spoil)
     good = writer.submit(lambda c: Reserve(wish("good"), RULES, NOW_S)(c))
     gate.set()
-    assert good.result(5) == Reserved(100_000, 400_000)
+    assert good.result(LIMIT_S) == Reserved(100_000, 400_000)
     with pytest.raises(KeyError):
-        bad.result(5)
+        bad.result(LIMIT_S)
     with write(engine) as connection, pytest.raises(UnknownUsage):
         Void("spoilt", "test", NOW_S)(connection)
     writer.close()
@@ -236,16 +237,16 @@ def test_group_writer__database_locked__everybody_is_told_and_it_goes_on(engine:
         connection.execute(text("UPDATE position SET shares = shares"))
         lost = writer.submit(Reserve(wish(), RULES, NOW_S))
         with pytest.raises(LedgerUnavailable):
-            lost.result(5)
+            lost.result(LIMIT_S)
     kept = writer.submit(Reserve(wish(), RULES, NOW_S))
-    assert kept.result(5) == Reserved(100_000, 400_000)
+    assert kept.result(LIMIT_S) == Reserved(100_000, 400_000)
     writer.close()
 
 
 def test_group_writer__calls_of_one_request_in_one_group__in_their_order(engine: Engine) -> None:
     writer = GroupWriter(engine)
     gate = threading.Event()
-    writer.submit(lambda _: gate.wait(5))  # so that the rest is one group
+    writer.submit(lambda _: gate.wait(LIMIT_S))  # so that the rest is one group
     reserved = [writer.submit(Reserve(wish(), RULES, NOW_S)) for _ in range(2)]
     posted = [writer.submit(Post("r", Charge(30_000, 1, 2), NOW_S)) for _ in range(2)]
     voided = writer.submit(Void("r", "late", NOW_S))
@@ -253,11 +254,11 @@ def test_group_writer__calls_of_one_request_in_one_group__in_their_order(engine:
     fitting = writer.submit(Reserve(wish("fitting", 470_000), RULES, NOW_S))
     gate.set()
 
-    assert [future.result(5) for future in reserved] == [Reserved(100_000, 400_000)] * 2
-    assert [future.result(5) for future in posted] == [Posted(30_000, 470_000)] * 2
-    assert isinstance(voided.exception(5), UsageResolved)
-    assert isinstance(other.exception(5), ReserveRefused)
-    assert fitting.result(5) == Reserved(470_000, 0)
+    assert [future.result(LIMIT_S) for future in reserved] == [Reserved(100_000, 400_000)] * 2
+    assert [future.result(LIMIT_S) for future in posted] == [Posted(30_000, 470_000)] * 2
+    assert isinstance(voided.exception(LIMIT_S), UsageResolved)
+    assert isinstance(other.exception(LIMIT_S), ReserveRefused)
+    assert fitting.result(LIMIT_S) == Reserved(470_000, 0)
     writer.close()
     with read(engine) as connection:
         assert find_violations(connection) == []
@@ -266,7 +267,7 @@ def test_group_writer__calls_of_one_request_in_one_group__in_their_order(engine:
 def test_group_writer__the_database_refuses_one_call__only_that_one_fails(engine: Engine) -> None:
     writer = GroupWriter(engine)
     gate = threading.Event()
-    writer.submit(lambda _: gate.wait(5))
+    writer.submit(lambda _: gate.wait(LIMIT_S))
     for number in range(5):
         writer.submit(Reserve(wish(f"r{number}", 10), RULES, NOW_S))
     too_large = 2**63
@@ -274,7 +275,7 @@ def test_group_writer__the_database_refuses_one_call__only_that_one_fails(engine
     posts = [writer.submit(Post(f"r{n}", Charge(5, t, 1), NOW_S)) for n, t in enumerate(figures)]
     gate.set()
 
-    assert [type(post.exception(5)) is type(None) for post in posts] == [
+    assert [type(post.exception(LIMIT_S)) is type(None) for post in posts] == [
         True,
         True,
         False,

@@ -16,6 +16,7 @@ from tests.support.ledgers import (
     put_positions,
 )
 from tests.support.postgres import Postgres, needs_postgres
+from tests.support.waiting import LIMIT_S
 
 MISSED = Changes(frozenset(), may_have_missed=True)
 SILENCE = Changes(frozenset(), may_have_missed=False)
@@ -34,7 +35,7 @@ def engine(postgres: Databases) -> Engine:
 def listener(engine: Engine) -> Iterator[Listener]:
     """Return a listener that is connected."""
     with Listener(engine) as listener:
-        assert listener.wait(5) == MISSED
+        assert listener.wait(LIMIT_S) == MISSED
         yield listener
 
 
@@ -42,7 +43,7 @@ def hear(listener: Listener, expected: set[int]) -> None:
     """Wait until exactly ``expected`` was heard, in however many answers."""
     heard: set[int] = set()
     while heard != expected:
-        changes = listener.wait(5)
+        changes = listener.wait(LIMIT_S)
         assert changes.token_ids
         assert not changes.may_have_missed
         heard |= changes.token_ids
@@ -86,8 +87,8 @@ def test_wait__connection_cut__says_so_and_listens_again(
 ) -> None:
     with write(engine) as connection:
         connection.execute(CUT_LISTENERS)
-    assert listener.wait(5) == MISSED
-    assert listener.wait(5) == MISSED
+    assert listener.wait(LIMIT_S) == MISSED
+    assert listener.wait(LIMIT_S) == MISSED
     with write(engine) as connection:
         notify_positions(connection, [7])
     hear(listener, {7})
@@ -98,12 +99,12 @@ def test_wait__server_restarts__missed_until_it_is_back() -> None:
     with Postgres() as server:
         engine = open_engine(server.create_database())
         with Listener(engine) as listener:
-            assert listener.wait(5) == MISSED
+            assert listener.wait(LIMIT_S) == MISSED
             server.stop()
-            assert listener.wait(5) == MISSED
+            assert listener.wait(LIMIT_S) == MISSED
             assert listener.wait(0) == MISSED
             server.start()
-            assert listener.wait(5) == MISSED
+            assert listener.wait(LIMIT_S) == MISSED
             assert listener.wait(0) == SILENCE
         engine.dispose()
 
@@ -111,15 +112,15 @@ def test_wait__server_restarts__missed_until_it_is_back() -> None:
 def test_wait__sqlite__another_block_is_mirrored__heard_and_nothing_else(tmp_path: Path) -> None:
     engine = make_ledger(tmp_path / "ledger.sqlite3")
     with Listener(engine) as listener:
-        assert listener.wait(5) == MISSED
+        assert listener.wait(LIMIT_S) == MISSED
         with write(engine) as connection:
             put_cursor(connection, number=10)
-        assert listener.wait(5) == MISSED
+        assert listener.wait(LIMIT_S) == MISSED
         assert listener.wait(0) == SILENCE
         with write(engine) as connection:
             put_positions(connection, make_state())
         assert listener.wait(0) == SILENCE
         with write(engine) as connection:
             put_cursor(connection, number=11)
-        assert listener.wait(5) == MISSED
+        assert listener.wait(LIMIT_S) == MISSED
     engine.dispose()

@@ -43,7 +43,7 @@ from market.records.store import load_offers
 from tests.support.ledgers import BOTH, POSTGRES, Databases
 from tests.support.offers import SELLER, make_offer
 from tests.support.postgres import needs_postgres
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 OLD_S: Final = 1_000
 BEFORE_S: Final = 2_000
@@ -265,7 +265,7 @@ def test_purge__commits_while_somebody_signs_in__the_account_is_opened_again(
             wait_until(lambda: count_waiting(engine) > 0)
             assert sum(one(purging, BEFORE_S, 100) for one in PURGES) == 1
             purging.commit()
-            assert signed_in.result(timeout=60) == "new"
+            assert signed_in.result(LIMIT_S) == "new"
 
         assert ids(engine, MarketAccount) == {"new"}
         assert ids(engine, MarketKey) == {"k"}

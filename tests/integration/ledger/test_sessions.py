@@ -160,7 +160,7 @@ def test_connect__the_server_refuses_a_setting__the_connection_is_closed(
 
     def is_alone() -> bool:
         with read(asking) as connection:
-            return connection.execute(others).scalar_one() == 0
+            return int(connection.execute(others).scalar_one()) == 0
 
     asking = postgres.open(url)
     wait_until(is_alone, "the refused connection has ended")
