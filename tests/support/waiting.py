@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import httpx
+
 LIMIT_S: Final = 120.0
 """How long a condition may take: far longer than on a quiet machine, so that only a defect is."""
 _POLL_S: Final = 0.01
@@ -45,6 +47,18 @@ def wait_until(
         assert time.monotonic() < deadline_s, f"not within {limit_s} s: {what or condition}"
         time.sleep(poll_s)
     return value
+
+
+async def until_probed(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Return what a server says of its readiness once its look at the ledger was in time."""
+
+    async def ask() -> httpx.Response | None:
+        answer = await client.get(path)
+        return answer if answer.json()["ledger"] else None
+
+    answer = await until_it(ask, "the ledger answers a probe in time")
+    assert answer is not None
+    return answer
 
 
 async def until_nobody_is_served() -> None:

@@ -16,6 +16,7 @@ from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import Databases
 from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
+from tests.support.waiting import until_probed
 
 
 @pytest.fixture
@@ -202,4 +203,4 @@ async def test_metrics__after_requests__count_them_by_outcome_and_cause(
     ):
         assert line in text, line
     assert (await market.client.get("/healthz")).json() == {"status": "ok"}
-    assert (await market.client.get("/readyz")).status_code == 200
+    assert (await until_probed(market.client, "/readyz")).status_code == 200

@@ -36,6 +36,7 @@ from ledger.spending.keys import NONCE_KEPT_S, forget_nonces
 from ledger.spending.receipts import Receipt, ServedNote
 from ledger.tables import ApiKey, Mirror, UsedNonce, table_of
 from tests.support.answers import MODEL
+from tests.support.clocks import stand_still
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import DEPLOYMENT, Databases, make_state, put_cursor, put_positions
 from tests.support.proxy import (
@@ -133,6 +134,7 @@ async def test_rates__each_bucket__429_with_retry_after(
         trusted_proxies="127.0.0.0/8",
     )
     async with run_proxy(settings, engine) as proxy:
+        stand_still(proxy.front.app.state.services.limits)
         statuses = [(await proxy.chat()).status_code for _ in range(3)]
         refused = await proxy.chat()
         assert statuses == [200] * 3

@@ -50,7 +50,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.waiting import until, until_it
+from tests.support.waiting import until, until_it, until_probed
 
 OWNER: Final = Account.from_key("0x" + "11" * 32)
 OUTSIDER: Final = Account.from_key("0x" + "22" * 32)
@@ -480,7 +480,7 @@ async def test_health__all_well(proxy: RunningProxy) -> None:
     await proxy.chat("current_0_0_x")
 
     assert (await proxy.client.get("/api/current/healthz")).json() == {"status": "ok"}
-    ready = await proxy.client.get("/api/current/readyz")
+    ready = await until_probed(proxy.client, "/api/current/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
     assert (ready.json()["mirror_block_number"], ready.json()["mirror_lag_blocks"]) == (10, 0)
     metrics = (await proxy.client.get("/api/current/metrics")).text
@@ -506,7 +506,7 @@ async def test_ready__operator_s_credit_is_spent__said_until_a_request_is_served
 
     provider.behaviour = "normal"
     assert (await proxy.chat()).status_code == 200
-    ready = await proxy.client.get("/api/current/readyz")
+    ready = await until_probed(proxy.client, "/api/current/readyz")
     assert (ready.status_code, ready.json()["operator_credit"]) == (200, True)
     assert f"{spent} 0.0\n" in (await proxy.client.get("/api/current/metrics")).text
 

@@ -26,10 +26,12 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.database.engine import write
+from serving.http.limits import Limits
 from tests.support import market as markets
 from tests.support import proxy as proxies
+from tests.support.clocks import stand_still
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
-from tests.support.waiting import LIMIT_S
+from tests.support.waiting import LIMIT_S, until_probed
 
 BODY_MAX: Final = 2_000
 
@@ -39,6 +41,7 @@ class Server:
     """One of both, and what the tests ask of it."""
 
     client: httpx.AsyncClient
+    limits: Limits
     prefix: str
     chat: str
     public: str
@@ -94,6 +97,7 @@ async def run_proxy(engine: Engine, folder: Path, **changes: Any) -> AsyncIterat
     async with proxies.run_proxy(settings, engine) as running:
         yield Server(
             client=running.client,
+            limits=running.front.app.state.services.limits,
             prefix="/api/current",
             chat=proxies.CHAT,
             public="/api/current/models",
@@ -110,6 +114,7 @@ async def run_market(engine: Engine, folder: Path, **changes: Any) -> AsyncItera
     async with markets.run_market(settings, engine) as running:
         yield Server(
             client=running.client,
+            limits=running.front.app.state.services.limits,
             prefix="",
             chat="/v1/chat/completions",
             public="/v1/prices",
@@ -290,6 +295,7 @@ async def test_rate__of_an_address__is_not_escaped_by_a_header_of_ones_own(
     kind: str, engine: Engine, tmp_path: Path
 ) -> None:
     async with RUN[kind](engine, tmp_path, address_requests_per_minute_max=10) as server:
+        stand_still(server.limits)
         for number in range(11):
             headers = {"x-forwarded-for": f"198.51.100.{number}"}
             last = await server.client.get(server.public, headers=headers)
@@ -300,6 +306,7 @@ async def test_rate__of_a_key__429_on_every_path_that_knows_it(
     kind: str, engine: Engine, tmp_path: Path
 ) -> None:
     async with RUN[kind](engine, tmp_path, key_requests_per_minute_max=3) as server:
+        stand_still(server.limits)
         codes = [
             code_of(await server.client.post(server.chat, headers=server.bearer, json=[]))
             for _ in range(4)
@@ -315,6 +322,7 @@ async def test_rate__of_sign_ins__429_for_nonces_and_for_keys(
     kind: str, engine: Engine, tmp_path: Path
 ) -> None:
     async with RUN[kind](engine, tmp_path, address_keys_per_minute_max=2) as server:
+        stand_still(server.limits)
         for _ in range(3):
             nonce = await server.client.get(server.nonce)
             key = await server.client.post(server.sign_in, json={})
@@ -352,10 +360,9 @@ async def test_log__one_access_line_a_request__with_its_id_and_without_the_key(
 async def test_health__of_one_shape(server: Server) -> None:
     alive = await server.client.get(server.prefix + "/healthz")
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
-    ready = await server.client.get(server.prefix + "/readyz")
+    ready = await until_probed(server.client, server.prefix + "/readyz")
     said = ready.json()
     assert ready.status_code == (200 if said["ready"] else 503)
-    assert said["ledger"] is True
     metrics = await server.client.get(server.prefix + "/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "_requests_total" in metrics.text
