@@ -1,11 +1,13 @@
 """A host's clock that a test sets, and a ledger's clock that time passes for at once."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from sqlalchemy import Engine
 
 from ledger.database.clock import LedgerClock
+from ledger.database.on_loop import LoopLedger
 from serving.http.limits import Limits
 
 
@@ -24,6 +26,12 @@ def stand_still(limits: Limits) -> None:
     at_s = time.monotonic()
     for buckets in (limits._by_key, limits._by_address, limits._nonces, limits._keys):
         buckets._clock = lambda: at_s
+
+
+def let_time_run_out(ledger: LoopLedger) -> None:
+    """Tell all who wait for the ledger that it took too long, however long it took."""
+    ledger._waiting = deque((0.0, future) for _, future in ledger._waiting)
+    ledger._expire()
 
 
 class LaterClock(LedgerClock):

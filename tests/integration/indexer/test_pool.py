@@ -57,7 +57,7 @@ from scripts.audit import audit
 from tests.support.anvil import CHAIN_ID, Anvil
 from tests.support.deploy import USDC, World, deploy
 from tests.support.ledgers import make_unbound_ledger
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 RULES = SyncRules(confirmations=0, window_blocks=40, range_blocks_max=50, blocks_per_step_max=16)
 ZERO = "0x" + "00" * 32
@@ -132,7 +132,8 @@ def batch_result(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 
 def silence(handler: BaseHTTPRequestHandler, _: bytes) -> None:
     handler.close_connection = True
-    time.sleep(0.5)
+    handler.connection.settimeout(LIMIT_S)
+    handler.connection.recv(1)  # until the other side hangs up
 
 
 def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
@@ -171,11 +172,21 @@ def test_request__no_answer__failure_by_name_and_then_recovers(
     reply: Reply, failure: NodeFailure
 ) -> None:
     with Server(reply, result("0x1")) as server:
-        transport = HttpTransport(server.url, timeout_s=0.2, body_bytes_max=1_000_000)
+        is_silent = failure is NodeFailure.TIMED_OUT
+        patience_s = 0.2 if is_silent else LIMIT_S
+        transport = HttpTransport(server.url, timeout_s=patience_s, body_bytes_max=1_000_000)
         with pytest.raises(NodeUnavailable) as caught:
             transport.request("eth_chainId", [])
         assert caught.value.failure is failure
-        assert transport.request("eth_chainId", []) == "0x1"
+
+        def is_served() -> bool:
+            try:
+                return bool(transport.request("eth_chainId", []) == "0x1")
+            except NodeUnavailable:
+                assert is_silent, "only its time may be too short on a busy machine"
+                return False
+
+        wait_until(is_served, "it is served again")
         transport.close()
 
 

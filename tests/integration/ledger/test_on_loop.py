@@ -17,7 +17,6 @@
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -43,6 +42,7 @@ from ledger.errors import (
 from ledger.spending.admission import AdmissionRules
 from ledger.spending.metering import Post, Posted, Reserve, Reserved
 from ledger.tables.usage import Charge, Reservation
+from tests.support.clocks import let_time_run_out
 from tests.support.ledgers import NOW_S, Databases, make_state, put_cursor, put_positions
 from tests.support.waiting import LIMIT_S, until_it
 
@@ -123,12 +123,6 @@ async def flush(ledger: LoopLedger) -> None:
 def open_ledger(engine: Engine, writer: GroupWriter, timeout_s: float = PATIENT_S) -> LoopLedger:
     at_once = (0.0,) * len(RETRY_DELAYS_S)
     return LoopLedger(engine, writer, timeout_s=timeout_s, retry_delays_s=at_once)
-
-
-def let_time_run_out(ledger: LoopLedger) -> None:
-    """Tell all who wait that it took too long, however long it took."""
-    ledger._waiting = deque((0.0, future) for _, future in ledger._waiting)
-    ledger._expire()
 
 
 # -------------------------------------------------------------------------- together, and in order

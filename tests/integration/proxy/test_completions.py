@@ -390,7 +390,8 @@ async def test_completion__money__is_refused_with_facts(
     assert {"available_usdc", "held_usdc", "resets_at", "next_harvest_at"} <= error.keys()
     assert response.headers.get("x-should-retry") == ("false" if status == 429 else None)
     assert ("retry-after" in response.headers) == (code in ("daily_cap_reached", "hold_pending"))
-    await asyncio.sleep(0.05)
+    # The writer is done with whatever was submitted before this.
+    await proxy.front.app.state.services.meter.write(lambda _: None)
     wanted = {0: error["required_usdc"]} if code == "hold_pending" else {}
     assert proxy.demands() == wanted
     assert proxy.usage() == []
@@ -567,7 +568,9 @@ async def test_completion__proxy_stops__is_posted_or_given_back(
 ) -> None:
     provider.behaviour = "slow"
     settings = make_settings(
-        upstream_url=provider.url, drain_timeout_s=1, prices_file=write_prices(tmp_path)
+        upstream_url=provider.url,
+        drain_timeout_s=60 if released else 1,
+        prices_file=write_prices(tmp_path),
     )
     async with run_proxy(settings, engine) as proxy:
         asking = asyncio.create_task(proxy.chat())

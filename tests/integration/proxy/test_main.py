@@ -74,9 +74,8 @@ def test_process__started__serves_and_stops_on_sigterm(environment: dict[str, st
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
         assert alive.status_code == 200
-        assert (
-            httpx.get(f"{url}/readyz", timeout=LIMIT_S).status_code == 503
-        )  # nothing is mirrored yet
+        # Nothing is mirrored yet.
+        assert httpx.get(f"{url}/readyz", timeout=LIMIT_S).status_code == 503
         ledger = Path(environment["PROXY_LEDGER_URL"].removeprefix("sqlite:///"))
         for file in ledger.parent.glob(f"{ledger.name}*"):
             assert file.stat().st_mode & 0o077 == 0, f"{file.name} is nobody else's to read"

@@ -25,13 +25,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text, update
 
-from ledger.database.engine import PostgresLimits, open_engine, write
+from ledger.database.engine import open_engine, write
 from ledger.errors import LedgerUnavailable
 from ledger.spending.books import Books
 from ledger.spending.metering import Reserve, Reserved
 from ledger.tables import Position, table_of
 from tests.support.answers import PIECES
-from tests.support.clocks import HostClock
+from tests.support.clocks import HostClock, let_time_run_out
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import (
     Databases,
@@ -73,7 +73,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
-    engine = fill(open_engine(f"sqlite:///{path}", sqlite_busy_timeout_ms=50))
+    engine = fill(open_engine(f"sqlite:///{path}"))
     yield engine
     engine.dispose()
 
@@ -128,10 +128,20 @@ async def ask_slowly(
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+def locked(path: Path, impatient: Engine | None = None) -> Iterator[None]:
+    """Keep the file locked; ``impatient`` does not wait long for it meanwhile."""
+
+    def hurry(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=LIMIT_S)) as other:
         other.execute("BEGIN IMMEDIATE")
+        if impatient is not None:
+            event.listen(impatient, "begin", hurry, insert=True)
         yield
+        if impatient is not None:
+            event.remove(impatient, "begin", hurry)
+            impatient.dispose()  # the others are as patient as before
         other.execute("ROLLBACK")
 
 
@@ -165,9 +175,9 @@ async def test_disk__full__refused_until_there_is_room(
 
 
 async def test_database__locked__refused_until_it_is_free(
-    proxy: RunningProxy, provider: FakeEndpoint, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, path: Path
 ) -> None:
-    with locked(path):
+    with locked(path, engine):
         assert await ask(proxy) == UNAVAILABLE
         assert await ask(proxy, stream=True) == UNAVAILABLE
     assert provider.requests == []
@@ -176,10 +186,10 @@ async def test_database__locked__refused_until_it_is_free(
 
 
 async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back_later(
-    proxy: RunningProxy, provider: FakeEndpoint, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, path: Path
 ) -> None:
     asking = await ask_slowly(proxy, provider)
-    with locked(path):
+    with locked(path, engine):
         provider.release.set()
         assert await asking == SETTLEMENT_FAILED
     [usage] = proxy.usage()
@@ -190,12 +200,14 @@ async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back
 async def test_database__free_again_before_the_last_try__posted(
     engine: Engine, provider: FakeEndpoint, path: Path, tmp_path: Path
 ) -> None:
-    delays_s = (0.05,) * 40
+    delays_s = (0.05,) * 5_000
+    refused: list[object] = []
+    event.listen(engine, "handle_error", refused.append)
     async with serving(engine, provider, tmp_path, retry_delays_s=delays_s) as proxy:
         asking = await ask_slowly(proxy, provider)
-        with locked(path):
+        with locked(path, engine):
             provider.release.set()
-            await asyncio.sleep(0.2)
+            await until(lambda: len(refused) > 1, "it is tried again")
             assert not asking.done()
         assert await asking == (200, "ok")
         assert proxy.drawn_usdc() == COST_USDC
@@ -206,14 +218,15 @@ async def test_database__free_after_the_answer_was_withheld__not_charged_either(
 ) -> None:
     # The writer waits for the lock for longer than anybody waits for the writer.
     patient = fill(open_engine(f"sqlite:///{path}"))
-    async with serving(patient, provider, tmp_path, ledger_timeout_s=0.1) as proxy:
+    async with serving(patient, provider, tmp_path) as proxy:
         asking = await ask_slowly(proxy, provider)
+        meter = proxy.front.app.state.services.meter
         with locked(path):
+            meter._timeout_s = 0.1
             provider.release.set()
             assert await asking == SETTLEMENT_FAILED
         # Whatever the writer had begun is written by now.
         provider.behaviour = "normal"
-        meter = proxy.front.app.state.services.meter
         while True:
             with contextlib.suppress(LedgerUnavailable):
                 await meter.write(lambda _: None)
@@ -226,16 +239,20 @@ async def test_database__free_after_the_answer_was_withheld__not_charged_either(
 async def test_reservation__written_after_nobody_waits__given_back_at_once(
     engine: Engine, provider: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide, proceed = Reserve.decide, threading.Event()
+    decide, begun, proceed = Reserve.decide, threading.Event(), threading.Event()
 
     def decide_slowly(call: Reserve, books: Books) -> Reserved:
         reserved = decide(call, books)
+        begun.set()
         assert proceed.wait(LIMIT_S)
         return reserved
 
     monkeypatch.setattr(Reserve, "decide", decide_slowly)
-    async with serving(engine, provider, tmp_path, ledger_timeout_s=0.1) as proxy:
-        assert await ask(proxy) == UNAVAILABLE
+    async with serving(engine, provider, tmp_path) as proxy:
+        asking = asyncio.create_task(ask(proxy))
+        await until(begun.is_set, "the reservation is being made")
+        let_time_run_out(proxy.front.app.state.services.meter)
+        assert await asking == UNAVAILABLE
         proceed.set()
         await until(lambda: [row["void_reason"] for row in proxy.usage()] == ["abandoned"])
         assert proxy.drawn_usdc() == 0
@@ -292,9 +309,8 @@ async def test_file__not_writable_any_more__refused(
 async def test_postgres__gone_and_back__refused_meanwhile(
     provider: FakeEndpoint, tmp_path: Path, how: signal.Signals
 ) -> None:
-    limits = PostgresLimits(connect_timeout_s=2, checkout_timeout_s=2.0)
     with Postgres() as server:
-        engine = fill(open_engine(server.create_copy(prepare_ledger), limits=limits))
+        engine = fill(open_engine(server.create_copy(prepare_ledger)))
         async with serving(engine, provider, tmp_path) as proxy:
             assert await ask(proxy) == (200, "ok")
             asking = await ask_slowly(proxy, provider)

@@ -38,6 +38,7 @@ from tests.support.proxy import (
     run_proxy,
     settings_for,
 )
+from tests.support.waiting import LIMIT_S, until
 
 ROOT = "/api/current"
 HEADERS = {"authorization": f"Bearer {make_key()}"}
@@ -113,7 +114,7 @@ def make_hooks(
     resolve: Any = None,
     loopback: bool = True,
     pauses: int = 3,
-    timeout_s: float = 0.3,
+    timeout_s: float = LIMIT_S,
 ) -> Webhooks:
     rules = DialRules(allow_loopback=loopback, read_timeout_s=timeout_s)
     extra = {} if resolve is None else {"resolve": resolve}
@@ -217,9 +218,7 @@ async def test_proxy__by_itself__looks_and_delivers(
     async with run_proxy(settings, proxy.engine) as other:
         made = await make_webhook(other, receiver.url)
         await ping(other, made["webhookId"])
-        async with asyncio.timeout(20):
-            while not receiver.got:
-                await asyncio.sleep(0.05)
+        await until(lambda: receiver.got, "the ping is delivered")
     assert receiver.types == ["ping"]
 
 
@@ -258,14 +257,13 @@ async def test_endpoint__slow__is_cut_and_holds_up_nobody(
     proxy: RunningProxy, receiver: Receiver
 ) -> None:
     async with Receiver() as slow:
-        slow.wait_s = 3
+        slow.wait_s = 3_600
         slow_id = (await make_webhook(proxy, slow.url))["webhookId"]
         quick_id = (await make_webhook(proxy, receiver.url))["webhookId"]
         for webhook_id in (slow_id, quick_id):
             await ping(proxy, webhook_id)
-        hooks = make_hooks(proxy, pauses=0)
-        async with asyncio.timeout(2):
-            await hooks.deliver()
+        hooks = make_hooks(proxy, pauses=0, timeout_s=3.0)
+        await asyncio.wait_for(hooks.deliver(), LIMIT_S)
         await hooks.close()
         [(_, state, said)] = await list_states(proxy, slow_id)
         assert (state, said) == ("failed", "timeout")

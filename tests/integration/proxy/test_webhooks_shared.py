@@ -48,6 +48,7 @@ from tests.integration.proxy.test_webhooks import (
 )
 from tests.support.ledgers import Databases
 from tests.support.proxy import RunningProxy
+from tests.support.waiting import until
 
 __all__ = ["hooks", "proxy", "receiver"]
 
@@ -162,17 +163,15 @@ async def test_ping_and_replay__where_much_waits__429(
 async def test_slow_endpoint__holds_its_own_place_only(
     proxy: RunningProxy, receiver: Receiver
 ) -> None:
-    hooks = make_hooks(proxy, timeout_s=20)
+    hooks = make_hooks(proxy, timeout_s=3_600)
     async with Receiver() as slow:
-        slow.wait_s = 20
+        slow.wait_s = 3_600
         await ping(proxy, (await make_webhook(proxy, slow.url))["webhookId"])
         quick_id = (await make_webhook(proxy, receiver.url))["webhookId"]
         for _ in range(3):
             await ping(proxy, quick_id)
         delivering = asyncio.create_task(hooks.deliver())
-        async with asyncio.timeout(10):
-            while len(receiver.got) < 3:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(receiver.got) >= 3, "the quick one hears all")
         assert not delivering.done()
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)

@@ -327,7 +327,7 @@ def test_child_killed__no_restart__wait_raises(stack: Stack) -> None:
     os.kill(running_pid(stack, "sleeper"), signal.SIGKILL)
 
     with pytest.raises(ChildDied, match=r"sleeper was killed \(SIGKILL\)"):
-        stack.wait(timeout_s=15)
+        stack.wait(timeout_s=LIMIT_S)
 
 
 def test_restart__by_name__is_a_new_process(stack: Stack) -> None:

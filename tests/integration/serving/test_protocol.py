@@ -164,7 +164,7 @@ async def test_head__trickled__408_when_its_time_is_over() -> None:
 
 
 async def test_head__trickled_after_an_answer__408_too() -> None:
-    async with serving(read_all, timeout_s=0.5) as port, connected(port) as line:
+    async with serving(read_all, timeout_s=2.0) as port, connected(port) as line:
         line.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         assert (await line.read_answer())[0] == 200
         line.send(b"GET / HT")
@@ -247,7 +247,7 @@ async def test_http__garbage_after_a_request__its_answer_stays_whole(garbage: by
 
 
 async def test_body__still_sent_after_its_answer__ends_when_its_time_is_over() -> None:
-    async with serving(at_once, timeout_s=0.5) as port, connected(port) as line:
+    async with serving(at_once, timeout_s=2.0) as port, connected(port) as line:
         line.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
         assert (await line.read_answer())[2] == b"at once"
 
