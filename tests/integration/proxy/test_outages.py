@@ -222,7 +222,7 @@ async def test_database__free_after_the_answer_was_withheld__not_charged_either(
         asking = await ask_slowly(proxy, provider)
         meter = proxy.front.app.state.services.meter
         with locked(path):
-            meter._timeout_s = 0.1
+            meter._ledger._timeout_s = 0.1
             provider.release.set()
             assert await asking == SETTLEMENT_FAILED
         # Whatever the writer had begun is written by now.
@@ -251,7 +251,7 @@ async def test_reservation__written_after_nobody_waits__given_back_at_once(
     async with serving(engine, provider, tmp_path) as proxy:
         asking = asyncio.create_task(ask(proxy))
         await until(begun.is_set, "the reservation is being made")
-        let_time_run_out(proxy.front.app.state.services.meter)
+        let_time_run_out(proxy.front.app.state.services.meter._ledger)
         assert await asking == UNAVAILABLE
         proceed.set()
         await until(lambda: [row["void_reason"] for row in proxy.usage()] == ["abandoned"])
