@@ -30,7 +30,7 @@ def make_media_settings(folder: Path) -> MarketSettings:
     """Return settings with reference prices of media."""
     (folder / "prices.toml").write_text(PRICES + MEDIA_PRICES)
     return make_settings(
-        folder, answer_bytes_max=1024**2, artifact_bytes_max=1024**2, read_timeout_s=3.0
+        folder, answer_bytes_max=1024**2, artifact_bytes_max=1024**2, read_timeout_s=6.0
     )
 
 

@@ -117,7 +117,7 @@ async def test_chat__cheaper_seller_fails__the_next_serves_and_the_first_rests(
     cause: str,
 ) -> None:
     settings = make_settings(
-        tmp_path, answer_bytes_max=1024**2, read_timeout_s=3.0 if behaviour == "hang" else 60.0
+        tmp_path, answer_bytes_max=1024**2, read_timeout_s=6.0 if behaviour == "hang" else 60.0
     )
     async with run_market(settings, databases.open_ledger()) as market:
         seller_key = await market.get_key()

@@ -96,7 +96,7 @@ async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
         settle_interval_s=3_600,
         address_keys_per_minute_max=0,
         nowpayments_ipn_secret=IPN_SECRET,
-        read_timeout_s=2.0,
+        read_timeout_s=6.0,
     )
     async with run_market(settings, engine) as running:
         yield running

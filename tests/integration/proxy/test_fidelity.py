@@ -34,7 +34,7 @@ from tests.support.proxy import (
     run_proxy,
     write_prices,
 )
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_S, until
 
 PRICES: Final = """
 [models."SmolLM2-135M-Instruct"]
@@ -499,7 +499,7 @@ async def speak(proxy: RunningProxy, *pieces: bytes, pause_s: float = 0.0) -> by
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause_s)
-        while more := await asyncio.wait_for(reader.read(65_536), 2):
+        while more := await asyncio.wait_for(reader.read(65_536), LIMIT_S):
             said += more
     except (TimeoutError, ConnectionError):
         pass
@@ -618,7 +618,7 @@ async def test_stream__client_never_reads__ended_and_charged(
     settings = make_settings(
         upstream_url=provider.url,
         prices_file=write_prices(tmp_path, PRICES),
-        stream_timeout_s=0.5,
+        stream_timeout_s=3.0,
         stream_drain_s=0.2,
     )
     provider.events = [b'data: {"choices":[{"delta":{"content":"word"}}]}\n\n']

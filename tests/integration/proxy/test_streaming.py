@@ -24,6 +24,7 @@ from sqlalchemy import Engine, update
 
 from ledger.database.engine import write
 from ledger.errors import LedgerUnavailable
+from ledger.spending.leases import sweep_leases
 from ledger.tables import Position, table_of
 from tests.support.answers import MODEL, PIECES, PROVIDER_KEY, TEXT
 from tests.support.endpoint import FakeEndpoint
@@ -261,7 +262,7 @@ async def test_stream__client_leaves_and_upstream_stalls__charged_for_the_part(
     engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = make_settings(
-        upstream_url=provider.url, stream_drain_s=0.5, prices_file=write_prices(tmp_path)
+        upstream_url=provider.url, stream_drain_s=2.0, prices_file=write_prices(tmp_path)
     )
     provider.behaviour = "stream_stalls"
     headers = {"authorization": f"Bearer {make_key()}"}
@@ -291,7 +292,7 @@ async def test_stream__key_revoked_meanwhile__ends_and_is_charged(
 
 
 async def test_stream__longer_than_its_lease__renewed(
-    proxy: RunningProxy, provider: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meter = proxy.front.app.state.services.meter
     monkeypatch.setattr(meter, "_rules", replace(meter._rules, lease_s=2))
@@ -302,7 +303,10 @@ async def test_stream__longer_than_its_lease__renewed(
             usage["lease_expires_at_s"] > usage["reserved_at_s"] + 2 for usage in proxy.usage()
         )
     )
-    assert await meter.sweep() == 0
+    [usage] = proxy.usage()
+    with write(engine) as connection:
+        # When it would have run out by the lease with which it began.
+        assert sweep_leases(connection, now_s=usage["reserved_at_s"] + 2) == 0
     provider.release.set()
     assert (await reading).done
 
@@ -325,7 +329,7 @@ async def test_stream__too_long__ended_and_charged(
     engine: Engine, provider: FakeEndpoint, tmp_path: Path
 ) -> None:
     settings = make_settings(
-        upstream_url=provider.url, stream_timeout_s=0.3, prices_file=write_prices(tmp_path)
+        upstream_url=provider.url, stream_timeout_s=2.0, prices_file=write_prices(tmp_path)
     )
     provider.behaviour = "stream_stalls"
     async with run_proxy(settings, engine) as proxy:
