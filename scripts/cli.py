@@ -18,8 +18,10 @@ from scripts.ledger_commands import ledger
 from scripts.marketplace import marketplace
 from scripts.overview.commands import status
 from scripts.saving.commands import backup, restore
+from scripts.wallet.buy_commands import buy
 from scripts.wallet.key_commands import api_url_option, key
 from scripts.wallet.position_commands import position
+from scripts.wallet.sell_commands import sell
 from serving.process.command_line import ALL_CODES, Failed, argument, group
 from serving.process.exit_codes import ExitCode
 
@@ -48,7 +50,7 @@ for process in (indexer, keeper, market, proxy):
 commands.add_command(review)
 for check in (audit, receipt):
     commands.add_command(check)
-for tool in (backup, doctor, init, key, ledger, marketplace, position, restore, status):
+for tool in (backup, buy, doctor, init, key, ledger, marketplace, position, restore, sell, status):
     commands.add_command(tool)
 
 

@@ -1,23 +1,21 @@
 """``current marketplace api``: an owner's connections, by the market's HTTP and a seller's key."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from contracts.errors import Fatal, Rejected, Retryable
+from contracts.errors import Rejected
+from scripts.market_asking import MARKET_URL, Market, MarketRefused, read_key
+from scripts.market_asking import SELLER_KEY_VARIABLE as KEY_VARIABLE
 from serving.process.command_line import HTTP_URL, argument, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MARKET_URL: Final = "http://127.0.0.1:8403"
-KEY_VARIABLE: Final = "CURRENT_SELLER_KEY"
 PATH: Final = "/v1/seller/connections"
-TIMEOUT_S: Final = 60.0
 
 _url = click.option("--market-url", type=HTTP_URL, default=MARKET_URL, help="The market.")
 _key = click.option(
@@ -27,49 +25,16 @@ _key = click.option(
 )
 
 
-class SellerKeyMissing(Fatal):
-    """No seller's key was given."""
-
-
-class MarketSilent(Retryable):
-    """The market did not answer."""
-
-
-class MarketRefused(Rejected):
-    """The market answered with an error; the text is its message."""
-
-
 class Owner:
     """Asks a market as the owner of connections."""
 
     def __init__(self, market_url: str, key_file: Path | None) -> None:
-        text = os.environ.get(KEY_VARIABLE, "")
-        if key_file is not None:
-            text = key_file.read_text(encoding="ascii")
-        self._key = text.strip()
-        self._url = market_url.rstrip("/")
-        if not self._key:
-            raise SellerKeyMissing(f"no seller's key: set {KEY_VARIABLE}, or name --key-file")
+        """Raises ``MarketKeyMissing``."""
+        self._market = Market(market_url, read_key(KEY_VARIABLE, key_file))
 
     def ask(self, method: str, path: str = "", body: object = None) -> Any:
         """Return what the market answers. Raises ``MarketSilent``, ``MarketRefused``."""
-        import httpx
-
-        headers = {"authorization": f"Bearer {self._key}"}
-        try:
-            answer = httpx.request(
-                method, self._url + PATH + path, json=body, headers=headers, timeout=TIMEOUT_S
-            )
-        except httpx.HTTPError as error:
-            raise MarketSilent(f"the market did not answer: {type(error).__name__}") from None
-        try:
-            read = answer.json()
-        except ValueError:
-            read = {}
-        if answer.is_error:
-            message = read.get("error", {}).get("message", f"HTTP status {answer.status_code}")
-            raise MarketRefused(str(message))
-        return read
+        return self._market.ask(method, PATH + path, body)
 
     def load(self) -> dict[str, dict[str, Any]]:
         """Return the connections by name."""

@@ -165,7 +165,7 @@ class Wallet:
         """Sign a permit of the adapter for so much; None where this USDC takes none."""
         usdc, owner = self.contracts.usdc.functions, self.account.address
         spender = to_checksum_address(self.deployment.adapter)
-        domain = self._find_domain()
+        domain = self.find_domain()
         if domain is None:
             return None
         with translated():
@@ -193,7 +193,7 @@ class Wallet:
         r, s = (number.to_bytes(32, "big") for number in (signed.r, signed.s))
         return Permit(deadline_s, signed.v, r, s)
 
-    def _find_domain(self) -> TokenDomain | None:
+    def find_domain(self) -> TokenDomain | None:
         """Return what this USDC's signatures are bound to, as its own separator proves it."""
         usdc = self.contracts.usdc.functions
         try:
