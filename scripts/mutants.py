@@ -14,13 +14,11 @@ or compiles to the same code; and when the tests fail without any mutation.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import queue
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,53 +26,26 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
-from contracts.errors import Fatal, Retryable
+from contracts.errors import Fatal
+from scripts.mutants_copy import PLAY, Codes, Copy, Life, MutantsError
 from scripts.stack.anvil_path import ROOT
 from serving.process.command_line import command
 from serving.process.exit_codes import ExitCode
 
 LIST: Final = Path(__file__).with_name("mutations.toml")
 DOCUMENT: Final = ROOT / "docs" / "mutants.md"
-GUARD: Final = ROOT / "scripts" / "stack" / "process_guard.py"
 CONTRACT_TESTS: Final = Path("tests/contract")
-PLAY: Final = "tests/property/contracts/test_play.py"
 NOT_PLAYED: Final = ("test_sources.py", "test_gas.py", "test_deploy.py")
 NEEDS_NPM: Final = "test_third_party_"
+KEPT: Final = ROOT / ".cache" / "mutants.jsonl"
 DEPLOYED: Final = ("YieldFundedPosition", "LendingYieldAdapter", "Payouts")
-FOLDERS: Final = (
-    *("contracts", "indexer", "keeper", "ledger"),
-    *("market", "proxy", "scripts", "serving", "tests"),
-)
-FILES: Final = ("ape-config.yaml", "pyproject.toml")
-GRACE_S: Final = 5
-STEP_S_MAX: Final = 1_800
-# On a busy machine anvil may start or answer too late: that kills nothing, the tests run again.
-TRIES: Final = 3
-TOO_LATE: Final = re.compile(r"^(FAILED|ERROR) .*(Timeout|timed out|ConnectionError)", re.M)
-# The same games in every run, and no time spent on the smallest one that fails.
-PYTEST: Final = """
-import sys, pytest
-from hypothesis import Phase, settings
-settings.register_profile("mutants", phases=[Phase.generate], derandomize=True, database=None)
-settings.load_profile("mutants")
-sys.exit(pytest.main(sys.argv[1:]))
-"""
-PYTEST_OPTIONS: Final = (
-    *("-q", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"),
-    # Hypothesis is imported above, before pytest could rewrite its asserts.
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-)
-
-
-class MutantsError(Retryable):
-    """The run means nothing; the message is the one sentence to print."""
 
 
 class MutationUnknown(Fatal):
@@ -133,107 +104,30 @@ def deployed_from(source: str, contracts: Path) -> list[str]:
     return [name for name in DEPLOYED if reaches(name)]
 
 
-def first_failure(output: str) -> str:
-    """Return the first failed test of pytest's short summary, without its folder."""
-    found = re.search(r"^(FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", output, re.M)
-    if found is None:
-        return "pytest named no test"
-    test = found.group(2).rpartition("tests/")[2].partition("/")[2]
-    return test if found.group(1) == "FAILED" else f"{test} (its setup)"
+def load_kept(sources_digest: str, path: Path = KEPT) -> dict[str, MutationResult]:
+    """Return the verdicts that an earlier run left for the same sources, by the mutation's name."""
+    kept: dict[str, MutationResult] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        entry = json.loads(line)
+        if entry.pop("sources") == sources_digest:
+            made = Mutation(**{**entry["mutation"], "tests": tuple(entry["mutation"]["tests"])})
+            kept[made.name] = MutationResult(**{**entry, "mutation": made})
+    return kept
 
 
-# --- running in a copy ---------------------------------------------------------------------------
+def keep(verdict: MutationResult, sources_digest: str, path: Path = KEPT) -> None:
+    """Write a verdict down, so that a later run with ``--resume`` need not find it again."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps({"sources": sources_digest, **asdict(verdict)}) + "\n")
 
 
-class Life:
-    """What keeps this run's commands alive: they end with it, however it ends (process_guard)."""
-
-    def __init__(self) -> None:
-        self.fd, self._own_end = os.pipe()
-        self.is_over = False
-
-    def end(self) -> None:
-        """End every command that runs."""
-        if not self.is_over:
-            self.is_over = True
-            os.close(self._own_end)
-
-
-class Copy:
-    """A copy of the tree in which contracts are compiled and tests are run."""
-
-    def __init__(self, origin: Path, root: Path, life: Life) -> None:
-        self.root = root
-        self._life = life
-        for folder in (*FOLDERS, ".build", ".cache"):
-            if (origin / folder).exists():
-                skip = shutil.ignore_patterns("__pycache__", "results")
-                shutil.copytree(origin / folder, root / folder, ignore=skip)
-        for file in FILES:
-            shutil.copy(origin / file, root / file)
-        (root / "node_modules").symlink_to(ROOT / "node_modules")
-
-    def run(self, *command: str) -> tuple[int, str]:
-        """Run a command in the copy; return its exit status and all it said."""
-        binaries = str(Path(sys.executable).parent)
-        guard = [sys.executable, "-IS", str(GUARD), str(self._life.fd), str(GRACE_S)]
-        child = subprocess.Popen(
-            [*guard, str(self.root / "command.pid"), "--", *command],
-            cwd=self.root,
-            env={
-                **os.environ,
-                "APE_DATA_FOLDER": str(self.root / ".ape"),
-                "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")]),
-                "PYTHONPATH": str(self.root),
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            pass_fds=[self._life.fd],
-            start_new_session=True,
-        )
-        try:
-            output, _ = child.communicate(timeout=STEP_S_MAX)
-        except subprocess.TimeoutExpired as error:
-            raise MutantsError(f"no end after {STEP_S_MAX} s: {' '.join(command[-3:])}") from error
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        if self._life.is_over:
-            raise MutantsError("stopped")
-        return child.returncode, output
-
-    def compile(self, *names: str) -> None:
-        """Compile contracts, or all. Raises MutantsError with the compiler's words."""
-        # By force: Ape's own cache does not see that an imported module has changed.
-        paths = [f"contracts/{name}.vy" for name in names]
-        status, output = self.run("ape", "compile", "--force", *paths)
-        if status != 0:
-            said = [line.strip() for line in output.splitlines() if "ERROR" in line]
-            raise MutantsError(f"does not compile: {(said or ['ape said nothing'])[0]}")
-
-    def bytecode(self, name: str) -> str:
-        """Return the creation code that was compiled last."""
-        built = json.loads((self.root / ".build" / "__local__.json").read_text())
-        return str(built["contractTypes"][name]["deploymentBytecode"]["bytecode"])
-
-    def test(self, *files: str, jobs: int = 1) -> str | None:
-        """Run test files until one test fails; return that test, None when all passed."""
-        is_play = files == (PLAY,)
-        options = ["-m", "not slow"] if is_play else ["-p", "ape_test"]
-        if jobs > 1 and not is_play:
-            options += ["-n", str(jobs)]
-        command = [sys.executable, "-c", PYTEST, *PYTEST_OPTIONS, *options, *files]
-        for _ in range(TRIES):
-            status, output = self.run(*command)
-            if status == 0:
-                return None
-            if status == 1 and not TOO_LATE.search(output):
-                return first_failure(output)
-        raise MutantsError(f"pytest ended with status {status}:\n{output[-2_000:]}")
+def digest_sources(contracts: Path = ROOT / "contracts") -> str:
+    """Return what changes with any contract (SHA-256, hex)."""
+    digest = hashlib.sha256()
+    for source in sorted(contracts.rglob("*.vy*")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
 
 
 class Run:
@@ -246,64 +140,84 @@ class Run:
         self._passed: set[str] = set()
         self._lock = threading.Lock()
         self._free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        self.unchanged = Copy(ROOT, folder / "unchanged", life)
+        self._copies: list[Copy] = []
+        self._codes: Codes = {}
+        self.unchanged = self._copy("unchanged")
         self.others = sorted(
             str(path.relative_to(self.unchanged.root))
             for path in (self.unchanged.root / CONTRACT_TESTS).glob("test_*.py")
             if path.name not in NOT_PLAYED and not path.name.startswith(NEEDS_NPM)
         )
 
-    def prepare(self, mutations: Sequence[Mutation]) -> None:
-        """Compile, and see that the tests to be run first pass without a mutation."""
-        self.unchanged.compile()
-        first = {f"{CONTRACT_TESTS}/{test}" for mutation in mutations for test in mutation.tests}
-        self._check_unchanged(*sorted(first))
+    def _copy(self, name: str) -> Copy:
+        copy = Copy(ROOT, self._folder / name, self._life)
+        self._copies.append(copy)
+        return copy
+
+    def close(self) -> None:
+        """End what runs in the copies."""
+        for copy in self._copies:
+            copy.close()
+
+    def prepare(self) -> None:
+        """Compile, and make the copies."""
+        self._codes = self.unchanged.compile(*DEPLOYED)
+        self.unchanged.install(self._codes)
         for index in range(self._jobs):
-            copy = Copy(self.unchanged.root, self._folder / f"copy-{index}", self._life)
-            self._free.put(copy)
+            self._free.put(self._copy(f"copy-{index}"))
 
     def _check_unchanged(self, *files: str) -> None:
         """Raise MutantsError unless the tests pass on the unchanged tree; asked once a file."""
         with self._lock:
             fresh = [file for file in files if file not in self._passed]
-            failed = self.unchanged.test(*fresh, jobs=self._jobs) if fresh else None
+            failed = self.unchanged.test(*fresh) if fresh else None
             if failed is not None:
                 raise MutantsError(f"fails without any mutation: {failed}")
             self._passed.update(fresh)
 
     def judge(self, mutation: Mutation) -> MutationResult:
-        """Make a mutation in a free copy, look for a test that notices, and put the copy back."""
+        """Make a mutation in a free copy, and look for a test that notices."""
         copy = self._free.get()
         began_s = time.monotonic()
-        source = copy.root / "contracts" / mutation.source
-        original = source.read_text()
-        build = copy.root / ".build"
         try:
-            source.write_text(mutation.apply(original))
             killer = self._find_killer(copy, mutation)
             outcome, detail = ("killed", killer) if killer else ("survived", mutation.excuse)
         except MutantsError as error:
             outcome, detail = "error", str(error)
         finally:
-            source.write_text(original)
-            shutil.rmtree(build)
-            shutil.copytree(self.unchanged.root / ".build", build)
             self._free.put(copy)
         return MutationResult(mutation, outcome, detail, time.monotonic() - began_s)
 
     def _find_killer(self, copy: Copy, mutation: Mutation) -> str | None:
         names = deployed_from(mutation.source, copy.root / "contracts")
-        copy.compile(*names)
-        if all(copy.bytecode(name) == self.unchanged.bytecode(name) for name in names):
+        with mutated(copy.root / "contracts" / mutation.source, mutation):
+            codes = copy.compile(*names)
+        if all(codes[name] == self._codes[name] for name in names):
             raise MutantsError("compiles to the same code")
+        copy.install({**self._codes, **codes})
         first = [f"{CONTRACT_TESTS}/{test}" for test in mutation.tests]
         rest = [file for file in self.others if file not in first]
         for files in (first, [PLAY], rest):
             self._check_unchanged(*files)
-            killer = copy.test(*files)
+            with ExitStack() as stack:
+                if files == [PLAY]:
+                    source = copy.root / "contracts" / mutation.source
+                    stack.enter_context(mutated(source, mutation))
+                killer = copy.test(*files)
             if killer is not None:
                 return killer
         return None
+
+
+@contextmanager
+def mutated(source: Path, mutation: Mutation) -> Iterator[None]:
+    """Have the mutation in the source."""
+    original = source.read_text()
+    source.write_text(mutation.apply(original))
+    try:
+        yield
+    finally:
+        source.write_text(original)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -378,26 +292,41 @@ def ending_with_us() -> Iterator[Life]:
         life.end()
 
 
-def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[MutationResult]:
-    """Judge every mutation, printing as it goes; return the verdicts in the list's order."""
-    verdicts: dict[str, MutationResult] = {}
+def judge_all(
+    mutations: Sequence[Mutation], jobs: int, *, is_resumed: bool
+) -> list[MutationResult]:
+    """Judge every mutation, printing as it goes; return the verdicts in the list's order.
+
+    ``is_resumed`` takes the good verdicts that earlier runs left for the same contracts.
+    """
+    sources = digest_sources()
+    verdicts: dict[str, MutationResult] = {
+        name: verdict
+        for name, verdict in (load_kept(sources) if is_resumed else {}).items()
+        if verdict.is_good and verdict.mutation in mutations
+    }
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         ThreadPoolExecutor(jobs) as pool,
         ending_with_us() as life,
     ):
         run = Run(Path(folder), life, jobs)
-        print(f"{len(mutations)} mutations; first the tests without any", flush=True)
-        run.prepare(mutations)
-        futures: list[Future[MutationResult]] = [pool.submit(run.judge, each) for each in mutations]
+        print(f"{len(mutations)} mutations, of which {len(verdicts)} are judged", flush=True)
         try:
+            run.prepare()
+            futures: list[Future[MutationResult]] = [
+                pool.submit(run.judge, each) for each in mutations if each.name not in verdicts
+            ]
             for future in as_completed(futures):
                 verdict = future.result()
                 verdicts[verdict.mutation.name] = verdict
                 print_verdict(verdict)
+                keep(verdict, sources)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            run.close()
     return [verdicts[mutation.name] for mutation in mutations]
 
 
@@ -405,8 +334,11 @@ def judge_all(mutations: Sequence[Mutation], jobs: int) -> list[MutationResult]:
 @click.option("--jobs", type=click.IntRange(1), default=2, help="Copies side by side.")
 @click.option("--only", multiple=True, help="A part of a mutation's name; repeatable.")
 @click.option("--list", "is_list", is_flag=True, help="Print the list and do nothing.")
+@click.option("--resume", "is_resumed", is_flag=True, help="Take what earlier runs have judged.")
 @click.option("--record", "is_recorded", is_flag=True, help="Renew the tables of docs/mutants.md.")
-def main(jobs: int, only: tuple[str, ...], is_list: bool, is_recorded: bool) -> ExitCode:
+def main(
+    jobs: int, only: tuple[str, ...], is_list: bool, is_resumed: bool, is_recorded: bool
+) -> ExitCode:
     """Judge the mutations and print what became of each."""
     if is_recorded and only:
         raise click.UsageError("only a run of all mutations can be recorded")
@@ -416,7 +348,7 @@ def main(jobs: int, only: tuple[str, ...], is_list: bool, is_recorded: bool) -> 
         for mutation in mutations:
             print(f"{mutation.source:<24}  {mutation.name}: {mutation.breaks}")
         return ExitCode.DONE
-    verdicts = judge_all(mutations, jobs)
+    verdicts = judge_all(mutations, jobs, is_resumed=is_resumed)
     if is_recorded:
         record(verdicts)
     print_summary(verdicts, time.monotonic() - began_s)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Ape looks for `anvil` and `vyper` on PATH; both are the project's own.
 from scripts.stack.anvil_path import anvil_path
@@ -19,8 +20,19 @@ import pytest  # noqa: E402
 from ape.contracts import ContractInstance  # noqa: E402
 from ape.managers.project import ProjectManager  # noqa: E402
 from ape.utils.testing import generate_dev_accounts  # noqa: E402
+from ape_foundry.provider import FoundryProvider  # noqa: E402
 
 from tests.contract.world import NOON, World  # noqa: E402
+
+_VALIDATE_SETTINGS: Any = FoundryProvider.settings.fget  # type: ignore[attr-defined]
+_SETTINGS: dict[int, Any] = {}
+
+
+def _settings_once(provider: FoundryProvider) -> Any:
+    """Return a provider's settings, validated when they are first asked for."""
+    if id(provider) not in _SETTINGS:
+        _SETTINGS[id(provider)] = _VALIDATE_SETTINGS(provider)
+    return _SETTINGS[id(provider)]
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +40,18 @@ def quick_ape() -> Iterator[None]:
     """Spare what makes Ape slow, to no test's use.
 
     It derives every test account anew for each transaction, and prints a call tree and builds a
-    source traceback for each revert, expected or not: 3 s for a harvest.
+    source traceback for each revert, expected or not: 3 s for a harvest. For each question to the
+    node it reads the whole environment for a proxy, looks for a file of passwords, and validates
+    its own settings again.
     """
     with pytest.MonkeyPatch.context() as patch:
         cached = functools.cache(generate_dev_accounts)
         patch.setattr("ape_test.accounts.generate_dev_accounts", cached)
         patch.setattr("ape_ethereum.trace.TransactionTrace.show", lambda *_, **__: None)
         patch.setattr("ape.exceptions._get_ape_traceback_from_tx", lambda _: None)
+        patch.setattr("requests.sessions.get_environ_proxies", lambda *_, **__: {})
+        patch.setattr("requests.sessions.get_netrc_auth", lambda *_, **__: None)
+        patch.setattr(FoundryProvider, "settings", property(_settings_once))
         yield
 
 

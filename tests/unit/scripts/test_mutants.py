@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -10,17 +15,20 @@ from click.testing import CliRunner
 from scripts.mutants import (
     CONTRACT_TESTS,
     NOT_PLAYED,
-    MutantsError,
     Mutation,
     MutationResult,
     MutationUnknown,
     choose,
     deployed_from,
-    first_failure,
+    digest_sources,
+    keep,
+    load_kept,
     load_mutations,
     main,
     record,
 )
+from scripts.mutants_copy import MutantsError, first_failure
+from scripts.mutants_stand import run_in_fork
 from serving.process.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -156,3 +164,42 @@ def test_main__name_of_no_mutation__said() -> None:
 
     assert ended.exit_code == ExitCode.UNUSABLE
     assert ended.stderr == "Error: no mutation is called 'no such mutation'\n"
+
+
+def test_keep__verdicts__found_again_for_the_same_sources_only(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "mutants.jsonl"
+    first = MutationResult(mutation(), "error", "pytest ended", 2.5)
+    again = MutationResult(mutation(), "killed", "test_hold.py::test_hold__zero[é]", 1.0)
+
+    assert load_kept("digest", path) == {}
+    for verdict in (first, again):
+        keep(verdict, "digest", path)
+
+    assert load_kept("digest", path) == {"a name": again}
+    assert load_kept("another", path) == {}
+
+
+def test_digest__one_letter_of_a_source__changes_it(tmp_path: Path) -> None:
+    source = tmp_path / "account.vy"
+    source.write_text("a")
+    before = digest_sources(tmp_path)
+    source.write_text("b")
+
+    assert digest_sources(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "said"),
+    [
+        (lambda names: os.write(1, "".join(names).encode()), 6, "onetwo"),
+        (lambda names: sys.exit(len(names)), 2, ""),
+        (lambda _: int("no number"), 2, ""),
+        (lambda _: os.kill(os.getpid(), signal.SIGKILL), -9, ""),
+    ],
+)
+def test_fork__task__its_status_and_what_it_said(
+    task: Callable[[Sequence[str]], Any], status: int, said: str
+) -> None:
+    ended, output = run_in_fork(task, ["one", "two"])
+
+    assert (ended, output) == (status, said)
