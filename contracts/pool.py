@@ -32,7 +32,7 @@ from contracts.node_errors import (
     RangeRefused,
     WrongChain,
 )
-from contracts.pool_endpoint import Listener, NodeEndpoint
+from contracts.pool_endpoint import EndpointState, Listener, NodeEndpoint
 from contracts.quorum import Ask, Quorum
 from contracts.reader import ChainReader, RawLog
 from contracts.transport import Answer, Call, Transport
@@ -82,6 +82,20 @@ class ChainPool(ChainReader):
         for endpoint in self._endpoints:
             endpoint.close()
 
+    def list_states(self) -> list[EndpointState]:
+        """Return what is known of each endpoint now; no endpoint is asked for it."""
+        now_s = self._clock()
+        return [
+            EndpointState(
+                name=one.name,
+                serves=one.rests_until_s <= now_s
+                and (one is self._current or self._quorum.size > 1),
+                head_number=one.head_seen,
+                rests_for_s=max(0.0, one.rests_until_s - now_s),
+            )
+            for one in self._endpoints
+        ]
+
     # ---------------------------------------------------------------------------------------- reads
 
     def fetch_chain_id(self) -> int:
@@ -118,7 +132,9 @@ class ChainPool(ChainReader):
     ) -> tuple[Header, list[RawLog] | None]:
         if self._quorum.size > 1:
             return self._quorum.agree_on_head(self.fetch_headers), None
-        return self._read(lambda reader: reader.fetch_head_and_logs(block_hash, addresses))
+        answer = self._read(lambda reader: reader.fetch_head_and_logs(block_hash, addresses))
+        self._current.head_seen = answer[0].number
+        return answer
 
     def fetch_logs(self, first: int, last: int, addresses: Sequence[str]) -> list[RawLog]:
         return self._read(

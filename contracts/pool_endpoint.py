@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from contracts.node_errors import NodeFailure
@@ -25,6 +26,19 @@ STRIKES_MAX: Final = 3
 STRIKE_LIFE_S: Final = 600.0
 STRAGGLER_WAIT_S: Final = 0.25
 """How long the other endpoints' heads are waited for once a quorum has shown one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What a pool knows of one endpoint at one moment."""
+
+    name: str
+    serves: bool
+    """True of the endpoint that is asked first; with a quorum, of each that does not rest."""
+    head_number: int | None
+    """The newest block that it has shown; None before it has shown any, or when it failed to."""
+    rests_for_s: float
+    """For how many more seconds it is not asked; 0 when it may be asked."""
 
 
 class NodeEndpoint:

@@ -63,6 +63,7 @@ class Quorum:
         votes: dict[str, list[NodeEndpoint]] = {}
         by_hash: dict[str, Header] = {}
         for endpoint, head in heads.items():
+            endpoint.head_seen = head.number
             votes.setdefault(head.block_hash, []).append(endpoint)
             by_hash[head.block_hash] = head
         agreed = [by_hash[one] for one, names in votes.items() if len(names) >= self.size]
@@ -84,6 +85,7 @@ class Quorum:
         if future.cancelled() or future.exception() is not None:
             return
         shown = future.result()
+        endpoint.head_seen = shown.number
         if shown.number == agreed.number and shown.block_hash != agreed.block_hash:
             self._strike(endpoint, f"block {agreed.number}, which a quorum agrees on")
 

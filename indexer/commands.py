@@ -1,4 +1,4 @@
-"""``current indexer``: mirror the chain, compare the mirror with it, or start the mirror over."""
+"""``current indexer``: mirror the chain, compare the mirror with it, look at its endpoints."""
 
 import json
 from dataclasses import asdict
@@ -62,6 +62,33 @@ def verify(as_json: bool) -> ExitCode:
         raise Failed("nothing is mirrored yet: start `current indexer`", ExitCode.UNUSABLE)
     click.echo(_build_line(sums) if as_json else _describe(sums))
     return ExitCode.FAILED if sums.differences else ExitCode.DONE
+
+
+@indexer.command("endpoints", settings=SETTINGS, is_check=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, one for each endpoint.")
+def endpoints(as_json: bool) -> ExitCode:
+    """Ask every endpoint of the chain now: its block, how far behind, how fast, what is wrong.
+
+    Where INDEXER_METRICS_PORT names a running indexer: which endpoint serves it, and what each
+    did wrong since it began. Fails where an endpoint is of no use.
+    """
+    from contracts.deployment import load_deployment
+    from indexer.endpoint_health import describe, examine, load_seen
+    from indexer.main import name_endpoints
+    from indexer.settings import IndexerSettings
+
+    settings = IndexerSettings.from_environment()
+    seen = load_seen(host=settings.metrics_host, port=settings.metrics_port)
+    found = examine(
+        name_endpoints(settings.rpc_urls()),
+        chain_id=load_deployment(settings.deployment_file).chain_id,
+        seen=seen,
+    )
+    for one in found:
+        click.echo(json.dumps(asdict(one)) if as_json else describe(one))
+    if not seen and not as_json:
+        click.echo("no running indexer was asked: see INDEXER_METRICS_PORT in docs/settings.md")
+    return ExitCode.FAILED if any(one.problem for one in found) else ExitCode.DONE
 
 
 def _describe(sums: "Compared") -> str:

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from contracts.node_errors import NodeFailure
+from contracts.pool_endpoint import EndpointState
 
 log = structlog.get_logger("indexer")
 
@@ -33,6 +34,17 @@ class HealthReport:
     """False on standby: another process mirrors into this ledger."""
     takeovers: int
     """How often this process began to lead."""
+    endpoints: Sequence[EndpointState] = ()
+    """What the pool knows of each endpoint; empty before it is opened."""
+
+    @property
+    def endpoint_lags(self) -> Mapping[str, int | None]:
+        """How many blocks each endpoint is behind the highest head shown; None where unknown."""
+        heads = [one.head_number for one in self.endpoints if one.head_number is not None]
+        return {
+            one.name: None if one.head_number is None else max(heads) - one.head_number
+            for one in self.endpoints
+        }
 
     @property
     def lag_blocks(self) -> int:
@@ -60,6 +72,11 @@ class Health:
     _observed_at_s: int = 0
     _is_leader: bool = False
     _takeovers: int = 0
+    _list_endpoints: Callable[[], Sequence[EndpointState]] = tuple
+
+    def watch_endpoints(self, list_endpoints: Callable[[], Sequence[EndpointState]]) -> None:
+        """Ask ``list_endpoints`` for the endpoints' state in every report from now on."""
+        self._list_endpoints = list_endpoints
 
     def report(self) -> HealthReport:
         """Return the counters as they are now."""
@@ -75,6 +92,7 @@ class Health:
                 observed_at_s=self._observed_at_s,
                 is_leader=self._is_leader,
                 takeovers=self._takeovers,
+                endpoints=self._list_endpoints(),
             )
 
     def note_failure(self, endpoint: str, failure: NodeFailure, detail: str) -> None:

@@ -79,6 +79,7 @@ def _build(settings: IndexerSettings, health: Health, closing: ExitStack) -> Par
         listener=health.note_failure,
     )
     closing.callback(pool.close)
+    health.watch_endpoints(pool.list_states)
     addresses = {name: getattr(deployment, name) for name in ("position", "adapter", "payouts")}
     check_chain(pool, chain_id=deployment.chain_id, addresses=addresses)
     engine = open_engine(settings.ledger_url.get_secret_value())

@@ -26,6 +26,7 @@ class _HealthCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         report = self._health.report()
         yield from _build_gauges(report, now_s=self._clock())
+        yield from _build_endpoint_gauges(report)
         yield from _build_counters(report)
 
 
@@ -40,6 +41,32 @@ def _build_gauges(report: HealthReport, *, now_s: float) -> Iterator[Metric]:
         ("is_leader", "1 while this process mirrors, 0 on standby", int(report.is_leader)),
     ):
         yield GaugeMetricFamily(f"current_indexer_{name}", text, value=value)
+
+
+def _build_endpoint_gauges(report: HealthReport) -> Iterator[Metric]:
+    unknown = float("nan")
+    lags = report.endpoint_lags
+    for name, text, values in (
+        (
+            "serves",
+            "1 for the endpoint asked first, with a quorum for each that is asked",
+            {one.name: float(one.serves) for one in report.endpoints},
+        ),
+        (
+            "lag_blocks",
+            "Blocks behind the highest head that any endpoint showed",
+            {one.name: lags[one.name] for one in report.endpoints},
+        ),
+        (
+            "rest_seconds",
+            "For how long it is not asked, after failures",
+            {one.name: one.rests_for_s for one in report.endpoints},
+        ),
+    ):
+        gauge = GaugeMetricFamily(f"current_indexer_endpoint_{name}", text, labels=["endpoint"])
+        for endpoint, value in values.items():
+            gauge.add_metric([endpoint], unknown if value is None else value)
+        yield gauge
 
 
 def _build_counters(report: HealthReport) -> Iterator[Metric]:
