@@ -1,6 +1,6 @@
 """The ledger's own invariants, as queries that return what breaks them.
 
-L1 to L4, L7, L8, R1 to R4 and S1 to S5 need the database only; what compares with the chain is in
+L1 to L4, L7 to L9, R1 to R4 and S1 to S5 need the database only; what compares with the chain is in
 ``scripts/audit.py``.
 """
 
@@ -15,6 +15,7 @@ from ledger.intents.record import OPEN
 from ledger.market_audit import find_market_mismatches
 from ledger.resale.call_audit import find_call_mismatches
 from ledger.selling.payouts import find_payout_mismatches
+from ledger.selling.refund_audit import find_refund_mismatches
 from ledger.spending.batch_receipts import select_named
 from ledger.spending.keys import load_child_mismatches
 from ledger.suppliers.raw_audit import find_raw
@@ -38,7 +39,7 @@ class Violation:
 
 
 def find_violations(connection: Connection) -> list[Violation]:
-    """Return everything in the ledger that breaks L1 to L4, L7, L8, R1 to R4 or S1 to S5, in one
+    """Return everything in the ledger that breaks L1 to L4, L7 to L9, R1 to R4 or S1 to S5, in one
     snapshot."""
     return [
         *_find_l1(connection),
@@ -47,6 +48,7 @@ def find_violations(connection: Connection) -> list[Violation]:
         *_find_l4(connection),
         *_find_l7(connection),
         *_find_l8(connection),
+        *(Violation("L9", *mismatch) for mismatch in find_refund_mismatches(connection)),
         *(Violation(*found) for found in find_call_mismatches(connection)),
         *(Violation(*mismatch) for mismatch in find_supply_mismatches(connection)),
         *(Violation(*mismatch) for mismatch in find_raw(connection)),

@@ -22,6 +22,7 @@ from market.background import (
     gather_earnings,
     note_expired,
     purge_strangers,
+    refund_convicted,
     rewrap_all,
 )
 from market.endpoints.client import SellerClient
@@ -185,6 +186,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
         repeat(lambda: note_expired(database), settings.payout_interval_s),
+        repeat(lambda: refund_convicted(database), settings.payout_interval_s),
         repeat(services.api_calls.charging.open_periods, settings.payout_interval_s),
         repeat(UsageWatch(services.api_calls).look, settings.resale_usage_interval_s),
         repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),

@@ -10,6 +10,7 @@ from contracts.errors import Retryable
 from contracts.units import SECONDS_PER_DAY
 from ledger.payments.floor import load_floor
 from ledger.resale.connections import connection_keys
+from ledger.selling.convictions import refund_held_back
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.lapses import note_lapses
 from ledger.selling.offers import offer_keys
@@ -73,6 +74,23 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
     if planned:
         log.info("payouts_planned", payouts=len(planned))
     return planned
+
+
+async def refund_convicted(database: Database) -> int:
+    """Credit buyers with what convicted offers sold them; return how many sales.
+
+    Does nothing while this host's clock is far off: what is vested is a matter of time.
+    """
+    if not database.clock.may_sweep:
+        return 0
+    refunded = 0
+    while count := await database.write(
+        lambda connection: refund_held_back(connection, make_id=new_id, now_s=database.now_s())
+    ):
+        refunded += count
+    if refunded:
+        log.info("sales_refunded", sales=refunded)
+    return refunded
 
 
 async def note_expired(database: Database) -> int:

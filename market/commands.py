@@ -116,6 +116,29 @@ def offer_resume(offer_id: str) -> None:
         click.echo(resume_offer(engine, offer_id))
 
 
+@market.group("convictions", invoke_without_command=True, settings=SETTINGS)
+def convictions() -> None:
+    """List convicted offers with what was refunded; overturn a conviction."""
+    from market.operator import list_convictions
+
+    with _opened_ledger() as engine:
+        for line in list_convictions(engine):
+            click.echo(line)
+
+
+@convictions.command("overturn", settings=SETTINGS)
+@argument("conviction_id", help="As `current market convictions` shows it.")
+def overturn_conviction(conviction_id: str) -> None:
+    """Take a conviction back: its offer serves again, and its seller gets what it had earned.
+
+    Buyers keep what they were refunded; the market bears that.
+    """
+    from market.operator import overturn_conviction as overturn
+
+    with _opened_ledger() as engine:
+        click.echo(overturn(engine, conviction_id))
+
+
 @market.command("probe", settings=SETTINGS)
 @argument("offer_id", help="The offer to test.")
 @click.option("--key-file", required=True, help="A file with a buyer's key, which pays.")

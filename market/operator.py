@@ -11,8 +11,10 @@ from ledger.database.clock import ask_now_s
 from ledger.database.engine import read, write
 from ledger.resale.connections import approve_name, load_names, revoke_name
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, set_seller_terms
+from ledger.selling.convictions import overturn
 from ledger.selling.offers import resume_offer as resume
 from market.identity.keys import Role, is_address, make_key
+from market.records.conviction_records import ConvictionRecord, load_convictions
 from market.records.seller_records import SellerRecord, load_seller_records
 from market.resale.connection_terms import parse_name
 from market.resale.operations import TermsRefused
@@ -135,6 +137,51 @@ def resume_offer(engine: Engine, offer_id: str) -> str:
         if not resume(connection, offer_id=offer_id, now_s=now_s):
             raise ArgumentInvalid(f"no suspended or doubted offer {offer_id!r}")
     return f"the market lets offer {offer_id} serve again"
+
+
+def list_convictions(engine: Engine) -> list[str]:
+    """Return a line for each conviction, newest first: what was refunded, and what could not be.
+
+    Raises ``LedgerUnavailable``.
+    """
+    with read(engine) as connection:
+        found = load_convictions(connection)
+    return [_describe_conviction(one) for one in found]
+
+
+def _describe_conviction(one: ConvictionRecord) -> str:
+    words = [
+        f"{one.conviction_id} {one.state}",
+        f"offer {one.offer_id} of {one.model}",
+        f"seller {one.seller}",
+        f"since {datetime.fromtimestamp(one.refunds_from_s, UTC).isoformat(timespec='seconds')}",
+        f"{format_usdc(one.refunded_usdc)} USDC refunded to {one.buyers} buyers",
+        f"{format_usdc(one.waiting_usdc)} USDC to be refunded",
+        f"{format_usdc(one.vested_usdc)} USDC had vested",
+        f"{format_usdc(one.borne_usdc)} USDC borne by the market",
+        one.evidence,
+    ]
+    # Models' names are sellers' words.
+    return "".join(char if char.isprintable() else "?" for char in ", ".join(words))
+
+
+def overturn_conviction(engine: Engine, conviction_id: str) -> str:
+    """Take a conviction back and let its offer serve again; say what became of the money.
+
+    Raises ``ArgumentInvalid`` where there is none to take back, and ``LedgerUnavailable``.
+    """
+    now_s = ask_now_s(engine)
+    with write(engine) as connection:
+        done = overturn(connection, conviction_id, now_s=now_s)
+        if done is None:
+            raise ArgumentInvalid(f"no conviction {conviction_id!r} that stands")
+        resume(connection, offer_id=done.offer_id, now_s=now_s)
+    released, borne = format_usdc(done.released_usdc), format_usdc(done.borne_usdc)
+    return (
+        f"overturned: offer {done.offer_id} serves again, {released} USDC held back are its"
+        f" seller's; buyers keep what they were refunded, and the market pays the seller its"
+        f" {borne} USDC of that"
+    )
 
 
 def _agree(

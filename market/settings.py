@@ -9,9 +9,9 @@ from pydantic_settings import SettingsConfigDict
 
 from contracts.units import SECONDS_PER_DAY
 from market.endpoints.client import SellerRules
+from market.evidence_settings import EvidenceSettings
 from market.listing.model_names import ListingRules
 from market.media.job_following import JobRules
-from market.paid_call_settings import PaidCallSettings
 from market.payments.paywall import PaymentRules
 from market.payments.withdrawing import WithdrawalRules
 from market.resale.api_client import ApiRules
@@ -51,7 +51,7 @@ def _check_urls(text: str) -> str:
     return text
 
 
-class MarketSettings(PaidCallSettings):
+class MarketSettings(EvidenceSettings):
     """Who may sell and buy here, what it costs, and how sellers are called."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_", frozen=True, extra="forbid")
@@ -352,4 +352,5 @@ class MarketSettings(PaidCallSettings):
             opening_s=self.whole_timeout_s,
             session_premium_pct=self.session_premium_pct,
             trusted_only=self.trusted_only,
+            vesting_s=self.vesting_s,
         )

@@ -52,9 +52,9 @@ def plan_payouts(
 ) -> list[str]:
     """Gather unpaid earnings of what was posted by ``until_s``, one payout to a payee and seller.
 
-    Returns the ids of the payouts. Of sellers with one of ``policies``; what is below
-    ``minimum_usdc`` waits. A sale or a call is in one payout for good: it is named in the statement
-    that finds it unpaid.
+    Returns the ids of the payouts. Of sellers with one of ``policies``; what is not vested by
+    ``until_s``, and what is below ``minimum_usdc``, waits. A sale or a call is in one payout
+    for good: it is named in the statement that finds it unpaid.
     """
     due = union_all(
         *(
@@ -104,8 +104,10 @@ def plan_payouts(
 
 
 def _is_due(sold: Table, *, until_s: int) -> ColumnElement[bool]:
+    is_sale = sold is _sale
+    earned_at_s = sold.c.resolved_at_s + sold.c.vesting_s if is_sale else sold.c.resolved_at_s
     return and_(
-        text(SALE_UNPAID if sold is _sale else CALL_UNPAID),
+        text(SALE_UNPAID if is_sale else CALL_UNPAID),
         sold.c.earning_usdc > 0,
-        sold.c.resolved_at_s <= until_s,
+        earned_at_s <= until_s,
     )

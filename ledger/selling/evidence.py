@@ -93,15 +93,17 @@ def load_observed(connection: Connection, *, offer_id: str, method: str, since_s
     return list(connection.execute(query).scalars())
 
 
-def load_peaks(connection: Connection, *, offer_id: str, since_s: int) -> dict[str, int]:
-    """Return the largest wealth of each method since a time, in 1/1000, by the method's name."""
-    query = select(_evidence.c.method, _evidence.c.peak_milli).where(
-        _evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s
+def load_peaks(
+    connection: Connection, *, offer_id: str, since_s: int
+) -> list[tuple[str, int, int]]:
+    """Return (method, its largest wealth so far in 1/1000, when) of each probe since a time, the
+    oldest first."""
+    query = (
+        select(_evidence.c.method, _evidence.c.peak_milli, _evidence.c.made_at_s)
+        .where(_evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s)
+        .order_by(_evidence.c.evidence_id)
     )
-    peaks: dict[str, int] = {}
-    for method, peak_milli in connection.execute(query):
-        peaks[method] = max(peak_milli, peaks.get(method, 0))
-    return peaks
+    return [(str(name), int(peak), int(at_s)) for name, peak, at_s in connection.execute(query)]
 
 
 def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> tuple[int, int]:

@@ -185,8 +185,10 @@ def _gather(
         (_sale, _sale.c.seller, _sale.c.sale_id, SALE_UNPAID),
         (_call, _call.c.owner, _call.c.call_id, CALL_UNPAID),
     ):
+        # What vests first was paid first.
+        vested_at_s = sold.c.resolved_at_s + (sold.c.vesting_s if sold is _sale else 0)
         rows = connection.execute(
-            select(sold.c.resolved_at_s, key, owner, sold.c.earning_usdc)
+            select(vested_at_s, key, owner, sold.c.earning_usdc)
             .where(text(unpaid), sold.c.earning_usdc > 0)
             .where(func.lower(sold.c.payout_address) == payee)
         ).all()

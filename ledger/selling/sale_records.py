@@ -71,6 +71,8 @@ class NewSale:
     """The most tokens that it can come to: what is reserved of a supplier's quota."""
     flat_fee_usdc: int = 0
     """The operator's own part of the ceiling and of the cost, beside the seller's price."""
+    vesting_s: int = 0
+    """How long its earning stays what a conviction gives back, seconds."""
 
     @property
     def sale_id(self) -> str:

@@ -99,6 +99,7 @@ def reserve_sale(
         "supply_offer_id": sale.supply_offer_id,
         "bound_tokens": None if sale.supply_offer_id is None else sale.bound_tokens,
         "fee_bps": sale.fee_bps,
+        "vesting_s": sale.vesting_s,
         "ceiling_usdc": sale.ceiling_usdc,
         "state": "reserved",
         "is_seller_failure": False,

@@ -19,6 +19,7 @@ from ledger.tables.buyers import (
     X402Payment,
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
+from ledger.tables.convictions import MarketConviction, MarketRefund
 from ledger.tables.evidence import MarketEvidence
 from ledger.tables.holders import LeaseHolder
 from ledger.tables.keeper import (
@@ -158,6 +159,7 @@ __all__ = [
     "LedgerRestore",
     "MarketAccount",
     "MarketArtifact",
+    "MarketConviction",
     "MarketCredit",
     "MarketEvidence",
     "MarketJob",
@@ -169,6 +171,7 @@ __all__ = [
     "MarketOwnProvider",
     "MarketOwnProviderKey",
     "MarketPayout",
+    "MarketRefund",
     "MarketSale",
     "MarketSeller",
     "MarketWithdrawal",

@@ -85,9 +85,15 @@ class MarketSale(SQLModel, table=True):
     """The supplier's offer whose ceilings it counts against; None: a seller's own sale."""
     bound_tokens: int | None = Field(default=None, sa_type=BigInteger)
     """The tokens that were reserved of a supplier's quota."""
+    vesting_s: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
+    )
+    """How long after it was posted its earning is the buyer's again where the offer is convicted,
+    seconds; no payout has it before."""
     payout_id: str | None = Field(default=None, index=True)
-    """The payout that its earning is part of; of a supplier's sale: the offer and the day that it
-    counts for (``supply_day``)."""
+    """The payout that its earning is part of, or the conviction that gave it back to the buyer
+    (``ledger.selling.convictions``); of a supplier's sale: the offer and the day that it counts for
+    (``supply_day``)."""
 
 
 class MarketPayout(SQLModel, table=True):

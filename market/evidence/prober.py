@@ -96,7 +96,9 @@ def _load_offer(engine: Engine, offer_id: str) -> ProbedOffer:
         raise ProbeRefused(f"{offer_id!r} is no active offer of text")
     if row["suspended_for"] is not None:
         raise ProbeRefused(f"{offer_id!r} is suspended: let it back first (offer-resume)")
-    return ProbedOffer(offer_id, int(row["version"]), row["model"], row["tested_from_s"])
+    return ProbedOffer(
+        offer_id, int(row["version"]), row["model"], row["seller"], row["tested_from_s"]
+    )
 
 
 async def _ask_all(wish: ProbeWish, model: str, secret: bytes) -> OfferProbe:

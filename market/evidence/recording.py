@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection
 
 from contracts.units import utc_day
+from ledger.selling.convictions import Conviction, convict
 from ledger.selling.evidence import (
     PEAK_MILLI_MAX,
     EvidenceRow,
@@ -25,7 +26,7 @@ from ledger.selling.evidence import (
 from ledger.selling.offers import suspend_offer
 from market.evidence.count_differences import HONEST_RATE
 from market.evidence.two_samples import AnswerBlock, Comparison
-from market.evidence.verdicts import Method, OfferVerdict, judge
+from market.evidence.verdicts import Method, OfferVerdict, find_last_clean, judge
 from market.evidence.wealth import RATES, Wealth, bet_on_rate
 from serving.process.ids import new_id
 
@@ -39,6 +40,7 @@ class ProbedOffer:
     offer_id: str
     version: int
     model: str
+    seller: str
     tested_from_s: int | None = None
 
     def get_start_s(self, now_s: int) -> int:
@@ -89,7 +91,7 @@ def record(
     cost_usdc: int,
     now_s: int,
 ) -> OfferVerdict:
-    """Write a probe down, and doubt or suspend the offer where its evidence says so.
+    """Write a probe down; doubt, suspend and convict the offer where its evidence says so.
 
     ``observed`` is as ``write_rounds`` or ``write_differences`` write it, ``transcript`` anything
     that is JSON. Returns the verdict on the offer now.
@@ -116,8 +118,16 @@ def record(
             peak_milli=min(PEAK_MILLI_MAX, int(wealth.peak * MILLI)),
         ),
     )
-    peaks = load_peaks(connection, offer_id=offer.offer_id, since_s=since_s)
-    verdict = judge({Method(name): peak / MILLI for name, peak in peaks.items()})
+    probes = [
+        (Method(name), peak / MILLI, made_at_s)
+        for name, peak, made_at_s in load_peaks(
+            connection, offer_id=offer.offer_id, since_s=since_s
+        )
+    ]
+    peaks: dict[Method, float] = {}
+    for name, peak, _ in probes:
+        peaks[name] = max(peak, peaks.get(name, 0.0))
+    verdict = judge(peaks)
     if verdict in (OfferVerdict.DOUBTED, OfferVerdict.CONVICTED):
         doubt_offer(connection, offer_id=offer.offer_id, version=offer.version, now_s=now_s)
     if verdict is OfferVerdict.CONVICTED:
@@ -128,9 +138,19 @@ def record(
             evidence=_explain(peaks),
             now_s=now_s,
         )
+        conviction = Conviction(
+            conviction_id=new_id(),
+            offer_id=offer.offer_id,
+            seller=offer.seller,
+            model=offer.model,
+            evidence=_explain(peaks),
+            counts_from_s=since_s,
+            refunds_from_s=find_last_clean(probes) or since_s,
+        )
+        convict(connection, conviction, now_s=now_s)
     return verdict
 
 
-def _explain(peaks: dict[str, int]) -> str:
-    told = ", ".join(f"{name} {peak // MILLI:,}" for name, peak in sorted(peaks.items()))
+def _explain(peaks: dict[Method, float]) -> str:
+    told = ", ".join(f"{name} {int(peak):,}" for name, peak in sorted(peaks.items()))
     return f"the lab's tests say that another model answers (wealth by method: {told})"

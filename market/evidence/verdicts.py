@@ -12,7 +12,7 @@ does is below 1 in 1,000 a year; that two do is rarer still. The methods look at
 requests, so a fluke of one is none of another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -56,3 +56,19 @@ def judge(peaks: Mapping[Method, float]) -> OfferVerdict:
     if convicting:
         return OfferVerdict.DOUBTED
     return OfferVerdict.WATCHED if max(peaks.values()) >= SUSPECTS else OfferVerdict.CLEAN
+
+
+def find_last_clean(probes: Iterable[tuple[Method, float, int]]) -> int | None:
+    """Return when the last clean probe was made, None where there was none.
+
+    ``probes`` are (method, largest wealth of the method so far, when it was made), the oldest
+    first. A probe is clean while no method suspects the offer.
+    """
+    peaks: dict[Method, float] = {}
+    last_s = None
+    for method, peak, made_at_s in probes:
+        peaks[method] = max(peak, peaks.get(method, 0.0))
+        if judge(peaks) is not OfferVerdict.CLEAN:
+            break
+        last_s = made_at_s
+    return last_s

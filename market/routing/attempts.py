@@ -26,14 +26,14 @@ from market.records.store import KeyHolder
 from market.routing.book import Book
 from market.routing.live_offers import Live
 from market.routing.mismatches import Mismatches, suspend
-from market.routing.ranking import Ask, Drop, Verdict
+from market.routing.ranking import Ask, Drop, Offer, Verdict
 from market.routing.refusals import DENIALS, build_rejection, find_telling
 from market.routing.reservations import ReservedSale
 from market.routing.selection import Selection
 from market.routing.tried import Tried
 from serving.http.errors import RequestRejected, overloaded
 from serving.models.failures import Cause, Looped, UpstreamFailure, UpstreamRejected
-from serving.models.grades import ServedBy, write_served_by
+from serving.models.grades import Grade, ServedBy, write_served_by
 from serving.models.sold import OFFER_HEADER
 from serving.models.upstream import Access
 from serving.process.aes_gcm import SealBroken
@@ -161,6 +161,7 @@ class Attempts:
         *,
         attempts_max: int,
         lease_s: int,
+        vesting_s: int = 0,
     ) -> None:
         self.selection = Selection(book)
         self._database = database
@@ -168,6 +169,7 @@ class Attempts:
         self._metrics = metrics
         self._attempts_max = attempts_max
         self._lease_s = lease_s
+        self._vesting_s = vesting_s
         self._mismatches = Mismatches()
 
     async def run(self, order: Order, attempt: Attempt[T], *, is_open: bool = False) -> Won[T]:
@@ -294,6 +296,7 @@ class Attempts:
             ceiling_usdc=verdict.ceiling_usdc,
             unit=offer.unit,
             flat_fee_usdc=order.buyer.flat_fee_usdc,
+            vesting_s=self._get_vesting_s(offer, live),
         )
         if live.supply_offer_id is not None:
             bound = next(ask.bound for ask in order.asks if ask.base is offer.base)
@@ -322,6 +325,14 @@ class Attempts:
         return ReservedSale(
             self._database, self._book, sale, verdict=verdict, lease_s=self._lease_s
         )
+
+    def _get_vesting_s(self, offer: Offer, live: Live) -> int:
+        """Return how long a sale's earning may still go back to the buyer, seconds.
+
+        A supplier is known by name and paid by the day; a known company has its own to lose.
+        """
+        is_unknown = offer.grade is Grade.OTHER and live.supply_offer_id is None
+        return self._vesting_s if is_unknown else 0
 
     async def _take_refusal(self, refusal: SaleRefused, verdict: Verdict) -> Drop | None:
         """Learn from what the ledger turned down; return why, None where the offer is another now.

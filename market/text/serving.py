@@ -73,6 +73,8 @@ class ServingRules:
     """How much dearer than the cheapest the seller of a conversation may be, per cent."""
     trusted_only: bool
     """Whether requests that do not say otherwise go to approved sellers only."""
+    vesting_s: int = 0
+    """How long a conviction gives back what an offer of grade D earned, seconds."""
 
 
 class Serving:
@@ -89,7 +91,12 @@ class Serving:
         rules: ServingRules,
     ) -> None:
         self.attempts = Attempts(
-            database, book, metrics, attempts_max=rules.attempts_max, lease_s=rules.lease_s
+            database,
+            book,
+            metrics,
+            attempts_max=rules.attempts_max,
+            lease_s=rules.lease_s,
+            vesting_s=rules.vesting_s,
         )
         self.own_providers = own_providers
         self._database = database

@@ -81,6 +81,8 @@ def make_settings(folder: Path, **changes: Any) -> MarketSettings:
         "metrics_token": METRICS_TOKEN,
         # Orders by price alone: tests of sessions say what they allow.
         "session_premium_pct": 0,
+        # Fakes are of grade D: tests of vesting say how long.
+        "vesting_s": 0,
         **changes,
     }
     return MarketSettings(**values)

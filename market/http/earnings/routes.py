@@ -1,6 +1,7 @@
 """What a seller earned and failed, as JSON and CSV."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -79,11 +80,13 @@ async def get_earnings(
     limit: Limit = 100,
 ) -> EarningPage:
     """Return what the seller earned, sale by sale, with the fee of each; amounts in 1e-6 USDC."""
+    now_s = services.database.now_s()
+    load = partial(load_earnings, now_s=now_s)
     rows = await _load_page(
-        services, seller, load_earnings, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
+        services, seller, load, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
     totals = await services.database.read(
-        lambda connection: load_earning_totals(connection, seller=seller.owner)
+        lambda connection: load_earning_totals(connection, seller=seller.owner, now_s=now_s)
     )
     next_cursor = rows[-1]["sale_id"] if len(rows) == limit else None
     return EarningPage(
@@ -109,8 +112,9 @@ async def get_earnings_csv(
     limit: Limit = PAGE_MAX,
 ) -> Response:
     """Return what the seller earned, sale by sale, as CSV; amounts in 1e-6 USDC."""
+    load = partial(load_earnings, now_s=services.database.now_s())
     rows = await _load_page(
-        services, seller, load_earnings, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
+        services, seller, load, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
     return _csv(rows, _EARNING_COLUMNS)
 

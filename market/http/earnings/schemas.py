@@ -27,9 +27,19 @@ class Earning(BaseModel):
     fee_usdc: int = Field(description="rounded down")
     earning_usdc: int = Field(description="rounded down")
     payout_address: str
-    payout_id: str | None = Field(description="null: in no payout yet")
-    payout_state: Literal["accrued", "planned", "sent", "paid", "credited"] = Field(
-        description="accrued: in no payout yet; credited: for the payee to claim on chain"
+    payout_id: str | None = Field(
+        description="null: in no payout yet; `refund-…`: the conviction that gave it to the buyer"
+    )
+    vesting_s: int = Field(
+        description="how long after `resolved_at_s` the buyer may still get it back, seconds: 0"
+        " but for offers of grade D"
+    )
+    payout_state: Literal[
+        "vesting", "accrued", "planned", "sent", "paid", "credited", "refunded"
+    ] = Field(
+        description="vesting: to be paid out when it has vested; accrued: in no payout yet;"
+        " credited: for the payee to claim on chain; refunded: the buyer has it, as the offer was"
+        " convicted"
     )
     payout_tx_hash: str | None = Field(
         default=None, description="the transaction that paid it; null: it is not paid"
@@ -43,6 +53,8 @@ class EarningTotals(BaseModel):
     earning_usdc: int
     fee_usdc: int
     unpaid_usdc: int = Field(description="earned, and in no payout yet")
+    unvested_usdc: int = Field(description="the part of that which is not vested")
+    refunded_usdc: int = Field(description="earned, and given back to buyers")
 
 
 class EarningPage(BaseModel):

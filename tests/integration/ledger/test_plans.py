@@ -32,6 +32,7 @@ from ledger.payments.claims import (
 from ledger.payments.outcomes import settle_payment
 from ledger.payments.records import NewPayment
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, save_seller
+from ledger.selling.convictions import Conviction, convict, refund_held_back
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.jobs import claim_polls, sweep_jobs
 from ledger.selling.offers import NewOffer, save_offer
@@ -163,6 +164,9 @@ def sell_as_a_market(engine: Engine) -> None:
         assert sweep_sales(connection, now_s=NOW_S + 11) == 1
         sweep_jobs(connection, now_s=NOW_S)
         claim_polls(connection, now_s=NOW_S, interval_s=1)
+        convicted = Conviction("conviction", "offer", SELLER, "model", "", 0, 0)
+        assert convict(connection, convicted, now_s=NOW_S)
+        refund_held_back(connection, make_id=lambda: "refund", now_s=NOW_S)
         plan_payouts(
             connection, policies=["at_once"], until_s=NOW_S, now_s=NOW_S, make_id=lambda: "payout"
         )
@@ -173,7 +177,7 @@ def sell_as_a_market(engine: Engine) -> None:
         load_offers(connection, changed_since_s=NOW_S)
         load_offers(connection, changed_since_s=0, offer_ids=["offer"])
         load_seller_offers(connection, seller=SELLER)
-        load_earning_totals(connection, seller=SELLER)
+        load_earning_totals(connection, seller=SELLER, now_s=NOW_S)
         page: dict[str, Any] = {
             "seller": SELLER,
             "from_s": 0,
@@ -181,7 +185,7 @@ def sell_as_a_market(engine: Engine) -> None:
             "after": "",
             "limit": 10,
         }
-        load_earnings(connection, **page)
+        load_earnings(connection, **page, now_s=NOW_S)
         load_failures(connection, **page)
         count_due_jobs(connection, now_s=NOW_S)
 

@@ -279,7 +279,7 @@ async def call_evidence(caller: Caller, model: str) -> None:
     with write(caller.shop.market.engine) as connection:
         record(
             connection,
-            ProbedOffer(offer, 0, model),
+            ProbedOffer(offer, 0, model, SELLER.address.lower()),
             Method.BORDER,
             observed=write_rounds([[block]]),
             transcript=[

@@ -4,6 +4,7 @@ probe
 ├── an offer that answers as the reference does: clean
 ├── another model behind the same name: doubted by one method, asked after all others
 ├── by a second method: convicted, suspended, with transcripts for its seller alone
+├── … and its buyer has back what it sold, as credit; the seller sees it gone
 ├── the day's root has every probe; a changed one does not lead to it
 └── let back by the operator: nothing of before counts; a spent budget: refused
 """
@@ -12,22 +13,26 @@ import asyncio
 import json
 import random
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.units import utc_day
+from contracts.units import format_usdc, utc_day
 from ledger.database.engine import read
 from ledger.selling.evidence import load_day
 from ledger.spending.receipts import build_proof, is_proof_valid
+from market.background import gather_earnings, refund_convicted
 from market.evidence import prober
 from market.evidence.prober import ProbeRefused, ProbeWish, probe_offer
 from market.evidence.verdicts import Method
-from market.operator import resume_offer
+from market.operator import list_convictions, resume_offer
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
-from tests.support.market import OUTSIDER, RunningMarket, bearer
+from tests.support.ledgers import make_ledger
+from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
 
 SECRET = b"the lab's own secret of this test"
 
@@ -51,6 +56,15 @@ def build_model(*, prefers_last: bool) -> Any:
         }
 
     return build
+
+
+@pytest.fixture
+async def market(tmp_path: Path) -> AsyncIterator[RunningMarket]:
+    """A market where earnings of grade D vest."""
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    async with run_market(make_settings(tmp_path, vesting_s=3_600), engine) as running:
+        yield running
+    engine.dispose()
 
 
 async def probe(market: RunningMarket, key: str, offer: str, reference: str, method: Method) -> str:
@@ -110,8 +124,36 @@ async def test_probe__honest_and_swapped__through_the_whole_market(market: Runni
         hidden = await market.client.get(f"{path}/evidence", headers=bearer(seller))
         assert hidden.status_code == 404
 
+        await check_refund(market, key, outsider, bad)
         await check_day(market)
         await check_way_back(market, key, bad, reference)
+
+
+async def check_refund(market: RunningMarket, key: str, seller: str, offer: str) -> None:
+    """Check that the buyer gets all back that a convicted offer sold, and its seller nothing."""
+    sold = [one for one in market.sales() if one["offer_id"] == offer and one["cost_usdc"]]
+    before = await market.account(key)
+    shown = await get_earnings(market, seller)
+    assert shown["totals"]["refunded_usdc"] == sum(one["earning_usdc"] for one in sold) > 0
+    database = market.front.app.state.services.database
+
+    assert await refund_convicted(database) == len(sold)
+    assert await refund_convicted(database) == 0
+
+    after = await market.account(key)
+    cost_usdc = sum(one["cost_usdc"] for one in sold)
+    assert after["credited_usdc"] - before["credited_usdc"] == cost_usdc
+    assert {one["payout_state"] for one in shown["earnings"]} == {"refunded"}
+    assert await gather_earnings(database, 1) == [], "all else is not vested"
+    assert market.sales()
+    (line,) = list_convictions(market.engine)
+    assert f"{format_usdc(cost_usdc)} USDC refunded to 1 buyers" in line
+
+
+async def get_earnings(market: RunningMarket, seller: str) -> dict[str, Any]:
+    answer = await market.client.get("/v1/seller/earnings", headers=bearer(seller))
+    shown: dict[str, Any] = answer.json()
+    return shown
 
 
 async def check_day(market: RunningMarket) -> None:

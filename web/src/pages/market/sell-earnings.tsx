@@ -30,6 +30,12 @@ export function Earnings() {
                 <Figure name={texts.earned} hint={texts.earnedHint}><Usdc of={exact(totals.earning_usdc)} /></Figure>
                 <Figure name={texts.fee}><Usdc of={exact(totals.fee_usdc)} /></Figure>
                 <Figure name={texts.unpaid} hint={texts.unpaidHint}><Usdc of={exact(totals.unpaid_usdc)} /></Figure>
+                {totals.unvested_usdc > 0 && (
+                  <Figure name={texts.unvested} hint={texts.unvestedHint}><Usdc of={exact(totals.unvested_usdc)} /></Figure>
+                )}
+                {totals.refunded_usdc > 0 && (
+                  <Figure name={texts.refunded}><Usdc of={exact(totals.refunded_usdc)} /></Figure>
+                )}
               </dl>
               <div class="actions">
                 <CsvButton name="earnings.csv" label={texts.csv} list="/v1/seller/earnings" csv="/v1/seller/earnings.csv" />
