@@ -150,7 +150,7 @@ OPERATIONS = ["deposit", "withdraw all", "withdraw part", "harvest", "exit in ki
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ["", *NAMES])
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(7)
 def test_hostile_vault__any_operation__hurts_no_other(
     scene: Scene, start: State, name: str, operation: str
 ) -> None:
@@ -356,6 +356,7 @@ ENTERING = ["deposit", "withdraw all", "harvest", "exit in kind", "open"]
 
 
 @pytest.mark.parametrize("operation", ENTERING)
+@pytest.mark.sampled(2)
 def test_reentry__into_the_adapter__locked(scene: Scene, vault_owned: int, operation: str) -> None:
     names = plan_every_function(scene, scene.world.adapter, vault_owned)
     scene.misbehave("REENTERS")
@@ -370,6 +371,7 @@ def test_reentry__into_the_adapter__locked(scene: Scene, vault_owned: int, opera
 
 
 @pytest.mark.parametrize("operation", ENTERING)
+@pytest.mark.sampled(2)
 def test_reentry__into_the_position__only_the_vaults_own_affairs(
     scene: Scene, vault_owned: int, operation: str
 ) -> None:

@@ -1,7 +1,7 @@
 """kill -9 of a running stack's processes, with requests in flight; then the money adds up.
 
-Each process in turn, a reorg and all processes at once run with every test run, random campaigns
-with ``make test-all``.
+With ``make test-all``: each process in turn, a reorg, all processes at once, random campaigns. The
+quick run kills one process of each kind on one ledger: ``integration/ledger/test_many_processes``.
 """
 
 import json
@@ -228,6 +228,7 @@ def paste_curl_line(stack: RunningStack) -> None:
     assert answer["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.slow
 def test_up__every_process_killed_then_all_of_them__money_adds_up(
     name: str, tmp_path: Path
 ) -> None:

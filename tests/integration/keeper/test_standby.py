@@ -164,6 +164,7 @@ def test_daemons__leader_killed_while_it_waits__the_other_sends_the_very_same(
     assert receipt["status"] == 1
 
 
+@pytest.mark.slow
 def test_daemons__killed_again_and_again__everything_is_settled_once(
     stage: Stage, token_id: int, start: Callable[[], Daemon]
 ) -> None:
@@ -211,6 +212,7 @@ def keeper_of(stage: Stage, leadership: Leadership, checkpoint: Callable[[str], 
 
 
 @pytest.mark.parametrize("step", ["planned", "simulated", "stored"])
+@pytest.mark.sampled(2)
 def test_leader__its_lock_is_cut_in_the_middle__sends_nothing_and_the_next_one_goes_on(
     stage: Stage, token_id: int, step: str
 ) -> None:

@@ -43,6 +43,7 @@ def read_calls(engine: Engine) -> list[dict[str, Any]]:
         return [dict(row) for row in rows]
 
 
+@pytest.mark.slow
 async def test_two_markets__the_quotas_last_calls_asked_of_both__are_sold_once_each(
     postgres: Databases, tmp_path: Path
 ) -> None:

@@ -409,6 +409,7 @@ async def fight(databases: Databases, folder: Path, *, seconds: float) -> Campai
     return campaign
 
 
+@pytest.mark.slow
 async def test_campaign__everything_at_once__never_overspent(
     databases: Databases, tmp_path: Path
 ) -> None:

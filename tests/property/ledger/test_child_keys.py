@@ -32,6 +32,7 @@ from ledger.spending.keys import (
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Reserve, Void, run_calls
 from ledger.tables.usage import Charge, Reservation
+from tests.support.examples import games
 from tests.support.folders import temporary_folder
 from tests.support.ledgers import (
     POSTGRES,
@@ -240,7 +241,7 @@ class History:
 PERIODS: Final = ("day", "month", "lifetime")
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=games(3), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_l8__any_history__counters_are_sums_and_limits_hold(
     databases: Databases, seed: int

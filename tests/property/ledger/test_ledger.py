@@ -335,4 +335,4 @@ LedgerMachine.TestCase.settings = settings(
 )
 PostgresMachine.TestCase.settings = settings(max_examples=2, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
-TestLedgerOnPostgres = needs_postgres(PostgresMachine.TestCase)
+TestLedgerOnPostgres = pytest.mark.slow(needs_postgres(PostgresMachine.TestCase))
