@@ -3,9 +3,9 @@
 The sources are compiled once and kept in ``.cache/``, by their content.
 """
 
+import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -99,10 +99,14 @@ def compile_contracts() -> dict[str, str]:
     cached = ROOT / ".cache" / f"bytecode-{digest.hexdigest()[:24]}.json"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
-        # Whole or not at all: test processes run side by side.
-        draft = cached.with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps(_compile()))
-        draft.replace(cached)
+        # Test processes run side by side: one compiles, for half a minute, the others wait.
+        with cached.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not cached.exists():
+                # Whole or not at all.
+                draft = cached.with_suffix(".draft")
+                draft.write_text(json.dumps(_compile()))
+                draft.replace(cached)
     compiled: dict[str, str] = json.loads(cached.read_text())
     return compiled
 

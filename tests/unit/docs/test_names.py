@@ -11,16 +11,13 @@
 import re
 
 import pytest
-from fastapi import FastAPI
 from prometheus_client.metrics_core import Metric
 
 from indexer.health import Health
 from indexer.metrics import build_registry
 from keeper.alarms import NAMES as ALARMS
 from keeper.metrics import KeeperMetrics
-from market.http.routes import router as market_router
 from market.metrics import Metrics as MarketMetrics
-from proxy.http.routes import router as proxy_router
 from proxy.mcp_door import MCP_PATH
 from proxy.metrics import Metrics as ProxyMetrics
 from scripts.export_settings import CLASSES, list_settings
@@ -39,6 +36,7 @@ from tests.support.documents import (
     load_documents,
     normalize_path,
 )
+from tests.support.openapi import get_market_document, get_proxy_document
 
 DOCUMENTS = [pytest.param(document, id=document.name) for document in load_documents()]
 PROXY_PREFIX = "/api/current"
@@ -49,10 +47,8 @@ def get_routes() -> set[tuple[str, str]]:
     """Return each method and path of both servers, parameters as ``{}``."""
     routes = {("GET", SECURITY_TEXT_PATH), ("POST", MCP_PATH)}
     routes |= {("GET", path) for path in (INDEX_PATH, FULL_PATH, "/docs/{}.md")}
-    for router in (market_router, proxy_router):
-        app = FastAPI()
-        app.include_router(router)
-        for path, operations in app.openapi()["paths"].items():
+    for document in (get_market_document(), get_proxy_document()):
+        for path, operations in document.written["paths"].items():
             routes |= {(method.upper(), normalize_path(path)) for method in operations}
     return routes
 
