@@ -6,6 +6,7 @@
                   └──────── one ledger ────────┘ 2 indexers, 2 keepers ─► one chain
 
     kill -9 of each in turn │ pg_terminate_backend │ reorgs │ clocks 400 s ahead and 90 s behind
+    a network to the database that falls silent, where the test may make one
     ├── no limit of a key is ever passed; everything is settled or free again; the audit is clean
     └── the schema is the next version's meanwhile: the same
 """
@@ -15,13 +16,13 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, make_url, select, text
 
 from ledger.audit import find_violations
 from ledger.database.engine import open_engine, read
@@ -41,6 +42,7 @@ from tests.support.market import KMS_LINE, PRICES, SECRET, make_settings, run_ma
 from tests.support.postgres import needs_postgres
 from tests.support.proxy import CHAT, KEY_SECRET
 from tests.support.released_ledgers import copy_next_migrations
+from tests.support.silent_network import SilentNetwork
 from tests.support.waiting import LIMIT_S, until, until_it
 
 CONCURRENCY: Final = 2
@@ -49,6 +51,8 @@ LIFETIME_USDC: Final = 400_000
 BUYERS: Final = 4
 AHEAD_S: Final = (0, 400, 0, -90)
 """How far the clocks of the processes are ahead, in turn: half of them are right."""
+SILENCES_S: Final = (1, 4, 20)
+"""How long the network is silent: connections live on, requests end, connections end (15 s)."""
 OURS: Final = {"application_name": "test"}
 """Tells the test's own sessions from those that are cut."""
 CUT_SOMEBODY = text(
@@ -124,9 +128,22 @@ def stage(world: World, postgres: Databases) -> Iterator[Stage]:
     stage.engine.dispose()
 
 
-def build_processes(stage: Stage, folder: Path, operator_key: str) -> list[Process]:
-    """Return two of each, none started."""
-    others = stage.engine.url.difference_update_query(OURS)
+@contextmanager
+def own_network(stage: Stage) -> Iterator[SilentNetwork]:
+    """Yield a network of its own to the stage's database; skips where none can be made."""
+    folder = Path(str(stage.engine.url.query["host"]))
+    with SilentNetwork(folder / ".s.PGSQL.5432") as network:
+        yield network
+
+
+def build_processes(
+    stage: Stage, folder: Path, operator_key: str, network: SilentNetwork | None
+) -> list[Process]:
+    """Return two of each, none started, which reach the database through ``network``."""
+    url = stage.engine.url
+    others = url.difference_update_query(OURS)
+    if network is not None:
+        others = make_url(network.url(str(url.database)))
     common = {
         "RPC_URL": stage.world.anvil.url,
         "LEDGER_URL": others.render_as_string(hide_password=False),
@@ -269,9 +286,18 @@ def count_states(engine: Engine) -> Counter[str]:
 
 
 async def disturb(
-    stage: Stage, victims: list[Process], server: ForkServer, *, rounds: int, seed: int
+    stage: Stage,
+    victims: list[Process],
+    server: ForkServer,
+    network: SilentNetwork | None,
+    *,
+    rounds: int,
+    seed: int,
 ) -> None:
-    """Kill each process in turn, cut connections, take blocks back; check the limits each time."""
+    """Kill each process in turn, cut connections, take blocks back, have the network fall silent.
+
+    The limits are checked each time.
+    """
     chance = random.Random(seed)
     order = [process for _ in range(rounds) for process in chance.sample(victims, len(victims))]
     for place, process in enumerate(order):
@@ -282,6 +308,11 @@ async def disturb(
                 connection.execute(CUT_SOMEBODY)
         if place % 4 == 2:
             stage.world.anvil.reorg(chance.randint(1, 2))
+        if place % 5 == 3 and network is not None:
+            network.fall_silent()
+            # Below and beyond the time after which a silent connection is given up.
+            await asyncio.sleep(chance.choice(SILENCES_S))
+            network.speak_again()
         process.start(server)
         await until_it(process.serves, f"{process.module} serves again")
         check_limits(stage.engine)
@@ -295,6 +326,7 @@ async def play(
     seed: int,
     victims_step: int,
     pause_s: float,
+    network: SilentNetwork | None = None,
     upgrade: Callable[[], object] = lambda: None,
 ) -> None:
     """Run all, ``upgrade``, kill each ``victims_step``-th, from the last on, ``rounds`` times."""
@@ -305,7 +337,7 @@ async def play(
         await list_model(stage, folder, seller)
         operator_key = issue_operator_key(stage.engine)
         credit(stage.engine, OPERATOR_ACCOUNT, 1_000_000_000, "of a test")
-        processes = build_processes(stage, folder, operator_key)
+        processes = build_processes(stage, folder, operator_key, network)
         proxies = [process for process in processes if process.module == "proxy"]
         server = stack.enter_context(ForkServer())
         await start_all(processes, server)
@@ -315,7 +347,8 @@ async def play(
         try:
             await until(lambda: buyers.answers["ok"] >= 3, f"something is sold: {buyers.answers}")
             upgrade()
-            await disturb(stage, processes[::-victims_step], server, rounds=rounds, seed=seed)
+            victims = processes[::-victims_step]
+            await disturb(stage, victims, server, network, rounds=rounds, seed=seed)
         finally:
             buyers.stop.set()
         await asyncio.gather(*buying)
@@ -343,7 +376,19 @@ async def test_processes__one_of_each_is_killed__no_limit_is_passed_and_all_adds
 async def test_processes__killed_for_minutes__no_limit_is_passed_and_all_adds_up(
     stage: Stage, tmp_path: Path
 ) -> None:
-    await play(stage, tmp_path, rounds=12, seed=12, victims_step=1, pause_s=0.02)
+    with own_network(stage) as network:
+        await play(
+            stage, tmp_path, rounds=12, seed=12, victims_step=1, pause_s=0.02, network=network
+        )
+
+
+@needs_postgres
+@pytest.mark.slow
+async def test_processes__network_falls_silent__no_limit_is_passed_and_all_adds_up(
+    stage: Stage, tmp_path: Path
+) -> None:
+    with own_network(stage) as network:
+        await play(stage, tmp_path, rounds=1, seed=14, victims_step=2, pause_s=0.2, network=network)
 
 
 @needs_postgres
