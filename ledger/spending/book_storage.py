@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 
 from ledger.database.engine import is_postgres
 from ledger.database.locks import lock_positions
+from ledger.database.row_statements import POSTGRES_PLAN_BY_KEY
+from ledger.database.statements import as_columns, get_postgres_driver, open_sqlite_cursor
 from ledger.errors import LedgerContended
 from ledger.spending.book_statements import (
     LOAD_MIRROR,
@@ -17,7 +19,6 @@ from ledger.spending.book_statements import (
     POSTGRES_LOAD_USAGE,
     POSTGRES_LOCK_POSITIONS,
     POSTGRES_PEEK_POSITIONS,
-    POSTGRES_PLAN_BY_KEY,
     POSTGRES_WRITES,
     SQLITE_COUNT_CHILD,
     SQLITE_LOAD_CHILD,
@@ -55,11 +56,11 @@ def load_children(connection: Connection, key_ids: Iterable[str]) -> dict[str, C
     if not wanted:
         return {}
     if is_postgres(connection):
-        rows: Iterable[Row] = _postgres_driver(connection).execute(
+        rows: Iterable[Row] = get_postgres_driver(connection).execute(
             POSTGRES_LOAD_CHILDREN, (wanted,)
         )
         return {row[0]: build_child(row) for row in rows}
-    return _read_children(_sqlite_cursor(connection), wanted)
+    return _read_children(open_sqlite_cursor(connection), wanted)
 
 
 def save_children(connection: Connection, children: Iterable[Child]) -> None:
@@ -68,9 +69,9 @@ def save_children(connection: Connection, children: Iterable[Child]) -> None:
     if not rows:
         return
     if is_postgres(connection):
-        _postgres_driver(connection).execute(POSTGRES_COUNT_CHILD, _as_columns(rows))
+        get_postgres_driver(connection).execute(POSTGRES_COUNT_CHILD, as_columns(rows))
     else:
-        _sqlite_cursor(connection).executemany(SQLITE_COUNT_CHILD, rows)
+        open_sqlite_cursor(connection).executemany(SQLITE_COUNT_CHILD, rows)
 
 
 def save_books(connection: Connection, books: Books) -> None:
@@ -91,7 +92,7 @@ def save_books(connection: Connection, books: Books) -> None:
     if is_postgres(connection):
         counts = _save_postgres(connection, written)
     else:
-        cursor = _sqlite_cursor(connection)
+        cursor = open_sqlite_cursor(connection)
         counts = [
             cursor.executemany(text, rows).rowcount if rows else 0
             for text, rows in zip(SQLITE_WRITES, written, strict=True)
@@ -106,7 +107,7 @@ def save_books(connection: Connection, books: Books) -> None:
 def _load_sqlite(
     connection: Connection, request_ids: Sequence[str], token_ids: set[int], key_ids: set[str]
 ) -> Books:
-    cursor = _sqlite_cursor(connection)
+    cursor = open_sqlite_cursor(connection)
     usage = {}
     for request_id in request_ids:
         row = cursor.execute(SQLITE_LOAD_USAGE, (request_id,)).fetchone()
@@ -143,7 +144,7 @@ def _load_postgres(
 ) -> Books:
     # A usage row never changes its position or its key, so that these may be read before the
     # lock; all else is read under it, by statements that see whatever was committed until then.
-    driver = _postgres_driver(connection)
+    driver = get_postgres_driver(connection)
     with driver.pipeline():
         driver.execute(POSTGRES_PLAN_BY_KEY)
         found_keys = driver.execute(POSTGRES_FIND_TOKENS, (request_ids,))
@@ -185,35 +186,15 @@ def _read_locked(
 
 
 def _save_postgres(connection: Connection, written: Sequence[Sequence[Row]]) -> list[int]:
-    driver = _postgres_driver(connection)
+    driver = get_postgres_driver(connection)
     cursors: list[psycopg.Cursor[Any] | None] = []
     with driver.pipeline():
         for text, rows in zip(POSTGRES_WRITES, written, strict=True):
-            cursors.append(driver.execute(text, _as_columns(rows)) if rows else None)
+            cursors.append(driver.execute(text, as_columns(rows)) if rows else None)
     return [0 if cursor is None else cursor.rowcount for cursor in cursors]
-
-
-def _as_columns(rows: Sequence[Row]) -> tuple[list[Any], ...]:
-    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 def _usage_of(row: Row) -> StoredUsage:
     count = len(RESERVATION_COLUMNS)
     reserved_at_s, state, *charge = row[count:]
     return StoredUsage(row[:count], reserved_at_s, state, tuple(charge))
-
-
-def _postgres_driver(connection: Connection) -> psycopg.Connection[Any]:
-    # The driver's own, for its pipelines.
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    return driver
-
-
-def _sqlite_cursor(connection: Connection) -> Any:
-    # The driver's own: SQLAlchemy's costs more than the statement does.
-    driver_connection = connection.connection.driver_connection
-    assert driver_connection is not None
-    # The transaction begins with SQLAlchemy's first statement on it.
-    if not connection.in_transaction():
-        connection.begin()
-    return driver_connection.cursor()

@@ -12,14 +12,13 @@ from dataclasses import fields
 import pytest
 from sqlalchemy import BigInteger, String
 
+from ledger.database.row_statements import RowInsert, RowUpdate
 from ledger.spending.book_statements import (
     INSERT_USAGE,
     POST_USAGE,
     RENEW_USAGE,
     USAGE_READ,
     VOID_USAGE,
-    RowInsert,
-    RowUpdate,
 )
 from ledger.tables import Usage, table_of
 from ledger.tables.usage import Charge, Reservation
