@@ -14,7 +14,7 @@ reservation: a seller cannot reprice a request in flight.
 Locks are taken in this order: ``market_sale``, ``market_account``, ``market_offer``, each ascending
 by id, then those of ``ledger.selling.ceilings``. Amounts are in 1e-6 USDC. Every function takes the
 connection of an open write transaction; what raises has written nothing only where the caller rolls
-back, as ``ledger.database.writer`` does.
+back, as ``ledger.database.writer`` does. ``sale_calls`` decides the same for many sales at once.
 """
 
 from collections import defaultdict
@@ -160,9 +160,7 @@ def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now
     Raises ``SaleResolved`` where it was voided, was posted otherwise or is unknown, and
     ``ValueError`` for figures that do not add up or pass the ceiling.
     """
-    parts_usdc = figures.earning_usdc + figures.fee_usdc + figures.margin_usdc
-    if figures.cost_usdc != parts_usdc:
-        raise ValueError(f"a cost of {figures.cost_usdc} of parts that make {parts_usdc}")
+    check_sum(figures)
     values = {f"new_{name}": getattr(figures, name) for name in FIGURES}
     day = utc_day(now_s)
     values |= {"sale": sale_id, "now": now_s, "day_mark": f":{day}"}
@@ -191,6 +189,13 @@ def post_sale(connection: Connection, sale_id: str, figures: SaleFigures, *, now
                 connection.execute(MOVE_SALE, moved)
         return used
     return _repeat_post(connection, sale_id, figures)
+
+
+def check_sum(figures: SaleFigures) -> None:
+    """Raise ``ValueError`` for figures that do not add up."""
+    parts_usdc = figures.earning_usdc + figures.fee_usdc + figures.margin_usdc
+    if figures.cost_usdc != parts_usdc:
+        raise ValueError(f"a cost of {figures.cost_usdc} of parts that make {parts_usdc}")
 
 
 def _repeat_post(connection: Connection, sale_id: str, figures: SaleFigures) -> Used:

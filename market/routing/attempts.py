@@ -15,8 +15,8 @@ import structlog
 from sqlalchemy import Connection
 
 from ledger.selling.ceilings import note_exhausted
-from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
-from ledger.selling.sales import reserve_sale
+from ledger.selling.sale_calls import ReserveSale
+from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import credit_spent, invalid_key, sellers_failed
 from market.metrics import Metrics
@@ -308,20 +308,8 @@ class Attempts:
         self._database.clock.check_known()
         now_s = self._database.now_s()
         expires_at_s = now_s + self._lease_s
-
-        def write(connection: Connection) -> Used:
-            used = reserve_sale(
-                connection,
-                sale,
-                now_s=now_s,
-                lease_expires_at_s=expires_at_s,
-                holder_id=self._database.holder_id,
-            )
-            if order.also is not None:
-                order.also(connection, sale)
-            return used
-
-        self._book.note_used(await self._database.write(write))
+        reserve = ReserveSale(sale, now_s, expires_at_s, self._database.holder_id, order.also)
+        self._book.note_used(await self._database.write(reserve))
         return ReservedSale(
             self._database, self._book, sale, verdict=verdict, lease_s=self._lease_s
         )

@@ -8,8 +8,9 @@ import structlog
 from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
-from ledger.selling.sale_records import NewSale, SaleFigures, Used
-from ledger.selling.sales import post_sale, renew_sale, void_sale
+from ledger.selling.sale_calls import PostSale, VoidSale
+from ledger.selling.sale_records import NewSale, SaleFigures
+from ledger.selling.sales import renew_sale
 from market.pricing.split import split_cost
 from market.records.database import Database
 from market.routing.book import Book
@@ -29,6 +30,7 @@ class ReservedSale:
         self.sale_id = sale.sale_id
         self.verdict = verdict
         self.lease_s: float = lease_s
+        self._is_supply = sale.supply_offer_id is not None
         self._database = database
         self._book = book
 
@@ -47,14 +49,8 @@ class ReservedSale:
         """
         figures = replace(self._count(tokens), is_cut=is_cut)
         now_s = self._database.now_s()
-
-        def write(connection: Connection) -> Used:
-            used = post_sale(connection, self.sale_id, figures, now_s=now_s)
-            if also is not None:
-                also(connection)
-            return used
-
-        self._book.note_used(await self._database.persist(write))
+        post = PostSale(self.sale_id, figures, now_s, self._is_supply, also)
+        self._book.note_used(await self._database.persist(post))
         self._book.note_report(self.sale.offer_id, is_cut=is_cut)
         log.info(
             "sale_posted",
@@ -83,13 +79,7 @@ class ReservedSale:
         now_s = self._database.now_s()
         try:
             used = await self._database.persist(
-                lambda connection: void_sale(
-                    connection,
-                    self.sale_id,
-                    reason=reason,
-                    is_seller_failure=is_seller_failure,
-                    now_s=now_s,
-                )
+                VoidSale(self.sale_id, reason, is_seller_failure, now_s, self._is_supply)
             )
         except CurrentError as error:
             log.error("void_failed", sale_id=self.sale_id, error=str(error))

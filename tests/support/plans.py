@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import Boolean, Connection, Engine, Integer, LargeBinary, Table, event, text
 
 from ledger.database.engine import is_postgres, write
+from ledger.selling import sale_storage
 from ledger.spending.book_statements import (
     SQLITE_LOAD_CHILD,
     SQLITE_LOAD_POSITION,
@@ -259,7 +260,8 @@ def watched(engine: Engine) -> Iterator[Plans]:
         with engine.connect() as connection:
             # What goes to the driver itself.
             loads = (SQLITE_LOAD_CHILD, SQLITE_LOAD_POSITION, SQLITE_LOAD_USAGE)
-            for statement in (*SQLITE_WRITES, *loads):
+            sold = (*sale_storage.SQLITE_WRITES, *sale_storage.SQLITE_LOADS)
+            for statement in (*SQLITE_WRITES, *loads, *sold):
                 places = statement.count("?")
                 cursor = connection.connection.cursor()
                 _explain(cursor, plans, statement, ("1",) * places)

@@ -36,6 +36,7 @@ from ledger.selling.convictions import Conviction, convict, refund_held_back
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.jobs import claim_polls, sweep_jobs
 from ledger.selling.offers import NewOffer, save_offer
+from ledger.selling.sale_calls import PostSale, ReserveSale, VoidSale, run_sales
 from ledger.selling.sale_records import NewSale, SaleFigures
 from ledger.selling.sales import post_sale, renew_sale, reserve_sale, sweep_sales, void_sale
 from ledger.selling.sealed_keys import SealedKey
@@ -162,6 +163,11 @@ def sell_as_a_market(engine: Engine) -> None:
         void_sale(connection, "request.0", reason="", is_seller_failure=True, now_s=NOW_S)
         post_sale(connection, "request.1", SaleFigures(1, 1, 9, 8, 1, 0, 1, 1), now_s=NOW_S)
         assert sweep_sales(connection, now_s=NOW_S + 11) == 1
+        others = [ReserveSale(replace(sale, attempt=n), NOW_S, NOW_S + 9) for n in (3, 4)]
+        run_sales(connection, others)
+        charge = SaleFigures(1, 1, 9, 8, 1, 0, 1, 1)
+        run_sales(connection, [PostSale("request.3", charge, NOW_S)])
+        run_sales(connection, [VoidSale("request.4", "", False, NOW_S)])
         sweep_jobs(connection, now_s=NOW_S)
         claim_polls(connection, now_s=NOW_S, interval_s=1)
         convicted = Conviction("conviction", "offer", SELLER, "model", "", 0, 0)

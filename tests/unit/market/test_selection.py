@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
-import market.routing.attempts as attempts_module
+from ledger.selling import sale_calls
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
 from market.endpoints.health import Standing
 from market.metrics import Metrics
@@ -158,7 +158,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> FakeBook:
             raise SaleRefused(SaleDenial.CREDIT_SPENT, book.credit_usdc)
         return Used(sale.offer_id, 0, 0, 0, book.credit_usdc)
 
-    monkeypatch.setattr(attempts_module, "reserve_sale", reserve)
+    monkeypatch.setattr(sale_calls, "reserve_sale", reserve)
     return book
 
 
