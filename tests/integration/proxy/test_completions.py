@@ -35,6 +35,7 @@ from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.proxy import (
     CHAT,
+    PRICES,
     RunningProxy,
     make_body,
     make_key,
@@ -201,6 +202,21 @@ async def test_completion__min_discount__is_proven_or_refused(
     assert error["type"] == "no_discounted_offer"
     assert error["minimum_discount_pct"] == 51
     assert 49 <= error["best_available_discount_pct"] <= 50
+
+
+async def test_start__one_price_file_for_proxy_and_market__its_tokens_are_served(
+    engine: Engine, provider: FakeEndpoint, tmp_path: Path
+) -> None:
+    pictures = '[models.painter]\nusd_per = {image = "0.04", megapixel = "0.03"}\n'
+    both = write_prices(tmp_path, PRICES + pictures)
+    async with run_proxy(
+        make_settings(upstream_url=provider.url, prices_file=both), engine
+    ) as proxy:
+        served = await proxy.chat()
+        painted = await proxy.chat(model="painter")
+
+    assert served.status_code == 200
+    assert (painted.status_code, error_of(painted)["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("behaviour", ["no_usage", "absurd_usage"])
