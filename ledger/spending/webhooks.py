@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, true, update
 
 from contracts.errors import Rejected
 from ledger.database.locks import lock_positions
@@ -26,6 +26,18 @@ ASKED_MAX: Final = 100
 """Where as many wait, nothing more can be asked for: half of the places are for news."""
 AT_ONCE_MAX: Final = 2
 """Endpoints of one position that are tried at the same time."""
+SET_AN_HOUR_MAX: Final = 50
+"""Endpoints that a position may set within an hour, ended ones counted."""
+ENDED_KEPT_S: Final = 3_600
+"""How long an ended endpoint's row is kept, seconds: it counts for ``SET_AN_HOUR_MAX``."""
+ASKED_A_MINUTE_MAX: Final = 30
+"""Deliveries of one position within a minute beyond which nothing can be asked for: whoever owns a
+position cannot have a server of somebody else's called as fast as it answers."""
+MINUTE_S: Final = 60
+KEPT_MAX: Final = 1_000
+"""Deliveries that are kept of an endpoint; older ones that ended are forgotten earlier."""
+SWIFT_MS: Final = 2_000
+"""An endpoint whose last try took no longer is swift, milliseconds."""
 
 _child_key = table_of(ChildKey)
 _position = table_of(Position)
@@ -42,7 +54,11 @@ class TooManyWebhooks(Rejected):
 
 
 class TooManyDeliveries(Rejected):
-    """As much waits for the endpoint that nothing can be asked for."""
+    """As much waits for the endpoint, or was told lately, that nothing can be asked for."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,12 @@ def create_webhook(connection: Connection, values: dict[str, Any]) -> None:
     """Store an endpoint: the columns of ``Webhook``. Raises ``TooManyWebhooks``."""
     token_id = values["token_id"]
     lock_positions(connection, [token_id])
+    new = _webhook.c.created_at_s > values["created_at_s"] - 3_600
+    set_lately = connection.execute(
+        select(func.count()).select_from(_webhook).where(_webhook.c.token_id == token_id, new)
+    ).scalar_one()
+    if set_lately >= SET_AN_HOUR_MAX:
+        raise TooManyWebhooks(f"the position has set {set_lately} webhooks within an hour")
     live = connection.execute(
         select(func.count())
         .select_from(_webhook)
@@ -168,14 +190,37 @@ def ask(
 ) -> int:
     """Add what an owner asks to be told, after all that waits; return its number.
 
-    Raises ``UnknownWebhook``, and ``TooManyDeliveries`` where ``ASKED_MAX`` wait.
+    Raises ``UnknownWebhook``, and ``TooManyDeliveries`` where ``ASKED_MAX`` wait for the endpoint,
+    or ``ASKED_A_MINUTE_MAX`` were added for the position's endpoints within a minute.
     """
+    lock_positions(connection, [token_id])
     hook = load_webhook(connection, webhook_id, token_id=token_id)
     waiting = count_waiting(connection, webhook_id)
     if waiting >= ASKED_MAX:
-        raise TooManyDeliveries(f"{waiting} deliveries wait for the endpoint")
+        refusal = f"{waiting} deliveries wait for the endpoint"
+        raise TooManyDeliveries(refusal, retry_after_s=MINUTE_S)
+    lately = _count_lately(connection, token_id=token_id, since_s=now_s - MINUTE_S)
+    if lately >= ASKED_A_MINUTE_MAX:
+        refusal = f"{lately} deliveries were added for the position within a minute"
+        raise TooManyDeliveries(refusal, retry_after_s=MINUTE_S)
     tell(connection, webhook_id, [message], now_s=now_s)
     return int(hook["next_number"])
+
+
+def _count_lately(connection: Connection, *, token_id: int, since_s: int) -> int:
+    """Return how many deliveries were added for a position, ``ASKED_A_MINUTE_MAX`` of each endpoint
+    at most: few rows are looked at, however many there are."""
+    query = (
+        select(func.count())
+        .select_from(_delivery)
+        .join(_webhook, _webhook.c.webhook_id == _delivery.c.webhook_id)
+        .where(
+            _webhook.c.token_id == token_id,
+            _delivery.c.number >= _webhook.c.next_number - ASKED_A_MINUTE_MAX,
+            _delivery.c.created_at_s > since_s,
+        )
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def count_waiting(connection: Connection, webhook_id: str) -> int:
@@ -192,14 +237,17 @@ def end_webhook(connection: Connection, webhook_id: str, *, now_s: int) -> None:
 
 
 def claim_due(
-    connection: Connection, *, now_s: int, lasting_s: int, most: int
+    connection: Connection, *, now_s: int, lasting_s: int, most: int, only_swift: bool = False
 ) -> list[tuple[RowMapping, RowMapping]]:
     """Take endpoints whose next delivery is due; return each with that delivery.
 
     Nobody else takes them for ``lasting_s``, or until ``note_try``. Of a position at most
     ``AT_ONCE_MAX`` are held at a time; each position has one before any has a second, and the one
-    whose turn was longest ago comes first, however long its deliveries have waited.
+    whose turn was longest ago comes first, however long its deliveries have waited. ``only_swift``:
+    those whose last try took ``SWIFT_MS`` at most.
     """
+    if most <= 0:
+        return []
     first = (
         select(_delivery.c.webhook_id, func.min(_delivery.c.number).label("number"))
         .where(_delivery.c.state == "waiting")
@@ -230,6 +278,7 @@ def claim_due(
         .join(_webhook, _webhook.c.webhook_id == _delivery.c.webhook_id)
         .where(_delivery.c.next_try_at_s <= now_s, _webhook.c.busy_until_s <= now_s)
         .where(_webhook.c.ended_at_s.is_(None))
+        .where(_webhook.c.answer_ms <= SWIFT_MS if only_swift else true())
         .subquery()
     )
     due = connection.execute(
@@ -268,8 +317,10 @@ def note_try(
     now_s: int,
     next_try_at_s: int,
     is_gone: bool,
+    answer_ms: int | None = None,
 ) -> None:
-    """Record what came of a try, and let the endpoint go. ``is_gone``: it wants no more."""
+    """Record what came of a try, and let the endpoint go. ``is_gone``: it wants no more;
+    ``answer_ms``: how long the try took."""
     ends = None if state == "waiting" else now_s
     connection.execute(
         update(_delivery)
@@ -282,7 +333,7 @@ def note_try(
             ended_at_s=ends,
         )
     )
-    changes: dict[str, Any] = {"busy_until_s": now_s}
+    changes: dict[str, Any] = {"busy_until_s": now_s, "answer_ms": answer_ms}
     if is_gone:
         changes["ended_at_s"] = now_s
     connection.execute(
@@ -325,12 +376,25 @@ def replay(
 
 
 def forget_deliveries(connection: Connection, *, now_s: int) -> int:
-    """Forget deliveries that ended long ago, and ended endpoints' that still wait."""
+    """Forget deliveries that ended long ago, what is beyond ``KEPT_MAX`` of an endpoint, and
+    endpoints that ended with all that they were told; return how many deliveries."""
+    gone_s = now_s - ENDED_KEPT_S
+    is_gone = (_webhook.c.ended_at_s < gone_s) & (_webhook.c.busy_until_s < gone_s)
+    gone = select(_webhook.c.webhook_id).where(is_gone)
     ended = select(_webhook.c.webhook_id).where(_webhook.c.ended_at_s.is_not(None))
-    old = (_delivery.c.ended_at_s < now_s - KEPT_S) | (
-        _delivery.c.webhook_id.in_(ended) & (_delivery.c.state == "waiting")
+    newest = select(_webhook.c.next_number).where(_webhook.c.webhook_id == _delivery.c.webhook_id)
+    old = (
+        (_delivery.c.ended_at_s < now_s - KEPT_S)
+        | (_delivery.c.webhook_id.in_(ended) & (_delivery.c.state == "waiting"))
+        | _delivery.c.webhook_id.in_(gone)
+        | (
+            (_delivery.c.state != "waiting")
+            & (_delivery.c.number < newest.scalar_subquery() - KEPT_MAX)
+        )
     )
-    return connection.execute(delete(_delivery).where(old)).rowcount
+    forgotten = connection.execute(delete(_delivery).where(old)).rowcount
+    connection.execute(delete(_webhook).where(is_gone))
+    return forgotten
 
 
 def load_revoked(connection: Connection, *, token_id: int, since_s: int) -> dict[str, int]:

@@ -33,6 +33,9 @@ class Webhook(SQLModel, table=True):
     busy_until_s: int = Field(sa_type=BigInteger)
     """Until then a process delivers to it: one at a time, so that the order holds. Afterwards, when
     it was let go: whose turn was longest ago comes first."""
+    answer_ms: int | None = Field(default=None, sa_type=BigInteger)
+    """How long its last try took, milliseconds; None before the first: who is swift has places that
+    slow endpoints cannot take."""
     created_at_s: int = Field(sa_type=BigInteger)
     ended_at_s: int | None = Field(default=None, sa_type=BigInteger)
     """When it was deleted, or said that it is gone."""

@@ -7,6 +7,7 @@ it: ``key.revoked`` is the last that it is told.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -44,7 +45,10 @@ LOOK_S: Final = 2.0
 BUSY_S: Final = 60
 """For how long a process holds an endpoint: longer than one try takes."""
 AT_ONCE: Final = 16
-"""Endpoints that are called at the same time."""
+"""Endpoints that are called at the same time, whoever they are."""
+SWIFT_AT_ONCE: Final = 16
+"""Endpoints that are called beside those, of the ones that were swift to answer last time: slow and
+new ones, of however many owners, cannot hold them up."""
 PAUSES_S: Final = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 """The pauses between tries: about 28 hours in all, then a delivery is given up."""
 GONE: Final = 410
@@ -153,19 +157,24 @@ class Webhooks:
 
         A slow endpoint holds its own place only: the others' are filled again at once.
         """
-        trying: set[asyncio.Task[None]] = set()
+        trying: dict[asyncio.Task[None], bool] = {}
         tries = 0
         try:
             while True:
-                due = await self._claim(AT_ONCE - len(trying))
-                trying |= {asyncio.create_task(self._try(hook, one)) for hook, one in due}
+                swift = sum(trying.values())
+                due = await self._claim(
+                    swift=SWIFT_AT_ONCE - swift, anybody=AT_ONCE - len(trying) + swift
+                )
+                for is_swift, hook, one in due:
+                    trying[asyncio.create_task(self._try(hook, one))] = is_swift
                 tries += len(due)
                 if not trying:
                     return tries
-                done, trying = await asyncio.wait(
+                done, _ = await asyncio.wait(
                     trying, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
+                    del trying[task]
                     if (error := task.exception()) is not None:
                         # The endpoint is free again when nobody can hold it any more.
                         log.error("webhook_try_failed", error=type(error).__name__)
@@ -174,16 +183,29 @@ class Webhooks:
                 task.cancel()
             await asyncio.gather(*trying, return_exceptions=True)
 
-    async def _claim(self, most: int) -> list[tuple[RowMapping, RowMapping]]:
-        if most == 0:
+    async def _claim(
+        self, *, swift: int, anybody: int
+    ) -> list[tuple[bool, RowMapping, RowMapping]]:
+        """Return what is to be tried, each with whether it takes a place of the swift ones."""
+        if swift + anybody == 0:
             return []
         now_s = self._meter.now_s()
-        return await self._meter.write(
-            lambda c: claim_due(c, now_s=now_s, lasting_s=BUSY_S, most=most)
-        )
+
+        def claim(connection: Connection) -> list[tuple[bool, RowMapping, RowMapping]]:
+            return [
+                (only_swift, hook, delivery)
+                for only_swift, most in ((True, swift), (False, anybody))
+                for hook, delivery in claim_due(
+                    connection, now_s=now_s, lasting_s=BUSY_S, most=most, only_swift=only_swift
+                )
+            ]
+
+        return await self._meter.write(claim)
 
     async def _try(self, hook: RowMapping, delivery: RowMapping) -> None:
+        started_s = time.monotonic()
         status, said = await self._send(hook, delivery)
+        answer_ms = int((time.monotonic() - started_s) * 1_000)
         now_s = self._meter.now_s()
         is_well = status is not None and 200 <= status < 300
         tries = delivery["tries"] + 1
@@ -203,6 +225,7 @@ class Webhooks:
                 now_s=now_s,
                 next_try_at_s=next_try_at_s,
                 is_gone=status == GONE,
+                answer_ms=answer_ms,
             )
         )
         log.info(

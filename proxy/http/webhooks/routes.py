@@ -70,11 +70,12 @@ async def _write(services: Services, call: Callable[[Connection], T]) -> T:
         message = f"Refused: {error} of this position."
         raise RequestRejected(404, "webhook_not_found", message, "webhookId") from None
     except TooManyWebhooks as error:
-        message = f"Refused: {error}. Delete some first."
+        message = f"Refused: {error}. Delete some first, or wait for an hour."
         raise RequestRejected(403, "too_many_webhooks", message) from None
     except TooManyDeliveries as error:
-        message = f"Refused: {error}. Ask again when it has taken some."
-        raise RequestRejected(429, "too_many_deliveries", message) from None
+        message = f"Refused: {error}. Ask again in {error.retry_after_s} s."
+        headers = {"retry-after": str(error.retry_after_s)}
+        raise RequestRejected(429, "too_many_deliveries", message, headers=headers) from None
 
 
 @router.post(

@@ -2,8 +2,11 @@
 
 ::
 
-    turns ── a backlog of one position, or of many, comes before nobody's first
-    full ── pings are refused while there is still room for news
+    turns ── a backlog of one position, or of many, comes before nobody's first; slow endpoints of
+        any number of positions leave places to swift ones
+    full ── pings are refused while there is still room for news; so many within a minute, and so
+        many endpoints within an hour, are refused too
+    kept ── what was told is bounded, and what ended is forgotten
     ended ── with the key that set it, and by a restore
     broken ── what cannot be called is a try like another
 """
@@ -12,26 +15,36 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from ledger.database.engine import write
 from ledger.restored import end_all_keys
 from ledger.spending.webhooks import (
+    ASKED_A_MINUTE_MAX,
     ASKED_MAX,
     AT_ONCE_MAX,
     DELIVERIES_MAX,
+    ENDED_KEPT_S,
+    KEPT_MAX,
+    SET_AN_HOUR_MAX,
+    SWIFT_MS,
     Message,
     TooManyDeliveries,
+    TooManyWebhooks,
     ask,
     change_webhook,
     claim_due,
     create_webhook,
+    end_webhook,
+    forget_deliveries,
     load_deliveries,
     note_try,
+    replay,
     tell,
 )
 from ledger.tables import Webhook, table_of
-from proxy.webhooks.delivering import Webhooks
+from proxy.webhooks.delivering import AT_ONCE, Webhooks
+from proxy.webhooks.signing import seal_secret
 from tests.integration.proxy.test_webhooks import (
     HEADERS,
     ROOT,
@@ -47,25 +60,36 @@ from tests.integration.proxy.test_webhooks import (
     work,
 )
 from tests.support.ledgers import Databases
-from tests.support.proxy import RunningProxy
+from tests.support.proxy import KEY_SECRET, RunningProxy
 from tests.support.waiting import until
 
 __all__ = ["hooks", "proxy", "receiver"]
 
 
-def put_webhook(engine: Engine, webhook_id: str, token_id: int, *, waiting: int) -> None:
+def put_webhook(
+    engine: Engine,
+    webhook_id: str,
+    token_id: int,
+    *,
+    waiting: int,
+    url: str = "https://hooks.example/",
+    answer_ms: int | None = None,
+    created_at_s: int = 0,
+) -> None:
+    secret = seal_secret(b"s" * 32, key_secrets=(KEY_SECRET.encode(),), webhook_id=webhook_id)
     values: dict[str, Any] = {
         "webhook_id": webhook_id,
         "token_id": token_id,
         "key_epoch": 0,
-        "url": "https://hooks.example/",
+        "url": url,
         "events": "[]",
         "low_usdc": 0,
-        "secret": b"",
+        "secret": secret,
+        "answer_ms": answer_ms,
         "seen": "{}",
         "next_number": 0,
         "busy_until_s": 0,
-        "created_at_s": 0,
+        "created_at_s": created_at_s,
     }
     messages = [Message(f"m{number}", "ping", "{}") for number in range(waiting)]
     with write(engine) as connection:
@@ -130,6 +154,34 @@ def test_claim__old_backlogs_of_many_positions__newcomers_have_their_turn(engine
     assert "new" in claim(engine, now_s=102)
 
 
+async def test_deliver__every_place_taken_by_slow_endpoints__the_swift_are_told(
+    proxy: RunningProxy, receiver: Receiver
+) -> None:
+    hooks = make_hooks(proxy, timeout_s=60)
+    async with Receiver() as slow:
+        slow.wait_s = 60
+        for number in range(AT_ONCE + 4):
+            put_webhook(proxy.engine, f"slow{number}", number, waiting=1, url=slow.url)
+        put_webhook(proxy.engine, "swift", 90, waiting=3, url=receiver.url, answer_ms=5)
+        delivering = asyncio.create_task(hooks.deliver())
+        async with asyncio.timeout(30):
+            while len(slow.got) < AT_ONCE or len(receiver.got) < 3:
+                await asyncio.sleep(0.02)
+        assert not delivering.done()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+    await hooks.close()
+
+
+def test_claim__only_swift__neither_new_nor_slow_ones(engine: Engine) -> None:
+    put_webhook(engine, "new", 1, waiting=1)
+    put_webhook(engine, "slow", 2, waiting=1, answer_ms=SWIFT_MS + 1)
+    put_webhook(engine, "swift", 3, waiting=1, answer_ms=SWIFT_MS)
+    with write(engine) as connection:
+        taken = claim_due(connection, now_s=9, lasting_s=60, most=9, only_swift=True)
+    assert [hook["webhook_id"] for hook, _ in taken] == ["swift"]
+
+
 # ------------------------------------------------------------------------------------------ full
 
 
@@ -137,11 +189,11 @@ def test_waiting__many__pings_are_refused_while_news_have_room(engine: Engine) -
     put_webhook(engine, "w", 1, waiting=ASKED_MAX - 1)
     message = Message("asked", "ping", "{}")
     with write(engine) as connection:
-        assert ask(connection, "w", message, token_id=1, now_s=5) == ASKED_MAX - 1
+        assert ask(connection, "w", message, token_id=1, now_s=100) == ASKED_MAX - 1
         with pytest.raises(TooManyDeliveries):
-            ask(connection, "w", message, token_id=1, now_s=5)
+            ask(connection, "w", message, token_id=1, now_s=100)
         news = [Message(f"n{number}", "news", "{}") for number in range(DELIVERIES_MAX)]
-        assert tell(connection, "w", news, now_s=5)
+        assert tell(connection, "w", news, now_s=100)
         rows = load_deliveries(connection, "w", token_id=1, limit=1_000)
     states = [row["state"] for row in reversed(rows)]
     assert states == ["waiting"] * DELIVERIES_MAX + ["failed"] * ASKED_MAX
@@ -158,6 +210,76 @@ async def test_ping_and_replay__where_much_waits__429(
     for path in ("ping", "deliveries/0/replay"):
         answer = await proxy.client.post(f"{ROOT}/webhooks/{webhook_id}/{path}", headers=HEADERS)
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_deliveries")
+        assert answer.headers["retry-after"] == "60"
+
+
+def test_ask__as_fast_as_the_endpoint_takes_it__is_refused_for_the_rest_of_the_minute(
+    engine: Engine,
+) -> None:
+    for webhook_id in ("w", "x"):
+        put_webhook(engine, webhook_id, 1, waiting=0)
+    put_webhook(engine, "other", 2, waiting=0)
+    message = Message("asked", "ping", "{}")
+    with write(engine) as connection:
+        for number in range(ASKED_A_MINUTE_MAX):
+            webhook_id = "wx"[number % 2]
+            ask(connection, webhook_id, message, token_id=1, now_s=100)
+            [(_, delivery)] = claim_due(connection, now_s=100, lasting_s=60, most=1)
+            note_try(
+                connection,
+                delivery,
+                said="200",
+                state="delivered",
+                now_s=100,
+                next_try_at_s=100,
+                is_gone=False,
+            )
+        for webhook_id in ("w", "x"):
+            with pytest.raises(TooManyDeliveries):
+                ask(connection, webhook_id, message, token_id=1, now_s=159)
+        with pytest.raises(TooManyDeliveries):
+            replay(connection, "w", 0, token_id=1, now_s=159)
+        ask(connection, "other", message, token_id=2, now_s=159)
+        ask(connection, "w", message, token_id=1, now_s=160)
+
+
+def test_create__and_end_again_and_again__is_refused_for_the_rest_of_the_hour(
+    engine: Engine,
+) -> None:
+    for number in range(SET_AN_HOUR_MAX):
+        put_webhook(engine, f"w{number}", 1, waiting=0, created_at_s=100)
+        with write(engine) as connection:
+            end_webhook(connection, f"w{number}", now_s=100)
+    with pytest.raises(TooManyWebhooks):
+        put_webhook(engine, "more", 1, waiting=0, created_at_s=3_699)
+    put_webhook(engine, "later", 1, waiting=0, created_at_s=3_700)
+
+
+# ------------------------------------------------------------------------------------------ kept
+
+
+def test_forget__old_ended_and_too_many__are_forgotten_and_what_waits_stays(
+    engine: Engine,
+) -> None:
+    put_webhook(engine, "ended", 1, waiting=2)
+    put_webhook(engine, "live", 2, waiting=1)
+    with write(engine) as connection:
+        end_webhook(connection, "ended", now_s=100)
+        news = [Message(f"n{number}", "news", "{}") for number in range(KEPT_MAX)]
+        tell(connection, "live", news, now_s=100)
+        forget_deliveries(connection, now_s=100 + ENDED_KEPT_S)
+        assert load_deliveries(connection, "live", token_id=2, limit=2_000)[-1]["number"] == 0
+        tell(connection, "live", news[:50], now_s=101)
+        forget_deliveries(connection, now_s=101 + ENDED_KEPT_S)
+        kept = [
+            (row["number"], row["state"])
+            for row in load_deliveries(connection, "live", token_id=2, limit=2_000)
+        ]
+        left = connection.execute(select(table_of(Webhook).c.webhook_id)).scalars().all()
+    waiting = [(number, "waiting") for number in range(DELIVERIES_MAX)]
+    ended = [(number, "failed") for number in range(DELIVERIES_MAX, KEPT_MAX + 51)]
+    assert kept[::-1] == waiting + ended
+    assert left == ["live"]
 
 
 async def test_slow_endpoint__holds_its_own_place_only(
