@@ -59,6 +59,15 @@ def market_full(offers_max: int) -> RequestRejected:
     return RequestRejected(409, "market_full", message)
 
 
+def model_full(offers_max: int, whose: str) -> RequestRejected:
+    """409: sellers who are not approved offer the model often enough."""
+    message = (
+        f"{offers_max} offers {whose} are listed for this model, and no more are taken before the"
+        " operator approves the seller."
+    )
+    return RequestRejected(409, "too_many_offers", message, "model")
+
+
 def too_many_new_models(count_max: int) -> RequestRejected:
     """409: no reference names the model, and the market takes no more of such names."""
     message = (

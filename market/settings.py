@@ -142,6 +142,11 @@ class MarketSettings(EvidenceSettings):
         description="most offers of approved sellers that are listed at a time; all others"
         " together may list as many",
     )
+    model_offers_max: int = Field(
+        default=1_000,
+        ge=1,
+        description="most offers of one model that all sellers together list who are not approved",
+    )
     new_models_max: int = Field(
         default=200,
         ge=0,
@@ -317,7 +322,11 @@ class MarketSettings(EvidenceSettings):
 
     def listing_rules(self) -> ListingRules:
         """Return how much may be listed."""
-        return ListingRules(new_models_max=self.new_models_max, offers_max=self.offers_max)
+        return ListingRules(
+            new_models_max=self.new_models_max,
+            offers_max=self.offers_max,
+            model_offers_max=self.model_offers_max,
+        )
 
     def api_rules(self) -> ApiRules:
         """Return how much and how long a resold API's answer may be."""

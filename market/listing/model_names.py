@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from market.errors import market_full, name_looks_like, too_many_new_models
+from market.errors import market_full, model_full, name_looks_like, too_many_new_models
 from serving.models.names import find_look_alike
 
 
@@ -17,6 +18,13 @@ class ListingRules:
     new_models_max: int
     """Listed models that no reference names; the operator names one in the prices file."""
     offers_max: int
+    model_offers_max: int
+    """Listed offers of one model by all sellers who are not approved. Whoever takes them has all of
+    them looked at, so what they list must not make that long."""
+
+
+SELLERS_MODEL_OFFERS_MAX: Final = 20
+"""Offers of one model by one seller who is not approved: it takes no others' room."""
 
 
 def check_model(model: str, *, is_known: bool, looks: Mapping[str, frozenset[str]]) -> None:
@@ -27,6 +35,20 @@ def check_model(model: str, *, is_known: bool, looks: Mapping[str, frozenset[str
     known = find_look_alike(model, looks)
     if known is not None and not is_known:
         raise name_looks_like(known)
+
+
+def check_strangers_room(
+    rules: ListingRules, *, model_offers_listed: int, own_offers_listed: int
+) -> None:
+    """Refuse an offer of a seller who is not approved where such sellers offer the model often
+    enough. Raises ``RequestRejected`` (409).
+
+    ``own_offers_listed``: those of the seller itself, of the same model.
+    """
+    if own_offers_listed >= SELLERS_MODEL_OFFERS_MAX:
+        raise model_full(SELLERS_MODEL_OFFERS_MAX, "of this seller")
+    if model_offers_listed >= rules.model_offers_max:
+        raise model_full(rules.model_offers_max, "of sellers who are not approved")
 
 
 def check_room(

@@ -119,6 +119,13 @@ class Book:
             for model, shelves in self._shelves.items()
         )
 
+    def count_strangers(self, model: str, seller: str) -> tuple[int, int]:
+        """Return how many offers of a model are listed by sellers who are not approved, and how
+        many of those by one of them."""
+        shelves = self._shelves.get(model, {}).values()
+        strangers = [offer for shelf in shelves for offer in shelf.others]
+        return len(strangers), sum(offer.seller == seller for offer in strangers)
+
     def is_new(self, model: str, *, is_trusted: bool) -> bool:
         """Tell whether a model that no reference names would be new on the list.
 

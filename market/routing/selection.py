@@ -27,11 +27,9 @@ class Selection:
         self._book = book
 
     def rank(self, asks: Sequence[Ask]) -> Ranking:
-        """Return all offers of the model before this request. Raises 404 for an unlisted model."""
-        ranking = _join(
-            [rank(shelf, self._book.get_state, ask) for ask, shelf in self._find_shelves(asks)],
-            asks[0].model,
-        )
+        """Return the offers of the model before this request, those that it does not take counted
+        only. Raises 404 for an unlisted model."""
+        ranking = self._rank_open(asks)
         if not asks[0].policy.chooses:
             return ranking
         choose = self._rank_by_choice(asks[0].policy)
@@ -125,6 +123,13 @@ class Selection:
 
     def explain(self, asks: Sequence[Ask], denied: Drop | None) -> ApiError:
         """Return why no offer was even tried."""
+        try:
+            ranking = self._rank_open(asks)
+        except ApiError as error:
+            return error
+        return explain_none(ranking, asks[0], denied=denied)
+
+    def _rank_open(self, asks: Sequence[Ask]) -> Ranking:
         rankings = [
             replace(
                 rank(shelf.list_open(ask), self._book.get_state, ask),
@@ -132,11 +137,7 @@ class Selection:
             )
             for ask, shelf in self._find_shelves(asks)
         ]
-        try:
-            ranking = _join(rankings, asks[0].model)
-        except ApiError as error:
-            return error
-        return explain_none(ranking, asks[0], denied=denied)
+        return _join(rankings, asks[0].model)
 
     def _find_shelves(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Shelf]]:
         for ask in asks:

@@ -131,6 +131,11 @@ class Shelf:
         """The offers of approved sellers."""
         return self._trusted
 
+    @property
+    def others(self) -> Row:
+        """The offers of sellers who are not approved."""
+        return self._others
+
     def get(self, offer_id: str) -> Offer | None:
         """Return an offer, or None where it is not here."""
         return self._trusted.get(offer_id) or self._others.get(offer_id)

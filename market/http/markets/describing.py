@@ -1,6 +1,6 @@
 """The market as answers show it: models, prices, the book of a model, a ranking."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,6 @@ from market.http.markets.schemas import (
     EstimatedQuantity,
     EstimatedTokens,
     MarketSummary,
-    ModelBook,
     ModelEntry,
     OfferFacts,
     OfferMeasured,
@@ -31,7 +30,6 @@ from market.http.prices import (
 )
 from market.listing.depth import (
     GetState,
-    blend,
     find_best,
     get_blended_discount_pct,
     get_left_usdc,
@@ -41,8 +39,7 @@ from market.pricing.amounts import show_millionths
 from market.pricing.falling import find_earliest
 from market.pricing.media_units import UNITS, Base, get_media_prices
 from market.routing.measured import OfferReport
-from market.routing.ranking import Ask, Offer, Ranking, Verdict
-from market.routing.shelf import Shelf
+from market.routing.ranking import Ask, Offer, OfferState, Ranking, Verdict
 from serving.dialects.serving_facts import Facts, write_declared
 from serving.models.prices import Price
 from serving.models.terms import Terms, Tiers
@@ -180,44 +177,38 @@ def describe_market(
     )
 
 
-def describe_book(
-    model: str,
-    shelves: Mapping[Base, Shelf],
-    reference: Terms | None,
-    get_state: GetState,
-    get_measured: Callable[[str], OfferReport],
-) -> ModelBook:
-    """Return one model's offers, the cheapest blend first, and how much they can still sell."""
-    rows, depth_usdc, is_bounded = [], 0, True
-    offers = [offer for shelf in shelves.values() for offer in shelf]
-    for offer in sorted(offers, key=lambda one: (one.base, blend(one.price), one.offer_id)):
+def find_depth_usd(offers: Iterable[Offer], get_state: GetState) -> float | None:
+    """Return how much offers can still sell today, None where one of them has no cap."""
+    depth_usdc = 0
+    for offer in offers:
         state = get_state(offer)
-        left_usdc = get_left_usdc(offer, state)
-        serviceable = is_serviceable(offer, state)
-        if serviceable:
-            is_bounded = is_bounded and left_usdc is not None
-            depth_usdc += left_usdc or 0
-        rows.append(
-            BookOffer(
-                **dict(describe_offer_price(offer)),
-                offer_id=offer.offer_id,
-                provider=offer.provider,
-                label=offer.label,
-                grade=offer.grade,
-                trusted=offer.is_trusted,
-                discount_pct=get_blended_discount_pct(offer, reference),
-                health=state.standing,
-                serviceable=serviceable,
-                valid_until=offer.valid_until_s,
-                left_today_usd=None if left_usdc is None else left_usdc / USDC_ONE,
-                facts=describe_facts(offer.facts),
-                measured=OfferMeasured(**asdict(get_measured(offer.offer_id))),
-            )
-        )
-    return ModelBook(
-        **dict(describe_reference(model, reference)),
-        offers=rows,
-        serviceable_depth_usd=depth_usdc / USDC_ONE if is_bounded else None,
+        if is_serviceable(offer, state):
+            left_usdc = get_left_usdc(offer, state)
+            if left_usdc is None:
+                return None
+            depth_usdc += left_usdc
+    return depth_usdc / USDC_ONE
+
+
+def describe_book_offer(
+    offer: Offer, reference: Terms | None, state: OfferState, measured: OfferReport
+) -> BookOffer:
+    """Return an offer of a model's book."""
+    left_usdc = get_left_usdc(offer, state)
+    return BookOffer(
+        **dict(describe_offer_price(offer)),
+        offer_id=offer.offer_id,
+        provider=offer.provider,
+        label=offer.label,
+        grade=offer.grade,
+        trusted=offer.is_trusted,
+        discount_pct=get_blended_discount_pct(offer, reference),
+        health=state.standing,
+        serviceable=is_serviceable(offer, state),
+        valid_until=offer.valid_until_s,
+        left_today_usd=None if left_usdc is None else left_usdc / USDC_ONE,
+        facts=describe_facts(offer.facts),
+        measured=OfferMeasured(**asdict(measured)),
     )
 
 
@@ -246,6 +237,7 @@ def describe_ranking(
             for verdict in ranking.dropped
             if verdict.drop is not None
         ],
+        not_shown={drop: count for drop, count in ranking.unseen.items() if count},
         own_providers=own_providers,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -9,11 +10,13 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from market.errors import model_not_found
 from market.http.dependencies import BUYER_KEY, OPEN, ServicesDep
 from market.http.markets.describing import (
-    describe_book,
+    describe_book_offer,
     describe_market,
     describe_model,
     describe_prices,
     describe_ranking,
+    describe_reference,
+    find_depth_usd,
 )
 from market.http.markets.feed import describe_event
 from market.http.markets.schemas import (
@@ -29,6 +32,7 @@ from market.http.markets.schemas import (
 )
 from market.http.prices import UnitName
 from market.identity.keys import Role
+from market.listing.book_pages import PAGE_MAX, parse_place, take_page
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base, list_tiers
 from market.records.store import KeyHolder
@@ -71,7 +75,7 @@ async def list_models(services: ServicesDep, minimum: MinimumDep) -> Response:
             data=[describe_model(name, served, find_reference(name)) for name, served in sold]
         )
 
-    return services.lists.answer(f"models{minimum}", len(services.book.shelves), build)
+    return services.lists.answer(f"models{minimum}", _count_served(services), build)
 
 
 def _list_served(
@@ -86,6 +90,15 @@ def _list_served(
         served = _take_graded(services.serving.list_served(book.shelves[model]), minimum)
         if served:
             yield model, served
+
+
+def _count_served(services: Services) -> int:
+    """Return how many offers those lists are made of."""
+    book = services.book
+    trusted = book.count_offers(is_trusted=True)
+    if services.serving.find_trust(None):
+        return trusted
+    return trusted + book.count_offers(is_trusted=False)
 
 
 def _take_graded(
@@ -135,7 +148,7 @@ async def list_prices(services: ServicesDep, minimum: MinimumDep) -> Response:
             ]
         )
 
-    return services.lists.answer(f"prices{minimum}", len(book.shelves), build)
+    return services.lists.answer(f"prices{minimum}", _count_served(services), build)
 
 
 @router.get("/api/markets", responses=OPEN, response_model=MarketList)
@@ -151,20 +164,50 @@ async def list_markets(services: ServicesDep) -> Response:
             ]
         )
 
-    return services.lists.answer("markets", len(book.shelves), build)
+    return services.lists.answer("markets", _count_served(services), build)
 
 
 @router.get("/api/markets/{model:path}", responses=OPEN)
 async def get_market(
-    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
+    services: ServicesDep,
+    model: Annotated[str, Path(max_length=200)],
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
 ) -> ModelBook:
-    """Return the book of one model: its offers, and what they can still sell."""
+    """Return the book of one model: its offers, a page at a time, and what they can still sell.
+
+    Offers of sellers that a request has to ask for come last.
+    """
     book = services.book
     shelves = book.shelves.get(model)
     if shelves is None:
         raise model_not_found(model)
-    return describe_book(
-        model, shelves, book.find_reference(model), book.get_state, book.report_measured
+    after = None if cursor is None else parse_place(cursor)
+    if cursor is not None and after is None:
+        raise bad_request("invalid_cursor", "'cursor' is not one of this book.", param="cursor")
+    reference = book.find_reference(model)
+    page, last = take_page(
+        chain.from_iterable(shelves.values()),
+        after=after,
+        limit=limit,
+        trusted_only=services.serving.find_trust(None),
+    )
+    served = services.serving.list_served(shelves)
+    depth_usd = services.lists.keep(
+        f"depth {model}",
+        sum(map(len, served.values())),
+        lambda: find_depth_usd(chain.from_iterable(served.values()), book.get_state),
+    )
+    return ModelBook(
+        **dict(describe_reference(model, reference)),
+        offers=[
+            describe_book_offer(
+                offer, reference, book.get_state(offer), book.report_measured(offer.offer_id)
+            )
+            for offer in page
+        ],
+        serviceable_depth_usd=depth_usd,
+        next_cursor=None if last is None else str(last),
     )
 
 
@@ -189,6 +232,7 @@ async def explain_route(
 ) -> RouteExplained:
     """Return the offers in the order in which they would be tried, and why others would not.
 
+    Offers of sellers that the request does not take are counted (`not_shown`) and not looked at.
     With a buyer's key also the buyer's own providers, which are asked before or after them, and
     the seller that the requests of a named session stay with.
     """

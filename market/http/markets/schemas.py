@@ -125,10 +125,18 @@ class BookOffer(OfferPrice):
 
 
 class ModelBook(ModelReference):
-    """One model's offers, the cheapest first, and how much they can still sell."""
+    """One model's offers, a page of them, and how much they can still sell.
+
+    Those that serve where a request does not say whom it trusts come first, the cheapest before
+    the others; then those of sellers that are not approved.
+    """
 
     offers: list[BookOffer]
-    serviceable_depth_usd: float | None = Field(description="null: an offer has no cap")
+    serviceable_depth_usd: float | None = Field(
+        description="of all that serve where a request does not say whom it trusts; null: an offer"
+        " has no cap"
+    )
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 
 
 class EstimatedTokens(BaseModel):
@@ -191,6 +199,10 @@ class RouteExplained(BaseModel):
     )
     ranked: list[RankedOffer]
     dropped: list[DroppedOffer]
+    not_shown: dict[Drop, int] = Field(
+        description="how many more offers would not be tried, by why: those of sellers that are not"
+        " approved, where the request takes approved ones only"
+    )
     own_providers: list[OwnProviderEstimate] | None = Field(
         description="null: no buyer's key came along"
     )

@@ -22,7 +22,7 @@ from market.http.offers.schemas import (
     OfferView,
 )
 from market.identity.keys import digest_request
-from market.listing.model_names import check_model, check_room
+from market.listing.model_names import check_model, check_room, check_strangers_room
 from market.listing.offer_expiry import parse_expiry
 from market.listing.offers import (
     check_payable,
@@ -74,6 +74,11 @@ async def create_offer(request: Request, services: ServicesDep, seller: SellerDe
         lambda connection: is_seller_trusted(connection, seller.owner)
     )
     _check_listing(services, columns["model"], is_trusted=is_trusted)
+    if not is_trusted:
+        in_all, own = services.book.count_strangers(columns["model"], seller.owner)
+        check_strangers_room(
+            services.listing_rules, model_offers_listed=in_all, own_offers_listed=own
+        )
     _check_model(services, columns["model"], columns["upstream_model"])
     await _check_host(services, columns["seller_base_url"])
     if columns["cost_multiplier_ppm"] is not None:

@@ -8,6 +8,8 @@
               suspend
     approval  a seller that the operator has not approved is sent nothing and listed nowhere, unless
               the request, its key or the market says otherwise; then its word counts for little
+    lists     what strangers list is behind all others, a page at a time, and of one model bounded;
+              an explanation counts them and looks at none
     failures  forty offers of one wallet are one seller; a change heals nothing; a loop is nobody's
     places    whoever has paid is served beside strangers who hold all that strangers may, also by
               a market that has just started
@@ -181,6 +183,46 @@ async def test_grade__minimum_above_every_seller_s__is_told_and_listed_nowhere(
     )
     dropped = explained.json()["dropped"]
     assert [(one["grade"], one["reason"]) for one in dropped] == [("D", "grade")]
+
+
+async def test_lists__strangers_of_one_model__are_last_counted_and_bounded(
+    tmp_path: Path, honest: FakeEndpoint, stranger: FakeEndpoint
+) -> None:
+    settings = make_settings(tmp_path, trusted_only=True, model_offers_max=3)
+    async with run_market(settings, make_ledger(tmp_path / "ledger.sqlite3")) as market:
+        good = await market.list_offer(await market.get_key(), honest.url)
+        outsider = await market.get_key(OUTSIDER, is_approved=False)
+        odd = [await market.list_offer(outsider, stranger.url, **CHEAP) for _ in range(3)]
+        more = await market.client.post(
+            "/v1/seller/offers",
+            json={
+                "model": MODEL,
+                "api_key": "sk-more",
+                "seller_base_url": stranger.url,
+                **CHEAP,
+            },
+            headers=bearer(outsider),
+        )
+        assert (more.status_code, more.json()["error"]["code"]) == (409, "too_many_offers")
+        # Another model, and the approved seller's own, are taken.
+        await market.list_offer(outsider, stranger.url, model="o3-mini", **CHEAP)
+        second = await market.list_offer(await market.get_key(), honest.url)
+
+        shown: list[str] = []
+        params: dict[str, Any] = {"limit": 2}
+        while True:
+            page = (await market.client.get(f"/api/markets/{MODEL}", params=params)).json()
+            shown += [offer["offer_id"] for offer in page["offers"]]
+            if page["next_cursor"] is None:
+                break
+            params["cursor"] = page["next_cursor"]
+        wrong = await market.client.get(f"/api/markets/{MODEL}?cursor=nothing")
+        explained = (await market.client.get(f"/v1/route/explain?model={MODEL}")).json()
+
+    assert shown == [good["id"], second["id"], *(offer["id"] for offer in odd)]
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_cursor")
+    assert [one["offer_id"] for one in explained["ranked"]] == shown[:2]
+    assert (explained["dropped"], explained["not_shown"]) == ([], {"untrusted": 3})
 
 
 async def test_model__a_stream_names_another_one_later__is_not_charged_and_suspends(

@@ -2,12 +2,18 @@
 
 import pytest
 
-from market.listing.model_names import ListingRules, check_model, check_room
+from market.listing.model_names import (
+    SELLERS_MODEL_OFFERS_MAX,
+    ListingRules,
+    check_model,
+    check_room,
+    check_strangers_room,
+)
 from serving.http.errors import RequestRejected
 from serving.models.names import index_looks
 
 LOOKS = index_looks(["gpt-4o"])
-RULES = ListingRules(new_models_max=2, offers_max=5)
+RULES = ListingRules(new_models_max=2, offers_max=5, model_offers_max=40)
 
 
 def test_check_model__imitates_a_known_one__is_refused_with_its_name() -> None:
@@ -47,3 +53,23 @@ def test_check_room__full__takes_known_models_longest(
         assert (refused.status, refused.code) == (409, code)
     else:
         assert code is None
+
+
+@pytest.mark.parametrize(
+    ("in_all", "own", "is_taken"),
+    [
+        (39, SELLERS_MODEL_OFFERS_MAX - 1, True),
+        (39, SELLERS_MODEL_OFFERS_MAX, False),
+        (40, 0, False),
+    ],
+)
+def test_check_strangers_room__model_offered_often_enough__is_refused(
+    in_all: int, own: int, is_taken: bool
+) -> None:
+    try:
+        check_strangers_room(RULES, model_offers_listed=in_all, own_offers_listed=own)
+    except RequestRejected as refused:
+        assert (refused.status, refused.code, refused.param) == (409, "too_many_offers", "model")
+        assert not is_taken
+    else:
+        assert is_taken
