@@ -6,15 +6,27 @@ Every function takes the connection of the caller's transaction. Times are Unix 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, exists, func, insert, or_, select, update
 
 from ledger.tables import AuditEntry, KybDecision, Supplier, table_of
 
 _decision = table_of(KybDecision)
 _entry = table_of(AuditEntry)
 _supplier = table_of(Supplier)
+
+_HAS_ANSWERED: Final = (
+    (_supplier.c.kyb_status == "suspended")
+    & (_supplier.c.kyb_version > 0)
+    & ~exists().where(
+        _decision.c.supplier_id == _supplier.c.supplier_id,
+        _decision.c.version == _supplier.c.kyb_version,
+        _decision.c.is_final.is_(True),
+    )
+)
+"""Suspended, and nothing was decided on what it has submitted since."""
+_WAITS: Final = (_supplier.c.kyb_status == "under_review") | _HAS_ANSWERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,7 @@ def load_queue(
 ) -> list[RowMapping]:
     """Return the suppliers of a status, those first that have had it for longest.
 
+    A suspended one that has filed what it was asked for is among those that are ``under_review``.
     ``after``: since when the last one of the page before has had it, and its id.
     """
     query = select(
@@ -39,7 +52,7 @@ def load_queue(
         _supplier.c.kyb_status,
         _supplier.c.kyb_version,
         _supplier.c.kyb_changed_at_s,
-    ).where(_supplier.c.kyb_status == status)
+    ).where(_WAITS if status == "under_review" else _supplier.c.kyb_status == status)
     if after is not None:
         since_s, supplier_id = after
         later = and_(_supplier.c.kyb_changed_at_s == since_s, _supplier.c.supplier_id > supplier_id)
@@ -51,9 +64,7 @@ def load_queue(
 def load_queue_state(connection: Connection) -> QueueState:
     """Return how many suppliers wait for a reviewer, and since when."""
     waiting, oldest = connection.execute(
-        select(func.count(), func.min(_supplier.c.kyb_changed_at_s)).where(
-            _supplier.c.kyb_status == "under_review"
-        )
+        select(func.count(), func.min(_supplier.c.kyb_changed_at_s)).where(_WAITS)
     ).one()
     return QueueState(int(waiting), None if oldest is None else int(oldest))
 

@@ -49,7 +49,8 @@ from serving.http.errors import RequestRejected, bad_request, unavailable
 from serving.process.ids import new_id
 
 OPEN_STATUSES: Final = frozenset({"draft", "pending", "revision_needed"})
-"""In which a supplier may change what it has filed."""
+"""In which a supplier may change what it has filed; a suspended one may until it has submitted."""
+SUSPENDED: Final = "suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ class Filing:
     """The items of the last decision, for the applicant; empty after another submission."""
     prefill: Mapping[str, Any]
     """What the application said, for sections that were not saved yet."""
+    is_answered: bool
+    """Whether it is suspended and has submitted again since: that waits for a decision."""
+
+    @property
+    def can_change(self) -> bool:
+        """Whether sections and documents may be changed now."""
+        return _is_open(self.supplier.kyb_status, is_answered=self.is_answered)
 
     def requirements(self) -> Requirements:
         """Return what is to be done."""
@@ -74,6 +82,7 @@ class Filing:
             source=self.content_of(SOURCE),
             documents={document.kind for document in self.documents},
             decided=self.decided,
+            is_answered=self.is_answered,
         )
 
     def content_of(self, section: str) -> Mapping[str, Any]:
@@ -301,10 +310,12 @@ class KybFiling:
             version = save_submission(
                 connection, supplier.supplier_id, snapshot(filing), now_s=now_s
             )
+            # Who is suspended stays so until an operator has decided on what it submitted.
+            is_suspended = supplier.kyb_status == SUSPENDED
             set_kyb_status(
                 connection,
                 supplier.supplier_id,
-                "under_review",
+                SUSPENDED if is_suspended else "under_review",
                 change_id=new_id(),
                 now_s=now_s,
             )
@@ -316,8 +327,9 @@ class KybFiling:
         supplier = lock_supplier(connection, supplier_id)
         if supplier is None:
             raise not_signed_in()
-        if supplier.kyb_status not in OPEN_STATUSES:
-            raise kyb_locked(supplier.kyb_status)
+        is_answered = _has_answered(connection, supplier)
+        if not _is_open(supplier.kyb_status, is_answered=is_answered):
+            raise kyb_locked("suspended, and under review" if is_answered else supplier.kyb_status)
         return supplier
 
 
@@ -325,7 +337,8 @@ def load_filing(connection: Connection, supplier: SupplierRecord) -> Filing:
     """Return what a supplier has filed."""
     application = load_application(connection, supplier.email)
     decided: list[dict[str, str]] = []
-    if supplier.kyb_status in ("revision_needed", "rejected", "suspended"):
+    is_answered = _has_answered(connection, supplier)
+    if supplier.kyb_status in ("revision_needed", "rejected", SUSPENDED) and not is_answered:
         decisions = load_decisions(connection, supplier.supplier_id)
         decided = json.loads(decisions[0]["items"]) if decisions else []
     return Filing(
@@ -335,7 +348,20 @@ def load_filing(connection: Connection, supplier: SupplierRecord) -> Filing:
         documents=load_documents(connection, supplier.supplier_id),
         decided=decided,
         prefill={} if application is None else json.loads(application["content"]),
+        is_answered=is_answered,
     )
+
+
+def _is_open(status: str, *, is_answered: bool) -> bool:
+    return status in OPEN_STATUSES or (status == SUSPENDED and not is_answered)
+
+
+def _has_answered(connection: Connection, supplier: SupplierRecord) -> bool:
+    """Tell whether a supplier is suspended and nothing was decided on its newest submission."""
+    if supplier.kyb_status != SUSPENDED or supplier.kyb_version == 0:
+        return False
+    decisions = load_decisions(connection, supplier.supplier_id, version=supplier.kyb_version)
+    return not any(row["is_final"] for row in decisions)
 
 
 def snapshot(filing: Filing) -> dict[str, Any]:

@@ -53,11 +53,13 @@ def find_requirements(
     source: Mapping[str, Any],
     documents: Collection[str],
     decided: Sequence[Mapping[str, str]],
+    is_answered: bool = False,
 ) -> Requirements:
     """Return what a supplier has to do.
 
     ``documents``: the kinds that are there. ``decided``: the items of the last decision, each with
-    ``requirement``, ``code`` and ``text``; they count until the next submission.
+    ``requirement``, ``code`` and ``text``; they count until the next submission. ``is_answered``:
+    it is suspended, and has submitted again since.
     """
     due = [f"{ENTITY}.{name}" for name in _ENTITY_NEEDED if not entity.get(name)]
     if not owner_roles:
@@ -71,8 +73,8 @@ def find_requirements(
     if status == "approved":
         return Requirements()
     errors = [RequirementError(item["requirement"], item["code"], item["text"]) for item in decided]
-    if status == "under_review":
+    if status == "under_review" or is_answered:
         return Requirements(pending_review=(ENTITY, OWNERS, SOURCE, "documents"))
-    if status in ("rejected", "suspended"):
+    if status == "rejected":
         return Requirements(errors=errors)
     return Requirements(currently_due=due, errors=errors)

@@ -130,10 +130,16 @@ TEXTS: Final[Mapping[str, MailText]] = {
         "Your account is suspended",
         (
             "The account of {{ legal_name }} is suspended: its offers serve nobody for now. What it"
-            " has earned is not lost.",
+            " has earned is not lost. This is asked of you:",
         ),
+        "/supplier-kyb-intake.html",
         items="items",
-        http=("GET {origin}/v1/supply/payouts says what is owed to you",),
+        http=(
+            "GET {origin}/v1/supply/kyb/requirements lists it,",
+            "PUT {origin}/v1/supply/kyb or POST {origin}/v1/supply/kyb/documents files it,",
+            "POST {origin}/v1/supply/kyb/submit submits it;",
+            "GET {origin}/v1/supply/payouts says what is owed to you",
+        ),
     ),
     "kyb_reinstated": MailText(
         "Your account is no longer suspended",

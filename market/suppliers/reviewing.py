@@ -51,13 +51,15 @@ FROM: Final[Mapping[str, frozenset[str]]] = {
     APPROVE: frozenset({"under_review"}),
     REVISE: frozenset({"under_review"}),
     REJECT: frozenset({"under_review"}),
-    SUSPEND: frozenset({"approved"}),
+    SUSPEND: frozenset({"approved", "suspended"}),
     REINSTATE: frozenset({"suspended"}),
 }
 """The statuses that each decision is possible in.
 
 What an approved supplier has listed and earned is stopped by an operator's suspension only, which
-can be taken back: never by a revision, after which it could be rejected with money owed.
+can be taken back: never by a revision, after which it could be rejected with money owed. It says
+what is asked for; a suspended supplier files that and submits it, and is reinstated for it, or
+suspended again with what is still missing.
 """
 OPERATORS_ONLY: Final = frozenset({SUSPEND, REINSTATE})
 NEEDS_ITEMS: Final = frozenset({REVISE, REJECT, SUSPEND})
@@ -131,13 +133,13 @@ def decide(
     if supplier.kyb_status not in FROM[decision.decision]:
         raise not_possible(decision.decision, supplier.kyb_status)
     is_final = True
-    if decision.decision == APPROVE and rules.four_eyes:
+    decided = load_decisions(connection, supplier.supplier_id, version=decision.version)
+    # A supplier is reinstated as it was approved by one; what it has filed since is new.
+    is_new = not any(row["is_final"] for row in decided)
+    is_approval = decision.decision == APPROVE or (decision.decision == REINSTATE and is_new)
+    if is_approval and rules.four_eyes:
         # A further look at the same version after a revision is a new one.
-        before = [
-            row["reviewer"]
-            for row in load_decisions(connection, supplier.supplier_id, version=decision.version)
-            if row["decision"] == APPROVE
-        ]
+        before = [row["reviewer"] for row in decided if row["decision"] == decision.decision]
         if reviewer in before:
             raise second_pair_needed()
         is_final = bool(before)
@@ -194,7 +196,7 @@ def _carry_out(
     newest = json.loads(load_submissions(connection, supplier.supplier_id)[0]["content"])
     entity = newest["entity"]
     set_kyb_status(connection, supplier.supplier_id, status, change_id=new_id(), now_s=now_s)
-    if decision.decision == APPROVE:
+    if decision.decision in (APPROVE, REINSTATE):
         set_approved_names(
             connection,
             supplier.supplier_id,

@@ -413,6 +413,48 @@ async def test_suspension__by_an_operator__and_back(
             connection.execute(text(statement))
 
 
+async def test_suspension__with_a_document_asked_for__is_filed_and_reinstated_by_that_version(
+    market: RunningMarket, mailbox: Mailbox, supplier: Browser, request: pytest.FixtureRequest
+) -> None:
+    operator = await make_reviewer(
+        market, mailbox, name_address(request, "operator"), role="operator"
+    )
+    supplier_id = await supplier_id_of(supplier)
+    await file_everything(supplier)
+    for decision, items in (("approve", []), ("suspend", [ITEM])):
+        await decide(operator, supplier_id, version=1, decision=decision, items=items)
+
+    async def is_queued() -> bool:
+        queue = (await operator.get("/v1/review/applications")).json()["applications"]
+        return supplier_id in [one["supplier_id"] for one in queue]
+
+    asked = (await supplier.get("/v1/supply/kyb/requirements")).json()
+    assert [one["requirement"] for one in asked["errors"]] == ["documents.bank_proof"]
+    assert (await supplier.get("/v1/supply/kyb")).json()["can_change"]
+    assert not await is_queued()
+
+    filed = await send_document(supplier, kind="bank_proof")
+    assert filed.status_code == 201
+    again = await supplier.post("/v1/supply/kyb/submit")
+    assert again.json()["version"] == 2
+    assert (await supplier.get("/v1/supply/account")).json()["kyb_status"] == "suspended"
+    assert await is_queued()
+    waits = (await supplier.get("/v1/supply/kyb/requirements")).json()
+    assert (waits["errors"], "documents" in waits["pending_review"]) == ([], True)
+    locked = await send_document(supplier, kind="bank_proof")
+    assert (locked.status_code, locked.json()["error"]["code"]) == (409, "kyb_locked")
+
+    old = await decide(operator, supplier_id, version=1, decision="reinstate")
+    assert old == (409, "version_outdated")
+    more = await decide(operator, supplier_id, version=2, decision="suspend", items=[ITEM])
+    assert more == (201, "suspended")
+    assert not await is_queued()
+    assert (await supplier.post("/v1/supply/kyb/submit")).json()["version"] == 3
+    back = await decide(operator, supplier_id, version=3, decision="reinstate")
+    assert back == (201, "approved")
+    assert not await is_queued()
+
+
 async def test_number__filed_resubmitted_and_refused__is_nowhere(
     market: RunningMarket,
     mailbox: Mailbox,
@@ -493,7 +535,9 @@ async def test_four_eyes__two_reviewers__approve_together(
     async with run_market(settings, engine) as market:
         supplier = await join(market, mailbox, email=name_address(request, "supplier"))
         reviewers = [
-            await make_reviewer(market, mailbox, name_address(request, f"reviewer{n}"))
+            await make_reviewer(
+                market, mailbox, name_address(request, f"reviewer{n}"), role="operator"
+            )
             for n in range(2)
         ]
         supplier_id = await supplier_id_of(supplier)
@@ -502,11 +546,23 @@ async def test_four_eyes__two_reviewers__approve_together(
         first = await decide(reviewers[0], supplier_id, **approve)
         again = await decide(reviewers[0], supplier_id, **approve)
         second = await decide(reviewers[1], supplier_id, **approve)
+        reinstate = {"version": 1, "decision": "reinstate"}
+        suspend = {"decision": "suspend", "items": [ITEM]}
+        await decide(reviewers[0], supplier_id, version=1, **suspend)
+        as_it_was = await decide(reviewers[0], supplier_id, **reinstate)
+        await decide(reviewers[0], supplier_id, version=1, **suspend)
+        await supplier.post("/v1/supply/kyb/submit")
+        filed = [
+            await decide(reviewers[who], supplier_id, version=2, decision="reinstate")
+            for who in (0, 0, 1)
+        ]
     engine.dispose()
 
     assert first == (201, "under_review")
     assert again == (409, "approved_by_you")
-    assert second == (201, "approved")
+    assert second == as_it_was == (201, "approved")
+    # What was filed since is as new as an application.
+    assert filed == [(201, "suspended"), (409, "approved_by_you"), (201, "approved")]
 
 
 async def test_audit_log__entry__names_no_person(market: RunningMarket) -> None:

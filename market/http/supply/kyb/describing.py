@@ -16,7 +16,7 @@ from market.http.supply.kyb.schemas import (
     SourceContent,
     SourceSection,
 )
-from market.suppliers.kyb_filing import OPEN_STATUSES, Filing
+from market.suppliers.kyb_filing import Filing
 from market.suppliers.kyb_form import ENTITY, OWNERS, SOURCE
 from market.suppliers.kyb_requirements import Requirements
 from market.suppliers.kyb_shown import show_document, show_owner
@@ -39,7 +39,7 @@ def describe_filing(filing: Filing) -> KybView:
         {
             "kyb_status": filing.supplier.kyb_status,
             "version": filing.supplier.kyb_version,
-            "can_change": filing.supplier.kyb_status in OPEN_STATUSES,
+            "can_change": filing.can_change,
             "entity": EntitySection(
                 **_stand_of(filing, ENTITY), content=EntityContent.model_validate(dict(entity))
             ),
