@@ -4,7 +4,7 @@ Every function is part of the caller's transaction. Times are Unix seconds.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
@@ -17,11 +17,17 @@ from ledger.tables import SupplyOffer, table_of
 _offer = table_of(SupplyOffer)
 
 
-def take_due_probe(connection: Connection, *, claim_s: int, now_s: int) -> RowMapping | None:
-    """Return an offer that is to be probed now, which no other process probes for ``claim_s``."""
+def take_due_probe(
+    connection: Connection, *, claim_s: int, now_s: int, but_not: Collection[str] = ()
+) -> RowMapping | None:
+    """Return an offer that is to be probed now, which no other process probes for ``claim_s``.
+
+    ``but_not``: suppliers of which none is taken.
+    """
     query = (
         select(_offer)
         .where(_offer.c.probe_due_s.is_not(None), _offer.c.probe_due_s <= now_s)
+        .where(_offer.c.supplier_id.not_in(sorted(but_not)))
         .order_by(_offer.c.probe_due_s)
         .limit(1)
     )

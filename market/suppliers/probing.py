@@ -8,7 +8,8 @@ fast, and if not, why. Any process may make it; a claim in the ledger keeps the 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -36,6 +37,13 @@ log = structlog.get_logger("market")
 PROBE_TOKENS: Final = 16
 PROBE_TIMEOUT_S: Final = 30.0
 PROBES_AT_ONCE: Final = 4
+"""Models of one offer that are pinged at the same time."""
+OFFERS_AT_ONCE: Final = 8
+"""Offers that a process probes at the same time."""
+OFFERS_OF_ONE_AT_ONCE: Final = 2
+"""Those of one supplier among them: however many slow endpoints it lists, others are probed."""
+LOOK_S: Final = 1.0
+"""How long what became due meanwhile waits while probes are being made, seconds."""
 CLAIM_S: Final = 900
 """How long a process may take for one offer: all its models, each in its time."""
 PROBE_REST_S: Final = 10
@@ -66,17 +74,45 @@ class Prober:
         self._clock = clock
 
     async def probe_due(self) -> int:
-        """Make all probes that are due, one offer after the other; return of how many offers."""
+        """Make all probes that are due, and that become due meanwhile; return of how many offers.
+
+        A slow endpoint holds its own place only, and each supplier has few of the places.
+        """
+        probing: dict[asyncio.Task[None], str] = {}
         made = 0
-        while True:
-            now_s = self._database.now_s()
-            row = await self._database.write(
-                lambda connection: take_due_probe(connection, claim_s=CLAIM_S, now_s=now_s)  # noqa: B023
+        try:
+            while True:
+                while (
+                    len(probing) < OFFERS_AT_ONCE
+                    and (row := await self._take(probing.values())) is not None
+                ):
+                    probing[asyncio.create_task(self._probe(row))] = str(row["supplier_id"])
+                    made += 1
+                if not probing:
+                    return made
+                done, _ = await asyncio.wait(
+                    probing, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    supplier_id = probing.pop(task)
+                    if (error := task.exception()) is not None:
+                        # It is probed again when the claim has ended.
+                        log.error("probe_broke", supplier_id=supplier_id, error=repr(error))
+        finally:
+            for task in probing:
+                task.cancel()
+            await asyncio.gather(*probing, return_exceptions=True)
+
+    async def _take(self, being_probed: Iterable[str]) -> RowMapping | None:
+        """Return an offer that is due, of a supplier who does not have enough places already."""
+        counts = Counter(being_probed)
+        busy = [one for one, count in counts.items() if count >= OFFERS_OF_ONE_AT_ONCE]
+        now_s = self._database.now_s()
+        return await self._database.write(
+            lambda connection: take_due_probe(
+                connection, claim_s=CLAIM_S, now_s=now_s, but_not=busy
             )
-            if row is None:
-                return made
-            await self._probe(row)
-            made += 1
+        )
 
     async def _probe(self, row: RowMapping) -> None:
         offer_id = str(row["supply_offer_id"])

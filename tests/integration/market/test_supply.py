@@ -3,7 +3,8 @@
 ::
 
     offer    listed by the reference's body; probed; serves; paused; repriced; gone; refused fields
-    probe    one ping a model, at most 16 tokens; why it failed; again after another key
+    probe    one ping a model, at most 16 tokens; why it failed; again after another key; many
+             slow ones of one supplier
     address  confirmed, checked, cooled, mailed
     pay      usage, settled day, CSV of both, totals; notices of the rail
 """
@@ -16,6 +17,7 @@ import io
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from ledger.suppliers.callers import save_session, save_supplier_key
 from ledger.suppliers.settlement import settle_chunk
 from ledger.tables import MarketSale, OutboxMail, SupplierPayout, SupplyDay, table_of
 from market.suppliers.payout_desk import mark_sent
+from market.suppliers.probing import OFFERS_AT_ONCE, OFFERS_OF_ONE_AT_ONCE
 from market.suppliers.settling_days import show_day
 from market.suppliers.supplier_tokens import KEY_PREFIX, Scope, derive_csrf_token, make_token
 from tests.support.answers import MODEL, PROVIDER_KEY
@@ -105,7 +108,12 @@ async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 @pytest.fixture
 def company(market: RunningMarket, request: pytest.FixtureRequest) -> Company:
     """A company of its own for each test, approved."""
-    supplier_id = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    return make_company(market, request.node.name)
+
+
+def make_company(market: RunningMarket, name: str) -> Company:
+    """Open the account of an approved company, with a key and a session."""
+    supplier_id = hashlib.sha256(name.encode()).hexdigest()[:12]
     key, cookie = make_token(KEY_PREFIX), make_token()
     now_s = int(time.time())
     with write(market.engine) as connection:
@@ -371,6 +379,34 @@ async def test_probe__after_another_key_and_by_hand__and_not_twice_at_once(
         assert (await company.probed(offer_id))["status"] == "active"
         assert endpoint.keys[-1] == "Bearer sk-another-key"
         await company.ask("DELETE", f"offers/{offer_id}")
+
+
+async def test_probe__many_slow_endpoints_of_one_supplier__hold_up_no_other(
+    tmp_path: Path,
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    # A hanging probe lasts far longer than this test waits for the other one.
+    settings = make_settings(
+        tmp_path,
+        refresh_interval_s=0.05,
+        settle_interval_s=3_600,
+        address_keys_per_minute_max=0,
+        read_timeout_s=60,
+    )
+    async with (
+        FakeEndpoint() as slow,
+        FakeEndpoint() as quick,
+        run_market(settings, engine) as market,
+    ):
+        slow.behaviour = "hang"
+        crowd, other = make_company(market, "crowd"), make_company(market, "other")
+        for bid in range(1, OFFERS_AT_ONCE + 2):
+            await crowd.offer(slow.url, bid_price_per_1m_usdt=f"0.{bid:02d}")
+        await until(lambda: len(slow.requests) >= OFFERS_OF_ONE_AT_ONCE, "some are being probed")
+        probed = await other.probed((await other.offer(quick.url))["id"])
+
+        assert probed["status"] == "active"
+    engine.dispose()
 
 
 # ---------------------------------------------------------------------------------------- addresses
