@@ -21,14 +21,15 @@ class Scanner(Protocol):
 class ClamdScanner:
     """``clamd`` by its UNIX socket, command INSTREAM."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path = path
+        self._timeout_s = timeout_s
 
     async def is_clean(self, data: bytes) -> bool:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await self._ask(data)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
             raise scanner_silent() from None
         if answer.endswith(b": OK"):
             return True
@@ -37,7 +38,7 @@ class ClamdScanner:
         raise scanner_silent()
 
     async def _ask(self, data: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(self._path)
+        reader, writer = await asyncio.open_unix_connection(self._path, limit=_ANSWER_MAX)
         try:
             writer.write(b"zINSTREAM\0")
             for start in range(0, len(data), _CHUNK):
@@ -46,9 +47,10 @@ class ClamdScanner:
                 await writer.drain()
             writer.write(bytes(4))
             await writer.drain()
-            return (await reader.read(_ANSWER_MAX)).rstrip(b"\0\r\n")
+            return (await reader.readuntil(b"\0")).rstrip(b"\0\r\n")
         finally:
-            writer.close()
+            # Not closed in peace: a daemon that reads no more would keep the rest of the document.
+            writer.transport.abort()
 
 
 def open_scanner(location: str) -> Scanner | None:
