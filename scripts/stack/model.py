@@ -64,6 +64,9 @@ def serve(*, port: int, slots: int = SLOTS) -> None:
     params.n_ctx = slots * CONTEXT_TOKENS
     params.fit_params = False
     params.cache_ram_mib = 64
+    # Threads wait for each other by spinning, several times a token: beside other work on the same
+    # cores, two of them take minutes for a sentence that one writes in a second.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 2

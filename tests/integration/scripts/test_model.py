@@ -74,7 +74,6 @@ def test_completion__max_tokens__bounds_the_usage(url: str) -> None:
     assert answer["usage"]["prompt_tokens"] > 0
 
 
-@pytest.mark.slow
 async def test_completion__more_than_slots_at_once__all_are_answered(url: str) -> None:
     async with httpx.AsyncClient(timeout=LIMIT_S, trust_env=False) as client:
         answers = await asyncio.gather(
@@ -113,7 +112,6 @@ def test_process__port_taken__one_sentence(stack: Stack, url: str) -> None:
         stack.start("second", [*COMMAND, port], ready=READY)
 
 
-@pytest.mark.slow
 def test_process__sigterm_in_the_middle_of_an_answer__ends_at_once(stack: Stack) -> None:
     child = stack.start("third", [*COMMAND, "0"], ready=READY)
     assert child.match is not None
