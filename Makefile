@@ -13,7 +13,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up pages wheel test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
+.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ pages: setup ## write the types of both servers' HTTP for the pages, and check t
 
 wheel: setup ## one wheel with ABI, migrations and pages, in dist/: what an operator installs
 	@$(BIN)/python -m scripts.build_wheel
+
+docs: setup ## the documents as a site, in dist/docs: strict, offline, with search
+	@$(BIN)/python -m scripts.build_docs
 
 test: check ## the checks, then every test but the slow ones
 	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Write requirements.lock, everything the project installs, what of it containers get, bench/proxy/litellm.lock, a peer of the proxy bench, and
-# the locks of the clients in tests/e2e/sdk: all pinned and hashed.
+# the locks of the documents' site and of the clients in tests/e2e/sdk: all pinned and hashed.
 # usage: sh scripts/lock.sh YYYY-MM-DD   (packages published later are left out)
 set -eu
 
@@ -29,6 +29,9 @@ python -m scripts.runtime_lock
 
 compile --custom-compile-command "make lock" bench/proxy/litellm.in >"$draft"
 cp "$draft" bench/proxy/litellm.lock
+
+compile --custom-compile-command "make lock" manual/requirements.in >"$draft"
+cp "$draft" manual/requirements.lock
 
 for clients in clients llamaindex; do
     compile --custom-compile-command "make lock" "tests/e2e/sdk/$clients.in" >"$draft"
