@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -42,12 +42,11 @@ async def running_ledger(
         clock=clock,
         heartbeat=heartbeat,
     )
-    await ledger.measure_clock()
-    await asyncio.to_thread(heartbeat.start)
-    try:
+    async with AsyncExitStack() as closing:
+        # In threads: what was submitted may take a while to be written. The last one comes first.
+        closing.push_async_callback(asyncio.to_thread, ledger.close)
+        closing.push_async_callback(asyncio.to_thread, heartbeat.close)
+        closing.push_async_callback(asyncio.to_thread, writer.close)
+        await ledger.measure_clock()
+        await asyncio.to_thread(heartbeat.start)
         yield ledger
-    finally:
-        # In threads: what was submitted may take a while to be written.
-        await asyncio.to_thread(writer.close)
-        await asyncio.to_thread(heartbeat.close)
-        await asyncio.to_thread(ledger.close)

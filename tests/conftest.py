@@ -1,6 +1,7 @@
 """What holds for all tests: the folder gives the marker, and Ape is there only for `contract`."""
 
 import os
+import time
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -29,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")
 BOTH_KINDS = frozenset({"sqlite", "postgresql"})
 LONGEST_FIRST = ("bench", "e2e", "property", "integration", "contract", "unit")
+MIDNIGHT_S = 90.0
+DAY_S = 86_400
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,6 +81,14 @@ def _alternate(items: list[pytest.Item]) -> None:
         if len(of_kind) == len(BOTH_KINDS):
             slow = sorted(BOTH_KINDS)[zlib.crc32(name.encode()) % len(BOTH_KINDS)]
             of_kind[slow].add_marker("slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    # Settlements, caps and reports go by UTC days: none may turn in the middle of a test.
+    left_s = DAY_S - time.time() % DAY_S
+    if left_s < MIDNIGHT_S:
+        time.sleep(left_s)
 
 
 def pytest_unconfigure() -> None:

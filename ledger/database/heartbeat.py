@@ -114,7 +114,8 @@ class Heartbeat:
     def close(self) -> None:
         """End: free what this process still holds, and its row. Blocks for a moment."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         try:
             if self._is_known:
                 self._bury(self.holder_id)

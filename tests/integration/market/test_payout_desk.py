@@ -53,6 +53,14 @@ NOW_S = int(time.time())
 YESTERDAY = utc_day(NOW_S) - 1
 
 
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day may have turned since the tests were collected."""
+    at_s = int(time.time())
+    monkeypatch.setitem(globals(), "NOW_S", at_s)
+    monkeypatch.setitem(globals(), "YESTERDAY", utc_day(at_s) - 1)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A supplier who sold 0.15 USD yesterday and the day before, to be paid by hand."""
