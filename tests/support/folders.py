@@ -37,13 +37,27 @@ def own_folder() -> Path:
     """
     root = find_root()
     for old in root.glob(f"{_PREFIX}*"):
+        owner = old.name.removeprefix(_PREFIX).partition("-")[0]
         with suppress(OSError):
-            if time.time() - old.stat().st_mtime > ABANDONED_AFTER_S:
+            age_s = time.time() - old.stat().st_mtime
+            # Whatever a clock says: not below the feet of a run that goes on.
+            if age_s > ABANDONED_AFTER_S and not (owner.isdigit() and is_running(int(owner))):
                 shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
     # What is registered first runs last: after pytest has removed what is not to be kept.
     atexit.register(_remove_unless_kept, folder)
     return folder
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _remove_unless_kept(folder: Path) -> None:

@@ -26,6 +26,7 @@ import psycopg
 import pytest
 
 from contracts.errors import Retryable
+from tests.support.folders import is_running
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _GUARD: Final = Path(__file__).resolve().parents[2] / "scripts" / "stack" / "process_guard.py"
@@ -271,15 +272,5 @@ def _remove_abandoned() -> None:
         pid_file = folder / "guarded.pid"
         with suppress(OSError, ValueError):
             age_s = time.time() - pid_file.stat().st_mtime
-            if age_s > _ABANDONED_AFTER_S and not _is_running(int(pid_file.read_text())):
+            if age_s > _ABANDONED_AFTER_S and not is_running(int(pid_file.read_text())):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
