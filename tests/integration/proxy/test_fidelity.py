@@ -65,7 +65,7 @@ async def proxy(
     settings = make_settings(
         upstream_url=provider.url,
         prices_file=write_prices(tmp_path, PRICES),
-        body_timeout_s=1.0,
+        body_timeout_s=2.0,
         stream_drain_s=0.5,
     )
     async with run_proxy(settings, engine) as running:

@@ -71,9 +71,28 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+class Begin:
+    """What is done at the begin of each transaction, whichever thread it is on."""
+
+    def __init__(self) -> None:
+        self.busy_timeout_ms = 60_000
+        self.also: list[Callable[[Connection], None]] = []
+
+    def __call__(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+        for act in tuple(self.also):
+            act(connection)
+
+
 @pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
+def begin() -> Begin:
+    return Begin()
+
+
+@pytest.fixture
+def engine(path: Path, begin: Begin) -> Iterator[Engine]:
     engine = fill(open_engine(f"sqlite:///{path}"))
+    event.listen(engine, "begin", begin, insert=True)
     yield engine
     engine.dispose()
 
@@ -128,20 +147,15 @@ async def ask_slowly(
 
 
 @contextmanager
-def locked(path: Path, impatient: Engine | None = None) -> Iterator[None]:
-    """Keep the file locked; ``impatient`` does not wait long for it meanwhile."""
-
-    def hurry(connection: Connection) -> None:
-        connection.exec_driver_sql("PRAGMA busy_timeout = 50")
-
+def locked(path: Path, begin: Begin | None = None) -> Iterator[None]:
+    """Keep the file locked; who does ``begin`` waits for it only briefly meanwhile."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=LIMIT_S)) as other:
         other.execute("BEGIN IMMEDIATE")
-        if impatient is not None:
-            event.listen(impatient, "begin", hurry, insert=True)
+        if begin is not None:
+            begin.busy_timeout_ms = 50
         yield
-        if impatient is not None:
-            event.remove(impatient, "begin", hurry)
-            impatient.dispose()  # the others are as patient as before
+        if begin is not None:
+            begin.busy_timeout_ms = 60_000
         other.execute("ROLLBACK")
 
 
@@ -149,13 +163,13 @@ def locked(path: Path, impatient: Engine | None = None) -> Iterator[None]:
 
 
 async def test_disk__full__refused_until_there_is_room(
-    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, begin: Begin
 ) -> None:
     def fill_disk(connection: Connection) -> None:
         # No less than what there is already, so: no page more.
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
 
-    event.listen(engine, "begin", fill_disk)
+    begin.also.append(fill_disk)
     outcomes = []
     while UNAVAILABLE not in outcomes:
         outcomes.append(await ask(proxy))
@@ -167,7 +181,7 @@ async def test_disk__full__refused_until_there_is_room(
     assert states.count("posted") == outcomes.count((200, "ok"))
     proxy.drawn_usdc()
 
-    event.remove(engine, "begin", fill_disk)
+    begin.also.remove(fill_disk)
     with write(engine) as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     engine.dispose()
@@ -175,9 +189,9 @@ async def test_disk__full__refused_until_there_is_room(
 
 
 async def test_database__locked__refused_until_it_is_free(
-    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, begin: Begin, path: Path
 ) -> None:
-    with locked(path, engine):
+    with locked(path, begin):
         assert await ask(proxy) == UNAVAILABLE
         assert await ask(proxy, stream=True) == UNAVAILABLE
     assert provider.requests == []
@@ -186,10 +200,10 @@ async def test_database__locked__refused_until_it_is_free(
 
 
 async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back_later(
-    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, path: Path
+    proxy: RunningProxy, provider: FakeEndpoint, begin: Begin, path: Path
 ) -> None:
     asking = await ask_slowly(proxy, provider)
-    with locked(path, engine):
+    with locked(path, begin):
         provider.release.set()
         assert await asking == SETTLEMENT_FAILED
     [usage] = proxy.usage()
@@ -198,14 +212,14 @@ async def test_database__locked_when_it_is_to_be_posted__withheld_and_given_back
 
 
 async def test_database__free_again_before_the_last_try__posted(
-    engine: Engine, provider: FakeEndpoint, path: Path, tmp_path: Path
+    engine: Engine, provider: FakeEndpoint, begin: Begin, path: Path, tmp_path: Path
 ) -> None:
     delays_s = (0.05,) * 5_000
     refused: list[object] = []
     event.listen(engine, "handle_error", refused.append)
     async with serving(engine, provider, tmp_path, retry_delays_s=delays_s) as proxy:
         asking = await ask_slowly(proxy, provider)
-        with locked(path, engine):
+        with locked(path, begin):
             provider.release.set()
             await until(lambda: len(refused) > 1, "it is tried again")
             assert not asking.done()
@@ -287,16 +301,16 @@ async def test_file__deleted_and_put_back__refused_meanwhile(
 
 
 async def test_file__not_writable_any_more__refused(
-    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine
+    proxy: RunningProxy, provider: FakeEndpoint, engine: Engine, begin: Begin
 ) -> None:
     def forbid(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
     assert await ask(proxy) == (200, "ok")
-    event.listen(engine, "begin", forbid)
+    begin.also.append(forbid)
     assert await ask(proxy) == UNAVAILABLE
     assert len(provider.requests) == 1
-    event.remove(engine, "begin", forbid)
+    begin.also.remove(forbid)
     engine.dispose()
     assert await ask(proxy) == (200, "ok")
 

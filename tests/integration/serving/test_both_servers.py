@@ -142,7 +142,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def server(kind: str, engine: Engine, tmp_path: Path) -> AsyncIterator[Server]:
-    bounds = {"body_bytes_max": BODY_MAX, "body_timeout_s": 0.5}
+    bounds = {"body_bytes_max": BODY_MAX, "body_timeout_s": 2.0}
     async with RUN[kind](engine, tmp_path, **bounds) as running:
         yield running
 
