@@ -56,6 +56,7 @@ class Anvil:
             text=True,
         )
         self._provider: QuickProvider | None = None
+        self.mines_at_once = True
         assert self._process.stdout is not None
         try:
             self.port = _read_port(self._process.stdout)
@@ -113,6 +114,7 @@ class Anvil:
     def set_automine(self, enabled: bool) -> None:
         """Mine a block for every transaction, or only when told to."""
         self.request("evm_setAutomine", enabled)
+        self.mines_at_once = enabled
 
     def start_interval_mining(self, seconds: int) -> None:
         """Mine a block every ``seconds``; 0 ends that."""

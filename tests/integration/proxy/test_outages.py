@@ -150,9 +150,9 @@ async def ask_slowly(
 def locked(path: Path, begin: Begin | None = None) -> Iterator[None]:
     """Keep the file locked; who does ``begin`` waits for it only briefly meanwhile."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=LIMIT_S)) as other:
-        other.execute("BEGIN IMMEDIATE")
         if begin is not None:
             begin.busy_timeout_ms = 50
+        other.execute("BEGIN IMMEDIATE")
         yield
         if begin is not None:
             begin.busy_timeout_ms = 60_000
