@@ -72,14 +72,16 @@ def path(tmp_path: Path) -> Path:
 
 
 class Begin:
-    """What is done at the begin of each transaction, whichever thread it is on."""
+    """What is done before and at the begin of each transaction, whichever thread it is on."""
 
     def __init__(self) -> None:
         self.busy_timeout_ms = 60_000
         self.also: list[Callable[[Connection], None]] = []
 
-    def __call__(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+    def set_patience(self, driver: Any, *_: object) -> None:
+        driver.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+
+    def act(self, connection: Connection) -> None:
         for act in tuple(self.also):
             act(connection)
 
@@ -92,7 +94,8 @@ def begin() -> Begin:
 @pytest.fixture
 def engine(path: Path, begin: Begin) -> Iterator[Engine]:
     engine = fill(open_engine(f"sqlite:///{path}"))
-    event.listen(engine, "begin", begin, insert=True)
+    event.listen(engine, "checkout", begin.set_patience)
+    event.listen(engine, "begin", begin.act)
     yield engine
     engine.dispose()
 
