@@ -23,7 +23,7 @@ def need_pages(server: str) -> dict[str, Any]:
     return found
 
 
-async def run_node(*arguments: str, timeout_s: float = 240.0) -> tuple[int, str, str]:
+async def run_node(*arguments: str, timeout_s: float = 600.0) -> tuple[int, str, str]:
     """Run Node in ``web/``; return its exit code, its output and its errors."""
     process = await asyncio.create_subprocess_exec(
         "node",

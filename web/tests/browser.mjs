@@ -3,12 +3,15 @@
  * installed. `BROWSER_MISSING` says how to get one.
  */
 import { execFileSync } from "node:child_process";
-import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync } from "node:fs";
+import { createReadStream, createWriteStream, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createBrotliDecompress } from "node:zlib";
 import { fileURLToPath } from "node:url";
+
+/** How long a page, a mail or the browser itself may take on a busy machine. */
+export const LIMIT_MS = 90_000;
 
 export const BROWSER_MISSING =
   "no Chromium runs here: `make setup` brings one for Linux on x64; elsewhere install chromium and name it in CHROMIUM";
@@ -23,6 +26,22 @@ async function unpack(from, to) {
   await pipeline(createReadStream(from), createBrotliDecompress(), createWriteStream(draft, { mode: 0o755 }));
   renameSync(draft, to);
   return to;
+}
+
+/** Unpacks an archive beside `made`, one of its entries, which is there only once all the others are. */
+function extract(tar, folder, made) {
+  const draft = mkdtempSync(join(folder, "draft-"));
+  execFileSync("tar", ["-xf", tar, "-C", draft]);
+  const names = readdirSync(draft).sort((one, other) => Number(one === made) - Number(other === made));
+  for (const name of names) {
+    try {
+      renameSync(join(draft, name), join(folder, name));
+    } catch (error) {
+      // Another process was quicker.
+      if (!existsSync(join(folder, name))) throw error;
+    }
+  }
+  rmSync(draft, { recursive: true, force: true });
 }
 
 /** Returns the executable and its environment; null where there is none. */
@@ -41,7 +60,7 @@ export async function findBrowser() {
   for (const [name, made] of archives) {
     if (existsSync(join(folder, made)) || !existsSync(join(bin, name))) continue;
     const tar = await unpack(join(bin, name), join(folder, `${name.split(".")[0]}.tar`));
-    execFileSync("tar", ["-xf", tar, "-C", folder]);
+    extract(tar, folder, made);
   }
   const libraries = [join(folder, "lib"), join(folder, "al2023", "lib"), process.env.LD_LIBRARY_PATH].filter(Boolean);
   return { executablePath, env: { ...process.env, LD_LIBRARY_PATH: libraries.join(":"), HOME: folder } };
@@ -52,5 +71,5 @@ export async function startBrowser() {
   const found = await findBrowser();
   if (!found) return null;
   const { chromium } = await import("playwright-core");
-  return chromium.launch({ ...found, args: FLAGS, headless: true });
+  return chromium.launch({ ...found, args: FLAGS, headless: true, timeout: LIMIT_MS });
 }

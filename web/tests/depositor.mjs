@@ -5,11 +5,10 @@
  *     node web/tests/depositor.mjs '{"origin": …, "rpcUrl": …, "usdc": …, "key": …, "folder": null, "isWhole": true}'
  */
 import { join } from "node:path";
-import { BROWSER_MISSING, startBrowser } from "./browser.mjs";
+import { BROWSER_MISSING, LIMIT_MS, startBrowser } from "./browser.mjs";
 import { TestWallet } from "./wallet.mjs";
 import { examine, openWatched } from "./watching.mjs";
 
-const LIMIT_MS = 90_000;
 const { origin, rpcUrl, key, chainId = 31337, folder, isWhole = true, scheme = "light", width = 1280 } = JSON.parse(process.argv[2]);
 const browser = await startBrowser();
 if (!browser) {

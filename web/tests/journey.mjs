@@ -1,9 +1,7 @@
 /** What journeys through the pages share: visitors with browsers of their own, each step looked at. */
 import { join } from "node:path";
-import { BROWSER_MISSING, startBrowser } from "./browser.mjs";
+import { BROWSER_MISSING, LIMIT_MS, startBrowser } from "./browser.mjs";
 import { examine, openWatched } from "./watching.mjs";
-
-const LIMIT_MS = 30_000;
 
 /** Begins a journey by a wish's `origin`, `scheme`, `width` and `folder`. Ends the process with 77 where no browser runs. */
 export async function beginJourney({ origin, folder, scheme = "light", width = 1280 }) {

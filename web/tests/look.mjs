@@ -6,7 +6,7 @@
  * Exit code 77: no browser runs here.
  */
 import { join } from "node:path";
-import { BROWSER_MISSING, startBrowser } from "./browser.mjs";
+import { BROWSER_MISSING, LIMIT_MS, startBrowser } from "./browser.mjs";
 import { examine, openWatched } from "./watching.mjs";
 
 const { origin, looks, folder } = JSON.parse(process.argv[2]);
@@ -24,8 +24,8 @@ for (const look of looks) {
     locale: "en-US",
   });
   const { page, found } = await openWatched(context, origin);
-  const response = await page.goto(origin + look.path);
-  await page.getByText(look.until).first().waitFor({ timeout: 30_000 });
+  const response = await page.goto(origin + look.path, { timeout: LIMIT_MS });
+  await page.getByText(look.until).first().waitFor({ timeout: LIMIT_MS });
   found.push(...(await examine(page)));
   if (folder) await page.screenshot({ path: join(folder, `${look.name}.png`), fullPage: true });
   const text = await page.evaluate(() => document.body.innerText);

@@ -1,8 +1,7 @@
 /** Mails that a test's mail server has put into a folder, as JSON. */
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
-
-const LIMIT_MS = 30_000;
+import { LIMIT_MS } from "./browser.mjs";
 
 /** Returns the first link of the newest mail with a subject to an address, once it is there. */
 export async function waitForLink(folder, subject, to) {
