@@ -455,6 +455,7 @@ def test_payment__drained_in_its_block__is_tried_again_and_expires(shop: Stage) 
     send_first(shop, build_submission(shop.world, authorize(shop.world, left, payee=elsewhere)))
     shop.world.anvil.mine()
     shop.world.anvil.set_automine(True)
+    del shop.settings["RECEIPT_TIMEOUT_S"]
     shop.sync()
     shop.tick()
     shop.tick()
@@ -581,6 +582,7 @@ def test_payment__that_burns_all_gas_in_its_block_only__is_alone_then_and_blamed
     shop.world.anvil.request("anvil_setCode", burner.address, BURNING_CODE)
     shop.world.anvil.mine()
     shop.world.anvil.set_automine(True)
+    del shop.settings["RECEIPT_TIMEOUT_S"]
     shop.sync()
     go_on(shop, 6)
 
@@ -757,6 +759,7 @@ def test_waiting__counts_what_nothing_is_wrong_with(shop: Stage) -> None:
         waiting = load_waiting_payments(connection)
     shop.world.anvil.mine()
     shop.world.anvil.set_automine(True)
+    del shop.settings["RECEIPT_TIMEOUT_S"]
 
     since_s = load(shop.engine, good).created_at_s
     assert (waiting.value_usdc, waiting.since_s) == (PRICE + 1, {good: since_s})
