@@ -17,12 +17,17 @@ from tests.support.postgres import close_shared_server
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(own_folder())
 
-# A busy machine only makes an example slower: how long one takes is never what a property is about.
+# A busy machine only makes an example slower: how long one takes is never what a property is about,
+# nor how many were drawn in vain or grew too long before enough had fitted.
 settings.register_profile(
     "current",
     deadline=None,
     max_examples=examples(100),
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+    ],
 )
 settings.load_profile("current")
 

@@ -86,9 +86,7 @@ def start_anvil(
             command += ["--dump-state", str(_exit_state(state_path))]
         return command
 
-    child = stack.start(
-        "anvil", build_command, ready=LISTENING, timeout_s=60.0, restart=state_path is not None
-    )
+    child = stack.start("anvil", build_command, ready=LISTENING, restart=state_path is not None)
     assert child.match is not None
     listening_port = int(child.match[1])
     anvil = Anvil(port=listening_port)

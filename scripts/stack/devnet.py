@@ -165,7 +165,6 @@ def _start_model(stack: Stack, *, restart: bool) -> int:
         "model",
         command,
         ready=lambda: answers_well(f"http://127.0.0.1:{port}/v1/models"),
-        timeout_s=120,
         cwd=ROOT,
         restart=restart,
     )
@@ -186,7 +185,6 @@ def _deploy(stack: Stack, chain: LocalChain) -> None:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         },
         ready=record.exists,
-        timeout_s=180,
         cwd=ROOT,
     )
     stack.stop("deploy")
@@ -270,7 +268,6 @@ def _start_services(
             **settings,
         },
         ready=lambda: answers_well(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
-        timeout_s=60,
         cwd=ROOT,
         restart=restart,
     )

@@ -84,7 +84,6 @@ def start_api(stack: Stack, *, common: Mapping[str, str], restart: bool) -> tupl
             *("--key-file", str(key_file)),
         ],
         ready=lambda: answers_well(f"{url}/healthz"),
-        timeout_s=60,
         cwd=ROOT,
         restart=restart,
     )

@@ -64,7 +64,6 @@ def start_market(
             str(folder / MAILBOX),
         ],
         ready=lambda: not port_is_free(mail_port),
-        timeout_s=60,
         cwd=ROOT,
         restart=restart,
     )
@@ -88,7 +87,6 @@ def start_market(
             "MARKET_VESTING_S": "0",
         },
         ready=lambda: answers_well(f"{url}/readyz"),
-        timeout_s=60,
         cwd=ROOT,
         restart=restart,
     )

@@ -32,6 +32,8 @@ from scripts.stack.run_directory import RunDirectory
 GUARD: Final = Path(__file__).with_name("process_guard.py")
 # A guard left alone gives the command this long between SIGTERM and SIGKILL.
 ORPHAN_GRACE_S: Final = 5.0
+START_TIMEOUT_S: Final = 300.0
+"""How long a child may take to be ready, which is said meanwhile: a busy machine takes minutes."""
 POLL_S: Final = 0.05
 TAIL_LINES: Final = 15
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -245,7 +247,7 @@ class Stack:
         command: Command,
         *,
         ready: Ready = None,
-        timeout_s: float = 30.0,
+        timeout_s: float = START_TIMEOUT_S,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         restart: bool = False,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from tests.support.waiting import LIMIT_S
+
 Answer = tuple[int, Any]
 """A status, and what is sent as JSON."""
 
@@ -89,7 +91,7 @@ class LyingNode(HttpFake):
         request = urllib.request.Request(
             self._node_url, json.dumps(call).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
             told: dict[str, Any] = json.loads(answer.read())
         return told
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from contracts.deployment import Deployment
 from scripts.doctor.all_checks import ALL_CHECKS
 from scripts.doctor.examination import Level, Reported, examine
@@ -13,6 +15,7 @@ from scripts.doctor.patient import Patient
 from scripts.stack.ports import free_port
 from tests.support.http_fakes import LyingNode, SetUpstream
 from tests.support.keepers import Stage, write_record
+from tests.support.waiting import LIMIT_S
 
 MODELS = {"data": [{"id": "gpt-4o-mini"}]}
 PRICED = '[models."gpt-4o-mini"]\ninput_usd_per_mtok = "0.15"\noutput_usd_per_mtok = "0.60"\n'
@@ -70,7 +73,14 @@ def admit(stage: Stage, tmp_path: Path) -> Iterator[Ward]:
     world.send("admin", world.contracts.payouts.functions.setPayer(keeper.address, True))
     world.anvil.warp_to(max(int(time.time()), world.anvil.now_s() + 1))
     stage.sync()
-    with LyingNode(world.anvil.url) as node, SetUpstream() as upstream:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        LyingNode(world.anvil.url) as node,
+        SetUpstream() as upstream,
+    ):
+        # Nothing here hangs; on a busy machine what is asked takes its time.
+        for module in ("running_checks", "service_checks"):
+            patch.setattr(f"scripts.doctor.{module}.TIMEOUT_S", LIMIT_S)
         upstream.answers["/v1/models"] = (200, MODELS)
         ward = Ward(stage, node, upstream, tmp_path)
         record = write_record(world.deployment, tmp_path)
