@@ -10,8 +10,7 @@ from market.resale.api_streams import ApiStream
 from market.resale.call_streams import PIECES_MAX, CallStream
 from serving.http.answers import AnswerCut
 from serving.models.failures import Cause, UpstreamFailure
-
-LIMIT_S = 5
+from tests.support.waiting import LIMIT_S
 
 
 class Api:

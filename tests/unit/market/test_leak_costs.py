@@ -23,6 +23,7 @@ from market.resale.api_streams import ASIDE_MIN_BYTES, ApiStream, CredentialLeak
 from market.resale.leaks import LeakSearch
 from market.resale.operations import TermsRefused
 from market.resale.owning import KEY_MAX, read_key
+from tests.support.waiting import LIMIT_S
 
 KEY = "ak-7Qx/42+secret=key"
 
@@ -111,7 +112,7 @@ def test_search__many_half_escapes__takes_no_longer_than_other_text(unit: bytes)
 
     assert not LeakSearch(KEY).is_in(answer)
 
-    assert time.process_time() - began_s < 10, "quadratic, it takes minutes"
+    assert time.process_time() - began_s < 60, "quadratic, it takes minutes"
 
 
 def test_search__a_number_of_thousands_of_digits__is_read_as_far_as_it_may_be() -> None:
@@ -130,7 +131,7 @@ async def test_answer__large__is_searched_in_a_thread_and_a_small_one_at_once() 
     assert threading.get_ident() not in large.threads
     assert small.threads == {threading.get_ident()}
     with pytest.raises(CredentialLeaked):
-        await asyncio.wait_for(check_leaks(large, b"." * ASIDE_MIN_BYTES + KEY.encode()), 5)
+        await asyncio.wait_for(check_leaks(large, b"." * ASIDE_MIN_BYTES + KEY.encode()), LIMIT_S)
 
 
 def test_credential__longer_than_512_characters__is_refused() -> None:
