@@ -185,7 +185,7 @@ async def test_cached_tokens__cost_less__in_receipt_and_leaf(
     listed = (await proxy.client.get("/api/current/models")).json()["models"]
     shown = next(model for model in listed if model["id"] == MODEL)
     assert (shown["price_source"], shown["cached_input_usdc_per_mtok"]) == ("upstream", 250_000)
-    assert shown["price_age_s"] <= 5
+    assert shown["price_age_s"] <= 600
 
     answer = await proxy.chat()
     # 8 x 1 + 12 x 0.25 + 10 x 2 USD a million tokens.
