@@ -27,6 +27,7 @@ from market.background import (
 )
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import Kms, Sealer
+from market.evidence.duty import ProbeDuty
 from market.http.front import WATCHED_PATHS, build_dispatch
 from market.http.paying import TRANSLATIONS
 from market.http.routes import TAGS, router
@@ -173,7 +174,20 @@ def create_app(
 def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[Any, Any, None]]:
     """Return what is done beside serving."""
     database = services.database
+    rules = settings.probe_rules()
+    url = settings.probe_url or settings.public_url
+    probes = (
+        []
+        if rules is None
+        else [
+            repeat(
+                ProbeDuty(database, services.book, rules, url, services.secrets[0]).look,
+                settings.probe_interval_s,
+            )
+        ]
+    )
     return [
+        *probes,
         repeat(services.serving.own_providers.refresh, settings.refresh_interval_s),
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),

@@ -106,6 +106,19 @@ def load_peaks(
     return [(str(name), int(peak), int(at_s)) for name, peak, at_s in connection.execute(query)]
 
 
+def load_last_probes(connection: Connection, *, since_s: int) -> dict[str, dict[str, int]]:
+    """Return when each method looked at each offer last since a time, by offer and method."""
+    rows = connection.execute(
+        select(_evidence.c.offer_id, _evidence.c.method, func.max(_evidence.c.made_at_s))
+        .where(_evidence.c.made_at_s >= since_s)
+        .group_by(_evidence.c.offer_id, _evidence.c.method)
+    )
+    last: dict[str, dict[str, int]] = {}
+    for offer_id, method, at_s in rows:
+        last.setdefault(offer_id, {})[method] = int(at_s)
+    return last
+
+
 def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> tuple[int, int]:
     """Return what an offer's probes have cost since a time, and what it has sold, 1e-6 USDC."""
     probed = select(func.coalesce(func.sum(_evidence.c.cost_usdc), 0)).where(

@@ -25,6 +25,7 @@ from ledger.tables import (
     ApiConnection,
     MarketAccount,
     MarketCredit,
+    MarketDispute,
     MarketEvidence,
     MarketJob,
     MarketKey,
@@ -43,6 +44,7 @@ _connection = table_of(ApiConnection)
 _credit = table_of(MarketCredit)
 _job = table_of(MarketJob)
 _key = table_of(MarketKey)
+_dispute = table_of(MarketDispute)
 _lapse = table_of(MarketLapse)
 _evidence = table_of(MarketEvidence)
 _offer = table_of(MarketOffer)
@@ -69,12 +71,15 @@ def purge_expired_keys(connection: Connection, before_s: int, limit: int) -> int
 
 
 def _is_unsold_offer(before_s: int) -> ColumnElement[bool]:
-    """Tell of an offer whether it was deleted before, never sold anything and was never probed."""
+    """Tell of an offer whether it was deleted before, never sold anything and was never probed, nor
+    to be probed."""
     return and_(
         text(OFFER_DELETED),
         _offer.c.changed_at_s < before_s,
         ~_any(_sale.c.sale_id, _sale.c.offer_id == _offer.c.offer_id),
         ~_any(_evidence.c.evidence_id, _evidence.c.offer_id == _offer.c.offer_id),
+        # An offer's turn is taken where it has sold, or where somebody has asked for a probe.
+        ~_any(_dispute.c.dispute_id, _dispute.c.offer_id == _offer.c.offer_id),
     )
 
 

@@ -20,6 +20,7 @@ from ledger.tables.buyers import (
 )
 from ledger.tables.chain import Block, Deployment, Event, HoldRaise, Mirror, Position
 from ledger.tables.convictions import MarketConviction, MarketRefund
+from ledger.tables.disputes import MarketDispute, MarketProbeTurn
 from ledger.tables.evidence import MarketEvidence
 from ledger.tables.holders import LeaseHolder
 from ledger.tables.keeper import (
@@ -161,6 +162,7 @@ __all__ = [
     "MarketArtifact",
     "MarketConviction",
     "MarketCredit",
+    "MarketDispute",
     "MarketEvidence",
     "MarketJob",
     "MarketKey",
@@ -171,6 +173,7 @@ __all__ = [
     "MarketOwnProvider",
     "MarketOwnProviderKey",
     "MarketPayout",
+    "MarketProbeTurn",
     "MarketRefund",
     "MarketSale",
     "MarketSeller",

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 
 import httpx
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from contracts.errors import Rejected
 from ledger.database.clock import ask_now_s
@@ -55,8 +55,9 @@ def probe_offer(engine: Engine, wish: ProbeWish, *, secret: bytes) -> str:
 
     Raises ``ProbeRefused`` where the offer is unknown, its budget is spent, or nobody answered.
     """
-    offer, now_s = _load_offer(engine, wish.offer_id), ask_now_s(engine)
+    now_s = ask_now_s(engine)
     with read(engine) as connection:
+        offer = load_probed_offer(connection, wish.offer_id)
         spent_usdc, sold_usdc = sum_probe_costs(
             connection, offer_id=offer.offer_id, since_s=now_s - MONTH_S
         )
@@ -64,7 +65,7 @@ def probe_offer(engine: Engine, wish: ProbeWish, *, secret: bytes) -> str:
     if spent_usdc >= budget_usdc:
         spent, budget = f"{spent_usdc / 1e6:.6f} USDC", f"{budget_usdc / 1e6:.6f} USDC"
         raise ProbeRefused(f"its probes of 30 days have cost {spent}, of at most {budget}")
-    probe = asyncio.run(_ask_all(wish, offer.model, secret))
+    probe = asyncio.run(ask_all(wish, offer.model, secret))
     if not probe.is_answered:
         raise ProbeRefused("no question was answered by both sides: nothing is written down")
     with write(engine) as connection:
@@ -85,13 +86,13 @@ def _describe(offer: ProbedOffer, wish: ProbeWish, probe: OfferProbe, verdict: O
     return f"offer {offer.offer_id} of {offer.model} is {verdict}, after {wish.method}; cost {cost}"
 
 
-def _load_offer(engine: Engine, offer_id: str) -> ProbedOffer:
-    with read(engine) as connection:
-        row = (
-            connection.execute(select(_offer).where(_offer.c.offer_id == offer_id))
-            .mappings()
-            .one_or_none()
-        )
+def load_probed_offer(connection: Connection, offer_id: str) -> ProbedOffer:
+    """Return an offer as it stands. Raises ``ProbeRefused`` where it cannot be probed."""
+    row = (
+        connection.execute(select(_offer).where(_offer.c.offer_id == offer_id))
+        .mappings()
+        .one_or_none()
+    )
     if row is None or row["status"] != "active" or row["unit"] is not None:
         raise ProbeRefused(f"{offer_id!r} is no active offer of text")
     if row["suspended_for"] is not None:
@@ -101,7 +102,8 @@ def _load_offer(engine: Engine, offer_id: str) -> ProbedOffer:
     )
 
 
-async def _ask_all(wish: ProbeWish, model: str, secret: bytes) -> OfferProbe:
+async def ask_all(wish: ProbeWish, model: str, secret: bytes) -> OfferProbe:
+    """Buy a probe's answers. Nothing is raised for answers that fail."""
     own: dict[str, Any] = {"only": [f"offer:{wish.offer_id}"], "trusted_only": False}
     if wish.reference is None:
         other: dict[str, Any] = {"minimum_grade": "A", "ignore": [f"offer:{wish.offer_id}"]}

@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from market.http.buyers.routes import router as buyers
+from market.http.disputes.routes import router as disputes
 from market.http.earnings.routes import router as earnings
 from market.http.evidence.routes import router as evidence
 from market.http.inference.routes import router as inference
@@ -52,6 +53,7 @@ for _part in (
     resale,
     apis,
     evidence,
+    disputes,
     markets,
     inference,
     supply,

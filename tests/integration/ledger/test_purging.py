@@ -24,6 +24,7 @@ from ledger.selling.accounts import (
     save_seller,
     set_seller_terms,
 )
+from ledger.selling.disputes import ask_retest
 from ledger.selling.lapses import UNSOLD_KEPT, load_lapses, note_lapses
 from ledger.selling.offers import delete_offer, save_offer
 from ledger.selling.own_providers import NewProvider, delete_provider, save_provider
@@ -369,3 +370,24 @@ def test_purge__each_statement__finds_its_rows_by_an_index(tmp_path: Path) -> No
 
     assert len(plans) == len(PURGES)
     assert [step for plan in plans for step in plan if step.startswith("SCAN")] == []
+
+
+def test_purge__an_offer_that_its_seller_wants_tested_again__stays(engine: Engine) -> None:
+    with write(engine) as connection:
+        save_seller(connection, address=SELLER, now_s=OLD_S)
+        for name in ("tested again", "not"):
+            save_offer(connection, make_offer(name), SEALED, now_s=OLD_S)
+            delete_offer(connection, offer_id=name, seller=SELLER, now_s=OLD_S)
+        ask_retest(
+            connection,
+            dispute_id="d",
+            offer_id="tested again",
+            model="m",
+            seller=SELLER,
+            reason="",
+            now_s=OLD_S,
+        )
+
+    purge(engine)
+
+    assert ids(engine, MarketOffer) == {"tested again"}

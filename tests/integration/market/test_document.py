@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from eth_account.messages import encode_defunct
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from ledger.database.engine import write
+from ledger.database.engine import read, write
 from ledger.resale.connections import approve_name
-from ledger.tables import X402Payment, table_of
+from ledger.tables import MarketSale, X402Payment, table_of
 from market.evidence.recording import ProbedOffer, record, write_rounds
 from market.evidence.two_samples import AnswerBlock
 from market.evidence.verdicts import Method
@@ -295,6 +295,19 @@ async def call_evidence(caller: Caller, model: str) -> None:
     await caller.ask("GET", f"/v1/models/{model}/evidence")
     await caller.ask("GET", f"/v1/evidence/{datetime.fromtimestamp(now_s, UTC).date()}")
     await caller.ask("GET", f"/v1/seller/offers/{offer}/evidence", caller.seller)
+    account = await caller.ask("GET", "/v1/buyer/account", caller.buyer)
+    with read(caller.shop.market.engine) as connection:
+        sale = table_of(MarketSale)
+        paid = select(sale.c.request_id).where(
+            sale.c.state == "posted", sale.c.account_id == account["account_id"]
+        )
+        request_id = connection.execute(paid.order_by(sale.c.sale_id).limit(1)).scalar_one()
+    wish = {"request_id": request_id, "reason": "It answers like a smaller model."}
+    filed = await caller.ask("POST", "/v1/disputes", caller.buyer, json=wish)
+    await caller.ask("GET", "/v1/disputes", caller.buyer)
+    await caller.ask("GET", f"/v1/disputes/{filed['dispute_id']}", caller.buyer)
+    wish = {"reason": "The endpoint was misconfigured; it is mended."}
+    await caller.ask("POST", f"/v1/seller/offers/{offer}/retest", caller.seller, json=wish)
 
 
 async def call_keys(shop: Shop, caller: Caller) -> None:

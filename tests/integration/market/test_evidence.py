@@ -11,8 +11,6 @@ probe
 
 import asyncio
 import json
-import random
-import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,33 +27,13 @@ from market.evidence import prober
 from market.evidence.prober import ProbeRefused, ProbeWish, probe_offer
 from market.evidence.verdicts import Method
 from market.operator import list_convictions, resume_offer
+from tests.support.answering_models import build_model
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
 
 SECRET = b"the lab's own secret of this test"
-
-
-def build_model(*, prefers_last: bool) -> Any:
-    """Return what answers a probe's question: mostly the first or the last word by the alphabet."""
-    drawn = random.Random(prefers_last)
-
-    def build(_: str, body: dict[str, Any]) -> dict[str, Any]:
-        words = sorted(re.findall(r"[a-z]{3,}", body["messages"][-1]["content"].lower()))
-        usual = words[-1] if prefers_last else words[0]
-        text = usual if drawn.random() < 0.95 else drawn.choice(words)
-        message = {"role": "assistant", "content": f"{text.capitalize()}."}
-        return {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32},
-        }
-
-    return build
 
 
 @pytest.fixture

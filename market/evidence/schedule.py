@@ -1,0 +1,115 @@
+"""Which offer is probed next, by which method, and whether there is money for it.
+
+Offers that a dispute waits for go first, the oldest dispute first; then those of grade D, whose
+probe is due after about a day, then those of B, after about a month. A is the reference. Dues are
+spread by a secret, so that nobody can tell when the next probe comes.
+
+Nothing is spent that an offer's budget does not cover beforehand: a part of what it sold in 30
+days, or while a dispute waits a fixed amount where that is more. Amounts are in 1e-6 USDC.
+"""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from contracts.units import BPS_ONE, SECONDS_PER_DAY
+from market.evidence.probes import ANSWERS, MAX_TOKENS, ROUNDS, TEMPLATES
+from market.evidence.verdicts import Method
+from serving.models.grades import Grade
+from serving.models.prices import Price
+
+PROMPT_TOKENS: Final = 60
+"""What a probe's question comes to at most."""
+MTOK: Final = 1_000_000
+METHODS: Final = (Method.BORDER, Method.FIRST_TOKEN)
+"""What is probed by itself."""
+INTERVALS_S: Final[Mapping[Grade, int]] = {
+    Grade.OTHER: SECONDS_PER_DAY,
+    Grade.COMPANY: 30 * SECONDS_PER_DAY,
+}
+"""How often offers of a grade are probed, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRules:
+    """What probes are bought with."""
+
+    keys_file: Path
+    """Buyers' keys, one on a line."""
+    budget_bps: int
+    """Of what an offer sold in 30 days, in 1/10,000."""
+    dispute_usdc: int
+    """At least, while a dispute about the offer waits."""
+    templates: int = TEMPLATES
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An offer that may be probed, and what of it is known."""
+
+    offer_id: str
+    grade: Grade
+    cost_usdc: int
+    """What a probe costs at most, of both sides."""
+    sold_ever_usdc: int
+    probed_at_s: Mapping[Method, int] = field(default_factory=dict)
+    """When each method looked at it last."""
+    disputed_at_s: int | None = None
+    """Since when a dispute waits; None: none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """What to do next."""
+
+    offer_id: str
+    method: Method
+    cost_usdc: int
+    is_disputed: bool
+
+
+def bound_cost(price: Price, *, templates: int = TEMPLATES) -> int:
+    """Return what one side of a probe costs at most at a price, rounded up."""
+    asked = templates * ANSWERS * ROUNDS
+    tokens = PROMPT_TOKENS * price.input_usdc_per_mtok + MAX_TOKENS * price.output_usdc_per_mtok
+    return asked * (-(-tokens // MTOK) + price.per_request_usdc)
+
+
+def get_allowed_usdc(rules: ProbeRules, *, sold_usdc: int, is_disputed: bool) -> int:
+    """Return what an offer's probes of 30 days may cost, rounded down."""
+    allowed_usdc = sold_usdc * rules.budget_bps // BPS_ONE
+    return max(allowed_usdc, rules.dispute_usdc) if is_disputed else allowed_usdc
+
+
+def plan(
+    candidates: Iterable[Candidate], rules: ProbeRules, *, secret: bytes, now_s: int
+) -> list[ProbePlan]:
+    """Return the probes that are due and may be affordable, the most urgent first."""
+    due: list[tuple[tuple[int, int], ProbePlan]] = []
+    for one in candidates:
+        method = min(METHODS, key=lambda name: (one.probed_at_s.get(name, 0), name))
+        last_s = max(one.probed_at_s.values(), default=0)
+        is_disputed = one.disputed_at_s is not None
+        if not is_disputed and not _is_due(one, last_s, secret=secret, now_s=now_s):
+            continue
+        ever_usdc = get_allowed_usdc(rules, sold_usdc=one.sold_ever_usdc, is_disputed=is_disputed)
+        if ever_usdc < one.cost_usdc:
+            continue
+        rank = 0 if is_disputed else 1 if one.grade is Grade.OTHER else 2
+        urgency = (rank, last_s if one.disputed_at_s is None else one.disputed_at_s)
+        due.append((urgency, ProbePlan(one.offer_id, method, one.cost_usdc, is_disputed)))
+    due.sort(key=lambda found: (found[0], found[1].offer_id))
+    return [found for _, found in due]
+
+
+def _is_due(one: Candidate, last_s: int, *, secret: bytes, now_s: int) -> bool:
+    interval_s = INTERVALS_S.get(one.grade)
+    if interval_s is None:
+        return False
+    drawn = hmac.digest(secret, f"probe due {one.offer_id} {last_s}".encode(), sha256)
+    # Between half and one and a half of it.
+    spread = int.from_bytes(drawn[:4], "big") / 2**32 + 0.5
+    return now_s - last_s >= interval_s * spread

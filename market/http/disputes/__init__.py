@@ -1,0 +1,1 @@
+"""Disputes of buyers, and re-tests that sellers ask for."""

@@ -1,0 +1,120 @@
+"""Which offer is probed next, and what for.
+
+plan
+├── a dispute's offer first, whatever its grade, the oldest dispute first
+├── D before B, never A; not before it is due, and by the method that looked longest ago
+└── what it sold does not cover the probe: not at all
+budget
+└── 1 % of what it sold, rounded down; a fixed amount only while a dispute waits
+"""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from contracts.units import SECONDS_PER_DAY
+from market.evidence.probes import MAX_TOKENS, TEMPLATES, make_questions
+from market.evidence.schedule import (
+    METHODS,
+    PROMPT_TOKENS,
+    Candidate,
+    ProbeRules,
+    bound_cost,
+    get_allowed_usdc,
+    plan,
+)
+from market.evidence.verdicts import Method
+from serving.models.grades import Grade
+from serving.models.prices import Price
+
+NOW_S = 1_800_000_000
+RULES = ProbeRules(Path("keys"), budget_bps=100, dispute_usdc=250_000)
+
+
+def make(offer_id: str, **changes: Any) -> Candidate:
+    values: dict[str, Any] = {
+        "grade": Grade.OTHER,
+        "cost_usdc": 1_000,
+        "sold_ever_usdc": 100_000,
+        **changes,
+    }
+    return Candidate(offer_id, **values)
+
+
+def order(*candidates: Candidate) -> list[str]:
+    return [one.offer_id for one in plan(candidates, RULES, secret=b"s", now_s=NOW_S)]
+
+
+def probed(days_ago: int) -> dict[Method, int]:
+    return dict.fromkeys(METHODS, NOW_S - days_ago * SECONDS_PER_DAY)
+
+
+def test_plan__disputes_first_then_d_then_b__never_a() -> None:
+    found = order(
+        make("known", grade=Grade.COMPANY),
+        make("maker", grade=Grade.MAKER),
+        make("new"),
+        make("older", probed_at_s=probed(9)),
+        make("disputed", grade=Grade.COMPANY, disputed_at_s=NOW_S - 5, probed_at_s=probed(0)),
+        make("disputed longer", disputed_at_s=NOW_S - 9, probed_at_s=probed(0)),
+    )
+
+    assert found == ["disputed longer", "disputed", "new", "older", "known"]
+
+
+def test_plan__not_due__waits_about_a_day_or_a_month() -> None:
+    names = [f"o{number}" for number in range(200)]
+
+    def due(days_ago: int, grade: Grade = Grade.OTHER) -> int:
+        return len(
+            order(*(make(name, grade=grade, probed_at_s=probed(days_ago)) for name in names))
+        )
+
+    assert (due(0), due(2)) == (0, 200)
+    assert 50 < due(1) < 150, "dues are spread"
+    assert (due(14, Grade.COMPANY), due(46, Grade.COMPANY)) == (0, 200)
+    assert 50 < due(30, Grade.COMPANY) < 150
+
+
+def test_plan__methods__take_turns() -> None:
+    last = {Method.BORDER: NOW_S - 9 * SECONDS_PER_DAY, Method.FIRST_TOKEN: NOW_S - 1_000_000}
+
+    (first,) = plan([make("o", probed_at_s=last)], RULES, secret=b"s", now_s=NOW_S)
+
+    assert first.method is Method.FIRST_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("sold_usdc", "is_disputed", "planned"),
+    [(99_999, False, 0), (100_000, False, 1), (0, False, 0), (0, True, 1)],
+)
+def test_plan__the_budget__is_covered_beforehand(
+    sold_usdc: int, is_disputed: bool, planned: int
+) -> None:
+    disputed_at_s = NOW_S if is_disputed else None
+
+    found = order(make("o", sold_ever_usdc=sold_usdc, disputed_at_s=disputed_at_s))
+
+    assert len(found) == planned
+
+
+def test_get_allowed__rounds_down__and_never_above_one_per_cent() -> None:
+    assert get_allowed_usdc(RULES, sold_usdc=199, is_disputed=False) == 1
+    assert get_allowed_usdc(RULES, sold_usdc=199, is_disputed=True) == 250_000
+
+
+def test_bound_cost__every_question__fits_its_bound() -> None:
+    # A token is at least one character, and these questions are plain English.
+    longest = max(
+        len(question.text.split())
+        for method in METHODS
+        for question in make_questions(b"secret", method, Random(1), templates=500)
+    )
+    assert longest * 2 < PROMPT_TOKENS
+
+    price = Price(1_000_000, 2_000_000, per_request_usdc=3)
+
+    assert bound_cost(price, templates=1) == 8 * (PROMPT_TOKENS + 2 * MAX_TOKENS + 3)
+    assert bound_cost(price) == TEMPLATES * bound_cost(price, templates=1)
