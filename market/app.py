@@ -27,7 +27,7 @@ from market.background import (
 )
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import Kms, Sealer
-from market.evidence.duty import ProbeDuty
+from market.evidence.own_probes import OwnProbes
 from market.http.front import WATCHED_PATHS, build_dispatch
 from market.http.paying import TRANSLATIONS
 from market.http.routes import TAGS, router
@@ -181,7 +181,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         if rules is None
         else [
             repeat(
-                ProbeDuty(database, services.book, rules, url, services.secrets[0]).look,
+                OwnProbes(database, services.book, rules, url, services.secrets[0]).look,
                 settings.probe_interval_s,
             )
         ]

@@ -21,7 +21,7 @@ from ledger.database.engine import read, write
 from ledger.selling.disputes import DISPUTED_MAX_S, DISPUTES_DAY_MAX, end_turn, take_turn
 from ledger.tables import MarketEvidence, MarketSale, table_of
 from market.background import refund_convicted
-from market.evidence.duty import ProbeDuty
+from market.evidence.own_probes import OwnProbes
 from market.evidence.schedule import ProbeRules
 from market.identity.name_table import NameTable
 from market.operator import OPERATOR_ACCOUNT, credit, issue_operator_key
@@ -56,7 +56,7 @@ def makers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return urls
 
 
-def make_duty(market: RunningMarket, folder: Path) -> ProbeDuty:
+def make_duty(market: RunningMarket, folder: Path) -> OwnProbes:
     """Return the duty of a market whose operator has a key with credit."""
     keys = folder / "probe_keys"
     keys.write_text(issue_operator_key(market.engine) + "\n")
@@ -64,7 +64,7 @@ def make_duty(market: RunningMarket, folder: Path) -> ProbeDuty:
     services = market.front.app.state.services
     rules = ProbeRules(keys, budget_bps=100, dispute_usdc=1_000_000_000, templates=8)
     url = str(market.client.base_url).rstrip("/")
-    return ProbeDuty(services.database, services.book, rules, url, SECRET)
+    return OwnProbes(services.database, services.book, rules, url, SECRET)
 
 
 async def dispute(market: RunningMarket, key: str, request_id: str) -> Any:
@@ -119,7 +119,7 @@ async def test_dispute__of_a_swapped_model__is_answered_and_refunded(
     await check_retest(market, seller, outsider, bad)
 
 
-async def check_turn(market: RunningMarket, duty: ProbeDuty, offer: str) -> None:
+async def check_turn(market: RunningMarket, duty: OwnProbes, offer: str) -> None:
     """Check that an offer that another process probes is left alone."""
     with write(market.engine) as connection:
         assert take_turn(connection, offer_id=offer, now_s=0, until_s=FAR_S)

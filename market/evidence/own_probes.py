@@ -41,7 +41,7 @@ BROKE_S: Final = 6 * 3_600
 
 
 @dataclass
-class ProbeDuty:
+class OwnProbes:
     """Probes offers when they are due."""
 
     database: Database
