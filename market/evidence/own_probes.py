@@ -18,7 +18,7 @@ from market.evidence.prober import MONTH_S, ProbeRefused, ProbeWish, ask_all, lo
 from market.evidence.recording import record, write_rounds
 from market.evidence.runner import OfferProbe
 from market.evidence.schedule import (
-    Candidate,
+    ProbeCandidate,
     ProbePlan,
     ProbeRules,
     bound_cost,
@@ -86,7 +86,7 @@ class OwnProbes:
 
     def _list_candidates(
         self, last: dict[str, dict[str, int]], waiting: dict[str, int]
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[ProbeCandidate]:
         for shelves in self.book.shelves.values():
             offers = [
                 offer
@@ -102,7 +102,7 @@ class OwnProbes:
             for offer in offers if references else []:
                 if offer.grade is Grade.MAKER:
                     continue
-                yield Candidate(
+                yield ProbeCandidate(
                     offer_id=offer.offer_id,
                     grade=offer.grade,
                     # Which offer of grade A serves is the router's choice.

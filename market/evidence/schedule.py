@@ -47,7 +47,7 @@ class ProbeRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ProbeCandidate:
     """An offer that may be probed, and what of it is known."""
 
     offer_id: str
@@ -85,7 +85,7 @@ def get_allowed_usdc(rules: ProbeRules, *, sold_usdc: int, is_disputed: bool) ->
 
 
 def plan(
-    candidates: Iterable[Candidate], rules: ProbeRules, *, secret: bytes, now_s: int
+    candidates: Iterable[ProbeCandidate], rules: ProbeRules, *, secret: bytes, now_s: int
 ) -> list[ProbePlan]:
     """Return the probes that are due and may be affordable, the most urgent first."""
     due: list[tuple[tuple[int, int], ProbePlan]] = []
@@ -105,7 +105,7 @@ def plan(
     return [found for _, found in due]
 
 
-def _is_due(one: Candidate, last_s: int, *, secret: bytes, now_s: int) -> bool:
+def _is_due(one: ProbeCandidate, last_s: int, *, secret: bytes, now_s: int) -> bool:
     interval_s = INTERVALS_S.get(one.grade)
     if interval_s is None:
         return False

@@ -19,7 +19,7 @@ from market.evidence.probes import MAX_TOKENS, TEMPLATES, make_questions
 from market.evidence.schedule import (
     METHODS,
     PROMPT_TOKENS,
-    Candidate,
+    ProbeCandidate,
     ProbeRules,
     bound_cost,
     get_allowed_usdc,
@@ -33,17 +33,17 @@ NOW_S = 1_800_000_000
 RULES = ProbeRules(Path("keys"), budget_bps=100, dispute_usdc=250_000)
 
 
-def make(offer_id: str, **changes: Any) -> Candidate:
+def make(offer_id: str, **changes: Any) -> ProbeCandidate:
     values: dict[str, Any] = {
         "grade": Grade.OTHER,
         "cost_usdc": 1_000,
         "sold_ever_usdc": 100_000,
         **changes,
     }
-    return Candidate(offer_id, **values)
+    return ProbeCandidate(offer_id, **values)
 
 
-def order(*candidates: Candidate) -> list[str]:
+def order(*candidates: ProbeCandidate) -> list[str]:
     return [one.offer_id for one in plan(candidates, RULES, secret=b"s", now_s=NOW_S)]
 
 
