@@ -14,8 +14,6 @@ or compiles to the same code; and when the tests fail without any mutation.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import queue
 import re
 import signal
@@ -23,11 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,61 +31,27 @@ import click
 
 from contracts.errors import Fatal
 from scripts.mutants_copy import PLAY, Codes, Copy, Life, MutantsError
+from scripts.mutants_list import (
+    Mutation,
+    MutationResult,
+    digest_sources,
+    keep,
+    load_kept,
+    load_mutations,
+)
 from scripts.stack.anvil_path import ROOT
 from serving.process.command_line import command
 from serving.process.exit_codes import ExitCode
 
-LIST: Final = Path(__file__).with_name("mutations.toml")
 DOCUMENT: Final = ROOT / "docs" / "mutants.md"
 CONTRACT_TESTS: Final = Path("tests/contract")
 NOT_PLAYED: Final = ("test_sources.py", "test_gas.py", "test_deploy.py")
 NEEDS_NPM: Final = "test_third_party_"
-KEPT: Final = ROOT / ".cache" / "mutants.jsonl"
 DEPLOYED: Final = ("YieldFundedPosition", "LendingYieldAdapter", "Payouts")
 
 
 class MutationUnknown(Fatal):
     """No mutation has a name that was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """One deliberate mistake: ``new`` instead of ``old``, which ``source`` has exactly once."""
-
-    name: str
-    source: str
-    old: str
-    new: str
-    breaks: str
-    tests: tuple[str, ...]
-    excuse: str = ""
-
-    def apply(self, text: str) -> str:
-        """Return the mutated source. Raises MutantsError unless ``old`` is there exactly once."""
-        count = text.count(self.old)
-        if count != 1:
-            raise MutantsError(f"{self.name}: its old text is {count} times in {self.source}")
-        return text.replace(self.old, self.new)
-
-
-@dataclass(frozen=True, slots=True)
-class MutationResult:
-    """What became of a mutation; ``detail`` is the first failing test, or what went wrong."""
-
-    mutation: Mutation
-    outcome: str  # killed | survived | error
-    detail: str
-    elapsed_s: float
-
-    @property
-    def is_good(self) -> bool:
-        return self.outcome == ("survived" if self.mutation.excuse else "killed")
-
-
-def load_mutations(path: Path = LIST) -> list[Mutation]:
-    """Read the list."""
-    entries = tomllib.loads(path.read_text())["mutation"]
-    return [Mutation(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
 
 
 def deployed_from(source: str, contracts: Path) -> list[str]:
@@ -102,32 +64,6 @@ def deployed_from(source: str, contracts: Path) -> list[str]:
         return any(map(reaches, re.findall(r"^from \. import (\w+)", text, re.M)))
 
     return [name for name in DEPLOYED if reaches(name)]
-
-
-def load_kept(sources_digest: str, path: Path = KEPT) -> dict[str, MutationResult]:
-    """Return the verdicts that an earlier run left for the same sources, by the mutation's name."""
-    kept: dict[str, MutationResult] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        entry = json.loads(line)
-        if entry.pop("sources") == sources_digest:
-            made = Mutation(**{**entry["mutation"], "tests": tuple(entry["mutation"]["tests"])})
-            kept[made.name] = MutationResult(**{**entry, "mutation": made})
-    return kept
-
-
-def keep(verdict: MutationResult, sources_digest: str, path: Path = KEPT) -> None:
-    """Write a verdict down, so that a later run with ``--resume`` need not find it again."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps({"sources": sources_digest, **asdict(verdict)}) + "\n")
-
-
-def digest_sources(contracts: Path = ROOT / "contracts") -> str:
-    """Return what changes with any contract (SHA-256, hex)."""
-    digest = hashlib.sha256()
-    for source in sorted(contracts.rglob("*.vy*")):
-        digest.update(source.name.encode() + source.read_bytes())
-    return digest.hexdigest()
 
 
 class Run:
@@ -241,12 +177,11 @@ def print_verdict(verdict: MutationResult) -> None:
     print(f"{outcome:<8}  {place:<72}  {verdict.elapsed_s:4.0f} s  {verdict.detail}", flush=True)
 
 
-def build_tables(verdicts: Sequence[MutationResult]) -> str:
-    """Return the verdicts as the tables of ``docs/mutants.md``, one for each source."""
+def build_tables(mutations: Sequence[Mutation], verdicts: Mapping[str, MutationResult]) -> str:
+    """Return the verdicts, by name, as the tables of ``docs/mutants.md``, one for each source."""
     lines: list[str] = []
     source = ""
-    for verdict in verdicts:
-        mutation = verdict.mutation
+    for mutation in mutations:
         if mutation.source != source:
             source = mutation.source
             lines += [
@@ -256,16 +191,25 @@ def build_tables(verdicts: Sequence[MutationResult]) -> str:
                 "| mutation | breaks | noticed by |",
                 "|---|---|---|",
             ]
-        killer = f"`{verdict.detail.partition('[')[0]}`"
-        noticed = killer if verdict.outcome == "killed" else f"**{verdict.outcome}**"
+        verdict = verdicts.get(mutation.name)
+        if verdict is None or verdict.mutation != mutation:
+            noticed = "not run"
+        elif verdict.outcome == "killed":
+            noticed = f"`{verdict.detail.partition('[')[0]}`"
+        else:
+            noticed = f"**{verdict.outcome}**"
         lines.append(f"| {mutation.name} | {mutation.breaks} | {noticed} |")
     return "\n".join(lines) + "\n"
 
 
-def record(verdicts: Sequence[MutationResult], document: Path = DOCUMENT) -> None:
+def record(
+    mutations: Sequence[Mutation],
+    verdicts: Mapping[str, MutationResult],
+    document: Path = DOCUMENT,
+) -> None:
     """Put the tables into the document, instead of those it has."""
     head = document.read_text().partition("\n### ")[0]
-    document.write_text(head.rstrip("\n") + "\n" + build_tables(verdicts))
+    document.write_text(head.rstrip("\n") + "\n" + build_tables(mutations, verdicts))
 
 
 def print_summary(verdicts: Sequence[MutationResult], elapsed_s: float) -> None:
@@ -333,24 +277,24 @@ def judge_all(
 @command("mutants", help=__doc__)
 @click.option("--jobs", type=click.IntRange(1), default=2, help="Copies side by side.")
 @click.option("--only", multiple=True, help="A part of a mutation's name; repeatable.")
-@click.option("--list", "is_list", is_flag=True, help="Print the list and do nothing.")
+@click.option("--list", "is_list", is_flag=True, help="Print the list and run nothing.")
 @click.option("--resume", "is_resumed", is_flag=True, help="Take what earlier runs have judged.")
 @click.option("--record", "is_recorded", is_flag=True, help="Renew the tables of docs/mutants.md.")
 def main(
     jobs: int, only: tuple[str, ...], is_list: bool, is_resumed: bool, is_recorded: bool
 ) -> ExitCode:
     """Judge the mutations and print what became of each."""
-    if is_recorded and only:
-        raise click.UsageError("only a run of all mutations can be recorded")
     began_s = time.monotonic()
-    mutations = choose(load_mutations(), only)
+    everything = load_mutations()
+    mutations = choose(everything, only)
     if is_list:
         for mutation in mutations:
             print(f"{mutation.source:<24}  {mutation.name}: {mutation.breaks}")
-        return ExitCode.DONE
-    verdicts = judge_all(mutations, jobs, is_resumed=is_resumed)
+    verdicts = [] if is_list else judge_all(mutations, jobs, is_resumed=is_resumed)
     if is_recorded:
-        record(verdicts)
+        record(everything, load_kept(digest_sources()))
+    if is_list:
+        return ExitCode.DONE
     print_summary(verdicts, time.monotonic() - began_s)
     return ExitCode.DONE if all(verdict.is_good for verdict in verdicts) else ExitCode.FAILED
 

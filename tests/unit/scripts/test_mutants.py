@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,21 @@ from click.testing import CliRunner
 from scripts.mutants import (
     CONTRACT_TESTS,
     NOT_PLAYED,
-    Mutation,
-    MutationResult,
     MutationUnknown,
     choose,
     deployed_from,
-    digest_sources,
-    keep,
-    load_kept,
-    load_mutations,
     main,
     record,
 )
 from scripts.mutants_copy import MutantsError, first_failure
+from scripts.mutants_list import (
+    Mutation,
+    MutationResult,
+    digest_sources,
+    keep,
+    load_kept,
+    load_mutations,
+)
 from scripts.mutants_stand import run_in_fork
 from serving.process.exit_codes import ExitCode
 
@@ -140,23 +143,24 @@ def test_choose__part_of_a_name__those_only_and_unknown_refused() -> None:
 def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) -> None:
     document = tmp_path / "mutants.md"
     document.write_text("# Mutations\n\nText.\n\n### old.vy\n\n| gone |\n")
-    killed = MutationResult(mutation(), "killed", "test_hold.py::test_hold__zero[1-2]", 1.0)
-    survived = MutationResult(mutation(excuse="harmless"), "survived", "harmless", 1.0)
+    first, second, third, fourth = (
+        replace(mutation(excuse=excuse), name=name)
+        for name, excuse in (("a", ""), ("b", "harmless"), ("c", ""), ("d", ""))
+    )
+    verdicts = {
+        "a": MutationResult(first, "killed", "test_hold.py::test_hold__zero[1-2]", 1.0),
+        "b": MutationResult(second, "survived", "harmless", 1.0),
+        # Of another mistake under the same name.
+        "c": MutationResult(replace(third, new=">"), "killed", "test_hold.py::test", 1.0),
+    }
 
-    record([killed, survived], document)
+    record([first, second, third, fourth], verdicts, document)
 
     assert document.read_text() == (
         "# Mutations\n\nText.\n\n### account.vy\n\n| mutation | breaks | noticed by |\n"
-        "|---|---|---|\n| a name | P2 | `test_hold.py::test_hold__zero` |\n"
-        "| a name | P2 | **survived** |\n"
+        "|---|---|---|\n| a | P2 | `test_hold.py::test_hold__zero` |\n"
+        "| b | P2 | **survived** |\n| c | P2 | not run |\n| d | P2 | not run |\n"
     )
-
-
-def test_main__record_of_a_part__refused() -> None:
-    ended = CliRunner(mix_stderr=False).invoke(main, ["--record", "--only", "cap rounds up"])
-
-    assert ended.exit_code == ExitCode.UNUSABLE
-    assert "only a run of all" in ended.stderr
 
 
 def test_main__name_of_no_mutation__said() -> None:
