@@ -166,9 +166,16 @@ def fill(engine: Engine, rows: int) -> None:
     Positions are copies of position 0, which must be there, without shares.
     """
     with write(engine) as connection:
+        if is_postgres(engine):
+            # A statement of a million rows takes minutes; what refers to what is right as made.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
         for statement in _build_fillers(rows, on_postgres=is_postgres(engine)):
             connection.execute(text(statement))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if is_postgres(engine):
+            connection.detach()  # closed at the end: no other statement is to run without a limit
+            connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("ANALYZE"))
 
 
