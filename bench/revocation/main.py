@@ -3,8 +3,10 @@
 ``python -m bench.revocation.main [--rounds N] [--no-postgres]``: the stack of ``make up``, on
 SQLite and, where a server is installed, on PostgreSQL. In each round the owner revokes while one
 client asks for a quote again and again (admission is the same as for a completion, and costs
-nothing) and another one reads a stream. The clock starts when the node announces the block. Prints
-a table and writes ``bench/results/revocation.json``.
+nothing) and another one reads a stream. The clock starts when the node announces the block. What
+one of these quotes takes while nothing is revoked is measured beside it: on a machine that other
+work shares, the ratio of the two tells more than either. Prints a table and writes
+``bench/results/revocation.json``.
 """
 
 from __future__ import annotations
@@ -79,6 +81,8 @@ class Client:
     """A thread that asks until it is refused, and when that was."""
 
     refused_at_s: float | None = None
+    served_s: list[float] = field(default_factory=list)
+    """How long each quote took that was given."""
     last_text_at_s: float | None = None
     """When a stream last brought some of the answer."""
     problem: str | None = None
@@ -90,6 +94,7 @@ class Client:
         with httpx.Client(headers=headers, timeout=PATIENCE_S) as client:
             until_s = time.monotonic() + PATIENCE_S
             while time.monotonic() < until_s:
+                asked_s = time.monotonic()
                 answer = client.post(f"{url}/v1/quote", json=_build_body())
                 if answer.status_code == 401:
                     self.refused_at_s = time.monotonic()
@@ -97,6 +102,7 @@ class Client:
                 if answer.status_code != 200:
                     self.problem = answer.text[:300]
                     return
+                self.served_s.append(time.monotonic() - asked_s)
                 self.begun.set()
                 time.sleep(DOOR_PAUSE_S)
         self.problem = "not refused"
@@ -131,9 +137,10 @@ def _build_body() -> dict[str, Any]:
 def measure_round(devnet: Devnet, heads: Heads) -> dict[str, float]:
     """Revoke once; return what was measured, in ms after the block. Raises ``BenchError``.
 
-    ``door``: the first 401. ``stream``: the last piece of an answer that was under way, at most as
-    exact as the model is quick; ``told``: its last event, with the charge, which a market says only
-    after it has read its seller on. Without the last two, the stream was over before.
+    ``door``: the first 401; ``quote``: one that was given before, the median. ``stream``: the last
+    piece of an answer that was under way, at most as exact as the model is quick; ``told``: its
+    last event, with the charge, which a market says only after it has read its seller on. Without
+    the last two, the stream was over before.
     """
     key = _get_key(devnet)
     door, stream = Client(), Client()
@@ -153,7 +160,10 @@ def measure_round(devnet: Devnet, heads: Heads) -> dict[str, float]:
     mined_s = heads.wait_for(int(receipt["blockNumber"]))
     if door.refused_at_s is None:
         raise BenchError(f"the door: {door.problem}")
-    found = {"door": 1000 * (door.refused_at_s - mined_s)}
+    found = {
+        "door": 1000 * (door.refused_at_s - mined_s),
+        "quote": 1000 * statistics.median(door.served_s),
+    }
     if stream.refused_at_s is not None and stream.last_text_at_s is not None:
         found["stream"] = 1000 * max(0.0, stream.last_text_at_s - mined_s)
         found["told"] = 1000 * (stream.refused_at_s - mined_s)
@@ -175,7 +185,7 @@ def _get_key(devnet: Devnet) -> str:
 
 def measure(ledger_url: str | None, rounds: int, console: Console) -> dict[str, list[float]]:
     """Run a stack; return what each kind of client measured, in ms."""
-    found: dict[str, list[float]] = {"door": [], "stream": [], "told": []}
+    found: dict[str, list[float]] = {"door": [], "quote": [], "stream": [], "told": []}
 
     def say(text: str) -> None:
         console.print(f"[dim]{text}[/dim]", soft_wrap=True)
@@ -217,10 +227,16 @@ def _take(values: Sequence[float], share: float) -> float:
 @click.option("--postgres/--no-postgres", default=True, help="also on PostgreSQL")
 def main(rounds: int, postgres: bool) -> None:
     console, rows = Console(highlight=False), []
+    ratios: dict[str, float] = {}
     table = Table("ledger", "client", "p50, ms", "p95, ms", "rounds")
     with open_ledgers(postgres) as ledgers:
         for name, url in ledgers.items():
-            for client, values in measure(url, rounds, console).items():
+            measured = measure(url, rounds, console)
+            ratios[f"{name}_door_vs_quote"] = statistics.median(
+                door / quote
+                for door, quote in zip(measured["door"], measured["quote"], strict=True)
+            )
+            for client, values in measured.items():
                 if not values:
                     raise BenchError(f"{client}: nothing was measured")
                 p50_ms, p95_ms = statistics.median(values), _take(values, 0.95)
@@ -230,7 +246,11 @@ def main(rounds: int, postgres: bool) -> None:
                 table.add_row(name, client, f"{p50_ms:.0f}", f"{p95_ms:.0f}", str(len(values)))
         skipped = {} if "postgresql" in ledgers else {"postgresql": "no server is installed"}
     console.print(table)
-    write_result("revocation", build_result(rows, {}, skipped))
+    for name, ratio in ratios.items():
+        console.print(
+            f"{name.removesuffix('_door_vs_quote')}: the first 401 after {ratio:.1f} quotes' time"
+        )
+    write_result("revocation", build_result(rows, ratios, skipped))
 
 
 if __name__ == "__main__":
