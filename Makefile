@@ -13,7 +13,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
+.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ check: setup ## formatting, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
+
+bench-crash: setup ## kill -9 behind 60 answered requests: the charges on record, ours and LiteLLM's budget's
+	@$(BIN)/python -m bench.crash.main $(ARGS)
 
 bench-gas: setup ## our gas beside OpenZeppelin, solady and solmate (docs/performance.md)
 	@$(BIN)/python -m bench.gas.main

@@ -221,7 +221,7 @@ def call(
     sent = _read_body(body, body_file)
     chosen = (method or ("GET" if sent is None else "POST")).upper()
     if pay_max is None:
-        answer = _open(market_url, key_file).send(chosen, path, sent)
+        answer = Market(market_url, _find_key(key_file)).send(chosen, path, sent)
     else:
         payer = _open_payer(**places)
         answer = payer.send(Market(market_url, None), chosen, path, sent, usdc_max=pay_max)

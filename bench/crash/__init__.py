@@ -1,0 +1,1 @@
+"""What is left of answered requests' charges when a gateway is killed."""
