@@ -1,13 +1,21 @@
-"""Which keys a generated request is sent with: its own key always, all of them now and then."""
+"""Which generated requests are sent, and with which keys: with their own always, with all of them
+now and then."""
 
+import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import requests
+from schemathesis.generation.case import Case
+from schemathesis.generation.meta import TestPhase
 
 ALL_EVERY: Final = 8
 """Each so many requests of an operation, the first of them included, are sent with every key."""
+
+LIMITS_EVERY: Final = 1 if "ALL_EXAMPLES" in os.environ else 5
+"""Each so many of an operation's requests at its schema's limits are sent: there are a hundred."""
 
 
 class Keys:
@@ -17,9 +25,16 @@ class Keys:
         self._find_own = find_own
         self._others = others
         self._seen: Counter[str] = Counter()
+        self._at_limits: Counter[str] = Counter()
 
-    def choose(self, operation: str) -> list[str | None]:
-        """Return the keys that the next request of an operation is sent with."""
+    def choose(self, case: Case[Any]) -> list[str | None]:
+        """Return the keys that the next request is sent with; none where it is left out."""
+        operation = case.operation.label
+        if case.meta is not None and case.meta.phase.name == TestPhase.COVERAGE:
+            number = self._at_limits[operation] + zlib.crc32(operation.encode())
+            self._at_limits[operation] += 1
+            if number % LIMITS_EVERY:
+                return []
         is_all = self._seen[operation] % ALL_EVERY == 0
         self._seen[operation] += 1
         own = self._find_own(operation)

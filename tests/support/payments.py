@@ -68,7 +68,7 @@ class Shop:
 
     def payer(self, account: LocalAccount = BUYER) -> httpx.AsyncClient:
         """Return an HTTP client of the package that pays what it is asked for."""
-        transport = x402AsyncTransport(make_client(account))
+        transport = x402AsyncTransport(make_client(account), httpx.AsyncHTTPTransport(verify=False))
         return CheckedClient(
             self.market.client.document, transport=transport, base_url=self.url, timeout=LIMIT_S
         )

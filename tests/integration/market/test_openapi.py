@@ -149,7 +149,7 @@ CHECKS: Final[list[CheckFunction]] = [
 def test_operations__whatever_is_sent__answer_as_documented(
     case: Case[Any], keys: Keys, session: requests.Session
 ) -> None:
-    for key in keys.choose(case.operation.label):
+    for key in keys.choose(case):
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         response = case.call(headers=headers, timeout=LIMIT_S, session=session)
         case.validate_response(response, checks=CHECKS)
