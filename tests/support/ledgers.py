@@ -44,6 +44,15 @@ POSTGRES: Final = "postgresql"
 BOTH: Final = (SQLITE, pytest.param(POSTGRES, marks=needs_postgres))
 """The parameters of a fixture whose tests run on both."""
 
+PATIENT: Final = PostgresLimits(
+    connect_timeout_s=60,
+    checkout_timeout_s=60.0,
+    lock_timeout_ms=60_000,
+    statement_timeout_ms=120_000,
+    idle_in_transaction_timeout_ms=300_000,
+)
+"""What a busy machine may take. Whoever tests a limit gives limits of his own."""
+
 
 class Databases:
     """Databases of one kind for one test, SQLite's in ``folder``. A context manager."""
@@ -72,7 +81,7 @@ class Databases:
 
     def open(self, url: str, *, limits: PostgresLimits | None = None, **changes: Any) -> Engine:
         """Open a database until the end of the test."""
-        engine = open_engine(url, limits=limits, **changes)
+        engine = open_engine(url, limits=PATIENT if limits is None else limits, **changes)
         self._engines.append(engine)
         return engine
 
