@@ -52,6 +52,8 @@ PATIENT: Final = PostgresLimits(
     idle_in_transaction_timeout_ms=300_000,
 )
 """What a busy machine may take. Whoever tests a limit gives limits of his own."""
+PATIENT_MS: Final = 60_000
+"""The same for SQLite: how long a writer waits for another one."""
 
 
 class Databases:
@@ -81,7 +83,10 @@ class Databases:
 
     def open(self, url: str, *, limits: PostgresLimits | None = None, **changes: Any) -> Engine:
         """Open a database until the end of the test."""
-        engine = open_engine(url, limits=PATIENT if limits is None else limits, **changes)
+        limits = PATIENT if limits is None else limits
+        engine = open_engine(
+            url, limits=limits, **{"sqlite_busy_timeout_ms": PATIENT_MS, **changes}
+        )
         self._engines.append(engine)
         return engine
 
@@ -140,12 +145,12 @@ def make_url(path: Path, content: Callable[[], bytes] = _bound) -> str:
 
 def make_ledger(path: Path) -> Engine:
     """Return a migrated ledger in a fresh file, bound to ``DEPLOYMENT``."""
-    return open_engine(make_url(path))
+    return open_engine(make_url(path), sqlite_busy_timeout_ms=PATIENT_MS)
 
 
 def make_unbound_ledger(path: Path) -> Engine:
     """Return a migrated ledger in a fresh file, which no deployment has claimed."""
-    return open_engine(make_url(path, _migrated))
+    return open_engine(make_url(path, _migrated), sqlite_busy_timeout_ms=PATIENT_MS)
 
 
 def make_state(
