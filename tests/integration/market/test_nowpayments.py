@@ -113,10 +113,13 @@ async def run_desk(path: Path, *suppliers: str) -> AsyncIterator[Desk]:
         host_clock=lambda: double.now_s,
     ) as database:
         desk = Desk(engine, database, double)
-        try:
-            yield desk
-        finally:
-            await desk.rail.close()
+        with pytest.MonkeyPatch.context() as patch:
+            # The operator's commands are of the desk's day, too, whatever the calendar says.
+            patch.setattr("market.suppliers.payout_desk.ask_now_s", lambda _: int(double.now_s))
+            try:
+                yield desk
+            finally:
+                await desk.rail.close()
     engine.dispose()
 
 
