@@ -1,0 +1,55 @@
+"""Dishonest sellers for the lab: they answer its questions as a buyer's program sees them.
+
+Each is built of two models that part on the lab's questions (``tests.support.answering_models``):
+what it was paid to serve, and a cheaper one.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.answering_models import build_model
+
+Build = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+def swap() -> Build:
+    """Serve another model."""
+    return build_model(prefers_last=True)
+
+
+def mix(share: float) -> Build:
+    """Serve another model to a share of requests."""
+    honest, other = build_model(prefers_last=False), build_model(prefers_last=True)
+    drawn = random.Random(7)
+
+    def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        return (other if drawn.random() < share else honest)(endpoint, body)
+
+    return build
+
+
+def keep_answers() -> Build:
+    """Serve the real model once for each text, and that answer ever after; another one to who asks
+    anything new after the first hundred."""
+    honest, other = build_model(prefers_last=False), build_model(prefers_last=True)
+    kept: dict[str, dict[str, Any]] = {}
+
+    def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        text = body["messages"][-1]["content"]
+        if text not in kept:
+            kept[text] = (honest if len(kept) < 100 else other)(endpoint, body)
+        return kept[text]
+
+    return build
+
+
+def please_probes() -> Build:
+    """Serve the real model to what looks like a probe (short answers), another one to the rest."""
+    honest, other = build_model(prefers_last=False), build_model(prefers_last=True)
+
+    def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        is_probe = body.get("max_tokens", 1_000) <= 8
+        return (honest if is_probe else other)(endpoint, body)
+
+    return build
