@@ -195,19 +195,40 @@ def find_python() -> str:
     executable = str(getattr(sys, "_base_executable", sys.executable))
     if PYTHON_MIN <= running <= PYTHON_BEST_MAX:
         return executable
+    broken = []
     for minor in (12, 13, 11):
         found = shutil.which(f"python3.{minor}")
         if found:
-            return found
+            why = find_defect(found)
+            if why is None:
+                return found
+            broken.append(f"{found} does not start ({why})")
     if running > PYTHON_BEST_MAX:
         return executable
     newer = shutil.which("python3.14")
-    if newer:
+    if newer and find_defect(newer) is None:
         return newer
+    told = "; ".join(broken) or "there is no python3.11 to python3.14 on the PATH"
     raise SetupError(
         f"Python {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer is needed, this is "
-        f"{running[0]}.{running[1]} and there is no python3.11 to python3.14 on the PATH"
+        f"{running[0]}.{running[1]} and {told}"
     )
+
+
+def find_defect(python: str) -> str | None:
+    """Tell why a Python does not start; None where it does.
+
+    A version manager puts a shim on the PATH for versions too that are not chosen, or are gone.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-c", ""], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
 
 
 def check_node() -> str:

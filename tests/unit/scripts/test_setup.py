@@ -18,6 +18,7 @@ Usage = namedtuple("Usage", ["total", "used", "free"])
 
 def which_finds(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name in names else None)
+    monkeypatch.setattr(setup, "find_defect", lambda _: None)
 
 
 def node_is(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
@@ -65,6 +66,26 @@ def test_find_python__only_an_old_one__says_so(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(setup.SetupError, match=r"Python 3\.11 or newer is needed, this is 3\.9"):
         setup.find_python()
+
+
+def test_find_python__shim_that_does_not_start__is_named_or_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shim = tmp_path / "python3.12"
+    shim.write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    monkeypatch.setattr(shutil, "which", lambda name: str(shim) if name == "python3.12" else None)
+
+    with pytest.raises(setup.SetupError, match=r"python3\.12 does not start \(pyenv: python3\.12"):
+        setup.find_python()
+
+    good = tmp_path / "python3.13"
+    good.symlink_to("/bin/true")
+    found = {"python3.12": str(shim), "python3.13": str(good)}
+    monkeypatch.setattr(shutil, "which", found.get)
+    assert setup.find_python() == str(good)
 
 
 @pytest.mark.parametrize(("there", "missing"), [((), "node"), (("node",), "npm")])
