@@ -2,11 +2,11 @@
 
 How many routing decisions a second one core takes over 10, 1,000 and 100,000 offers of one model;
 what the market adds to a request beside calling the same seller directly, by itself and behind the
-proxy; what it takes to pass over a cheapest seller that is dead; and how many calls of a resold API
-it serves a second beside requests for chat, answered by the same process. The market is its own
-composition over a real SQLite ledger with ``synchronous=FULL``: a request is two durable writes.
-The seller is a bare ASGI application in a process of its own. Prints a table and writes
-``bench/results/market.json``.
+proxy; how a supplier's offer with its ceilings compares with a seller's; what it takes to pass over
+a cheapest seller that is dead; and how many calls of a resold API it serves a second beside
+requests for chat, answered by the same process. The market is its own composition over a real
+SQLite ledger with ``synchronous=FULL``: a request is two durable writes. The seller is a bare ASGI
+application in a process of its own. Prints a table and writes ``bench/results/market.json``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main(requests: int) -> None:
         "route_100k_vs_10": found["route_100000"] / found["route_10"],
         "added_p50_ms": found["market_p50"] - found["direct_p50"],
         "added_behind_proxy_p50_ms": found["proxy_to_market_p50"] - found["proxy_to_seller_p50"],
+        "supplier_vs_seller": found["of_a_supplier_p50"] / found["of_a_seller_p50"],
         "failover_p50_ms": found["failover_refuses_p50"] - found["market_p50"],
         "api_vs_chat": found[f"api_{CONCURRENCY}_connections"]
         / found[f"market_{CONCURRENCY}_connections"],

@@ -17,12 +17,17 @@ import uvicorn
 
 from bench.report import BenchError, build_row
 from ledger.database.engine import write
+from ledger.suppliers.callers import save_supplier_key
+from market.suppliers.supplier_tokens import KEY_PREFIX, Scope, make_token
 from scripts.stack.ports import free_port
+from tests.support.answers import MODEL
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
 from tests.support.market import RunningMarket, bearer, make_body, make_settings, run_market
 from tests.support.proxy import CHAT, make_key, run_proxy, write_prices
 from tests.support.proxy import make_settings as make_proxy_settings
 from tests.support.resale import connect
+from tests.support.supply import put_supplier
+from tests.support.waiting import until_it
 
 RUNS: Final = 5
 CONCURRENCY: Final = 32
@@ -109,6 +114,7 @@ async def measure_requests(seller_url: str, folder: Path, *, requests: int) -> l
                     latencies[name] += await _time_requests(client, url, headers, requests // RUNS)
             for name, figures in latencies.items():
                 rows.append(_median_row(name, figures))
+            rows += await _measure_supplied(client, market, seller_url, headers, requests=requests)
             called = await _connect_api(market, seller_url)
             rows += await _measure_rates(
                 client, headers, {"market": own, "api": called}, requests=requests
@@ -120,6 +126,66 @@ async def measure_requests(seller_url: str, folder: Path, *, requests: int) -> l
         assert all(sale["state"] != "reserved" for sale in market.sales())
     engine.dispose()
     return rows
+
+
+async def _measure_supplied(
+    client: httpx.AsyncClient,
+    market: RunningMarket,
+    seller_url: str,
+    headers: dict[str, str],
+    *,
+    requests: int,
+) -> list[dict[str, Any]]:
+    """Return the latency of a seller's offer beside that of a supplier's, with both its ceilings,
+    at the same endpoint, in turns."""
+    key, now_s = make_token(KEY_PREFIX), int(time.time())
+    with write(market.engine) as connection:
+        put_supplier(connection, "s")
+        save_supplier_key(
+            connection,
+            key_id="k-s",
+            key_hash=key.token_hash,
+            supplier_id="s",
+            label="",
+            scopes=frozenset(Scope),
+            expires_at_s=None,
+            now_s=now_s,
+        )
+    offer = {
+        "provider_type": "openai_compatible",
+        "api_key": "sk-supplied",
+        "base_url": seller_url,
+        "model_list": [MODEL],
+        "bid_price_per_1m_usdt": "0.15",
+        "rate_limit_rpm": 100_000,
+        "quota_total": 10**12,
+    }
+    made = await market.client.post("/v1/supply/offers", json=offer, headers=bearer(key.text))
+    assert made.status_code == 201, made.text
+    path = f"/v1/supply/offers/{made.json()['id']}"
+
+    async def is_active() -> bool:
+        found = (await market.client.get(path, headers=bearer(key.text))).json()
+        return bool(found["status"] == "active")
+
+    await until_it(is_active, "the supplier's offer is probed")
+    own = f"{market.client.base_url}/v1/chat/completions"
+    book = (await market.client.get(f"/api/markets/{MODEL}")).json()["offers"]
+    # The supplier's offer is the cheaper one, and a request may leave it out.
+    [dearest] = sorted(book, key=lambda one: -one["input_usdc_per_mtok"])[:1]
+    [supplied] = [one for one in book if one["offer_id"] != dearest["offer_id"]]
+    chosen = {
+        "of_a_seller": {"routing": {"only": [f"offer:{dearest['offer_id']}"]}},
+        "of_a_supplier": {"routing": {"only": [f"offer:{supplied['offer_id']}"]}},
+    }
+    figures: dict[str, list[float]] = {name: [] for name in chosen}
+    for wish in chosen.values():
+        await _time_requests(client, own, headers, 20, **wish)
+    for _ in range(RUNS):
+        for name, wish in chosen.items():
+            figures[name] += await _time_requests(client, own, headers, requests // RUNS, **wish)
+    await market.client.delete(path, headers=bearer(key.text))
+    return [_median_row(name, them) for name, them in figures.items()]
 
 
 async def _connect_api(market: RunningMarket, seller_url: str) -> str:
@@ -231,12 +297,12 @@ async def _measure_behind_proxy(
 
 
 async def _time_requests(
-    client: httpx.AsyncClient, url: str, headers: dict[str, str], count: int
+    client: httpx.AsyncClient, url: str, headers: dict[str, str], count: int, **changes: Any
 ) -> list[float]:
     figures = []
     for _ in range(count):
         started = time.perf_counter()
-        answer = await client.post(url, json=make_body(), headers=headers)
+        answer = await client.post(url, json=make_body(**changes), headers=headers)
         figures.append(time.perf_counter() - started)
         assert answer.status_code == 200, answer.text
     return figures

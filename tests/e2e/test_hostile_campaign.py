@@ -62,6 +62,8 @@ BURNER: Final = "0x00000000000000000000000000000000000b0b0b"
 WEI_PER_ETHER: Final = 10**18
 GOOD_SHARE_MIN: Final = 0.99
 MEMORY_GROWTH_MAX: Final = 1.25
+EARNING_REQUESTS: Final = 10
+"""At a hundred times the reference price a request of 30 tokens earns 600 of 1e-6 USDC."""
 PROCESSES: Final = ("proxy", "market", "keeper", "indexer")
 
 
@@ -180,7 +182,22 @@ async def _play(devnet: Devnet, api_key: str, people: list[Honest]) -> dict[str,
             with suppress(asyncio.CancelledError):
                 await one
         assert not stopped, "a stranger gave up"
+        await _earn_a_payout(devnet, market, key)
         return {"before": before, "after": after, "answered": target.answered}
+
+
+async def _earn_a_payout(devnet: Devnet, market: httpx.AsyncClient, key: dict[str, str]) -> None:
+    """Have the honest seller earn what is worth its transfer, however few requests a busy machine
+    served: it raises its price, and is asked a little more."""
+    seller_key = (devnet.directory.path / "market_seller_key").read_text(encoding="ascii")
+    seller = {"authorization": f"Bearer {seller_key}"}
+    offers = (await market.get("/v1/seller/offers", headers=seller)).json()["offers"]
+    path = f"/v1/seller/offers/{offers[0]['id']}"
+    raised = await market.patch(path, json={"cost_multiplier": "100"}, headers=seller)
+    assert raised.status_code == 200, raised.text
+    for _ in range(EARNING_REQUESTS):
+        answer = await market.post(CHAT, json=_body(), headers=key)
+        assert answer.status_code == 200, answer.text
 
 
 def _strangers_gas_usdc(engine: Engine) -> int:
