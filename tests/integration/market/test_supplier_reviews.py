@@ -11,11 +11,12 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import inspect, select, table, text
+from sqlalchemy import Engine, inspect, select, table, text
 from sqlalchemy.exc import DatabaseError
 
 from ledger.database.engine import read, write
@@ -35,7 +36,7 @@ from tests.support.kyb import (
     make_png,
     send_document,
 )
-from tests.support.ledgers import make_ledger
+from tests.support.ledgers import Databases, make_ledger
 from tests.support.mailbox import Mailbox, text_of
 from tests.support.market import KMS_LINE, RunningMarket, make_settings, run_market, write_kms
 from tests.support.suppliers import APPLICATION, Browser, join
@@ -97,6 +98,16 @@ async def decide(reviewer: Browser, supplier_id: str, **wish: Any) -> tuple[int,
     body = answer.json()
     is_done = answer.status_code == 201
     return answer.status_code, body["kyb_status"] if is_done else body["error"]["code"]
+
+
+def read_everything(engine: Engine) -> list[bytes]:
+    """Return every value of every row of every table."""
+    kept: list[bytes] = []
+    with read(engine) as connection:
+        for name in inspect(connection).get_table_names():
+            for row in connection.execute(select(text("*")).select_from(table(name))):
+                kept += [one if isinstance(one, bytes) else str(one).encode() for one in row]
+    return kept
 
 
 ITEM = {
@@ -481,16 +492,35 @@ async def test_number__filed_resubmitted_and_refused__is_nowhere(
 
     said = [refused.text, seen.text, *capfd.readouterr()]
     said += [mail.as_string() for mail in mailbox.mails]
-    kept: list[bytes] = []
-    with read(market.engine) as connection:
-        for name in inspect(connection).get_table_names():
-            for row in connection.execute(select(text("*")).select_from(table(name))):
-                kept += [one if isinstance(one, bytes) else str(one).encode() for one in row]
+    kept = read_everything(market.engine)
     squeezed = [re.sub(r"[^0-9A-Za-z]", "", one).upper() for one in said]
     squeezed += [re.sub(rb"[^0-9A-Za-z]", b"", one).decode().upper() for one in kept]
     assert len(squeezed) > 100
     assert not [one for one in squeezed if "ZX98765" in one]
     assert not [one for one in kept if PDF[:40] in one or b"%PDF-" in one]
+
+
+async def test_number__filed_changed_and_refused__is_in_no_row_and_no_file(
+    mailbox: Mailbox, tmp_path: Path, databases: Databases, request: pytest.FixtureRequest
+) -> None:
+    numbers = ("QW 135-79.24 x", "QW 246-80.13 y", "QW1")
+    settings = make_settings(
+        tmp_path, smtp_url=mailbox.url, mail_interval_s=0.02, address_keys_per_minute_max=0
+    )
+    async with run_market(settings, databases.open_ledger()) as market:
+        supplier = await join(market, mailbox, email=name_address(request, databases.kind))
+        told = []
+        for version, number in enumerate(numbers):
+            owner = {**OWNER, "id_number": number}
+            wish = {"version": version, "content": [owner]}
+            told.append((await supplier.put("/v1/supply/kyb/owners", wish)).status_code)
+        kept = read_everything(market.engine)
+        kept += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+    assert told == [200, 200, 400]
+    squeezed = [re.sub(rb"[^0-9A-Za-z]", b"", one).upper() for one in kept]
+    assert not [one for one in squeezed if b"QW13579" in one or b"QW24680" in one]
+    assert any(b"Ana M" in one for one in kept), "the owner itself is there"
 
 
 async def test_number__same_under_another_key__is_the_same_identity(
