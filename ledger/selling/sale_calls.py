@@ -29,8 +29,8 @@ from ledger.selling.sale_records import (
     SaleResolved,
     Used,
 )
-from ledger.selling.sale_statements import FIGURES, PAID_KEY_ID
-from ledger.selling.sale_storage import TERMS, load_sale_books, save_sale_books
+from ledger.selling.sale_statements import FIGURES, PAID_KEY_ID, TERMS
+from ledger.selling.sale_storage import load_sale_books, save_sale_books
 from ledger.selling.sales import check_sum, post_sale, reserve_sale, void_sale
 
 _terms_row: Final = attrgetter(*TERMS)

@@ -71,6 +71,28 @@ USE_OFFER: Final = (
     .returning(_offer.c.day_used_usdc, _offer.c.total_used_usdc)
 )
 EXPLAIN_OFFER: Final = select(_FITS_DAY, _FITS_QUOTA).where(_OFFER_IS_CURRENT)
+TERMS: Final = (
+    "sale_id",
+    "request_id",
+    "attempt",
+    "account_id",
+    "key_id",
+    "offer_id",
+    "seller",
+    "payout_address",
+    "endpoint",
+    "model",
+    "input_usdc_per_mtok",
+    "output_usdc_per_mtok",
+    "cached_input_usdc_per_mtok",
+    "per_request_usdc",
+    "unit",
+    "fee_bps",
+    "vesting_s",
+    "ceiling_usdc",
+)
+"""What a reserved sale takes from its ``NewSale``: attributes there, columns here."""
+
 INSERT_SALE: Final = insert(_sale)
 FIGURES: Final = (
     "prompt_tokens",

@@ -14,33 +14,12 @@ from ledger.database.row_statements import POSTGRES_PLAN_BY_KEY, RowInsert, RowU
 from ledger.database.statements import as_columns, get_postgres_driver, open_sqlite_cursor
 from ledger.errors import LedgerContended
 from ledger.selling.sale_books import Credit, ListedOffer, Row, SaleBooks, StoredSale
-from ledger.selling.sale_statements import FIGURES
+from ledger.selling.sale_statements import FIGURES, TERMS
 from ledger.tables import MarketAccount, MarketOffer, MarketSale, table_of
 
 _account = table_of(MarketAccount)
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)
-
-TERMS: Final = (
-    "sale_id",
-    "request_id",
-    "attempt",
-    "account_id",
-    "key_id",
-    "offer_id",
-    "seller",
-    "payout_address",
-    "endpoint",
-    "model",
-    "input_usdc_per_mtok",
-    "output_usdc_per_mtok",
-    "cached_input_usdc_per_mtok",
-    "per_request_usdc",
-    "unit",
-    "fee_bps",
-    "ceiling_usdc",
-)
-"""What a reserved sale takes from its ``NewSale``: attributes there, columns here."""
 
 _RESERVED: Final = {"state": "reserved"}
 INSERT_SALE: Final = RowInsert(

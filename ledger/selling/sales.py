@@ -53,6 +53,7 @@ from ledger.selling.sale_statements import (
     POST_SALE,
     RESERVE_CREDIT,
     RESERVE_PAID,
+    TERMS,
     USE_OFFER,
 )
 from ledger.tables import SALE_RESERVED, MarketAccount, MarketSale, table_of
@@ -81,26 +82,9 @@ def reserve_sale(
     if sale.supply_offer_id is not None:
         use_ceilings(connection, sale, now_s=now_s)
     row = {
-        "sale_id": sale.sale_id,
-        "request_id": sale.request_id,
-        "attempt": sale.attempt,
-        "account_id": sale.account_id,
-        "key_id": sale.key_id,
-        "offer_id": sale.offer_id,
-        "seller": sale.seller,
-        "payout_address": sale.payout_address,
-        "endpoint": sale.endpoint,
-        "model": sale.model,
-        "input_usdc_per_mtok": sale.input_usdc_per_mtok,
-        "output_usdc_per_mtok": sale.output_usdc_per_mtok,
-        "cached_input_usdc_per_mtok": sale.cached_input_usdc_per_mtok,
-        "per_request_usdc": sale.per_request_usdc,
-        "unit": sale.unit,
+        **{name: getattr(sale, name) for name in TERMS},
         "supply_offer_id": sale.supply_offer_id,
         "bound_tokens": None if sale.supply_offer_id is None else sale.bound_tokens,
-        "fee_bps": sale.fee_bps,
-        "vesting_s": sale.vesting_s,
-        "ceiling_usdc": sale.ceiling_usdc,
         "state": "reserved",
         "is_seller_failure": False,
         "day": day,

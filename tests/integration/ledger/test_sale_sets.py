@@ -10,7 +10,7 @@ run_sales
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import pytest
@@ -32,7 +32,7 @@ from ledger.selling.accounts import (
 from ledger.selling.offers import NewOffer, save_offer
 from ledger.selling.sale_calls import PostSale, ReserveSale, SaleCall, VoidSale, run_sales
 from ledger.selling.sale_records import NewSale, SaleDenial, SaleFigures, SaleRefused, SaleResolved
-from ledger.selling.sale_statements import PAID_KEY_ID
+from ledger.selling.sale_statements import PAID_KEY_ID, TERMS
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketSale, table_of
 from tests.support.ledgers import NOW_S, Databases
@@ -103,6 +103,7 @@ def draw_calls(dice: random.Random, count: int) -> list[SaleCall]:
                 offer_version=dice.choice((0, 0, 0, 0, 0, 1)),
                 ceiling_usdc=dice.choice((0, 100, 250, 400)),
                 cached_input_usdc_per_mtok=dice.choice((None, 1)),
+                vesting_s=dice.choice((0, 3_600)),
             )
             begun.append(sale)
             calls.append(ReserveSale(sale, now_s, now_s + 60, dice.choice((None, "holder"))))
@@ -174,6 +175,12 @@ def test_run_sales__any_calls_in_any_groups__are_as_each_run_alone(databases: Da
         assert any(found is kind and words in said for found, said in wrong), words
     states = {row.state for row in dump(alone)[2]}
     assert states == {"reserved", "posted", "voided"}
+
+
+def test_terms__every_field_of_a_new_sale__is_written_or_has_its_place() -> None:
+    elsewhere = {"offer_version", "flat_fee_usdc", "supply_offer_id", "bound_tokens"}
+
+    assert {field.name for field in fields(NewSale)} - set(TERMS) == elsewhere
 
 
 def test_run_sales__the_same_sale_again__is_refused_and_counts_once(databases: Databases) -> None:
