@@ -107,20 +107,29 @@ class Copy:
         raise MutantsError(f"pytest ended with status {status}:\n{output[-2_000:]}")
 
     def _ask(self, task: dict[str, tuple[str, ...]]) -> tuple[int, str]:
-        """Give the stand a task; return the task's exit status and all it said."""
+        """Give the stand a task; return the task's exit status and all it said.
+
+        A stand that ended, killed perhaps for the memory, is replaced.
+        """
+        for _ in range(TRIES):
+            answer = self._try_to_ask(task)
+            if self._life.is_over:
+                raise MutantsError("stopped")
+            if answer:
+                said = json.loads(answer)
+                return said["status"], said["output"]
+            self.close()
+        raise MutantsError("the process that compiles and tests has ended again and again")
+
+    def _try_to_ask(self, task: dict[str, tuple[str, ...]]) -> str:
+        """Return the stand's answer; empty where the stand has ended."""
         self._stand = stand = self._stand or self._start()
         assert stand.stdin is not None and stand.stdout is not None
-        answer = ""
         with suppress(BrokenPipeError):
             stand.stdin.write(json.dumps(task) + "\n")
             stand.stdin.flush()
-            answer = stand.stdout.readline()
-        if self._life.is_over:
-            raise MutantsError("stopped")
-        if not answer:
-            raise MutantsError("the process that compiles and tests has ended")
-        said = json.loads(answer)
-        return said["status"], said["output"]
+            return stand.stdout.readline()
+        return ""
 
     def _start(self) -> subprocess.Popen[str]:
         binaries = str(Path(sys.executable).parent)
