@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-LIMIT_S: Final = 120.0
+LIMIT_S: Final = 300.0
 """How long a condition may take: far longer than on a quiet machine, so that only a defect is."""
 _POLL_S: Final = 0.01
 

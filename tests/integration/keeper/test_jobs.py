@@ -236,6 +236,8 @@ def test_harvest__fees_over_the_bound_at_the_second__the_first_is_followed(stage
 
     def spike(name: str) -> None:
         if name == "sent":
+            # It is accepted before it is mined.
+            stage.world.anvil.wait_until_mined()
             stage.world.anvil.request("anvil_setNextBlockBaseFeePerGas", hex(10**11))
             stage.world.anvil.mine()
 
