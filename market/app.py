@@ -205,6 +205,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(UsageWatch(services.api_calls).look, settings.resale_usage_interval_s),
         repeat(services.suppliers.mailer.send_due, settings.mail_interval_s),
         repeat(lambda: watch(database, services.metrics), WATCH_INTERVAL_S),
+        repeat(services.withdrawing.watch, WATCH_INTERVAL_S),
         repeat(lambda: erase_due(database), PURGE_INTERVAL_S),
         repeat(lambda: forget_old(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_documents(database, services.sealer),
@@ -266,7 +267,7 @@ def _build_services(
     follower = JobFollower(database, book, seller_client, artifacts, job_rules)
     return Services(
         authenticator=authenticator,
-        withdrawing=Withdrawing(database, authenticator, settings.withdrawal_rules()),
+        withdrawing=Withdrawing(database, authenticator, settings.withdrawal_rules(), metrics),
         book=book,
         database=database,
         dialer=dialer,

@@ -18,6 +18,14 @@ UNDERWAY: Final = (
 )
 """The statuses of payouts that are not over."""
 
+WITHDRAWAL_RESULTS: Final = (
+    "taken",
+    "withdrawal_too_small",
+    "not_withdrawable",
+    "fee_changed",
+)
+"""What becomes of a wish to withdraw that its wallet has signed."""
+
 _CODES: Final = (
     "credit_spent",
     "model_not_found",
@@ -79,6 +87,16 @@ class Metrics(ServerMetrics):
             "supplier_payout_oldest_seconds", "Age of the oldest of them", "status"
         )
         self.note_payouts({}, now_s=0)
+        withdrawals = self.counter(
+            "withdrawals", "Withdrawals of unused credit by what became of the wish", "result"
+        )
+        self._withdrawals = {name: withdrawals.labels(name) for name in WITHDRAWAL_RESULTS}
+        self._withdrawals_waiting = self.gauge(
+            "withdrawals_waiting", "Withdrawals that are in no payout batch yet"
+        )
+        self._withdrawal_age = self.gauge(
+            "withdrawal_oldest_seconds", "How long the oldest of them has waited"
+        )
         self._connections = self.gauge("api_connections", "Connections on sale by health", "health")
 
     def observe_attempt(self, cause: str) -> None:
@@ -120,6 +138,15 @@ class Metrics(ServerMetrics):
             self._payouts.labels(status).set(count)
             age_s = 0 if oldest_s is None else max(0, now_s - oldest_s)
             self.payout_oldest.labels(status).set(age_s)
+
+    def observe_withdrawal(self, result: str) -> None:
+        """Count one wish to withdraw: ``taken``, or the code of its refusal."""
+        self._withdrawals[result].inc()
+
+    def note_withdrawals(self, *, waiting: int, oldest_s: int) -> None:
+        """Note how many withdrawals wait for a batch, and for how long the oldest does."""
+        self._withdrawals_waiting.set(waiting)
+        self._withdrawal_age.set(oldest_s)
 
     def render(
         self,

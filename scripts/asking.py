@@ -1,4 +1,4 @@
-"""Asking a proxy over HTTP, for the commands that show what it answers."""
+"""Asking a proxy or a market over HTTP, for the commands that show what it answers."""
 
 from typing import Any, Final
 
@@ -57,10 +57,19 @@ def _read(url: str, method: str, *, body: object = None, api_key: str | None = N
     except httpx.HTTPError as error:
         raise ProxySilent(f"{shown} did not answer: {type(error).__name__}") from error
     if answer.is_error:
-        raise Refused(f"{shown} answered {answer.status_code}: {answer.text[:WORDS_MAX]}")
+        raise Refused(f"{shown} answered {answer.status_code}: {_find_words(answer)}")
     if answer.status_code == httpx.codes.NO_CONTENT:
         return None
     try:
         return answer.json()
     except (ValueError, RecursionError) as error:
         raise Refused(f"{shown} answered with no JSON: {answer.text[:WORDS_MAX]}") from error
+
+
+def _find_words(answer: httpx.Response) -> str:
+    """Return an error's message, or the body where it has none."""
+    try:
+        words = answer.json()["error"]["message"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        words = answer.text
+    return str(words)[:WORDS_MAX]

@@ -82,6 +82,14 @@ class TakenBack:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingWithdrawals:
+    """Withdrawals that the keeper has put into no batch yet. ``oldest_at_s`` None: none waits."""
+
+    count: int
+    oldest_at_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawalRecord:
     """A withdrawal, and how far its payout has come."""
 
@@ -248,6 +256,16 @@ def _is_final() -> ColumnElement[bool]:
 def _sum(connection: Connection, column: ColumnElement[int], which: ColumnElement[bool]) -> int:
     query = select(func.coalesce(func.sum(column), 0)).where(which)
     return int(connection.execute(query).scalar_one())
+
+
+def load_waiting_withdrawals(connection: Connection) -> WaitingWithdrawals:
+    """Return how many withdrawals are in no payout batch yet, and since when the oldest is."""
+    count, oldest_at_s = connection.execute(
+        select(func.count(), func.min(_withdrawal.c.requested_at_s))
+        .join(_payout, _payout.c.payout_id == _withdrawal.c.withdrawal_id)
+        .where(_payout.c.batch_id.is_(None))
+    ).one()
+    return WaitingWithdrawals(int(count), None if oldest_at_s is None else int(oldest_at_s))
 
 
 def load_withdrawals(

@@ -16,7 +16,9 @@ from serving.http.own_pages import SAFE_METHODS, check_own_page, read_cookie
 
 PAGE_MAX: Final = 1_000
 SELLER_COOKIE: Final = "__Host-current_seller"
-"""Holds a seller's key of a browser of theirs: hashed in the ledger like any other."""
+BUYER_COOKIE: Final = "__Host-current_buyer"
+"""Each holds a key of its owner's browser: hashed in the ledger like any other."""
+COOKIES: Final = {Role.SELLER: SELLER_COOKIE, Role.BUYER: BUYER_COOKIE}
 TIME_MAX_S: Final = 2**40
 
 
@@ -43,21 +45,32 @@ ServicesDep = Annotated[Services, Depends(_get_services)]
 async def get_seller(request: Request, services: ServicesDep) -> KeyHolder:
     """Return who holds the seller's key that came with a request, in a header or as our cookie.
 
-    A cookie counts for what changes something only from our own pages. Raises 401, 403, 429.
+    Raises 401, 403, 429.
     """
-    authorization = request.headers.get("authorization")
-    if authorization is None:
-        key = read_cookie(request.scope, SELLER_COOKIE)
-        if key is not None:
-            if request.method not in SAFE_METHODS:
-                check_own_page(request.scope, services.origin)
-            authorization = f"Bearer {key}"
-    return await services.identify(authorization, Role.SELLER)
+    return await services.identify(_find_key(request, services, Role.SELLER), Role.SELLER)
 
 
 async def get_buyer(request: Request, services: ServicesDep) -> KeyHolder:
-    """Return who holds the buyer's key that came with a request. Raises 401, 429."""
-    return await services.identify(request.headers.get("authorization"), Role.BUYER)
+    """Return who holds the buyer's key that came with a request, in a header or as our cookie.
+
+    The cookie shows and manages an account: what sells inference or calls takes headers alone.
+    Raises 401, 403, 429.
+    """
+    return await services.identify(_find_key(request, services, Role.BUYER), Role.BUYER)
+
+
+def _find_key(request: Request, services: Services, role: Role) -> str | None:
+    """Return what stands for the header ``authorization``: a cookie counts for what changes
+    something only from our own pages. Raises 403."""
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        return authorization
+    key = read_cookie(request.scope, COOKIES[role])
+    if key is None:
+        return None
+    if request.method not in SAFE_METHODS:
+        check_own_page(request.scope, services.origin)
+    return f"Bearer {key}"
 
 
 SellerDep = Annotated[KeyHolder, Depends(get_seller)]

@@ -18,12 +18,14 @@ from ledger.payments.withdrawals import (
     Withdrawable,
     WithdrawalRecord,
     WithdrawalRefused,
+    load_waiting_withdrawals,
     load_withdrawable,
     load_withdrawal,
     load_withdrawals,
     withdraw,
 )
 from market.identity.authentication import Authenticator, Challenge
+from market.metrics import WITHDRAWAL_RESULTS, Metrics
 from market.records.database import Database
 from serving.http.errors import RequestRejected, bad_request
 from serving.process.ids import new_id
@@ -32,6 +34,8 @@ log = structlog.get_logger("market")
 
 PURPOSE: Final = "withdrawal"
 SHOWN_MAX: Final = 100
+LATE_S: Final = 86_400
+"""For how long a withdrawal may wait for a payout batch before the log says so, seconds."""
 _STATEMENT: Final = re.compile(
     r"Withdraw (all|[0-9.]{1,30} USDC) of my unused credit to this wallet\."
     r" ([0-9.]{1,30}) USDC of it pays for the transaction\."
@@ -77,9 +81,14 @@ class Withdrawing:
     """Gives unused credit back."""
 
     def __init__(
-        self, database: Database, authenticator: Authenticator, rules: WithdrawalRules
+        self,
+        database: Database,
+        authenticator: Authenticator,
+        rules: WithdrawalRules,
+        metrics: Metrics,
     ) -> None:
         self.rules = rules
+        self._metrics = metrics
         self._database = database
         self._authenticator = authenticator
 
@@ -90,6 +99,16 @@ class Withdrawing:
 
     async def withdraw(self, *, message: str, signature: str) -> WithdrawalRecord:
         """Withdraw what a wallet has signed, once for each message. Raises ``ApiError``."""
+        try:
+            record = await self._withdraw(message=message, signature=signature)
+        except RequestRejected as refused:
+            if refused.code in WITHDRAWAL_RESULTS:
+                self._metrics.observe_withdrawal(refused.code)
+            raise
+        self._metrics.observe_withdrawal("taken")
+        return record
+
+    async def _withdraw(self, *, message: str, signature: str) -> WithdrawalRecord:
         signed = (
             await self._authenticator.read_signed(PURPOSE, message=message, signature=signature)
         ).message
@@ -132,6 +151,15 @@ class Withdrawing:
             )
 
         return await self._database.read(load)
+
+    async def watch(self) -> None:
+        """Count the withdrawals that wait for a batch; say where one waits too long."""
+        waiting = await self._database.read(load_waiting_withdrawals)
+        since_s = waiting.oldest_at_s
+        oldest_s = 0 if since_s is None else max(self._database.now_s() - since_s, 0)
+        self._metrics.note_withdrawals(waiting=waiting.count, oldest_s=oldest_s)
+        if oldest_s > LATE_S:
+            log.error("withdrawal_late", withdrawals=waiting.count, oldest_s=oldest_s)
 
     def _find_minimum(self, connection: Connection) -> int:
         """Return the least that is paid: what a transfer must move to be worth its gas now."""

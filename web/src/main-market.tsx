@@ -9,6 +9,7 @@ const pages: readonly Page[] = [
   { path: "/", name: marketTexts.market, isListed: true, load: () => import("./pages/market/market.tsx").then((m) => m.Market) },
   { path: "/sell", name: marketTexts.sell, isListed: true, load: () => import("./pages/market/sell.tsx").then((m) => m.Sell) },
   { path: "/resell", name: marketTexts.resell, isListed: true, load: () => import("./pages/resell/resell.tsx").then((m) => m.Resell) },
+  { path: "/credit", name: marketTexts.credit, isListed: true, load: () => import("./pages/market/credit.tsx").then((m) => m.Credit) },
   { path: "/supplier.html", name: marketTexts.suppliers, isListed: true, isForWallets: false, load: () => import("./pages/supplier/apply.tsx").then((m) => m.Apply) },
   { path: "/login.html", name: marketTexts.login, isListed: false, isForWallets: false, load: () => import("./pages/supplier/login.tsx").then((m) => m.Login) },
   { path: "/supplier-kyb-intake.html", name: marketTexts.intake, isListed: false, isForWallets: false, load: () => import("./pages/supplier/intake.tsx").then((m) => m.Intake) },

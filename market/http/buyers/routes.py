@@ -51,6 +51,7 @@ async def get_account(services: ServicesDep, buyer: BuyerDep) -> BuyerAccount:
     )
     return BuyerAccount(
         account_id=row["account_id"],
+        wallet=row["wallet"],
         credited_usdc=credited,
         spent_usdc=spent,
         reserved_usdc=reserved,

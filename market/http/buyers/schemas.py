@@ -36,6 +36,7 @@ class BuyerAccount(BaseModel):
     """A buyer's prepaid credit: ``available = credited - spent - reserved``."""
 
     account_id: str
+    wallet: str | None = Field(description="the wallet that it is of; null: the operator's own")
     credited_usdc: int
     spent_usdc: int
     reserved_usdc: int

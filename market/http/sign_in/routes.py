@@ -10,8 +10,8 @@ from ledger.selling.accounts import revoke_key
 from market.errors import not_found
 from market.http.dependencies import (
     BUYER_KEY,
+    COOKIES,
     OPEN,
-    SELLER_COOKIE,
     SELLER_KEY,
     SIGNED,
     TIME_MAX_S,
@@ -84,8 +84,8 @@ def _add_sign_in(role: Role) -> None:
         now_s = services.database.now_s()
         expires_at_s = _read_expiry(body, now_s=now_s)
         is_session = body.get("session", False)
-        if not isinstance(is_session, bool) or (is_session and not is_seller):
-            raise wrong_type("session", "true or false, of a seller's key")
+        if not isinstance(is_session, bool):
+            raise wrong_type("session", "true or false")
         if is_session:
             check_no_other_page(request.scope, services.origin)
         if is_session and expires_at_s is None:
@@ -103,7 +103,7 @@ def _add_sign_in(role: Role) -> None:
         )
         if is_session and expires_at_s is not None:
             response.headers["set-cookie"] = write_cookie(
-                SELLER_COOKIE, issued.text, lifetime_s=expires_at_s - now_s
+                COOKIES[role], issued.text, lifetime_s=expires_at_s - now_s
             )
         return KeyIssued(
             key_id=issued.key_id,
@@ -148,8 +148,8 @@ def _add_sign_in(role: Role) -> None:
         services.authenticator.forget()
         if not found:
             raise not_found("key")
-        if is_seller and key_id == holder.key_id and read_cookie(request.scope, SELLER_COOKIE):
-            response.headers["set-cookie"] = write_cookie(SELLER_COOKIE, "", lifetime_s=0)
+        if key_id == holder.key_id and read_cookie(request.scope, COOKIES[role]):
+            response.headers["set-cookie"] = write_cookie(COOKIES[role], "", lifetime_s=0)
         return KeyRevoked(key_id=key_id)
 
 

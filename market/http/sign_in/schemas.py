@@ -20,8 +20,9 @@ class KeyWish(BaseModel):
     expires_at: int | None = Field(default=None, description="null: never")
     session: bool = Field(
         default=False,
-        description="of a seller's key: true sets it as a cookie of this browser that no script"
-        " reads, and shows it nowhere; it expires in a week unless `expires_at` says otherwise",
+        description="true sets the key as a cookie of this browser that no script reads, and shows"
+        " it nowhere; it expires in a week unless `expires_at` says otherwise. A buyer's cookie"
+        " shows and manages the account, and buys nothing",
     )
     trusted_only: bool | None = Field(
         default=None,

@@ -76,6 +76,7 @@ async def list_withdrawals(services: ServicesDep, buyer: BuyerDep) -> Withdrawal
         pending_usdc=found.withdrawable.young_usdc,
         minimum_usdc=found.minimum_usdc,
         fee_usdc=services.withdrawing.rules.fee_usdc,
+        chain_id=services.chain_id,
         withdrawals=[_view(record) for record in found.withdrawals],
     )
 

@@ -39,7 +39,8 @@ class WithdrawalList(BaseModel):
     withdrawable_usdc: int = Field(description="unused, paid in by x402, in final blocks")
     pending_usdc: int = Field(description="paid in, in blocks that may still be taken back")
     minimum_usdc: int = Field(description="the least that is paid, beside the fee")
-    fee_usdc: int
+    fee_usdc: int = Field(description="what a withdrawal's transaction costs")
+    chain_id: int = Field(description="the chain that withdrawals are paid on")
     withdrawals: list[WithdrawalView] = Field(description="the newest, newest first")
 
 

@@ -21,6 +21,7 @@ from ledger.database.engine import read, write
 from ledger.payments.withdrawals import (
     SignedWithdrawal,
     WithdrawalRefused,
+    load_waiting_withdrawals,
     load_withdrawable,
     load_withdrawals,
     take_back_lost,
@@ -90,6 +91,24 @@ def test_withdraw__all_of_it__is_one_payout_less_the_fee(engine: Engine) -> None
     )
     assert available(engine) == (0, 0)
     assert violations(engine) == []
+
+
+def test_waiting__of_withdrawals__are_those_in_no_batch_since_the_oldest(engine: Engine) -> None:
+    def look() -> tuple[int, int | None]:
+        with read(engine) as connection:
+            found = load_waiting_withdrawals(connection)
+        return found.count, found.oldest_at_s
+
+    pay_in(engine, "a", 500_000)
+    before = look()
+    take(engine, "n1", 100_000)
+    take(engine, "n2", 100_000)
+    both = look()
+    payout = table_of(MarketPayout)
+    with write(engine) as connection:
+        connection.execute(update(payout).values(batch_id="b"))
+
+    assert (before, both, look()) == ((0, None), (2, NOW_S), (0, None))
 
 
 def test_withdraw__the_same_message_again__is_the_same_withdrawal(engine: Engine) -> None:

@@ -169,3 +169,6 @@ async def test_withdrawal__less_than_a_transfer_is_worth__is_refused(shop: Shop)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "withdrawal_too_small")
     assert (await withdraw(shop.market, amount_usd="0.011")).status_code == 201
+    metrics = (await shop.market.client.get("/metrics")).text
+    assert 'current_market_withdrawals_total{result="taken"} 1.0' in metrics
+    assert 'current_market_withdrawals_total{result="withdrawal_too_small"} 1.0' in metrics

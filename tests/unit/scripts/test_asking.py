@@ -37,6 +37,11 @@ def test_get_json__no_url_of_a_proxy__said_without_its_password(url: str) -> Non
     [
         (None, ProxySilent, "http://h:81 did not answer: ConnectError"),
         (httpx.Response(404, text="unknown"), Refused, "http://h:81 answered 404: unknown"),
+        (
+            httpx.Response(409, json={"error": {"code": "too_small", "message": "Too little."}}),
+            Refused,
+            "http://h:81 answered 409: Too little.",
+        ),
         (httpx.Response(200, text="page"), Refused, "http://h:81 answered with no JSON: page"),
         (httpx.Response(200, text="[" * 100_000), Refused, "http://h:81 answered with no JSON: ["),
     ],

@@ -8,8 +8,8 @@ import { ChangeOffer } from "./change-offer.tsx";
 import { NewOffer } from "./new-offer.tsx";
 import { pairOf } from "./market.tsx";
 import { Earnings, Failures } from "./sell-earnings.tsx";
-import { SellerKeys } from "./sell-keys.tsx";
-import { AsSeller } from "./seller-sign-in.tsx";
+import { WalletKeys } from "./wallet-keys.tsx";
+import { AsSeller } from "./wallet-sign-in.tsx";
 
 type Offer = Schemas["OfferView"];
 
@@ -26,7 +26,7 @@ export function Sell() {
             <Earnings />
             <Failures />
             <Foldable title={texts.keys}>
-              <SellerKeys signedOut={watched.refresh} />
+              <WalletKeys role="seller" signedOut={watched.refresh} />
             </Foldable>
           </>
         )}

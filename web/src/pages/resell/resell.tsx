@@ -2,7 +2,7 @@
 import { api } from "../../api/market.ts";
 import { Notice } from "../../app/parts.tsx";
 import { resellTexts as texts } from "../../text.ts";
-import { AsSeller } from "../market/seller-sign-in.tsx";
+import { AsSeller } from "../market/wallet-sign-in.tsx";
 import { Connection } from "./connection.tsx";
 import { NewConnection } from "./new-connection.tsx";
 

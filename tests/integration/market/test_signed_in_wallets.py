@@ -1,9 +1,10 @@
-"""A seller who is signed in in a browser: the key is a cookie, good from our own pages only.
+"""A wallet that is signed in in a browser: the key is a cookie, good from our own pages only.
 
 ::
 
     a session: the key is in the cookie and nowhere else; it reads, and writes from our pages
-    another site, two cookies, a buyer: refused
+    a buyer's: the same, and it buys nothing
+    another site, two cookies, another type: refused
     another site signs a visitor in: refused, no cookie; a key for programs: given
 """
 
@@ -49,11 +50,33 @@ async def test_session__a_sellers_key_as_a_cookie__counts_from_our_pages_only(
     assert (await market.client.get("/v1/seller/account", headers=mine)).status_code == 401
 
 
-async def test_session__of_a_buyer_or_of_another_type__is_refused(market: RunningMarket) -> None:
-    for role, account, wish in (("buyer", BUYER, True), ("seller", SELLER, "yes")):
-        refused = await market.issue_key(account, role, session=wish)
-        assert refused.status_code == 400, refused.text
-        assert refused.json()["error"]["param"] == "session"
+async def test_session__of_a_buyer__shows_the_account_and_buys_nothing(
+    market: RunningMarket,
+) -> None:
+    issued = await market.issue_key(BUYER, "buyer", session=True)
+    cookie = issued.headers["set-cookie"]
+    market.client.cookies.clear()
+    mine = {"cookie": cookie.split(";")[0], **OWN}
+
+    assert issued.json()["api_key"] == ""
+    assert cookie.startswith("__Host-current_buyer=inf_")
+    assert (await market.client.get("/v1/buyer/account", headers=mine)).status_code == 200
+    assert (await market.client.get("/v1/seller/account", headers=mine)).status_code == 401
+    ask = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+    bought = await market.client.post("/v1/chat/completions", json=ask, headers=mine)
+    assert bought.status_code in (401, 402), bought.text
+    path = f"/v1/buyer/auth/keys/{issued.json()['key_id']}"
+    foreign = await market.client.delete(path, headers={**mine, "origin": "http://evil.example"})
+    assert foreign.json()["error"]["code"] == "wrong_origin"
+    ended = await market.client.delete(path, headers=mine)
+    assert ended.headers["set-cookie"].startswith("__Host-current_buyer=; Path=/; Max-Age=0;")
+    assert (await market.client.get("/v1/buyer/account", headers=mine)).status_code == 401
+
+
+async def test_session__of_another_type__is_refused(market: RunningMarket) -> None:
+    refused = await market.issue_key(SELLER, session="yes")
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]["param"] == "session"
 
 
 async def test_sign_in__from_another_sites_page__gives_no_cookie(market: RunningMarket) -> None:

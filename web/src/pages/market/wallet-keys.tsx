@@ -1,19 +1,20 @@
-/** Where a seller is signed in, and which keys its programs have: each can be ended. */
+/** Where a wallet is signed in, and which keys its programs have: each can be ended. */
 import { type Schemas, api } from "../../api/market.ts";
 import { formatTime } from "../../amounts.ts";
 import { Shown } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
-import { sellTexts as texts } from "../../text.ts";
+import { holderTexts as texts } from "../../text.ts";
+import type { Role } from "./wallet-sign-in.tsx";
 
 type Key = Schemas["KeyView"];
 
-export function SellerKeys({ signedOut }: { readonly signedOut: () => void }) {
-  const keys = useRemote("seller keys", (signal) => api.get("/v1/seller/auth/keys", { signal }));
+export function WalletKeys({ role, signedOut }: { readonly role: Role; readonly signedOut: () => void }) {
+  const keys = useRemote(`${role} keys`, (signal) => api.get(`/v1/${role}/auth/keys`, { signal }));
   const task = useTask();
   const end = (key: Key) =>
     task.run(async () => {
-      await api.delete("/v1/seller/auth/keys/{key_id}", { path: { key_id: key.key_id } });
+      await api.delete(`/v1/${role}/auth/keys/{key_id}`, { path: { key_id: key.key_id } });
       if (key.is_current) signedOut();
       else keys.refresh();
     });
