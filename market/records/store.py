@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, not_, or_, select
+from sqlalchemy import Connection, RowMapping, case, func, or_, select
 
-from ledger.selling.convictions import REFUND_PREFIX
 from ledger.suppliers.accounts import APPROVED
 from ledger.tables import (
     MarketAccount,
@@ -15,41 +14,17 @@ from ledger.tables import (
     MarketOfferKey,
     MarketSale,
     MarketSeller,
-    PayoutBatch,
-    PayoutItem,
     Supplier,
     table_of,
 )
 
 _account = table_of(MarketAccount)
-_batch = table_of(PayoutBatch)
-_item = table_of(PayoutItem)
 _key = table_of(MarketKey)
 _offer = table_of(MarketOffer)
 _offer_key = table_of(MarketOfferKey)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
 _supplier = table_of(Supplier)
-
-EARNING_COLUMNS: Final = (
-    "sale_id",
-    "resolved_at_s",
-    "offer_id",
-    "model",
-    "endpoint",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "cost_usdc",
-    "fee_bps",
-    "fee_usdc",
-    "earning_usdc",
-    "payout_address",
-    "payout_id",
-    "vesting_s",
-)
-"""The columns of a sale that its seller sees; ``payout_state`` is added to them."""
-
 
 BUYER_COLUMNS: Final = (
     "attempt",
@@ -220,75 +195,6 @@ def load_seller_offer(connection: Connection, *, seller: str, offer_id: str) -> 
         _offer.c.seller == seller, _offer.c.offer_id == offer_id, _offer.c.status != "deleted"
     )
     return connection.execute(query).mappings().one_or_none()
-
-
-def _is_vested(now_s: int) -> ColumnElement[bool]:
-    return _sale.c.resolved_at_s + _sale.c.vesting_s <= now_s
-
-
-def load_earnings(
-    connection: Connection,
-    *,
-    seller: str,
-    from_s: int,
-    until_s: int,
-    after: str,
-    limit: int,
-    now_s: int,
-) -> list[RowMapping]:
-    """Return a seller's posted sales after the id ``after``, oldest first."""
-    # A payout is in one batch that is not freed, or in none.
-    of_payout = (_item.c.payout_id == _sale.c.payout_id) & (_item.c.state != "freed")
-    state = case(
-        (_sale.c.payout_id.is_(None) & _is_vested(now_s), "accrued"),
-        (_sale.c.payout_id.is_(None), "vesting"),
-        (_sale.c.payout_id.like(f"{REFUND_PREFIX}%"), "refunded"),
-        else_=func.coalesce(_item.c.state, "planned"),
-    )
-    return list(
-        connection.execute(
-            select(
-                *(_sale.c[name] for name in EARNING_COLUMNS),
-                state.label("payout_state"),
-                _batch.c.paid_tx_hash.label("payout_tx_hash"),
-            )
-            .outerjoin(_item, of_payout)
-            .outerjoin(_batch, _batch.c.batch_id == _item.c.batch_id)
-            .where(
-                _sale.c.seller == seller,
-                _sale.c.state == "posted",
-                _sale.c.reserved_at_s >= from_s,
-                _sale.c.reserved_at_s < until_s,
-                _sale.c.sale_id > after,
-            )
-            .order_by(_sale.c.sale_id)
-            .limit(limit)
-        ).mappings()
-    )
-
-
-def load_earning_totals(connection: Connection, *, seller: str, now_s: int) -> dict[str, int]:
-    """Return what a seller has earned in all (1e-6 USDC), what of it is in no payout yet, what of
-    that is not vested, and what went back to buyers."""
-    earned, is_unplanned = func.sum(_sale.c.earning_usdc), _sale.c.payout_id.is_(None)
-    unplanned = earned.filter(is_unplanned)
-    unvested = earned.filter(is_unplanned, not_(_is_vested(now_s)))
-    refunded = earned.filter(_sale.c.payout_id.like(f"{REFUND_PREFIX}%"))
-    row = connection.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(_sale.c.earning_usdc), 0),
-            func.coalesce(func.sum(_sale.c.fee_usdc), 0),
-            func.coalesce(unplanned, 0),
-            func.coalesce(unvested, 0),
-            func.coalesce(refunded, 0),
-        ).where(_sale.c.seller == seller, _sale.c.state == "posted")
-    ).one()
-    names = (
-        *("requests", "earning_usdc", "fee_usdc"),
-        *("unpaid_usdc", "unvested_usdc", "refunded_usdc"),
-    )
-    return dict(zip(names, (int(value) for value in row), strict=True))
 
 
 def load_failures(

@@ -1,11 +1,11 @@
 """What a seller earned and failed, as JSON and CSV."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from market.http.dependencies import (
     PAGE_MAX,
@@ -28,23 +28,21 @@ from market.http.earnings.schemas import (
     FailurePage,
     OfferHealth,
 )
-from market.records.store import (
+from market.records.earning_records import (
     EARNING_COLUMNS,
-    KeyHolder,
     load_earning_totals,
     load_earnings,
-    load_failures,
-    load_seller_offers,
 )
+from market.records.store import KeyHolder, load_failures, load_seller_offers
 from market.services import Services
 from serving.http.document.writing import table_of_lines
 from serving.http.tables import write_csv
 
 router = APIRouter(tags=["earnings"])
 
-_EARNING_COLUMNS: Final = (*EARNING_COLUMNS, "payout_state", "payout_tx_hash")
 _FAILURE_COLUMNS: Final = ("sale_id", "resolved_at_s", "offer_id", "model", "endpoint", "cause")
-Load = Callable[..., Sequence[RowMapping]]
+Row = Mapping[str, Any]
+Load = Callable[..., Sequence[Any]]
 
 
 async def _load_page(
@@ -56,8 +54,8 @@ async def _load_page(
     until_s: int | None,
     cursor: str | None,
     limit: int,
-) -> Sequence[RowMapping]:
-    def query(connection: Connection) -> Sequence[RowMapping]:
+) -> Sequence[Row]:
+    def query(connection: Connection) -> Sequence[Row]:
         return load(
             connection,
             seller=seller.owner,
@@ -79,7 +77,8 @@ async def get_earnings(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> EarningPage:
-    """Return what the seller earned, sale by sale, with the fee of each; amounts in 1e-6 USDC."""
+    """Return what the seller earned, by each sale and each call of its APIs, with the fee of each;
+    amounts in 1e-6 USDC."""
     now_s = services.database.now_s()
     load = partial(load_earnings, now_s=now_s)
     rows = await _load_page(
@@ -100,7 +99,7 @@ async def get_earnings(
 @router.get(
     "/v1/seller/earnings.csv",
     response_class=Response,
-    responses={**SIGNED, 200: table_of_lines(_EARNING_COLUMNS)},
+    responses={**SIGNED, 200: table_of_lines(EARNING_COLUMNS)},
     dependencies=SELLER_KEY,
 )
 async def get_earnings_csv(
@@ -111,12 +110,12 @@ async def get_earnings_csv(
     cursor: Cursor = None,
     limit: Limit = PAGE_MAX,
 ) -> Response:
-    """Return what the seller earned, sale by sale, as CSV; amounts in 1e-6 USDC."""
+    """Return what the seller earned, by each sale and each call, as CSV; amounts in 1e-6 USDC."""
     load = partial(load_earnings, now_s=services.database.now_s())
     rows = await _load_page(
         services, seller, load, from_s=from_s, until_s=until_s, cursor=cursor, limit=limit
     )
-    return _csv(rows, _EARNING_COLUMNS)
+    return _csv(rows, EARNING_COLUMNS)
 
 
 @router.get("/v1/seller/health-log", responses=SIGNED, dependencies=SELLER_KEY)
@@ -180,5 +179,5 @@ async def get_capacity(services: ServicesDep, seller: SellerDep) -> Capacity:
     )
 
 
-def _csv(rows: Sequence[RowMapping], columns: Sequence[str]) -> Response:
+def _csv(rows: Sequence[Row], columns: Sequence[str]) -> Response:
     return Response(write_csv([dict(row) for row in rows], columns), media_type="text/csv")

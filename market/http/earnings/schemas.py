@@ -10,18 +10,25 @@ from serving.dialects.endpoints import Endpoint
 
 
 class Earning(BaseModel):
-    """One sale. ``cost = earning + fee`` up to the rounding, which is the operator's."""
+    """One sale, or one call of an API. ``cost = earning + fee`` up to the rounding of a sale, which
+    is the operator's."""
 
+    kind: Literal["inference", "api_call"]
     sale_id: str
     resolved_at_s: int
-    offer_id: str
-    model: str
-    endpoint: Endpoint | Medium
-    prompt_tokens: int = Field(description="of a medium: how much of its base, in place of tokens")
-    completion_tokens: int
+    offer_id: str | None = Field(description="null: a call of an API")
+    model: str | None = Field(description="null: a call of an API")
+    endpoint: Endpoint | Medium | None = Field(description="null: a call of an API")
+    prompt_tokens: int | None = Field(
+        description="of a medium: how much of its base, in place of tokens; null: a call of an API"
+    )
+    completion_tokens: int | None = Field(description="null: a call of an API")
     cached_tokens: int | None = Field(
         description="the part of the prompt that is charged at the cached price; null: not noted"
     )
+    connection: str | None = Field(description="the connection that was called; null: inference")
+    operation: str | None = Field(description="what of it; null: inference")
+    units: int | None = Field(description="calls or credits of the API; null: inference")
     cost_usdc: int = Field(description="what the buyer paid, rounded up")
     fee_bps: int
     fee_usdc: int = Field(description="rounded down")
@@ -47,9 +54,10 @@ class Earning(BaseModel):
 
 
 class EarningTotals(BaseModel):
-    """All sales of a seller together."""
+    """All sales and calls of a seller together."""
 
-    requests: int
+    requests: int = Field(description="sales of inference")
+    api_calls: int = Field(description="calls of APIs that were paid for")
     earning_usdc: int
     fee_usdc: int
     unpaid_usdc: int = Field(description="earned, and in no payout yet")
@@ -58,7 +66,7 @@ class EarningTotals(BaseModel):
 
 
 class EarningPage(BaseModel):
-    """A page of sales, oldest first."""
+    """A page of sales and calls, oldest first."""
 
     totals: EarningTotals
     chain_id: int = Field(description="the chain that payouts are sent on")

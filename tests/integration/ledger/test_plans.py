@@ -55,11 +55,10 @@ from ledger.spending.keys import (
 from ledger.spending.leases import sweep_leases
 from ledger.spending.metering import Post, Renew, Reserve, Void, preview
 from ledger.tables.usage import Charge, Reservation
+from market.records.earning_records import load_earning_totals, load_earnings
 from market.records.jobs import count_due_jobs
 from market.records.store import (
     load_account,
-    load_earning_totals,
-    load_earnings,
     load_failures,
     load_key_holder,
     load_keys,

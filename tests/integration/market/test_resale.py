@@ -28,6 +28,7 @@ from ledger.database.engine import read, write
 from ledger.resale.connections import approve_name
 from ledger.tables import ApiCall, ApiConnection, ApiConnectionKey, ApiPeriod, table_of
 from scripts.cli import commands
+from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import (
     OUTSIDER,
@@ -154,6 +155,49 @@ async def test_call__by_key__is_served_charged_and_split(stand: Stand) -> None:
         15_000,
     )
     assert shown["net_usdc"] == 135_000 - 500_000_000
+
+
+async def test_earnings__of_calls_and_sales__are_one_list_page_by_page(stand: Stand) -> None:
+    await stand.connect()
+    seller = bearer(stand.seller)
+    path = "/v1/seller/earnings"
+
+    async def read_page(**params: str) -> dict[str, Any]:
+        answer = await stand.market.client.get(path, headers=seller, params=params)
+        page: dict[str, Any] = answer.json()
+        return page
+
+    before = (await read_page(limit="1000"))["totals"]
+    await stand.call()
+    async with FakeEndpoint() as endpoint:
+        await stand.market.list_offer(stand.seller, endpoint.url)
+        await stand.market.chat(stand.buyer)
+    await stand.call()
+    after = await read_page(limit="1000")
+    ids = [one["sale_id"] for one in after["earnings"]]
+    paged: list[str] = []
+    cursor = ""
+    for _ in ids:
+        page = await read_page(limit="1", cursor=cursor)
+        paged += [one["sale_id"] for one in page["earnings"]]
+        cursor = page["next_cursor"]
+
+    assert [one["kind"] for one in after["earnings"][-3:]] == ["api_call", "inference", "api_call"]
+    call = after["earnings"][-1]
+    assert (call["connection"], call["operation"]) == (
+        stand.connection["name"],
+        "GET /v1/blocks/latest",
+    )
+    assert (call["units"], call["cost_usdc"], call["earning_usdc"]) == (1, 150_000, 135_000)
+    assert (call["model"], call["payout_state"]) == (None, "accrued")
+    totals = after["totals"]
+    assert totals["api_calls"] - before["api_calls"] == 2
+    assert totals["requests"] - before["requests"] == 1
+    sold_usdc = sum(one["earning_usdc"] for one in after["earnings"][-3:])
+    assert totals["earning_usdc"] - before["earning_usdc"] == sold_usdc
+    assert paged == ids == sorted(ids)
+    table = await stand.market.client.get(f"{path}.csv", headers=seller)
+    assert table.text.splitlines()[-1].startswith(f"api_call,{call['sale_id']},")
 
 
 async def test_call__with_body__reaches_the_api_as_it_was(stand: Stand) -> None:

@@ -554,6 +554,7 @@ async def test_earnings__sold__are_listed_with_their_fee_and_paid_once(
         csv = await market.client.get("/v1/seller/earnings.csv", headers=bearer(seller_key))
         assert earnings["totals"] == {
             "requests": 3,
+            "api_calls": 0,
             "earning_usdc": 855,
             "fee_usdc": 45,
             "unpaid_usdc": 0,

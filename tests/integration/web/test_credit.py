@@ -1,4 +1,4 @@
-"""Prepaid credit in a real browser: looked at, withdrawn by a signature, once though an answer is lost."""
+"""Prepaid credit in a real browser: looked at, and withdrawn once though an answer is lost."""
 
 from pathlib import Path
 

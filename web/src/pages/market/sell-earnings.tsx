@@ -27,6 +27,7 @@ export function Earnings() {
             <>
               <dl class="figures">
                 <Figure name={texts.requests}>{formatCount(totals.requests)}</Figure>
+                {totals.api_calls > 0 && <Figure name={texts.apiCalls}>{formatCount(totals.api_calls)}</Figure>}
                 <Figure name={texts.earned} hint={texts.earnedHint}><Usdc of={exact(totals.earning_usdc)} /></Figure>
                 <Figure name={texts.fee}><Usdc of={exact(totals.fee_usdc)} /></Figure>
                 <Figure name={texts.unpaid} hint={texts.unpaidHint}><Usdc of={exact(totals.unpaid_usdc)} /></Figure>
@@ -57,7 +58,7 @@ function Sales({ earnings, chainId }: { readonly earnings: readonly Earning[]; r
       <thead>
         <tr>
           <th scope="col">{texts.when}</th>
-          <th scope="col">{texts.model}</th>
+          <th scope="col">{texts.sold}</th>
           <th scope="col" class="number">{texts.earned}</th>
           <th scope="col">{texts.payout}</th>
           <th scope="col">{texts.tx}</th>
@@ -67,7 +68,9 @@ function Sales({ earnings, chainId }: { readonly earnings: readonly Earning[]; r
         {earnings.map((one) => (
           <tr key={one.sale_id}>
             <td>{formatTime(one.resolved_at_s)}</td>
-            <th scope="row">{one.model}</th>
+            <th scope="row">
+              {one.model ?? one.connection} {one.operation !== null && <small>{one.operation}</small>}
+            </th>
             <td class="number">{formatUsdc(exact(one.earning_usdc))}</td>
             <td>{texts.payoutStates[one.payout_state]}</td>
             <td><TxLink network="base" chainId={chainId} hash={one.payout_tx_hash ?? null} /></td>
