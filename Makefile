@@ -13,7 +13,7 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 export APE_DATA_FOLDER := $(CURDIR)/.ape
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation fuzz mutants format lock clean
+.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation bench-web fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey 
 
 bench-revocation: setup ## from a mined revocation to the first 401, and to the end of a stream. ARGS="--rounds 20"
 	@$(BIN)/python -m bench.revocation.main $(ARGS)
+
+bench-web: setup ## what the pages load, clicks, a list of 100,000 rows, and completions beside visitors. ARGS="--requests 50"
+	@$(BIN)/python -m bench.web.main $(ARGS)
 
 bench-keeper: setup ## gas per settled request, and the keeper's cost of many positions. ARGS=--positions=100000
 	@$(BIN)/python -m bench.keeper.main $(ARGS)

@@ -7,6 +7,7 @@ import { reconnect } from "./wallet/store.ts";
 
 const pages: readonly Page[] = [
   { path: "/", name: marketTexts.market, isListed: true, load: () => import("./pages/market/market.tsx").then((m) => m.Market) },
+  { path: "/evidence", name: marketTexts.evidence, isListed: false, load: () => import("./pages/market/evidence.tsx").then((m) => m.Evidence) },
   { path: "/sell", name: marketTexts.sell, isListed: true, load: () => import("./pages/market/sell.tsx").then((m) => m.Sell) },
   { path: "/resell", name: marketTexts.resell, isListed: true, load: () => import("./pages/resell/resell.tsx").then((m) => m.Resell) },
   { path: "/credit", name: marketTexts.credit, isListed: true, load: () => import("./pages/market/credit.tsx").then((m) => m.Credit) },

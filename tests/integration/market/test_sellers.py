@@ -558,6 +558,8 @@ async def test_earnings__sold__are_listed_with_their_fee_and_paid_once(
             "earning_usdc": 855,
             "fee_usdc": 45,
             "unpaid_usdc": 0,
+            "unvested_usdc": 0,
+            "refunded_usdc": 0,
         }
         assert {line["fee_bps"] for line in earnings["earnings"]} == {500}
         assert len(csv.text.splitlines()) == 4

@@ -102,6 +102,9 @@ function Book({ model }: { readonly model: string }) {
   return (
     <section aria-live="polite">
       <h2>{texts.bookTitle(model)}</h2>
+      <p>
+        <a href={`/evidence?${new URLSearchParams({ model })}`}>{texts.evidenceOf}</a>
+      </p>
       <Shown of={book}>
         {({ offers }) => (
           <Table label={texts.bookTitle(model)}>
