@@ -124,7 +124,7 @@ async function measureUsage(page, origin, rows) {
   const began = Date.now();
   await page.goto(`${origin}/usage`);
   await page.locator("select").first().selectOption("365");
-  await page.waitForFunction((text) => document.querySelector(".figures")?.textContent.includes(text), rows.toLocaleString("en-US"), { timeout: 120_000 });
+  await page.waitForFunction((text) => document.querySelector(".figures")?.textContent.includes(text), rows.toLocaleString("en-US"), { timeout: 300_000 });
   await page.locator(".rows .line").first().waitFor();
   const loaded_ms = Date.now() - began;
   return { loaded_ms, ...(await page.evaluate(drawAndScroll, SCROLLS)) };

@@ -16,6 +16,7 @@ import { useConnection } from "../../wallet/store.ts";
 type Line = Schemas["UsageEntry"];
 const PAGE = "1000";
 const ROW_PX = 44;
+const SHOW_EVERY_MS = 500;
 const RANGES = [1, 7, 30, 365];
 
 export function Usage() {
@@ -41,18 +42,22 @@ function useAll(tokenId: string, days: number, attempt: number): Loaded {
     const from = String(Math.floor(Date.now() / 1_000) - days * 86_400);
     setLoaded({ lines: [], isWhole: false, error: null });
     void (async () => {
-      let lines: Line[] = [];
+      const lines: Line[] = [];
+      let shownMs = Date.now();
       let cursor: string | undefined;
       try {
         do {
           const query = { from, limit: PAGE, cursor };
           const page = await api.get("/api/current/usage", { query, signal: abort.signal, ...asPosition(tokenId) });
-          lines = [...lines, ...page.data];
+          for (const line of page.data) lines.push(line);
           cursor = page.next_cursor ?? undefined;
-          setLoaded({ lines, isWhole: cursor === undefined, error: null });
+          // Sums and plot are of all lines, so a long list is drawn now and then, and at its end.
+          if (cursor !== undefined && Date.now() - shownMs < SHOW_EVERY_MS) continue;
+          setLoaded({ lines: [...lines], isWhole: cursor === undefined, error: null });
+          shownMs = Date.now();
         } while (cursor !== undefined);
       } catch (error) {
-        if (!abort.signal.aborted) setLoaded({ lines, isWhole: false, error: error as Error });
+        if (!abort.signal.aborted) setLoaded({ lines: [...lines], isWhole: false, error: error as Error });
       }
     })();
     return () => abort.abort();
