@@ -63,7 +63,7 @@ _OF_BOTH: Final = (
     "payout_address",
     "payout_id",
 )
-_OF_A_SALE: Final = {
+_OF_A_SALE: Final[dict[str, ColumnElement[Any]]] = {
     "kind": literal("inference"),
     "vesting_s": _sale.c.vesting_s,
     "sale_id": _sale.c.sale_id,
@@ -82,7 +82,7 @@ _OF_A_SALE: Final = {
         )
     },
 }
-_OF_A_CALL: Final = {
+_OF_A_CALL: Final[dict[str, ColumnElement[Any]]] = {
     "kind": literal("api_call"),
     "vesting_s": literal(0),
     "sale_id": _call.c.call_id,
@@ -131,7 +131,7 @@ def load_earnings(
             (sold.c.payout_id.like(f"{REFUND_PREFIX}%"), "refunded"),
             else_=func.coalesce(_item.c.state, "planned"),
         )
-        columns = {
+        columns: dict[str, ColumnElement[Any]] = {
             **named,
             **{name: sold.c[name] for name in _OF_BOTH},
             "payout_state": state,
