@@ -35,7 +35,7 @@ def earnings(
     key_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Add up what was sold: requests, charges, fee and earnings, also by model.
+    """Add up what was sold: requests, charges, fee and earnings, also by model or API.
 
     The sales one by one: `GET /v1/seller/earnings.csv`.
     """
@@ -48,7 +48,7 @@ def earnings(
             found["requests"] += 1
             for name in ("cost_usdc", "fee_usdc", "earning_usdc"):
                 found[name] += sale[name]
-            earned[sale["model"]] += sale["earning_usdc"]
+            earned[sale["model"] or sale["connection"]] += sale["earning_usdc"]
     told = {**found, "unpaid_in_all_usdc": unpaid_usdc}
     if as_json:
         click.echo(json.dumps({**told, "by_model_usdc": dict(earned)}))
