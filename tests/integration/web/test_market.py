@@ -1,4 +1,4 @@
-"""The market's pages in a real browser: empty, without a wallet; the evidence on a model's offers."""
+"""The market's pages in a real browser: empty, without a wallet; evidence on a model."""
 
 import time
 from pathlib import Path
