@@ -192,7 +192,7 @@ def build_tables(mutations: Sequence[Mutation], verdicts: Mapping[str, MutationR
                 "|---|---|---|",
             ]
         verdict = verdicts.get(mutation.name)
-        if verdict is None or verdict.mutation != mutation:
+        if verdict is None or verdict.mutation != mutation or verdict.outcome == "error":
             noticed = "not run"
         elif verdict.outcome == "killed":
             noticed = f"`{verdict.detail.partition('[')[0]}`"

@@ -152,6 +152,7 @@ def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) ->
         "b": MutationResult(second, "survived", "harmless", 1.0),
         # Of another mistake under the same name.
         "c": MutationResult(replace(third, new=">"), "killed", "test_hold.py::test", 1.0),
+        "d": MutationResult(fourth, "error", "the process has ended", 1.0),
     }
 
     record([first, second, third, fourth], verdicts, document)
