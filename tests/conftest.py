@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.examples import examples
@@ -30,6 +31,12 @@ settings.register_profile(
     ],
 )
 settings.load_profile("current")
+
+# A traceback with all values of all frames takes minutes to draw, and its server stands still then.
+_renderer = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")

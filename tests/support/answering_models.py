@@ -2,10 +2,13 @@
 
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
+Build = Callable[[str, dict[str, Any]], dict[str, Any]]
 
-def build_model(*, prefers_last: bool) -> Any:
+
+def build_model(*, prefers_last: bool) -> Build:
     """Return what answers a probe's question: mostly the first or the last word by the alphabet."""
     drawn = random.Random(prefers_last)
 

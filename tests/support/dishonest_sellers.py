@@ -5,12 +5,9 @@ what it was paid to serve, and a cheaper one.
 """
 
 import random
-from collections.abc import Callable
 from typing import Any
 
-from tests.support.answering_models import build_model
-
-Build = Callable[[str, dict[str, Any]], dict[str, Any]]
+from tests.support.answering_models import Build, build_model
 
 
 def swap() -> Build:

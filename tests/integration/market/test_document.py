@@ -195,6 +195,8 @@ async def call_text(caller: Caller) -> None:
         "/v1/chat/completions", json=make_body(), headers=buyer
     )
     await caller.ask("GET", f"/v1/buyer/sales/{sold.headers['x-request-id']}", buyer)
+    # Before the seller fails: its offer rests then, for a time that a slow machine outlives.
+    await caller.ask("GET", f"/v1/route/explain?model={model}", buyer)
     caller.shop.seller.behaviour = "status_500"
     failed = await caller.shop.market.client.post("/v1/responses", json=body, headers=buyer)
     assert failed.status_code == 502, failed.text
@@ -265,7 +267,6 @@ async def call_public(caller: Caller) -> None:
         "/readyz",
     ):
         await caller.ask("GET", path)
-    await caller.ask("GET", f"/v1/route/explain?model={model}", caller.buyer)
     await call_evidence(caller, model)
     for name in ("earnings", "earnings.csv", "capacity", "health-log", "health-log.csv"):
         await caller.ask("GET", f"/v1/seller/{name}", caller.seller)

@@ -18,8 +18,8 @@ from market.evidence.recording import weigh, write_rounds
 from market.evidence.runner import Told, run_probe
 from market.evidence.schedule import METHODS
 from market.evidence.verdicts import Method, OfferVerdict, judge
-from tests.support.answering_models import build_model
-from tests.support.dishonest_sellers import Build, keep_answers, mix, please_probes, swap
+from tests.support.answering_models import Build, build_model
+from tests.support.dishonest_sellers import keep_answers, mix, please_probes, swap
 
 PROBES = 3
 """Of each method."""
