@@ -1,6 +1,7 @@
 """The compose file of a deployment folder: every process in a container, beside PostgreSQL.
 
-The folder is mounted where it lies on the host, so that its settings name the same paths in both.
+What a process reads of the folder is mounted where it lies on the host, so that its settings name
+the same paths in both; its secrets come one by one.
 """
 
 import secrets as randomness
@@ -30,6 +31,14 @@ HEALTH: Final[Mapping[str, str]] = {
     "proxy": "/api/current/healthz",
     "market": "/healthz",
 }
+READ_FROM_FOLDER: Final[Mapping[str, tuple[str, ...]]] = {
+    "indexer": ("deployment.json",),
+    "keeper": ("deployment.json",),
+    "proxy": ("deployment.json",),
+    "market": ("deployment.json", "kms"),
+}
+"""What each process reads by a path that its settings name. The folder's ``env`` and ``secrets`` are
+read by docker itself."""
 
 
 def build_compose_facts(
@@ -45,7 +54,13 @@ def build_compose_facts(
     where proxies find the market of this folder; None: they buy elsewhere.
     """
     secrets = [name for name in names if name != PASSWORD]
-    services = [_build_service(*process, secrets, market_url) for process in processes]
+    services = [
+        {
+            **_build_service(*process, secrets, market_url),
+            "paths": [folder / name for name in READ_FROM_FOLDER[process[1]]],
+        }
+        for process in processes
+    ]
     return {
         "folder": folder,
         "image": IMAGE,

@@ -222,7 +222,13 @@ def test_compose__services__have_no_rights_and_are_this_hosts_alone(folder: Path
         assert (service["image"], service["user"]) == (IMAGE, f"{USER_ID}:{USER_ID}")
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert all(volume.endswith(":ro") for volume in service["volumes"])
+        mounted = [volume.split(":") for volume in service["volumes"]]
+        assert all(inside == path and mode == "ro" for path, inside, mode in mounted)
+        # Neither the folder itself nor what of it is another's.
+        paths = [str(Path(path).relative_to(folder)) for path, *_ in mounted]
+        kms = ["kms"] if name == "market" else []
+        assert paths == ["deployment.json", *kms], f"{name} sees others' files"
+        assert all((folder / path).exists() for path in paths)
         mine = {secret.partition("_")[0] for secret in service["secrets"]}
         assert mine == {service["command"][0].upper()}, f"{name} sees others' secrets"
 
