@@ -14,8 +14,10 @@ from scripts.folder.environment import SECRETS_FOLDER
 IMAGE: Final = "current-yield:0.1.0"
 USER_ID: Final = 10_001
 """Whom ``containers/Dockerfile`` makes."""
-SUBNET: Final = "172.31.84.0/24"
-HOST: Final = "172.31.84.1"
+SUBNET: Final = "10.93.84.0/24"
+"""Outside of what clouds give hosts by default (AWS 172.31.0.0/16, Google 10.128.0.0/9, others
+10.0.0.0/16) and of what docker takes by itself: a host loses its neighbours in the same range."""
+HOST: Final = "10.93.84.1"
 """How containers see this host, where the balancer is."""
 DATABASE: Final = "postgresql+psycopg://current:{password}@postgres/current"
 PASSWORD: Final = "POSTGRES_PASSWORD"
@@ -37,8 +39,8 @@ READ_FROM_FOLDER: Final[Mapping[str, tuple[str, ...]]] = {
     "proxy": ("deployment.json",),
     "market": ("deployment.json", "kms"),
 }
-"""What each process reads by a path that its settings name. The folder's ``env`` and ``secrets`` are
-read by docker itself."""
+"""What each process reads by a path that its settings name. Docker itself reads the folder's
+``env`` and ``secrets``."""
 
 
 def build_compose_facts(

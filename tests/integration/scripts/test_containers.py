@@ -12,6 +12,7 @@ Not run here: building the image, and starting it. That needs a daemon and base 
 """
 
 import importlib.metadata as metadata
+import ipaddress
 import json
 import re
 import shlex
@@ -220,6 +221,7 @@ def test_compose__services__have_no_rights_and_are_this_hosts_alone(folder: Path
         if name == "postgres":
             continue
         assert (service["image"], service["user"]) == (IMAGE, f"{USER_ID}:{USER_ID}")
+        assert service["restart"] == "unless-stopped", "nothing runs after a reboot"
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         mounted = [volume.split(":") for volume in service["volumes"]]
@@ -231,6 +233,19 @@ def test_compose__services__have_no_rights_and_are_this_hosts_alone(folder: Path
         assert all((folder / path).exists() for path in paths)
         mine = {secret.partition("_")[0] for secret in service["secrets"]}
         assert mine == {service["command"][0].upper()}, f"{name} sees others' secrets"
+
+
+@pytest.mark.parametrize(
+    "taken", ["172.16.0.0/12", "192.168.0.0/16", "10.128.0.0/9", "10.0.0.0/16"]
+)
+def test_compose__network__is_none_that_hosts_have_by_default(folder: Path, taken: str) -> None:
+    told = load_compose(folder)
+    (config,) = told["networks"]["inside"]["ipam"]["config"]
+    subnet = ipaddress.ip_network(config["subnet"])
+
+    assert not subnet.overlaps(ipaddress.ip_network(taken))
+    proxies = told["services"]["proxy"]["environment"]["PROXY_TRUSTED_PROXIES"]
+    assert ipaddress.ip_address(proxies) == subnet[1], "the balancer is not believed"
 
 
 def test_compose__made_again__keeps_the_databases_password(folder: Path) -> None:
