@@ -33,6 +33,13 @@ from serving.models.upstream import (
 LIST_BYTES_MAX: Final = 4 * 1024**2
 """Longest list of models or prices: reading it must not hold up the requests, in bytes."""
 
+BOOK_PAGE: Final = 500
+"""Offers that are asked for at a time: the most that a market gives."""
+BOOK_PAGES_MAX: Final = 10
+"""Pages of one book that are read."""
+BOOK_BYTES_MAX: Final = 2 * LIST_BYTES_MAX
+"""After as much of one book no further page is read, in bytes."""
+
 _MARKET_ROOT: Final = re.compile(r"(?:/min[0-9]{1,3})?/v1$")
 
 
@@ -54,7 +61,7 @@ class Upstream(Protocol):
         ...
 
     async def fetch_book(self, model: str) -> list[dict[str, Any]]:
-        """Return the offers of a model in a market's public book."""
+        """Return the offers of a model in a market's public book: approved sellers' first."""
         ...
 
     async def fetch_prices(self) -> list[dict[str, Any]] | None:
@@ -126,19 +133,34 @@ class HttpUpstream:
         ]
 
     async def fetch_book(self, model: str) -> list[dict[str, Any]]:
-        """Return the offers of a model in a market's public book."""
+        """Return the offers of a model in a market's public book, page after page.
+
+        At most ``BOOK_PAGES_MAX`` pages are read, and none after ``BOOK_BYTES_MAX``: what is behind
+        them is left out. A market shows the sellers first that it has approved, so that those
+        who are left out are others.
+        """
         # The book is beside /v1, also for who is asked below /min{N}.
         root = _MARKET_ROOT.sub("", self._access.base_url)
-        request = authorize(
-            self._client.get(f"{root}/api/markets/{quote(model, safe='/')}"), self._access
-        )
-        answer = await fetch(
-            request, self._access, timeout_s=self._list_timeout_s, bytes_max=self._list_bytes_max
-        )
-        offers = answer.parsed.get("offers")
-        if not isinstance(offers, list):
-            raise UpstreamFailure(Cause.BAD_FORMAT)
-        return [offer for offer in offers if isinstance(offer, dict)]
+        url = f"{root}/api/markets/{quote(model, safe='/')}"
+        found: list[dict[str, Any]] = []
+        query, size = {"limit": str(BOOK_PAGE)}, 0
+        for _ in range(BOOK_PAGES_MAX):
+            answer = await fetch(
+                authorize(self._client.get(url).query(query), self._access),
+                self._access,
+                timeout_s=self._list_timeout_s,
+                bytes_max=self._list_bytes_max,
+            )
+            offers = answer.parsed.get("offers")
+            if not isinstance(offers, list):
+                raise UpstreamFailure(Cause.BAD_FORMAT)
+            found += [offer for offer in offers if isinstance(offer, dict)]
+            size += len(answer.raw)
+            cursor = answer.parsed.get("next_cursor")
+            if not isinstance(cursor, str) or not cursor or size >= BOOK_BYTES_MAX:
+                break
+            query["cursor"] = cursor
+        return found
 
     async def fetch_prices(self) -> list[dict[str, Any]] | None:
         """Return the entries of upstream's price list; none where it has no such list.
