@@ -218,6 +218,9 @@ def call(
     """
     if not path.startswith("/"):
         raise click.UsageError("PATH begins with /")
+    if places["dry_run"] and pay_max is None:
+        # What is paid from credit is paid at the market, whatever this command would like to try.
+        raise click.UsageError("--dry-run goes with --pay-max")
     sent = _read_body(body, body_file)
     chosen = (method or ("GET" if sent is None else "POST")).upper()
     if pay_max is None:

@@ -63,15 +63,16 @@ def earnings(
 @seller_key_option
 @json_option
 def payouts(policy: str | None, market_url: str, key_file: Path | None, as_json: bool) -> None:
-    """List payouts with their transactions, and what is not in one yet (`accrued`)."""
+    """List payouts with their transactions, and what is not in one yet (`accrued`, `vesting`)."""
     market = open_seller(market_url, key_file)
     if policy is not None:
         market.ask("PATCH", "/v1/seller/account", {"payout_policy": policy})
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str | None, ...], dict[str, Any]] = {}
     for page in _pages(market):
         for sale in page["earnings"]:
+            # Without a payout some are accrued and some vest, and each offer has its own payee.
             row = found.setdefault(
-                sale["payout_id"] or "",
+                (sale["payout_id"], sale["payout_state"], sale["payout_address"]),
                 {
                     "payout_id": sale["payout_id"],
                     "state": sale["payout_state"],
