@@ -83,7 +83,7 @@ ABOUT: Final = (
     "A market of spare inference and API capacity: requests go to the cheapest seller who may serve"
     " them, paid by credit or by x402."
 )
-PAGES: Final = ("market", "resale", "suppliers", "settings", "security")
+PAGES: Final = ("market", "resale", "suppliers", "evidence", "settings", "security")
 """The pages of docs/ that its readers need."""
 DESCRIPTION: Final = """
 A market of AI inference: each request is served by the cheapest seller who is allowed, healthy and

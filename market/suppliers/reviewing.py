@@ -134,8 +134,9 @@ def decide(
         raise not_possible(decision.decision, supplier.kyb_status)
     is_final = True
     decided = load_decisions(connection, supplier.supplier_id, version=decision.version)
-    # A supplier is reinstated as it was approved by one; what it has filed since is new.
-    is_new = not any(row["is_final"] for row in decided)
+    # A supplier is reinstated as it was approved by one; what it has filed since is new, whatever
+    # else was decided of it meanwhile.
+    is_new = not any(row["is_final"] and row["decision"] in (APPROVE, REINSTATE) for row in decided)
     is_approval = decision.decision == APPROVE or (decision.decision == REINSTATE and is_new)
     if is_approval and rules.four_eyes:
         # A further look at the same version after a revision is a new one.

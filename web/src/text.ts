@@ -419,6 +419,7 @@ export const marketTexts = {
   book: "All offers",
   bookOf: (model: string) => `Offers of ${model}`,
   bookTitle: (model: string) => `Offers of ${model}`,
+  firstOffers: (count: string) => `The first ${count} offers, cheapest first; programs read on at the API.`,
   evidenceOf: "Is each of them the model that it is sold as? See the evidence",
   all: (count: string) => `Show all ${count}`,
   seller: "Seller",

@@ -582,6 +582,8 @@ async def test_four_eyes__two_reviewers__approve_together(
         as_it_was = await decide(reviewers[0], supplier_id, **reinstate)
         await decide(reviewers[0], supplier_id, version=1, **suspend)
         await supplier.post("/v1/supply/kyb/submit")
+        # To suspend it again is no approval of what it has filed.
+        await decide(reviewers[0], supplier_id, version=2, **suspend)
         filed = [
             await decide(reviewers[who], supplier_id, version=2, decision="reinstate")
             for who in (0, 0, 1)

@@ -100,7 +100,15 @@ function Withdraw({ wallet, terms, done }: { readonly wallet: string; readonly t
   const wish = readWish(typed, { mostUsdc, leastUsdc, feeUsdc });
   const send = (signed: Signed) =>
     task.run(async () => {
-      const sent = await sendWithdrawal(signed);
+      let sent = false;
+      try {
+        sent = await sendWithdrawal(signed);
+      } catch (error) {
+        // It was refused, so nothing is open any more; the list says what had been taken before.
+        setUnsure(null);
+        done();
+        throw error;
+      }
       setUnsure(sent ? null : signed);
       if (!sent) return undefined;
       setTyped("");

@@ -106,36 +106,39 @@ function Book({ model }: { readonly model: string }) {
         <a href={`/evidence?${new URLSearchParams({ model })}`}>{texts.evidenceOf}</a>
       </p>
       <Shown of={book}>
-        {({ offers }) => (
-          <Table label={texts.bookTitle(model)}>
-            <thead>
-              <tr>
-                <th scope="col">{texts.seller}</th>
-                <th scope="col" class="number">{texts.price}</th>
-                <th scope="col" class="number">{texts.discount}</th>
-                <th scope="col">{texts.health}</th>
-                <th scope="col" class="number">{texts.left}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {offers.map((offer) => (
-                <tr key={offer.offer_id}>
-                  <th scope="row">
-                    {offer.provider} {offer.label && <small>{offer.label}</small>}
-                  </th>
-                  <td class="number">{pairOf(offer)}</td>
-                  <td class="number">{offer.discount_pct === null ? "" : `${offer.discount_pct} %`}</td>
-                  <td>
-                    <span class={offer.serviceable ? "tag good" : "tag warning"}>
-                      {offer.serviceable ? texts.serving : offer.health}
-                    </span>{" "}
-                    {offer.trusted && <span class="tag">{texts.trusted}</span>}
-                  </td>
-                  <td class="number">{offer.left_today_usd === null ? texts.noCap : `$${offer.left_today_usd}`}</td>
+        {({ offers, next_cursor: next }) => (
+          <>
+            {next !== null && <p class="quiet">{texts.firstOffers(formatCount(offers.length))}</p>}
+            <Table label={texts.bookTitle(model)}>
+              <thead>
+                <tr>
+                  <th scope="col">{texts.seller}</th>
+                  <th scope="col" class="number">{texts.price}</th>
+                  <th scope="col" class="number">{texts.discount}</th>
+                  <th scope="col">{texts.health}</th>
+                  <th scope="col" class="number">{texts.left}</th>
                 </tr>
-              ))}
-            </tbody>
-          </Table>
+              </thead>
+              <tbody>
+                {offers.map((offer) => (
+                  <tr key={offer.offer_id}>
+                    <th scope="row">
+                      {offer.provider} {offer.label && <small>{offer.label}</small>}
+                    </th>
+                    <td class="number">{pairOf(offer)}</td>
+                    <td class="number">{offer.discount_pct === null ? "" : `${offer.discount_pct} %`}</td>
+                    <td>
+                      <span class={offer.serviceable ? "tag good" : "tag warning"}>
+                        {offer.serviceable ? texts.serving : offer.health}
+                      </span>{" "}
+                      {offer.trusted && <span class="tag">{texts.trusted}</span>}
+                    </td>
+                    <td class="number">{offer.left_today_usd === null ? texts.noCap : `$${offer.left_today_usd}`}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </Table>
+          </>
         )}
       </Shown>
     </section>
