@@ -341,6 +341,13 @@ def note_try(
     )
 
 
+def let_go(connection: Connection, webhook_id: str, *, now_s: int, answer_ms: int) -> None:
+    """Let an endpoint go whose try was broken off: no try is counted, and its delivery is due as it
+    was. ``answer_ms``: how long it has not answered at least."""
+    changes = {"busy_until_s": now_s, "answer_ms": answer_ms}
+    connection.execute(update(_webhook).where(_webhook.c.webhook_id == webhook_id).values(changes))
+
+
 def load_deliveries(
     connection: Connection, webhook_id: str, *, token_id: int, limit: int
 ) -> Sequence[RowMapping]:

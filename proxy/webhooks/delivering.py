@@ -19,11 +19,13 @@ from sqlalchemy import Connection, RowMapping
 from contracts.units import utc_day
 from ledger.chain.positions import build_state, get_allowance, next_utc_day_s
 from ledger.spending.webhooks import (
+    SWIFT_MS,
     Message,
     claim_due,
     count_waiting,
     end_webhook,
     forget_deliveries,
+    let_go,
     load_revoked,
     load_watched,
     note_try,
@@ -48,7 +50,11 @@ AT_ONCE: Final = 16
 """Endpoints that are called at the same time, whoever they are."""
 SWIFT_AT_ONCE: Final = 16
 """Endpoints that are called beside those, of the ones that were swift to answer last time: slow and
-new ones, of however many owners, cannot hold them up."""
+new ones, of however many owners, cannot hold them up. Which of them is slow this time is broken off
+and called again in a place of the others."""
+SWIFT_S: Final = SWIFT_MS / 1_000
+"""How long a try may take in a place of the swift ones, seconds."""
+_TIMEOUT: Final = "timeout"
 PAUSES_S: Final = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 """The pauses between tries: about 28 hours in all, then a delivery is given up."""
 GONE: Final = 410
@@ -75,6 +81,7 @@ class Webhooks:
         *,
         pauses_s: tuple[int, ...] = PAUSES_S,
         timeout_s: float = TIMEOUT_S,
+        swift_s: float = SWIFT_S,
     ) -> None:
         """``dialer`` makes one inside the running loop."""
         self._meter = meter
@@ -82,6 +89,7 @@ class Webhooks:
         self.key_secrets = key_secrets
         self._pauses_s = pauses_s
         self._timeout_s = timeout_s
+        self._swift_s = swift_s
 
     async def close(self) -> None:
         """Close the connections."""
@@ -166,7 +174,7 @@ class Webhooks:
                     swift=SWIFT_AT_ONCE - swift, anybody=AT_ONCE - len(trying) + swift
                 )
                 for is_swift, hook, one in due:
-                    trying[asyncio.create_task(self._try(hook, one))] = is_swift
+                    trying[asyncio.create_task(self._try(hook, one, is_swift=is_swift))] = is_swift
                 tries += len(due)
                 if not trying:
                     return tries
@@ -202,11 +210,20 @@ class Webhooks:
 
         return await self._meter.write(claim)
 
-    async def _try(self, hook: RowMapping, delivery: RowMapping) -> None:
+    async def _try(self, hook: RowMapping, delivery: RowMapping, *, is_swift: bool) -> None:
+        is_short = is_swift and self._swift_s < self._timeout_s
+        limit_s = self._swift_s if is_short else self._timeout_s
         started_s = time.monotonic()
-        status, said = await self._send(hook, delivery)
+        status, said = await self._send(hook, delivery, limit_s=limit_s)
         answer_ms = int((time.monotonic() - started_s) * 1_000)
         now_s = self._meter.now_s()
+        if is_short and said == _TIMEOUT:
+            # It has the rest of its time in a place of the slow ones: this was no try yet.
+            slow_ms = max(answer_ms, SWIFT_MS + 1)
+            await self._meter.write(
+                lambda c: let_go(c, hook["webhook_id"], now_s=now_s, answer_ms=slow_ms)
+            )
+            return
         is_well = status is not None and 200 <= status < 300
         tries = delivery["tries"] + 1
         state, next_try_at_s = "waiting", now_s
@@ -236,7 +253,9 @@ class Webhooks:
             state=state,
         )
 
-    async def _send(self, hook: RowMapping, delivery: RowMapping) -> tuple[int | None, str]:
+    async def _send(
+        self, hook: RowMapping, delivery: RowMapping, *, limit_s: float
+    ) -> tuple[int | None, str]:
         """Return the HTTP status of an answer, if there is one, and what to show of the try."""
         body = delivery["body"].encode()
         try:
@@ -246,7 +265,7 @@ class Webhooks:
                 timestamp_s=self._meter.now_s(),
                 body=body,
             )
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(limit_s):
                 client, url, _ = await self._dialer.dial_artifact(hook["url"])
                 request = client.post(url).body_bytes(body)
                 request = request.header("content-type", "application/json")
@@ -262,7 +281,7 @@ class Webhooks:
         except SealBroken:
             return None, "its secret does not open: rotate it"
         except TimeoutError:
-            return None, "timeout"
+            return None, _TIMEOUT
         except UpstreamFailure as failure:
             return None, str(failure.cause)
         except Exception as error:

@@ -115,6 +115,7 @@ def make_hooks(
     loopback: bool = True,
     pauses: int = 3,
     timeout_s: float = LIMIT_S,
+    swift_s: float = LIMIT_S,
 ) -> Webhooks:
     rules = DialRules(allow_loopback=loopback, read_timeout_s=timeout_s)
     extra = {} if resolve is None else {"resolve": resolve}
@@ -124,6 +125,7 @@ def make_hooks(
         (KEY_SECRET.encode(),),
         pauses_s=(0,) * pauses,
         timeout_s=timeout_s,
+        swift_s=swift_s,
     )
 
 

@@ -15,9 +15,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 from sqlalchemy import Engine, select, update
 
-from ledger.database.engine import write
+from ledger.database.engine import read, write
 from ledger.restored import end_all_keys
 from ledger.spending.webhooks import (
     ASKED_A_MINUTE_MAX,
@@ -171,6 +172,31 @@ async def test_deliver__every_place_taken_by_slow_endpoints__the_swift_are_told(
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
     await hooks.close()
+
+
+async def test_swift_endpoint__is_slow_this_time__waits_among_the_slow_and_is_tried_once(
+    proxy: RunningProxy,
+) -> None:
+    def read_answer_ms() -> int:
+        with read(proxy.engine) as connection:
+            found = connection.execute(select(table_of(Webhook).c.answer_ms)).scalar_one()
+        return int(found or 0)
+
+    class Faltering(Receiver):
+        """Answers nobody before it is known to be slow."""
+
+        async def _take(self, request: web.Request) -> web.Response:
+            await until(lambda: read_answer_ms() > SWIFT_MS, "it is noted as slow")
+            return await super()._take(request)
+
+    hooks = make_hooks(proxy, swift_s=0.05)
+    async with Faltering() as faltering:
+        put_webhook(proxy.engine, "swift", 0, waiting=1, url=faltering.url, answer_ms=5)
+        await hooks.deliver()
+    await hooks.close()
+    with read(proxy.engine) as connection:
+        [told] = load_deliveries(connection, "swift", token_id=0, limit=9)
+    assert (told["state"], told["said"], told["tries"]) == ("delivered", "200", 1)
 
 
 def test_claim__only_swift__neither_new_nor_slow_ones(engine: Engine) -> None:
