@@ -8,7 +8,13 @@ import click
 
 from contracts.errors import Fatal
 from scripts.market_asking import BUYER_KEY_VARIABLE, Market, read_answer, read_key
-from scripts.wallet.market_options import KEY_FILE, buyer_key_option, tell, url_option
+from scripts.wallet.market_options import (
+    KEY_FILE,
+    buyer_key_option,
+    site_options,
+    tell,
+    url_option,
+)
 from scripts.wallet.options import (
     AMOUNT,
     chain_options,
@@ -76,6 +82,7 @@ def _open(market_url: str, key_file: Path | None) -> Market:
 @click.option("--label", default="", help="What the key is for, as lists show it.")
 @key_options
 @url_option
+@site_options
 @json_option
 def key(
     label: str,
@@ -84,12 +91,15 @@ def key(
     password_file: Path | None,
     market_url: str,
     as_json: bool,
+    **site: Any,
 ) -> None:
     """Sign in with a wallet's key (EIP-4361) and print a buyer's key, shown this once."""
-    from scripts.wallet.market_sign_in import issue_market_key
+    from scripts.wallet.market_sign_in import Site, issue_market_key
 
     account = open_account(private_key_file, keyfile, password_file)
-    issued = issue_market_key(Market(market_url, None), account, "buyer", label=label)
+    issued = issue_market_key(
+        Market(market_url, None), account, "buyer", label=label, site=Site(**site)
+    )
     click.echo(json.dumps(issued) if as_json else issued["api_key"])
 
 
@@ -261,6 +271,7 @@ def _tell_cost(answer: "httpx.Response") -> None:
 @argument("amount", type=AMOUNT, required=False, help="How much, USDC; all of it unless named.")
 @key_options
 @url_option
+@site_options
 @dry_run_option
 @json_option
 def withdraw(
@@ -271,10 +282,13 @@ def withdraw(
     market_url: str,
     dry_run: bool,
     as_json: bool,
+    **site: Any,
 ) -> None:
     """Take unused credit back to the wallet that signs, whoever's key bought with it."""
-    from scripts.wallet.market_sign_in import withdraw_credit
+    from scripts.wallet.market_sign_in import Site, withdraw_credit
 
     account = open_account(private_key_file, keyfile, password_file)
-    done = withdraw_credit(Market(market_url, None), account, amount, dry_run=dry_run)
+    done = withdraw_credit(
+        Market(market_url, None), account, amount, dry_run=dry_run, site=Site(**site)
+    )
     tell(done, as_json=as_json)

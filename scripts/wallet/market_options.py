@@ -1,7 +1,7 @@
 """Options and printing that ``current sell`` and ``current buy`` share."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,23 @@ buyer_key_option = click.option(
     type=KEY_FILE,
     help=f"A file with the buyer's key; without it: {BUYER_KEY_VARIABLE}.",
 )
+
+
+def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the market's messages may name: fields of ``Site``."""
+    for option in (
+        click.option(
+            "--chain-id",
+            type=click.IntRange(1),
+            help="The chain of its sign-ins.  [default: Base; the devnet at a local address]",
+        ),
+        click.option(
+            "--domain",
+            help="The host, with its port, of its sign-ins.  [default: those of the market's URL]",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def tell(found: Mapping[str, Any], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from scripts.market_asking import Market
 from scripts.wallet.market_options import (
     KEY_FILE,
     seller_key_option,
+    site_options,
     tell_rows,
     url_option,
 )
@@ -96,6 +97,7 @@ def _read_provider_key(path: Path | None) -> str:
 @click.option("--label", default="", help="What the key is for, as lists show it.")
 @key_options
 @url_option
+@site_options
 @json_option
 def key(
     label: str,
@@ -104,15 +106,18 @@ def key(
     password_file: Path | None,
     market_url: str,
     as_json: bool,
+    **site: Any,
 ) -> None:
     """Sign in with a wallet's key (EIP-4361) and print a seller's key, shown this once.
 
     Earnings are paid to that wallet unless an offer names another address.
     """
-    from scripts.wallet.market_sign_in import issue_market_key
+    from scripts.wallet.market_sign_in import Site, issue_market_key
 
     account = open_account(private_key_file, keyfile, password_file)
-    issued = issue_market_key(Market(market_url, None), account, "seller", label=label)
+    issued = issue_market_key(
+        Market(market_url, None), account, "seller", label=label, site=Site(**site)
+    )
     click.echo(json.dumps(issued) if as_json else issued["api_key"])
 
 

@@ -16,6 +16,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -23,9 +24,10 @@ from eth_account.signers.local import LocalAccount
 from structlog.testing import capture_logs
 
 from scripts.cli import commands
+from scripts.stack.anvil import CHAIN_ID
 from tests.support.answers import MODEL, PROVIDER_KEY
 from tests.support.keepers import Stage, write_record
-from tests.support.market import BUYER, SELLER
+from tests.support.market import BUYER, PUBLIC_URL, SELLER
 from tests.support.payments import FEE_USDC, Shop, run_shop
 
 
@@ -44,6 +46,9 @@ class Person:
     async def run(self, *words: str, wallet: bool = False, chain: bool = False) -> Result:
         given = [*words, *(["--private-key-file", str(self.key_file)] if wallet else [])]
         given += self.chain if chain else []
+        if wallet and not chain:
+            # This market calls itself by another name than its address.
+            given += ["--domain", urlsplit(PUBLIC_URL).netloc, "--chain-id", str(CHAIN_ID)]
         runner = CliRunner(mix_stderr=False)
         return await asyncio.to_thread(runner.invoke, commands, given, env=self.environment)
 

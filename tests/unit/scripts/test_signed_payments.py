@@ -9,7 +9,8 @@
     ├── --dry-run                                 nothing is signed
     └── it never settles                          sent again, then: it may still be taken
     a sign-in or withdrawal as asked for          signed
-    └── of another site, wallet, meaning, amount  nothing is signed
+    └── of another site, chain, wallet, meaning, role, amount, or with resources
+                                                  nothing is signed
 """
 
 import base64
@@ -25,9 +26,10 @@ from eth_account.signers.local import LocalAccount
 
 from contracts.authorizations import Authorization, TokenDomain
 from contracts.siwe import build_siwe
+from market.payments.withdrawing import write_statement
 from scripts.market_asking import Market, MarketSilent
 from scripts.wallet import signed_payments
-from scripts.wallet.market_sign_in import NotSigned, issue_market_key, withdraw_credit
+from scripts.wallet.market_sign_in import NotSigned, Site, issue_market_key, withdraw_credit
 from scripts.wallet.signed_payments import NotPaid, Payer, PaymentOpen
 from tests.support.ledgers import DEPLOYMENT
 
@@ -196,6 +198,11 @@ def test_pay__never_settled__says_that_it_may_still_be_taken(
 # ------------------------------------------------------------------------------------------ sign-in
 
 
+ANY_SITE: Final = Site()
+LOCAL_URL: Final = "http://127.0.0.1:8403"
+NAMED: Final = Site(domain="market.example")
+
+
 class Asking(Market):
     """Gives a message to sign, and takes whatever is signed."""
 
@@ -208,29 +215,68 @@ class Asking(Market):
         return {"message": self._message} if not body else body[0]
 
 
-def make_message(**changes: str) -> str:
+def make_message(**changes: Any) -> str:
     values: dict[str, Any] = {
         "domain": "market.example",
         "address": ACCOUNT.address,
         "statement": "Get an API key to buy on this market.",
         "uri": "https://market.example",
-        "chain_id": 31_337,
+        "chain_id": 8_453,
         "nonce": "0123456789abcdef",
         "issued_at": datetime.now(UTC),
         "resources": (),
         **changes,
     }
-    return build_siwe(**values)
+    text = build_siwe(**values)
+    return text if values["resources"] else text.removesuffix("\nResources:")
 
 
-def sign_in(signer: Any, market: Market) -> Any:
-    return issue_market_key(market, signer, "buyer", label="")
+def make_local(domain: str, chain_id: int = 31_337) -> str:
+    return make_message(domain=domain, uri=f"http://{domain}", chain_id=chain_id)
 
 
-@pytest.mark.parametrize("url", ["https://market.example", "http://127.0.0.1:8403"])
-def test_sign_in__as_asked_for__signed(signer: Signer, url: str) -> None:
-    assert sign_in(signer, Asking(make_message(), url))["signature"].startswith("0x")
+def sign_in(signer: Any, market: Market, site: Site = ANY_SITE) -> Any:
+    return issue_market_key(market, signer, "buyer", label="", site=site)
+
+
+@pytest.mark.parametrize(
+    ("message", "url", "site"),
+    [
+        (make_message(), "https://market.example", ANY_SITE),
+        (make_message(), "https://market.example:443/", ANY_SITE),
+        (make_message(chain_id=84_532), "https://market.example", Site(chain_id=84_532)),
+        (make_message(), LOCAL_URL, NAMED),
+        (make_local("127.0.0.1:8403"), LOCAL_URL, ANY_SITE),
+        (make_local("localhost:8403"), LOCAL_URL, ANY_SITE),
+        (make_local("[::1]:8403"), LOCAL_URL, ANY_SITE),
+    ],
+)
+def test_sign_in__as_asked_for__signed(signer: Signer, message: str, url: str, site: Site) -> None:
+    assert sign_in(signer, Asking(message, url), site)["signature"].startswith("0x")
     assert signer.signed == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "site"),
+    [
+        (make_message(), ANY_SITE),
+        (make_message(domain="bank.example", uri="https://bank.example"), NAMED),
+        (make_local("localhost:8545"), ANY_SITE),
+        (make_local("localhost"), ANY_SITE),
+        (make_local("localhost.example:8403"), ANY_SITE),
+        (make_local("localhost:99999"), ANY_SITE),
+        (make_local("[::1"), ANY_SITE),
+        (make_local("127.0.0.1:8403", chain_id=8_453), ANY_SITE),
+        (make_local("127.0.0.1:8403"), NAMED),
+    ],
+)
+def test_sign_in__another_site_by_a_local_address__nothing_is_signed(
+    signer: Signer, message: str, site: Site
+) -> None:
+    with pytest.raises(NotSigned):
+        sign_in(signer, Asking(message, LOCAL_URL), site)
+
+    assert signer.signed == 0
 
 
 @pytest.mark.parametrize(
@@ -241,10 +287,16 @@ def test_sign_in__as_asked_for__signed(signer: Signer, url: str) -> None:
         {"address": "0x" + "11" * 20},
         {"statement": "Withdraw 5.000000 USDC of my unused credit to this wallet."},
         {"statement": "I sell my house."},
+        {"statement": "Get an API key to sell on this market."},
+        {"statement": "Get an API key to buy on this market. And my house."},
+        {"domain": "market.example:8443", "uri": "https://market.example:8443"},
+        {"uri": "https://bank.example"},
+        {"chain_id": 1},
+        {"resources": ("urn:recap:everything",)},
     ],
 )
 def test_sign_in__another_message__nothing_is_signed(
-    signer: Signer, changes: dict[str, str]
+    signer: Signer, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(NotSigned):
         sign_in(signer, Asking(make_message(**changes)))
@@ -252,18 +304,21 @@ def test_sign_in__another_message__nothing_is_signed(
     assert signer.signed == 0
 
 
-def test_sign_in__no_message_at_all__nothing_is_signed(signer: Signer) -> None:
+@pytest.mark.parametrize("message", ["0x" + "00" * 32, None, 7])
+def test_sign_in__no_message_at_all__nothing_is_signed(signer: Signer, message: Any) -> None:
     with pytest.raises(NotSigned):
-        sign_in(signer, Asking("0x" + "00" * 32))
+        sign_in(signer, Asking(message))
 
     assert signer.signed == 0
 
 
 def test_withdraw__another_amount_than_asked_for__nothing_is_signed(signer: Any) -> None:
-    told = make_message(statement="Withdraw 0.500000 USDC of my unused credit to this wallet.")
+    told = make_message(statement=write_statement(500_000, 10_000))
 
-    assert withdraw_credit(Asking(told), signer, 500_000, dry_run=False)["message"] == told
-    with pytest.raises(NotSigned):
-        withdraw_credit(Asking(told), signer, 5_000_000, dry_run=False)
+    done = withdraw_credit(Asking(told), signer, 500_000, dry_run=False, site=ANY_SITE)
+    assert done["message"] == told
+    for amount_usdc in (5_000_000, 50_000_000, None):
+        with pytest.raises(NotSigned):
+            withdraw_credit(Asking(told), signer, amount_usdc, dry_run=False, site=ANY_SITE)
 
     assert signer.signed == 1
