@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Final
 from urllib.request import urlopen
 
@@ -108,15 +109,21 @@ def _probe(url: str) -> _Probed:
 def load_seen(*, host: str, port: int) -> dict[str, EndpointRecord]:
     """Return what the indexer whose metrics are served there has seen, by endpoint.
 
-    Empty where ``port`` is 0, where nothing answers, and on standby: it has asked nobody.
+    Empty where ``port`` is 0, where nothing answers or something else than an indexer does, and on
+    standby: it has asked nobody.
     """
     if port == 0:
         return {}
+    shown = f"[{host}]" if ":" in host else host
     try:
-        with urlopen(f"http://{host}:{port}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
-            text = answer.read().decode()
-    except OSError:
+        with urlopen(f"http://{shown}:{port}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
+            return _read_seen(answer.read().decode())
+    except (OSError, HTTPException, ValueError, KeyError):
         return {}
+
+
+def _read_seen(text: str) -> dict[str, EndpointRecord]:
+    """Return what metrics say. Raises ``ValueError``, ``KeyError`` where they are no indexer's."""
     serves: dict[str, bool] = {}
     failures: dict[str, dict[str, int]] = {}
     for family in text_string_to_metric_families(text):

@@ -9,11 +9,14 @@
     ├── alone: says that no indexer was asked; 0 where all are good
     ├── an endpoint behind the others: named, with the blocks; 1
     └── an endpoint of another chain: named; its head does not count
+    what a running indexer has seen: nothing, where another service listens there
 """
 
 import json
 import math
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +205,31 @@ def read_gauges(port: int) -> dict[tuple[str, str], float]:
         for sample in family.samples
         if sample.name.startswith(prefix)
     }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe",
+        b"HTTP/1.1 200 OK\r\n\r\n<html>it works</html>",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nshort",
+    ],
+)
+def test_seen__another_service_listens_there__no_indexer(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4_096)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            seen = load_seen(host="127.0.0.1", port=server.getsockname()[1])
+        finally:
+            thread.join()
+
+    assert seen == {}
