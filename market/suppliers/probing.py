@@ -16,6 +16,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection, RowMapping
 
+from contracts.errors import Retryable
 from ledger.selling.offers import offer_keys
 from ledger.suppliers.supply_offers import load_listings
 from ledger.suppliers.supply_probes import note_probe, take_due_probe
@@ -76,16 +77,24 @@ class Prober:
     async def probe_due(self) -> int:
         """Make all probes that are due, and that become due meanwhile; return of how many offers.
 
-        A slow endpoint holds its own place only, and each supplier has few of the places.
+        A slow endpoint holds its own place only, and each supplier has few of the places. Raises
+        ``LedgerUnavailable`` where the ledger fails while no probe runs.
         """
         probing: dict[asyncio.Task[None], str] = {}
         made = 0
         try:
             while True:
-                while (
-                    len(probing) < OFFERS_AT_ONCE
-                    and (row := await self._take(probing.values())) is not None
-                ):
+                while len(probing) < OFFERS_AT_ONCE:
+                    try:
+                        row = await self._take(probing.values())
+                    except Retryable as error:
+                        if not probing:
+                            raise
+                        # Those that run go on: were they cut off, their claims would outlast them.
+                        log.warning("probes_not_taken", error=repr(error))
+                        break
+                    if row is None:
+                        break
                     probing[asyncio.create_task(self._probe(row))] = str(row["supplier_id"])
                     made += 1
                 if not probing:

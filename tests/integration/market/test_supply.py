@@ -14,6 +14,7 @@ import csv
 import hashlib
 import hmac
 import io
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ from sqlalchemy import delete, insert, select, update
 from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.audit import find_violations
 from ledger.database.engine import read, write
+from ledger.errors import LedgerUnavailable
 from ledger.suppliers.accounts import set_kyb_status
 from ledger.suppliers.callers import save_session, save_supplier_key
 from ledger.suppliers.settlement import settle_chunk
+from ledger.suppliers.supply_probes import take_due_probe
 from ledger.tables import MarketSale, OutboxMail, SupplierPayout, SupplyDay, table_of
+from market.suppliers import probing
 from market.suppliers.payout_desk import mark_sent
 from market.suppliers.probing import OFFERS_AT_ONCE, OFFERS_OF_ONE_AT_ONCE
 from market.suppliers.settling_days import show_day
@@ -378,6 +382,30 @@ async def test_probe__after_another_key_and_by_hand__and_not_twice_at_once(
         assert changed["status"] in ("pending_probe", "active")
         assert (await company.probed(offer_id))["status"] == "active"
         assert endpoint.keys[-1] == "Bearer sk-another-key"
+        await company.ask("DELETE", f"offers/{offer_id}")
+
+
+async def test_probe__ledger_fails_meanwhile__goes_on(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def fail_once(*args: Any, **options: Any) -> Any:
+        if failed.is_set():
+            return take_due_probe(*args, **options)
+        failed.set()
+        raise LedgerUnavailable("the database is away")
+
+    async with FakeEndpoint() as endpoint:
+        endpoint.behaviour = "slow"
+        offer_id = (await company.offer(endpoint.url))["id"]
+        await until(lambda: endpoint.requests, "it is being probed")
+        monkeypatch.setattr(probing, "take_due_probe", fail_once)
+        await until(failed.is_set, "the ledger fails")
+        endpoint.release.set()
+        await company.probed(offer_id)
+
+        assert len(endpoint.requests) == 1
         await company.ask("DELETE", f"offers/{offer_id}")
 
 
