@@ -72,7 +72,9 @@ def read_answer(answer: "httpx.Response") -> Any:
     """Return an answer's JSON. Raises ``MarketRefused`` with the market's own words."""
     try:
         read = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
+        if not answer.is_error:
+            raise MarketRefused("the market's answer is no JSON that can be read") from None
         read = {}
     if answer.is_error:
         told = read.get("error") if isinstance(read, dict) else None

@@ -94,9 +94,11 @@ class Payer:
             offered = json.loads(base64.b64decode(header, validate=True))["accepts"]
             for terms in offered:
                 if self._is_ours(terms):
+                    # They are sent back, two levels down: what cannot be is not signed either.
+                    json.dumps([[terms]])
                     found: dict[str, Any] = terms
                     return found
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise NotPaid("the market's demand is malformed: nothing was signed") from None
         raise NotPaid(
             "the market asks for a payment on another chain, in another token or to another payee"
@@ -113,6 +115,7 @@ class Payer:
             and terms["amount"].isascii()
             and terms["amount"].isdigit()
             and int(terms["amount"]) > 0
+            and _read_timeout_s(terms) > 0
         )
 
     def _check_balance(self, amount_usdc: int) -> None:
@@ -132,7 +135,7 @@ class Payer:
         payer, nonce = self._wallet.account.address, "0x" + secrets.token_hex(32)
         # Chains whose clock is ahead or behind are not the payer's concern.
         now_s = max(int(time.time()), int(self._wallet.web3.eth.get_block("latest")["timestamp"]))
-        before_s = now_s + min(LIVES_S, int(terms.get("maxTimeoutSeconds", LIVES_S)))
+        before_s = now_s + min(LIVES_S, _read_timeout_s(terms))
         signed = self._wallet.account.sign_typed_data(
             domain_data={
                 "name": domain.name,
@@ -173,6 +176,14 @@ class Payer:
         return base64.b64encode(json.dumps(payload).encode()).decode(), nonce
 
 
+def _read_timeout_s(terms: dict[str, Any]) -> int:
+    """Return how long a payment may live, as the market has it. Raises ``ValueError``."""
+    told = terms.get("maxTimeoutSeconds", LIVES_S)
+    if not isinstance(told, int):
+        raise ValueError("maxTimeoutSeconds is no whole number")
+    return told
+
+
 def _send_until_settled(
     market: Market, method: str, path: str, body: object, *, header: str, nonce: str
 ) -> "httpx.Response":
@@ -200,5 +211,5 @@ def _code_of(answer: "httpx.Response") -> str:
         return ""
     try:
         return str(answer.json()["error"]["code"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -27,7 +27,7 @@ from eth_account.signers.local import LocalAccount
 from contracts.authorizations import Authorization, TokenDomain
 from contracts.siwe import build_siwe
 from market.payments.withdrawing import write_statement
-from scripts.market_asking import Market, MarketSilent
+from scripts.market_asking import Market, MarketRefused, MarketSilent, read_answer
 from scripts.wallet import signed_payments
 from scripts.wallet.market_sign_in import NotSigned, Site, issue_market_key, withdraw_credit
 from scripts.wallet.signed_payments import NotPaid, Payer, PaymentOpen
@@ -153,6 +153,11 @@ def test_pay__as_asked_for__one_valid_signature_of_the_proven_token_until_it_set
         [{**HONEST, "payTo": "0x" + "ee" * 20}],
         [{**HONEST, "scheme": "upto"}],
         [{**HONEST, "amount": None}],
+        [{**HONEST, "amount": "9" * 5_000}],
+        [{**HONEST, "maxTimeoutSeconds": "soon"}],
+        [{**HONEST, "maxTimeoutSeconds": None}],
+        [{**HONEST, "maxTimeoutSeconds": float("inf")}],
+        [{**HONEST, "maxTimeoutSeconds": -1_000}],
         [],
         None,
         "exact",
@@ -165,6 +170,28 @@ def test_pay__another_demand__nothing_is_signed(signer: Signer, terms: Any) -> N
         pay(signer, market, is_exact=True)
 
     assert (signer.signed, market.payments) == (0, [])
+
+
+def test_pay__demand_nested_without_end__nothing_is_signed(signer: Signer) -> None:
+    text = json.dumps({"accepts": [{**HONEST, "extra": 0}]})
+    deep = text.replace('"extra": 0', '"extra": ' + "[" * 100_000 + "]" * 100_000)
+    header = {"payment-required": base64.b64encode(deep.encode()).decode()}
+    market = HostileMarket([])
+    market.send = lambda *_, **__: httpx.Response(402, headers=header)  # type: ignore[method-assign]
+
+    with pytest.raises(NotPaid, match="malformed"):
+        pay(signer, market)
+
+    assert signer.signed == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>", b"[" * 100_000, b"\xff\xfe\x00"], ids=["page", "deep", "bytes"]
+)
+@pytest.mark.parametrize("status_code", [200, 500])
+def test_answer__no_json_that_can_be_read__refused(content: bytes, status_code: int) -> None:
+    with pytest.raises(MarketRefused, match="the market"):
+        read_answer(httpx.Response(status_code, content=content))
 
 
 def test_pay__above_the_balance__nothing_is_signed(signer: Signer) -> None:
