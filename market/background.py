@@ -56,7 +56,10 @@ async def gather_earnings(database: Database, minimum_usdc: int) -> list[str]:
     Sellers who are paid at once are paid what they earned so far, those who are paid daily what
     they earned until the last 02:00 UTC. What is less than ``minimum_usdc``, or than a transfer
     must move to be worth its gas now, waits for more: a payout that is planned never grows.
+    Does nothing while this host's clock is far off: what is vested is a matter of time.
     """
+    if not database.clock.may_sweep:
+        return []
     now_s = database.now_s()
     last_close_s = (now_s - DAILY_PAYOUT_S) // SECONDS_PER_DAY * SECONDS_PER_DAY + DAILY_PAYOUT_S
     planned: list[str] = []

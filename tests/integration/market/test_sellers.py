@@ -23,6 +23,7 @@ from eth_account.messages import encode_defunct
 from sqlalchemy import select, update
 
 from contracts.siwe import build_siwe
+from ledger.database.clock import LedgerClock
 from ledger.database.engine import read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.payments.floor import save_floor
@@ -527,6 +528,9 @@ async def test_earnings__less_than_a_transfer_is_worth__are_paid_together_once_t
             await market.chat(key)
             assert await gather_earnings(database, 1) == []
         await market.chat(key)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LedgerClock, "may_sweep", False)
+            assert await gather_earnings(database, 1) == [], "what has vested is unknown"
         assert len(await gather_earnings(database, 1)) == 1
         with read(market.engine) as connection:
             paid = connection.execute(select(table_of(MarketPayout).c.amount_usdc)).scalars().all()
