@@ -85,7 +85,10 @@ def file_dispute(
     lock_owner(connection, "buyer", account_id)
     sale = (
         connection.execute(
-            select(_sale.c.sale_id, _sale.c.offer_id, _sale.c.model, _sale.c.resolved_at_s).where(
+            select(
+                *(_sale.c[name] for name in ("sale_id", "offer_id", "model", "resolved_at_s")),
+                _sale.c.supply_offer_id,
+            ).where(
                 _sale.c.request_id == request_id,
                 _sale.c.account_id == account_id,
                 _sale.c.state == "posted",
@@ -101,6 +104,11 @@ def file_dispute(
     ).scalar_one_or_none()
     if known is not None:
         return str(known)
+    if sale["supply_offer_id"] is not None:
+        # Suppliers are known companies, paid by contract: the lab does not probe them.
+        raise DisputeRefused(
+            "not_disputable", "A supplier served this request: only sellers' sales can be disputed."
+        )
     if now_s - int(sale["resolved_at_s"]) > DISPUTED_MAX_S:
         raise DisputeRefused("not_disputable", "A request can be disputed for 7 days.")
     filed = connection.execute(

@@ -141,6 +141,14 @@ async def check_limits(market: RunningMarket, key: str, bought: list[str]) -> No
         )
     old = await dispute(market, key, bought[1])
     assert (old.status_code, old.json()["error"]["code"]) == (409, "not_disputable")
+    with write(market.engine) as connection:
+        is_second = sale.c.request_id == bought[2]
+        connection.execute(update(sale).where(is_second).values(supply_offer_id="s"))
+    supplied = await dispute(market, key, bought[2])
+    assert (supplied.status_code, supplied.json()["error"]["code"]) == (409, "not_disputable")
+    assert "supplier" in supplied.json()["error"]["message"]
+    with write(market.engine) as connection:
+        connection.execute(update(sale).where(is_second).values(supply_offer_id=None))
     codes = [(await dispute(market, key, one)).status_code for one in bought[2:]]
     assert codes == [201] * (DISPUTES_DAY_MAX - 1) + [409]
     listed = await market.client.get("/v1/disputes", headers=bearer(key))
