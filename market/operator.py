@@ -175,7 +175,6 @@ def overturn_conviction(engine: Engine, conviction_id: str) -> str:
         done = overturn(connection, conviction_id, now_s=now_s)
         if done is None:
             raise ArgumentInvalid(f"no conviction {conviction_id!r} that stands")
-        resume(connection, offer_id=done.offer_id, now_s=now_s)
     released, borne = format_usdc(done.released_usdc), format_usdc(done.borne_usdc)
     return (
         f"overturned: offer {done.offer_id} serves again, {released} USDC held back are its"

@@ -14,7 +14,8 @@ for each sale: a process may die at any moment, and two may work at once.
 A buyer gets back all that the sale had cost: the seller's earning, and the market's own fee and
 margin with it. What had vested is the seller's: a sale older than that is not refunded.
 
-Lock order: ``market_conviction``, then as in ``ledger.selling.sales``. Amounts are in 1e-6 USDC.
+Lock order: ``market_conviction``, ``market_sale``, ``market_offer``; beside that as in
+``ledger.selling.sales``. Amounts are in 1e-6 USDC.
 """
 
 from collections import defaultdict
@@ -37,16 +38,19 @@ from sqlalchemy import (
 
 from ledger.database.statements import insert_or_ignore
 from ledger.selling.accounts import add_credit
+from ledger.selling.offers import let_back
 from ledger.tables import (
     SALE_RESERVED,
     SALE_UNPAID,
     MarketConviction,
+    MarketOffer,
     MarketRefund,
     MarketSale,
     table_of,
 )
 
 _conviction = table_of(MarketConviction)
+_offer = table_of(MarketOffer)
 _refund = table_of(MarketRefund)
 _sale = table_of(MarketSale)
 
@@ -88,7 +92,8 @@ def build_hold_id(conviction_id: str) -> str:
 def convict(connection: Connection, conviction: Conviction, *, now_s: int) -> bool:
     """Write a conviction down, and hold back what the offer earned since and is not vested.
 
-    Once for each start of the offer's evidence: again is harmless. Tells whether it was new.
+    Once for each start of the offer's evidence. Again, it is for what was sold meanwhile too: it is
+    open again until that is refunded; one that was overturned stays so. Tells whether it was new.
     """
     is_same = (_conviction.c.offer_id == conviction.offer_id) & (
         _conviction.c.counts_from_s == conviction.counts_from_s
@@ -104,14 +109,30 @@ def convict(connection: Connection, conviction: Conviction, *, now_s: int) -> bo
         "refunds_from_s": conviction.refunds_from_s,
         "convicted_at_s": now_s,
     }
-    known = connection.execute(select(_conviction.c.conviction_id).where(is_same)).one_or_none()
-    if known is not None or not insert_or_ignore(connection, _conviction, values):
-        return False
-    _hold_back(connection, values, now_s=now_s)
-    return True
+    query = select(_conviction).where(is_same).with_for_update()
+    known = connection.execute(query).mappings().one_or_none()
+    if known is None:
+        if insert_or_ignore(connection, _conviction, values):
+            _hold_back(connection, values, now_s=now_s)
+            return True
+        known = connection.execute(query).mappings().one()  # another process was faster
+    if known["state"] != "overturned":
+        until_s = max(now_s, int(known["convicted_at_s"]))
+        connection.execute(
+            update(_conviction)
+            .where(_conviction.c.conviction_id == known["conviction_id"])
+            .values(state="open", ended_at_s=None, convicted_at_s=until_s)
+        )
+        _hold_back(connection, {**known, "convicted_at_s": until_s}, now_s=now_s)
+    return False
 
 
 def _hold_back(connection: Connection, conviction: dict[str, object], *, now_s: int) -> None:
+    # What had not vested when the offer was doubted has not vested since: it was in no payout.
+    doubted_at_s = connection.execute(
+        select(_offer.c.doubted_at_s).where(_offer.c.offer_id == conviction["offer_id"])
+    ).scalar_one()
+    vested_by_s = now_s if doubted_at_s is None else min(now_s, int(doubted_at_s))
     connection.execute(
         update(_sale)
         .where(
@@ -120,7 +141,7 @@ def _hold_back(connection: Connection, conviction: dict[str, object], *, now_s: 
             _sale.c.reserved_at_s >= conviction["refunds_from_s"],
             _sale.c.reserved_at_s <= conviction["convicted_at_s"],
             _sale.c.cost_usdc > 0,
-            _sale.c.resolved_at_s + _sale.c.vesting_s > now_s,
+            _sale.c.resolved_at_s + _sale.c.vesting_s > vested_by_s,
         )
         .values(payout_id=build_hold_id(str(conviction["conviction_id"])))
     )
@@ -141,12 +162,14 @@ def refund_held_back(
         .with_for_update()
     ).mappings()
     for conviction in open_ones.all():
+        # Asked first: a sale that is posted after this is seen below, or in the next round.
+        is_whole = not _has_open_sale(connection, conviction)
         _hold_back(connection, dict(conviction), now_s=now_s)
         found = _load_unrefunded(connection, conviction, limit)
         if found:
             _credit_buyers(connection, conviction, found, make_id=make_id, now_s=now_s)
             return len(found)
-        if not _has_open_sale(connection, conviction):
+        if is_whole:
             _end(connection, conviction["conviction_id"], "refunded", now_s=now_s)
     return 0
 
@@ -226,7 +249,8 @@ def overturn(connection: Connection, conviction_id: str, *, now_s: int) -> Overt
     """Take a conviction back; say what it had done, None where there is none to take back.
 
     What was held back is the seller's again. What buyers were refunded they keep, and the seller
-    gets its part of it all the same: the market bears that. Again is harmless.
+    gets its part of it all the same: the market bears that. The offer serves as any other, and
+    evidence from before counts no more. Again is harmless.
     """
     conviction = (
         connection.execute(
@@ -249,6 +273,7 @@ def overturn(connection: Connection, conviction_id: str, *, now_s: int) -> Overt
     connection.execute(update(_refund).where(is_its).values(is_borne=True))
     connection.execute(update(_sale).where(_is_held_back(conviction)).values(payout_id=None))
     _end(connection, conviction_id, "overturned", now_s=now_s)
+    let_back(connection, offer_id=conviction["offer_id"], now_s=now_s)
     return Overturned(
         conviction["offer_id"],
         released_usdc=int(held_usdc) - int(borne_usdc),

@@ -79,6 +79,13 @@ def save_evidence(connection: Connection, row: EvidenceRow) -> None:
     connection.execute(insert(_evidence).values(asdict(row)))
 
 
+def load_tested_from(connection: Connection, *, offer_id: str) -> int | None:
+    """Return when the operator let an offer back, None where it never did or there is none."""
+    query = select(_offer.c.tested_from_s).where(_offer.c.offer_id == offer_id)
+    at_s = connection.execute(query).scalar_one_or_none()
+    return None if at_s is None else int(at_s)
+
+
 def load_observed(connection: Connection, *, offer_id: str, method: str, since_s: int) -> list[str]:
     """Return what a method has observed of an offer since a time, the oldest first."""
     query = (
@@ -172,18 +179,12 @@ def build_day_root(rows: Sequence[EvidenceRow]) -> str | None:
     return "0x" + build_root([row.leaf() for row in rows]).hex() if rows else None
 
 
-def doubt_offer(connection: Connection, *, offer_id: str, version: int, now_s: int) -> bool:
-    """Have an offer asked after all others; tell whether it was not before.
-
-    ``version`` is the one that the evidence is of, as for ``suspend_offer``.
-    """
+def doubt_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
+    """Have an offer asked after all others, and what it earned vest no more; tell whether it was
+    not doubted before. It is whatever the seller changes, until the operator lets it back."""
     changed = connection.execute(
         update(_offer)
-        .where(
-            _offer.c.offer_id == offer_id,
-            _offer.c.version == version,
-            _offer.c.doubted_at_s.is_(None),
-        )
+        .where(_offer.c.offer_id == offer_id, _offer.c.doubted_at_s.is_(None))
         .values(doubted_at_s=now_s, changed_at_s=now_s)
     )
     return changed.rowcount == 1

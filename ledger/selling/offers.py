@@ -147,22 +147,25 @@ def change_offer(
 
 
 def suspend_offer(
-    connection: Connection, *, offer_id: str, version: int, evidence: str, now_s: int
+    connection: Connection,
+    *,
+    offer_id: str,
+    evidence: str,
+    now_s: int,
+    version: int | None = None,
 ) -> bool:
     """Take an offer out of the order until the operator lets it back; tell whether it was in.
 
-    ``version`` is the one that the evidence is of: an offer that was changed since is another, of
-    which it proves nothing. Sales at its old version are refused from now on, whichever process
-    reserves them.
+    ``version`` is the one that the evidence is of, where an offer that was changed since is
+    another, of which it proves nothing; None: whatever its version. Sales at its old version are
+    refused from now on, whichever process reserves them.
     """
+    is_it = (_offer.c.offer_id == offer_id) & (_offer.c.status != "deleted")
+    if version is not None:
+        is_it &= _offer.c.version == version
     changed = connection.execute(
         update(_offer)
-        .where(
-            _offer.c.offer_id == offer_id,
-            _offer.c.version == version,
-            _offer.c.status != "deleted",
-            _offer.c.suspended_for.is_(None),
-        )
+        .where(is_it, _offer.c.suspended_for.is_(None))
         .values(suspended_for=evidence, version=_offer.c.version + 1, changed_at_s=now_s)
     )
     return changed.rowcount == 1
@@ -174,9 +177,18 @@ def resume_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
     Evidence from before now counts no more.
     """
     is_kept_back = _offer.c.suspended_for.is_not(None) | _offer.c.doubted_at_s.is_not(None)
-    changed = connection.execute(
+    query = select(_offer.c.offer_id).where(_offer.c.offer_id == offer_id, is_kept_back)
+    if connection.execute(query.with_for_update()).one_or_none() is None:
+        return False
+    let_back(connection, offer_id=offer_id, now_s=now_s)
+    return True
+
+
+def let_back(connection: Connection, *, offer_id: str, now_s: int) -> None:
+    """Have an offer serve as any other, whatever kept it back, and its tests begin anew."""
+    connection.execute(
         update(_offer)
-        .where(_offer.c.offer_id == offer_id, is_kept_back)
+        .where(_offer.c.offer_id == offer_id)
         .values(
             suspended_for=None,
             doubted_at_s=None,
@@ -185,7 +197,6 @@ def resume_offer(connection: Connection, *, offer_id: str, now_s: int) -> bool:
             changed_at_s=now_s,
         )
     )
-    return changed.rowcount == 1
 
 
 def delete_offer(connection: Connection, *, offer_id: str, seller: str, now_s: int) -> bool:

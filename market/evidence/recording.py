@@ -5,7 +5,7 @@ began, or since the operator let the offer back: whoever has the observations ge
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from ledger.selling.evidence import (
     hash_transcript,
     load_observed,
     load_peaks,
+    load_tested_from,
     save_evidence,
 )
 from ledger.selling.offers import suspend_offer
@@ -96,7 +97,9 @@ def record(
     ``observed`` is as ``write_rounds`` or ``write_differences`` write it, ``transcript`` anything
     that is JSON. Returns the verdict on the offer now.
     """
-    since_s = offer.get_start_s(now_s)
+    # Where the operator has let the offer back meanwhile, what was found before counts no more.
+    tested_from_s = load_tested_from(connection, offer_id=offer.offer_id)
+    since_s = replace(offer, tested_from_s=tested_from_s).get_start_s(now_s)
     before = load_observed(connection, offer_id=offer.offer_id, method=method, since_s=since_s)
     wealth = weigh(method, [*before, observed])
     text = orjson.dumps(transcript).decode()
@@ -128,16 +131,8 @@ def record(
     for name, peak, _ in probes:
         peaks[name] = max(peak, peaks.get(name, 0.0))
     verdict = judge(peaks)
-    if verdict in (OfferVerdict.DOUBTED, OfferVerdict.CONVICTED):
-        doubt_offer(connection, offer_id=offer.offer_id, version=offer.version, now_s=now_s)
+    # Whatever version the offer has by now: a seller could change its label during each probe.
     if verdict is OfferVerdict.CONVICTED:
-        suspend_offer(
-            connection,
-            offer_id=offer.offer_id,
-            version=offer.version,
-            evidence=_explain(peaks),
-            now_s=now_s,
-        )
         conviction = Conviction(
             conviction_id=new_id(),
             offer_id=offer.offer_id,
@@ -148,6 +143,11 @@ def record(
             refunds_from_s=find_last_clean(probes) or since_s,
         )
         convict(connection, conviction, now_s=now_s)
+        suspend_offer(
+            connection, offer_id=offer.offer_id, evidence=conviction.evidence, now_s=now_s
+        )
+    if verdict in (OfferVerdict.DOUBTED, OfferVerdict.CONVICTED):
+        doubt_offer(connection, offer_id=offer.offer_id, now_s=now_s)
     return verdict
 
 

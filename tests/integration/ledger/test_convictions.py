@@ -6,6 +6,8 @@
     conviction ── since the last clean probe, not vested → back to its buyer, all that it cost
                ── older, vested, another offer's         → stays the seller's
                ── in flight meanwhile                    → back, once it is posted
+               ── … posted between two statements        → back all the same
+               ── again, of what was sold meanwhile      → back too; not once it was overturned
                ── twice, or two workers at once          → once
                ── killed (SIGKILL) at any statement      → once, to the unit
     overturned ── before and after the refund → the seller gets all; buyers keep what they have
@@ -29,6 +31,7 @@ from ledger.market_audit import find_market_mismatches
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, save_seller
 from ledger.selling.convictions import Conviction, convict, overturn, refund_held_back
 from ledger.selling.earnings import plan_payouts
+from ledger.selling.evidence import load_tested_from
 from ledger.selling.offers import save_offer
 from ledger.selling.refund_audit import find_refund_mismatches
 from ledger.selling.sale_records import NewSale, SaleFigures
@@ -228,6 +231,54 @@ def test_refund__several_at_once__once(engine: Engine) -> None:
         assert sum(pool.map(work, range(4))) == 23
 
     assert credits(engine) == {"ann": 341, "bob": 201 + sum(range(10, 30))}
+
+
+def test_convict__again__refunds_what_was_sold_meanwhile(engine: Engine) -> None:
+    sell_all(engine)
+    find_guilty(engine)
+    refund_all(engine)
+    sell(engine, "later", 77, at_s=CONVICTED_S + 1)
+
+    assert not find_guilty(engine, at_s=CONVICTED_S + 2, conviction_id="d")
+
+    assert refund_all(engine, at_s=CONVICTED_S + 3) == 1
+    assert credits(engine) == {"ann": 341 + 77, "bob": 201}
+    assert state(engine) == "refunded"
+    with write(engine) as connection:
+        assert overturn(connection, "c", now_s=CONVICTED_S + 4) is not None
+    find_guilty(engine, at_s=CONVICTED_S + 5)
+    assert (refund_all(engine, at_s=CONVICTED_S + 6), state(engine)) == (0, "overturned")
+
+
+def test_refund__a_sale_is_posted_while_it_looks__is_refunded_by_the_next(
+    postgres: Databases,
+) -> None:
+    engine = postgres.open_ledger()
+    fill(engine)
+    sale_id = reserve(engine, "flying", at_s=CONVICTED_S - 1)
+    find_guilty(engine)
+    posted: list[str] = []
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def post_meanwhile(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("UPDATE market_sale") and not posted:
+            posted.append(sale_id)
+            post(engine, sale_id, 120, at_s=CONVICTED_S)
+
+    assert refund_all(engine) == 0
+    assert (posted, state(engine)) == ([sale_id], "open")
+    assert refund_all(engine, at_s=CONVICTED_S + 1) == 1
+    assert credits(engine) == {"ann": 120, "bob": 0}
+
+
+def test_overturn__offer_that_nothing_keeps_back__its_tests_begin_anew(engine: Engine) -> None:
+    find_guilty(engine)
+
+    with write(engine) as connection:
+        overturn(connection, "c", now_s=CONVICTED_S + 1)
+
+    with read(engine) as connection:
+        assert load_tested_from(connection, offer_id="o") == CONVICTED_S + 1
 
 
 @pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
