@@ -25,14 +25,15 @@ from ape_foundry.provider import FoundryProvider  # noqa: E402
 from tests.contract.world import NOON, World  # noqa: E402
 
 _VALIDATE_SETTINGS: Any = FoundryProvider.settings.fget  # type: ignore[attr-defined]
-_SETTINGS: dict[int, Any] = {}
+_SETTINGS: dict[int, tuple[FoundryProvider, Any]] = {}
+"""By the provider's id, which is another's once it is gone: so it is kept here too."""
 
 
 def _settings_once(provider: FoundryProvider) -> Any:
     """Return a provider's settings, validated when they are first asked for."""
     if id(provider) not in _SETTINGS:
-        _SETTINGS[id(provider)] = _VALIDATE_SETTINGS(provider)
-    return _SETTINGS[id(provider)]
+        _SETTINGS[id(provider)] = provider, _VALIDATE_SETTINGS(provider)
+    return _SETTINGS[id(provider)][1]
 
 
 @pytest.fixture(scope="session")

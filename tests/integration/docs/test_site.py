@@ -21,6 +21,7 @@ import yaml
 
 from scripts import build_docs as building
 from scripts.build_docs import LOCK, MANUAL, DocsNotBuilt, build_docs
+from scripts.setup import SetupError
 from scripts.stack.anvil_path import ROOT
 from tests.support.folders import temporary_folder
 
@@ -70,7 +71,13 @@ def test_lock__of_the_site__pins_everything_with_hashes_and_no_address() -> None
 def site() -> Iterator[Path]:
     with temporary_folder() as name:
         folder = Path(name) / "site"
-        build_docs(folder)
+        try:
+            build_docs(folder)
+        except DocsNotBuilt as error:
+            # Once they are installed, no network is needed.
+            if isinstance(error.__cause__, SetupError):
+                pytest.skip(f"no tools of the site, and none to be had: {error}")
+            raise
         yield folder
 
 

@@ -38,6 +38,9 @@ DOMAIN: Final = "ai.example"
 NGINX: Final = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 PROMTOOL: Final = shutil.which("promtool")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="no nginx: install one (Debian: nginx)")
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="no openssl: install one (Debian: openssl)"
+)
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="no promtool: install one (Debian: prometheus)"
 )
@@ -131,6 +134,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.mark.slow
 @needs_nginx
+@needs_openssl
 async def test_nginx__before_a_proxy__streams_hides_and_bounds(
     engine: Engine, tmp_path: Path
 ) -> None:
