@@ -87,11 +87,11 @@ class Prober:
                 while len(probing) < OFFERS_AT_ONCE:
                     try:
                         row = await self._take(probing.values())
-                    except Retryable as error:
+                    except Retryable as refused:
                         if not probing:
                             raise
                         # Those that run go on: were they cut off, their claims would outlast them.
-                        log.warning("probes_not_taken", error=repr(error))
+                        log.warning("probes_not_taken", error=repr(refused))
                         break
                     if row is None:
                         break
