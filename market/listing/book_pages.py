@@ -5,14 +5,16 @@ by the blend of their prices; the others, which anybody may list, follow in the 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import chain, islice
 from typing import Final
 
 from market.listing.depth import blend
 from market.pricing.media_units import Base
 from market.routing.ranking import Offer
+from market.routing.shelf import Shelf
 
 PAGE_MAX: Final = 500
 _CURSOR: Final = re.compile(r"([01])-([a-z_]{1,32})-(\d{1,40})-([!-~]{1,64})")
@@ -49,12 +51,42 @@ def parse_place(text: str) -> BookPlace | None:
 
 
 def take_page(
-    offers: Iterable[Offer], *, after: BookPlace | None, limit: int, trusted_only: bool
+    trusted: Iterable[Offer],
+    others: Iterable[Offer],
+    *,
+    after: BookPlace | None,
+    limit: int,
+    trusted_only: bool,
 ) -> tuple[list[Offer], BookPlace | None]:
     """Return at most ``limit`` offers behind ``after``, and the place of the last one where more
-    follow."""
-    placed = ((find_place(offer, trusted_only=trusted_only), offer) for offer in offers)
-    behind = (one for one in placed if after is None or one[0] > after)
-    found = nsmallest(limit + 1, behind, key=lambda one: one[0])
+    follow.
+
+    ``trusted``: the offers of approved sellers. With ``trusted_only`` the ``others`` are looked at
+    only where those do not fill the page.
+    """
+    if not trusted_only:
+        trusted, others = chain(trusted, others), ()
+    found: list[tuple[BookPlace, Offer]] = []
+    for offers in (trusted, others):
+        if len(found) <= limit:
+            placed = ((find_place(offer, trusted_only=trusted_only), offer) for offer in offers)
+            behind = (one for one in placed if after is None or one[0] > after)
+            missing = limit + 1 - len(found)
+            # Of one more it need only be known that there is one.
+            more = islice(behind, 1) if missing == 1 else behind
+            found += nsmallest(missing, more, key=lambda one: one[0])
     page = [offer for _, offer in found[:limit]]
     return page, found[limit - 1][0] if len(found) > limit else None
+
+
+def take_shelves(
+    shelves: Mapping[Base, Shelf], *, after: BookPlace | None, limit: int, trusted_only: bool
+) -> tuple[list[Offer], BookPlace | None]:
+    """Return a page of a model's offers: see ``take_page``."""
+    return take_page(
+        chain.from_iterable(shelf.trusted for shelf in shelves.values()),
+        chain.from_iterable(shelf.others for shelf in shelves.values()),
+        after=after,
+        limit=limit,
+        trusted_only=trusted_only,
+    )

@@ -32,7 +32,7 @@ from market.http.markets.schemas import (
 )
 from market.http.prices import UnitName
 from market.identity.keys import Role
-from market.listing.book_pages import PAGE_MAX, parse_place, take_page
+from market.listing.book_pages import PAGE_MAX, parse_place, take_shelves
 from market.listing.feed import FEED_MAX, load_feed, parse_cursor
 from market.pricing.media_units import UNITS, Base, find_price, get_base, list_tiers
 from market.records.store import KeyHolder
@@ -186,12 +186,8 @@ async def get_market(
     if cursor is not None and after is None:
         raise bad_request("invalid_cursor", "'cursor' is not one of this book.", param="cursor")
     reference = book.find_reference(model)
-    page, last = take_page(
-        chain.from_iterable(shelves.values()),
-        after=after,
-        limit=limit,
-        trusted_only=services.serving.find_trust(None),
-    )
+    trusted_only = services.serving.find_trust(None)
+    page, last = take_shelves(shelves, after=after, limit=limit, trusted_only=trusted_only)
     served = services.serving.list_served(shelves)
     depth_usd = services.lists.keep(
         f"depth {model}",
