@@ -19,6 +19,7 @@ from market.records.seller_records import SellerRecord, load_seller_records
 from market.resale.connection_terms import parse_name
 from market.resale.operations import TermsRefused
 from serving.process.ids import new_id
+from serving.process.terminal_text import clean_line
 
 OPERATOR_ACCOUNT: Final = "operator"
 
@@ -124,7 +125,7 @@ def describe_record(record: SellerRecord) -> str:
     if record.note:
         words.append(f"note: {record.note}")
     # Evidence has words of a seller's: none of them may move a terminal's cursor.
-    return "".join(one if one.isprintable() else "?" for one in ", ".join(words))
+    return clean_line(", ".join(words))
 
 
 def resume_offer(engine: Engine, offer_id: str) -> str:
@@ -162,7 +163,7 @@ def _describe_conviction(one: ConvictionRecord) -> str:
         one.evidence,
     ]
     # Models' names are sellers' words.
-    return "".join(char if char.isprintable() else "?" for char in ", ".join(words))
+    return clean_line(", ".join(words))
 
 
 def overturn_conviction(engine: Engine, conviction_id: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from contracts.errors import Fatal, Rejected, Retryable
+from serving.process.terminal_text import clean_line
 
 if TYPE_CHECKING:
     import httpx
@@ -79,5 +80,6 @@ def read_answer(answer: "httpx.Response") -> Any:
     if answer.is_error:
         told = read.get("error") if isinstance(read, dict) else None
         message = told.get("message") if isinstance(told, dict) else None
-        raise MarketRefused(str(message or f"the market answered with {answer.status_code}"))
+        words = clean_line(str(message)) if message else ""
+        raise MarketRefused(words or f"the market answered with {answer.status_code}")
     return read

@@ -25,6 +25,7 @@ from scripts.wallet.options import (
     open_chain,
 )
 from serving.process.command_line import argument, group
+from serving.process.terminal_text import clean_lines
 
 if TYPE_CHECKING:
     import httpx
@@ -100,7 +101,7 @@ def key(
     issued = issue_market_key(
         Market(market_url, None), account, "buyer", label=label, site=Site(**site)
     )
-    click.echo(json.dumps(issued) if as_json else issued["api_key"])
+    click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
 
 
 @buy.command("topup")
@@ -196,7 +197,7 @@ def ask(
     if as_json:
         click.echo(json.dumps(read))
         return
-    click.echo(read["choices"][0]["message"]["content"])
+    click.echo(clean_lines(str(read["choices"][0]["message"]["content"])))
     _tell_cost(answer)
 
 
@@ -243,8 +244,12 @@ def call(
             return
     if answer.is_error:
         read_answer(answer)
-    click.echo(answer.text)
+    click.echo(clean_lines(answer.text) if _is_terminal() else answer.text)
     _tell_cost(answer)
+
+
+def _is_terminal() -> bool:
+    return click.get_text_stream("stdout").isatty()
 
 
 def _read_body(body: str | None, body_file: Path | None) -> Any:

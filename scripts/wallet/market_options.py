@@ -9,6 +9,7 @@ import click
 
 from scripts.market_asking import BUYER_KEY_VARIABLE, MARKET_URL, SELLER_KEY_VARIABLE
 from serving.process.command_line import HTTP_URL
+from serving.process.terminal_text import clean_line
 
 KEY_FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -60,13 +61,15 @@ def tell(found: Mapping[str, Any], *, as_json: bool) -> None:
         if name.endswith("_usdc") and isinstance(value, int):
             shown = shown.removesuffix(" usdc")
             said = f"{format_usdc(value)} USDC"
-        click.echo(f"{shown}: {said}")
+        click.echo(clean_line(f"{shown}: {said}"))
 
 
 def tell_rows(rows: Iterable[Mapping[str, Any]], columns: Iterable[str], *, nothing: str) -> None:
     """Print a table of the named columns; ``nothing`` where there are no rows."""
     names = list(columns)
-    table = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    table = [
+        ["" if row[name] is None else clean_line(str(row[name])) for name in names] for row in rows
+    ]
     if not table:
         click.echo(nothing)
         return

@@ -19,6 +19,7 @@ from scripts.wallet.market_options import (
 from scripts.wallet.options import AMOUNT, json_option, key_options, open_account
 from scripts.wallet.sell_earnings import earnings, open_seller, payouts
 from serving.process.command_line import HTTP_URL, argument, group
+from serving.process.terminal_text import clean_lines
 
 PROVIDER_KEY_VARIABLE: Final = "CURRENT_PROVIDER_KEY"
 
@@ -118,7 +119,7 @@ def key(
     issued = issue_market_key(
         Market(market_url, None), account, "seller", label=label, site=Site(**site)
     )
-    click.echo(json.dumps(issued) if as_json else issued["api_key"])
+    click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
 
 
 @sell.command("models")
