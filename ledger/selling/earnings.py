@@ -10,8 +10,12 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
+    case,
+    exists,
+    false,
     func,
     insert,
+    not_,
     select,
     text,
     union_all,
@@ -22,6 +26,8 @@ from ledger.tables import (
     CALL_UNPAID,
     SALE_UNPAID,
     ApiCall,
+    MarketConviction,
+    MarketOffer,
     MarketPayout,
     MarketSale,
     MarketSeller,
@@ -29,6 +35,8 @@ from ledger.tables import (
 )
 
 _call = table_of(ApiCall)
+_conviction = table_of(MarketConviction)
+_offer = table_of(MarketOffer)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
 _seller = table_of(MarketSeller)
@@ -53,8 +61,8 @@ def plan_payouts(
     """Gather unpaid earnings of what was posted by ``until_s``, one payout to a payee and seller.
 
     Returns the ids of the payouts. Of sellers with one of ``policies``; what is not vested by
-    ``until_s``, and what is below ``minimum_usdc``, waits. A sale or a call is in one payout
-    for good: it is named in the statement that finds it unpaid.
+    ``until_s``, what is withheld (``is_withheld``), and what is below ``minimum_usdc``, waits. A
+    sale or a call is in one payout for good: it is named in the statement that finds it unpaid.
     """
     due = union_all(
         *(
@@ -105,9 +113,33 @@ def plan_payouts(
 
 def _is_due(sold: Table, *, until_s: int) -> ColumnElement[bool]:
     is_sale = sold is _sale
-    earned_at_s = sold.c.resolved_at_s + sold.c.vesting_s if is_sale else sold.c.resolved_at_s
     return and_(
         text(SALE_UNPAID if is_sale else CALL_UNPAID),
         sold.c.earning_usdc > 0,
-        earned_at_s <= until_s,
+        is_vested(until_s) if is_sale else sold.c.resolved_at_s <= until_s,
     )
+
+
+def is_vested(until_s: int) -> ColumnElement[bool]:
+    """Whether a posted sale's earning was its seller's for good at a time."""
+    return and_(_sale.c.resolved_at_s + _sale.c.vesting_s <= until_s, not_(is_withheld()))
+
+
+def is_withheld() -> ColumnElement[bool]:
+    """Whether a posted sale's earning vests no more, as its offer was doubted before it had.
+
+    Until the operator lets the offer back, or it is convicted: what is not refunded then vests by
+    time again. Else a seller who takes a doubted offer down would be paid as no probe can come.
+    """
+    is_decided = exists().where(
+        _conviction.c.offer_id == _offer.c.offer_id,
+        _conviction.c.state != "overturned",
+        _conviction.c.convicted_at_s >= _offer.c.doubted_at_s,
+    )
+    is_doubted = exists().where(
+        _offer.c.offer_id == _sale.c.offer_id,
+        _offer.c.doubted_at_s < _sale.c.resolved_at_s + _sale.c.vesting_s,
+        ~is_decided,
+    )
+    # Most sales vest at once: a CASE asks nothing more of them, and of one offer of the others.
+    return case((_sale.c.vesting_s > 0, is_doubted), else_=false())

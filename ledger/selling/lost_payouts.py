@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, not_, select, text, update
+from sqlalchemy import Connection, false, func, insert, not_, select, text, update
 
 from ledger.chain.event_rows import load_batch_events
+from ledger.selling.earnings import is_withheld
 from ledger.selling.payouts import abandon_payout_batch
 from ledger.tables import (
     CALL_UNPAID,
@@ -180,22 +181,26 @@ def _gather(
     connection: Connection, payee: str, amount_usdc: int, *, make_id: Callable[[], str], now_s: int
 ) -> list[tuple[str, int]]:
     """Gather a payee's oldest unpaid earnings into payouts, as far as they fit into an amount."""
-    earned: list[tuple[int, str, str, int, Any]] = []
+    earned: list[tuple[bool, int, str, str, int, Any]] = []
     for sold, owner, key, unpaid in (
         (_sale, _sale.c.seller, _sale.c.sale_id, SALE_UNPAID),
         (_call, _call.c.owner, _call.c.call_id, CALL_UNPAID),
     ):
-        # What vests first was paid first.
+        # What vests first was paid first; what was withheld at the backup only if let go since.
+        withheld = is_withheld() if sold is _sale else false()
         vested_at_s = sold.c.resolved_at_s + (sold.c.vesting_s if sold is _sale else 0)
         rows = connection.execute(
-            select(vested_at_s, key, owner, sold.c.earning_usdc)
+            select(withheld, vested_at_s, key, owner, sold.c.earning_usdc)
             .where(text(unpaid), sold.c.earning_usdc > 0)
             .where(func.lower(sold.c.payout_address) == payee)
         ).all()
-        earned += [(int(at_s), str(id_), str(who), int(usdc), key) for at_s, id_, who, usdc in rows]
+        earned += [
+            (bool(is_last), int(at_s), str(id_), str(who), int(usdc), key)
+            for is_last, at_s, id_, who, usdc in rows
+        ]
     by_seller: dict[str, list[tuple[str, int, Any]]] = defaultdict(list)
     left_usdc = amount_usdc
-    for _, sold_id, seller, usdc, key in sorted(earned, key=lambda one: one[:2]):
+    for _, _, sold_id, seller, usdc, key in sorted(earned, key=lambda one: one[:3]):
         if usdc > left_usdc:
             break
         left_usdc -= usdc

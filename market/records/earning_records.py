@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from ledger.selling.convictions import REFUND_PREFIX
+from ledger.selling.earnings import is_vested
 from ledger.tables import ApiCall, ApiConnection, MarketSale, PayoutBatch, PayoutItem, table_of
 
 _batch = table_of(PayoutBatch)
@@ -179,7 +180,7 @@ def load_earning_totals(connection: Connection, *, seller: str, now_s: int) -> d
 
 def _is_vested(sold: Table, now_s: int) -> ColumnElement[bool]:
     """Whether an earning is the seller's for good: that of a call always is."""
-    return sold.c.resolved_at_s + sold.c.vesting_s <= now_s if sold is _sale else true()
+    return is_vested(now_s) if sold is _sale else true()
 
 
 def _is_sale_of(seller: str) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 ::
 
     earning of grade D ── not vested       → in no payout; vested to the second → in one
+                         ── its offer doubted before → in none until it is let back or convicted
     conviction ── since the last clean probe, not vested → back to its buyer, all that it cost
                ── older, vested, another offer's         → stays the seller's
                ── in flight meanwhile                    → back, once it is posted
@@ -31,13 +32,20 @@ from ledger.market_audit import find_market_mismatches
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, save_seller
 from ledger.selling.convictions import Conviction, convict, overturn, refund_held_back
 from ledger.selling.earnings import plan_payouts
-from ledger.selling.evidence import load_tested_from
-from ledger.selling.offers import save_offer
+from ledger.selling.evidence import doubt_offer, load_tested_from
+from ledger.selling.offers import (
+    change_offer,
+    delete_offer,
+    resume_offer,
+    save_offer,
+    suspend_offer,
+)
 from ledger.selling.refund_audit import find_refund_mismatches
 from ledger.selling.sale_records import NewSale, SaleFigures
 from ledger.selling.sales import post_sale, reserve_sale
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketConviction, MarketPayout, table_of
+from market.records.earning_records import load_earning_totals, load_earnings
 from tests.support.ledgers import BOTH, NOW_S, Databases, make_ledger
 from tests.support.offers import SELLER, make_offer
 
@@ -231,6 +239,76 @@ def test_refund__several_at_once__once(engine: Engine) -> None:
         assert sum(pool.map(work, range(4))) == 23
 
     assert credits(engine) == {"ann": 341, "bob": 201 + sum(range(10, 30))}
+
+
+@pytest.mark.parametrize("leaves", ["stays", "paused", "deleted", "suspended"])
+def test_plan_payouts__doubted_offer__waits_until_the_operator_decides(
+    engine: Engine, leaves: str
+) -> None:
+    sell_all(engine)
+    doubt(engine, at_s=CLEAN_S - 1 + VESTING_S)
+    leave(engine, leaves)
+    long_after_s = CLEAN_S + 100 * VESTING_S
+
+    # What had vested in that second, and what another offer sold.
+    assert pay_out(engine, at_s=long_after_s) == 379 + 474
+    with read(engine) as connection:
+        page: dict[str, Any] = {"from_s": 0, "until_s": long_after_s, "after": "", "limit": 9}
+        shown = load_earnings(connection, seller=SELLER, **page, now_s=long_after_s)
+        totals = load_earning_totals(connection, seller=SELLER, now_s=long_after_s)
+    states = {one["sale_id"]: one["payout_state"] for one in shown}
+    assert states == {
+        **dict.fromkeys(("a1.0", "a2.0", "b1.0"), "vesting"),
+        **dict.fromkeys(("before.0", "elsewhere.0"), "planned"),
+    }
+    assert totals["unvested_usdc"] == totals["unpaid_usdc"] == 284 + 38 + 190
+    credits(engine)
+    with write(engine) as connection:
+        assert resume_offer(connection, offer_id="o", now_s=long_after_s)
+    assert pay_out(engine, at_s=long_after_s + 1) == 379 + 474 + 284 + 38 + 190
+
+
+def test_convict__long_after_the_doubt__refunds_what_had_not_vested_then(engine: Engine) -> None:
+    sell(engine, "older", 60, at_s=CLEAN_S - 1)
+    sell_all(engine)
+    doubt(engine, at_s=CLEAN_S + 2 + VESTING_S)
+    long_after_s = CLEAN_S + 100 * VESTING_S
+    assert pay_out(engine, at_s=long_after_s) == 56 + 379 + 284 + 38 + 474
+    sell(engine, "last", 80, at_s=long_after_s)
+
+    find_guilty(engine, at_s=long_after_s + 1)
+    refund_all(engine, at_s=long_after_s + 1)
+
+    assert credits(engine) == {"ann": 80, "bob": 201}
+    assert pay_out(engine, at_s=2 * long_after_s) == 56 + 379 + 284 + 38 + 474
+
+
+def test_convict__doubted_offer__older_sales_vest_by_time_again(engine: Engine) -> None:
+    sell_all(engine)
+    doubt(engine, at_s=CONVICTED_S)
+    assert pay_out(engine, at_s=CONVICTED_S + VESTING_S) == 474
+    find_guilty(engine, at_s=CONVICTED_S + VESTING_S)
+    refund_all(engine, at_s=CONVICTED_S + VESTING_S)
+
+    assert credits(engine) == {"ann": 341, "bob": 201}
+    assert pay_out(engine, at_s=CONVICTED_S + VESTING_S + 1) == 474 + 379
+
+
+def doubt(engine: Engine, *, at_s: int) -> None:
+    with write(engine) as connection:
+        assert doubt_offer(connection, offer_id="o", now_s=at_s)
+
+
+def leave(engine: Engine, how: str) -> None:
+    """Have a seller do what keeps probes away, or be suspended for another reason."""
+    its: dict[str, Any] = {"offer_id": "o", "seller": SELLER, "now_s": CONVICTED_S}
+    with write(engine) as connection:
+        if how == "paused":
+            change_offer(connection, **its, version=0, changes={"status": "paused"}, sealed=None)
+        elif how == "deleted":
+            assert delete_offer(connection, **its)
+        elif how == "suspended":
+            suspend_offer(connection, offer_id="o", evidence="wrong_model", now_s=CONVICTED_S)
 
 
 def test_convict__again__refunds_what_was_sold_meanwhile(engine: Engine) -> None:
