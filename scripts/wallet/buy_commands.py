@@ -95,11 +95,11 @@ def key(
     **site: Any,
 ) -> None:
     """Sign in with a wallet's key (EIP-4361) and print a buyer's key, shown this once."""
-    from scripts.wallet.market_sign_in import Site, issue_market_key
+    from scripts.wallet.market_sign_in import SignInSite, issue_market_key
 
     account = open_account(private_key_file, keyfile, password_file)
     issued = issue_market_key(
-        Market(market_url, None), account, "buyer", label=label, site=Site(**site)
+        Market(market_url, None), account, "buyer", label=label, site=SignInSite(**site)
     )
     click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
 
@@ -290,10 +290,10 @@ def withdraw(
     **site: Any,
 ) -> None:
     """Take unused credit back to the wallet that signs, whoever's key bought with it."""
-    from scripts.wallet.market_sign_in import Site, withdraw_credit
+    from scripts.wallet.market_sign_in import SignInSite, withdraw_credit
 
     account = open_account(private_key_file, keyfile, password_file)
     done = withdraw_credit(
-        Market(market_url, None), account, amount, dry_run=dry_run, site=Site(**site)
+        Market(market_url, None), account, amount, dry_run=dry_run, site=SignInSite(**site)
     )
     tell(done, as_json=as_json)

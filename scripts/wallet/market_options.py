@@ -33,7 +33,7 @@ buyer_key_option = click.option(
 
 
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the market's messages may name: fields of ``Site``."""
+    """Add the options that say what the market's messages may name: fields of ``SignInSite``."""
     for option in (
         click.option(
             "--chain-id",

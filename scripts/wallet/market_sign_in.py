@@ -22,7 +22,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SignInSite:
     """What a market's messages name, where it is not what its URL says.
 
     ``domain``: host and port; None: those of the URL, and at a local one any local name with its
@@ -62,7 +62,7 @@ class NotSigned(MarketRefused):
 
 
 def issue_market_key(
-    market: Market, account: LocalAccount, role: str, *, label: str, site: Site
+    market: Market, account: LocalAccount, role: str, *, label: str, site: SignInSite
 ) -> dict[str, Any]:
     """Trade a wallet's signature for a key; ``role`` is ``seller`` or ``buyer``.
 
@@ -82,7 +82,12 @@ def issue_market_key(
 
 
 def withdraw_credit(
-    market: Market, account: LocalAccount, amount_usdc: int | None, *, dry_run: bool, site: Site
+    market: Market,
+    account: LocalAccount,
+    amount_usdc: int | None,
+    *,
+    dry_run: bool,
+    site: SignInSite,
 ) -> dict[str, Any]:
     """Take unused credit back to the wallet, all of it where no amount is named.
 
@@ -124,7 +129,7 @@ def _check(
     market: Market,
     account: LocalAccount,
     message: str,
-    site: Site,
+    site: SignInSite,
     *,
     is_wanted: Callable[[str], bool],
 ) -> SiweMessage:

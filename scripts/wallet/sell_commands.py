@@ -113,11 +113,11 @@ def key(
 
     Earnings are paid to that wallet unless an offer names another address.
     """
-    from scripts.wallet.market_sign_in import Site, issue_market_key
+    from scripts.wallet.market_sign_in import SignInSite, issue_market_key
 
     account = open_account(private_key_file, keyfile, password_file)
     issued = issue_market_key(
-        Market(market_url, None), account, "seller", label=label, site=Site(**site)
+        Market(market_url, None), account, "seller", label=label, site=SignInSite(**site)
     )
     click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
 

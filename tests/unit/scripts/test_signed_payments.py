@@ -29,7 +29,7 @@ from contracts.siwe import build_siwe
 from market.payments.withdrawing import write_statement
 from scripts.market_asking import Market, MarketRefused, MarketSilent, read_answer
 from scripts.wallet import signed_payments
-from scripts.wallet.market_sign_in import NotSigned, Site, issue_market_key, withdraw_credit
+from scripts.wallet.market_sign_in import NotSigned, SignInSite, issue_market_key, withdraw_credit
 from scripts.wallet.signed_payments import NotPaid, Payer, PaymentOpen
 from tests.support.ledgers import DEPLOYMENT
 
@@ -225,9 +225,9 @@ def test_pay__never_settled__says_that_it_may_still_be_taken(
 # ------------------------------------------------------------------------------------------ sign-in
 
 
-ANY_SITE: Final = Site()
+ANY_SITE: Final = SignInSite()
 LOCAL_URL: Final = "http://127.0.0.1:8403"
-NAMED: Final = Site(domain="market.example")
+NAMED: Final = SignInSite(domain="market.example")
 
 
 class Asking(Market):
@@ -262,7 +262,7 @@ def make_local(domain: str, chain_id: int = 31_337) -> str:
     return make_message(domain=domain, uri=f"http://{domain}", chain_id=chain_id)
 
 
-def sign_in(signer: Any, market: Market, site: Site = ANY_SITE) -> Any:
+def sign_in(signer: Any, market: Market, site: SignInSite = ANY_SITE) -> Any:
     return issue_market_key(market, signer, "buyer", label="", site=site)
 
 
@@ -271,14 +271,16 @@ def sign_in(signer: Any, market: Market, site: Site = ANY_SITE) -> Any:
     [
         (make_message(), "https://market.example", ANY_SITE),
         (make_message(), "https://market.example:443/", ANY_SITE),
-        (make_message(chain_id=84_532), "https://market.example", Site(chain_id=84_532)),
+        (make_message(chain_id=84_532), "https://market.example", SignInSite(chain_id=84_532)),
         (make_message(), LOCAL_URL, NAMED),
         (make_local("127.0.0.1:8403"), LOCAL_URL, ANY_SITE),
         (make_local("localhost:8403"), LOCAL_URL, ANY_SITE),
         (make_local("[::1]:8403"), LOCAL_URL, ANY_SITE),
     ],
 )
-def test_sign_in__as_asked_for__signed(signer: Signer, message: str, url: str, site: Site) -> None:
+def test_sign_in__as_asked_for__signed(
+    signer: Signer, message: str, url: str, site: SignInSite
+) -> None:
     assert sign_in(signer, Asking(message, url), site)["signature"].startswith("0x")
     assert signer.signed == 1
 
@@ -298,7 +300,7 @@ def test_sign_in__as_asked_for__signed(signer: Signer, message: str, url: str, s
     ],
 )
 def test_sign_in__another_site_by_a_local_address__nothing_is_signed(
-    signer: Signer, message: str, site: Site
+    signer: Signer, message: str, site: SignInSite
 ) -> None:
     with pytest.raises(NotSigned):
         sign_in(signer, Asking(message, LOCAL_URL), site)
