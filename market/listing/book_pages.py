@@ -1,7 +1,7 @@
 """The pages of a model's book: in which order its offers are shown, and where a page goes on.
 
 Those that serve where a request does not say whom it trusts come first, by what they count and then
-by the blend of their prices; the others, which anybody may list, follow in the same order.
+by the blend of their prices; the others, which anybody may list, follow in the same order. Pure.
 """
 
 import re
