@@ -84,6 +84,17 @@ class Overturned:
     """Earnings that buyers keep and the seller gets all the same: the market pays them."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenConviction:
+    """A conviction whose refunds are not all made, in 1e-6 USDC."""
+
+    conviction_id: str
+    offer_id: str
+    seller: str
+    held_usdc: int
+    """The seller's earnings that it holds back, with those that buyers have back by now."""
+
+
 def build_hold_id(conviction_id: str) -> str:
     """Return what the sales that a conviction holds back have for a payout."""
     return REFUND_PREFIX + conviction_id
@@ -172,6 +183,22 @@ def refund_held_back(
         if is_whole:
             _end(connection, conviction["conviction_id"], "refunded", now_s=now_s)
     return 0
+
+
+def load_open_convictions(connection: Connection) -> list[OpenConviction]:
+    """Return the convictions that are open, the oldest first."""
+    names = ("conviction_id", "offer_id", "seller")
+    held_usdc = (
+        select(func.coalesce(func.sum(_sale.c.earning_usdc), 0))
+        .where(_sale.c.payout_id == REFUND_PREFIX + _conviction.c.conviction_id)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(*(_conviction.c[name] for name in names), held_usdc)
+        .where(_conviction.c.state == "open")
+        .order_by(_conviction.c.conviction_id)
+    )
+    return [OpenConviction(*row[:3], held_usdc=int(row[3])) for row in rows]
 
 
 def _is_held_back(conviction: RowMapping) -> ColumnElement[bool]:

@@ -122,6 +122,15 @@ def _tell(done: "Restored") -> None:
             f"withdrawn since: {format_usdc(taken.amount_usdc)} USDC left account"
             f" {taken.account_id} again, as its wallet {taken.wallet} was paid it"
         )
+    for convicted in done.open_convictions:
+        click.echo(
+            f"convicted when the backup was taken: offer {convicted.offer_id} of"
+            f" {convicted.seller}, {format_usdc(convicted.held_usdc)} USDC held back for its"
+            " buyers. The market refunds them when it starts. Where it was"
+            " overturned since, do that again before, unless its seller was paid for it since"
+            " (see above):"
+            f" `current market convictions overturn {convicted.conviction_id}`"
+        )
     reserved = done.open_usage
     if reserved.requests:
         click.echo(

@@ -37,6 +37,7 @@ from ledger.database.restore_mark import clear_mark, load_mark, mark_restoring, 
 from ledger.database.schema import bind_deployment, migrate
 from ledger.payments.withdrawals import TakenBack, take_back_lost
 from ledger.restored import OpenUsage, end_all_keys, load_open_usage, renew_batch_ids
+from ledger.selling.convictions import OpenConviction, load_open_convictions
 from ledger.selling.lost_payouts import (
     RecoveredPayout,
     abandon_unpaid,
@@ -76,6 +77,8 @@ class Restored:
     settlements: list[Recovered] = field(default_factory=list)
     payouts: list[RecoveredPayout] = field(default_factory=list)
     taken_back: list[TakenBack] = field(default_factory=list)
+    open_convictions: list[OpenConviction] = field(default_factory=list)
+    """As the backup has them: each may have been overturned since, and its seller paid."""
     open_usage: OpenUsage = field(default_factory=lambda: OpenUsage(0, 0))
 
     @property
@@ -239,6 +242,7 @@ def _take_over(engine: Engine, web3: Web3, *, from_block: int, now_s: int) -> Re
         for paid in lost_payouts:
             done.payouts += take_over_payouts(connection, paid, make_id=new_id, now_s=now_s)
         done.taken_back = _take_back(connection, done.payouts, now_s=now_s)
+        done.open_convictions = load_open_convictions(connection)
         done.open_usage = load_open_usage(connection)
         clear_mark(connection)
     return done

@@ -30,7 +30,14 @@ from ledger.audit import find_violations
 from ledger.database.engine import open_engine, read, write
 from ledger.market_audit import find_market_mismatches
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, save_seller
-from ledger.selling.convictions import Conviction, convict, overturn, refund_held_back
+from ledger.selling.convictions import (
+    Conviction,
+    OpenConviction,
+    convict,
+    load_open_convictions,
+    overturn,
+    refund_held_back,
+)
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.evidence import doubt_offer, load_tested_from
 from ledger.selling.offers import (
@@ -181,7 +188,12 @@ def test_convict__since_the_last_clean_probe__buyers_get_all_that_it_cost(engine
     sell_all(engine)
 
     assert find_guilty(engine)
+    with read(engine) as connection:
+        is_open = load_open_convictions(connection)
+    assert is_open == [OpenConviction("c", "o", SELLER, 284 + 38 + 190)]
     assert refund_all(engine) == 3
+    with read(engine) as connection:
+        assert load_open_convictions(connection) == []
 
     assert credits(engine) == {"ann": 341, "bob": 201}
     assert state(engine) == "refunded"

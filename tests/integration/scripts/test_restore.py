@@ -31,7 +31,10 @@ from ledger.database.engine import open_engine, read, write
 from ledger.database.schema import migrate
 from ledger.errors import RestoreUnfinished
 from ledger.payments.withdrawals import SignedWithdrawal, withdraw
-from ledger.selling.accounts import save_account
+from ledger.selling.accounts import save_account, save_seller
+from ledger.selling.convictions import Conviction, OpenConviction, convict
+from ledger.selling.offers import save_offer
+from ledger.selling.sealed_keys import SealedKey
 from ledger.spending.batches import abandon_batch
 from ledger.spending.keys import ChildTerms, create_child, load_child, revoke_child
 from ledger.suppliers.chain_payouts import follow_on_chain, submit_on_chain
@@ -41,6 +44,7 @@ from scripts.audit import audit
 from scripts.cli import commands
 from scripts.saving import restoring
 from scripts.saving.backups import Backup, find_backups
+from scripts.saving.commands import _tell
 from scripts.saving.restoring import NotRestored, Restored, restore
 from scripts.saving.taking import take_backup
 from tests.support.credit import WALLET, pay_in
@@ -54,6 +58,7 @@ from tests.support.keepers import (
     write_record,
 )
 from tests.support.ledgers import Databases
+from tests.support.offers import make_offer
 from tests.support.supply import (
     TERMS,
     list_payouts,
@@ -507,10 +512,24 @@ def test_backup__keep__deletes_the_oldest(stage: Stage, folder: Path) -> None:
     assert [one.path for one in find_backups(folder)] == [second.path]
 
 
+def test_restore__conviction_open_at_the_backup__is_named_before_anything_is_refunded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _tell(Restored(0, 0, open_convictions=[OpenConviction("c1", "o", SELLER, 1_500_000)]))
+
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "convicted" in one]
+    assert "1.5" in line and SELLER in line
+    assert "`current market convictions overturn c1`" in line
+
+
 def test_commands__backup_then_restore__say_what_they_did(world: World, tmp_path: Path) -> None:
     stage = make_stage(world, tmp_path)
     token_id = stage.open_held()
     stage.spend(token_id, 1 * USDC, request_id="kept")
+    with write(stage.engine) as connection:
+        save_seller(connection, address=SELLER, now_s=1)
+        save_offer(connection, make_offer(), SealedKey(b"c", b"w", "kms"), now_s=1)
+        convict(connection, Conviction("c1", "o", SELLER, "m", "two methods", 1, 1), now_s=2)
     run = CliRunner(mix_stderr=False).invoke
     ledger_url, target = url_of(stage.engine), tmp_path / "restored.sqlite3"
     saved = run(commands, ["backup", str(tmp_path / "saved"), "--ledger-url", ledger_url])
@@ -531,7 +550,11 @@ def test_commands__backup_then_restore__say_what_they_did(world: World, tmp_path
     )
 
     assert (saved.exit_code, done.exit_code) == (0, 0), done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["settlements"][0]["is_proven"] is True
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["settlements"][0]["is_proven"] is True
+    assert told["open_convictions"] == [
+        {"conviction_id": "c1", "offer_id": "o", "seller": SELLER, "held_usdc": 0}
+    ]
     engine = open_engine(f"sqlite:///{target}")
     with read(engine) as connection:
         states = connection.execute(select(table_of(Usage).c.state)).scalars().all()
