@@ -43,7 +43,13 @@ class EvidenceSettings(PaidCallSettings):
     probe_dispute_usdc: int = Field(
         default=250_000,
         ge=0,
-        description="what they may cost at least while a dispute about the offer waits, 1e-6 USDC",
+        description="what they may cost while a buyer's dispute about the offer waits, 1e-6 USDC,"
+        " where that is more; at most what others than its seller paid for the offer in 30 days",
+    )
+    probe_disputes_day_usdc: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="what all probes that only disputes pay for may cost on a UTC day, 1e-6 USDC",
     )
     probe_interval_s: float = Field(
         default=60.0, gt=0, description="pause between two looks for offers to probe, seconds"
@@ -57,4 +63,5 @@ class EvidenceSettings(PaidCallSettings):
             keys_file=self.probe_keys_file,
             budget_bps=self.probe_budget_bps,
             dispute_usdc=self.probe_dispute_usdc,
+            disputes_day_usdc=self.probe_disputes_day_usdc,
         )

@@ -7,15 +7,13 @@ the lab since it was filed. The verdict is the lab's, never the words of either 
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 
 from contracts.errors import Rejected
-from ledger.database.statements import insert_or_ignore
 from ledger.selling.accounts import lock_owner
 from ledger.tables import (
     MarketDispute,
     MarketEvidence,
-    MarketProbeTurn,
     MarketRefund,
     MarketSale,
     table_of,
@@ -25,7 +23,6 @@ _dispute = table_of(MarketDispute)
 _evidence = table_of(MarketEvidence)
 _refund = table_of(MarketRefund)
 _sale = table_of(MarketSale)
-_turn = table_of(MarketProbeTurn)
 
 METHODS: Final = 2
 """Methods of the lab that answer a dispute: as many as a conviction takes."""
@@ -210,8 +207,19 @@ def _load_evidence(
     return tuple((str(a), str(b), str(c), int(d)) for a, b, c, d in connection.execute(query))
 
 
-def load_waiting(connection: Connection, *, now_s: int) -> dict[str, int]:
-    """Return since when each offer waits for an answer to a dispute, by its id."""
+@dataclass(frozen=True, slots=True)
+class WaitingOffer:
+    """An offer that disputes or re-tests wait for."""
+
+    since_s: int
+    """When the oldest of them was filed."""
+    is_doubted: bool
+    """Whether a buyer filed one. What a seller asks for brings an offer forward and pays nothing.
+    """
+
+
+def load_waiting(connection: Connection, *, now_s: int) -> dict[str, WaitingOffer]:
+    """Return the offers that wait for an answer to a dispute or for a re-test, by id."""
     since = _evidence.c.made_at_s >= _dispute.c.filed_at_s
     methods = (
         select(func.count(_evidence.c.method.distinct()))
@@ -219,26 +227,15 @@ def load_waiting(connection: Connection, *, now_s: int) -> dict[str, int]:
         .scalar_subquery()
     )
     rows = connection.execute(
-        select(_dispute.c.offer_id, func.min(_dispute.c.filed_at_s))
+        select(
+            _dispute.c.offer_id,
+            func.min(_dispute.c.filed_at_s),
+            func.count(_dispute.c.sale_id),
+        )
         .where(_dispute.c.filed_at_s > now_s - WAITS_MAX_S, methods < METHODS)
         .group_by(_dispute.c.offer_id)
     ).all()
-    return {str(offer_id): int(filed_s) for offer_id, filed_s in rows}
-
-
-def take_turn(connection: Connection, *, offer_id: str, now_s: int, until_s: int) -> bool:
-    """Take an offer's turn to be probed; tell whether nobody else has it."""
-    row = {"offer_id": offer_id, "until_s": until_s}
-    if insert_or_ignore(connection, _turn, row):
-        return True
-    changed = connection.execute(
-        update(_turn)
-        .where(_turn.c.offer_id == offer_id, _turn.c.until_s <= now_s)
-        .values(until_s=until_s)
-    )
-    return changed.rowcount == 1
-
-
-def end_turn(connection: Connection, *, offer_id: str, now_s: int) -> None:
-    """Give an offer's turn back."""
-    connection.execute(update(_turn).where(_turn.c.offer_id == offer_id).values(until_s=now_s))
+    return {
+        str(offer_id): WaitingOffer(int(filed_s), is_doubted=bool(by_buyers))
+        for offer_id, filed_s, by_buyers in rows
+    }

@@ -13,11 +13,12 @@ from eth_utils.crypto import keccak
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from ledger.spending.receipts import build_root
-from ledger.tables import MarketEvidence, MarketOffer, MarketSale, table_of
+from ledger.tables import MarketEvidence, MarketOffer, MarketProbeTurn, MarketSale, table_of
 
 _evidence = table_of(MarketEvidence)
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)
+_turn = table_of(MarketProbeTurn)
 
 PEAK_MILLI_MAX: Final = 10**15
 SHOWN_MAX: Final = 1_000
@@ -127,14 +128,21 @@ def load_last_probes(connection: Connection, *, since_s: int) -> dict[str, dict[
 
 
 def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> tuple[int, int]:
-    """Return what an offer's probes have cost since a time, and what it has sold, 1e-6 USDC."""
+    """Return what an offer's probes have cost since a time, and what it has sold, 1e-6 USDC.
+
+    What is booked for probes without evidence is among their cost: it may have been paid.
+    """
     probed = select(func.coalesce(func.sum(_evidence.c.cost_usdc), 0)).where(
         _evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s
     )
     sold = select(func.coalesce(func.sum(_sale.c.cost_usdc), 0)).where(
         _sale.c.offer_id == offer_id, _sale.c.state == "posted", _sale.c.reserved_at_s >= since_s
     )
-    return int(connection.execute(probed).scalar_one()), int(connection.execute(sold).scalar_one())
+    booked = select(func.coalesce(func.sum(_turn.c.booked_usdc), 0)).where(
+        _turn.c.offer_id == offer_id, _turn.c.booked_at_s >= since_s
+    )
+    cost_usdc = sum(int(connection.execute(one).scalar_one()) for one in (probed, booked))
+    return cost_usdc, int(connection.execute(sold).scalar_one())
 
 
 def load_of_model(connection: Connection, *, model: str, since_s: int) -> list[EvidenceRow]:

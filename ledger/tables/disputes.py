@@ -1,7 +1,11 @@
 """What buyers and sellers ask the lab to look at."""
 
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
+
+_ZERO: Final[Any] = {"server_default": text("0")}
 
 
 class MarketDispute(SQLModel, table=True):
@@ -31,9 +35,20 @@ class MarketDispute(SQLModel, table=True):
 
 
 class MarketProbeTurn(SQLModel, table=True):
-    """That a process probes an offer: no other one begins before then. Market."""
+    """That a process probes an offer: no other one begins before then. Market.
+
+    One row for each offer that was ever probed, with what its probes cost beside their evidence.
+    """
 
     __tablename__ = "market_probe_turn"
 
     offer_id: str = Field(primary_key=True, foreign_key="market_offer.offer_id")
     until_s: int = Field(sa_type=BigInteger)
+    booked_usdc: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    """What probes that left no evidence cost, or may have, and the one under way may; 1e-6 USDC."""
+    booked_at_s: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    """When the last of them began."""
+    disputed_usdc: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    """What was booked on ``disputed_day`` for probes that only a dispute pays for."""
+    disputed_day: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    """A UTC day."""

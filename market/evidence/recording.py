@@ -29,6 +29,7 @@ from market.evidence.count_differences import HONEST_RATE
 from market.evidence.two_samples import AnswerBlock, Comparison
 from market.evidence.verdicts import Method, OfferVerdict, find_last_clean, judge
 from market.evidence.wealth import RATES, Wealth, bet_on_rate
+from serving.dialects.encoding import write
 from serving.process.ids import new_id
 
 MILLI: Final = 1_000
@@ -95,14 +96,14 @@ def record(
     """Write a probe down; doubt, suspend and convict the offer where its evidence says so.
 
     ``observed`` is as ``write_rounds`` or ``write_differences`` write it, ``transcript`` anything
-    that is JSON. Returns the verdict on the offer now.
+    that is JSON, with whatever sellers have put into it. Returns the verdict on the offer now.
     """
     # Where the operator has let the offer back meanwhile, what was found before counts no more.
     tested_from_s = load_tested_from(connection, offer_id=offer.offer_id)
     since_s = replace(offer, tested_from_s=tested_from_s).get_start_s(now_s)
     before = load_observed(connection, offer_id=offer.offer_id, method=method, since_s=since_s)
     wealth = weigh(method, [*before, observed])
-    text = orjson.dumps(transcript).decode()
+    text = write(transcript).decode()
     save_evidence(
         connection,
         EvidenceRow(

@@ -1,8 +1,12 @@
 """A probe: one method's questions, asked of an offer and of a reference like any buyer asks.
 
 Each question goes to both sides in turn, so that a load or an hour that changes answers changes
-those of both. An answer that fails is missing on its side, and the others of its block count all
-the same.
+those of both. An answer that fails, or that nobody can read, is missing on its side, and the others
+of its block count all the same.
+
+A probe pays from a purse: what an answer may cost at most is taken out before it is asked for, and
+nothing is asked once the purse holds less. So a probe never costs more than was planned, and what
+it has cost is known however it ends.
 """
 
 import asyncio
@@ -11,9 +15,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
+import structlog
+
 from market.evidence.probes import ANSWERS, ROUNDS, Question, find_category, make_questions
 from market.evidence.two_samples import AnswerBlock
 from market.evidence.verdicts import Method
+
+log = structlog.get_logger("market")
 
 TOGETHER_MAX: Final = 4
 """Questions that are open at once: as many as a buyer's program may well have."""
@@ -28,8 +36,30 @@ class Told:
     cost_usdc: int
 
 
+@dataclass(slots=True)
+class Purse:
+    """What a probe may cost, and has cost so far. In 1e-6 USDC."""
+
+    limit_usdc: int
+    spent_usdc: int = 0
+    """Of answers that are under way, what they may cost at most."""
+    refusal: str | None = None
+    """Why the buyer's key buys nothing; None: it does."""
+
+    def take(self, most_usdc: int) -> bool:
+        """Take out what an answer may cost; tell whether it may be asked for."""
+        if self.refusal is not None or self.spent_usdc + most_usdc > self.limit_usdc:
+            return False
+        self.spent_usdc += most_usdc
+        return True
+
+    def settle(self, most_usdc: int, cost_usdc: int) -> None:
+        """Put back what an answer did not cost."""
+        self.spent_usdc += cost_usdc - most_usdc
+
+
 Ask = Callable[[dict[str, Any]], Awaitable[Told | None]]
-"""Asks one side; None where nobody answered."""
+"""Asks one side; None where nobody answered in a readable way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +101,12 @@ async def run_probe(
         async with limit:
             for _ in range(answers):
                 for side, put in (("offer", ask_offer), ("reference", ask_reference)):
-                    answer = await put(body)
+                    try:
+                        answer = await put(body)
+                    except Exception:
+                        # Of one answer, whatever it is: the others are paid for.
+                        log.exception("probe_answer_failed")
+                        continue
                     if answer is not None:
                         told[side].append(answer)
         block = AnswerBlock(question.template, *(_sort(told[side]) for side in told))

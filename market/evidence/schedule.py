@@ -5,7 +5,9 @@ probe is due after about a day, then those of B, after about a month. A is the r
 spread by a secret, so that nobody can tell when the next probe comes.
 
 Nothing is spent that an offer's budget does not cover beforehand: a part of what it sold in 30
-days, or while a dispute waits a fixed amount where that is more. Amounts are in 1e-6 USDC.
+days, or while a buyer's dispute waits a fixed amount where that is more, yet never more than others
+than its seller paid for it, and all of that within an amount for a day. A re-test that the seller
+asks for brings the offer forward and adds nothing. Amounts are in 1e-6 USDC.
 """
 
 import hmac
@@ -18,11 +20,16 @@ from typing import Final
 from contracts.units import BPS_ONE, SECONDS_PER_DAY
 from market.evidence.probes import ANSWERS, MAX_TOKENS, ROUNDS, TEMPLATES
 from market.evidence.verdicts import Method
+from market.text.metering import UNTRUSTED_PROMPT_PCT, UNTRUSTED_TEMPLATE_TOKENS
 from serving.models.grades import Grade
 from serving.models.prices import Price
 
 PROMPT_TOKENS: Final = 60
-"""What a probe's question comes to at most."""
+"""What a probe's question comes to at most, by the market's own count."""
+PAID_PROMPT_TOKENS: Final = (
+    -(-PROMPT_TOKENS * UNTRUSTED_PROMPT_PCT // 100) + UNTRUSTED_TEMPLATE_TOKENS
+)
+"""What a seller who is not approved is paid for it at most, whatever it reports."""
 MTOK: Final = 1_000_000
 METHODS: Final = (Method.BORDER, Method.FIRST_TOKEN)
 """What is probed by itself."""
@@ -42,7 +49,9 @@ class ProbeRules:
     budget_bps: int
     """Of what an offer sold in 30 days, in 1/10,000."""
     dispute_usdc: int
-    """At least, while a dispute about the offer waits."""
+    """While a buyer's dispute about the offer waits, where that is more."""
+    disputes_day_usdc: int
+    """What all probes that only disputes pay for may cost on a UTC day."""
     templates: int = TEMPLATES
 
 
@@ -58,7 +67,12 @@ class ProbeCandidate:
     probed_at_s: Mapping[Method, int] = field(default_factory=dict)
     """When each method looked at it last."""
     disputed_at_s: int | None = None
-    """Since when a dispute waits; None: none does."""
+    """Since when a dispute or a re-test waits; None: none does."""
+    is_doubted: bool = False
+    """Whether a buyer's dispute is among them."""
+    price: Price | None = None
+    """What its probe may be bought for at most; None: at any price."""
+    reference_price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +82,29 @@ class ProbePlan:
     offer_id: str
     method: Method
     cost_usdc: int
-    is_disputed: bool
+    is_doubted: bool
+    price: Price | None = None
+    reference_price: Price | None = None
+
+
+def bound_answer(price: Price) -> int:
+    """Return what one answer costs at most at a price, rounded up."""
+    worth = PAID_PROMPT_TOKENS * price.input_usdc_per_mtok + MAX_TOKENS * price.output_usdc_per_mtok
+    return -(-worth // MTOK) + price.per_request_usdc
 
 
 def bound_cost(price: Price, *, templates: int = TEMPLATES) -> int:
     """Return what one side of a probe costs at most at a price, rounded up."""
-    asked = templates * ANSWERS * ROUNDS
-    tokens = PROMPT_TOKENS * price.input_usdc_per_mtok + MAX_TOKENS * price.output_usdc_per_mtok
-    return asked * (-(-tokens // MTOK) + price.per_request_usdc)
+    return templates * ANSWERS * ROUNDS * bound_answer(price)
 
 
-def get_allowed_usdc(rules: ProbeRules, *, sold_usdc: int, is_disputed: bool) -> int:
-    """Return what an offer's probes of 30 days may cost, rounded down."""
+def get_allowed_usdc(rules: ProbeRules, *, sold_usdc: int, disputed_usdc: int = 0) -> int:
+    """Return what an offer's probes of 30 days may cost, rounded down.
+
+    ``disputed_usdc`` is what others than its seller paid for it where a buyer doubts it, else 0.
+    """
     allowed_usdc = sold_usdc * rules.budget_bps // BPS_ONE
-    return max(allowed_usdc, rules.dispute_usdc) if is_disputed else allowed_usdc
+    return max(allowed_usdc, min(rules.dispute_usdc, disputed_usdc))
 
 
 def plan(
@@ -95,13 +118,25 @@ def plan(
         is_disputed = one.disputed_at_s is not None
         if not is_disputed and not _is_due(one, last_s, secret=secret, now_s=now_s):
             continue
-        ever_usdc = get_allowed_usdc(rules, sold_usdc=one.sold_ever_usdc, is_disputed=is_disputed)
+        ever_usdc = get_allowed_usdc(
+            rules,
+            sold_usdc=one.sold_ever_usdc,
+            disputed_usdc=rules.dispute_usdc if one.is_doubted else 0,
+        )
         if ever_usdc < one.cost_usdc:
             continue
         rank = 0 if is_disputed else 1 if one.grade is Grade.OTHER else 2
         urgency = (rank, last_s if one.disputed_at_s is None else one.disputed_at_s)
-        due.append((urgency, ProbePlan(one.offer_id, method, one.cost_usdc, is_disputed)))
-    due.sort(key=lambda found: (found[0], found[1].offer_id))
+        found = ProbePlan(
+            one.offer_id,
+            method,
+            one.cost_usdc,
+            one.is_doubted,
+            one.price,
+            one.reference_price,
+        )
+        due.append((urgency, found))
+    due.sort(key=lambda ranked: (ranked[0], ranked[1].offer_id))
     return [found for _, found in due]
 
 

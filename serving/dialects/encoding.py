@@ -81,11 +81,11 @@ def join_surrogates(text: str) -> str:
 def _mend(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return join_surrogates(value)
-    if isinstance(value, (dict, list)) and depth == 0:
+    if isinstance(value, (dict, list, tuple)) and depth == 0:
         return None
     if isinstance(value, dict):
         return {join_surrogates(str(n)): _mend(inner, depth - 1) for n, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_mend(inner, depth - 1) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None

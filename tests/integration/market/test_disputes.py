@@ -6,11 +6,13 @@
     dispute ── of a paid request                   → open, once; another's or unknown → 404
             ── too many, too old                   → 409
             ── the offer is probed by two methods  → answered; convicted, the buyer has it back
-    turn ── another process probes the offer       → this one does not
+            ── others paid less than a probe costs → nothing is spent
+    turn ── another process probes the offer       → this one does not, and looks again
     re-test ── once in 30 days, by the offer's seller
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +20,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from ledger.database.engine import read, write
-from ledger.selling.disputes import DISPUTED_MAX_S, DISPUTES_DAY_MAX, end_turn, take_turn
+from ledger.selling.disputes import DISPUTED_MAX_S, DISPUTES_DAY_MAX
+from ledger.selling.probe_turns import give_back, take_turn
 from ledger.tables import MarketEvidence, MarketSale, table_of
 from market.background import refund_convicted
 from market.evidence.own_probes import OwnProbes
@@ -33,6 +36,9 @@ from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings,
 
 SECRET: Final = b"the lab's own secret of this test"
 FAR_S: Final = 2**40
+FAR_USDC: Final = 1_000_000_000
+PAID_USDC: Final = 5_000_000
+"""Enough for the probes that a dispute takes, of which 1 % is not."""
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def make_duty(market: RunningMarket, folder: Path) -> OwnProbes:
     keys.write_text(issue_operator_key(market.engine) + "\n")
     credit(market.engine, OPERATOR_ACCOUNT, 1_000_000_000, "for probes")
     services = market.front.app.state.services
-    rules = ProbeRules(keys, budget_bps=100, dispute_usdc=1_000_000_000, templates=8)
+    rules = ProbeRules(keys, 100, dispute_usdc=FAR_USDC, disputes_day_usdc=FAR_USDC, templates=8)
     url = str(market.client.base_url).rstrip("/")
     return OwnProbes(services.database, services.book, rules, url, SECRET)
 
@@ -100,15 +106,20 @@ async def test_dispute__of_a_swapped_model__is_answered_and_refunded(
         path = f"/v1/disputes/{dispute_id}"
         assert (await market.client.get(path, headers=bearer(stranger))).status_code == 404
 
-        await check_turn(market, duty, bad)
-        assert [await duty.look() for _ in range(3)] == [bad, bad, None]
+        assert await duty.look() is None
+        assert count_evidence(market) == 0, "others have not paid for it what a probe costs"
+        duty.broke_until_s.clear()
+        with sold_more(market, bought[6]):
+            await check_turn(market, duty, bad)
+            assert [await duty.look() for _ in range(3)] == [bad, bad, None]
         told = (await market.client.get(path, headers=bearer(key))).json()
         assert told["state"] == "answered"
         assert {one["method"] for one in told["evidence"]} == {"border", "first_token"}
 
         await check_limits(market, key, bought)
         while (verdict := await get_verdict(market, bad)) != "convicted":
-            assert verdict == "doubted" and await duty.look() == bad
+            with sold_more(market, bought[6]):
+                assert verdict == "doubted" and await duty.look() == bad
 
     assert await refund_convicted(duty.database) > 0
     told = (await market.client.get(path, headers=bearer(key))).json()
@@ -119,15 +130,34 @@ async def test_dispute__of_a_swapped_model__is_answered_and_refunded(
     await check_retest(market, seller, outsider, bad)
 
 
+@contextmanager
+def sold_more(market: RunningMarket, request_id: str) -> Iterator[None]:
+    """Make one sale a large one meanwhile."""
+    change_sale(market, request_id, PAID_USDC)
+    yield
+    change_sale(market, request_id, -PAID_USDC)
+
+
+def change_sale(market: RunningMarket, request_id: str, by_usdc: int) -> None:
+    sale = table_of(MarketSale)
+    names = ("ceiling_usdc", "cost_usdc", "earning_usdc")
+    with write(market.engine) as connection:
+        connection.execute(
+            update(sale)
+            .where(sale.c.request_id == request_id)
+            .values({name: sale.c[name] + by_usdc for name in names})
+        )
+
+
 async def check_turn(market: RunningMarket, duty: OwnProbes, offer: str) -> None:
     """Check that an offer that another process probes is left alone."""
     with write(market.engine) as connection:
-        assert take_turn(connection, offer_id=offer, now_s=0, until_s=FAR_S)
+        turn = take_turn(connection, offer_id=offer, now_s=FAR_S, until_s=FAR_S + 1)
+        assert turn is not None
     assert await duty.look() is None
     assert count_evidence(market) == 0
     with write(market.engine) as connection:
-        end_turn(connection, offer_id=offer, now_s=0)
-    duty.broke_until_s.clear()
+        give_back(connection, turn, now_s=0)
 
 
 async def check_limits(market: RunningMarket, key: str, bought: list[str]) -> None:

@@ -5,7 +5,8 @@ plan
 ├── D before B, never A; not before it is due, and by the method that looked longest ago
 └── what it sold does not cover the probe: not at all
 budget
-└── 1 % of what it sold, rounded down; a fixed amount only while a dispute waits
+└── 1 % of what it sold, rounded down; more only while a buyer's dispute waits, and only what others
+    paid; a seller's re-test adds nothing
 """
 
 from pathlib import Path
@@ -30,7 +31,7 @@ from serving.models.grades import Grade
 from serving.models.prices import Price
 
 NOW_S = 1_800_000_000
-RULES = ProbeRules(Path("keys"), budget_bps=100, dispute_usdc=250_000)
+RULES = ProbeRules(Path("keys"), 100, dispute_usdc=250_000, disputes_day_usdc=1_000_000)
 
 
 def make(offer_id: str, **changes: Any) -> ProbeCandidate:
@@ -87,22 +88,38 @@ def test_plan__methods__take_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sold_usdc", "is_disputed", "planned"),
-    [(99_999, False, 0), (100_000, False, 1), (0, False, 0), (0, True, 1)],
+    ("sold_usdc", "by", "planned"),
+    [
+        (99_999, "nobody", 0),
+        (100_000, "nobody", 1),
+        (0, "nobody", 0),
+        (0, "buyer", 1),
+        (0, "seller", 0),
+        (100_000, "seller", 1),
+    ],
 )
-def test_plan__the_budget__is_covered_beforehand(
-    sold_usdc: int, is_disputed: bool, planned: int
-) -> None:
-    disputed_at_s = NOW_S if is_disputed else None
-
-    found = order(make("o", sold_ever_usdc=sold_usdc, disputed_at_s=disputed_at_s))
+def test_plan__the_budget__is_covered_beforehand(sold_usdc: int, by: str, planned: int) -> None:
+    found = order(
+        make(
+            "o",
+            sold_ever_usdc=sold_usdc,
+            disputed_at_s=None if by == "nobody" else NOW_S,
+            is_doubted=by == "buyer",
+        )
+    )
 
     assert len(found) == planned
 
 
-def test_get_allowed__rounds_down__and_never_above_one_per_cent() -> None:
-    assert get_allowed_usdc(RULES, sold_usdc=199, is_disputed=False) == 1
-    assert get_allowed_usdc(RULES, sold_usdc=199, is_disputed=True) == 250_000
+@pytest.mark.parametrize(
+    ("disputed_usdc", "allowed_usdc"), [(0, 1), (249_999, 249_999), (900_000, 250_000)]
+)
+def test_get_allowed__a_dispute__pays_no_more_than_others_paid(
+    disputed_usdc: int, allowed_usdc: int
+) -> None:
+    found = get_allowed_usdc(RULES, sold_usdc=199, disputed_usdc=disputed_usdc)
+
+    assert found == allowed_usdc
 
 
 def test_bound_cost__every_question__fits_its_bound() -> None:
@@ -116,5 +133,6 @@ def test_bound_cost__every_question__fits_its_bound() -> None:
 
     price = Price(1_000_000, 2_000_000, per_request_usdc=3)
 
-    assert bound_cost(price, templates=1) == 8 * (PROMPT_TOKENS + 2 * MAX_TOKENS + 3)
+    # 125 % of 60 tokens and 100: what a seller who is not approved may report.
+    assert bound_cost(price, templates=1) == 8 * (175 + 2 * MAX_TOKENS + 3)
     assert bound_cost(price) == TEMPLATES * bound_cost(price, templates=1)
