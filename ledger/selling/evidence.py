@@ -10,7 +10,7 @@ from typing import Final
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, select, update
 
 from ledger.spending.receipts import build_root
 from ledger.tables import MarketEvidence, MarketOffer, MarketProbeTurn, MarketSale, table_of
@@ -145,18 +145,65 @@ def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> t
     return cost_usdc, int(connection.execute(sold).scalar_one())
 
 
-def load_of_model(connection: Connection, *, model: str, since_s: int) -> list[EvidenceRow]:
-    """Return the evidence that counts on a model's offers since a time, the newest first, at most
-    ``SHOWN_MAX``."""
-    counts = _evidence.c.made_at_s >= func.coalesce(_offer.c.tested_from_s, 0)
+@dataclass(frozen=True, slots=True)
+class MethodSum:
+    """What one method's evidence on one offer comes to."""
+
+    offer_id: str
+    method: str
+    probes: int
+    looks: int
+    peak_milli: int
+    last_at_s: int
+
+
+def sum_by_method(
+    connection: Connection, *, model: str, offer_ids: Sequence[str], since_s: int
+) -> list[MethodSum]:
+    """Return what the evidence that counts on a model's offers since a time comes to, by offer and
+    method."""
     query = (
-        select(_evidence)
+        select(
+            _evidence.c.offer_id,
+            _evidence.c.method,
+            func.count(),
+            func.max(_evidence.c.looks),
+            func.max(_evidence.c.peak_milli),
+            func.max(_evidence.c.made_at_s),
+        )
         .join(_offer, _offer.c.offer_id == _evidence.c.offer_id)
-        .where(_evidence.c.model == model, _evidence.c.made_at_s >= since_s, counts)
+        .where(_counts(model, offer_ids, since_s))
+        .group_by(_evidence.c.offer_id, _evidence.c.method)
+        .order_by(_evidence.c.offer_id, _evidence.c.method)
+    )
+    return [MethodSum(*row) for row in connection.execute(query)]
+
+
+def load_hashes(
+    connection: Connection, *, model: str, offer_ids: Sequence[str], since_s: int
+) -> dict[tuple[str, str], list[str]]:
+    """Return the transcripts' hashes of that evidence by offer and method, the newest first: the
+    newest ``SHOWN_MAX`` of all."""
+    query = (
+        select(_evidence.c.offer_id, _evidence.c.method, _evidence.c.transcript_hash)
+        .join(_offer, _offer.c.offer_id == _evidence.c.offer_id)
+        .where(_counts(model, offer_ids, since_s))
         .order_by(_evidence.c.evidence_id.desc())
         .limit(SHOWN_MAX)
     )
-    return _read(connection.execute(query).mappings().all())
+    hashes: dict[tuple[str, str], list[str]] = {}
+    for offer_id, method, transcript_hash in connection.execute(query):
+        hashes.setdefault((offer_id, method), []).append(transcript_hash)
+    return hashes
+
+
+def _counts(model: str, offer_ids: Sequence[str], since_s: int) -> ColumnElement[bool]:
+    return and_(
+        _evidence.c.offer_id.in_(offer_ids),
+        _evidence.c.model == model,
+        _evidence.c.made_at_s >= since_s,
+        _evidence.c.made_at_s >= func.coalesce(_offer.c.tested_from_s, 0),
+    )
 
 
 def load_of_offer(connection: Connection, *, offer_id: str) -> list[EvidenceRow]:

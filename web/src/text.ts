@@ -452,6 +452,7 @@ export const evidenceTexts = {
   choose: "Choose a model, and open its offers.",
   toMarket: "To the market",
   noOffers: "Nobody offers this model.",
+  shown: (count: string) => `${count} offers are shown, approved sellers' first. There are more.`,
   offer: "Offer",
   grade: (grade: string) => `Grade ${grade}:`,
   grades: {

@@ -1,20 +1,22 @@
 """The lab's evidence: of a model's offers, of a day, and with transcripts for the seller."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from eth_utils.crypto import keccak
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
+from sqlalchemy import Connection
 
 from contracts.units import utc_day
 from ledger.selling.evidence import (
     EvidenceRow,
+    MethodSum,
     build_day_root,
     load_day,
-    load_of_model,
+    load_hashes,
     load_of_offer,
+    sum_by_method,
 )
 from market.errors import model_not_found, not_found
 from market.evidence.verdicts import CONVICTS, Method, judge
@@ -28,8 +30,8 @@ from market.http.evidence.schemas import (
     SellersEvidence,
     SellersEvidenceList,
 )
+from market.listing.book_pages import parse_place, take_shelves
 from market.records.store import load_seller_offer
-from market.routing.ranking import Offer
 from serving.http.errors import bad_request
 
 router = APIRouter(tags=["evidence"])
@@ -39,52 +41,58 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 @router.get("/v1/models/{model:path}/evidence", responses=OPEN)
 async def get_evidence(
-    services: ServicesDep, model: Annotated[str, Path(max_length=200)]
+    services: ServicesDep,
+    model: Annotated[str, Path(max_length=200)],
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> ModelEvidence:
-    """Return what the lab has found out about each of a model's offers this year."""
+    """Return what the lab has found out about a model's offers this year, a page at a time.
+
+    The offers are in the order of the model's book: those of approved sellers first.
+    """
     shelves = services.book.shelves.get(model)
     if shelves is None:
         raise model_not_found(model)
+    after = None if cursor is None else parse_place(cursor)
+    if cursor is not None and after is None:
+        raise bad_request("invalid_cursor", "'cursor' is not one of this list.", param="cursor")
+    trusted_only = services.serving.find_trust(None)
+    page, last = take_shelves(shelves, after=after, limit=limit, trusted_only=trusted_only)
     year = datetime.fromtimestamp(services.database.now_s(), UTC).year
     since_s = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
-    rows = await services.database.read(
-        lambda connection: load_of_model(connection, model=model, since_s=since_s)
-    )
-    by_offer: dict[str, list[EvidenceRow]] = defaultdict(list)
-    for row in rows:
-        by_offer[row.offer_id].append(row)
-    offers = [offer for shelf in shelves.values() for offer in shelf]
+    ids = [offer.offer_id for offer in page]
+
+    def load(connection: Connection) -> tuple[list[MethodSum], dict[tuple[str, str], list[str]]]:
+        sums = sum_by_method(connection, model=model, offer_ids=ids, since_s=since_s)
+        return sums, load_hashes(connection, model=model, offer_ids=ids, since_s=since_s)
+
+    sums, hashes = await services.database.read(load)
+    by_offer: dict[str, list[MethodEvidence]] = defaultdict(list)
+    for one in sums:
+        by_offer[one.offer_id].append(
+            MethodEvidence(
+                method=Method(one.method),
+                probes=one.probes,
+                looks=one.looks,
+                wealth=one.peak_milli / 1_000,
+                last_at=one.last_at_s,
+                transcript_hashes=hashes.get((one.offer_id, one.method), []),
+            )
+        )
     return ModelEvidence(
         model=model,
         convicts_at=CONVICTS,
         offers=[
-            _describe_offer(offer, by_offer[offer.offer_id])
-            for offer in sorted(offers, key=lambda one: (one.grade, one.offer_id))
+            OfferEvidence(
+                offer_id=offer.offer_id,
+                provider=offer.provider,
+                grade=offer.grade,
+                verdict=judge({found.method: found.wealth for found in by_offer[offer.offer_id]}),
+                methods=by_offer[offer.offer_id],
+            )
+            for offer in page
         ],
-    )
-
-
-def _describe_offer(offer: Offer, rows: Sequence[EvidenceRow]) -> OfferEvidence:
-    by_method: dict[Method, list[EvidenceRow]] = defaultdict(list)
-    for row in rows:
-        by_method[Method(row.method)].append(row)
-    methods = [
-        MethodEvidence(
-            method=method,
-            probes=len(found),
-            looks=max(row.looks for row in found),
-            wealth=max(row.peak_milli for row in found) / 1_000,
-            last_at=found[0].made_at_s,
-            transcript_hashes=[row.transcript_hash for row in found],
-        )
-        for method, found in sorted(by_method.items())
-    ]
-    return OfferEvidence(
-        offer_id=offer.offer_id,
-        provider=offer.provider,
-        grade=offer.grade,
-        verdict=judge({one.method: one.wealth for one in methods}),
-        methods=methods,
+        next_cursor=None if last is None else str(last),
     )
 
 

@@ -18,7 +18,9 @@ class MethodEvidence(BaseModel):
         " honest it ever reaches w with a probability of at most 1/w"
     )
     last_at: int = Field(description="Unix seconds")
-    transcript_hashes: list[str] = Field(description="keccak of each transcript, newest first")
+    transcript_hashes: list[str] = Field(
+        description="keccak of each transcript, newest first; a page has the newest 1,000"
+    )
 
 
 class OfferEvidence(BaseModel):
@@ -34,11 +36,12 @@ class OfferEvidence(BaseModel):
 
 
 class ModelEvidence(BaseModel):
-    """What is known of a model's offers, listed or suspended."""
+    """What is known of a model's offers, listed or suspended: a page of them."""
 
     model: str
     convicts_at: float = Field(description="the wealth at which a method convicts")
     offers: list[OfferEvidence]
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 
 
 class EvidenceEntry(BaseModel):

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from contracts.units import format_usdc, utc_day
-from ledger.database.engine import read
-from ledger.selling.evidence import load_day
+from ledger.database.engine import read, write
+from ledger.selling.evidence import EvidenceRow, hash_transcript, load_day, save_evidence
 from ledger.spending.receipts import build_proof, is_proof_valid
 from market.background import gather_earnings, refund_convicted
 from market.evidence import prober
@@ -148,6 +148,57 @@ async def check_day(market: RunningMarket) -> None:
     assert [row.leaf() for row in rows] == leaves
     assert (await market.client.get("/v1/evidence/1999-01-01")).json()["root"] is None
     assert (await market.client.get("/v1/evidence/today")).status_code == 400
+
+
+async def test_evidence__pages__approved_sellers_first_and_all_of_each_offer(
+    tmp_path: Path,
+) -> None:
+    engine = make_ledger(tmp_path / "ledger.sqlite3")
+    settings = make_settings(tmp_path, trusted_only=True)
+    async with FakeEndpoint() as endpoint, run_market(settings, engine) as market:
+        outsider = await market.get_key(OUTSIDER, is_approved=False)
+        cheap = {"price_input_per_1m": 1, "price_output_per_1m": 1}
+        strange = [await market.list_offer(outsider, endpoint.url, **cheap) for _ in range(2)]
+        good = await market.list_offer(await market.get_key(), endpoint.url)
+        now_s = market.front.app.state.services.database.now_s()
+        with write(engine) as connection:
+            for number, (offer, peak_milli) in enumerate(((good, 9_000), (good, 2_000))):
+                row = EvidenceRow(
+                    evidence_id=f"e{number}",
+                    offer_id=offer["id"],
+                    offer_version=1,
+                    model=MODEL,
+                    method="border",
+                    day=utc_day(now_s),
+                    made_at_s=now_s + number,
+                    observed="{}",
+                    transcript=f"{number}",
+                    transcript_hash=hash_transcript(f"{number}"),
+                    cost_usdc=0,
+                    looks=12 + number,
+                    peak_milli=peak_milli,
+                )
+                save_evidence(connection, row)
+        path = f"/v1/models/{MODEL}/evidence?limit=2"
+        first = (await market.client.get(path)).json()
+        rest = (await market.client.get(f"{path}&cursor={first['next_cursor']}")).json()
+        wrong = await market.client.get(f"{path}&cursor=nothing")
+    engine.dispose()
+
+    shown = [offer["offer_id"] for offer in first["offers"] + rest["offers"]]
+    assert shown == [good["id"], *sorted(offer["id"] for offer in strange)]
+    assert rest["next_cursor"] is None
+    assert first["offers"][0]["methods"] == [
+        {
+            "method": "border",
+            "probes": 2,
+            "looks": 13,
+            "wealth": 9.0,
+            "last_at": now_s + 1,
+            "transcript_hashes": [hash_transcript("1"), hash_transcript("0")],
+        }
+    ]
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_cursor")
 
 
 async def check_way_back(market: RunningMarket, key: str, offer: str, reference: str) -> None:

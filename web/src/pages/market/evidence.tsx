@@ -1,8 +1,9 @@
 /** Evidence: what is known of whether a model's offers are the model that they are sold as. */
 import { type Schemas, api } from "../../api/market.ts";
 import { formatCount, formatTime } from "../../amounts.ts";
+import { MoreButton } from "../../app/more.tsx";
+import { usePages } from "../../app/pages.ts";
 import { Notice, Shown, Table } from "../../app/parts.tsx";
-import { useRemote } from "../../app/remote.ts";
 import { usePlace } from "../../app/router.ts";
 import { evidenceTexts as texts } from "../../text.ts";
 
@@ -35,18 +36,25 @@ export function Evidence() {
 }
 
 function OfModel({ model }: { readonly model: string }) {
-  const found = useRemote(`evidence ${model}`, (signal) => api.get("/v1/models/{model}/evidence", { signal, path: { model } }));
+  const pages = usePages(`evidence ${model}`, async (cursor, signal) => {
+    const page = await api.get("/v1/models/{model}/evidence", { signal, path: { model }, query: { cursor } });
+    return { page, items: page.offers, next: page.next_cursor };
+  });
   return (
     <>
-      <Shown of={found}>
-        {({ offers, convicts_at }) => (
-          <>
-            {offers.length === 0 && <Notice>{texts.noOffers}</Notice>}
-            {offers.map((offer) => (
-              <OfOffer key={offer.offer_id} offer={offer} convictsAt={convicts_at} />
-            ))}
-          </>
-        )}
+      <Shown of={pages.first}>
+        {(part) =>
+          part && (
+            <>
+              {pages.items.length === 0 && <Notice>{texts.noOffers}</Notice>}
+              {pages.items.map((offer) => (
+                <OfOffer key={offer.offer_id} offer={offer} convictsAt={part.page.convicts_at} />
+              ))}
+              {pages.hasMore && <p class="quiet">{texts.shown(formatCount(pages.items.length))}</p>}
+              <MoreButton pages={pages} />
+            </>
+          )
+        }
       </Shown>
       <section>
         <h2>{texts.meaning}</h2>
