@@ -40,6 +40,7 @@ from ledger.selling.convictions import (
 )
 from ledger.selling.earnings import plan_payouts
 from ledger.selling.evidence import doubt_offer, load_tested_from
+from ledger.selling.lost_payouts import LostPayouts, take_over_payouts
 from ledger.selling.offers import (
     change_offer,
     delete_offer,
@@ -51,7 +52,7 @@ from ledger.selling.refund_audit import find_refund_mismatches
 from ledger.selling.sale_records import NewSale, SaleFigures
 from ledger.selling.sales import post_sale, reserve_sale
 from ledger.selling.sealed_keys import SealedKey
-from ledger.tables import MarketAccount, MarketConviction, MarketPayout, table_of
+from ledger.tables import MarketAccount, MarketConviction, MarketPayout, MarketSale, table_of
 from market.records.earning_records import load_earning_totals, load_earnings
 from tests.support.ledgers import BOTH, NOW_S, Databases, make_ledger
 from tests.support.offers import SELLER, make_offer
@@ -65,6 +66,7 @@ CREDIT_USDC: Final = 10_000
 _account = table_of(MarketAccount)
 _conviction = table_of(MarketConviction)
 _payout = table_of(MarketPayout)
+_sale = table_of(MarketSale)
 
 
 @pytest.fixture(params=BOTH)
@@ -304,6 +306,20 @@ def test_convict__doubted_offer__older_sales_vest_by_time_again(engine: Engine) 
 
     assert credits(engine) == {"ann": 341, "bob": 201}
     assert pay_out(engine, at_s=CONVICTED_S + VESTING_S + 1) == 474 + 379
+
+
+def test_take_over_payouts__doubted_offer__was_paid_after_all_others(engine: Engine) -> None:
+    sell(engine, "doubted", 100, at_s=NOW_S)
+    sell(engine, "elsewhere", 100, at_s=NOW_S + 1, offer="other")
+    doubt(engine, at_s=NOW_S + 2)
+
+    lost = LostPayouts("0x" + "b" * 64, 1, "0x", {(SELLER, "paid"): 94})
+    with write(engine) as connection:
+        take_over_payouts(connection, lost, make_id=lambda: "before", now_s=NOW_S + 3)
+        paid = connection.execute(
+            select(_sale.c.sale_id).where(_sale.c.payout_id.is_not(None))
+        ).scalars()
+        assert list(paid) == ["elsewhere.0"]
 
 
 def doubt(engine: Engine, *, at_s: int) -> None:
