@@ -62,6 +62,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError("the contract tests need Ape: pytest -p ape_test tests/contract")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text by its argument. It may hold a nonce or the time, and every worker must give
+    a test the same name."""
+    return argname if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 def _sample(items: list[pytest.Item]) -> None:
     """Keep each n-th case of a ``sampled(n)`` test among the quick ones; the others are slow."""
     seen: Counter[str] = Counter()
