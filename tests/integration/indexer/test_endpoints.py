@@ -39,11 +39,14 @@ from tests.support.forking import run_command
 from tests.support.mirroring import make_environment, running
 from tests.support.waiting import wait_until
 
+BEGAN_S = 1_700_000_000
+
 
 @pytest.fixture(scope="module")
 def behind_and_ahead() -> Iterator[tuple[str, str]]:
-    """Return the URLs of two nodes of one chain id, the second seven blocks ahead."""
-    with Anvil() as behind, Anvil() as ahead:
+    """Return the URLs of two nodes of one chain, the second seven blocks ahead."""
+    # Of one first block: nodes that begin in two different seconds would have two.
+    with Anvil(timestamp_s=BEGAN_S) as behind, Anvil(timestamp_s=BEGAN_S) as ahead:
         ahead.mine(7)
         yield behind.url, ahead.url
 
