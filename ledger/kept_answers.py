@@ -252,7 +252,8 @@ def drop_oldest_of(connection: Connection, group: str, *, bytes_max: int) -> int
     rows = connection.execute(
         select(_kept.c.lookup_id, _kept.c.sealed_bytes)
         .where(_is_of(group))
-        .order_by(_kept.c.expires_at_s.desc(), _kept.c.lookup_id)
+        # Of one second, the ids of requests tell which came later.
+        .order_by(_kept.c.expires_at_s.desc(), _kept.c.request_id.desc())
     ).all()
     left, dropped = bytes_max - bytes_max // 8, []
     for row in rows:

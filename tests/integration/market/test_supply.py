@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import delete, insert, select, update
@@ -62,7 +63,14 @@ class Company:
 
     async def ask(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
         options.setdefault("headers", bearer(self.key))
-        answer = await self.market.client.request(method, f"/v1/supply/{path}", **options)
+
+        async def send() -> httpx.Response | None:
+            answer = await self.market.client.request(method, f"/v1/supply/{path}", **options)
+            # What a probe finds changes an offer too, between its reading and its writing.
+            return None if '"offer_changed"' in answer.text else answer
+
+        answer = await until_it(send, "no probe comes between")
+        assert answer is not None
         assert answer.status_code == status, answer.text
         is_json = answer.headers["content-type"].startswith("application/json")
         return answer.json() if is_json else answer.text
