@@ -64,7 +64,10 @@ class CallStream:
             try:
                 await asyncio.shield(self._settle(failure))
             finally:
-                await self._pass_on(None)
+                if failure is None or isinstance(failure, UpstreamFailure):
+                    await self._pass_on(None)
+                else:
+                    self.leave()  # the process stops: it waits for no slow consumer
 
     async def _settle(self, failure: BaseException | None) -> None:
         try:

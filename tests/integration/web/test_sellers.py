@@ -97,5 +97,5 @@ async def test_sell__wallet_signs_in__lists_changes_and_signs_out(tmp_path: Path
     assert report["found"] == []
     # One signature signs in; nothing else is asked of the wallet.
     assert report["asked"].count("personal_sign") == 1
-    assert report["csv"].startswith("sale_id,")
+    assert report["csv"].startswith("kind,sale_id,")
     assert "si_seller_" not in report["storage"]
