@@ -122,6 +122,9 @@ def describe_record(record: SellerRecord) -> str:
     ]
     if record.suspended:
         words.append(f"{record.suspended} suspended: {record.evidence}")
+    if record.doubted:
+        first = record.doubted_offer_id
+        words.append(f"{record.doubted} doubted, whose earnings wait (offer-resume {first})")
     if record.note:
         words.append(f"note: {record.note}")
     # Evidence has words of a seller's: none of them may move a terminal's cursor.

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from ledger.database.engine import is_postgres
 from ledger.database.row_statements import POSTGRES_PLAN_BY_KEY, RowInsert, RowUpdate
-from ledger.database.statements import as_columns, get_postgres_driver, open_sqlite_cursor
+from ledger.database.statements import get_postgres_driver, open_sqlite_cursor
+from ledger.database.write_sets import WriteSets
 from ledger.errors import LedgerContended
 from ledger.selling.sale_books import Credit, ListedOffer, Row, SaleBooks, StoredSale
 from ledger.selling.sale_statements import FIGURES, TERMS
@@ -46,10 +47,7 @@ _CHANGE_CREDIT: Final = RowUpdate(
 )
 _USE_OFFER: Final = RowUpdate(_offer, "offer_id", ("day", "day_used_usdc", "total_used_usdc"))
 
-_WRITES: Final = (INSERT_SALE, POST_SALE, VOID_SALE, _CHANGE_CREDIT, _USE_OFFER)
-"""In the order in which they can follow each other for one row."""
-SQLITE_WRITES: Final = tuple(write.for_sqlite() for write in _WRITES)
-POSTGRES_WRITES: Final = tuple(write.for_postgres() for write in _WRITES)
+WRITES: Final = WriteSets(INSERT_SALE, POST_SALE, VOID_SALE, _CHANGE_CREDIT, _USE_OFFER)
 
 _SALE_READ: Final = "account_id, offer_id, day, ceiling_usdc, state, supply_offer_id"
 _LOAD_SALE: Final = (
@@ -113,14 +111,7 @@ def save_sale_books(connection: Connection, books: SaleBooks) -> None:
         if offer.is_changed
     ]
     written: list[Sequence[Row]] = [books.reserved, books.posted, books.voided, credits, offers]
-    if is_postgres(connection):
-        counts = _save_postgres(get_postgres_driver(connection), written)
-    else:
-        cursor = open_sqlite_cursor(connection)
-        counts = [
-            cursor.executemany(text, rows).rowcount if rows else 0
-            for text, rows in zip(SQLITE_WRITES, written, strict=True)
-        ]
+    counts = WRITES.run(connection, written)
     if counts[0] != len(books.reserved):
         raise LedgerContended("a sale's id was taken meanwhile")
     # The rows were locked when they were read.
@@ -193,11 +184,3 @@ def _build_books(
         {row[0]: ListedOffer(*row) for row in offers},
         {key_id: (owner, expires_at_s) for key_id, owner, expires_at_s in keys},
     )
-
-
-def _save_postgres(driver: psycopg.Connection[Any], written: Sequence[Sequence[Row]]) -> list[int]:
-    cursors: list[psycopg.Cursor[Any] | None] = []
-    with driver.pipeline():
-        for text, rows in zip(POSTGRES_WRITES, written, strict=True):
-            cursors.append(driver.execute(text, as_columns(rows)) if rows else None)
-    return [0 if cursor is None else cursor.rowcount for cursor in cursors]

@@ -6,6 +6,7 @@ This is the request path: the driver gets them with bound parameters.
 from typing import Final
 
 from ledger.database.row_statements import RowInsert, RowUpdate
+from ledger.database.write_sets import WriteSets
 from ledger.spending.books import POSITION_COLUMNS
 from ledger.spending.children import CHILD_COLUMNS, COUNTERS
 from ledger.tables import ChildKey, Position, Usage, table_of
@@ -40,7 +41,7 @@ VOID_USAGE: Final = RowUpdate(
 DRAW: Final = RowUpdate(_position, "token_id", ("drawn_usdc",), adds=True)
 COUNT_CHILD: Final = RowUpdate(_child_key, "key_id", COUNTERS)
 
-_WRITES: Final = (
+WRITES: Final = WriteSets(
     INSERT_USAGE,
     RENEW_USAGE,
     REPRICE_USAGE,
@@ -49,9 +50,6 @@ _WRITES: Final = (
     DRAW,
     COUNT_CHILD,
 )
-"""In the order in which they can follow each other for one row."""
-SQLITE_WRITES: Final = tuple(write.for_sqlite() for write in _WRITES)
-POSTGRES_WRITES: Final = tuple(write.for_postgres() for write in _WRITES)
 
 USAGE_READ: Final = (*RESERVATION_COLUMNS, "reserved_at_s", "state", *CHARGE_COLUMNS)
 _LOAD_USAGE: Final = f"SELECT {', '.join(USAGE_READ)} FROM usage WHERE request_id"

@@ -19,12 +19,11 @@ from ledger.spending.book_statements import (
     POSTGRES_LOAD_USAGE,
     POSTGRES_LOCK_POSITIONS,
     POSTGRES_PEEK_POSITIONS,
-    POSTGRES_WRITES,
     SQLITE_COUNT_CHILD,
     SQLITE_LOAD_CHILD,
     SQLITE_LOAD_POSITION,
     SQLITE_LOAD_USAGE,
-    SQLITE_WRITES,
+    WRITES,
 )
 from ledger.spending.books import TOKEN, Account, Books, Row, StoredUsage
 from ledger.spending.children import Child, build_child, is_child_id
@@ -89,14 +88,7 @@ def save_books(connection: Connection, books: Books) -> None:
         changes,
         counted,
     ]
-    if is_postgres(connection):
-        counts = _save_postgres(connection, written)
-    else:
-        cursor = open_sqlite_cursor(connection)
-        counts = [
-            cursor.executemany(text, rows).rowcount if rows else 0
-            for text, rows in zip(SQLITE_WRITES, written, strict=True)
-        ]
+    counts = WRITES.run(connection, written)
     if counts[0] != len(books.reserved):
         # Another position's request, or it would have been seen under the lock.
         raise LedgerContended("a request id was taken meanwhile")
@@ -183,15 +175,6 @@ def _read_locked(
         mirror=mirrors.fetchone(),
         children={row[0]: build_child(row) for row in children},
     )
-
-
-def _save_postgres(connection: Connection, written: Sequence[Sequence[Row]]) -> list[int]:
-    driver = get_postgres_driver(connection)
-    cursors: list[psycopg.Cursor[Any] | None] = []
-    with driver.pipeline():
-        for text, rows in zip(POSTGRES_WRITES, written, strict=True):
-            cursors.append(driver.execute(text, as_columns(rows)) if rows else None)
-    return [0 if cursor is None else cursor.rowcount for cursor in cursors]
 
 
 def _usage_of(row: Row) -> StoredUsage:

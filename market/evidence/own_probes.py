@@ -43,6 +43,7 @@ from market.evidence.schedule import (
     ProbeRules,
     bound_cost,
     get_allowed_usdc,
+    pick_reference,
     plan,
 )
 from market.evidence.verdicts import Method
@@ -144,12 +145,16 @@ class OwnProbes:
                 for offer in shelf
                 if offer.is_active and offer.unit is None
             ]
-            references = [offer.price for offer in offers if offer.grade is Grade.MAKER]
-            for offer in offers if references else []:
+            makers = [offer for offer in offers if offer.grade is Grade.MAKER]
+            reference = pick_reference(
+                [offer.price for offer in makers if offer.is_trusted],
+                [offer.price for offer in makers if not offer.is_trusted],
+            )
+            if reference is None:
+                continue
+            for offer in offers:
                 if offer.grade is Grade.MAKER:
                     continue
-                # Which offer of grade A serves is the router's choice.
-                reference = max(references, key=bound_cost)
                 waits = waiting.get(offer.offer_id)
                 yield ProbeCandidate(
                     offer_id=offer.offer_id,

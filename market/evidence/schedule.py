@@ -11,7 +11,7 @@ asks for brings the offer forward and adds nothing. Amounts are in 1e-6 USDC.
 """
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -96,6 +96,16 @@ def bound_answer(price: Price) -> int:
 def bound_cost(price: Price, *, templates: int = TEMPLATES) -> int:
     """Return what one side of a probe costs at most at a price, rounded up."""
     return templates * ANSWERS * ROUNDS * bound_answer(price)
+
+
+def pick_reference(approved: Sequence[Price], others: Sequence[Price]) -> Price | None:
+    """Return what a reference may cost, by the prices of those of grade A; None without any.
+
+    Approved sellers' count where there are some. The middle one is taken, so that one seller can
+    make no model's probes too dear for every budget, and none too cheap for the references there.
+    """
+    prices = sorted(approved or others, key=bound_cost)
+    return prices[len(prices) // 2] if prices else None
 
 
 def get_allowed_usdc(rules: ProbeRules, *, sold_usdc: int, disputed_usdc: int = 0) -> int:

@@ -64,6 +64,15 @@ _OF_BOTH: Final = (
     "payout_address",
     "payout_id",
 )
+_SALES_ALONE: Final = (
+    "offer_id",
+    "model",
+    "endpoint",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+)
+"""What only a sale of inference has."""
 _OF_A_SALE: Final[dict[str, ColumnElement[Any]]] = {
     "kind": literal("inference"),
     "vesting_s": _sale.c.vesting_s,
@@ -71,17 +80,7 @@ _OF_A_SALE: Final[dict[str, ColumnElement[Any]]] = {
     "connection": null(),
     "units": null(),
     "operation": null(),
-    **{
-        name: _sale.c[name]
-        for name in (
-            "offer_id",
-            "model",
-            "endpoint",
-            "prompt_tokens",
-            "completion_tokens",
-            "cached_tokens",
-        )
-    },
+    **{name: _sale.c[name] for name in _SALES_ALONE},
 }
 _OF_A_CALL: Final[dict[str, ColumnElement[Any]]] = {
     "kind": literal("api_call"),
@@ -90,17 +89,7 @@ _OF_A_CALL: Final[dict[str, ColumnElement[Any]]] = {
     "connection": _connection.c.name,
     "units": _call.c.units,
     "operation": _call.c.operation,
-    **{
-        name: null()
-        for name in (
-            "offer_id",
-            "model",
-            "endpoint",
-            "prompt_tokens",
-            "completion_tokens",
-            "cached_tokens",
-        )
-    },
+    **{name: null() for name in _SALES_ALONE},
 }
 Row = dict[str, Any]
 

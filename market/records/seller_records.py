@@ -31,6 +31,10 @@ class SellerRecord:
     """Offers that the market has taken out of the order."""
     evidence: str | None
     """Why one of them was."""
+    doubted: int
+    """Offers, deleted ones too, whose unvested earnings wait for the operator or a conviction."""
+    doubted_offer_id: str | None
+    """One of them."""
     served: int
     cut: int
     """Of those, sales whose report said more than can be true."""
@@ -51,16 +55,20 @@ def load_seller_records(
         query = query.where(waits)
     sellers = connection.execute(query.limit(SHOWN_MAX)).mappings().all()
     addresses = [row["address"] for row in sellers]
+    is_there = _offer.c.status != "deleted"
+    is_doubted = _offer.c.doubted_at_s.is_not(None)
     offers = {
         row.seller: row
         for row in connection.execute(
             select(
                 _offer.c.seller,
-                func.count().label("offers"),
-                func.count(_offer.c.suspended_for).label("suspended"),
-                func.max(_offer.c.suspended_for).label("evidence"),
+                func.count().filter(is_there).label("offers"),
+                func.count(_offer.c.suspended_for).filter(is_there).label("suspended"),
+                func.max(_offer.c.suspended_for).filter(is_there).label("evidence"),
+                func.count().filter(is_doubted).label("doubted"),
+                func.min(_offer.c.offer_id).filter(is_doubted).label("doubted_offer_id"),
             )
-            .where(_offer.c.seller.in_(addresses), _offer.c.status != "deleted")
+            .where(_offer.c.seller.in_(addresses))
             .group_by(_offer.c.seller)
         )
     }
@@ -92,6 +100,8 @@ def load_seller_records(
                 offers=0 if offered is None else int(offered.offers),
                 suspended=0 if offered is None else int(offered.suspended),
                 evidence=None if offered is None else offered.evidence,
+                doubted=0 if offered is None else int(offered.doubted),
+                doubted_offer_id=None if offered is None else offered.doubted_offer_id,
                 served=0 if sold is None else int(sold.served),
                 cut=0 if sold is None else int(sold.cut),
                 failed=0 if sold is None else int(sold.failed),

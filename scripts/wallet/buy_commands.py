@@ -8,6 +8,7 @@ import click
 
 from contracts.errors import Fatal
 from scripts.market_asking import BUYER_KEY_VARIABLE, Market, read_answer, read_key
+from scripts.wallet.market_keys import add_key_command
 from scripts.wallet.market_options import (
     KEY_FILE,
     buyer_key_option,
@@ -79,29 +80,7 @@ def _open(market_url: str, key_file: Path | None) -> Market:
     return Market(market_url, read_key(BUYER_KEY_VARIABLE, key_file))
 
 
-@buy.command("key")
-@click.option("--label", default="", help="What the key is for, as lists show it.")
-@key_options
-@url_option
-@site_options
-@json_option
-def key(
-    label: str,
-    private_key_file: Path | None,
-    keyfile: Path | None,
-    password_file: Path | None,
-    market_url: str,
-    as_json: bool,
-    **site: Any,
-) -> None:
-    """Sign in with a wallet's key (EIP-4361) and print a buyer's key, shown this once."""
-    from scripts.wallet.market_sign_in import SignInSite, issue_market_key
-
-    account = open_account(private_key_file, keyfile, password_file)
-    issued = issue_market_key(
-        Market(market_url, None), account, "buyer", label=label, site=SignInSite(**site)
-    )
-    click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
+add_key_command(buy, "buyer")
 
 
 @buy.command("topup")

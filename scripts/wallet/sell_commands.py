@@ -8,18 +8,16 @@ from typing import Any, Final
 import click
 
 from contracts.errors import Fatal
-from scripts.market_asking import Market
+from scripts.wallet.market_keys import add_key_command
 from scripts.wallet.market_options import (
     KEY_FILE,
     seller_key_option,
-    site_options,
     tell_rows,
     url_option,
 )
-from scripts.wallet.options import AMOUNT, json_option, key_options, open_account
+from scripts.wallet.options import AMOUNT, json_option
 from scripts.wallet.sell_earnings import earnings, open_seller, payouts
 from serving.process.command_line import HTTP_URL, argument, group
-from serving.process.terminal_text import clean_lines
 
 PROVIDER_KEY_VARIABLE: Final = "CURRENT_PROVIDER_KEY"
 
@@ -94,32 +92,9 @@ def _read_provider_key(path: Path | None) -> str:
     return text.strip()
 
 
-@sell.command("key")
-@click.option("--label", default="", help="What the key is for, as lists show it.")
-@key_options
-@url_option
-@site_options
-@json_option
-def key(
-    label: str,
-    private_key_file: Path | None,
-    keyfile: Path | None,
-    password_file: Path | None,
-    market_url: str,
-    as_json: bool,
-    **site: Any,
-) -> None:
-    """Sign in with a wallet's key (EIP-4361) and print a seller's key, shown this once.
-
-    Earnings are paid to that wallet unless an offer names another address.
-    """
-    from scripts.wallet.market_sign_in import SignInSite, issue_market_key
-
-    account = open_account(private_key_file, keyfile, password_file)
-    issued = issue_market_key(
-        Market(market_url, None), account, "seller", label=label, site=SignInSite(**site)
-    )
-    click.echo(json.dumps(issued) if as_json else clean_lines(issued["api_key"]))
+add_key_command(
+    sell, "seller", note="Earnings are paid to that wallet unless an offer names another address."
+)
 
 
 @sell.command("models")

@@ -18,7 +18,7 @@ from ledger.spending.book_statements import (
     SQLITE_LOAD_CHILD,
     SQLITE_LOAD_POSITION,
     SQLITE_LOAD_USAGE,
-    SQLITE_WRITES,
+    WRITES,
 )
 from ledger.tables import (
     ApiKey,
@@ -267,8 +267,8 @@ def watched(engine: Engine) -> Iterator[Plans]:
         with engine.connect() as connection:
             # What goes to the driver itself.
             loads = (SQLITE_LOAD_CHILD, SQLITE_LOAD_POSITION, SQLITE_LOAD_USAGE)
-            sold = (*sale_storage.SQLITE_WRITES, *sale_storage.SQLITE_LOADS)
-            for statement in (*SQLITE_WRITES, *loads, *sold):
+            sold = (*sale_storage.WRITES.for_sqlite, *sale_storage.SQLITE_LOADS)
+            for statement in (*WRITES.for_sqlite, *loads, *sold):
                 places = statement.count("?")
                 cursor = connection.connection.cursor()
                 _explain(cursor, plans, statement, ("1",) * places)

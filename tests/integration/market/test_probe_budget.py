@@ -45,6 +45,7 @@ from market.evidence.runner import OfferProbe, Purse
 from market.evidence.schedule import ProbeRules
 from market.evidence.two_samples import AnswerBlock
 from market.evidence.verdicts import Method
+from market.routing.ranking import Offer
 from serving.models.grades import Grade
 from serving.models.prices import Price
 from tests.support.ledgers import BOTH, NOW_S, Databases, make_ledger
@@ -212,7 +213,7 @@ def make_duty(engine: Engine, folder: Path, **rules: Any) -> OwnProbes:
     keys = folder / "keys"
     keys.write_text("key")
     shown = [
-        SimpleNamespace(offer_id=name, price=PRICE, grade=grade, is_active=True, unit=None)
+        Offer(name, "m", "0xs", PRICE, grade=grade)
         for name, grade in (("a", Grade.OTHER), ("b", Grade.OTHER), ("top", Grade.MAKER))
     ]
     book: Any = SimpleNamespace(

@@ -2,6 +2,7 @@
 
 record
 ├── of a version that the seller has changed since: doubted, convicted and suspended all the same
+├── doubted, and deleted by its seller: the operator's list of sellers names it
 └── of an offer that the operator let back while it was asked: what was found before counts no more
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from ledger.database.engine import read, write
 from ledger.selling.accounts import save_seller
@@ -21,6 +22,7 @@ from ledger.tables import MarketConviction, MarketOffer, table_of
 from market.evidence.recording import ProbedOffer, record, write_differences, write_rounds
 from market.evidence.two_samples import AnswerBlock
 from market.evidence.verdicts import Method, OfferVerdict
+from market.operator import list_sellers
 from tests.support.ledgers import NOW_S, make_ledger
 from tests.support.offers import SELLER, make_offer
 
@@ -94,3 +96,15 @@ def test_record__let_back_while_it_was_asked__older_evidence_counts_no_more(stan
     said = stand.write_down(Method.BORDER, ROUNDS, at_s=NOW_S + 3)
 
     assert (said, stand.look()) == (OfferVerdict.DOUBTED, (True, False, 0))
+
+
+def test_doubted__deleted_by_its_seller__is_named_in_the_operators_list(stand: Stand) -> None:
+    assert "doubted" not in list_sellers(stand.engine)[0]
+
+    stand.write_down(Method.BORDER, ROUNDS, at_s=NOW_S)
+    with write(stand.engine) as connection:
+        connection.execute(update(_offer).values(status="deleted"))
+
+    [line] = list_sellers(stand.engine)
+    assert "0 offers" in line
+    assert "1 doubted, whose earnings wait (offer-resume o)" in line

@@ -24,6 +24,7 @@ from market.evidence.schedule import (
     ProbeRules,
     bound_cost,
     get_allowed_usdc,
+    pick_reference,
     plan,
 )
 from market.evidence.verdicts import Method
@@ -136,3 +137,18 @@ def test_bound_cost__every_question__fits_its_bound() -> None:
     # 125 % of 60 tokens and 100: what a seller who is not approved may report.
     assert bound_cost(price, templates=1) == 8 * (175 + 2 * MAX_TOKENS + 3)
     assert bound_cost(price) == TEMPLATES * bound_cost(price, templates=1)
+
+
+def test_pick_reference__absurd_prices_on_both_sides__the_middle_one_is_taken() -> None:
+    fair, absurd, dumped = Price(3, 6), Price(10**9, 10**9), Price(0, 0)
+
+    assert pick_reference([absurd, fair, dumped], []) == fair
+    assert pick_reference([dumped, absurd, fair], []) == fair
+
+
+def test_pick_reference__approved_sellers__count_alone_where_there_are_some() -> None:
+    fair, absurd = Price(3, 6), Price(10**9, 10**9)
+
+    assert pick_reference([fair], [absurd] * 5) == fair
+    assert pick_reference([], [absurd, fair, fair]) == fair
+    assert pick_reference([], []) is None
