@@ -27,6 +27,9 @@ Dust is not sent even so: whoever can make dust, of usage, of payouts to many ad
 could make the operator pay for it. Only a release is owed whatever it costs, to an owner who has
 paid for a transaction to ask for it; ``keeper.budgets`` bounds how often.
 
+The root of a day's evidence (``evidence``) brings no money and is not weighed: there is one a day,
+within the kind's budget.
+
 What recovery sends (the same bytes again, a higher fee, a cancellation, a filled nonce) is not
 weighed: it ends what was decided earlier.
 """
@@ -61,6 +64,7 @@ SIZES: Final[Mapping[str, Size]] = {
     # As if each were alone: a position is not harvested early because others happen to be due.
     "harvest": Size(gas=0, item_gas=150_000, bytes_=180, item_bytes=224),
     "sweep": Size(gas=60_000, item_gas=0, bytes_=114, item_bytes=0),
+    "evidence": Size(gas=42_000, item_gas=0, bytes_=250, item_bytes=0),
     "payout": Size(gas=40_000, item_gas=40_000, bytes_=280, item_bytes=64),
 }
 """Estimates. ``tests/integration/keeper/test_worth.py`` holds them against the chain: over the
@@ -72,6 +76,7 @@ BINDING: Final[Mapping[str, frozenset[str]]] = {
     "x402": frozenset(),
     "harvest": frozenset({"age"}),
     "sweep": frozenset(),
+    "evidence": frozenset(),
     "payout": frozenset({"overdue"}),
 }
 """The reasons for which a kind's items wait for no others to share their transaction."""

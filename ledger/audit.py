@@ -60,13 +60,14 @@ def find_stranded_batches(connection: Connection) -> list[Violation]:
 
     Right after a reorg one may be here until the keeper has looked.
     """
-    # A settlement's intent is named after its batch.
+    # An intent with a batch is named after it: of a settlement, or of a day's evidence.
     intent_ids = connection.execute(
         select(_intent.c.intent_id).where(
-            _intent.c.kind == "settle", _intent.c.state.in_([state.value for state in OPEN])
+            _intent.c.kind.in_(("settle", "evidence")),
+            _intent.c.state.in_([state.value for state in OPEN]),
         )
     ).scalars()
-    pursued = {intent_id.removeprefix("settle:") for intent_id in intent_ids}
+    pursued = {intent_id.partition(":")[2] for intent_id in intent_ids}
     planned = connection.execute(
         select(_batch.c.batch_id).where(_batch.c.state == "planned")
     ).scalars()

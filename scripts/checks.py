@@ -1,4 +1,5 @@
-"""``current audit`` and ``current receipt verify``: what anybody may check, with its commands."""
+"""``current audit``, ``current receipt verify`` and ``current evidence verify``: what anybody may
+check, with its commands."""
 
 import json
 from pathlib import Path
@@ -133,7 +134,7 @@ def verify(
         raise click.UsageError("a request id is asked for at a stack; else save it, and use --file")
     try:
         if path is not None and offline:
-            root = check_offline(_load_receipt(path))
+            root = check_offline(_load_view(path))
             _say("consistent:", f"leads to the root {root}; the chain was not asked", color="green")
             return ExitCode.DONE
         api_url = ""
@@ -142,7 +143,7 @@ def verify(
             rpc_url, api_url = stack.rpc_url, stack.api_url
             deployment_file = Path(stack.deployment_file)
         if path is not None:
-            view = _load_receipt(path)
+            view = _load_view(path)
         else:
             view = get_json(f"{api_url}/receipts/{request_id}", api_key=api_key)
         tx_hash = verify_receipt(view, open_web3(rpc_url), load_deployment(deployment_file))
@@ -153,24 +154,93 @@ def verify(
     return ExitCode.DONE
 
 
+@group("evidence")
+def evidence() -> None:
+    """What the market's lab has found out about offers."""
+
+
+@evidence.command("verify", is_check=True)
+@argument("day", required=False, help="The UTC day, YYYY-MM-DD, that --url is asked for.")
+@click.option("--url", type=HTTP_URL, help="The market that is asked for DAY's evidence.")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A day's evidence saved as JSON, instead of DAY and --url.",
+)
+@click.option(
+    "--transcript",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A transcript saved as text: check that the day's root has it.",
+)
+@click.option("--transcript-hash", help="The same by its keccak, 0x hex.")
+@name_option
+@rpc_option
+@deployment_option
+def verify_day(
+    day: str | None,
+    url: str | None,
+    path: Path | None,
+    transcript: Path | None,
+    transcript_hash: str | None,
+    name: str,
+    rpc_url: str | None,
+    deployment_file: Path | None,
+) -> ExitCode:
+    """Check a day's evidence, and a transcript of it, against the root on chain."""
+    from contracts.chain import open_web3
+    from contracts.deployment import load_deployment
+    from ledger.selling.evidence_views import EvidenceInvalid
+    from ledger.spending.receipt_views import ReceiptInvalid, read_word
+    from scripts.asking import get_json
+    from scripts.evidence_check import hash_saved_transcript, verify_evidence
+
+    if (path is None) == (day is None) or (day is None) != (url is None):
+        raise click.UsageError("name DAY and --url, or --file")
+    if transcript is not None and transcript_hash is not None:
+        raise click.UsageError("--transcript and --transcript-hash: name one")
+    if rpc_url is None or deployment_file is None:
+        stack = _load_stack(name)
+        rpc_url, deployment_file = stack.rpc_url, Path(stack.deployment_file)
+    wanted = None
+    try:
+        if path is not None:
+            view = _load_view(path)
+        else:
+            view = get_json(f"{str(url).rstrip('/')}/v1/evidence/{day}")
+        if transcript_hash is not None:
+            wanted = read_word({"--transcript-hash": transcript_hash}, "--transcript-hash")
+        if transcript is not None:
+            wanted = hash_saved_transcript(transcript.read_text(encoding="utf-8"), view)
+        tx_hash, told = verify_evidence(
+            view, open_web3(rpc_url), load_deployment(deployment_file), transcript_hash=wanted
+        )
+    except (EvidenceInvalid, ReceiptInvalid, ValueError) as error:
+        click.secho(f"invalid: {error}", fg="red", err=True)
+        return ExitCode.FAILED
+    suffix = "" if told is None else f"; the transcript is of {told}"
+    _say("valid:", f"the day's root is in {tx_hash}{suffix}", color="green")
+    return ExitCode.DONE
+
+
 def _load_stack(name: str) -> "StackRecord":
     from scripts.stack.up import load_stack_record
 
     return load_stack_record(name)
 
 
-def _load_receipt(path: Path) -> dict[str, Any]:
-    """Read a receipt from a file. Raises ``ReceiptInvalid`` and ``OSError``."""
+def _load_view(path: Path) -> dict[str, Any]:
+    """Read a receipt or a day of evidence. Raises ``ReceiptInvalid`` and ``OSError``."""
     from ledger.spending.receipt_views import ReceiptInvalid
 
     try:
         view = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
-        raise ReceiptInvalid(f"{path} holds no receipt: its JSON is nested too deeply") from None
+        raise ReceiptInvalid(f"{path} cannot be read: its JSON is nested too deeply") from None
     except ValueError as error:
         raise ReceiptInvalid(f"{path} holds no JSON: {error}") from error
     if not isinstance(view, dict):
-        raise ReceiptInvalid(f"{path} holds no receipt: a JSON object was expected")
+        raise ReceiptInvalid(f"{path} cannot be read: a JSON object was expected")
     return view
 
 

@@ -11,7 +11,7 @@ from keeper.commands import keeper
 from market.commands import market
 from market.review_commands import review
 from proxy.commands import proxy
-from scripts.checks import audit, receipt
+from scripts.checks import audit, evidence, receipt
 from scripts.doctor.commands import doctor
 from scripts.folder.commands import init
 from scripts.ledger_commands import ledger
@@ -48,7 +48,7 @@ def commands() -> None:
 for process in (indexer, keeper, market, proxy):
     commands.add_command(process)
 commands.add_command(review)
-for check in (audit, receipt):
+for check in (audit, receipt, evidence):
     commands.add_command(check)
 for tool in (backup, buy, doctor, init, key, ledger, marketplace, position, restore, sell, status):
     commands.add_command(tool)

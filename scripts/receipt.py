@@ -19,7 +19,7 @@ def verify_receipt(view: dict[str, Any], web3: Web3, deployment: Deployment) -> 
     ``ReceiptInvalid``.
     """
     leaf, proof, settlement = read_receipt(view)
-    found = _fetch_settlement(settlement, web3, deployment)
+    found = fetch_settlement(settlement, web3, deployment)
     if found is None:
         raise ReceiptInvalid(f"the chain has settled no batch {settlement['batch_id']}")
     if not is_proof_valid(leaf, proof, found["args"]["receiptsRoot"]):
@@ -27,7 +27,7 @@ def verify_receipt(view: dict[str, Any], web3: Web3, deployment: Deployment) -> 
     return str(found["transactionHash"].to_0x_hex())
 
 
-def _fetch_settlement(settlement: dict[str, Any], web3: Web3, deployment: Deployment) -> Any:
+def fetch_settlement(settlement: dict[str, Any], web3: Web3, deployment: Deployment) -> Any:
     """Return the event that settled a batch, or None.
 
     Looked for in the block that the receipt names first: most nodes refuse to search all blocks.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from contracts.errors import Fatal
+from keeper.duties.day_root import Evidence, EvidenceRules
 from keeper.duties.duty import Duty, Tools
 from keeper.duties.harvest import Harvest, HarvestRules
 from keeper.duties.hold import Hold, HoldRules
@@ -20,7 +21,9 @@ from keeper.duties.x402_choice import X402Rules
 from ledger.intents.record import FILL, IntentRecord
 
 
-class Rules(HoldRules, SettleRules, X402Rules, HarvestRules, SweepRules, PayoutRules):
+class Rules(
+    HoldRules, SettleRules, X402Rules, HarvestRules, SweepRules, PayoutRules, EvidenceRules
+):
     """The rules of every duty; all of them are settings of the keeper."""
 
 
@@ -33,7 +36,7 @@ def _list(*duties: type[AnyDuty]) -> tuple[type[AnyDuty], ...]:
 
 
 # Settlement comes first: what was spent must be booked before a hold is replaced.
-DUTIES: Final = _list(Settle, Hold, X402, Harvest, Sweep, Payout)
+DUTIES: Final = _list(Settle, Hold, X402, Harvest, Sweep, Payout, Evidence)
 
 KINDS: Final = tuple(duty.kind for duty in DUTIES)
 """Every kind of transaction that a duty sends, in the order of execution."""

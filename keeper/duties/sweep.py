@@ -13,6 +13,7 @@ from keeper.duties.duty import PlainDuty
 from keeper.duties.moment import DutyRules, Moment
 from keeper.worth import Decision, decide_worthy
 from ledger.intents.record import IntentRecord
+from ledger.selling.day_roots import FIRST_ID, LAST_ID
 from ledger.tables import Event, table_of
 
 _event = table_of(Event)
@@ -91,6 +92,8 @@ def load_owed_since(connection: Connection) -> int | None:
         .where(
             at_contract,
             _event.c.name == "BatchSettled",
+            # The root of a day's evidence owes nothing.
+            ~_event.c.settled_batch_id.between(FIRST_ID, LAST_ID),
             # A settlement after the sweep of the same block counts late rather than never.
             _event.c.block_number >= (-1 if swept_block is None else swept_block),
         )

@@ -240,6 +240,29 @@ def try_again(
         raise IntentMoved(f"intent {intent.intent_id} was moved meanwhile")
 
 
+def plan_abandoned_again(connection: Connection, intent_id: str, *, now_s: int) -> bool:
+    """Plan an intent again that was given up for good; tell whether it was.
+
+    Only for a batch whose id and content follow from something else, so that no other batch can
+    take its place. What it has tried counts no more: nothing of it can still land.
+    """
+    signed = ("sender", "nonce", "tx_hash", "raw_tx")
+    outcome = ("mined_block", "mined_block_hash", "gas_used", "fee_wei", "l1_fee_wei", "error")
+    changed = connection.execute(
+        update(_intent)
+        .where(
+            _intent.c.intent_id == intent_id,
+            _intent.c.state.in_([IntentState.ABANDONED.value, IntentState.REVERTED.value]),
+        )
+        .values(
+            state=IntentState.PLANNED.value,
+            updated_at_s=now_s,
+            **dict.fromkeys((*signed, *outcome)),
+        )
+    ).rowcount
+    return changed == 1
+
+
 def mark_mined(connection: Connection, intent_id: str, inclusion: Inclusion, *, now_s: int) -> None:
     """Note the block that holds the transaction now. Raises ``IntentMoved``."""
     _move(

@@ -77,6 +77,7 @@ def load_stranded(connection: Connection) -> list[IntentRecord]:
     found: list[IntentRecord] = []
     for prefix, table, is_open in (
         ("settle:", _batch, BATCH_OPEN),
+        ("evidence:", _batch, BATCH_OPEN),
         ("payout:", _payout_batch, PAYOUT_BATCH_OPEN),
     ):
         rows = connection.execute(

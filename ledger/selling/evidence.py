@@ -1,17 +1,19 @@
 """The lab's evidence against and for offers: kept, published, and committed to day by day.
 
 A day's root is that of its evidence in the order of ids, with the tree of receipts
-(``ledger.spending.receipts``). Once the day is over nothing is added to it, so its root stands.
+(``ledger.spending.receipts``). The keeper sends it to the chain once the day is over
+(``ledger.selling.day_roots``), and from then on nothing is added to the day: its root stands.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, select, update
 
+from ledger.selling.day_roots import load_last_day
 from ledger.spending.receipts import build_root
 from ledger.tables import MarketEvidence, MarketOffer, MarketProbeTurn, MarketSale, table_of
 
@@ -57,16 +59,34 @@ class EvidenceRow:
 
     def leaf(self) -> bytes:
         """Return the leaf that a day's root has of it."""
-        texts = (self.evidence_id, self.offer_id, self.model, self.method)
-        values = (
-            *(keccak(text=text) for text in texts),
-            self.made_at_s,
-            keccak(text=self.observed),
-            bytes.fromhex(self.transcript_hash.removeprefix("0x")),
-            self.looks,
-            self.peak_milli,
+        return hash_leaf(
+            (self.evidence_id, self.offer_id, self.model, self.method),
+            made_at_s=self.made_at_s,
+            observed_hash=keccak(text=self.observed),
+            transcript_hash=bytes.fromhex(self.transcript_hash.removeprefix("0x")),
+            looks=self.looks,
+            peak_milli=self.peak_milli,
         )
-        return keccak(keccak(encode(_LEAF_TYPES, values)))
+
+
+def hash_leaf(
+    names: tuple[str, str, str, str],
+    *,
+    made_at_s: int,
+    observed_hash: bytes,
+    transcript_hash: bytes,
+    looks: int,
+    peak_milli: int,
+) -> bytes:
+    """Return the leaf of evidence by what is published of it.
+
+    ``names``: its id, the offer's, the model's and the method's. Raises ``ValueError`` for what is
+    not in its range.
+    """
+    hashes = [keccak(text=name) for name in names]
+    numbers = (looks, peak_milli)
+    values = (*hashes, made_at_s, observed_hash, transcript_hash, *numbers)
+    return keccak(keccak(encode(_LEAF_TYPES, values)))
 
 
 def hash_transcript(transcript: str) -> str:
@@ -75,8 +95,15 @@ def hash_transcript(transcript: str) -> str:
 
 
 def save_evidence(connection: Connection, row: EvidenceRow) -> None:
-    """Keep evidence. The transcript must be what its hash says."""
+    """Keep evidence. The transcript must be what its hash says.
+
+    Where the root of its day is planned already, as after a clock was set back, it is the next
+    day's that has none.
+    """
     assert hash_transcript(row.transcript) == row.transcript_hash
+    last_day = load_last_day(connection)
+    if last_day is not None and row.day <= last_day:
+        row = replace(row, day=last_day + 1)
     connection.execute(insert(_evidence).values(asdict(row)))
 
 

@@ -95,7 +95,12 @@ def load_unsettled_batches(connection: Connection) -> dict[str, tuple[str | None
     each, None where nothing was signed."""
     rows = connection.execute(
         select(_batch.c.batch_id, _intent.c.sender, _intent.c.nonce)
-        .outerjoin(_intent, _intent.c.intent_id == "settle:" + _batch.c.batch_id)
+        .outerjoin(
+            _intent,
+            _intent.c.intent_id.in_(
+                ("settle:" + _batch.c.batch_id, "evidence:" + _batch.c.batch_id)
+            ),
+        )
         .where(_batch.c.state == "planned")
     ).all()
     return {str(batch_id): (sender, nonce) for batch_id, sender, nonce in rows}
@@ -112,6 +117,10 @@ def take_over(connection: Connection, lost: LostBatch, *, now_s: int) -> list[Re
 
     Belongs in one transaction with the other lost batches, taken over in their order on chain.
     """
+    if not lost.costs_usdc:
+        # The root of a day's evidence: it stands on chain, and the day is not sent again.
+        _write_down(connection, lost, [], now_s=now_s)
+        return []
     lock_positions(connection, lost.costs_usdc)
     charged = {
         token_id: _find_charged(connection, token_id, cost_usdc)
@@ -197,18 +206,17 @@ def _write_down(
             planned_at_s=now_s,
         )
     )
-    connection.execute(
-        insert(_batch_item),
-        [
-            {
-                "batch_id": lost.batch_id,
-                "token_id": token_id,
-                "cost_usdc": cost_usdc,
-                "offset_usdc": 0,
-            }
-            for token_id, cost_usdc in sorted(lost.costs_usdc.items())
-        ],
-    )
+    items = [
+        {
+            "batch_id": lost.batch_id,
+            "token_id": token_id,
+            "cost_usdc": cost_usdc,
+            "offset_usdc": 0,
+        }
+        for token_id, cost_usdc in sorted(lost.costs_usdc.items())
+    ]
+    if items:
+        connection.execute(insert(_batch_item), items)
     _change(connection, request_ids, state="settling", batch_id=lost.batch_id)
     close_batch(connection, lost.batch_id, block_number=lost.block_number, tx_hash=lost.tx_hash)
 

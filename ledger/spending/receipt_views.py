@@ -54,18 +54,18 @@ def read_receipt(view: Any) -> tuple[bytes, list[bytes], dict[str, Any]]:
         raise ReceiptInvalid(f"request {request_id} is {state}")
     try:
         receipt = Receipt(
-            request_id=_read_text(view, "request_id"),
-            token_id=_read_figure(view, "token_id"),
-            key_epoch=_read_figure(view, "key_epoch"),
-            model=_read_text(view, "model"),
-            prompt_tokens=_read_figure(view, "prompt_tokens"),
-            cached_tokens=_read_figure(view, "cached_tokens"),
-            completion_tokens=_read_figure(view, "completion_tokens"),
-            input_usdc_per_mtok=_read_figure(view, "input_usdc_per_mtok"),
-            cached_input_usdc_per_mtok=_read_figure(view, "cached_input_usdc_per_mtok"),
-            output_usdc_per_mtok=_read_figure(view, "output_usdc_per_mtok"),
-            cost_usdc=_read_figure(view, "cost_usdc"),
-            posted_at_s=_read_figure(view, "posted_at_s"),
+            request_id=read_text(view, "request_id"),
+            token_id=read_figure(view, "token_id"),
+            key_epoch=read_figure(view, "key_epoch"),
+            model=read_text(view, "model"),
+            prompt_tokens=read_figure(view, "prompt_tokens"),
+            cached_tokens=read_figure(view, "cached_tokens"),
+            completion_tokens=read_figure(view, "completion_tokens"),
+            input_usdc_per_mtok=read_figure(view, "input_usdc_per_mtok"),
+            cached_input_usdc_per_mtok=read_figure(view, "cached_input_usdc_per_mtok"),
+            output_usdc_per_mtok=read_figure(view, "output_usdc_per_mtok"),
+            cost_usdc=read_figure(view, "cost_usdc"),
+            posted_at_s=read_figure(view, "posted_at_s"),
             served=_read_served(view),
         )
         leaf = receipt.leaf()
@@ -91,25 +91,25 @@ def _read_served(view: dict[str, Any]) -> ServedLeaf | None:
     served = view["served"]
     if version != 2 or not isinstance(served, dict):
         raise ValueError("leaf_version is neither 1 nor 2, or served is no object")
-    grade, paid_by = _read_text(served, "grade"), _read_text(served, "paid_by")
+    grade, paid_by = read_text(served, "grade"), read_text(served, "paid_by")
     if grade not in GRADES or paid_by not in PAID_BY:
         raise ValueError("grade or paid_by is no word of ours")
     commitment = read_word(served, "seller_commitment")
     if served.get("seller") is not None:
-        opened = commit_seller(_read_text(served, "seller"), read_word(served, "seller_salt"))
+        opened = commit_seller(read_text(served, "seller"), read_word(served, "seller_salt"))
         if opened != commitment:
             raise ValueError("the seller is not the one that the receipt commits to")
     return ServedLeaf(
         seller_commitment=commitment,
-        offer_id=_read_text(served, "offer_id"),
-        host=_read_text(served, "host"),
-        model=_read_text(served, "model"),
+        offer_id=read_text(served, "offer_id"),
+        host=read_text(served, "host"),
+        model=read_text(served, "model"),
         grade=grade,
         paid_by=paid_by,
     )
 
 
-def _read_figure(view: dict[str, Any], name: str) -> int:
+def read_figure(view: dict[str, Any], name: str) -> int:
     """Return a figure of the leaf, 0 to 2**256 - 1. Raises ``KeyError`` and ``ValueError``.
 
     Only whole numbers count: a rounded one would let a receipt show more than its leaf holds.
@@ -122,7 +122,7 @@ def _read_figure(view: dict[str, Any], name: str) -> int:
     return value
 
 
-def _read_text(view: dict[str, Any], name: str) -> str:
+def read_text(view: dict[str, Any], name: str) -> str:
     """Return a text of the leaf. Raises ``KeyError`` and ``ValueError``."""
     value = view[name]
     if not isinstance(value, str):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy import Connection
 
 from contracts.units import utc_day
+from ledger.selling.day_roots import get_batch_id, load_last_day, load_published
 from ledger.selling.evidence import (
     EvidenceRow,
     MethodSum,
@@ -27,6 +28,7 @@ from market.http.evidence.schemas import (
     MethodEvidence,
     ModelEvidence,
     OfferEvidence,
+    PublishedRoot,
     SellersEvidence,
     SellersEvidenceList,
 )
@@ -106,11 +108,30 @@ async def get_evidence_of_day(
     except ValueError:
         raise bad_request("invalid_type", "'day' must be YYYY-MM-DD.", param="day") from None
     number = asked.toordinal() - _EPOCH
-    rows = await services.database.read(lambda connection: load_day(connection, number))
+
+    def load(
+        connection: Connection,
+    ) -> tuple[list[EvidenceRow], int | None, tuple[str, int, str] | None]:
+        return (
+            load_day(connection, number),
+            load_last_day(connection),
+            load_published(connection, number) if number >= 0 else None,
+        )
+
+    rows, last_day, found = await services.database.read(load)
+    is_planned = last_day is not None and number <= last_day
     return EvidenceDay(
         date=asked.isoformat(),
-        is_over=number < utc_day(services.database.now_s()),
+        is_over=is_planned or number < utc_day(services.database.now_s()),
         root=build_day_root(rows),
+        published=None
+        if found is None
+        else PublishedRoot(
+            batch_id=get_batch_id(number),
+            root=found[0],
+            block_number=found[1],
+            tx_hash=found[2],
+        ),
         entries=[EvidenceEntry(**_describe_row(row)) for row in rows],
     )
 

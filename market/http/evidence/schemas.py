@@ -59,12 +59,27 @@ class EvidenceEntry(BaseModel):
     leaf: str
 
 
+class PublishedRoot(BaseModel):
+    """Where a day's root stands on chain."""
+
+    batch_id: str = Field(
+        description="of the `BatchSettled` event that has the root: it follows from the day alone,"
+        " and the contract takes it once"
+    )
+    root: str
+    block_number: int
+    tx_hash: str
+
+
 class EvidenceDay(BaseModel):
     """The evidence of a UTC day, in the order of its Merkle tree."""
 
     date: str
     is_over: bool = Field(description="whether the root stands: nothing is added any more")
     root: str | None = Field(description="of the leaves, as of receipts; null: there are none")
+    published: PublishedRoot | None = Field(
+        description="null: the root is not on chain, or its transaction is not mirrored yet"
+    )
     entries: list[EvidenceEntry]
 
 

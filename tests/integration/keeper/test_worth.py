@@ -32,6 +32,7 @@ from ledger.payments.floor import FloorRecord, load_floor
 from scripts.stack.l1_oracle import build_oracle
 from tests.support.authorizations import PAYER, authorize, load, record
 from tests.support.deploy import USDC
+from tests.support.evidence import keep, make_evidence
 from tests.support.keepers import Stage
 
 A_FIFTH_WEI = 50_000_000_000_000
@@ -249,6 +250,7 @@ def test_sizes__each_kind_on_the_chain__uses_about_what_is_counted(stage: Stage)
     stage.sync()
     stage.allow_paying()
     stage.owe(("payout-1", "0x" + "5e" * 20, 10_000))
+    keep(stage.engine, make_evidence("e", offer_id="offer-payout-1", day=20_000))
     while stage.tick().acted:
         pass
 

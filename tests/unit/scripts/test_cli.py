@@ -167,7 +167,7 @@ def test_no_arguments__shows_help() -> None:
         (["keeper", "writeoff"], "'write-off'"),
         (["market", "sellerfee"], "'seller-fee'"),
         (["report"], "'keeper report'"),
-        (["verify"], "'indexer verify' or 'receipt verify'"),
+        (["verify"], "'evidence verify' or 'indexer verify' or 'receipt verify'"),
         (["key", "isue"], "'issue'"),
     ],
 )
