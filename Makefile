@@ -11,6 +11,8 @@ LOCK_BEFORE ?= $(shell $(PYTHON) -c 'from datetime import *; print(date.today() 
 
 # Ape's data stays in the project, so that two checkouts do not meet in the home folder.
 export APE_DATA_FOLDER := $(CURDIR)/.ape
+# Compiled modules are kept: without them each process of the tests compiles the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation bench-web fuzz mutants format lock clean
@@ -40,7 +42,7 @@ docs: setup ## the documents as a site, in dist/docs: strict, offline, with sear
 
 test: check ## the checks, then every test but the slow ones
 	@$(BIN)/python -m pytest -p ape_test -n 2 -m "not slow" tests/contract
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not bench"
+	@$(BIN)/python -m pytest -p tests.support.forked --forks $(WORKERS) -m "not slow and not bench"
 
 test-all: export ALL_EXAMPLES = 1
 test-all: check ## the slow tests too

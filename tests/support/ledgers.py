@@ -113,6 +113,12 @@ def _migrated() -> bytes:
     return _record(prepare_unbound)
 
 
+def record_ledgers() -> None:
+    """Make both files now: what is forked from this process need not."""
+    _bound()
+    _migrated()
+
+
 def _record(prepare: Callable[[str], None]) -> bytes:
     """Return the file that ``prepare`` makes: to copy it costs a hundredth of the migrations."""
     with temporary_folder() as folder:
