@@ -4,6 +4,7 @@ Buckets are in this process only: several processes let several times as much th
 the process; money is protected by the ledger.
 """
 
+import functools
 import hmac
 import ipaddress
 import math
@@ -226,6 +227,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return parsed if mapped is None else mapped
 
 
+@functools.lru_cache(4_096)
 def as_key(address: str) -> str:
     """Return what a client's limits are counted by: its address, or the /64 of an IPv6 one."""
     parsed = _parse_address(address)

@@ -26,10 +26,12 @@ def build_protocol(
     headers_bytes_max: int,
     headers_timeout_s: float = 30.0,
     silent: SilentConnections | None = None,
+    kept: SilentConnections | None = None,
 ) -> type[HttpToolsProtocol]:
     """Return the protocol class for ``uvicorn.Config(http=…)``.
 
-    ``silent``: bounds the connections that owe a head; None: they may be any number.
+    ``silent``: bounds the connections that owe a head, ``kept`` those that are kept after an answer
+    and ask nothing; None: they may be any number.
 
     ``headers_timeout_s`` counts from the connection, and on a connection that is kept from the
     first byte of the next head.
@@ -48,9 +50,13 @@ def build_protocol(
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_clock()
+            if kept is not None:
+                kept.remove(self)
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
+            if kept is not None:
+                kept.remove(self)
             if not self._in_body:
                 self._head_bytes += len(data)
                 # A packet may hold the beginning of the body too: that much is let pass.
@@ -71,6 +77,12 @@ def build_protocol(
             self._stop_clock()
             super().on_message_complete()
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            is_idle = self.cycle.response_complete and not self._in_body
+            if kept is not None and is_idle and not self.transport.is_closing():
+                kept.add(self, self._get_address(), self.transport.close)
+
         def send_400_response(self, msg: str) -> None:
             # What the parser cannot read is answered as every other error is.
             self._refuse(bad_request(INVALID_HTTP, msg))
@@ -88,8 +100,10 @@ def build_protocol(
         def _start_clock(self) -> None:
             self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)
             if silent is not None:
-                address = self.client[0] if self.client else ""
-                silent.add(self, address, self.transport.close)
+                silent.add(self, self._get_address(), self.transport.close)
+
+        def _get_address(self) -> str:
+            return self.client[0] if self.client else ""
 
         def _stop_clock(self) -> None:
             if silent is not None:

@@ -38,6 +38,15 @@ class ServerSettings(ProcessSettings):
     headers_timeout_s: float = Field(
         default=30.0, gt=0, description="longest wait for a request's line and headers, seconds"
     )
+    keep_alive_s: int = Field(
+        default=75,
+        ge=5,
+        le=3_600,
+        description=(
+            "how long a connection without a request is kept, seconds; a reverse proxy must give"
+            " its own up earlier, or requests meet one that is being closed"
+        ),
+    )
     body_bytes_max: int = Field(
         default=4 * 1024**2, ge=1_024, description="longest request body, bytes"
     )
@@ -47,7 +56,10 @@ class ServerSettings(ProcessSettings):
     silent_connections_max: int = Field(
         default=4_096,
         ge=4,
-        description="most connections that have not said what they ask; one address, a quarter",
+        description=(
+            "most connections that have not said what they ask, and as many that are kept after an"
+            " answer; one address, a quarter"
+        ),
     )
     open_body_bytes_max: int = Field(
         default=128 * 1024**2,

@@ -6,6 +6,7 @@
     ├── within the bound: served, several on one connection, each with a body beyond the bound
     ├── endless: 431 as JSON, and cut off; endless in the shadow of an answer: only cut off
     ├── trickled: 408 as JSON when its time is over; nothing at all: closed without an answer
+    ├── too many that owe a head, or that are kept and idle: the longest silent of its kind ends
     └── no HTTP: 400 as JSON; after a request that is being answered: that answer stays whole
     a body that is still sent after its answer: the connection ends when its time is over
     two requests at once: answered in turn; an upgrade: the plain answer; Expect: 100 first
@@ -49,13 +50,17 @@ async def at_once(_: Any, __: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    app: App, *, timeout_s: float = LIMIT_S, silent: SilentConnections | None = None
+    app: App,
+    *,
+    timeout_s: float = LIMIT_S,
+    silent: SilentConnections | None = None,
+    kept: SilentConnections | None = None,
 ) -> AsyncIterator[int]:
     """Serve an application; yield its port."""
     config = uvicorn.Config(
         app,
         port=0,
-        http=build_protocol(HEAD_MAX, timeout_s, silent),
+        http=build_protocol(HEAD_MAX, timeout_s, silent, kept),
         ws="none",
         lifespan="off",
         log_level="critical",
@@ -192,6 +197,28 @@ async def test_connection__too_many_silent__the_oldest_ends_and_others_are_serve
             line.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
             assert (await line.read_answer())[0] == 200
         assert silent.count == 0
+
+
+async def test_connection__too_many_kept__the_longest_idle_ends_and_others_are_served() -> None:
+    kept = SilentConnections(4, is_exempt=lambda _: True)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(read_all, kept=kept))
+        lines = [await stack.enter_async_context(connected(port)) for _ in range(6)]
+        for line in lines:
+            line.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await line.read_answer())[0] == 200
+        for line in lines[:2]:
+            assert await line.read_rest() == b""
+        # What begins to ask again is idle no longer, and makes room.
+        lines[2].send(b"GET / HT")
+        async with asyncio.timeout(LIMIT_S):
+            while kept.count == 4:
+                await asyncio.sleep(0.005)
+        more = await stack.enter_async_context(connected(port))
+        for line, rest in ((more, b"GET / HTTP/1.1"), (lines[2], b"TP/1.1")):
+            line.send(rest + b"\r\nhost: a\r\n\r\n")
+            assert (await line.read_answer())[0] == 200
+        assert await lines[3].read_rest() == b""
 
 
 @pytest.mark.parametrize(
