@@ -15,7 +15,7 @@ export APE_DATA_FOLDER := $(CURDIR)/.ape
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation bench-web fuzz mutants format lock clean
+.PHONY: help setup demo up pages wheel docs test test-all coverage check bench-crash bench-gas bench-keeper bench-indexer bench-market bench-proxy bench-revocation bench-scale bench-web fuzz mutants format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ bench-proxy: setup ## the proxy beside a bare pass-through, LiteLLM and Portkey 
 
 bench-revocation: setup ## from a mined revocation to the first 401, and to the end of a stream. ARGS="--rounds 20"
 	@$(BIN)/python -m bench.revocation.main $(ARGS)
+
+bench-scale: setup ## 1 to 4 proxies and 1 to 2 markets on one full PostgreSQL. ARGS="--positions 10000 --usage 100000"
+	@$(BIN)/python -m bench.scale.main $(ARGS)
 
 bench-web: setup ## what the pages load, clicks, a list of 100,000 rows, and completions beside visitors. ARGS="--requests 50"
 	@$(BIN)/python -m bench.web.main $(ARGS)

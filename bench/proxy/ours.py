@@ -43,21 +43,22 @@ def serve_bare(upstream: Server, folder: Path) -> Iterator[Server]:
         yield server
 
 
-def prepare_ledger(url: str, *, positions: int) -> None:
-    """Make a ledger of so many positions, each with a hold that the bench cannot use up."""
+def prepare_ledger(url: str, *, positions: int, hold_usdc: int = 10**15) -> None:
+    """Make a ledger of so many positions, each with the same hold, 1e-6 USDC: by default one that
+    no bench can use up."""
     engine = open_engine(url)
     try:
         migrate(engine)
-        _fill(engine, positions)
+        _fill(engine, positions, hold_usdc)
     finally:
         engine.dispose()
 
 
-def _fill(engine: Engine, positions: int) -> None:
+def _fill(engine: Engine, positions: int, hold_usdc: int) -> None:
     now_s = int(time.time())
     with write(engine) as connection:
         bind_deployment(connection, DEPLOYMENT)
-        save_states(connection, [_make_state(now_s)])
+        save_states(connection, [_make_state(now_s, hold_usdc)])
         confirm_holds(connection, confirmed_block=0, changed_tokens=[0])
         block = BlockRef(10, f"0x{10:064x}", f"0x{9:064x}", now_s)
         save_cursor(
@@ -87,8 +88,7 @@ def _fill(engine: Engine, positions: int) -> None:
             connection.exec_driver_sql("VACUUM ANALYZE position")
 
 
-def _make_state(now_s: int) -> PositionState:
-    credited_usdc = 10**15
+def _make_state(now_s: int, hold_usdc: int) -> PositionState:
     return PositionState(
         token_id=0,
         owner="0x" + "11" * 20,
@@ -100,11 +100,11 @@ def _make_state(now_s: int) -> PositionState:
         harvest_interval_s=1_800,
         last_harvest_at_s=now_s,
         key_epoch=0,
-        credited_usdc=credited_usdc,
-        hold_usdc=credited_usdc,
+        credited_usdc=hold_usdc,
+        hold_usdc=hold_usdc,
         hold_expires_at_s=now_s + 86_400,
         day=now_s // 86_400,
-        day_base_usdc=credited_usdc,
+        day_base_usdc=hold_usdc,
     )
 
 
@@ -112,14 +112,10 @@ def _make_state(now_s: int) -> PositionState:
 def serve_ours(name: str, ledger_url: str, upstream: Server, folder: Path) -> Iterator[Server]:
     """Run ``python -m proxy``. No node and no indexer: the mirror may be old here."""
     port = free_port()
-    record = folder / "deployment.json"
-    facts: dict[str, Any] = asdict(DEPLOYMENT)
-    ahead = {key: facts.pop(key) for key in ("chain_id", "block_number", "block_hash")}
-    record.write_text(json.dumps({**ahead, "contracts": facts}))
     environment = {
         "PROXY_RPC_URL": "http://127.0.0.1:9",
         "PROXY_LEDGER_URL": ledger_url,
-        "PROXY_DEPLOYMENT_FILE": str(record),
+        "PROXY_DEPLOYMENT_FILE": str(write_record(folder)),
         "PROXY_KEY_SECRET": SECRET,
         "PROXY_UPSTREAM_URL": f"{upstream.url}/v1",
         "PROXY_PORT": str(port),
@@ -135,6 +131,15 @@ def serve_ours(name: str, ledger_url: str, upstream: Server, folder: Path) -> It
         environment=environment,
     ) as server:
         yield server
+
+
+def write_record(folder: Path) -> Path:
+    """Write the record of the deployment that a bench's ledgers are bound to."""
+    record = folder / "deployment.json"
+    facts: dict[str, Any] = asdict(DEPLOYMENT)
+    ahead = {key: facts.pop(key) for key in ("chain_id", "block_number", "block_hash")}
+    record.write_text(json.dumps({**ahead, "contracts": facts}))
+    return record
 
 
 def build_keys(count: int, *, step: int) -> list[str]:

@@ -58,7 +58,8 @@ def serve(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run a server until the block ends. ``ready`` is a path that answers once it serves."""
-    ours = {key: value for key, value in os.environ.items() if not key.startswith("PROXY_")}
+    given = os.environ.items()
+    ours = {key: value for key, value in given if not key.startswith(("PROXY_", "MARKET_"))}
     said = folder / f"{name}.log"
     with said.open("w") as log:
         process = subprocess.Popen(

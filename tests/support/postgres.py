@@ -34,7 +34,6 @@ _START_TIMEOUT_S: Final = 60.0
 _ABANDONED_AFTER_S: Final = 3_600.0
 _SETTINGS: Final = {
     "listen_addresses": "",
-    "max_connections": "60",
     "shared_buffers": "32MB",
     "full_page_writes": "off",
     "logging_collector": "off",
@@ -86,9 +85,10 @@ class Postgres:
     """One server over one data folder. Use it as a context manager, or call ``close``.
 
     ``durable=False`` turns ``fsync`` off: quick, and good for everything but a power cut.
+    ``connections_max``: how many it takes at once.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, connections_max: int = 60) -> None:
         programs = find_programs()
         if programs is None:
             raise ServerError("no PostgreSQL server is installed")
@@ -96,7 +96,11 @@ class Postgres:
         self._user = _stand_in()
         self._folder = Path(tempfile.mkdtemp(prefix="current-pg-", dir="/tmp"))
         self._data = self._folder / "data"
-        self._settings = {**_SETTINGS, "fsync": "on" if durable else "off"}
+        self._settings = {
+            **_SETTINGS,
+            "max_connections": str(connections_max),
+            "fsync": "on" if durable else "off",
+        }
         self._numbers = itertools.count()
         self._templates: dict[Callable[[str], None], str] = {}
         self._guard: subprocess.Popen[bytes] | None = None

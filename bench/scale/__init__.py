@@ -1,0 +1,1 @@
+"""Several proxies and markets on one full PostgreSQL ledger."""
