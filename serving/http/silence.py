@@ -1,7 +1,8 @@
 """Connections whose client owes the head of a request, or asks nothing more: how many stay open.
 
 A client that connects and says nothing costs a connection until its time is over. Those that never
-asked and those that are kept after an answer are counted apart. Where too many are silent, the one that is silent for longest is closed: of its own address first, then of all.
+asked and those that are kept after an answer are counted apart. Where too many are silent, the one
+that is silent for longest is closed: of its own address first, then of all.
 """
 
 from collections import OrderedDict
