@@ -286,7 +286,7 @@ def _explain(cursor: Any, plans: Plans, statement: str, values: Any) -> None:
 def _told_by_the_server(engine: Engine, plans: Plans) -> Iterator[None]:
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:
         told = diagnostic.message_primary or ""
-        match = re.search(r"plan:\s*Query Text: (.*?)\n(.*)", told, re.DOTALL)
+        match = re.search(r"plan:\s*Query Text: (.*?)\n([^\n]*\(cost=.*)", told, re.DOTALL)
         if match is not None:
             plans.note(match[1], match[2])
 
