@@ -18,7 +18,7 @@ TOOLS = [
     *("bench.proxy.main", "scripts.export_abi", "scripts.export_settings", "scripts.mutants"),
     *("scripts.pure_coverage", "scripts.stack.base_node", "scripts.stack.model"),
     *("scripts.stack.devnet_api", "scripts.build_wheel", "scripts.build_docs"),
-    *("scripts.runtime_lock", "bench.crash.main", "bench.web.main"),
+    *("scripts.runtime_lock", "bench.crash.main", "bench.scale.main", "bench.web.main"),
 ]
 
 
