@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.selling.sale_records import NewSale, SaleDenial, SaleRefused, Used
+from ledger.selling.sale_records import NewSale, SaleDenial, SaleFigures, SaleRefused, Used
+from ledger.selling.supply_books import (
+    DayKey,
+    DaySums,
+    SuppliedOffer,
+    build_day_key,
+    get_paid_tokens,
+)
 
 Row = Sequence[Any]
 
@@ -46,10 +53,15 @@ class ListedOffer:
     day: int
     day_used_usdc: int
     total_used_usdc: int
+    supply_offer_id: str | None = None
+    """The supplier's offer that lists it; None: a seller's own."""
     is_changed: bool = False
 
-    def use(self, sale: NewSale, *, today: int) -> None:
-        """Count a ceiling for the day. Raises ``SaleRefused``, and then counts nothing."""
+    def check(self, sale: NewSale, *, today: int) -> tuple[int, int]:
+        """Return what is used of the day and of the quota with a ceiling more.
+
+        Raises ``SaleRefused``.
+        """
         # A clock that runs behind another process's must not open an earlier day's cap again.
         if self.version != sale.offer_version or self.status != "active" or self.day > today:
             raise SaleRefused(SaleDenial.OFFER_CHANGED)
@@ -59,6 +71,10 @@ class ListedOffer:
             raise SaleRefused(SaleDenial.CAP_REACHED)
         if self.quota_total_usdc is not None and self.quota_total_usdc < total_usdc:
             raise SaleRefused(SaleDenial.QUOTA_SPENT)
+        return day_usdc, total_usdc
+
+    def use(self, day_usdc: int, total_usdc: int, *, today: int) -> None:
+        """Count what ``check`` has returned."""
         self.day, self.day_used_usdc, self.total_used_usdc = today, day_usdc, total_usdc
         self.is_changed = True
 
@@ -81,6 +97,8 @@ class StoredSale:
     ceiling_usdc: int
     state: str
     supply_offer_id: str | None
+    bound_tokens: int | None
+    """What is reserved of the supplier's quota; None: the sale is of a seller's own offer."""
     figures: Row
     """What a post wrote, in the order of ``FIGURES``; of no meaning before it."""
 
@@ -94,9 +112,13 @@ class SaleBooks:
     offers: dict[str, ListedOffer]
     keys: dict[str, tuple[str, int | None]]
     """The owner of each key that was not revoked, and when it expires."""
+    supplied: dict[str, SuppliedOffer] = field(default_factory=dict)
     reserved: list[Row] = field(default_factory=list)
     posted: list[Row] = field(default_factory=list)
+    posted_supplied: list[tuple[DayKey, Row]] = field(default_factory=list)
+    """Posted sales of suppliers, each with the day that it counts for unless that is settled."""
     voided: list[Row] = field(default_factory=list)
+    day_sums: dict[DayKey, DaySums] = field(default_factory=dict)
 
     def is_key_live(self, sale: NewSale, *, now_s: int) -> bool:
         """Tell whether the buyer's key still is the account's and good."""
@@ -109,6 +131,40 @@ class SaleBooks:
         return Used(
             offer.offer_id, offer.day, offer.day_used_usdc, offer.total_used_usdc, credit.free_usdc
         )
+
+    def use_offer(self, sale: NewSale, *, now_s: int, today: int) -> None:
+        """Count a sale against its offer and, if it is a supplier's, against that one's ceilings.
+
+        Raises ``SaleRefused``, and then counts nothing.
+        """
+        offer = self.offers.get(sale.offer_id)
+        if offer is None:
+            raise SaleRefused(SaleDenial.OFFER_CHANGED)
+        used = offer.check(sale, today=today)
+        if sale.supply_offer_id is not None:
+            supplied = self.supplied.get(sale.supply_offer_id)
+            if supplied is None:
+                raise SaleRefused(SaleDenial.OFFER_CHANGED)
+            supplied.use(sale, now_s=now_s)
+        offer.use(*used, today=today)
+
+    def consume(self, sale: StoredSale, figures: SaleFigures, *, row: Row, now_s: int) -> None:
+        """Count a posted sale of a supplier: its tokens of the quota, and the day's sums."""
+        assert sale.supply_offer_id is not None
+        assert sale.bound_tokens is not None
+        supplied = self.supplied[sale.supply_offer_id]
+        paid_tokens = get_paid_tokens(figures, sale.bound_tokens)
+        supplied.consume(paid_tokens, bound_tokens=sale.bound_tokens, now_s=now_s)
+        if supplied.ended_at_s is not None:
+            self._pause(supplied.supply_offer_id)
+        key = build_day_key(supplied.supply_offer_id, figures, now_s=now_s)
+        self.day_sums.setdefault(key, DaySums(supplied.supplier_id)).add(figures, paid_tokens)
+        self.posted_supplied.append((key, row))
+
+    def _pause(self, supply_offer_id: str) -> None:
+        for offer in self.offers.values():
+            if offer.supply_offer_id == supply_offer_id and offer.status != "deleted":
+                offer.status = "paused"
 
     def resolve(self, sale: StoredSale, *, cost_usdc: int) -> Used:
         """Give back what a reserved sale did not cost; return what is used then."""

@@ -5,8 +5,8 @@ others in ``run_sales``: their rows are locked and read together, each call deci
 what the ones before it have left, and what they decided is written together. A call that fails has
 decided nothing, so it takes nothing back. What is decided is what ``sales`` decides.
 
-Two kinds of call run alone: those that do something beside (``also``), and those of suppliers'
-offers, whose ceilings are locked in an order of their own.
+What suppliers' ceilings leave is decided with the rest. A call that does something beside
+(``also``) runs alone: what it does is not known here, so it could not be taken back by itself.
 """
 
 from abc import ABC, abstractmethod
@@ -50,7 +50,7 @@ class SaleCall(ABC):
     @property
     @abstractmethod
     def is_plain(self) -> bool:
-        """Whether it is of a seller's own offer, and does nothing beside."""
+        """Whether it does nothing beside."""
 
     @property
     def new_sale(self) -> NewSale | None:
@@ -83,6 +83,8 @@ def run_sales(
         account_ids=[sale.account_id for sale in begun],
         offer_ids=[sale.offer_id for sale in begun],
         key_ids=[sale.key_id for sale in begun],
+        begun_supply={sale.sale_id: sale.supply_offer_id for sale in begun},
+        posted_ids={call.sale_id for call in calls if isinstance(call, PostSale)},
     )
     outcomes: list[tuple[Any, Exception | None]] = []
     for call in calls:
@@ -110,7 +112,7 @@ class ReserveSale(SaleCall):
 
     @property
     def is_plain(self) -> bool:
-        return self.also is None and self.sale.supply_offer_id is None
+        return self.also is None
 
     @property
     def new_sale(self) -> NewSale:
@@ -139,15 +141,14 @@ class ReserveSale(SaleCall):
             raise SaleRefused(SaleDenial.KEY_REVOKED)
         if credit.free_usdc < sale.ceiling_usdc:
             raise SaleRefused(SaleDenial.CREDIT_SPENT, credit.free_usdc)
-        offer = books.offers.get(sale.offer_id)
-        if offer is None:
-            raise SaleRefused(SaleDenial.OFFER_CHANGED)
-        offer.use(sale, today=day)
+        books.use_offer(sale, now_s=self.now_s, today=day)
         credit.reserve(sale.ceiling_usdc)
+        is_supply = sale.supply_offer_id is not None
+        supplied = (sale.supply_offer_id, sale.bound_tokens if is_supply else None)
         lease = (self.now_s, self.lease_expires_at_s, self.holder_id)
-        books.reserved.append((*_terms_row(sale), False, day, *lease))
+        books.reserved.append((*_terms_row(sale), *supplied, False, day, *lease))
         stored = StoredSale(
-            sale.account_id, sale.offer_id, day, sale.ceiling_usdc, "reserved", None, ()
+            sale.account_id, sale.offer_id, day, sale.ceiling_usdc, "reserved", *supplied, ()
         )
         books.sales[sale_id] = stored
         return books.describe(stored)
@@ -155,20 +156,16 @@ class ReserveSale(SaleCall):
 
 @dataclass(frozen=True, slots=True)
 class PostSale(SaleCall):
-    """``post_sale``. ``also`` is done in the same transaction, whether or not it was posted before.
-
-    ``is_supply``: the sale counts against a supplier's offer.
-    """
+    """``post_sale``. ``also`` is done in the same transaction, also where it was posted before."""
 
     sale_id: str
     figures: SaleFigures
     now_s: int
-    is_supply: bool = False
     also: Callable[[Connection], object] | None = None
 
     @property
     def is_plain(self) -> bool:
-        return self.also is None and not self.is_supply
+        return self.also is None
 
     def __call__(self, connection: Connection) -> Used:
         used = post_sale(connection, self.sale_id, self.figures, now_s=self.now_s)
@@ -181,7 +178,6 @@ class PostSale(SaleCall):
         sale, row = books.sales.get(self.sale_id), _figures_row(self.figures)
         if sale is None:
             raise SaleResolved(f"no sale {self.sale_id}")
-        _check_plain(sale)
         if sale.state != "reserved":
             if sale.state != "posted" or sale.figures != row:
                 raise SaleResolved(f"sale {self.sale_id} is already {sale.state}")
@@ -189,23 +185,26 @@ class PostSale(SaleCall):
         if self.figures.cost_usdc > sale.ceiling_usdc:
             raise ValueError(f"cost {self.figures.cost_usdc} is above {sale.ceiling_usdc}")
         sale.state, sale.figures = "posted", row
-        books.posted.append((self.sale_id, *row, self.now_s))
+        written = (self.sale_id, *row, self.now_s)
+        if sale.supply_offer_id is None:
+            books.posted.append(written)
+        else:
+            books.consume(sale, self.figures, row=written, now_s=self.now_s)
         return books.resolve(sale, cost_usdc=self.figures.cost_usdc)
 
 
 @dataclass(frozen=True, slots=True)
 class VoidSale(SaleCall):
-    """``void_sale``. ``is_supply``: the sale counts against a supplier's offer."""
+    """``void_sale``."""
 
     sale_id: str
     reason: str
     is_seller_failure: bool
     now_s: int
-    is_supply: bool = False
 
     @property
     def is_plain(self) -> bool:
-        return not self.is_supply
+        return True
 
     def __call__(self, connection: Connection) -> Used | None:
         return void_sale(
@@ -223,13 +222,10 @@ class VoidSale(SaleCall):
             raise SaleResolved(f"sale {self.sale_id} is {state}")
         if sale.state == "voided":
             return None
-        _check_plain(sale)
         sale.state = "voided"
         row = (self.sale_id, self.reason, self.is_seller_failure, self.now_s)
         books.voided.append(row)
+        if sale.supply_offer_id is not None:
+            assert sale.bound_tokens is not None
+            books.supplied[sale.supply_offer_id].free(sale.bound_tokens)
         return books.resolve(sale, cost_usdc=0)
-
-
-def _check_plain(sale: StoredSale) -> None:
-    # Its supplier's tokens would stay reserved.
-    assert sale.supply_offer_id is None, "a supplier's sale is not part of a set"

@@ -6,14 +6,23 @@ requests and processes there are. Amounts are in 1e-6 USDC.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, String, bindparam, case, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    String,
+    bindparam,
+    case,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from ledger.tables import (
     MarketAccount,
     MarketKey,
     MarketOffer,
     MarketSale,
-    SupplyOffer,
     table_of,
 )
 
@@ -21,7 +30,6 @@ _account = table_of(MarketAccount)
 _key = table_of(MarketKey)
 _offer = table_of(MarketOffer)
 _sale = table_of(MarketSale)
-_supply = table_of(SupplyOffer)
 
 FREE_USDC: Final = _account.c.credited_usdc - _account.c.spent_usdc - _account.c.reserved_usdc
 _CEILING: Final = bindparam("ceiling", type_=BigInteger)
@@ -108,10 +116,11 @@ FIGURES: Final = (
     "margin_usdc",
     "is_cut",
 )
-_QUOTA_IS_TAKEN: Final = (
-    select(_supply.c.used_tokens + _supply.c.reserved_tokens >= _supply.c.quota_tokens)
-    .where(_supply.c.supply_offer_id == _sale.c.supply_offer_id)
-    .scalar_subquery()
+# As text: in a RETURNING on SQLite, SQLAlchemy leaves the tables' names out, and so would compare
+# the offer's id with itself.
+QUOTA_IS_TAKEN: Final = (
+    "(SELECT its.used_tokens + its.reserved_tokens >= its.quota_tokens FROM supply_offer AS its"
+    " WHERE its.supply_offer_id = market_sale.supply_offer_id)"
 )
 """Whether a supplier's offer has no tokens but reserved ones: a post may end it then."""
 POST_SALE: Final = (
@@ -143,7 +152,7 @@ POST_SALE: Final = (
         _sale.c.day,
         _sale.c.supply_offer_id,
         _sale.c.bound_tokens,
-        _QUOTA_IS_TAKEN,
+        literal_column(QUOTA_IS_TAKEN),
     )
 )
 MOVE_SALE: Final = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, func, insert, select, text, update
 
 from ledger.database.engine import is_postgres
 from ledger.suppliers.accounts import APPROVED
@@ -168,9 +168,14 @@ def _take_sums(connection: Connection, ids: Sequence[str], *, day: int) -> dict[
     """Close the open sums of suppliers up to a day; return them. Sales that are being posted to one
     of them are waited for, or go to the next day."""
     prefix = build_payout_id("", day)
+    are_theirs = and_(text(SUPPLY_DAY_OPEN), _day.c.supplier_id.in_(ids), _day.c.day <= day)
+    if is_postgres(connection):
+        # A set of posted sales locks several, in this order.
+        locked = select(_day.c.day).where(are_theirs).order_by(*_day.primary_key)
+        connection.execute(locked.with_for_update(key_share=True)).all()
     rows = connection.execute(
         update(_day)
-        .where(text(SUPPLY_DAY_OPEN), _day.c.supplier_id.in_(ids), _day.c.day <= day)
+        .where(are_theirs)
         .values(payout_id=prefix + _day.c.supplier_id)
         .returning(
             _day.c.supplier_id,

@@ -30,7 +30,6 @@ class ReservedSale:
         self.sale_id = sale.sale_id
         self.verdict = verdict
         self.lease_s: float = lease_s
-        self._is_supply = sale.supply_offer_id is not None
         self._database = database
         self._book = book
 
@@ -49,7 +48,7 @@ class ReservedSale:
         """
         figures = replace(self._count(tokens), is_cut=is_cut)
         now_s = self._database.now_s()
-        post = PostSale(self.sale_id, figures, now_s, self._is_supply, also)
+        post = PostSale(self.sale_id, figures, now_s, also)
         self._book.note_used(await self._database.persist(post))
         self._book.note_report(self.sale.offer_id, is_cut=is_cut)
         log.info(
@@ -79,7 +78,7 @@ class ReservedSale:
         now_s = self._database.now_s()
         try:
             used = await self._database.persist(
-                VoidSale(self.sale_id, reason, is_seller_failure, now_s, self._is_supply)
+                VoidSale(self.sale_id, reason, is_seller_failure, now_s)
             )
         except CurrentError as error:
             log.error("void_failed", sale_id=self.sale_id, error=str(error))

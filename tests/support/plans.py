@@ -14,6 +14,7 @@ from sqlalchemy import Boolean, Connection, Engine, Integer, LargeBinary, Table,
 
 from ledger.database.engine import is_postgres, write
 from ledger.selling import sale_storage
+from ledger.selling.supply_storage import SQLITE_LOAD_APPROVED, SQLITE_LOAD_OFFER
 from ledger.spending.book_statements import (
     SQLITE_LOAD_CHILD,
     SQLITE_LOAD_POSITION,
@@ -267,7 +268,10 @@ def watched(engine: Engine) -> Iterator[Plans]:
         with engine.connect() as connection:
             # What goes to the driver itself.
             loads = (SQLITE_LOAD_CHILD, SQLITE_LOAD_POSITION, SQLITE_LOAD_USAGE)
-            sold = (*sale_storage.WRITES.for_sqlite, *sale_storage.SQLITE_LOADS)
+            sold = (
+                *(*sale_storage.WRITES.for_sqlite, *sale_storage.SQLITE_LOADS),
+                *(SQLITE_LOAD_OFFER, SQLITE_LOAD_APPROVED),
+            )
             for statement in (*WRITES.for_sqlite, *loads, *sold):
                 places = statement.count("?")
                 cursor = connection.connection.cursor()

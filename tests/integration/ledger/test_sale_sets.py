@@ -2,21 +2,19 @@
 
 run_sales
 ├── any order of calls, in groups of any size: what each is told, and every row, as run alone
-├── a supplier's sale: never part of a set
+├── a call with more to do: never part of a set
 ├── (PostgreSQL) a key is revoked while a set waits for the account: no sale of it
 └── (PostgreSQL) two writers at once: credit, cap and quota hold to the unit
 """
 
 import random
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, select, text
 
-from contracts.errors import CurrentError
 from contracts.units import SECONDS_PER_DAY
 from ledger.database.engine import PostgresLimits, read, write
 from ledger.database.writer import GroupWriter
@@ -36,6 +34,7 @@ from ledger.selling.sale_statements import PAID_KEY_ID, TERMS
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketOffer, MarketSale, table_of
 from tests.support.ledgers import NOW_S, Databases
+from tests.support.sale_sets import describe, dump, run_alone, run_in_groups
 from tests.support.waiting import wait_until
 
 TABLES: Final = (table_of(MarketAccount), table_of(MarketOffer), table_of(MarketSale))
@@ -118,25 +117,6 @@ def draw_calls(dice: random.Random, count: int) -> list[SaleCall]:
     return calls
 
 
-def run_alone(connection: Connection, call: SaleCall) -> Any:
-    try:
-        with connection.begin_nested():
-            return call(connection)
-    except (CurrentError, ValueError) as error:
-        return describe(error)
-
-
-def describe(error: Exception) -> tuple[Any, ...]:
-    return type(error), str(error), getattr(error, "available_usdc", None)
-
-
-def dump(engine: Engine) -> list[Sequence[Any]]:
-    with read(engine) as connection:
-        return [
-            connection.execute(select(table).order_by(*table.primary_key)).all() for table in TABLES
-        ]
-
-
 def test_run_sales__any_calls_in_any_groups__are_as_each_run_alone(databases: Databases) -> None:
     dice = random.Random(22)
     calls = draw_calls(dice, 300)
@@ -147,15 +127,9 @@ def test_run_sales__any_calls_in_any_groups__are_as_each_run_alone(databases: Da
 
     with write(alone) as connection:
         expected = [run_alone(connection, call) for call in calls]
-    told: list[Any] = []
-    while len(told) < len(calls):
-        group = calls[len(told) : len(told) + dice.randint(1, 9)]
-        with write(together) as connection:
-            outcomes = run_sales(connection, group)
-        told += [result if error is None else describe(error) for result, error in outcomes]
 
-    assert told == expected
-    assert dump(together) == dump(alone)
+    assert run_in_groups(together, calls, dice) == expected
+    assert dump(together, TABLES) == dump(alone, TABLES)
     with read(together) as connection:
         assert find_market_mismatches(connection) == []
     # Whatever can happen has happened.
@@ -173,7 +147,7 @@ def test_run_sales__any_calls_in_any_groups__are_as_each_run_alone(databases: Da
         (SaleResolved, "is unknown"),
     ):
         assert any(found is kind and words in said for found, said in wrong), words
-    states = {row.state for row in dump(alone)[2]}
+    states = {row.state for row in dump(alone, TABLES)[2]}
     assert states == {"reserved", "posted", "voided"}
 
 
@@ -196,19 +170,12 @@ def test_run_sales__the_same_sale_again__is_refused_and_counts_once(databases: D
         assert find_market_mismatches(connection) == []
 
 
-def test_run_group__a_call_with_more_to_do_or_of_a_supplier__runs_alone() -> None:
-    plain = make_sale(1)
-    supply = replace(plain, supply_offer_id="so", bound_tokens=10)
-    figures = make_figures(1)
-    alone: list[SaleCall] = [
-        ReserveSale(supply, NOW_S, NOW_S),
-        ReserveSale(plain, NOW_S, NOW_S, also=lambda *_: None),
-        PostSale("r.0", figures, NOW_S, is_supply=True),
-        PostSale("r.0", figures, NOW_S, also=lambda _: None),
-        VoidSale("r.0", "server", False, NOW_S, is_supply=True),
-    ]
-    assert [call.run_group for call in alone] == [None] * len(alone)
-    assert ReserveSale(plain, NOW_S, NOW_S).run_group is run_sales
+def test_run_group__a_call_with_more_to_do__runs_alone() -> None:
+    sale, figures = make_sale(1), make_figures(1)
+    assert ReserveSale(sale, NOW_S, NOW_S).run_group is run_sales
+    assert ReserveSale(sale, NOW_S, NOW_S, also=lambda *_: None).run_group is None
+    assert PostSale("r.0", figures, NOW_S).run_group is run_sales
+    assert PostSale("r.0", figures, NOW_S, also=lambda _: None).run_group is None
 
 
 def test_run_sales__key_revoked_while_it_waits_for_the_account__sells_nothing(
