@@ -16,6 +16,7 @@ from ledger.market_audit import find_market_mismatches
 from ledger.resale.call_audit import find_call_mismatches
 from ledger.selling.payouts import find_payout_mismatches
 from ledger.selling.refund_audit import find_refund_mismatches
+from ledger.spending.archived_sums import load_archive_mismatches
 from ledger.spending.batch_receipts import select_named
 from ledger.spending.keys import load_child_mismatches
 from ledger.suppliers.raw_audit import find_raw
@@ -161,6 +162,9 @@ def _find_l4(connection: Connection) -> list[Violation]:
         if state != "abandoned":
             block_number = settled_on_chain.get(batch_id) if state == "settled" else None
             violations.extend(_compare_batch(connection, batch_id, settled_block=block_number))
+    for token_id, in_batches, in_days in load_archive_mismatches(connection):
+        detail = f"archived usage costs {in_batches} by its batches, {in_days} by its days"
+        violations.append(Violation("L4", f"position {token_id}", detail))
     return violations
 
 
@@ -183,17 +187,20 @@ def _compare_batch(
     connection: Connection, batch_id: str, *, settled_block: int | None
 ) -> list[Violation]:
     items = connection.execute(
-        select(_batch_item.c.token_id, _batch_item.c.cost_usdc, _batch_item.c.offset_usdc).where(
-            _batch_item.c.batch_id == batch_id
-        )
+        select(
+            _batch_item.c.token_id,
+            _batch_item.c.cost_usdc,
+            _batch_item.c.archived_usdc - _batch_item.c.offset_usdc,
+        ).where(_batch_item.c.batch_id == batch_id)
     ).all()
     planned = {int(token_id): int(cost_usdc) for token_id, cost_usdc, _ in items}
-    # What it names and another batch settled is charged here too; the offset is not.
+    # What it names and another batch settled is charged here too, and what is in the archive; the
+    # offset is not.
     named = select_named(_usage.c.token_id, _usage.c.cost_usdc, batch_id=batch_id).subquery()
     sums = select(named.c.token_id, func.sum(named.c.cost_usdc)).group_by(named.c.token_id)
     used = {int(token_id): int(cost_usdc) for token_id, cost_usdc in connection.execute(sums)}
-    for token_id, _, offset_usdc in items:
-        used[int(token_id)] = used.get(int(token_id), 0) - int(offset_usdc)
+    for token_id, _, more_usdc in items:
+        used[int(token_id)] = used.get(int(token_id), 0) + int(more_usdc)
     sources = {"its usage": used}
     if settled_block is not None:
         events = load_batch_events(connection, batch_id=batch_id, block_number=settled_block)

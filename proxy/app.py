@@ -19,6 +19,7 @@ from ledger.database.clock import MEASURE_S
 from ledger.database.on_loop import RETRY_DELAYS_S, LoopLedger
 from ledger.kept_on_loop import KeptAnswers
 from ledger.running import running_ledger
+from ledger.spending.archive_files import ArchiveFolder
 from ledger.spending.once import find_completion
 from proxy.books_proof import BooksWatch
 from proxy.catalogue import Catalogue
@@ -258,6 +259,7 @@ def _build_services(
         body_bytes_max=settings.body_bytes_max,
         body_timeout_s=settings.body_timeout_s,
         limits=limits,
+        archive=None if settings.archive_folder is None else ArchiveFolder(settings.archive_folder),
     )
 
 

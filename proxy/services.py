@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from contracts.deployment import Deployment
 from contracts.signature_checker import SignatureChecker
+from ledger.spending.archive_files import ArchiveFolder
 from proxy.books_proof import BooksWatch
 from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
@@ -46,6 +47,7 @@ class Services:
     body_bytes_max: int
     body_timeout_s: float
     limits: Limits
+    archive: ArchiveFolder | None
 
     async def read_body(self, request: Request, claims: KeyClaims) -> bytes:
         """Return the body of a key's request. Raises ``ApiError``, and ``LedgerUnavailable``."""

@@ -146,6 +146,11 @@ class ProxySettings(ServerSettings):
         description="most that is kept of one position's answers, bytes; further ones are not kept",
     )
 
+    archive_folder: Path | None = Field(
+        default=None,
+        description="folder of `current ledger archive`, whose receipts are given too",
+    )
+
     mcp: bool = Field(
         default=True, description="whether agents find the tools at POST /mcp of this server"
     )

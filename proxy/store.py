@@ -1,7 +1,7 @@
 """What the proxy only reads from the ledger. Each function takes a read snapshot."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -13,9 +13,9 @@ from ledger.chain.position_rows import load_state_from_row
 from ledger.chain.positions import PositionState, get_allowance
 from ledger.errors import AllowanceFacts
 from ledger.spending.admission import build_facts, get_chain_now_s
-from ledger.spending.batch_receipts import load_batch_receipts, receipt_of
+from ledger.spending.batch_receipts import load_batch_receipts
 from ledger.spending.keys import load_child
-from ledger.spending.receipts import ServedNote, build_proof, read_served_note
+from ledger.spending.receipt_building import build_settlement, build_view
 from ledger.tables import Batch, Position, Usage, table_of
 from proxy.errors import format_time
 from proxy.keys.tokens import KeyClaims
@@ -173,51 +173,7 @@ def load_receipt_view(
     )
     if usage is None or key_id not in (None, usage["key_id"]):
         return None
-    view = {
-        name: usage[name]
-        for name in (
-            "request_id",
-            "state",
-            "token_id",
-            "key_epoch",
-            "key_id",
-            "model",
-            "ceiling_usdc",
-            "cost_usdc",
-            "input_usdc_per_mtok",
-            "output_usdc_per_mtok",
-            "prompt_tokens",
-            "cached_tokens",
-            "completion_tokens",
-            "void_reason",
-        )
-    }
-    cached_price = usage["cached_input_usdc_per_mtok"]
-    view["cached_input_usdc_per_mtok"] = (
-        usage["input_usdc_per_mtok"] if cached_price is None else cached_price
-    )
-    view["per_request_usdc"] = usage["per_request_usdc"] or 0
-    if usage["cost_usdc"] is not None:
-        view["cached_tokens"] = usage["cached_tokens"] or 0
-    view["reserved_at_s"] = usage["reserved_at_s"]
-    view["posted_at_s"] = None if usage["cost_usdc"] is None else usage["resolved_at_s"]
-    receipt = None if usage["cost_usdc"] is None else receipt_of(usage)
-    view["leaf"] = None if receipt is None else "0x" + receipt.leaf().hex()
-    view["leaf_version"] = None if receipt is None else receipt.version
-    view["served"] = _describe_served(read_served_note(usage["served"]))
-    view["settlement"] = _load_settlement(connection, usage)
-    return view
-
-
-def _describe_served(note: ServedNote | None) -> dict[str, Any] | None:
-    """Return who served a request, with the commitment of the leaf and what opens it."""
-    if note is None:
-        return None
-    return {
-        **asdict(note),
-        "seller_salt": f"0x{note.seller_salt}",
-        "seller_commitment": "0x" + note.close().seller_commitment.hex(),
-    }
+    return build_view(usage, _load_settlement(connection, usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,16 +238,7 @@ def _load_settlement(connection: Connection, usage: RowMapping) -> Mapping[str, 
         .one()
     )
     receipts = load_batch_receipts(connection, usage["batch_id"])
-    index = [receipt.request_id for receipt in receipts].index(usage["request_id"])
-    proof = build_proof([receipt.leaf() for receipt in receipts], index)
-    return {
-        "batch_id": batch["batch_id"],
-        "state": batch["state"],
-        "receipts_root": batch["receipts_root"],
-        "proof": ["0x" + sibling.hex() for sibling in proof],
-        "block_number": batch["settled_block"],
-        "tx_hash": batch["settled_tx_hash"],
-    }
+    return build_settlement(usage["request_id"], batch, receipts, state=batch["state"])
 
 
 def _load_position(connection: Connection, token_id: int) -> RowMapping | None:

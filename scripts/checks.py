@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serving.process.command_line import HTTP_URL, argument, command, group
+from serving.process.command_line import HTTP_URL, Failed, argument, command, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -87,6 +87,32 @@ def receipt() -> None:
     """Receipts of requests."""
 
 
+archive_type = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@receipt.command("show")
+@argument("request_id", help="The archived request.")
+@click.option(
+    "--archive", type=archive_type, required=True, help="A folder of `current ledger archive`."
+)
+def show(request_id: str, archive: Path) -> ExitCode:
+    """Print the receipt of an archived request, with its proof: --file of `verify` takes it."""
+    click.echo(json.dumps(_load_archived(archive, request_id), indent=2))
+    return ExitCode.DONE
+
+
+def _load_archived(folder: Path, request_id: str) -> dict[str, Any]:
+    from ledger.spending.archive_files import ArchiveFolder
+
+    view = ArchiveFolder(folder).load_receipt(request_id)
+    if view is None:
+        raise Failed(
+            f"{folder} has no request {request_id}: it is still in the ledger, or of another one",
+            ExitCode.FAILED,
+        )
+    return view
+
+
 @receipt.command("verify", is_check=True)
 @argument("request_id", required=False, help="The request whose receipt a stack is asked for.")
 @click.option(
@@ -94,6 +120,11 @@ def receipt() -> None:
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     help="A receipt saved as JSON, instead of REQUEST_ID.",
+)
+@click.option(
+    "--archive",
+    type=archive_type,
+    help="A folder of `current ledger archive` that has REQUEST_ID; no proxy is asked.",
 )
 @click.option("--offline", is_flag=True, help="Ask no chain: --file's proof and its own root only.")
 @click.option(
@@ -112,6 +143,7 @@ def receipt() -> None:
 def verify(
     request_id: str | None,
     path: Path | None,
+    archive: Path | None,
     offline: bool,
     api_key: str | None,
     api_key_file: Path | None,
@@ -130,11 +162,16 @@ def verify(
         raise click.UsageError("name a request id or --file")
     if api_key is None and api_key_file is not None:
         api_key = api_key_file.read_text(encoding="utf-8").strip()
-    if path is None and (offline or (rpc_url is not None and deployment_file is not None)):
+    view = None
+    if request_id is not None and archive is not None:
+        view = _load_archived(archive, request_id)
+    elif path is None and (offline or (rpc_url is not None and deployment_file is not None)):
         raise click.UsageError("a request id is asked for at a stack; else save it, and use --file")
     try:
-        if path is not None and offline:
-            root = check_offline(_load_view(path))
+        if path is not None:
+            view = _load_view(path)
+        if view is not None and offline:
+            root = check_offline(view)
             _say("consistent:", f"leads to the root {root}; the chain was not asked", color="green")
             return ExitCode.DONE
         api_url = ""
@@ -142,9 +179,7 @@ def verify(
             stack = _load_stack(name)
             rpc_url, api_url = stack.rpc_url, stack.api_url
             deployment_file = Path(stack.deployment_file)
-        if path is not None:
-            view = _load_view(path)
-        else:
+        if view is None:
             view = get_json(f"{api_url}/receipts/{request_id}", api_key=api_key)
         tx_hash = verify_receipt(view, open_web3(rpc_url), load_deployment(deployment_file))
     except ReceiptInvalid as error:

@@ -1,10 +1,13 @@
-"""``current ledger``: the schema of a ledger, seen and upgraded."""
+"""``current ledger``: the schema of a ledger, and the archive of its old usage."""
 
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from serving.process.command_line import command, group
+from serving.process.command_line import Failed, argument, command, group
 from serving.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ ledger_option = click.option(
 
 @group("ledger")
 def ledger() -> None:
-    """The ledger's schema."""
+    """The ledger's schema, and the archive of its old usage."""
 
 
 @command("upgrade", exit_codes=CODES)
@@ -54,7 +57,88 @@ def upgrade(ledger_url: str, check: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-ledger.add_command(upgrade)
+folder_argument = argument(
+    "folder", type=click.Path(file_okay=False, path_type=Path), help="The archive's folder."
+)
+
+
+@command("archive")
+@folder_argument
+@ledger_option
+@click.option(
+    "--before",
+    type=click.DateTime(["%Y-%m-%d"]),
+    required=True,
+    help="Move what is older than this UTC day; 32 days ago at the latest.",
+)
+def archive(folder: Path, ledger_url: str, before: datetime) -> ExitCode:
+    """Move usage that is settled for good, and voided usage, into compressed files.
+
+    Their receipts are had from there: `current receipt show`, and the proxy with
+    PROXY_ARCHIVE_FOLDER. Sums by day, key, model, user and metadata stay in the ledger. May be
+    stopped at any time and run again, while everything else runs.
+    """
+    from contracts.units import format_usdc
+    from ledger.database.schema import opened_ledger
+    from ledger.spending.archive_files import ArchiveFolder
+    from ledger.spending.archiving import archive_usage
+
+    with opened_ledger(ledger_url) as engine:
+        done = archive_usage(
+            engine,
+            ArchiveFolder(folder),
+            before_s=int(before.replace(tzinfo=UTC).timestamp()),
+            now_s=int(time.time()),
+        )
+    click.echo(
+        f"archived {done.requests} requests of {done.batches} batches"
+        f" ({format_usdc(done.cost_usdc)} USDC), and {done.voided} that were never charged"
+    )
+    return ExitCode.DONE
+
+
+@command("check-archive")
+@folder_argument
+@click.option(
+    "--ledger-url",
+    envvar="CURRENT_LEDGER_URL",
+    show_envvar=True,
+    help="SQLAlchemy URL of the ledger: finds files that lack, too.",
+)
+def check_archive(folder: Path, ledger_url: str | None) -> ExitCode:
+    """Read every file of an archive, compare it with its checksum and root, and index it again.
+
+    Exit code 1: with --ledger-url, a batch's file lacks or is another one.
+    """
+    from ledger.database.engine import read
+    from ledger.database.schema import opened_ledger
+    from ledger.spending.archive_files import ArchiveFolder, hash_body
+    from ledger.spending.archiving import load_archived_batches
+
+    found: dict[str, str] = {}
+    requests = 0
+    for one in ArchiveFolder(folder).check():
+        requests += len(one.rows)
+        if one.batch is not None:
+            found[one.batch["batch_id"]] = hash_body(one.body)
+    expected: dict[str, str] = {}
+    if ledger_url is not None:
+        with opened_ledger(ledger_url) as engine, read(engine) as connection:
+            expected = load_archived_batches(connection)
+    lacking = [batch_id for batch_id, sha256 in expected.items() if found.get(batch_id) != sha256]
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise Failed(
+            f"{folder} lacks the ledger's batches {', '.join(lacking[:3])}{more}:"
+            " bring their files back from a copy of the folder",
+            ExitCode.FAILED,
+        )
+    click.echo(f"{len(found)} batches with {requests} requests are whole")
+    return ExitCode.DONE
+
+
+for one in (upgrade, archive, check_archive):
+    ledger.add_command(one)
 
 
 def _check(engine: "Engine") -> ExitCode:

@@ -1,8 +1,9 @@
 """The receipts of a batch's usage."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, RowMapping, select, union_all
+from sqlalchemy import CompoundSelect, Connection, select, union_all
 
 from ledger.spending.receipts import Receipt, read_served_note
 from ledger.tables import BatchStray, Usage, table_of
@@ -32,7 +33,7 @@ def load_batch_receipts(connection: Connection, batch_id: str) -> list[Receipt]:
     return sorted((receipt_of(row) for row in rows), key=lambda r: r.request_id)
 
 
-def receipt_of(row: RowMapping) -> Receipt:
+def receipt_of(row: Mapping[Any, Any]) -> Receipt:
     """Build the receipt of a posted usage row."""
     note = read_served_note(row["served"])
     cached_price = row["cached_input_usdc_per_mtok"]

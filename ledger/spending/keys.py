@@ -16,6 +16,7 @@ from contracts.units import SECONDS_PER_DAY
 from ledger.database.locks import lock_positions
 from ledger.database.notify import notify_positions
 from ledger.database.statements import insert_or_ignore
+from ledger.spending.archived_sums import load_archived_days
 from ledger.spending.children import get_month, get_month_start_s
 from ledger.tables import ApiKey, ChildKey, KeyPolicy, Usage, UsedNonce, table_of
 
@@ -269,7 +270,13 @@ def _sum_usage(connection: Connection, child: RowMapping) -> dict[str, int]:
             *(func.coalesce(func.sum(term), 0).label(name) for name, term in sums.items())
         ).where(_usage.c.token_id == child["token_id"], _usage.c.key_id == child["key_id"])
     ).one()
-    return {name: int(value) for name, value in zip(sums, row, strict=True)}
+    found = {name: int(value) for name, value in zip(sums, row, strict=True)}
+    archived = load_archived_days(connection, token_id=child["token_id"], key_id=child["key_id"])
+    for archived_day, cost_usdc in archived.items():
+        found["used_usdc"] += cost_usdc
+        found["month_used_usdc"] += cost_usdc if get_month(archived_day) == month else 0
+        found["day_used_usdc"] += cost_usdc if archived_day == day else 0
+    return found
 
 
 def _as_columns(terms: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Table classes do not validate: decode and check before constructing rows.
 from sqlalchemy import Table
 from sqlmodel import SQLModel
 
+from ledger.tables.archives import UsageDay
 from ledger.tables.batches import Batch, BatchItem, BatchStray, Demand
 from ledger.tables.buyers import (
     MarketAccount,
@@ -199,6 +200,7 @@ __all__ = [
     "SupplyOffer",
     "UpstreamList",
     "Usage",
+    "UsageDay",
     "UsedNonce",
     "WalletSession",
     "Webhook",

@@ -32,6 +32,10 @@ class Batch(SQLModel, table=True):
     settled_tx_hash: str | None = None
     given_up: bool = False
     """Whether it was ever abandoned: a reorg that takes its settlement back leaves it so again."""
+    archived_at_s: int | None = Field(default=None, sa_type=BigInteger)
+    """When its usage was moved to the archive; None: its usage is in ``usage``."""
+    archive_sha256: str | None = None
+    """Of the archived content; says whether a file is the one that was written."""
 
 
 class BatchItem(SQLModel, table=True):
@@ -45,6 +49,10 @@ class BatchItem(SQLModel, table=True):
     """What the chain charges: the costs of the usage less ``offset_usdc``."""
     offset_usdc: int = Field(default=0, sa_type=BigInteger)
     """An earlier double charge of the position, which this batch leaves out."""
+    archived_usdc: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
+    )
+    """The costs of the usage that was moved to the archive: it is in ``usage`` no more."""
 
 
 class BatchStray(SQLModel, table=True):

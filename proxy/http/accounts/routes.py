@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from contracts.units import utc_day
 from ledger.spending.children import get_month
 from ledger.spending.keys import load_child
+from proxy.archived_receipts import load_receipt
 from proxy.errors import format_time, position_not_found, receipt_not_found
 from proxy.http.accounts.schemas import (
     Credits,
@@ -20,7 +21,7 @@ from proxy.http.accounts.schemas import (
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.keys.authentication import check_standing
 from proxy.keys.tokens import KeyClaims
-from proxy.store import load_position, load_receipt_view
+from proxy.store import load_position
 from proxy.usage_sums import load_spent
 from serving.http.document.schemas import errors_of
 
@@ -119,12 +120,7 @@ async def show_generation(id: str, claims: ClaimsDep, services: ServicesDep) -> 
     """Say what one request cost, as OpenRouter does; `id` is its `x-request-id`. Dollars."""
     await check_standing(claims, services.meter)
     request_id = id.removeprefix("msg_").removeprefix("resp_")
-    key_id = claims.key_id if claims.is_child else None
-    view = await services.meter.read(
-        lambda connection: load_receipt_view(
-            connection, request_id, token_id=claims.token_id, key_id=key_id
-        )
-    )
+    view = await load_receipt(services, claims, request_id)
     if view is None:
         raise receipt_not_found()
     cost = _dollars(view["cost_usdc"] or 0)

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from proxy.archived_receipts import load_receipt
 from proxy.errors import receipt_not_found
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
 from proxy.http.requests.schemas import (
@@ -18,9 +19,8 @@ from proxy.http.requests.schemas import (
     UsagePage,
 )
 from proxy.keys.authentication import check_standing
-from proxy.keys.tokens import KeyClaims
 from proxy.services import Services
-from proxy.store import USAGE_FIELDS, UsageQuery, load_receipt_view, load_usage
+from proxy.store import USAGE_FIELDS, UsageQuery, load_usage
 from proxy.usage import PAGE_MAX, build_cursor, parse_query
 from proxy.usage_sums import check_grouping, load_sums
 from serving.http.document.schemas import errors_of
@@ -42,19 +42,10 @@ async def show_receipt(
 ) -> ReceiptView:
     """Show one request's receipt, and once it is batched the proof that its batch contains it."""
     await check_standing(claims, services.meter)
-    view = await services.meter.read(
-        lambda connection: load_receipt_view(
-            connection, requestId, token_id=claims.token_id, key_id=_own_key_id(claims)
-        )
-    )
+    view = await load_receipt(services, claims, requestId)
     if view is None:
         raise receipt_not_found()
     return ReceiptView.model_validate(view)
-
-
-def _own_key_id(claims: KeyClaims) -> str | None:
-    """Return the key whose requests a caller sees; None = all of its position's."""
-    return claims.key_id if claims.is_child else None
 
 
 @router.get(
