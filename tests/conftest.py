@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.examples import examples
 from tests.support.folders import own_folder
 from tests.support.postgres import close_shared_server
+from tests.support.statements import share_compiled_statements
 
 # `tmp_path` is made below it. The workers of a run inherit the folder from the run's first process.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
@@ -37,6 +38,8 @@ _renderer = structlog.dev.ConsoleRenderer(
     colors=False, exception_formatter=structlog.dev.plain_traceback
 )
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
+
+share_compiled_statements()
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("unit", "contract", "integration", "property", "e2e", "bench")

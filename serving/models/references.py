@@ -8,7 +8,7 @@ its own provider: discounts and multipliers stand on it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class References:
     @cached_property
     def looks(self) -> Mapping[str, frozenset[str]]:
         """The names of the operator's file and of the data set, by what a reader sees of them."""
-        return index_looks((*self.operator, *list_names(self.data_set)))
+        return _index(frozenset((*self.operator, *list_names(self.data_set))))
 
     def is_named(self, model: str) -> bool:
         """Tell whether the operator's file or the data set has exactly this name."""
@@ -127,3 +127,9 @@ class References:
 def load_references(path: Path | None, *, upstream_age_s_max: int = 86_400) -> References:
     """Read the operator's file, if there is one. Raises ``PricesInvalid``."""
     return References(load_price_file(path), upstream_age_s_max=upstream_age_s_max)
+
+
+@lru_cache(maxsize=4)
+def _index(names: frozenset[str]) -> Mapping[str, frozenset[str]]:
+    """Return ``index_looks`` of two thousand names: once, whoever asks."""
+    return index_looks(names)

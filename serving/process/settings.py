@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contracts.errors import Fatal
 
@@ -37,6 +37,18 @@ class ProcessSettings(BaseSettings):
         description="SQLAlchemy URL of the ledger, e.g. sqlite:///ledger.sqlite3"
     )
     deployment_file: Path = Field(description="record that the deploy script wrote")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings names them
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what the constructor is given: ``from_environment`` has read everything."""
+        return (init_settings,)
 
     @field_validator("rpc_url")
     @classmethod

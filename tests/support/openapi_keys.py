@@ -1,7 +1,6 @@
 """Which generated requests are sent, and with which keys: with their own always, with all of them
 now and then."""
 
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,11 +10,16 @@ import requests
 from schemathesis.generation.case import Case
 from schemathesis.generation.meta import TestPhase
 
+from tests.support.examples import IS_LONG
+
 ALL_EVERY: Final = 8
 """Each so many requests of an operation, the first of them included, are sent with every key."""
 
-LIMITS_EVERY: Final = 1 if "ALL_EXAMPLES" in os.environ else 5
+LIMITS_EVERY: Final = 1 if IS_LONG else 15
 """Each so many of an operation's requests at its schema's limits are sent: there are a hundred."""
+
+REQUESTS: Final = 4 if IS_LONG else 1
+"""Generated requests for each operation, besides those at its schema's limits."""
 
 
 class Keys:

@@ -29,11 +29,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.endpoint import FakeEndpoint
-from tests.support.examples import examples
 from tests.support.ledgers import make_ledger
 from tests.support.market import make_settings, run_market
 from tests.support.media import IMAGE_MODEL, SPEECH_MODEL, VIDEO_MODEL
-from tests.support.openapi_keys import Keys, open_session
+from tests.support.openapi_keys import REQUESTS, Keys, open_session
 from tests.support.waiting import LIMIT_S
 
 MEDIA: Final = (
@@ -41,9 +40,6 @@ MEDIA: Final = (
     (SPEECH_MODEL, "1k_characters"),
     (VIDEO_MODEL, "video"),
 )
-
-EXAMPLES: Final = examples(24) // 5
-"""Generated requests for each operation and kind of key, besides those at the schema's limits."""
 
 
 def serve(folder: Path, started: "Future[tuple[str, ...]]", stop: Callable[[], Any]) -> None:
@@ -140,7 +136,7 @@ CHECKS: Final[list[CheckFunction]] = [
 
 @schema.parametrize()
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=REQUESTS,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

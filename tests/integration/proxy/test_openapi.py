@@ -34,14 +34,11 @@ from schemathesis.specs.openapi.checks import (
 
 from ledger.database.engine import write
 from tests.support.endpoint import FakeEndpoint
-from tests.support.examples import examples
 from tests.support.ledgers import make_ledger, make_state, put_cursor, put_positions
-from tests.support.openapi_keys import Keys, open_session
+from tests.support.openapi_keys import REQUESTS, Keys, open_session
 from tests.support.proxy import make_key, make_settings, now_s, run_proxy, write_prices
 from tests.support.waiting import LIMIT_S
 
-EXAMPLES: Final = examples(24) // 5
-"""Generated requests for each operation and kind of key, besides those at the schema's limits."""
 VALID_KEY: Final = make_key()
 OTHER_KEYS: Final = (None, make_key(key_epoch=7), "current_0_0_" + "A" * 54)
 """No key, a revoked one, and one that we did not sign."""
@@ -152,7 +149,7 @@ CHECKS: Final[list[CheckFunction]] = [
 
 @schema.parametrize()
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=REQUESTS,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
