@@ -2,6 +2,7 @@
 check, with its commands."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,27 @@ deployment_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The record that the deploy script wrote, instead of --name.",
 )
+
+
+def api_key_options(purpose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the options that say where an API key is; ``purpose`` says what for."""
+    options = (
+        click.option("--api-key", envvar="CURRENT_API_KEY", show_envvar=True, help=purpose),
+        click.option(
+            "--api-key-file",
+            envvar="CURRENT_API_KEY_FILE",
+            show_envvar=True,
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A file with that key: an argument shows in the list of processes.",
+        ),
+    )
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 @command("audit", is_check=True)
@@ -127,16 +149,7 @@ def _load_archived(folder: Path, request_id: str) -> dict[str, Any]:
     help="A folder of `current ledger archive` that has REQUEST_ID; no proxy is asked.",
 )
 @click.option("--offline", is_flag=True, help="Ask no chain: --file's proof and its own root only.")
-@click.option(
-    "--api-key", envvar="CURRENT_API_KEY", show_envvar=True, help="To fetch the receipt with."
-)
-@click.option(
-    "--api-key-file",
-    envvar="CURRENT_API_KEY_FILE",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file with that key: an argument shows in the list of processes.",
-)
+@api_key_options("To fetch the receipt with.")
 @name_option
 @rpc_option
 @deployment_option

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from scripts.checks import api_key_options
 from scripts.wallet.options import (
     AMOUNT,
     chain_options,
@@ -59,19 +60,7 @@ def issue(
 @click.option("--month-max", type=AMOUNT, help="Most in a month (UTC), USDC.")
 @click.option("--lifetime-max", type=AMOUNT, help="Most in all, USDC.")
 @click.option("--expires-at", help="When it ends: an ISO 8601 time.")
-@click.option(
-    "--api-key",
-    envvar="CURRENT_API_KEY",
-    show_envvar=True,
-    help="The root key that it is made under.",
-)
-@click.option(
-    "--api-key-file",
-    envvar="CURRENT_API_KEY_FILE",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file with that key.",
-)
+@api_key_options("The root key that it is made under.")
 @api_url_option
 @json_option
 def child(
@@ -103,19 +92,7 @@ def child(
 @key.command("revoke")
 @click.option("--child", "child_id", help="End this child key only, by its id: at the proxy.")
 @click.option("--token-id", type=click.IntRange(0), help="End all keys of this position: on chain.")
-@click.option(
-    "--api-key",
-    envvar="CURRENT_API_KEY",
-    show_envvar=True,
-    help="With --child: the root key.",
-)
-@click.option(
-    "--api-key-file",
-    envvar="CURRENT_API_KEY_FILE",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file with that key.",
-)
+@api_key_options("With --child: the root key.")
 @key_options
 @chain_options
 @api_url_option

@@ -181,34 +181,15 @@ class Shown:
         return Delivered(self.weight, self.reported)
 
 
-class ChatTally:
-    """Reads the streams of chat completions, and of completions."""
+class ShownTally:
+    """What a tally of any kind tells of the counts that it keeps."""
 
-    def __init__(
-        self,
-        sent: Sent,
-        *,
-        is_chat: bool = True,
-        passes_usage: bool = False,
-        judge: CallJudge | None = None,
-    ) -> None:
-        """``judge`` is told the calls of tools that go by."""
+    def __init__(self, sent: Sent) -> None:
         self._shown = Shown(sent)
-        self._judge = judge
-        self._is_chat = is_chat
-        self._passes_usage = passes_usage
-        """Whether the client has asked for running usage."""
-        self._last: dict[str, Any] = {}
-        self._seen: set[Any] = set()
-        self._finished: set[Any] = set()
 
     @property
     def failure(self) -> Any:
         return self._shown.failure
-
-    @property
-    def is_finished(self) -> bool:
-        return len(self._finished) >= max(self._shown.sent.choices, len(self._seen))
 
     @property
     def weight(self) -> Weight:
@@ -224,6 +205,32 @@ class ChatTally:
 
     def count(self) -> Counted:
         return self._shown.count()
+
+
+class ChatTally(ShownTally):
+    """Reads the streams of chat completions, and of completions."""
+
+    def __init__(
+        self,
+        sent: Sent,
+        *,
+        is_chat: bool = True,
+        passes_usage: bool = False,
+        judge: CallJudge | None = None,
+    ) -> None:
+        """``judge`` is told the calls of tools that go by."""
+        super().__init__(sent)
+        self._judge = judge
+        self._is_chat = is_chat
+        self._passes_usage = passes_usage
+        """Whether the client has asked for running usage."""
+        self._last: dict[str, Any] = {}
+        self._seen: set[Any] = set()
+        self._finished: set[Any] = set()
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self._finished) >= max(self._shown.sent.choices, len(self._seen))
 
     def read(self, event: bytes) -> tuple[Move, bytes]:
         data = read_data(event)
@@ -319,36 +326,17 @@ class ChatTally:
 _ENDED: Final = frozenset({"response.completed", "response.incomplete"})
 
 
-class ResponseTally:
+class ResponseTally(ShownTally):
     """Reads the streams of responses, whose events have a type each."""
 
     def __init__(self, sent: Sent) -> None:
-        self._shown = Shown(sent)
+        super().__init__(sent)
         self._last: dict[str, Any] | None = None
         self._last_event = b""
 
     @property
-    def failure(self) -> Any:
-        return self._shown.failure
-
-    @property
     def is_finished(self) -> bool:
         return self._last is not None
-
-    @property
-    def weight(self) -> Weight:
-        return self._shown.weight
-
-    @property
-    def model(self) -> str | None:
-        return self._shown.model
-
-    @property
-    def later_model(self) -> str | None:
-        return self._shown.later_model
-
-    def count(self) -> Counted:
-        return self._shown.count()
 
     def read(self, event: bytes) -> tuple[Move, bytes]:
         data = read_data(event)

@@ -70,21 +70,9 @@ def send_raw(stage: Stage, *raw_txs: str | None) -> None:
         stage.world.anvil.request("eth_sendRawTransaction", raw_tx)
 
 
-def wait_for_block_of(stage: Stage, tx_hash: str | None) -> int:
-    """Return the number of the block that has a transaction: a pool takes it a moment earlier."""
-    assert tx_hash is not None
-    found = stage.world.anvil.web3.eth.wait_for_transaction_receipt(
-        HexStr(tx_hash), timeout=LIMIT_S, poll_latency=0.01
-    )
-    return found["blockNumber"]
-
-
-# ------------------------------------------------------------------------------------------- nonces
-
-
-def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
-    stage: Stage, token_id: int
-) -> None:
+def settle_above_a_foreign_nonce(stage: Stage) -> int:
+    """Let the keeper's key send a transaction that no keeper knows, and the keeper settle after it;
+    return the block before both."""
     anvil, keeper = stage.world.anvil, stage.world.accounts["keeper"]
     anvil.mine(3)
     stage.sync()
@@ -100,6 +88,26 @@ def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
     send_raw(stage, keeper.sign_transaction(transaction).raw_transaction.to_0x_hex())
     stage.sync()
     stage.tick()
+    return before
+
+
+def wait_for_block_of(stage: Stage, tx_hash: str | None) -> int:
+    """Return the number of the block that has a transaction: a pool takes it a moment earlier."""
+    assert tx_hash is not None
+    found = stage.world.anvil.web3.eth.wait_for_transaction_receipt(
+        HexStr(tx_hash), timeout=LIMIT_S, poll_latency=0.01
+    )
+    return found["blockNumber"]
+
+
+# ------------------------------------------------------------------------------------------- nonces
+
+
+def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
+    stage: Stage, token_id: int
+) -> None:
+    anvil = stage.world.anvil
+    before = settle_above_a_foreign_nonce(stage)
     settle = stage.intents()[-1]
     assert (settle.kind, settle.nonce) == ("settle", 2)
 
@@ -118,21 +126,8 @@ def test_gap__nonce_of_nobody_below_one_that_is_sent__is_filled(
 def test_gap__reorg_takes_it_and_what_lies_above__both_land_in_the_same_round(
     stage: Stage, token_id: int
 ) -> None:
-    anvil, keeper = stage.world.anvil, stage.world.accounts["keeper"]
-    anvil.mine(3)
-    stage.sync()
-    before = anvil.head().number
-    transaction: dict[str, Any] = {
-        "to": stage.world.accounts["outsider"].address,
-        "value": 0,
-        "nonce": 1,
-        "gas": 21_000,
-        "gasPrice": 10 * GWEI,
-        "chainId": CHAIN_ID,
-    }
-    send_raw(stage, keeper.sign_transaction(transaction).raw_transaction.to_0x_hex())
-    stage.sync()
-    stage.tick()
+    anvil = stage.world.anvil
+    before = settle_above_a_foreign_nonce(stage)
     assert stage.intents()[-1].state == "mined"
 
     anvil.reorg(anvil.head().number - before)
