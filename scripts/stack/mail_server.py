@@ -6,14 +6,15 @@
 import asyncio
 import email
 import email.policy
+import itertools
 import sys
+import time
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final
 
 from scripts.stack.run_directory import ROOT as RUNS
-from serving.process.ids import new_id
 
 HOST: Final = "127.0.0.1"
 BYTES_MAX: Final = 1_000_000
@@ -27,10 +28,13 @@ class MailFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._numbers = itertools.count()
 
     async def handle_DATA(self, _: Any, __: Any, envelope: Any) -> str:
         """Keep a mail; it is there whole or not at all."""
-        path = self._folder / f"{new_id()}{SUFFIX}"
+        # By their names mails are in the order in which they came, also those of one moment.
+        name = f"{time.time_ns():020d}-{next(self._numbers):06d}"
+        path = self._folder / f"{name}{SUFFIX}"
         part = path.with_suffix(".part")
         part.write_bytes(envelope.content)
         part.rename(path)
