@@ -72,13 +72,17 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def _sample(items: list[pytest.Item]) -> None:
-    """Keep each n-th case of a ``sampled(n)`` test among the quick ones; the others are slow."""
+    """Keep each n-th case of a ``sampled(n)`` test among the quick ones; the others are slow.
+
+    ``first`` is the number of the first that is kept, 0 unless told otherwise, so that tests over
+    the same cases keep different ones.
+    """
     seen: Counter[str] = Counter()
     for item in items:
         marker = item.get_closest_marker("sampled")
         if marker is not None:
             name = item.nodeid.partition("[")[0]
-            if seen[name] % int(marker.args[0]):
+            if seen[name] % int(marker.args[0]) != marker.kwargs.get("first", 0):
                 item.add_marker("slow")
             seen[name] += 1
 

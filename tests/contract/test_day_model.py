@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.world import DAY, HOUR, USDC, Account, World
-from tests.support.examples import examples
+from tests.support.examples import games
 
 AMOUNTS = st.one_of(st.integers(0, 12 * USDC), st.integers(0, 3))
 STEPS = st.one_of(
@@ -124,7 +124,7 @@ def check_invariants(world: World, account: Account) -> None:
 
 
 @settings(
-    max_examples=examples(40),
+    max_examples=games(40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

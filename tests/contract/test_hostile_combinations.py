@@ -98,7 +98,7 @@ def attempt(scene: Scene, start: State, pair: tuple[str, str], operation: str) -
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(14)
 def test_two_misbehaviours__leaving_or_harvesting__hurt_no_other(
     scene: Scene, start: State, pair: tuple[str, str]
 ) -> None:
@@ -108,7 +108,7 @@ def test_two_misbehaviours__leaving_or_harvesting__hurt_no_other(
 
 
 @pytest.mark.parametrize("pair", ENTRY_PAIRS, ids="+".join)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_two_misbehaviours__paying_in__hurt_no_other(
     scene: Scene, start: State, pair: tuple[str, str]
 ) -> None:

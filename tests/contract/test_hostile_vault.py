@@ -150,7 +150,7 @@ OPERATIONS = ["deposit", "withdraw all", "withdraw part", "harvest", "exit in ki
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ["", *NAMES])
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(14)
 def test_hostile_vault__any_operation__hurts_no_other(
     scene: Scene, start: State, name: str, operation: str
 ) -> None:
@@ -182,6 +182,7 @@ def test_hostile_vault__any_operation__hurts_no_other(
         assert burned == (0 if name == "PRETENDS_TRANSFER" else start.booked.shares)
 
 
+@pytest.mark.slow
 def test_hostile_vault__after_every_misbehaviour__others_leave_whole(
     scene: Scene, start: State
 ) -> None:

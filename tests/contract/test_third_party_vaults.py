@@ -89,7 +89,7 @@ def scene(real: RealWorld, empty: ContractInstance) -> Scene:
     return Scene(real, empty, own, neighbour)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, first=0)
 def test_position__whole_life__returns_principal_and_yield(scene: Scene) -> None:
     world, adapter, owner = scene.world, scene.world.adapter, scene.world.owner
     world.deposit(scene.own, 250_500_001)
@@ -122,7 +122,7 @@ def test_position__whole_life__returns_principal_and_yield(scene: Scene) -> None
     assert scene.value(scene.neighbour) >= others
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, first=1)
 def test_withdraw_all__right_after_deposit__own_shares_only(scene: Scene) -> None:
     world = scene.world
     booked, others = world.booked(scene.own), scene.value(scene.neighbour)
@@ -135,7 +135,7 @@ def test_withdraw_all__right_after_deposit__own_shares_only(scene: Scene) -> Non
     assert scene.value(scene.neighbour) >= others
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, first=2)
 def test_position__loss__own_part_and_final(scene: Scene) -> None:
     world = scene.world
     scene.lose(world.balance(scene.vault) * 2 // 5)
@@ -158,7 +158,7 @@ def test_position__loss__own_part_and_final(scene: Scene) -> None:
     assert scene.value(scene.neighbour) >= others
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, first=3)
 def test_exit_in_kind__after_earnings__shares_worth_principal_and_yield(scene: Scene) -> None:
     world, owner = scene.world, scene.world.owner
     scene.earn(200 * USDC)
@@ -172,7 +172,7 @@ def test_exit_in_kind__after_earnings__shares_worth_principal_and_yield(scene: S
     assert scene.value(scene.neighbour) >= others
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, first=4)
 def test_positions__strangers_harvest_and_donate__nobody_loses(scene: Scene) -> None:
     world, outsider = scene.world, scene.world.outsider
     credited = 0

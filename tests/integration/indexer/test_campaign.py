@@ -147,7 +147,7 @@ def comes_right(indexer: Indexer, engine: Engine, world: World, rows: list[Row])
 
 @needs_postgres
 @pytest.mark.parametrize(
-    ("seconds", "seed"), [(8, 1), pytest.param(180, 2, marks=pytest.mark.slow)]
+    ("seconds", "seed"), [(3, 1), pytest.param(180, 2, marks=pytest.mark.slow)]
 )
 def test_campaign__faults_reorgs_and_kills__both_mirrors_are_the_chain(
     tmp_path: Path, record_property: Callable[[str, object], None], seconds: float, seed: int

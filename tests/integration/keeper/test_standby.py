@@ -185,6 +185,7 @@ def test_daemons__killed_again_and_again__everything_is_settled_once(
     assert_settled_once(stage, token_id, spent)
 
 
+@pytest.mark.slow
 def test_daemons__their_locks_cut_while_they_work__one_goes_on(
     stage: Stage, token_id: int, start: Callable[[], Daemon]
 ) -> None:

@@ -232,7 +232,7 @@ def play_and_check(stage: Stage, ask: Ask) -> None:
     check(ask, *stage.play(ask))
 
 
-QUICK: Final = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK: Final = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 LONG: Final = settings(QUICK, max_examples=1_500)
 
 
