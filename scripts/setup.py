@@ -138,7 +138,7 @@ def run_visibly(
             pass_fds=[lock_fd],
         ) as child:
             try:
-                lines = _follow(child, log.write)
+                lines = _follow(child, log.write, silent=_name(command))
             except BaseException:
                 child.terminate()
                 child.wait()
@@ -147,8 +147,15 @@ def run_visibly(
         raise SetupError(f"{failure}: {_reason(lines)} (all of its output: {log_path})")
 
 
-def _follow(child: subprocess.Popen[bytes], write: Callable[[bytes], object]) -> list[str]:
-    """Show a child's output until it ends; return its lines."""
+def _name(command: Sequence[str]) -> str:
+    """Say what is run while it says nothing itself: ``python -m pip``, ``npm ci``."""
+    return " ".join([Path(command[0]).name, *command[1:3]])
+
+
+def _follow(
+    child: subprocess.Popen[bytes], write: Callable[[bytes], object], *, silent: str
+) -> list[str]:
+    """Show a child's output, ``silent`` until there is any, until it ends; return its lines."""
     assert child.stdout is not None
     fd = child.stdout.fileno()
     progress = Progress()
@@ -161,7 +168,7 @@ def _follow(child: subprocess.Popen[bytes], write: Callable[[bytes], object]) ->
             write(chunk)
             fresh = re.split(r"[\r\n]+", lines.pop() + chunk.decode(errors="replace"))
             lines.extend(fresh)
-        progress.show(_brief(next((line for line in reversed(lines) if line.strip()), "")))
+        progress.show(_brief(next((line for line in reversed(lines) if line.strip()), silent)))
     progress.clear()
     return lines
 
