@@ -337,7 +337,7 @@ def openWithAuthorization(
         )
     )
     token_id: uint256 = self._create(owner, modelTier, dailySmoothingBps, vaultAddress, harvestIntervalMinutes)
-    stake: Stake = self._check_deposit(token_id, assets)
+    stake: uint256 = self._check_deposit(token_id, assets)
     self._receive(owner, assets, validAfter, validBefore, nonce, v, r, s)
     shares: uint256 = self._invest(token_id, stake, owner, owner, assets, minSharesOut)
     return Opening(tokenId=token_id, shares=shares)
@@ -448,8 +448,8 @@ def depositWithAuthorization(
     @return shares The shares minted.
     """
     owner: address = staticcall IYieldFundedPosition(position).ownerOf(tokenId)
-    stake: Stake = self._check_deposit(tokenId, assets)
-    vault: address = self._load_route(tokenId).vault
+    stake: uint256 = self._check_deposit(tokenId, assets)
+    vault: address = self._load_vault(tokenId)
     nonce: bytes32 = keccak256(abi_encode(chain.id, self, owner, tokenId, vault, minSharesOut, salt))
     self._receive(owner, assets, validAfter, validBefore, nonce, v, r, s)
     return self._invest(tokenId, stake, owner, owner, assets, minSharesOut)
@@ -474,7 +474,7 @@ def withdrawPrincipal(
     @return paid USDC (1e-6) paid to the owner.
     """
     self._check_owner(tokenId)
-    vault: address = self._load_route(tokenId).vault
+    vault: address = self._load_vault(tokenId)
     stake: Stake = self._load_stake(tokenId)
     wanted: uint256 = min(assets, stake.principal)
     assert wanted != 0, "adapter: no principal"
@@ -514,7 +514,7 @@ def exitInKind(tokenId: uint256) -> uint256:
     @return shares The shares handed over.
     """
     self._check_owner(tokenId)
-    vault: address = self._load_route(tokenId).vault
+    vault: address = self._load_vault(tokenId)
     stake: Stake = self._load_stake(tokenId)
     assert stake.shares != 0, "adapter: no shares to hand over"
     self._save_stake(tokenId, empty(Stake))
@@ -595,7 +595,7 @@ def pendingYield(tokenId: uint256) -> uint256:
     """
     @notice USDC (1e-6) of yield as the vault previews it now; less than a cent cannot be harvested yet.
     """
-    vault: address = self._load_route(tokenId).vault
+    vault: address = self._load_vault(tokenId)
     surplus: uint256 = self._surplus_shares(vault, self._load_stake(tokenId))
     if surplus == 0:
         return 0
@@ -608,7 +608,7 @@ def principalValue(tokenId: uint256) -> uint256:
     """
     @notice USDC (1e-6) the principal is worth now: itself, or the value of all shares where that is less.
     """
-    vault: address = self._load_route(tokenId).vault
+    vault: address = self._load_vault(tokenId)
     stake: Stake = self._load_stake(tokenId)
     if stake.shares == 0:
         return 0
@@ -672,14 +672,14 @@ def _checked_interval(minutes: uint16) -> uint256:
 
 @internal
 @view
-def _check_deposit(tokenId: uint256, assets: uint256) -> Stake:
+def _check_deposit(tokenId: uint256, assets: uint256) -> uint256:
     """
     @notice Refuse what cannot be deposited.
-    @return The position's stake before the deposit. Nothing but the deposit can change it: the lock.
+    @return The position's stake before the deposit, packed. Nothing but the deposit can change it: the lock.
     """
     assert assets != 0, "adapter: nothing to deposit"
-    stake: Stake = self._load_stake(tokenId)
-    assert assets <= MAX_PRINCIPAL - stake.principal, "adapter: amount too large"
+    stake: uint256 = self._stakes[tokenId]
+    assert assets <= unsafe_sub(MAX_PRINCIPAL, stake & MAX_PRINCIPAL), "adapter: amount too large"
     return stake
 
 
@@ -688,7 +688,7 @@ def _deposit(tokenId: uint256, owner: address, assets: uint256, minSharesOut: ui
     """
     @notice Deposit what the caller pays into the position of `owner`.
     """
-    stake: Stake = self._check_deposit(tokenId, assets)
+    stake: uint256 = self._check_deposit(tokenId, assets)
     assert extcall IUSDC(usdc).transferFrom(msg.sender, self, assets), "adapter: usdc refused"
     return self._invest(tokenId, stake, owner, msg.sender, assets, minSharesOut)
 
@@ -747,7 +747,7 @@ def _receive(
 @internal
 def _invest(
     tokenId: uint256,
-    before: Stake,
+    before: uint256,
     owner: address,
     payer: address,
     assets: uint256,
@@ -755,32 +755,35 @@ def _invest(
 ) -> uint256:
     """
     @notice Deposit `assets`, which `payer` paid in just now, and add what came of it to the stake of `owner`.
+    @param before The stake as it is stored.
     """
-    vault: address = self._load_route(tokenId).vault
-    stake: Stake = before
+    vault: address = self._load_vault(tokenId)
     usdc_before: uint256 = staticcall IUSDC(usdc).balanceOf(self) - assets
     shares_before: uint256 = vault_calls._balance_in(vault)
     assert extcall IUSDC(usdc).approve(vault, assets), "adapter: approval refused"
     vault_calls._deposit(vault, assets)
 
-    shares: uint256 = self._gain(shares_before, vault_calls._balance_in(vault))
-    assert shares != 0, "adapter: no shares minted"
+    shares_now: uint256 = vault_calls._balance_in(vault)
+    assert shares_now > shares_before, "adapter: no shares minted"
+    shares: uint256 = unsafe_sub(shares_now, shares_before)
     assert shares >= minSharesOut, "adapter: too few shares"
-    assert shares <= MAX_SHARES - stake.shares, "adapter: too many shares"
-    leftover: uint256 = self._gain(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
-    invested: uint256 = assets - min(leftover, assets)
+    assert shares <= unsafe_sub(MAX_SHARES, before >> 64), "adapter: too many shares"
+    usdc_now: uint256 = max(usdc_before, staticcall IUSDC(usdc).balanceOf(self))
+    leftover: uint256 = unsafe_sub(usdc_now, usdc_before)
+    invested: uint256 = unsafe_sub(assets, min(leftover, assets))
     if msg.sender != owner:
         self._check_worth(vault, shares, invested)
-    stake.principal += invested
-    stake.shares += shares
-    self._save_stake(tokenId, stake)
+    # Neither overflows: what is added was checked against what is there.
+    principal_after: uint256 = unsafe_add(before & MAX_PRINCIPAL, invested)
+    shares_after: uint256 = unsafe_add(before >> 64, shares)
+    self._stakes[tokenId] = principal_after | (shares_after << 64)
     log Deposited(
         tokenId=tokenId,
         owner=owner,
         assets=invested,
         shares=shares,
-        principalAfter=stake.principal,
-        sharesAfter=stake.shares,
+        principalAfter=principal_after,
+        sharesAfter=shares_after,
     )
     # Nothing left means that the vault took all of it, which used the approval up.
     if leftover != 0:
@@ -895,7 +898,7 @@ def _gain(before: uint256, after: uint256) -> uint256:
     """
     @notice How much a figure rose; 0 when it fell.
     """
-    return after - before if after > before else 0
+    return unsafe_sub(max(before, after), before)
 
 
 @internal
@@ -917,6 +920,17 @@ def _load_route(tokenId: uint256) -> Route:
         intervalMinutes=(word >> 160) & (2**16 - 1),
         lastHarvestAt=word >> 176,
     )
+
+
+@internal
+@view
+def _load_vault(tokenId: uint256) -> address:
+    """
+    @notice Where a position's money works. Reverts for a position that does not exist.
+    """
+    word: uint256 = self._routes[tokenId]
+    assert word != 0, "adapter: unknown position"
+    return convert(word & (2**160 - 1), address)
 
 
 @internal

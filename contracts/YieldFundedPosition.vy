@@ -191,9 +191,9 @@ treasury: public(immutable(address))
 
 isSettler: public(HashMap[address, bool])
 
-_owners: HashMap[uint256, address]
+_deeds: HashMap[uint256, uint256]  # packed: owner 160 bits | modelTier u8 | dailySmoothingBps u16
 _balances: HashMap[address, uint256]
-_hot: HashMap[uint256, uint256]  # packed as `account.Hot`; zero when there is no such position
+_hot: HashMap[uint256, uint256]  # packed as `account.Hot`; of tier and smoothing nothing before the first touch
 _cold: HashMap[uint256, uint256]  # packed as `account.Cold`
 _totals: uint256  # packed as `Totals`: liabilities u96 | owed u96 | supply u64
 
@@ -236,20 +236,10 @@ def mint(to: address, modelTier: uint8, dailySmoothingBps: uint16) -> uint256:
     token_id: uint256 = totals.supply
     totals.supply = unsafe_add(token_id, 1)  # a mint costs gas
     self._save_totals(totals)
-    self._owners[token_id] = to
+    # The account stays zero, so that a deposit pays for none before it earns: the first touch takes tier and
+    # smoothing from here. Day 0 is long over: it also opens a day.
+    self._deeds[token_id] = convert(to, uint256) | (convert(modelTier, uint256) << 160) | (bps << 168)
     self._balances[to] += 1
-    # Day 0 is long over: the first touch opens a day.
-    self._hot[token_id] = account._pack_hot(
-        account.Hot(
-            spent=0,
-            held=0,
-            holdExpiresAt=0,
-            day=0,
-            keyEpoch=0,
-            modelTier=convert(modelTier, uint256),
-            dailySmoothingBps=bps,
-        )
-    )
     log Transfer(sender=empty(address), receiver=to, tokenId=token_id)
     log Locked(tokenId=token_id)
     log PositionMinted(tokenId=token_id, owner=to, modelTier=modelTier, dailySmoothingBps=dailySmoothingBps)
@@ -411,7 +401,7 @@ def bumpKeyEpoch(tokenId: uint256) -> uint256:
     self._check_position_owner(tokenId)
     word: uint256 = unsafe_add(self._hot[tokenId], account.ONE_EPOCH)
     self._hot[tokenId] = word
-    epoch: uint256 = account._key_epoch(word)
+    epoch: uint256 = (word >> 192) & (2**32 - 1)
     log KeyEpochBumped(tokenId=tokenId, keyEpoch=epoch)
     return epoch
 
@@ -767,9 +757,14 @@ def _load_hot(tokenId: uint256) -> account.Hot:
     """
     @notice The hot half as it counts now. Reverts for a position that does not exist.
     """
-    word: uint256 = self._hot[tokenId]
-    assert word != 0, "position: unknown token"
-    return account._live_hot(word)
+    hot: account.Hot = account._live_hot(self._hot[tokenId])
+    # Nothing but key epochs was stored before the first touch.
+    if hot.dailySmoothingBps == 0:
+        deed: uint256 = self._deeds[tokenId]
+        assert deed != 0, "position: unknown token"
+        hot.modelTier = (deed >> 160) & (2**8 - 1)
+        hot.dailySmoothingBps = deed >> 168
+    return hot
 
 
 @internal
@@ -802,9 +797,9 @@ def _save_totals(totals: Totals):
 @internal
 @view
 def _owner_of(tokenId: uint256) -> address:
-    owner: address = self._owners[tokenId]
-    assert owner != empty(address), "position: unknown token"
-    return owner
+    deed: uint256 = self._deeds[tokenId]
+    assert deed != 0, "position: unknown token"
+    return convert(deed & (2**160 - 1), address)
 
 
 @internal

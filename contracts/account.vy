@@ -6,8 +6,9 @@
     LAYOUT. Vyper packs nothing by itself, so the two words are packed here, lowest bits first:
       hot   spent u64 | held u64 | holdExpiresAt u40 | day u24 | keyEpoch u32 | modelTier u8 | dailySmoothingBps u16
       cold  credited u64 | withdrawn u64 | dayBase u64 | spentAtDayStart u64
-    A settlement within a day that is already open changes the hot word only. A minted position always
-    has `dailySmoothingBps >= 1`, so a hot word of zero means that there is no such position.
+    A settlement within a day that is already open changes the hot word only. The last two fields are kept
+    beside the owner from the mint on, and come here with the first touch of the account: a position always
+    has `dailySmoothingBps >= 1`, so 0 means that there was none.
 
     DAY. `day` is the UTC day (unix time // 86_400) the two day fields belong to. `dayBase` is that
     day's opening plus what was credited during it. The opening is the unspent credit at the day's
@@ -61,12 +62,6 @@ def _live_hot(word: uint256) -> Hot:
         hot.held = 0
         hot.holdExpiresAt = 0
     return hot
-
-
-@internal
-@pure
-def _key_epoch(hotWord: uint256) -> uint256:
-    return (hotWord >> 192) & (2**32 - 1)
 
 
 @internal

@@ -21,6 +21,18 @@ def test_bump_key_epoch__owner__one_more_and_hold_stays(world: World) -> None:
     assert world.position.dailySmoothingBps(token_id) == 5_000
 
 
+def test_bump_key_epoch__before_anything_was_earned__tier_and_smoothing_stay(world: World) -> None:
+    """The account is written by its first touch; a revocation may come before it."""
+    token_id = world.position.mint(world.owner, 255, 5_000, sender=world.as_adapter).return_value
+    world.position.bumpKeyEpoch(token_id, sender=world.owner)
+    world.credit(token_id, 10 * USDC)
+    world.hold(token_id, 9 * USDC, key_epoch=1)
+    assert world.position.modelTier(token_id) == 255
+    assert world.position.dailySmoothingBps(token_id) == 5_000
+    account = world.account(token_id)
+    assert (account.key_epoch, account.held, account.day_cap) == (1, 5 * USDC, 5 * USDC)
+
+
 def test_bump_key_epoch__not_owner__reverts(world: World) -> None:
     token_id = world.create()
     for sender in (world.outsider, world.settler, world.admin):

@@ -49,6 +49,7 @@ HOT: Final = {
     "dailySmoothingBps": 232,
 }
 COLD: Final = {"credited": 0, "withdrawn": 64, "dayBase": 128, "spentAtDayStart": 192}
+DEED: Final = {"owner": 0, "minted modelTier": 160, "minted dailySmoothingBps": 168}
 TOTALS: Final = {"liabilities": 0, "owed": 96, "supply": 192}
 MODULES: Final = {"position": "YieldFundedPosition.vy", "account": "account.vy"}
 
@@ -62,6 +63,7 @@ class Account:
     expires_s: Any
     day: Any
     epoch: Any
+    tier: Any
     bps: Any
     credited: Any
     withdrawn: Any
@@ -115,14 +117,18 @@ class Account:
 
 
 def read_account(storage: Any, now_s: Any) -> Account:
+    """Read the account as it counts: before the first touch tier and smoothing are the deed's."""
     hot, cold = storage["_hot"].fields, storage["_cold"].fields
+    deed = storage["_deeds"].fields
+    is_untouched = hot[HOT["dailySmoothingBps"]] == 0
     return Account(
         spent=hot[HOT["spent"]],
         held=hot[HOT["held"]],
         expires_s=hot[HOT["holdExpiresAt"]],
         day=hot[HOT["day"]],
         epoch=hot[HOT["keyEpoch"]],
-        bps=hot[HOT["dailySmoothingBps"]],
+        tier=z3.If(is_untouched, deed[DEED["minted modelTier"]], hot[HOT["modelTier"]]),
+        bps=z3.If(is_untouched, deed[DEED["minted dailySmoothingBps"]], hot[HOT["dailySmoothingBps"]]),
         credited=cold[COLD["credited"]],
         withdrawn=cold[COLD["withdrawn"]],
         day_base=cold[COLD["dayBase"]],
@@ -141,12 +147,13 @@ STORAGE: Final = {
     "_hot": Word({place: z3.Int(name) for name, place in HOT.items()}),
     "_cold": Word({place: z3.Int(name) for name, place in COLD.items()}),
     "_totals": Word({place: z3.Int(name) for name, place in TOTALS.items()}),
-    "_owners": z3.Int("owner"),
+    "_deeds": Word({place: z3.Int(name) for name, place in DEED.items()}),
     "timestamp": NOW_S,
     "sender": z3.Int("sender"),
 }
 BEFORE: Final = read_account(STORAGE, NOW_S)
-TIER: Final = z3.Int("modelTier")
+STORED_TIER: Final = z3.Int("modelTier")
+STORED_BPS: Final = z3.Int("dailySmoothingBps")
 WORLD: Final = z3.And(
     BEFORE.sound,
     NOW_S >= 0,
@@ -155,8 +162,15 @@ WORLD: Final = z3.And(
     AMOUNT >= 0,
     EXPIRES_S >= 0,
     EPOCH >= 0,
-    TIER >= 0,
-    TIER < 256,
+    BEFORE.tier >= 0,
+    BEFORE.tier < 256,
+    STORED_TIER >= 0,
+    STORED_TIER < 256,
+    STORED_BPS >= 0,
+    z3.Int("owner") > 0,
+    z3.Int("owner") < 2**160,
+    z3.Int("minted modelTier") >= 0,
+    z3.Int("minted dailySmoothingBps") > 0,
     BEFORE.epoch < 2**32 - 1,  # a transaction of one owner each
     # The totals are sums over accounts; USDC that was ever minted fits 2**95.
     z3.Int("liabilities") >= BEFORE.unspent + z3.Int("owed"),
@@ -265,6 +279,7 @@ def test_any_function__p4__nothing_that_only_grows_shrinks(function: str) -> Non
             after.spent >= BEFORE.spent,
             after.withdrawn >= BEFORE.withdrawn,
             after.epoch >= BEFORE.epoch,
+            after.tier == BEFORE.tier,
             after.bps == BEFORE.bps,
         )
         prove(grown, *outcome.state.condition)
