@@ -116,6 +116,7 @@ class Follower:
             range_blocks_max=rules.range_blocks_max,
         )
         self._patrol = Patrol(engine, reader, deployment, self._health)
+        self._window: Sequence[BlockRef] = ()
         self._is_known_wrong = False
         self._is_unproven = False
         self._shorter_answers = 0
@@ -150,7 +151,7 @@ class Follower:
         head, seen = self._source.fetch_head(hint)
         with read(self._engine) as connection:
             cursor = mirror.load_mirror(connection)
-            window = mirror.load_window(connection)
+            window = self._load_window(connection, cursor)
         if cursor is None:
             return self._start(head, observed_at_s)
         if self._is_known_wrong and self._history.is_pending:
@@ -167,6 +168,18 @@ class Follower:
         if cursor.block_number < deep:
             return self._backfill(window, deep, head)
         return self._follow(window, head, seen, observed_at_s)
+
+    def _load_window(
+        self, connection: Connection, cursor: mirror.MirrorState | None
+    ) -> Sequence[BlockRef]:
+        """Return the window below the cursor: as remembered, or read where the cursor has moved.
+
+        Blocks are linked by hash, so whatever ends in the same block is the same window. To read
+        hundreds of rows would be most of what a block costs, while a revocation waits.
+        """
+        if cursor is None or not self._window or self._window[-1].block_hash != cursor.block_hash:
+            self._window = mirror.load_window(connection)
+        return self._window
 
     # --------------------------------------------------------------------------------- at the start
 
@@ -380,6 +393,7 @@ class Follower:
             seen_s = observed_at_s if at_head and not self._is_doubted else before_s
             tip_hash = window[-1].block_hash
             self._write(connection, tip_hash, blocks, events, head, observed_at_s=seen_s)
+        self._window = [*window, *blocks][-self._rules.window_blocks :]
         self._note_advance(blocks, len(events), head, seen_s if at_head else 0)
 
     def _note_advance(

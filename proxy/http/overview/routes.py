@@ -4,11 +4,13 @@ from dataclasses import asdict
 
 from fastapi import APIRouter
 
+from contracts.deployment import Deployment
 from proxy.books_proof import BookProof
 from proxy.http.dependencies import ServicesDep
 from proxy.http.overview.schemas import (
     BooksView,
     ContractsView,
+    DeploymentView,
     OverviewView,
     SharePriceView,
     VaultView,
@@ -17,6 +19,21 @@ from proxy.vault_watch import VaultFigures, measure_pace
 from serving.http.document.schemas import errors_of
 
 router = APIRouter(tags=["positions"])
+
+
+@router.get("/deployment", responses=errors_of())
+async def show_deployment(services: ServicesDep) -> DeploymentView:
+    """Show the chain and where the contracts are: what an owner needs who calls them without us.
+
+    From the deployment's record: neither the chain nor the ledger is asked.
+    """
+    deployment = services.deployment
+    return DeploymentView(
+        chain_id=deployment.chain_id,
+        contracts=_list_contracts(deployment),
+        vault_address=deployment.vault,
+        block_number=deployment.block_number,
+    )
 
 
 @router.get("/overview", responses=errors_of())
@@ -30,18 +47,22 @@ async def show_overview(services: ServicesDep) -> OverviewView:
     books = await services.books_watch.fetch()
     return OverviewView(
         chain_id=deployment.chain_id,
-        contracts=ContractsView(
-            position=deployment.position,
-            adapter=deployment.adapter,
-            payouts=deployment.payouts,
-            usdc=deployment.usdc,
-            multicall3=deployment.multicall3,
-        ),
+        contracts=_list_contracts(deployment),
         vault_address=deployment.vault,
         vault=None if figures is None else _describe_vault(deployment.vault, figures),
         books=None if books is None else _describe_books(books),
         domain=services.sign_in.domain,
         now_s=services.meter.now_s(),
+    )
+
+
+def _list_contracts(deployment: Deployment) -> ContractsView:
+    return ContractsView(
+        position=deployment.position,
+        adapter=deployment.adapter,
+        payouts=deployment.payouts,
+        usdc=deployment.usdc,
+        multicall3=deployment.multicall3,
     )
 
 

@@ -13,6 +13,15 @@ class ContractsView(BaseModel):
     multicall3: str
 
 
+class DeploymentView(BaseModel):
+    """What a wallet or a program must know before it calls the contracts."""
+
+    chain_id: int
+    contracts: ContractsView
+    vault_address: str = Field(description="the vault that the operator has reviewed")
+    block_number: int = Field(description="no event of the contracts is older than this block")
+
+
 class SharePriceView(BaseModel):
     """What a share of a vault was worth in one block."""
 

@@ -212,6 +212,7 @@ async def call_public(proxy: RunningProxy) -> None:
         "/v1/models",
         f"/v1/models/{model}",
         "/positions/0",
+        "/deployment",
         "/overview",
         "/healthz",
         "/readyz",

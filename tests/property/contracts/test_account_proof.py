@@ -128,7 +128,9 @@ def read_account(storage: Any, now_s: Any) -> Account:
         day=hot[HOT["day"]],
         epoch=hot[HOT["keyEpoch"]],
         tier=z3.If(is_untouched, deed[DEED["minted modelTier"]], hot[HOT["modelTier"]]),
-        bps=z3.If(is_untouched, deed[DEED["minted dailySmoothingBps"]], hot[HOT["dailySmoothingBps"]]),
+        bps=z3.If(
+            is_untouched, deed[DEED["minted dailySmoothingBps"]], hot[HOT["dailySmoothingBps"]]
+        ),
         credited=cold[COLD["credited"]],
         withdrawn=cold[COLD["withdrawn"]],
         day_base=cold[COLD["dayBase"]],
