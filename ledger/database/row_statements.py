@@ -49,7 +49,8 @@ class RowInsert:
 class RowUpdate:
     """An UPDATE of rows that are named by ``key``, each with values of its own for ``columns``.
 
-    A row that is not as ``only`` says stays as it is. ``adds`` adds the values to what is there.
+    ``key``: a column, or several, separated by a comma and a space. A row that is not as ``only``
+    says stays as it is. ``adds`` adds the values to what is there.
     """
 
     table: Table
@@ -61,8 +62,10 @@ class RowUpdate:
 
     def for_sqlite(self) -> str:
         """Return the statement for one row: its key, then its values."""
-        values = {name: f"?{place}" for place, name in enumerate(self.columns, 2)}
-        conditions = [f"{self.key} = ?1", *_build_equations(self.only)]
+        places = {name: f"?{place}" for place, name in enumerate((*self._keys, *self.columns), 1)}
+        values = {name: places[name] for name in self.columns}
+        conditions = [f"{name} = {places[name]}" for name in self._keys]
+        conditions += _build_equations(self.only)
         return (
             f"UPDATE {self.table.name} SET {self._build_assignments(values)}"
             f" WHERE {' AND '.join(conditions)}"
@@ -72,15 +75,19 @@ class RowUpdate:
         """Return the statement for a set of rows: their keys, then an array a column."""
         table = self.table.name
         values = {name: f"new.{name}" for name in self.columns}
-        arrays = _build_arrays(self.table, (self.key, *self.columns))
+        arrays = _build_arrays(self.table, (*self._keys, *self.columns))
         # With IS TRUE, no planner takes the condition for a way to find the rows.
-        conditions = [f"{table}.{self.key} = new.{self.key}"]
+        conditions = [f"{table}.{name} = new.{name}" for name in self._keys]
         conditions += [f"({table}.{equation}) IS TRUE" for equation in _build_equations(self.only)]
         return (
             f"UPDATE {table} SET {self._build_assignments(values)}"
-            f" FROM unnest({arrays}) AS new ({', '.join((self.key, *self.columns))})"
+            f" FROM unnest({arrays}) AS new ({', '.join((*self._keys, *self.columns))})"
             f" WHERE {' AND '.join(conditions)}"
         )
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(self.key.split(", "))
 
     def _build_assignments(self, values: Mapping[str, str]) -> str:
         before = f"{self.table.name}.{{}} + " if self.adds else ""

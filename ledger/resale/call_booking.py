@@ -11,6 +11,7 @@ reservation. Every row stays: together they are the audit log. ::
 Locks are taken in this order: ``api_call``, ``market_account``, ``api_period``, each ascending by
 id. Amounts are in 1e-6 USDC. Every function takes the connection of an open write transaction; what
 raises has written nothing only where the caller rolls back, as ``ledger.database.writer`` does.
+``call_sets`` decides the same for many calls at once.
 """
 
 from dataclasses import asdict
@@ -120,8 +121,7 @@ def post_call(
     Raises ``CallResolved`` where it was voided, was posted otherwise or is unknown, and
     ``ValueError`` for figures that do not add up.
     """
-    if figures.cost_usdc != figures.earning_usdc + figures.fee_usdc:
-        raise ValueError(f"a cost of {figures.cost_usdc} is not the sum of its parts")
+    check_call_sum(figures)
     row = connection.execute(
         update(_call)
         .where(_call.c.call_id == call_id, _call.c.state == "reserved")
@@ -156,6 +156,12 @@ def post_call(
     if trace.remaining_units is None and not own_units:
         return use
     return _settle(connection, connection_id, period, trace, now_s=now_s) or use
+
+
+def check_call_sum(figures: CallFigures) -> None:
+    """Raise ``ValueError`` for figures that do not add up."""
+    if figures.cost_usdc != figures.earning_usdc + figures.fee_usdc:
+        raise ValueError(f"a cost of {figures.cost_usdc} is not the sum of its parts")
 
 
 def _check_posted(connection: Connection, call_id: str, figures: CallFigures) -> None:

@@ -8,7 +8,7 @@ in the table's own constraint.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import BigInteger, Connection, RowMapping, bindparam, func, select, tuple_, update
 
@@ -225,22 +225,30 @@ def settle_period(
     ).one_or_none()
     if row is None:
         return None
-    use = PeriodUse(*row)
-    here = use.sold_units + use.reserved_units
-    others = use.lost_units + use.carried_units
-    values: dict[str, Any] = {}
-    own_units = use.own_units
-    if remaining_units is not None:
-        counted = period.quota_units - min(remaining_units, period.quota_units)
-        own_units = max(0, counted - here - others)
-        values = {"own_units": own_units, "read_at_s": now_s}
-    beyond = max(0, own_units - period.reserved_units)
-    for_sale = max(here, period.base_units - beyond - others)
+    use = count_remaining(PeriodUse(*row), period, remaining_units=remaining_units, now_s=now_s)
     is_it = (_period.c.connection_id == connection_id) & (
         _period.c.starts_at_s == period.starts_at_s
     )
-    connection.execute(update(_period).where(is_it).values(**values, for_sale_units=for_sale))
-    read_at_s = use.read_at_s if remaining_units is None else now_s
+    values = {name: getattr(use, name) for name in ("for_sale_units", "own_units", "read_at_s")}
+    connection.execute(update(_period).where(is_it).values(**values))
+    return use
+
+
+def count_remaining(
+    use: PeriodUse, period: PeriodTerms, *, remaining_units: int | None, now_s: int
+) -> PeriodUse:
+    """Return a period's use with what is for sale by its terms and by the API's own count.
+
+    ``remaining_units``: what the API says that remains of the quota; None: it has not said.
+    """
+    here = use.sold_units + use.reserved_units
+    others = use.lost_units + use.carried_units
+    own_units, read_at_s = use.own_units, use.read_at_s
+    if remaining_units is not None:
+        counted = period.quota_units - min(remaining_units, period.quota_units)
+        own_units, read_at_s = max(0, counted - here - others), now_s
+    beyond = max(0, own_units - period.reserved_units)
+    for_sale = max(here, period.base_units - beyond - others)
     return replace(use, for_sale_units=for_sale, own_units=own_units, read_at_s=read_at_s)
 
 

@@ -65,13 +65,11 @@ VOID_SALE: Final = RowUpdate(
     constants={"state": "voided"},
     only=_RESERVED,
 )
-_CHANGE_CREDIT: Final = RowUpdate(
-    _account, "account_id", ("reserved_usdc", "spent_usdc"), adds=True
-)
+CHANGE_CREDIT: Final = RowUpdate(_account, "account_id", ("reserved_usdc", "spent_usdc"), adds=True)
 _USE_OFFER: Final = RowUpdate(_offer, "offer_id", ("day", "day_used_usdc", "total_used_usdc"))
 
 WRITES: Final = WriteSets(
-    INSERT_SALE, POST_SALE, POST_SUPPLIED, VOID_SALE, _CHANGE_CREDIT, _USE_OFFER, USE_SUPPLY
+    INSERT_SALE, POST_SALE, POST_SUPPLIED, VOID_SALE, CHANGE_CREDIT, _USE_OFFER, USE_SUPPLY
 )
 
 _SALE_READ: Final = "account_id, offer_id, day, ceiling_usdc, state, supply_offer_id, bound_tokens"
@@ -79,7 +77,7 @@ _LOAD_SALE: Final = (
     f"SELECT sale_id, {QUOTA_IS_TAKEN}, {_SALE_READ}, {', '.join(FIGURES)}"
     " FROM market_sale WHERE sale_id"
 )
-_LOAD_CREDIT: Final = (
+LOAD_CREDIT: Final = (
     "SELECT account_id, credited_usdc - spent_usdc - reserved_usdc FROM market_account"
     " WHERE account_id"
 )
@@ -87,11 +85,11 @@ _LOAD_OFFER: Final = (
     "SELECT offer_id, version, status, cap_daily_usdc, quota_total_usdc, day, day_used_usdc,"
     " total_used_usdc, supply_offer_id FROM market_offer WHERE offer_id"
 )
-_LOAD_KEY: Final = (
+LOAD_KEY: Final = (
     "SELECT key_id, owner, expires_at_s FROM market_key WHERE revoked_at_s IS NULL AND key_id"
 )
 SQLITE_LOADS: Final = tuple(
-    f"{load} = ?" for load in (_LOAD_SALE, _LOAD_CREDIT, _LOAD_OFFER, _LOAD_KEY)
+    f"{load} = ?" for load in (_LOAD_SALE, LOAD_CREDIT, _LOAD_OFFER, LOAD_KEY)
 )
 
 
@@ -101,14 +99,14 @@ def _lock(load: str, key: str) -> str:
 
 
 _LOCK_SALES: Final = _lock(_LOAD_SALE, "sale_id")
-_LOCK_CREDITS: Final = _lock(_LOAD_CREDIT, "account_id")
+LOCK_CREDITS: Final = _lock(LOAD_CREDIT, "account_id")
 _LOCK_OFFERS: Final = _lock(_LOAD_OFFER, "offer_id")
 # A post may take all listings of these suppliers' offers out of the order.
 _LOCK_ENDING: Final = _LOCK_OFFERS.replace(
     "WHERE offer_id = ANY(%s::text[])",
     "WHERE offer_id = ANY(%s::text[]) OR supply_offer_id = ANY(%s::text[])",
 )
-_LOAD_KEYS: Final = f"{_LOAD_KEY} = ANY(%s::text[])"
+LOAD_KEYS: Final = f"{LOAD_KEY} = ANY(%s::text[])"
 
 
 @dataclass(slots=True)
@@ -229,12 +227,12 @@ def _load_postgres(
     accounts, offer_ids, keys = sorted(named.accounts), sorted(named.offers), sorted(named.keys)
     # In one round trip; each statement begins when the one before it is done.
     with driver.pipeline():
-        credits = driver.execute(_LOCK_CREDITS, (accounts,))
+        credits = driver.execute(LOCK_CREDITS, (accounts,))
         if named.ending:
             offers = driver.execute(_LOCK_ENDING, (offer_ids, sorted(named.ending)))
         else:
             offers = driver.execute(_LOCK_OFFERS, (offer_ids,))
-        live = driver.execute(_LOAD_KEYS, (keys,)) if keys else None
+        live = driver.execute(LOAD_KEYS, (keys,)) if keys else None
     supplied: dict[str, SuppliedOffer] = {}
     if named.supplied:
         supplied = load_supplied_postgres(

@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from contracts.errors import CurrentError
-from ledger.resale.call_booking import post_call, reserve_call, sweep_calls, void_call
-from ledger.resale.call_records import CallFigures, CallTrace, NewCall, PeriodUse
+from ledger.resale.call_booking import sweep_calls
+from ledger.resale.call_records import CallFigures, CallTrace, NewCall
+from ledger.resale.call_sets import PostCall, ReserveCall, VoidCall
 from ledger.resale.periods import open_period, settle_period
 from market.metrics import Metrics
 from market.records.database import Database
@@ -26,6 +27,8 @@ from serving.http.errors import settlement_failed
 from serving.models.failures import Cause, UpstreamFailure
 
 log = structlog.get_logger("market")
+
+T = TypeVar("T")
 
 NO_STORE: Final = {"cache-control": "no-store"}
 COST_HEADER: Final = "x-market-cost-usdc"
@@ -93,20 +96,9 @@ class CallCharging:
     async def reserve(self, new: NewCall, call: IncomingCall) -> None:
         self._database.clock.check_known()
         now_s = self._database.now_s()
-
-        def write(connection: Connection) -> PeriodUse:
-            use = reserve_call(
-                connection,
-                new,
-                now_s=now_s,
-                lease_expires_at_s=now_s + self.rules.lease_s,
-                holder_id=self._database.holder_id,
-            )
-            if call.also is not None:
-                call.also(connection, new)
-            return use
-
-        self._shelf.note_use(await self._database.write(write))
+        lease_expires_at_s = now_s + self.rules.lease_s
+        reserve = ReserveCall(new, now_s, lease_expires_at_s, self._database.holder_id, call.also)
+        self._shelf.note_use(await self._database.write(reserve))
 
     async def post(
         self,
@@ -133,23 +125,9 @@ class CallCharging:
         also = None if call.keep is None else call.keep(built)
         trace = _trace(answer, started_s, with_remaining=not is_cached)
         now_s = self._database.now_s()
-
-        def write(connection: Connection) -> PeriodUse | None:
-            use = post_call(
-                connection,
-                new.call_id,
-                figures,
-                period=new.period,
-                trace=trace,
-                own_units=own_units,
-                now_s=now_s,
-            )
-            if also is not None:
-                also(connection)
-            return use
-
+        post = PostCall(new.call_id, figures, new.period, trace, now_s, own_units, also)
         try:
-            posted = asyncio.ensure_future(self._database.persist(write))
+            posted = asyncio.ensure_future(self._database.persist(post))
             self._shelf.note_use(await asyncio.shield(posted))
         except CurrentError as error:
             log.error("settlement_failed", call_id=new.call_id, error=str(error))
@@ -190,21 +168,17 @@ class CallCharging:
             else _trace(answer, started_s)
         )
         now_s = self._database.now_s()
-        await self.persist(
-            lambda connection: self._shelf.note_use(
-                void_call(
-                    connection,
-                    new.call_id,
-                    reason=reason,
-                    is_api_failure=is_api_failure,
-                    period=new.period,
-                    lost_units=0 if one.is_own else counted_units,
-                    own_units=counted_units if one.is_own else 0,
-                    trace=trace,
-                    now_s=now_s,
-                )
-            )
+        void = VoidCall(
+            new.call_id,
+            reason,
+            is_api_failure,
+            new.period,
+            now_s,
+            lost_units=0 if one.is_own else counted_units,
+            own_units=counted_units if one.is_own else 0,
+            trace=trace,
         )
+        self._shelf.note_use(await self.persist(void))
 
     async def learn(self, connection: SoldConnection, remaining: int | None) -> None:
         """Note what the API has said that remains of the quota; None: it has not."""
@@ -212,17 +186,19 @@ class CallCharging:
             return
         now_s = self._database.now_s()
         id_, period = connection.connection_id, connection.find_period(now_s)
-        await self.persist(
-            lambda c: self._shelf.note_use(
-                settle_period(c, id_, period, remaining_units=remaining, now_s=now_s)
+        self._shelf.note_use(
+            await self.persist(
+                lambda c: settle_period(c, id_, period, remaining_units=remaining, now_s=now_s)
             )
         )
 
-    async def persist(self, write: Callable[[Connection], object]) -> None:
+    async def persist(self, write: Callable[[Connection], T]) -> T | None:
+        """Return what was written, None where it could not be."""
         try:
-            await self._database.persist(write)
+            return await self._database.persist(write)
         except CurrentError as error:
             log.error("void_failed", error=str(error))
+            return None
 
     async def open_periods(self) -> None:
         """Open the present period of each connection on sale: what nobody buys of it lapses too."""

@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import Boolean, Connection, Engine, Integer, LargeBinary, Table, event, text
 
 from ledger.database.engine import is_postgres, write
+from ledger.resale.call_storage import CALL_WRITES, SQLITE_CALL_LOADS
 from ledger.selling import sale_storage
 from ledger.selling.supply_storage import SQLITE_LOAD_APPROVED, SQLITE_LOAD_OFFER
 from ledger.spending.book_statements import (
@@ -270,7 +271,8 @@ def watched(engine: Engine) -> Iterator[Plans]:
             loads = (SQLITE_LOAD_CHILD, SQLITE_LOAD_POSITION, SQLITE_LOAD_USAGE)
             sold = (
                 *(*sale_storage.WRITES.for_sqlite, *sale_storage.SQLITE_LOADS),
-                *(SQLITE_LOAD_OFFER, SQLITE_LOAD_APPROVED),
+                *(SQLITE_LOAD_OFFER, SQLITE_LOAD_APPROVED, *SQLITE_CALL_LOADS),
+                *CALL_WRITES.for_sqlite,
             )
             for statement in (*WRITES.for_sqlite, *loads, *sold):
                 places = statement.count("?")

@@ -31,7 +31,7 @@ def run_in_groups(engine: Engine, calls: Sequence[SaleCall], dice: random.Random
     return told
 
 
-def describe(error: Exception) -> tuple[Any, ...]:
+def describe(error: Exception | None) -> tuple[Any, ...]:
     """Return what tells failures apart."""
     return type(error), str(error), getattr(error, "available_usdc", None)
 
