@@ -27,6 +27,7 @@ from market.background import (
 )
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import Kms, Sealer
+from market.evidence.live_watch import LiveWatch, load_vocabularies
 from market.evidence.own_probes import OwnProbes
 from market.http.front import WATCHED_PATHS, build_dispatch
 from market.http.paying import TRANSLATIONS
@@ -186,8 +187,11 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
             )
         ]
     )
+    watch_live = services.live_watch
+    live = [] if watch_live is None else [repeat(watch_live.write_down, WATCH_INTERVAL_S)]
     return [
         *probes,
+        *live,
         repeat(services.serving.own_providers.refresh, settings.refresh_interval_s),
         repeat(services.job_follower.follow, settings.job_look_interval_s),
         repeat(services.book.refresh, settings.refresh_interval_s),
@@ -247,6 +251,11 @@ def _build_services(
         account_bytes_max=settings.idempotency_account_bytes_max,
         free_bytes_max=settings.idempotency_free_bytes_max,
     )
+    live_watch = (
+        LiveWatch(database, book, load_vocabularies(settings.vocabularies))
+        if settings.live_checks
+        else None
+    )
     serving = Serving(
         database,
         book,
@@ -255,6 +264,7 @@ def _build_services(
         own_providers,
         repeated,
         settings.serving_rules(),
+        live_watch,
     )
     artifacts = Artifacts(
         database,
@@ -288,6 +298,7 @@ def _build_services(
         seller_client=seller_client,
         sealer=sealer,
         serving=serving,
+        live_watch=live_watch,
         paywall=open_paywall(settings, deployment, web3, database, book, serving),
         secrets=secrets,
         origin=find_origin(settings.public_url),

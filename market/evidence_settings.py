@@ -55,6 +55,17 @@ class EvidenceSettings(PaidCallSettings):
         default=60.0, gt=0, description="pause between two looks for offers to probe, seconds"
     )
 
+    live_checks: bool = Field(
+        default=True,
+        description="look at what sellers report of live traffic: counts and probabilities that"
+        " cannot be true become evidence, and no text is kept",
+    )
+    vocabularies: Path | None = Field(
+        default=None,
+        description="a folder with models' own vocabularies in tiktoken's form, named"
+        " MODEL.tiktoken with __ for each slash: prompts of these models are counted by them",
+    )
+
     def probe_rules(self) -> ProbeRules | None:
         """Return how offers are probed; None: they are not."""
         if self.probe_keys_file is None or self.probe_budget_bps == 0:

@@ -14,6 +14,7 @@ from ledger.selling.sealed_keys import SealedKey
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.errors import invalid_key
+from market.evidence.live_watch import LiveWatch
 from market.identity.authentication import Authenticator
 from market.identity.keys import Role
 from market.listing.model_names import ListingRules
@@ -76,6 +77,8 @@ class Services:
     api_calls: ApiCalls
     repeated_calls: RepeatedCalls
     withdrawing: Withdrawing
+    live_watch: LiveWatch | None = None
+    """Looks at what sellers report; None where that is switched off."""
     lists: KeptLists = field(default_factory=KeptLists)
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""

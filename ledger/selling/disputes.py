@@ -26,6 +26,8 @@ _sale = table_of(MarketSale)
 
 METHODS: Final = 2
 """Methods of the lab that answer a dispute: as many as a conviction takes."""
+PROBED: Final = ("first_token", "border", "tool_calls")
+"""Those methods: what live traffic says is there anyway, and answers nobody."""
 DAY_S: Final = 86_400
 DISPUTES_DAY_MAX: Final = 5
 """Disputes of one buyer in 24 hours."""
@@ -200,7 +202,11 @@ def _load_evidence(
     names = ("evidence_id", "method", "transcript_hash", "made_at_s")
     query = (
         select(*(_evidence.c[name] for name in names))
-        .where(_evidence.c.offer_id == offer_id, _evidence.c.made_at_s >= since_s)
+        .where(
+            _evidence.c.offer_id == offer_id,
+            _evidence.c.made_at_s >= since_s,
+            _evidence.c.method.in_(PROBED),
+        )
         .order_by(_evidence.c.evidence_id)
         .limit(100)
     )
@@ -223,7 +229,7 @@ def load_waiting(connection: Connection, *, now_s: int) -> dict[str, WaitingOffe
     since = _evidence.c.made_at_s >= _dispute.c.filed_at_s
     methods = (
         select(func.count(_evidence.c.method.distinct()))
-        .where(_evidence.c.offer_id == _dispute.c.offer_id, since)
+        .where(_evidence.c.offer_id == _dispute.c.offer_id, since, _evidence.c.method.in_(PROBED))
         .scalar_subquery()
     )
     rows = connection.execute(

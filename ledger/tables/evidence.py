@@ -10,7 +10,9 @@ class MarketEvidence(SQLModel, table=True):
     __tablename__ = "market_evidence"
     __table_args__ = (
         CheckConstraint(
-            "method IN ('first_token','border','prompt_tokens','tool_calls')", name="method_known"
+            "method IN ('first_token','border','prompt_tokens','tool_calls',"
+            "'completion_tokens','logprobs')",
+            name="method_known",
         ),
         CheckConstraint(
             "looks > 0 AND peak_milli >= 1000 AND cost_usdc >= 0", name="wealth_makes_sense"

@@ -36,6 +36,9 @@ class CountWatch:
     """What one offer has reported of one model."""
 
     tolerance: float = ESTIMATE_TOLERANCE
+    part_min: float = 0.0
+    """How large a part of the longer prompt a difference must be: what is counted of each is off by
+    a part of itself."""
     last: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
     """The last request of each shape: counted and reported."""
 
@@ -45,7 +48,9 @@ class CountWatch:
         Each request stands in one difference at most, so that differences are independent.
         """
         before = self.last.pop(shape, None)
-        if before is None or abs(counted - before[0]) < DIFFERENCE_MIN:
+        if before is None or abs(counted - before[0]) < max(
+            DIFFERENCE_MIN, self.part_min * max(counted, before[0])
+        ):
             if len(self.last) < SHAPES_MAX:
                 self.last[shape] = (counted, reported)
             return None

@@ -27,8 +27,16 @@ from ledger.selling.evidence import (
 from ledger.selling.offers import suspend_offer
 from market.evidence.count_differences import HONEST_RATE
 from market.evidence.two_samples import AnswerBlock, Comparison
-from market.evidence.verdicts import Method, OfferVerdict, find_last_clean, judge
-from market.evidence.wealth import RATES, Wealth, bet_on_rate
+from market.evidence.verdicts import (
+    CONVICTS,
+    RATE_METHODS,
+    Method,
+    OfferVerdict,
+    count_stake,
+    find_last_clean,
+    judge,
+)
+from market.evidence.wealth import LIVE_LOOKS, RATES, Wealth, bet_on_rate
 from serving.dialects.encoding import write
 from serving.process.ids import new_id
 
@@ -54,8 +62,8 @@ class ProbedOffer:
 
 def weigh(method: Method, observed: Sequence[str]) -> Wealth:
     """Return a method's wealth by its observations, the oldest first, each as ``write_…`` wrote."""
-    if method is Method.PROMPT_TOKENS:
-        wealth = Wealth(strategies=len(RATES))
+    if method in RATE_METHODS:
+        wealth = Wealth(strategies=len(RATES), spread=LIVE_LOOKS)
         for text in observed:
             for is_hit in orjson.loads(text):
                 wealth.observe(bet_on_rate(bool(is_hit), honest=HONEST_RATE))
@@ -73,9 +81,10 @@ def write_rounds(rounds: Sequence[Sequence[AnswerBlock]]) -> str:
     return orjson.dumps(told).decode()
 
 
-def write_differences(too_high: Sequence[bool]) -> str:
-    """Return differences of reported tokens as JSON: which ones were too high."""
-    return orjson.dumps(list(too_high)).decode()
+def write_differences(hits: Sequence[bool]) -> str:
+    """Return what a method of ``RATE_METHODS`` saw as JSON: yes or no for each observation, such as
+    which differences of reported tokens were too high."""
+    return orjson.dumps(list(hits)).decode()
 
 
 def _read_block(value: Any) -> AnswerBlock:
@@ -119,7 +128,7 @@ def record(
             transcript_hash=hash_transcript(text),
             cost_usdc=cost_usdc,
             looks=wealth.looks,
-            peak_milli=min(PEAK_MILLI_MAX, int(wealth.peak * MILLI)),
+            peak_milli=min(PEAK_MILLI_MAX, int(count_stake(method, wealth.peak) * MILLI)),
         ),
     )
     probes = [
@@ -154,4 +163,6 @@ def record(
 
 def _explain(peaks: dict[Method, float]) -> str:
     told = ", ".join(f"{name} {int(peak):,}" for name, peak in sorted(peaks.items()))
-    return f"the lab's tests say that another model answers (wealth by method: {told})"
+    is_probed = any(peak >= CONVICTS for name, peak in peaks.items() if name not in RATE_METHODS)
+    found = "another model answers" if is_probed else "what it reports cannot be true"
+    return f"the lab's tests say that {found} (wealth by method: {told})"

@@ -124,7 +124,8 @@ def plan(
     due: list[tuple[tuple[int, int], ProbePlan]] = []
     for one in candidates:
         method = min(METHODS, key=lambda name: (one.probed_at_s.get(name, 0), name))
-        last_s = max(one.probed_at_s.values(), default=0)
+        # What live traffic says is no probe, and puts none off.
+        last_s = max(one.probed_at_s.get(name, 0) for name in METHODS)
         is_disputed = one.disputed_at_s is not None
         if not is_disputed and not _is_due(one, last_s, secret=secret, now_s=now_s):
             continue

@@ -6,10 +6,11 @@
                           ≥ CONVICTS   it convicts: by itself it lowers the offer's priority
     two methods convict                the offer is suspended, and its sales can be refunded
 
-Each method convicts an honest offer with a probability of at most 1 / ``CONVICTS`` in a period, a
-year. ``CONVICTS`` is the number of methods times 1,000, so the chance that **any** of them ever
-does is below 1 in 1,000 a year; that two do is rarer still. The methods look at different
-requests, so a fluke of one is none of another.
+Each method has a stake of its own, but for those of live traffic, which share one: the wealth of
+each of them counts a third (``count_stake``). A stake convicts an honest offer with a probability
+of at most 1 / ``CONVICTS`` in a period, a year. ``CONVICTS`` is the number of stakes times 1,000,
+so the chance that **any** method ever does is below 1 in 1,000 a year; that two do is rarer still.
+The methods look at different requests, so a fluke of one is none of another.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,14 @@ class Method(StrEnum):
     """Reported prompt tokens, by differences."""
     TOOL_CALLS = "tool_calls"
     """Validity of tool calls, held against a reference's: published as quality too."""
+    COMPLETION_TOKENS = "completion_tokens"
+    """Reported output that no text shows, on live traffic."""
+    LOGPROBS = "logprobs"
+    """Stated probabilities that are none, on live traffic."""
+
+
+RATE_METHODS: Final = frozenset({Method.PROMPT_TOKENS, Method.COMPLETION_TOKENS, Method.LOGPROBS})
+"""Methods whose observations are a yes or no each: what live traffic says, and nobody pays for."""
 
 
 class OfferVerdict(StrEnum):
@@ -43,7 +52,12 @@ class OfferVerdict(StrEnum):
 
 
 SUSPECTS: Final = 20.0
-CONVICTS: Final = 1_000.0 * len(Method)
+CONVICTS: Final = 1_000.0 * (len(Method) - len(RATE_METHODS) + 1)
+
+
+def count_stake(method: Method, peak: float) -> float:
+    """Return what a method's largest wealth, of a stake of 1, counts: at least 1."""
+    return max(1.0, peak / len(RATE_METHODS)) if method in RATE_METHODS else peak
 
 
 def judge(peaks: Mapping[Method, float]) -> OfferVerdict:
@@ -62,11 +76,17 @@ def find_last_clean(probes: Iterable[tuple[Method, float, int]]) -> int | None:
     """Return when the last clean probe was made, None where there was none.
 
     ``probes`` are (method, largest wealth of the method so far, when it was made), the oldest
-    first. A probe is clean while no method suspects the offer.
+    first. Those of the methods that convict in the end count, or of all where none does: a swapped
+    model's honest counts say nothing about the model. A probe is clean while none of them suspects
+    the offer.
     """
+    told = list(probes)
+    convicting = {method for method, peak, _ in told if peak >= CONVICTS}
     peaks: dict[Method, float] = {}
     last_s = None
-    for method, peak, made_at_s in probes:
+    for method, peak, made_at_s in told:
+        if convicting and method not in convicting:
+            continue
         peaks[method] = max(peak, peaks.get(method, 0.0))
         if judge(peaks) is not OfferVerdict.CLEAN:
             break

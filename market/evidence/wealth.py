@@ -27,6 +27,9 @@ from typing import Final
 LOOKS: Final = 512
 """Observations that a period's stake is spread over: more than a probe a day for a year."""
 
+LIVE_LOOKS: Final = 8_192
+"""The same for what live traffic says: more than 16 a day for a year."""
+
 WEALTH_MAX: Final = 1e200
 
 
@@ -35,6 +38,8 @@ class Wealth:
     """The wealth of a period, in units of its first stake."""
 
     strategies: int = 1
+    spread: int = LOOKS
+    """Observations that the second half of the stake is spread over."""
     looks: int = 0
     """Observations so far."""
     cash: float = 1.0
@@ -51,7 +56,7 @@ class Wealth:
         """Take in an observation, by each strategy's factor: at least 0, expectation at most 1."""
         assert len(factors) == self.strategies
         assert all(isfinite(one) and one >= 0 for one in factors)
-        stake = 0.5 if self.looks == 0 else 0.5 / LOOKS
+        stake = 0.5 if self.looks == 0 else 0.5 / self.spread
         stake = min(stake, self.cash)
         self.cash -= stake
         share = stake / self.strategies

@@ -32,7 +32,7 @@ from market.routing.sessions import Session, make_session
 from market.routing.shelf import Shelf
 from market.text.answered import AnswerCheck
 from market.text.calling import Opened, SellerCalls
-from market.text.measuring import measure_stream, measure_whole
+from market.text.measuring import AnswerWatch, measure_stream, measure_whole
 from market.text.metering import SaleBooking, SaleEndings, count_answer
 from market.text.repeating import RepeatedSales
 from market.text.requests import parse_request
@@ -89,7 +89,10 @@ class Serving:
         own_providers: OwnProviders,
         repeated: RepeatedSales,
         rules: ServingRules,
+        watch: AnswerWatch | None = None,
     ) -> None:
+        """``watch`` looks at what sellers report."""
+        self._watch = watch
         self.attempts = Attempts(
             database,
             book,
@@ -303,7 +306,7 @@ class Serving:
         raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
         answer = Answer(200, headers, raw)
         also = None if repeat is None else self._repeated.keep_whole(repeat, order, answer)
-        measure_whole(won, call, counted)
+        measure_whole(won, call, counted, account_id=order.buyer.owner, watch=self._watch)
         post = won.charge.post(counted.tokens, also=also, is_cut=counted.is_cut)
         await settle(post, won.charge.sale_id)
         if repeat is not None and isinstance(won, OwnWon):
@@ -325,7 +328,7 @@ class Serving:
         transcript = None if repeat is None else self._repeated.repeats.open_transcript()
         stream = LiveStream(
             reading=won.result.reading,
-            booking=self._book_stream(won),
+            booking=self._book_stream(won, order, call),
             endings=SaleEndings(won.result.secrets),
             charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,
@@ -341,14 +344,17 @@ class Serving:
         self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
 
-    def _book_stream(self, won: Won[Opened] | OwnWon[Opened]) -> SaleBooking:
+    def _book_stream(
+        self, won: Won[Opened] | OwnWon[Opened], order: Order, call: Call
+    ) -> SaleBooking:
         """Return what a stream is charged to."""
+        note = measure_stream(won, call, account_id=order.buyer.owner, watch=self._watch)
         if isinstance(won, OwnWon):
-            return SaleBooking(won.charge, won, measure_stream(won))
+            return SaleBooking(won.charge, won, note)
         return SaleBooking(
             won.charge,
             won,
-            measure_stream(won),
+            note,
             find_other=won.result.find_other,
             take_mismatch=partial(self.attempts.take_mismatch, won.charge),
             take_good=partial(self.attempts.take_good, won.offer_id),

@@ -79,6 +79,11 @@ class Tally(Protocol):
         ...
 
     @property
+    def report(self) -> Report | None:
+        """The provider's own count of tokens so far; None: it said nothing."""
+        ...
+
+    @property
     def model(self) -> str | None:
         """The model that answers, by the provider's first word on it; None: it said nothing."""
         ...
@@ -194,6 +199,10 @@ class ShownTally:
     @property
     def weight(self) -> Weight:
         return self._shown.weight
+
+    @property
+    def report(self) -> Report | None:
+        return self._shown.report
 
     @property
     def model(self) -> str | None:

@@ -122,9 +122,11 @@ class RunningMarket:
             agree_trust(self.engine, account.address, is_trusted=True)
         return str(answer.json()["api_key"])
 
-    async def get_buyer_key(self, *, credit_usdc: int = 1_000_000_000) -> str:
+    async def get_buyer_key(
+        self, *, credit_usdc: int = 1_000_000_000, wallet: LocalAccount = BUYER
+    ) -> str:
         """Return a key of the buyer, whose account has this much more credit."""
-        key = await self.get_key(BUYER, "buyer")
+        key = await self.get_key(wallet, "buyer")
         account = (await self.client.get("/v1/buyer/account", headers=bearer(key))).json()
         if credit_usdc:
             with write(self.engine) as connection:
