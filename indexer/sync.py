@@ -389,8 +389,10 @@ class Follower:
         events = [event for block_events in found for event in block_events]
         at_head = blocks[-1].block_hash == head.block_hash
         with write(self._engine) as connection:
-            before_s = 0 if (now := mirror.load_mirror(connection)) is None else now.observed_at_s
-            seen_s = observed_at_s if at_head and not self._is_doubted else before_s
+            seen_s = observed_at_s
+            if not at_head or self._is_doubted:
+                before = mirror.load_mirror(connection)
+                seen_s = 0 if before is None else before.observed_at_s
             tip_hash = window[-1].block_hash
             self._write(connection, tip_hash, blocks, events, head, observed_at_s=seen_s)
         self._window = [*window, *blocks][-self._rules.window_blocks :]

@@ -74,6 +74,8 @@ class SnapshotReader:
         The indexer's clock stamped it. Where our clock is behind that stamp it cannot tell the
         mirror's age, so the chain does: by how much our node's newest block is newer.
         """
+        if mirror.observed_at_s == 0:
+            raise MirrorStale("the mirror has not been at the head yet: the indexer reads history")
         age_s = now_s - mirror.observed_at_s
         limit_s = self._rules.max_staleness_s
         if age_s > limit_s:

@@ -177,8 +177,30 @@ def print_verdict(verdict: MutationResult) -> None:
     print(f"{outcome:<8}  {place:<72}  {verdict.elapsed_s:4.0f} s  {verdict.detail}", flush=True)
 
 
-def build_tables(mutations: Sequence[Mutation], verdicts: Mapping[str, MutationResult]) -> str:
-    """Return the verdicts, by name, as the tables of ``docs/mutants.md``, one for each source."""
+def _tell_verdict(
+    mutation: Mutation,
+    verdict: MutationResult | None,
+    earlier: MutationResult | None,
+) -> str:
+    """Say what noticed a mutation, now or else on the contracts as they were before."""
+    for found, when in ((verdict, ""), (earlier, ", earlier")):
+        if found is None or found.mutation != mutation or found.outcome == "error":
+            continue
+        if found.outcome == "killed":
+            return f"`{found.detail.partition('[')[0]}`{when}"
+        return f"**{found.outcome}**{when}"
+    return "not run"
+
+
+def build_tables(
+    mutations: Sequence[Mutation],
+    verdicts: Mapping[str, MutationResult],
+    earlier: Mapping[str, MutationResult],
+) -> str:
+    """Return the verdicts, by name, as the tables of ``docs/mutants.md``, one for each source.
+
+    ``earlier`` are those of the same mistakes before the contracts last changed.
+    """
     lines: list[str] = []
     source = ""
     for mutation in mutations:
@@ -191,13 +213,8 @@ def build_tables(mutations: Sequence[Mutation], verdicts: Mapping[str, MutationR
                 "| mutation | breaks | noticed by |",
                 "|---|---|---|",
             ]
-        verdict = verdicts.get(mutation.name)
-        if verdict is None or verdict.mutation != mutation or verdict.outcome == "error":
-            noticed = "not run"
-        elif verdict.outcome == "killed":
-            noticed = f"`{verdict.detail.partition('[')[0]}`"
-        else:
-            noticed = f"**{verdict.outcome}**"
+        name = mutation.name
+        noticed = _tell_verdict(mutation, verdicts.get(name), earlier.get(name))
         lines.append(f"| {mutation.name} | {mutation.breaks} | {noticed} |")
     return "\n".join(lines) + "\n"
 
@@ -205,11 +222,12 @@ def build_tables(mutations: Sequence[Mutation], verdicts: Mapping[str, MutationR
 def record(
     mutations: Sequence[Mutation],
     verdicts: Mapping[str, MutationResult],
+    earlier: Mapping[str, MutationResult],
     document: Path = DOCUMENT,
 ) -> None:
     """Put the tables into the document, instead of those it has."""
     head = document.read_text().partition("\n### ")[0]
-    document.write_text(head.rstrip("\n") + "\n" + build_tables(mutations, verdicts))
+    document.write_text(head.rstrip("\n") + "\n" + build_tables(mutations, verdicts, earlier))
 
 
 def print_summary(verdicts: Sequence[MutationResult], elapsed_s: float) -> None:
@@ -292,7 +310,7 @@ def main(
             print(f"{mutation.source:<24}  {mutation.name}: {mutation.breaks}")
     verdicts = [] if is_list else judge_all(mutations, jobs, is_resumed=is_resumed)
     if is_recorded:
-        record(everything, load_kept(digest_sources()))
+        record(everything, load_kept(digest_sources()), load_kept(None))
     if is_list:
         return ExitCode.DONE
     print_summary(verdicts, time.monotonic() - began_s)

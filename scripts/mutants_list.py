@@ -56,12 +56,15 @@ def load_mutations(path: Path = LIST) -> list[Mutation]:
     return [Mutation(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
 
 
-def load_kept(sources_digest: str, path: Path = KEPT) -> dict[str, MutationResult]:
-    """Return the verdicts that an earlier run left for the same sources, by the mutation's name."""
+def load_kept(sources_digest: str | None, path: Path = KEPT) -> dict[str, MutationResult]:
+    """Return the newest verdicts that earlier runs left for the same sources, by mutation's name.
+
+    None: for whatever sources they were given.
+    """
     kept: dict[str, MutationResult] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         entry = json.loads(line)
-        if entry.pop("sources") == sources_digest:
+        if entry.pop("sources") == sources_digest or sources_digest is None:
             made = Mutation(**{**entry["mutation"], "tests": tuple(entry["mutation"]["tests"])})
             kept[made.name] = MutationResult(**{**entry, "mutation": made})
     return kept

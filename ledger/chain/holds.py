@@ -38,7 +38,8 @@ def confirm_holds(
     """
     matured = _hold_raise.c.block_number <= confirmed_block
     tokens = set(connection.execute(select(_hold_raise.c.token_id).where(matured)).scalars())
-    connection.execute(delete(_hold_raise).where(matured))
+    if tokens:
+        connection.execute(delete(_hold_raise).where(matured))
     for token_id in tokens | set(changed_tokens):
         raised_usdc, expires_s = connection.execute(
             select(

@@ -23,7 +23,7 @@ from contracts.errors import Reverted
 from keeper.errors import LockHeld
 from keeper.lock import hold_lock
 from keeper.rounds import RoundOutcome
-from ledger.chain.mirror import save_observation
+from ledger.chain.mirror import load_mirror, save_observation
 from ledger.database.engine import open_engine, read, write
 from ledger.intents.rests import load_rests
 from tests.support.deploy import USDC
@@ -252,6 +252,23 @@ def test_tick__clock_is_behind_and_the_mirror_stands_still__the_chain_tells(stag
     assert report.outcome is RoundOutcome.STALE
     assert "behind our node's newest block" in str(report.waits_for)
     assert stage.intent_states("settle") == []
+
+
+def test_tick__mirror_that_never_was_at_the_head__said_without_an_age(stage: Stage) -> None:
+    stage.open_held()
+    with write(stage.engine) as connection:
+        mirror = load_mirror(connection)
+        assert mirror is not None
+        save_observation(
+            connection,
+            block_hash=mirror.block_hash,
+            head_number=mirror.head_number,
+            observed_at_s=0,
+        )
+    report = stage.keeper().tick()
+
+    assert report.outcome is RoundOutcome.STALE
+    assert "not been at the head yet" in str(report.waits_for)
 
 
 def test_tick__clock_is_ahead__stale_and_says_what_else_it_may_be(stage: Stage) -> None:

@@ -155,12 +155,15 @@ def test_record__document__keeps_its_text_and_gets_new_tables(tmp_path: Path) ->
         "d": MutationResult(fourth, "error", "the process has ended", 1.0),
     }
 
-    record([first, second, third, fourth], verdicts, document)
+    earlier = {"d": MutationResult(fourth, "killed", "test_settle.py::test", 1.0)}
+
+    record([first, second, third, fourth], verdicts, earlier, document)
 
     assert document.read_text() == (
         "# Mutations\n\nText.\n\n### account.vy\n\n| mutation | breaks | noticed by |\n"
         "|---|---|---|\n| a | P2 | `test_hold.py::test_hold__zero` |\n"
-        "| b | P2 | **survived** |\n| c | P2 | not run |\n| d | P2 | not run |\n"
+        "| b | P2 | **survived** |\n| c | P2 | not run |\n"
+        "| d | P2 | `test_settle.py::test`, earlier |\n"
     )
 
 
@@ -182,6 +185,7 @@ def test_keep__verdicts__found_again_for_the_same_sources_only(tmp_path: Path) -
 
     assert load_kept("digest", path) == {"a name": again}
     assert load_kept("another", path) == {}
+    assert load_kept(None, path) == {"a name": again}
 
 
 def test_digest__one_letter_of_a_source__changes_it(tmp_path: Path) -> None:
