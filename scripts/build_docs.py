@@ -63,12 +63,14 @@ def _make_environment(lock_fd: int) -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     say("installing manual/requirements.lock into an environment of its own")
     failure = "the tools of the site could not be installed"
-    run_visibly([sys.executable, "-m", "venv", str(VENV)], lock_fd=lock_fd, failure=failure)
+    venv = [sys.executable, "-m", "venv", str(VENV)]
+    run_visibly(venv, lock_fd=lock_fd, failure=failure, usual="10 seconds")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--no-input", "--no-deps"]
     run_visibly(
         [*pip, "--require-hashes", "-r", str(LOCK)],
         lock_fd=lock_fd,
         failure=failure,
+        usual="20 seconds",
         env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
     )
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/seller/connections"
 
-_url = click.option("--market-url", type=HTTP_URL, default=MARKET_URL, help="The market.")
+_url = click.option(
+    "--market-url",
+    type=HTTP_URL,
+    envvar="CURRENT_MARKET_URL",
+    show_envvar=True,
+    default=MARKET_URL,
+    help="The market.",
+)
 _key = click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),

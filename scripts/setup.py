@@ -117,9 +117,16 @@ class Progress:
 
 
 def run_visibly(
-    command: Sequence[str], *, lock_fd: int, failure: str, env: dict[str, str] | None = None
+    command: Sequence[str],
+    *,
+    lock_fd: int,
+    failure: str,
+    usual: str,
+    env: dict[str, str] | None = None,
 ) -> None:
     """Run ``command``; its whole output goes to ``.current/setup.log``.
+
+    ``usual`` is how long it takes on an idle machine, in words.
 
     The child inherits ``lock_fd``: if this process is killed, the child keeps the lock until it
     ends, so no second setup works in the same folder beside it. Raises SetupError(failure, …).
@@ -138,7 +145,8 @@ def run_visibly(
             pass_fds=[lock_fd],
         ) as child:
             try:
-                lines = _follow(child, log.write, silent=_name(command))
+                silent = f"{_name(command)}, usually {usual}"
+                lines = _follow(child, log.write, silent=silent)
             except BaseException:
                 child.terminate()
                 child.wait()
@@ -288,15 +296,24 @@ def install_packages(lock_fd: int) -> None:
             lock_fd=lock_fd,
             failure="the virtual environment could not be made "
             "(on Debian and Ubuntu it needs the package python3-venv)",
+            usual="10 seconds",
         )
     marker.touch()
     names = re.findall(r"^[a-z0-9][^=\s]*==", LOCK.read_text(), re.M)
-    say(f"installing {len(names)} Python packages from requirements.lock")
+    usual = "1 to 3 minutes"
+    say(f"installing {len(names)} Python packages from requirements.lock; usually {usual}")
     # The few packages without a wheel are built with the locked setuptools, not a fresh one.
     build_tools = VENV / "build-tools.lock"
     build_tools.write_text(_lock_entries("setuptools", "wheel"))
     failure = "the Python packages could not be installed"
-    _pip("--require-hashes", "-r", str(build_tools), lock_fd=lock_fd, failure=failure)
+    _pip(
+        "--require-hashes",
+        "-r",
+        str(build_tools),
+        lock_fd=lock_fd,
+        failure=failure,
+        usual="seconds",
+    )
     _pip(
         "--no-build-isolation",
         "--require-hashes",
@@ -304,6 +321,7 @@ def install_packages(lock_fd: int) -> None:
         str(LOCK),
         lock_fd=lock_fd,
         failure=failure,
+        usual=usual,
     )
     marker.unlink()
 
@@ -324,11 +342,12 @@ def _lock_entries(*names: str) -> str:
     return "".join(entries)
 
 
-def _pip(*arguments: str, lock_fd: int, failure: str) -> None:
+def _pip(*arguments: str, lock_fd: int, failure: str, usual: str) -> None:
     run_visibly(
         [str(VENV_PYTHON), "-m", "pip", "install", "--no-deps", "--no-input", *arguments],
         lock_fd=lock_fd,
         failure=failure,
+        usual=usual,
         env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
     )
 
@@ -341,6 +360,7 @@ def install_project(lock_fd: int) -> None:
         str(ROOT),
         lock_fd=lock_fd,
         failure="the project itself could not be installed",
+        usual="10 seconds",
     )
 
 
@@ -351,6 +371,7 @@ def install_anvil(lock_fd: int) -> None:
         ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
         lock_fd=lock_fd,
         failure="anvil could not be installed",
+        usual="10 seconds",
     )
     try:
         anvil_path()
@@ -365,6 +386,7 @@ def compile_contracts(lock_fd: int) -> None:
         [str(VENV / "bin" / "ape"), "compile", "--force"],
         lock_fd=lock_fd,
         failure="the contracts could not be compiled",
+        usual="20 seconds",
         env={
             # Ape keeps its data in the project, not in the home folder, so that two checkouts and
             # other Ape projects do not meet there.
@@ -381,13 +403,17 @@ def install_page_tools(lock_fd: int) -> None:
         ["npm", "ci", "--prefix", str(WEB), "--ignore-scripts", "--no-audit", "--no-fund"],
         lock_fd=lock_fd,
         failure="the pages' packages could not be installed",
+        usual="10 seconds",
     )
 
 
 def build_pages(lock_fd: int) -> None:
     say("building the pages")
     run_visibly(
-        ["node", str(WEB / "build.mjs")], lock_fd=lock_fd, failure="the pages could not be built"
+        ["node", str(WEB / "build.mjs")],
+        lock_fd=lock_fd,
+        failure="the pages could not be built",
+        usual="20 seconds",
     )
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from scripts.doctor.examination import Finding, advise, bad, check, good, unknown
-from scripts.doctor.patient import Patient
+from scripts.doctor.patient import Absent, Patient
 from scripts.saving.backups import find_backups
 from serving.http.settings import ServerSettings
 
 DISK_BYTES_MIN: Final = 2 * 1024**3
 DISK_SHARE_MIN: Final = 0.05
 BACKUP_AGE_S_MAX: Final = 26 * 3_600
+BACKUP_FUTURE_S_MAX: Final = 300
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 FILES_SPARE: Final = 256
+FILES_FREE_MIN: Final = 10_000
 
 
 @check("host.disk")
@@ -43,6 +45,31 @@ def check_disk(patient: Patient) -> Iterator[Finding]:
             yield advise(str(place), says, mend)
         else:
             yield good(str(place), says)
+        files = os.statvfs(place)
+        # Some file systems do not count them.
+        if files.f_files and files.f_favail < FILES_FREE_MIN:
+            says = f"{files.f_favail} more files fit: no log, backup or ledger can be made"
+            yield bad(str(place), says, f"remove files: du --inodes -xd 2 {place} | sort -n | tail")
+
+
+@check("host.archive")
+def check_archive(patient: Patient) -> Iterator[Finding]:
+    """Receipts of archived requests can be read, and by nobody else on this host."""
+    folder = patient.proxy.archive_folder
+    if folder is None:
+        return
+    mend = "current ledger archive makes it; bring it back from its copy where it was there"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        says = "is not there, or this user may not read it: archived requests have no receipt"
+        yield bad(str(folder), says, mend)
+    elif folder.stat().st_mode & OTHERS:
+        says = "is open to other users of this host: it names sellers and users"
+        yield bad(str(folder), says, f"chmod 700 {folder}")
+    elif any(folder.glob("*/*.json.gz")) and not (folder / "index.sqlite3").is_file():
+        says = "has no index: archived requests have no receipt"
+        yield bad(str(folder), says, f"current ledger check-archive {folder}")
+    else:
+        yield good(str(folder), "has receipts of archived requests")
 
 
 @check("host.modes")
@@ -145,6 +172,14 @@ def check_backups(patient: Patient) -> Iterator[Finding]:
         yield bad("backups", f"{newest.path} lacks a part of its data", mend)
         return
     age_s = patient.now() - newest.taken_at_s
+    if newest.position != _find_position(patient, newest.position):
+        says = f"the newest is of {newest.position} on chain {newest.chain_id}, not of this ledger"
+        yield bad("backups", says, mend)
+        return
+    if age_s < -BACKUP_FUTURE_S_MAX:
+        says = f"the newest is from {-age_s / 3_600:.0f} hours ahead of this host's clock"
+        yield bad("backups", says, "set the clock: timedatectl set-ntp true; then back up again")
+        return
     if age_s > BACKUP_AGE_S_MAX:
         yield bad("backups", f"the newest is {age_s / 3_600:.0f} hours old", mend)
     else:
@@ -153,6 +188,14 @@ def check_backups(patient: Patient) -> Iterator[Finding]:
     if path is not None and path.exists() and patient.backups.stat().st_dev == path.stat().st_dev:
         says = "they are on the ledger's own disk, and are lost with it"
         yield advise("backups", says, f"copy {patient.backups} to another machine every day")
+
+
+def _find_position(patient: Patient, otherwise: str) -> str:
+    """Return the position contract of the record; ``otherwise`` where no record can be read."""
+    try:
+        return patient.deployment.position
+    except Absent:
+        return otherwise
 
 
 @check("host.root")

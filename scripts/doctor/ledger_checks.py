@@ -1,10 +1,11 @@
 """The ledger: whether it can be reached, what it is bound to, and what waits in it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, make_url, select, text
 
 from contracts.errors import CurrentError
 from contracts.units import format_usdc
@@ -12,14 +13,16 @@ from ledger.chain.mirror import load_mirror
 from ledger.database.clock import FAR_OFF_S, LedgerClock
 from ledger.database.engine import PostgresLimits, is_postgres, read
 from ledger.database.pooling import check_sessions
+from ledger.database.restore_mark import check_not_restoring
 from ledger.database.schema import get_head, is_promised, load_revision
-from ledger.errors import SessionsShared
+from ledger.errors import RestoreUnfinished, SessionsShared
 from ledger.intents.queries import load_open_intents
 from ledger.intents.rests import WHOLE_KIND, load_rests
 from ledger.spending.debts import load_debts, load_posted
 from ledger.tables import Deployment, OutboxMail, Supplier, table_of
 from scripts.doctor.examination import Finding, advise, bad, check, good
 from scripts.doctor.patient import Absent, Patient
+from serving.http.limits import is_loopback
 
 WAL_BYTES_MAX: Final = 1024**3
 MAIL_AGE_S_MAX: Final = 1_800
@@ -48,6 +51,49 @@ def check_reach(patient: Patient) -> Iterator[Finding]:
         yield good("ledger", f"answers ({patient.engine.dialect.name})")
     else:
         yield bad("ledger", refusal, "start the database, or mend …_LEDGER_URL")
+
+
+@check("ledger.writable")
+def check_writable(patient: Patient) -> Iterator[Finding]:
+    """The ledger takes writes: no standby, no restore half done, no file of another user."""
+    mend = "name the primary in …_LEDGER_URL, or promote this server: pg_ctl promote"
+    with read(patient.engine) as connection:
+        if is_postgres(patient.engine):
+            if connection.scalar(text("SELECT pg_is_in_recovery()")):
+                yield bad("ledger", "is a standby: it takes no charge", mend)
+                return
+            if connection.scalar(text("SHOW default_transaction_read_only")) == "on":
+                says = "is read-only (default_transaction_read_only): it takes no charge"
+                mend = "ALTER DATABASE … RESET default_transaction_read_only"
+                yield bad("ledger", says, mend)
+                return
+        try:
+            check_not_restoring(connection)
+        except RestoreUnfinished as error:
+            yield bad(
+                "ledger", str(error), "current restore <the same backup> goes on where it was"
+            )
+            return
+    path = patient.sqlite_path
+    if path is not None and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        says = f"this user may not write {path} and its folder"
+        yield bad("ledger", says, f"chown -R <the units' user> {path.parent}")
+    else:
+        yield good("ledger", "takes writes")
+
+
+@check("ledger.tls")
+def check_tls(patient: Patient) -> Iterator[Finding]:
+    """Charges and the password go to a database on another machine by TLS."""
+    for text_url in patient.ledger_urls:
+        url = make_url(text_url)
+        host = str(url.query.get("host") or url.host or "")
+        is_here = host in ("", "localhost") or host.startswith("/") or is_loopback(host)
+        if url.get_backend_name() != "postgresql" or is_here:
+            continue
+        if url.query.get("sslmode") not in ("require", "verify-ca", "verify-full"):
+            says = f"is at {host} and may be asked without TLS: the password is in the clear"
+            yield advise("ledger", says, "…_LEDGER_URL=…?sslmode=verify-full")
 
 
 @check("ledger.schema")

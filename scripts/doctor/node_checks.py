@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
+
 from contracts.errors import CurrentError
 from contracts.node_errors import NodeRefused, NodeUnavailable
 from contracts.reader import ChainReader, mask_url
@@ -181,19 +184,23 @@ def check_heads(patient: Patient) -> Iterator[Finding]:
             "INDEXER_HEADS_URL=wss://…",
         )
         return
-    from websockets.sync.client import connect
-
     text = url.get_secret_value()
     asked = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
     try:
         with connect(text, open_timeout=5, close_timeout=1) as socket:
             socket.send(json.dumps(asked))
             answer = json.loads(socket.recv(timeout=5))
+            socket.send(json.dumps({**asked, "id": 2, "method": "eth_chainId", "params": []}))
+            served = _read_answer(socket, 2)
     except Exception as error:
         says = f"takes no subscription: {type(error).__name__}"
         yield bad(mask_url(text), says, "INDEXER_HEADS_URL=<a WebSocket endpoint>")
         return
-    if "result" in answer:
+    chain_id = patient.deployment.chain_id
+    if "result" in answer and served not in (None, hex(chain_id)):
+        says = f"tells of new blocks of chain {int(served, 16)}, the deployment is on {chain_id}"
+        yield bad(mask_url(text), says, f"INDEXER_HEADS_URL=<an endpoint of chain {chain_id}>")
+    elif "result" in answer:
         yield good(mask_url(text), "tells of new blocks")
     else:
         yield bad(
@@ -201,6 +208,14 @@ def check_heads(patient: Patient) -> Iterator[Finding]:
             f"refuses eth_subscribe: {str(answer.get('error'))[:200]}",
             "INDEXER_HEADS_URL=<an endpoint with eth_subscribe>",
         )
+
+
+def _read_answer(socket: Connection, number: int) -> Any:
+    """Return a call's result, past what was subscribed to; None where it is refused."""
+    while True:
+        said = json.loads(socket.recv(timeout=5))
+        if said.get("id") == number:
+            return said.get("result")
 
 
 @check("rpc.providers")

@@ -131,6 +131,23 @@ def _is_own_upstream(patient: Patient) -> bool:
     return parts.port == patient.market.port and (host == "localhost" or is_loopback(host))
 
 
+@check("settings.upstream")
+def check_loop(patient: Patient) -> Iterator[Finding]:
+    """The proxy does not ask itself for its models."""
+    settings = patient.proxy
+    parts = urlsplit(settings.upstream_url.get_secret_value())
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    is_here = host == "localhost" or is_loopback(host)
+    own = settings.domain if ":" in settings.domain else f"{settings.domain}:443"
+    if (is_here and port == settings.port) or f"{host}:{port}" == own:
+        yield bad(
+            "proxy",
+            f"its upstream is itself ({host}:{port}): every request goes round until it is refused",
+            "PROXY_UPSTREAM_URL=<the market's or a provider's base URL, up to and with /v1>",
+        )
+
+
 @check("settings.domain")
 def check_domains(patient: Patient) -> Iterator[Finding]:
     """What wallets sign in to is said, and the market knows where the proxy is."""

@@ -86,7 +86,9 @@ def start_anvil(
             command += ["--dump-state", str(_exit_state(state_path))]
         return command
 
-    child = stack.start("anvil", build_command, ready=LISTENING, restart=state_path is not None)
+    child = stack.start(
+        "anvil", build_command, ready=LISTENING, restart=state_path is not None, usual_s=1
+    )
     assert child.match is not None
     listening_port = int(child.match[1])
     anvil = Anvil(port=listening_port)

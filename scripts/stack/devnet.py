@@ -166,6 +166,7 @@ def _start_model(stack: Stack, *, restart: bool) -> int:
         command,
         ready=lambda: answers_well(f"http://127.0.0.1:{port}/v1/models"),
         cwd=ROOT,
+        usual_s=3,
         restart=restart,
     )
     return port
@@ -185,6 +186,7 @@ def _deploy(stack: Stack, chain: LocalChain) -> None:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         },
         ready=record.exists,
+        usual_s=12,
         cwd=ROOT,
     )
     stack.stop("deploy")
@@ -269,6 +271,7 @@ def _start_services(
         },
         ready=lambda: answers_well(f"http://127.0.0.1:{proxy_port}/api/current/readyz"),
         cwd=ROOT,
+        usual_s=4,
         restart=restart,
     )
     return market_url

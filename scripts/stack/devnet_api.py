@@ -85,6 +85,7 @@ def start_api(stack: Stack, *, common: Mapping[str, str], restart: bool) -> tupl
         ],
         ready=lambda: answers_well(f"{url}/healthz"),
         cwd=ROOT,
+        usual_s=3,
         restart=restart,
     )
     return url, key_file.read_text(encoding="ascii").strip()

@@ -65,6 +65,7 @@ def start_market(
         ],
         ready=lambda: not port_is_free(mail_port),
         cwd=ROOT,
+        usual_s=1,
         restart=restart,
     )
     stack.start(
@@ -88,6 +89,7 @@ def start_market(
         },
         ready=lambda: answers_well(f"{url}/readyz"),
         cwd=ROOT,
+        usual_s=5,
         restart=restart,
     )
     key_file, seller_key_file = folder / "market_buyer_key", folder / "market_seller_key"

@@ -36,6 +36,7 @@ START_TIMEOUT_S: Final = 300.0
 """How long a child may take to be ready, which is said meanwhile: a busy machine takes minutes."""
 POLL_S: Final = 0.05
 TAIL_LINES: Final = 15
+NOTHING_LOGGED: Final = "(it logged nothing)"
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 PROGRESS_EVERY_S: Final = 5.0
 RESTART_DELAY_S_MAX: Final = 10.0
@@ -82,7 +83,17 @@ def tail_of(path: Path, lines: int = TAIL_LINES) -> str:
     except OSError:
         text = ""
     last = text.rstrip().splitlines()[-lines:]
-    return "\n".join(f"    {line}" for line in last) or "    (it logged nothing)"
+    return "\n".join(f"    {line}" for line in last) or f"    {NOTHING_LOGGED}"
+
+
+def describe_wait(child: ChildProcess, elapsed_s: float) -> str:
+    """Say how long a child has been starting, how long that usually takes, and what it does."""
+    usual = "" if child.usual_s is None else f", usually {child.usual_s:.0f} s on an idle machine"
+    last = tail_of(child.log_path, 1).strip()
+    doing = (
+        "it has logged nothing yet" if last == NOTHING_LOGGED else f"its last line: {last[:100]}"
+    )
+    return f"{child.name} is starting, for {elapsed_s:.0f} s now{usual}; {doing}"
 
 
 def describe_end(returncode: int) -> str:
@@ -110,6 +121,7 @@ class ChildProcess:
         env: Mapping[str, str],
         cwd: Path | None,
         restart: bool,
+        usual_s: float | None,
     ) -> None:
         self.name = name
         self.command = command
@@ -118,6 +130,7 @@ class ChildProcess:
         self.env = env
         self.cwd = cwd
         self.restart = restart
+        self.usual_s = usual_s
         self.log_path = directory.logs / f"{name}.log"
         self.pid_path = directory.pids / name
         self.guard: subprocess.Popen[bytes] | None = None
@@ -251,12 +264,14 @@ class Stack:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         restart: bool = False,
+        usual_s: float | None = None,
     ) -> ChildProcess:
         """Start a child and wait until it is ready, or return at once if ``ready`` is None.
 
         ``env`` is added to our own environment. With ``restart`` a child that ends by itself is
-        started again, after a delay that grows with each failure in a row. Raises ChildDied when
-        it ends before it is ready, NotReady after ``timeout_s``; the name is free again then.
+        started again, after a delay that grows with each failure in a row. ``usual_s`` is how long
+        a start takes on an idle machine: whoever waits is told. Raises ChildDied when it ends
+        before it is ready, NotReady after ``timeout_s``; the name is free again then.
         """
         assert name not in self._children, f"{name} is already started"
         child = ChildProcess(
@@ -268,6 +283,7 @@ class Stack:
             env=env or {},
             cwd=cwd,
             restart=restart,
+            usual_s=usual_s,
         )
         child.rotate_log()
         self._children[name] = child
@@ -348,8 +364,7 @@ class Stack:
                 )
             if show and elapsed_s >= next_report_s:
                 next_report_s += PROGRESS_EVERY_S
-                last = tail_of(child.log_path, 1).strip()
-                self.say(f"{child.name} is starting ({elapsed_s:.0f} s): {last[:100]}")
+                self.say(describe_wait(child, elapsed_s))
             time.sleep(POLL_S)
 
     def _died(self, child: ChildProcess) -> ChildDied:

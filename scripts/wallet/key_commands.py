@@ -20,7 +20,14 @@ from serving.process.command_line import HTTP_URL, group
 
 API_URL = "http://127.0.0.1:8402/api/current"
 
-api_url_option = click.option("--api-url", type=HTTP_URL, default=API_URL, help="The proxy's API.")
+api_url_option = click.option(
+    "--api-url",
+    type=HTTP_URL,
+    envvar="CURRENT_API_URL",
+    show_envvar=True,
+    default=API_URL,
+    help="The proxy's API.",
+)
 
 
 @group("key")

@@ -130,7 +130,8 @@ def test_host__backups__old_or_none_is_told(ward: Ward, age_s: int | None, bad: 
         path = ward.backups / "current-1"
         path.mkdir()
         (path / "ledger.sqlite3").touch()
-        facts = ("sqlite", "ledger.sqlite3", "00", 0, "0056", 31337, "0x", None, 0)
+        position = ward.stage.world.deployment.position
+        facts = ("sqlite", "ledger.sqlite3", "00", 0, "0056", 31337, position, None, 0)
         Backup(path, int(time.time()) - age_s, *facts).save_manifest()
 
     found = [level for level, _, _ in ward.tell("host.backups")]

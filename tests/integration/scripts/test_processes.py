@@ -96,6 +96,27 @@ def test_start__pattern_in_log__returns_the_match(stack: Stack, lines: list[str]
     assert any(line.startswith("server is ready after") for line in lines)
 
 
+def test_start__takes_its_time__says_what_it_waits_for_and_how_long_it_usually_does(
+    stack: Stack, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.stack.processes.PROGRESS_EVERY_S", 0.01)
+    silent = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+    # Each is ready once its wait was told.
+    stack.start("market", silent, ready=lambda: "nothing" in "".join(lines), usual_s=5)
+    stack.start("server", SLEEPER, ready=lambda: "last line: awake" in "".join(lines))
+
+    assert re.fullmatch(
+        r"market is starting, for \d+ s now, usually 5 s on an idle machine;"
+        r" it has logged nothing yet",
+        lines[0],
+    )
+    assert any(
+        re.fullmatch(r"server is starting, for \d+ s now; its last line: awake", line)
+        for line in lines
+    )
+
+
 def test_start__callable__is_asked_until_true(stack: Stack, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     command = [

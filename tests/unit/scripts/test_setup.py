@@ -156,17 +156,22 @@ def test_stage__tree_is_moved__is_to_be_done_again(
     assert there.fingerprint() != before
 
 
-def test_run_visibly__command_says_nothing__is_named_itself(
+def test_run_visibly__command_says_nothing__is_named_itself_with_its_usual_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(setup, "STATE", tmp_path)
     monkeypatch.setattr(setup, "HEARTBEAT_S", 0)
     with (tmp_path / "lock").open("w") as lock:
-        setup.run_visibly(["sh", "-c", "echo; sleep 0.1"], lock_fd=lock.fileno(), failure="sleep")
+        setup.run_visibly(
+            ["sh", "-c", "echo; sleep 0.1"],
+            lock_fd=lock.fileno(),
+            failure="sleep",
+            usual="a blink",
+        )
 
     shown = capsys.readouterr().out.splitlines()
     assert shown
-    assert all(line.endswith("s  sh -c echo; sleep 0.1") for line in shown)
+    assert all(line.endswith("s  sh -c echo; sleep 0.1, usually a blink") for line in shown)
 
 
 def test_main__a_stage_fails__is_one_sentence(
