@@ -21,9 +21,8 @@ _url = click.option(
     "--market-url",
     type=HTTP_URL,
     envvar="CURRENT_MARKET_URL",
-    show_envvar=True,
     default=MARKET_URL,
-    help="The market.",
+    help="The market, also by CURRENT_MARKET_URL.",
 )
 _key = click.option(
     "--key-file",

@@ -24,9 +24,8 @@ api_url_option = click.option(
     "--api-url",
     type=HTTP_URL,
     envvar="CURRENT_API_URL",
-    show_envvar=True,
     default=API_URL,
-    help="The proxy's API.",
+    help="The proxy's API, also by CURRENT_API_URL.",
 )
 
 
