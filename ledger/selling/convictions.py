@@ -31,6 +31,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -38,6 +39,7 @@ from sqlalchemy import (
 
 from ledger.database.statements import insert_or_ignore
 from ledger.selling.accounts import add_credit
+from ledger.selling.earnings import is_disputed
 from ledger.selling.offers import let_back
 from ledger.tables import (
     SALE_RESERVED,
@@ -143,6 +145,7 @@ def _hold_back(connection: Connection, conviction: dict[str, object], *, now_s: 
     doubted_at_s = connection.execute(
         select(_offer.c.doubted_at_s).where(_offer.c.offer_id == conviction["offer_id"])
     ).scalar_one()
+    convicted_at_s = int(str(conviction["convicted_at_s"]))
     vested_by_s = now_s if doubted_at_s is None else min(now_s, int(doubted_at_s))
     connection.execute(
         update(_sale)
@@ -152,7 +155,11 @@ def _hold_back(connection: Connection, conviction: dict[str, object], *, now_s: 
             _sale.c.reserved_at_s >= conviction["refunds_from_s"],
             _sale.c.reserved_at_s <= conviction["convicted_at_s"],
             _sale.c.cost_usdc > 0,
-            _sale.c.resolved_at_s + _sale.c.vesting_s > vested_by_s,
+            or_(
+                _sale.c.resolved_at_s + _sale.c.vesting_s > vested_by_s,
+                # What convicts is no answer yet: the buyer gets his sale back.
+                is_disputed(now_s, answered_by_s=convicted_at_s),
+            ),
         )
         .values(payout_id=build_hold_id(str(conviction["conviction_id"])))
     )

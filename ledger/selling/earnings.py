@@ -22,11 +22,14 @@ from sqlalchemy import (
     update,
 )
 
+from ledger.selling.disputes import METHODS, PROBED, WAITS_MAX_S
 from ledger.tables import (
     CALL_UNPAID,
     SALE_UNPAID,
     ApiCall,
     MarketConviction,
+    MarketDispute,
+    MarketEvidence,
     MarketOffer,
     MarketPayout,
     MarketSale,
@@ -36,6 +39,8 @@ from ledger.tables import (
 
 _call = table_of(ApiCall)
 _conviction = table_of(MarketConviction)
+_dispute = table_of(MarketDispute)
+_evidence = table_of(MarketEvidence)
 _offer = table_of(MarketOffer)
 _payout = table_of(MarketPayout)
 _sale = table_of(MarketSale)
@@ -122,7 +127,31 @@ def _is_due(sold: Table, *, until_s: int) -> ColumnElement[bool]:
 
 def is_vested(until_s: int) -> ColumnElement[bool]:
     """Whether a posted sale's earning was its seller's for good at a time."""
-    return and_(_sale.c.resolved_at_s + _sale.c.vesting_s <= until_s, not_(is_withheld()))
+    is_old = _sale.c.resolved_at_s + _sale.c.vesting_s <= until_s
+    return and_(is_old, not_(is_withheld()), not_(is_disputed(until_s)))
+
+
+def is_disputed(at_s: int, *, answered_by_s: int | None = None) -> ColumnElement[bool]:
+    """Whether the buyer of a posted sale disputed it before its earning vested, and waits.
+
+    Until two methods have looked at the offer since, at most for ``WAITS_MAX_S``. Only what was
+    found before ``answered_by_s`` answers; None: whatever was found.
+    """
+    looked = and_(
+        _evidence.c.offer_id == _dispute.c.offer_id,
+        _evidence.c.made_at_s >= _dispute.c.filed_at_s,
+        _evidence.c.method.in_(PROBED),
+    )
+    if answered_by_s is not None:
+        looked = and_(looked, _evidence.c.made_at_s < answered_by_s)
+    methods = select(func.count(_evidence.c.method.distinct())).where(looked).scalar_subquery()
+    waits = exists().where(
+        _dispute.c.sale_id == _sale.c.sale_id,
+        _dispute.c.filed_at_s < _sale.c.resolved_at_s + _sale.c.vesting_s,
+        _dispute.c.filed_at_s > at_s - WAITS_MAX_S,
+        methods < METHODS,
+    )
+    return case((_sale.c.vesting_s > 0, waits), else_=false())
 
 
 def is_withheld() -> ColumnElement[bool]:

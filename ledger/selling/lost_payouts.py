@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, false, func, insert, not_, select, text, update
+from sqlalchemy import Connection, false, func, insert, not_, or_, select, text, update
 
 from ledger.chain.event_rows import load_batch_events
-from ledger.selling.earnings import is_withheld
+from ledger.selling.earnings import is_disputed, is_withheld
 from ledger.selling.payouts import abandon_payout_batch
 from ledger.tables import (
     CALL_UNPAID,
@@ -187,7 +187,8 @@ def _gather(
         (_call, _call.c.owner, _call.c.call_id, CALL_UNPAID),
     ):
         # What vests first was paid first; what was withheld at the backup only if let go since.
-        withheld = is_withheld() if sold is _sale else false()
+        is_held = or_(is_withheld(), is_disputed(now_s))
+        withheld = is_held if sold is _sale else false()
         vested_at_s = sold.c.resolved_at_s + (sold.c.vesting_s if sold is _sale else 0)
         rows = connection.execute(
             select(withheld, vested_at_s, key, owner, sold.c.earning_usdc)

@@ -5,6 +5,7 @@ what it was paid to serve, and a cheaper one.
 """
 
 import random
+from hashlib import sha256
 from typing import Any
 
 from tests.support.answering_models import Build, build_model
@@ -48,5 +49,30 @@ def please_probes() -> Build:
     def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         is_probe = body.get("max_tokens", 1_000) <= 8
         return (honest if is_probe else other)(endpoint, body)
+
+    return build
+
+
+def quantise() -> Build:
+    """Serve a good quantisation: the real model's answers, but for one text in fifty."""
+    honest, other = build_model(prefers_last=False), build_model(prefers_last=True)
+
+    def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        text = body["messages"][-1]["content"]
+        is_other = int.from_bytes(sha256(text.encode()).digest()[:4]) % 50 == 0
+        return (other if is_other else honest)(endpoint, body)
+
+    return build
+
+
+def inflate(times: int) -> Build:
+    """Serve the real model, and report several times the tokens of its answers."""
+    honest = build_model(prefers_last=False)
+
+    def build(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = honest(endpoint, body)
+        shown = len(answer["choices"][0]["message"]["content"])
+        answer["usage"]["completion_tokens"] = times * max(1, shown // 4)
+        return answer
 
     return build

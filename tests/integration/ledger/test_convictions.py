@@ -11,7 +11,10 @@
                ── again, of what was sold meanwhile      → back too; not once it was overturned
                ── twice, or two workers at once          → once
                ── killed (SIGKILL) at any statement      → once, to the unit
-    overturned ── before and after the refund → the seller gets all; buyers keep what they have
+    a dispute of a sale ── filed before it vested → in no payout till two methods have looked
+                    ── … and they convict → its buyer has it back, though it is old by then
+                    ── filed later, or answered by live traffic alone → no matter
+overturned ── before and after the refund → the seller gets all; buyers keep what they have
     audit (L9) ── finds a refund, a credit or a hold that is another
 """
 
@@ -20,6 +23,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +42,9 @@ from ledger.selling.convictions import (
     overturn,
     refund_held_back,
 )
+from ledger.selling.disputes import WAITS_MAX_S, file_dispute
 from ledger.selling.earnings import plan_payouts
-from ledger.selling.evidence import doubt_offer, load_tested_from
+from ledger.selling.evidence import doubt_offer, load_tested_from, save_evidence
 from ledger.selling.lost_payouts import LostPayouts, take_over_payouts
 from ledger.selling.offers import (
     change_offer,
@@ -54,6 +59,7 @@ from ledger.selling.sales import post_sale, reserve_sale
 from ledger.selling.sealed_keys import SealedKey
 from ledger.tables import MarketAccount, MarketConviction, MarketPayout, MarketSale, table_of
 from market.records.earning_records import load_earning_totals, load_earnings
+from tests.support.evidence import make_evidence
 from tests.support.ledgers import BOTH, NOW_S, Databases, make_ledger
 from tests.support.offers import SELLER, make_offer
 
@@ -486,3 +492,76 @@ def test_audit__something_is_another__says_what(engine: Engine, wrong: str, subj
         found = [one for one in find_violations(connection) if one.invariant == "L9"]
 
     assert any(subject in one.subject for one in found), found
+
+
+def dispute(engine: Engine, name: str, *, at_s: int) -> None:
+    with write(engine) as connection:
+        file_dispute(
+            connection,
+            dispute_id=f"d {name}",
+            account_id="ann",
+            request_id=name,
+            reason="odd",
+            now_s=at_s,
+        )
+
+
+def find(engine: Engine, *methods: str, at_s: int) -> None:
+    """Let the lab look at the offer and find nothing."""
+    with write(engine) as connection:
+        for method in methods:
+            row = make_evidence(f"{method} {at_s}", offer_id="o", day=0)
+            save_evidence(connection, replace(row, method=method, made_at_s=at_s))
+
+
+def test_plan_payouts__a_disputed_sale__waits_till_two_methods_have_looked(engine: Engine) -> None:
+    sell(engine, "doubted", 100, at_s=NOW_S)
+    sell(engine, "beside", 200, at_s=NOW_S)
+    dispute(engine, "doubted", at_s=NOW_S + VESTING_S - 1)
+    vested_s = NOW_S + VESTING_S
+    assert pay_out(engine, at_s=vested_s) == 189
+    find(engine, "border", "prompt_tokens", "logprobs", at_s=vested_s)
+    assert pay_out(engine, at_s=vested_s + 1) == 189, "one method alone is no answer"
+    with read(engine) as connection:
+        totals = load_earning_totals(connection, seller=SELLER, now_s=vested_s + 1)
+    assert totals["unvested_usdc"] == 94
+
+    find(engine, "first_token", at_s=vested_s + 2)
+
+    assert pay_out(engine, at_s=vested_s + 3) == 189 + 94
+    assert credits(engine) == {"ann": 0, "bob": 0}
+
+
+def test_plan_payouts__a_dispute_that_nothing_answers__holds_for_thirty_days(
+    engine: Engine,
+) -> None:
+    sell(engine, "doubted", 100, at_s=NOW_S)
+    dispute(engine, "doubted", at_s=NOW_S)
+
+    assert pay_out(engine, at_s=NOW_S + WAITS_MAX_S - 1) == 0
+    assert pay_out(engine, at_s=NOW_S + WAITS_MAX_S) == 94
+
+
+def test_plan_payouts__disputed_once_it_had_vested__is_paid(engine: Engine) -> None:
+    sell(engine, "late", 100, at_s=NOW_S)
+    dispute(engine, "late", at_s=NOW_S + VESTING_S)
+
+    assert pay_out(engine, at_s=NOW_S + VESTING_S) == 94
+
+
+def test_convict__a_disputed_sale_that_is_old_by_then__its_buyer_has_it_back(
+    engine: Engine,
+) -> None:
+    sell(engine, "doubted", 100, at_s=CLEAN_S + 1)
+    sell(engine, "beside", 200, at_s=CLEAN_S + 1)
+    dispute(engine, "doubted", at_s=CLEAN_S + 2)
+    found_s = CLEAN_S + VESTING_S + 100
+    assert pay_out(engine, at_s=found_s) == 189
+    find(engine, "border", at_s=found_s)
+    find(engine, "first_token", at_s=found_s + 1)
+
+    assert find_guilty(engine, at_s=found_s + 1)
+    assert refund_all(engine, at_s=found_s + 1) == 1
+
+    assert credits(engine) == {"ann": 100, "bob": 0}
+    assert pay_out(engine, at_s=found_s + 2) == 189

@@ -5,7 +5,10 @@
     honest                    → clean
     swap, half a mixture      → both methods convict within three probes each
     answers that are kept     → doubted: ``first_token`` does not word its questions anew
-    good only to probes       → clean: what docs/evidence.md says that the lab cannot find
+    good only to probes,      → clean: what docs/evidence.md says that the lab cannot find
+    a good quantisation
+    inflated counts           → clean to probes, which read no counts; live traffic shows them
+                                where they pass the bytes of what was shown, and not below that
 """
 
 import asyncio
@@ -14,12 +17,21 @@ from typing import Any
 
 import pytest
 
-from market.evidence.recording import weigh, write_rounds
+from market.evidence.live_checks import KNOWN_LOOKS, LiveChecks, SeenAnswer
+from market.evidence.recording import weigh, write_differences, write_rounds
 from market.evidence.runner import Told, run_probe
 from market.evidence.schedule import METHODS
-from market.evidence.verdicts import Method, OfferVerdict, judge
+from market.evidence.verdicts import CONVICTS, Method, OfferVerdict, count_stake, judge
+from serving.models.provider_answers import Holder, weigh_answer
 from tests.support.answering_models import Build, build_model
-from tests.support.dishonest_sellers import keep_answers, mix, please_probes, swap
+from tests.support.dishonest_sellers import (
+    inflate,
+    keep_answers,
+    mix,
+    please_probes,
+    quantise,
+    swap,
+)
 
 PROBES = 3
 """Of each method."""
@@ -66,7 +78,32 @@ def test_probes__a_seller_who_keeps_answers__is_found_by_one_method_alone() -> N
 
 
 @pytest.mark.parametrize(
-    "seller", [build_model(prefers_last=False), please_probes()], ids=["honest", "pleases probes"]
+    "seller",
+    [build_model(prefers_last=False), please_probes(), quantise(), inflate(200)],
+    ids=["honest", "pleases probes", "quantised", "inflated"],
 )
-def test_probes__honest_or_honest_to_probes__is_clean(seller: Build) -> None:
+def test_probes__what_they_cannot_tell_from_the_model__is_clean(seller: Build) -> None:
     assert probe_all(seller) in (OfferVerdict.CLEAN, OfferVerdict.WATCHED)
+
+
+@pytest.mark.parametrize(("times", "is_found"), [(200, True), (10, False)])
+def test_live__inflated_counts__are_found_where_they_pass_the_bytes(
+    times: int, is_found: bool
+) -> None:
+    checks, seller, honest = LiveChecks(), inflate(times), inflate(1)
+    body = {"model": "m", "messages": [{"role": "user", "content": "alpha, beta or gamma?"}]}
+
+    def see(build: Build) -> SeenAnswer:
+        answer = build("chat/completions", body)
+        shown = weigh_answer(answer, Holder.CHOICES).extent
+        reported = answer["usage"]["completion_tokens"]
+        return SeenAnswer(completion_reported=reported, shown_bytes=shown)
+
+    for _ in range(KNOWN_LOOKS):
+        checks.note_known("m", see(honest))
+    for number in range(8):
+        checks.note("offer", "m", f"account {number}", see(seller), day=1)
+
+    (batch,) = checks.take_due()
+    peak = weigh(batch.method, [write_differences(batch.hits)]).peak
+    assert (count_stake(batch.method, peak) >= CONVICTS) is is_found
