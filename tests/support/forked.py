@@ -17,10 +17,12 @@ import os
 import pickle
 import random
 import selectors
+import signal
 import struct
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import SimpleNamespace
@@ -104,6 +106,7 @@ class _Run:
         self._forks: dict[int, _Fork] = {}
         self._selector = selectors.DefaultSelector()
         self._begun = 0
+        self._pid = os.getpid()
 
     def run(self, count: int) -> None:
         """Run every test. Raises ``RuntimeError`` where a fork failed beside its tests."""
@@ -131,6 +134,11 @@ class _Run:
                 if self._session.shouldfail:
                     self._skip_the_rest()
         finally:
+            # There are some only where this process was interrupted, and they may be already.
+            for pid in self._forks:
+                os.kill(pid, signal.SIGINT)
+            for pid in self._forks:
+                os.waitpid(pid, 0)
             self._selector.close()
             os.close(self._queue_fd)
         if errors:
@@ -209,7 +217,7 @@ class _Run:
 
     def _work(self, number: int, rest: list[int], out: IO[bytes]) -> None:
         """Run what there is to run, tell of it, and end this process."""
-        code = 0
+        code = 1
         try:
             # What the first process has yet to do at its end is not this one's.
             atexit._clear()
@@ -218,16 +226,26 @@ class _Run:
             self._session.config.pluginmanager.register(_Reporter(self._session.config, out))
             for file in [rest, *self._take_files()] if rest else self._take_files():
                 self._run_file(file, out)
-                if self._session.shouldfail or os.getppid() == 1:
+                if self._session.shouldfail or os.getppid() != self._pid:
                     break
-            self._session._setupstate.teardown_exact(None)
-            atexit._run_exitfuncs()
+            self._end_stands()
             gc_collect_harder(2)
             collect_unraisable(self._session.config)
+            code = 0
         except BaseException:
-            code = 1
-            _send(out, "error", traceback.format_exc())
-        os._exit(code)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            said = traceback.format_exc()
+            # Nobody may be there any more to tell.
+            with suppress(BaseException):
+                _send(out, "error", said)
+            with suppress(BaseException):
+                self._end_stands()
+        finally:
+            os._exit(code)
+
+    def _end_stands(self) -> None:
+        self._session._setupstate.teardown_exact(None)
+        atexit._run_exitfuncs()
 
     def _settle_in(self, number: int) -> None:
         """Share neither terminal, nor captured output, nor folders with the other forks."""

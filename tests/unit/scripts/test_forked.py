@@ -12,11 +12,16 @@ from scripts.stack.anvil_path import ROOT
 
 FILE: Final = """
 import os
+import signal
+import time
+from pathlib import Path
+
 import pytest
 
 @pytest.fixture(scope="session")
 def stand():
     yield
+    Path(__file__).with_name("ended").touch()
     assert "{kind}" != "end", "the stand does not end"
 
 @pytest.mark.parametrize("case", range(5))
@@ -24,6 +29,9 @@ def test_case(case, stand, tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     print("said by", case)
+    if "{kind}" == "interrupts":
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(600)
     if "{kind}" == "dies" and case == 2:
         os._exit(3)
     assert ("{kind}", case) != ("fails", 1)
@@ -69,6 +77,13 @@ def test_run__the_sessions_stand_does_not_end__the_run_has_failed(tmp_path: Path
 
     assert run.returncode == pytest.ExitCode.INTERNAL_ERROR
     assert "the stand does not end" in run.stdout
+
+
+def test_run__interrupted__its_forks_end_with_their_stands(tmp_path: Path) -> None:
+    run = run_files(tmp_path, "interrupts")
+
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert (tmp_path / "ended").exists()
 
 
 def test_run__all_hold__done(tmp_path: Path) -> None:
