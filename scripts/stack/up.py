@@ -142,7 +142,7 @@ def _print_guide(console: Console, devnet: Devnet, api_key: str) -> None:
         ("", f"{devnet.market_url}/   (sell on the market)"),
         ("API", f"{devnet.api_url}/v1   (OpenAI base URL; docs: {devnet.proxy_url}/docs)"),
         ("market", f"{devnet.market_url}/v1   (sell there, or pay by the request: x402)"),
-        ("chain", f"{devnet.rpc_url}   (chain id 31337)"),
+        ("chain", f"{devnet.rpc_url}   (chain id {devnet.deployment.chain_id})"),
         ("wallet", f"{devnet.depositor.address}   owns position {TOKEN_ID}; devnet only"),
         ("wallet key", "0x" + devnet.depositor.key.hex()),
         ("API key", api_key),
