@@ -66,6 +66,7 @@ from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
+from serving.http.metrics import NOTE_S
 from serving.http.own_pages import find_origin
 from serving.http.site import load_site
 from serving.http.text_pages import build_text_router
@@ -172,6 +173,12 @@ def create_app(
     )
 
 
+async def _note_open(services: Services) -> None:
+    services.metrics.note_open(
+        requests=services.serving.in_flight.count, jobs=services.job_follower.open_jobs
+    )
+
+
 def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[Any, Any, None]]:
     """Return what is done beside serving."""
     database = services.database
@@ -201,6 +208,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.api_calls.shelf.refresh, settings.refresh_interval_s),
         repeat(services.api_calls.charging.sweep, settings.sweep_interval_s),
         repeat(database.measure_clock, MEASURE_S),
+        repeat(lambda: _note_open(services), NOTE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
         repeat(lambda: note_expired(database), settings.payout_interval_s),

@@ -55,7 +55,7 @@ class Metrics(ServerMetrics):
             "byok_requests", "Calls of buyers' own providers by what became of them", "cause"
         )
         self._own_by_cause = {str(cause): own_providers.labels(cause) for cause in causes}
-        self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here")
+        self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here", adds_up=True)
         self._offers = self.gauge("offers", "Active offers by health", "health")
         self._reviews = self.gauge("reviews_waiting", "Suppliers that wait for a reviewer")
         self._review_age = self.gauge(
@@ -148,6 +148,11 @@ class Metrics(ServerMetrics):
         self._withdrawals_waiting.set(waiting)
         self._withdrawal_age.set(oldest_s)
 
+    def note_open(self, *, requests: int, jobs: int) -> None:
+        """Note what is open here: another worker may be asked for it."""
+        self.in_flight.set(requests)
+        self._open_jobs.set(jobs)
+
     def render(
         self,
         *,
@@ -157,8 +162,7 @@ class Metrics(ServerMetrics):
         connections: Iterable[Standing],
     ) -> str:
         """Return the exposition."""
-        self.in_flight.set(in_flight)
-        self._open_jobs.set(open_jobs)
+        self.note_open(requests=in_flight, jobs=open_jobs)
         for gauge, found in ((self._offers, standings), (self._connections, connections)):
             counts = Tally(found)
             for standing in Standing:

@@ -49,6 +49,7 @@ from serving.http.application import build_front
 from serving.http.document.app import DocumentedApp
 from serving.http.front import Front
 from serving.http.limits import Limits
+from serving.http.metrics import NOTE_S
 from serving.http.repeated import Repeats
 from serving.http.site import load_site
 from serving.http.text_pages import build_text_router
@@ -134,6 +135,7 @@ def create_app(
                 repeat(services.policies.refresh, LOOK_S),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
                 repeat(ledger.measure_clock, MEASURE_S),
+                repeat(lambda: _note_open(services), NOTE_S),
                 *_work_webhooks(services, settings),
             ):
                 try:
@@ -269,6 +271,10 @@ def _work_webhooks(
     if settings.webhooks:
         yield repeat(services.webhooks.look, WEBHOOKS_LOOK_S)
         yield repeat(services.webhooks.deliver, WEBHOOKS_LOOK_S)
+
+
+async def _note_open(services: Services) -> None:
+    services.metrics.in_flight.set(services.completions.in_flight.count)
 
 
 async def _sweep(services: Services) -> None:

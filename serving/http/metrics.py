@@ -1,10 +1,20 @@
-"""What every server counts of its requests, in a registry of its own."""
+"""What every server counts of its requests, in a registry of its own.
+
+Where several workers share a port, they count in files of one folder, and each shows the sums of
+all (``serving.process.workers``): counters also of workers that are gone, gauges of those that
+live.
+"""
 
 from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from serving.process.workers import is_worker
+
+NOTE_S: Final = 1.0
+"""How often a server notes what is open, for other workers' answers."""
 ANSWERED: Final = "ok"
 """The outcome of a request that was served; any other is an error's code."""
 
@@ -41,7 +51,9 @@ class ServerMetrics:
         self._seconds = Histogram(
             self._prefix + "request_seconds", seconds, buckets=_BUCKETS_S, registry=self.registry
         )
-        self.in_flight = self.gauge("requests_in_flight", "Inference requests that are open")
+        self.in_flight = self.gauge(
+            "requests_in_flight", "Inference requests that are open", adds_up=True
+        )
         self.replayed = self.counter("answers_replayed", "Answers from an earlier charged request")
         self.swept = self.counter("leases_swept", "Reservations of dead processes")
 
@@ -49,9 +61,19 @@ class ServerMetrics:
         """Return a new counter."""
         return Counter(self._prefix + name, what, labels, registry=self.registry)
 
-    def gauge(self, name: str, what: str, *labels: str) -> Gauge:
-        """Return a new gauge."""
-        return Gauge(self._prefix + name, what, labels, registry=self.registry)
+    def gauge(self, name: str, what: str, *labels: str, adds_up: bool = False) -> Gauge:
+        """Return a new gauge.
+
+        ``adds_up``: of several workers' values the sum counts; otherwise all tell of the same thing
+        and the largest counts.
+        """
+        return Gauge(
+            self._prefix + name,
+            what,
+            labels,
+            registry=self.registry,
+            multiprocess_mode="livesum" if adds_up else "livemax",
+        )
 
     def observe_request(self, outcome: str, seconds: float) -> None:
         """Count one request. ``outcome`` is one of our own codes, so it is bounded."""
@@ -62,5 +84,9 @@ class ServerMetrics:
         self._seconds.observe(seconds)
 
     def expose(self) -> str:
-        """Return the exposition."""
-        return generate_latest(self.registry).decode()
+        """Return the exposition, of all workers where this process is one."""
+        registry = self.registry
+        if is_worker():
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry).decode()

@@ -1,12 +1,14 @@
 """Serving an application until a signal ends it."""
 
 import gc
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
@@ -14,8 +16,11 @@ from contracts.errors import CurrentError, Fatal, Retryable
 from serving.http.protocol import build_protocol
 from serving.http.settings import ServerSettings
 from serving.process.logs import configure_logs
+from serving.process.workers import Workers, build_command, end_with_parent, is_worker
 
 S = TypeVar("S", bound=ServerSettings)
+
+log = structlog.get_logger("serving")
 
 
 class CannotListen(Fatal):
@@ -71,9 +76,48 @@ def run(kind: type[S], build: Callable[[S], Any]) -> None:
     """
     settings = kind.from_environment()
     configure_logs(level=settings.log_level)
+    if is_worker():
+        end_with_parent()
+        serve(build(settings), settings)
+        return
     # First of all: where nobody can listen, nothing is opened, and one line says why.
     check_address(settings)
-    serve(build(settings), settings)
+    if settings.processes > 1:
+        run_workers(settings)
+    else:
+        serve(build(settings), settings)
+
+
+def run_workers(settings: ServerSettings) -> None:
+    """Let ``processes`` workers serve on the port, until SIGTERM or SIGINT.
+
+    Raises ``CannotListen`` and ``WorkerUnusable``.
+    """
+    prefix = str(settings.model_config["env_prefix"])
+    # Taken, not listened on: the workers alone are given connections.
+    with _take_address(settings) as taken:
+        port = taken.getsockname()[1]
+        log.info("workers_start", host=settings.host, port=port, processes=settings.processes)
+        Workers(
+            build_command(),
+            settings.processes,
+            environment={**os.environ, f"{prefix}PORT": str(port)},
+            drain_timeout_s=settings.drain_timeout_s,
+        ).run()
+
+
+def _take_address(settings: ServerSettings) -> socket.socket:
+    """Return a socket at the address, which other workers may have as well."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            taken.setsockopt(socket.SOL_SOCKET, option, 1)
+        taken.bind((settings.host, settings.port))
+    except OSError as error:
+        taken.close()
+        raise _cannot_listen(settings, (error.strerror or type(error).__name__).lower()) from error
+    return taken
 
 
 def check_address(settings: ServerSettings) -> None:
@@ -101,7 +145,7 @@ def serve(app: Any, settings: ServerSettings) -> None:
     config.lifespan_class = SentenceLifespan
     server = uvicorn.Server(config)
     try:
-        server.run()
+        server.run([_take_address(settings)] if is_worker() else None)
     except SystemExit as error:
         # How uvicorn ends where it cannot start or cannot bind; the application has ended in order.
         if server.lifespan.should_exit:

@@ -22,6 +22,10 @@ def _check_origins(text: str) -> str:
     return text
 
 
+def _is_sqlite(ledger_url: SecretStr | None) -> bool:
+    return ledger_url is not None and ledger_url.get_secret_value().startswith("sqlite")
+
+
 class ServerSettings(ProcessSettings):
     """Where a server listens, how much and how often clients may ask, and how it stops."""
 
@@ -31,6 +35,12 @@ class ServerSettings(ProcessSettings):
         default="info",
         pattern="^(debug|info|warning|error)$",
         description="least level that is logged",
+    )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="how many processes serve on the port together; several need PostgreSQL",
     )
     headers_bytes_max: int = Field(
         default=32 * 1024, ge=1_024, description="longest request line and headers, bytes"
@@ -143,6 +153,14 @@ class ServerSettings(ProcessSettings):
         validate_default=True,
         description="whether such pages may send cookies and client certificates; not with *",
     )
+
+    @field_validator("processes")
+    @classmethod
+    def _refuse_several_on_sqlite(cls, processes: int, info: ValidationInfo) -> int:
+        ledger_url = info.data.get("ledger_url")
+        if processes > 1 and _is_sqlite(ledger_url):
+            raise ValueError("several processes need PostgreSQL: SQLite has one writer")
+        return processes
 
     @field_validator("cors_credentials")
     @classmethod
