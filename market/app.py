@@ -29,7 +29,7 @@ from market.endpoints.client import SellerClient
 from market.endpoints.sealing import Kms, Sealer
 from market.evidence.live_watch import LiveWatch, load_vocabularies
 from market.evidence.own_probes import OwnProbes
-from market.http.front import WATCHED_PATHS, build_dispatch
+from market.http.front import WATCHED_PATHS, build_dispatch, find_errors
 from market.http.paying import TRANSLATIONS
 from market.http.routes import TAGS, router
 from market.identity.authentication import Authenticator
@@ -167,6 +167,7 @@ def create_app(
         dispatch=build_dispatch(lambda: app.state.services),
         limits=limits,
         watched=WATCHED_PATHS,
+        errors_of=find_errors,
         security_contact=settings.security_contact,
         cors=settings.build_cors(),
         site=load_site("market"),

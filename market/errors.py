@@ -126,6 +126,10 @@ class PaymentNeeded(RequestRejected):
         super().__init__(402, "payment_required", message, headers=headers)
         self._content = content
 
+    @property
+    def has_own_body(self) -> bool:
+        return True
+
     def body(self) -> bytes:
         """Return the JSON body."""
         return self._content

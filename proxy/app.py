@@ -216,7 +216,7 @@ def _build_services(
         policies=policies,
         minimum_grade=settings.minimum_grade,
         choice=PolicyChoice(upstream, settings.get_upstream_facts()),
-        passes_responses=settings.upstream_responses,
+        passes=settings.list_native_dialects(),
         span=span,
     )
     completions = Completions(

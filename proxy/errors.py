@@ -32,12 +32,6 @@ def missing_key() -> RequestRejected:
     return unauthorized("missing_api_key", message)
 
 
-def two_keys() -> RequestRejected:
-    """401: two headers have two keys."""
-    message = "The headers Authorization and x-api-key hold two different keys: send one key."
-    return unauthorized("two_api_keys", message)
-
-
 def nothing_stored() -> RequestRejected:
     """404: no response is kept."""
     message = (

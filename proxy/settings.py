@@ -92,6 +92,11 @@ class ProxySettings(ServerSettings):
         description="whether upstream speaks /responses itself, with everybody behind it: requests"
         " in that dialect then pass as they are",
     )
+    upstream_messages: bool = Field(
+        default=False,
+        description="whether upstream speaks Anthropic's /messages itself, as a market does:"
+        " requests in that dialect then pass as they are",
+    )
     upstream_declares: Annotated[str, AfterValidator(_check_declared)] = Field(
         default="",
         description="how an upstream that is no market serves, JSON: zdr, data_collection, region,"
@@ -260,6 +265,11 @@ class ProxySettings(ServerSettings):
     def get_aliases(self) -> ModelAliases:
         """Return which models other names mean."""
         return parse_aliases(self.model_aliases)
+
+    def list_native_dialects(self) -> frozenset[str]:
+        """Return the names of the dialects in which requests pass to upstream as they are."""
+        spoken = {"responses": self.upstream_responses, "messages": self.upstream_messages}
+        return frozenset(name for name, is_spoken in spoken.items() if is_spoken)
 
     def get_upstream_facts(self) -> Facts:
         """Return how an upstream that is no market serves, by the operator's word."""

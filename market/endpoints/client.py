@@ -4,10 +4,13 @@ What a seller answers is translated by ``serving.models``; here is who is called
 text is fetched, and how much of it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
+
+from pyreqwest.client import Client
+from pyreqwest.request import RequestBuilder
 
 from market.endpoints.lines import Lines
 from serving.models.dialing import Dialer
@@ -19,6 +22,7 @@ from serving.models.upstream import (
     RawAnswer,
     UpstreamStream,
     authorize,
+    build_messages_post,
     build_post,
     fetch,
     fetch_raw,
@@ -60,21 +64,28 @@ class SellerClient:
         """Close all connections."""
         await self._dialer.close()
 
-    async def call(self, access: Access, path: str, body: bytes) -> ProviderAnswer:
-        """Return a whole answer that is a JSON object."""
+    async def call(
+        self, access: Access, path: str, body: bytes, dialect: Mapping[str, str] | None = None
+    ) -> ProviderAnswer:
+        """Return a whole answer that is a JSON object.
+
+        ``dialect`` are the headers of a request in Anthropic's; None: it is in OpenAI's.
+        """
         async with self._lines.hold(access) as (client, url):
             return await fetch(
-                build_post(client, f"{url}/{path}", access, body),
+                _build_post(client, f"{url}/{path}", access, body, dialect),
                 access,
                 timeout_s=self._rules.whole_timeout_s,
                 bytes_max=self._rules.body_bytes_max,
             )
 
-    async def open_stream(self, access: Access, path: str, body: bytes) -> UpstreamStream:
-        """Return a stream that has begun with success."""
+    async def open_stream(
+        self, access: Access, path: str, body: bytes, dialect: Mapping[str, str] | None = None
+    ) -> UpstreamStream:
+        """Return a stream that has begun with success. ``dialect`` as in ``call``."""
         line = await self._lines.open(access)
         try:
-            post = build_post(line.client, f"{line.url}/{path}", access, body)
+            post = _build_post(line.client, f"{line.url}/{path}", access, body, dialect)
             stream = await open_stream(post, access)
         except BaseException:
             line.leave()
@@ -157,6 +168,14 @@ class SellerClient:
     async def check_artifact(self, url: str) -> None:
         """Refuse a URL that could not be fetched."""
         await self._lines.check_artifact(url)
+
+
+def _build_post(
+    client: Client, url: str, access: Access, body: bytes, dialect: Mapping[str, str] | None
+) -> RequestBuilder:
+    if dialect is None:
+        return build_post(client, url, access, body)
+    return build_messages_post(client, url, access, body, dialect)
 
 
 class Download:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
 
-from market.http.buyers.schemas import PaidErrorBody, PaymentRequired
+from market.http.buyers.schemas import PaidErrorBody, PaidMessageErrorBody, PaymentRequired
 from market.identity.keys import Role
 from market.records.store import KeyHolder
 from market.services import Services
@@ -27,6 +27,11 @@ OPEN: Final = errors_of(400, 404, 405)
 CALL: Final = errors_of(400, 401, 402, 404, 405, 408, 409, 413, 415, 422, 502, body=PaidErrorBody)
 CALL[402]["content"] = one_of(PaidErrorBody, PaymentRequired)
 """The errors of what buyers pay for. Without a key, a 402 says how to pay by x402."""
+CALL_IN_MESSAGES: Final = {
+    **CALL,
+    **errors_of(400, 401, 404, 405, 408, 409, 413, 415, 422, 502, body=PaidMessageErrorBody),
+}
+"""The same in Anthropic's dialect. The 402 is x402's own, as every client of that reads it."""
 
 SELLER_KEY: Final = security_of(
     "sellerKey", "a seller's key from `POST /v1/seller/auth/keys`", "si_seller_…"

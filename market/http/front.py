@@ -20,9 +20,11 @@ from market.resale.call_wishes import PREFIX
 from market.routing.filters import CEILING_HEADERS, Ceilings, parse_ceilings, parse_drain
 from market.routing.sessions import SESSION_HEADER
 from market.services import Services
-from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, parse_request
+from market.text.requests import MINIMUM_DISCOUNT_ENDPOINTS, find_dialect, parse_request
 from serving.dialects.endpoints import Endpoint
-from serving.http.answers import Answer, StreamAnswer
+from serving.dialects.native_messages import read_dialect_headers
+from serving.dialects.speaking import build_errors_of, find_authorization, find_errors_below
+from serving.http.answers import Answer, BuildError, StreamAnswer
 from serving.http.bodies import find_header, read_body
 from serving.http.errors import (
     ApiError,
@@ -94,6 +96,11 @@ def build_dispatch(get_services: Callable[[], Services]) -> Dispatch:
     return dispatch
 
 
+def find_errors(path: str, request_id: str) -> BuildError:
+    """Return what makes the errors of a path: all below a dialect's speak that dialect."""
+    return find_errors_below("", path, request_id)
+
+
 async def answer_call(
     scope: Scope,
     receive: Receive,
@@ -105,10 +112,13 @@ async def answer_call(
 ) -> Answer | StreamAnswer:
     """Authenticate, read and answer one request. Raises ``ClientGone`` only."""
 
+    dialect = find_dialect(endpoint)
+    find = partial(find_header, scope)
+
     async def serve() -> Answer | StreamAnswer:
         services.limits.check(scope)
-        header, payment = find_header(scope, b"authorization"), find_payment(scope)
-        ceilings = parse_ceilings(partial(find_header, scope))
+        header, payment = find_authorization(scope, dialect), find_payment(scope)
+        ceilings = parse_ceilings(find)
         drain_s = parse_drain(find_header(scope, DRAIN))
         paywall = services.paywall
         if paywall is not None and (header is None or payment is not None):
@@ -149,9 +159,12 @@ async def answer_call(
             session_name=find_header(scope, SESSION_HEADER),
             drain_s=drain_s,
             repeat=repeat,
+            dialect_headers=None if dialect is None else read_dialect_headers(find),
         )
 
-    return await answer_by(serve, services.metrics, request_id)
+    return await answer_by(
+        serve, services.metrics, request_id, build=build_errors_of(dialect, request_id)
+    )
 
 
 def build_request_text(scope: Scope, raw: bytes) -> bytes:

@@ -10,7 +10,7 @@ from ledger.errors import LedgerUnavailable
 from market.endpoints.sealing import KmsUnavailable
 from market.errors import kms_unavailable
 from market.metrics import Metrics
-from serving.http.answers import Answer
+from serving.http.answers import Answer, BuildError, build_error_answer
 from serving.http.bodies import find_header
 from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
@@ -25,9 +25,16 @@ TRANSLATIONS: Final[Translations] = {
 
 
 async def answer_by(
-    serve: Callable[[], Awaitable[T]], metrics: Metrics, request_id: str
+    serve: Callable[[], Awaitable[T]],
+    metrics: Metrics,
+    request_id: str,
+    *,
+    build: BuildError = build_error_answer,
 ) -> T | Answer:
-    """Return what ``serve`` does, errors as answers too, and count it. Raises ``ClientGone``."""
+    """Return what ``serve`` does, errors as answers too, and count it. Raises ``ClientGone``.
+
+    ``build`` makes the error answers.
+    """
     started_s = time.monotonic()
 
     def observe(outcome: str) -> None:
@@ -38,7 +45,9 @@ async def answer_by(
         observe(ANSWERED)
         return answer
 
-    return await answer_safely(count, TRANSLATIONS, request_id=request_id, observe=observe)
+    return await answer_safely(
+        count, TRANSLATIONS, request_id=request_id, observe=observe, build=build
+    )
 
 
 def find_payment(scope: Scope) -> str | None:

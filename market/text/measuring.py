@@ -11,13 +11,12 @@ import structlog
 from market.routing.attempts import Won
 from market.routing.own_providers import OwnWon
 from market.routing.ranking import Offer
-from market.text.calling import Opened
+from market.text.calling import Answered, Opened
 from serving.dialects.answered_calls import CallJudge
 from serving.dialects.call import Call
 from serving.dialects.endpoints import HOLDERS, Endpoint
 from serving.models.counting import Counted
 from serving.models.provider_answers import weigh_answer
-from serving.models.upstream import ProviderAnswer
 from serving.models.usage import Report, find_usage, read_report
 from serving.models.weight import Weight
 
@@ -60,8 +59,7 @@ def _show(watch: AnswerWatch | None, answer: ReportedAnswer) -> None:
 
 
 def measure_whole(
-    won: Won[ProviderAnswer] | OwnWon[ProviderAnswer],
-    call: Call,
+    won: Won[Answered] | OwnWon[Answered],
     counted: Counted,
     *,
     account_id: str,
@@ -70,7 +68,7 @@ def measure_whole(
     """Note how a whole answer came; its speed is with the time that the prompt took."""
     if isinstance(won, OwnWon):
         return
-    parsed = won.result.parsed
+    call, parsed = won.result.call, won.result.answer.parsed
     report = None if watch is None else read_report(find_usage(parsed))
     if report is not None:
         shown = weigh_answer(parsed, HOLDERS[call.endpoint])
@@ -80,7 +78,7 @@ def measure_whole(
     calls = NO_CALLS
     if call.has_tools and call.endpoint is Endpoint.CHAT:
         judge = CallJudge(call.body)
-        judge.read_whole(won.result.parsed)
+        judge.read_whole(parsed)
         calls = judge.count()
     won.book.note_answer(
         won.offer_id,
@@ -93,7 +91,6 @@ def measure_whole(
 
 def measure_stream(
     won: Won[Opened] | OwnWon[Opened],
-    call: Call,
     *,
     account_id: str,
     watch: AnswerWatch | None = None,
@@ -109,7 +106,7 @@ def measure_stream(
         # One that broke off may have reported no last figures.
         if tally.report is not None and tally.is_finished:
             offer = won.charge.verdict.offer
-            _show(watch, ReportedAnswer(offer, account_id, call, tally.report, tally.weight))
+            _show(watch, ReportedAnswer(offer, account_id, won.result.call, tally.report, tally.weight))
         won.book.note_answer(
             won.offer_id,
             first_token_s=said_s - won.began_s,

@@ -13,6 +13,8 @@ from ledger.selling.sale_records import SaleResolved
 from market.routing.ranking import Ask
 from serving.dialects.answered_calls import CallJudge
 from serving.dialects.call import Call
+from serving.dialects.dialect import MESSAGES
+from serving.dialects.encoding import Served
 from serving.dialects.endpoints import HOLDERS
 from serving.http.errors import ApiError, TryLater, charge_follows, internal_error
 from serving.models.counting import Counted, Sent, count_tokens, deliver_whole
@@ -24,6 +26,7 @@ from serving.models.usage import find_usage, read_report
 from serving.stream.live import Ending, Why
 from serving.stream.opening import open_tally
 from serving.stream.tally import Tally
+from serving.stream.translated import TranslatedTally
 
 
 class SaleCharge(Protocol):
@@ -219,10 +222,18 @@ def build_sent(call: Call, ask: Ask, *, is_trusted: bool = True) -> Sent:
 
 
 def build_tally(
-    call: Call, ask: Ask, *, is_trusted: bool = True, judge: CallJudge | None = None
+    call: Call,
+    ask: Ask,
+    *,
+    is_trusted: bool = True,
+    judge: CallJudge | None = None,
+    served: Served | None = None,
 ) -> Tally:
-    """Return the tally of a streamed request."""
-    return open_tally(call, build_sent(call, ask, is_trusted=is_trusted), judge)
+    """Return the tally of a streamed request, in the dialect of its client."""
+    sent = build_sent(call, ask, is_trusted=is_trusted)
+    if call.form is not None and served is not None:
+        return TranslatedTally(sent, MESSAGES.open_encoder(call.form, served), judge)
+    return open_tally(call, sent, judge, served=served)
 
 
 def count_answer(

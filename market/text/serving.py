@@ -31,13 +31,13 @@ from market.routing.refusals import build_rejection
 from market.routing.sessions import Session, make_session
 from market.routing.shelf import Shelf
 from market.text.answered import AnswerCheck
-from market.text.calling import Opened, SellerCalls
+from market.text.calling import Answered, Opened, SellerCalls
 from market.text.measuring import AnswerWatch, measure_stream, measure_whole
 from market.text.metering import SaleBooking, SaleEndings, count_answer
 from market.text.repeating import RepeatedSales
 from market.text.requests import parse_request
 from serving.dialects.call import Call
-from serving.dialects.endpoints import HOLDERS, Endpoint
+from serving.dialects.endpoints import Endpoint
 from serving.dialects.policy import POLICY_FIELD, find_needed, parse_policy
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import (
@@ -50,8 +50,6 @@ from serving.http.open_requests import InFlight
 from serving.http.repeat_keys import RepeatKey
 from serving.models.grades import Grade, get_stricter
 from serving.models.sold import COST_FIELD, COST_HEADER
-from serving.models.stating import restate_answer
-from serving.models.upstream import ProviderAnswer
 from serving.stream.live import LiveStream, StreamRules
 
 log = structlog.get_logger("market")
@@ -113,7 +111,10 @@ class Serving:
             book.references.find_id,
         )
         self._calls = SellerCalls(
-            seller_client, opening_s=rules.opening_s, answer_check=self.answer_check
+            seller_client,
+            opening_s=rules.opening_s,
+            answer_check=self.answer_check,
+            get_now_s=database.now_s,
         )
         self.in_flight = InFlight(rules.in_flight_max)
 
@@ -136,7 +137,7 @@ class Serving:
 
         Raises ``RequestRejected``.
         """
-        policy = parse_policy(call.own.get(POLICY_FIELD))
+        policy, read = parse_policy(call.own.get(POLICY_FIELD)), call.as_chat or call
         filters = ceilings.lower(keep_prices(parse_filters(call.own.get(ROUTING_FIELD)), policy))
         reference = self._book.find_reference(call.model)
         context_tokens = None if reference is None else reference.context_tokens
@@ -163,7 +164,7 @@ class Serving:
             only=filters.only,
             ignore=filters.ignore,
             policy=policy,
-            needed=find_needed(call.body) if policy.requires_parameters else frozenset(),
+            needed=find_needed(read.body) if policy.requires_parameters else frozenset(),
         )
 
     def list_served(self, shelves: Mapping[Base, Shelf]) -> Mapping[Base, Collection[Offer]]:
@@ -188,17 +189,18 @@ class Serving:
         session_name: str | None = None,
         drain_s: float | None = None,
         repeat: RepeatKey | None = None,
+        dialect_headers: Mapping[str, str] | None = None,
     ) -> Answer | StreamAnswer:
         """Answer one request; a stream is live when this returns. Raises ``ApiError``.
 
         With ``repeat``, at most one request with the same key is charged. ``session_name`` is what
         its header calls the conversation that it belongs to. ``drain_s`` is how long a stream's
         seller is read on once the buyer has left, at most as long as the market's rules say; None:
-        that long.
+        that long. ``dialect_headers`` are those that a client's own dialect sends to its provider.
 
         A cancelled caller leaves the request running: it is posted or voided without it.
         """
-        call = parse_request(endpoint, raw)
+        call = parse_request(endpoint, raw, dialect_headers or {})
         session = self._find_session(buyer, call, session_name)
         built = self.build_ask(call, minimum_pct, ceilings, buyer=buyer)
         ask = replace(built, session=session)
@@ -217,9 +219,10 @@ class Serving:
         if buyer.key_id == PAID_KEY_ID:
             # A payment by the request is exactly what the cheapest seller's ceiling is.
             return None
+        read = call.as_chat or call
         return make_session(
-            call.endpoint,
-            call.body,
+            read.endpoint,
+            read.body,
             account_id=buyer.owner,
             model=call.model,
             name=name,
@@ -267,7 +270,7 @@ class Serving:
             )
             return self._start_stream(opened, order, call, drain_s, repeat)
         answered = await self.route(order, lambda callee: self._calls.call(order, call, callee))
-        return await self._charge(answered, order, call, repeat)
+        return await self._charge(answered, order, repeat)
 
     async def route(
         self, order: Order, attempt: Attempt[T], *, is_open: bool = False
@@ -292,21 +295,21 @@ class Serving:
 
     async def _charge(
         self,
-        won: Won[ProviderAnswer] | OwnWon[ProviderAnswer],
+        won: Won[Answered] | OwnWon[Answered],
         order: Order,
-        call: Call,
         repeat: RepeatKey | None,
     ) -> Answer:
         won.end()
-        counted = count_answer(call, order.asks[0], won.result.parsed, is_trusted=won.is_trusted)
+        answered = won.result
+        parsed = answered.answer.parsed
+        counted = count_answer(answered.call, order.asks[0], parsed, is_trusted=won.is_trusted)
         headers = won.build_headers() | {
             "content-type": "application/json",
             COST_HEADER: str(won.charge.get_cost_usdc(counted.tokens)),
         }
-        raw = restate_answer(won.result.raw, won.result.parsed, counted, HOLDERS[call.endpoint])
-        answer = Answer(200, headers, raw)
+        answer = Answer(200, headers, answered.tell(counted, order, now_s=self._database.now_s()))
         also = None if repeat is None else self._repeated.keep_whole(repeat, order, answer)
-        measure_whole(won, call, counted, account_id=order.buyer.owner, watch=self._watch)
+        measure_whole(won, counted, account_id=order.buyer.owner, watch=self._watch)
         post = won.charge.post(counted.tokens, also=also, is_cut=counted.is_cut)
         await settle(post, won.charge.sale_id)
         if repeat is not None and isinstance(won, OwnWon):
@@ -348,7 +351,7 @@ class Serving:
         self, won: Won[Opened] | OwnWon[Opened], order: Order, call: Call
     ) -> SaleBooking:
         """Return what a stream is charged to."""
-        note = measure_stream(won, call, account_id=order.buyer.owner, watch=self._watch)
+        note = measure_stream(won, account_id=order.buyer.owner, watch=self._watch)
         if isinstance(won, OwnWon):
             return SaleBooking(won.charge, won, note)
         return SaleBooking(

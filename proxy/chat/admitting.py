@@ -1,6 +1,6 @@
 """Admission of a chat completion: read it, price it, reserve for it, or say why not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +33,6 @@ from proxy.money_refusals import needs_outlook, refused
 from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
-from serving.dialects.dialect import RESPONSES
 from serving.dialects.endpoints import Endpoint
 from serving.dialects.policy import POLICY_FIELD, join_policies, parse_policy
 from serving.http.answers import Answer, StreamAnswer
@@ -134,7 +133,7 @@ class Admission:
         policies: KeyPolicies | None = None,
         minimum_grade: Grade = Grade.COMPANY,
         choice: PolicyChoice | None = None,
-        passes_responses: bool = False,
+        passes: Collection[str] = (),
         span: Span = no_span,
     ) -> None:
         self._limits = limits
@@ -142,7 +141,7 @@ class Admission:
         self._policies = policies
         self._minimum_grade = minimum_grade
         self._choice = choice
-        self._passes_responses = passes_responses
+        self._passes = passes
         self._meter = meter
         self._catalogue = catalogue
         self._prices = prices
@@ -183,8 +182,8 @@ class Admission:
         claims = wish.claims
         aliases = self._aliases
         manner = wish.manner
-        if self._passes_responses and manner.dialect is RESPONSES:
-            manner = replace(manner, endpoint=Endpoint.RESPONSES)
+        if manner.dialect is not None and manner.dialect.name in self._passes:
+            manner = replace(manner, endpoint=Endpoint(manner.dialect.name))
         request = parse_request(wish.raw, self._limits, manner=manner, aliases=aliases)
         asked = request.models[wish.attempt] if request.models else request.call.model
         wish.models = request.models
@@ -290,6 +289,7 @@ async def _reserve(
 def _build_reservation(
     request_id: str, claims: KeyClaims, offer: ModelOption, request: MeteredRequest
 ) -> Reservation:
+    said = (request.call.as_chat or request.call).body
     return Reservation(
         request_id=request_id,
         token_id=claims.token_id,
@@ -301,6 +301,6 @@ def _build_reservation(
         output_usdc_per_mtok=offer.price.output_usdc_per_mtok,
         cached_input_usdc_per_mtok=offer.price.cached_input_usdc_per_mtok,
         per_request_usdc=offer.price.per_request_usdc,
-        end_user=read_user(request.call.body),
-        labels=read_labels(request.call.body),
+        end_user=read_user(said),
+        labels=read_labels(said),
     )

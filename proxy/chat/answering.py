@@ -23,7 +23,7 @@ def build_tally(admitted: Admitted, *, now_s: int) -> Tally:
     """Return what counts a stream, and tells it to the client."""
     translation = admitted.request.translation
     if translation is None:
-        return open_tally(admitted.call, admitted.get_sent())
+        return open_tally(admitted.call, admitted.get_sent(), served=_describe(admitted, now_s))
     encoder = translation.dialect.open_encoder(translation.form, _describe(admitted, now_s))
     return TranslatedTally(admitted.get_sent(), encoder)
 

@@ -70,8 +70,9 @@ log = structlog.get_logger("proxy")
 
 T = TypeVar("T")
 
-Post = Callable[[Endpoint, bytes, Tiers, Grade | None], Awaitable[T]]
-"""Asks upstream at an endpoint with a body, at prices of at most these, of a grade at least."""
+Post = Callable[[Endpoint, bytes, Tiers, Grade | None, Mapping[str, str]], Awaitable[T]]
+"""Asks upstream at an endpoint with a body, at prices of at most these, of a grade at least; with
+the headers of the client's dialect."""
 
 _OUTDATED_BY: Final = frozenset({PRICE_CHANGED, "upstream_error"})
 """Failures after which upstream may have other models and prices: who asks again should meet them.
@@ -247,6 +248,7 @@ class Completions:
                 admitted.build_body(without),
                 offer.terms.tiers,
                 admitted.request.minimum_grade,
+                admitted.call.headers,
             ),
             clients=admitted.call.client_fields,
         )
@@ -366,8 +368,8 @@ class Completions:
     def _build_headers(
         self, admitted: Admitted, served_by: ServedBy | None, *, left_usdc: int
     ) -> dict[str, str]:
-        translation = admitted.request.translation
-        id_header = None if translation is None else translation.dialect.id_header
+        dialect = admitted.request.dialect
+        id_header = None if dialect is None else dialect.id_header
         named = {} if id_header is None else {id_header: admitted.request_id}
         return {
             **named,

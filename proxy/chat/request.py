@@ -2,7 +2,7 @@
 does. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -10,8 +10,9 @@ import orjson
 from proxy.model_aliases import ModelAliases
 from serving.dialects.call import Call, LimitRules, build_call, parse_call, read_flag
 from serving.dialects.common_form import CommonForm
-from serving.dialects.dialect import RESPONSES, Dialect
+from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
 from serving.dialects.endpoints import Endpoint
+from serving.dialects.native_messages import parse_native_messages
 from serving.dialects.policy import ANYBODY, POLICY_FIELD, Policy, parse_policy
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_json_object, write_json
@@ -40,6 +41,8 @@ class Manner:
     dialect: Dialect | None = None
     """The client's dialect, where it has one of its own: translated, unless upstream is asked at
     that dialect's endpoint."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The dialect's own headers, which go to a provider that speaks it."""
 
     @property
     def is_translated(self) -> bool:
@@ -78,6 +81,8 @@ class MeteredRequest:
     """Models to be tried in order, the first included; empty where the request names just one."""
     policies: tuple[Mapping[str, Any], ...] = ()
     """The request's own policies of who may serve it, as it says them."""
+    dialect: Dialect | None = None
+    """The client's dialect, where it has one of its own."""
     minimum_grade: Grade | None = None
     """The lowest provenance of who may serve: what the key's owner demands, else the operator."""
 
@@ -96,10 +101,25 @@ def parse_request(
 ) -> MeteredRequest:
     """Read a request body. Raises ``RequestRejected`` (400), naming the field."""
     if manner.dialect is not None and manner.is_translated:
-        return parse_translated(raw, manner.dialect, limits, aliases=aliases)
-    if manner.dialect is RESPONSES:
-        limits = replace(limits, default=limits.cap)  # as where it is translated
-    return _read_own(parse_call(manner.endpoint, raw, limits, own_fields=_OWN_FIELDS), None)
+        request = parse_translated(raw, manner.dialect, limits, aliases=aliases)
+    elif manner.dialect is MESSAGES:
+        body = _read_body(raw, aliases)
+        headers = manner.headers
+        call = parse_native_messages(body, limits, own_fields=_OWN_FIELDS, headers=headers)
+        request = _read_own(call, None)
+    else:
+        if manner.dialect is RESPONSES:
+            limits = replace(limits, default=limits.cap)  # as where it is translated
+        request = _read_own(parse_call(manner.endpoint, raw, limits, own_fields=_OWN_FIELDS), None)
+    return request if manner.dialect is None else replace(request, dialect=manner.dialect)
+
+
+def _read_body(raw: bytes, aliases: ModelAliases | None) -> dict[str, Any]:
+    body = parse_json_object(raw)
+    if aliases is not None and isinstance(body.get("model"), str):
+        # Which fields a model takes goes by its own name.
+        body["model"] = aliases.resolve(body["model"])
+    return body
 
 
 def parse_translated(
@@ -110,10 +130,7 @@ def parse_translated(
     aliases: ModelAliases | None = None,
 ) -> MeteredRequest:
     """Read a body in another dialect as the chat request that it comes to. Raises as above."""
-    body = parse_json_object(raw)
-    if aliases is not None and isinstance(body.get("model"), str):
-        # Which fields a model takes goes by its own name.
-        body["model"] = aliases.resolve(body["model"])
+    body = _read_body(raw, aliases)
     if dialect is RESPONSES:
         # Its clients name no limit, and expect as much as there is.
         limits = replace(limits, default=limits.cap)

@@ -6,6 +6,7 @@ a client is told of them.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from serving.models.upstream import (
     ProviderAnswer,
     UpstreamStream,
     authorize,
+    build_messages_post,
     build_post,
     configure_client,
     fetch,
@@ -69,16 +71,27 @@ class Upstream(Protocol):
         ...
 
     async def complete(
-        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        tiers: Tiers,
+        minimum_grade: Grade | None = None,
+        dialect: Mapping[str, str] | None = None,
     ) -> ProviderAnswer:
         """Return a whole answer that costs us no more than these prices.
 
         ``minimum_grade``: the lowest provenance of who may serve; None: as the settings have it.
+        ``dialect``: the headers of the client's own dialect.
         """
         ...
 
     async def open_stream(
-        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        tiers: Tiers,
+        minimum_grade: Grade | None = None,
+        dialect: Mapping[str, str] | None = None,
     ) -> UpstreamStream:
         """Return a streamed answer that has begun with success."""
         ...
@@ -179,37 +192,55 @@ class HttpUpstream:
         return [entry for entry in entries if isinstance(entry, dict)]
 
     async def complete(
-        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        tiers: Tiers,
+        minimum_grade: Grade | None = None,
+        dialect: Mapping[str, str] | None = None,
     ) -> ProviderAnswer:
         """Return a whole answer; where this raises, nothing is to be charged."""
         return await fetch(
-            self._build_post(endpoint, body, tiers, minimum_grade),
+            self._build_post(endpoint, body, tiers, minimum_grade, dialect),
             self._access,
             timeout_s=self._whole_timeout_s,
             bytes_max=self._bytes_max,
         )
 
     async def open_stream(
-        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None = None
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        tiers: Tiers,
+        minimum_grade: Grade | None = None,
+        dialect: Mapping[str, str] | None = None,
     ) -> UpstreamStream:
         """Return a streamed answer that has begun with success."""
         # After a client has left, this server reads on; once it has had enough, so has the market,
         # but for the few seconds that it reads on at least.
-        post = self._build_post(endpoint, body, tiers, minimum_grade).header(DRAIN_HEADER, "0")
-        return await open_stream(post, self._access)
+        post = self._build_post(endpoint, body, tiers, minimum_grade, dialect)
+        return await open_stream(post.header(DRAIN_HEADER, "0"), self._access)
 
     async def fetch_sale(self, sale_id: str) -> Sale | None:
         """Return what a market says that a request came to, None while it is not settled."""
         return read_sale((await self._fetch_json(f"{SALES_PATH}/{sale_id}")).parsed)
 
     def _build_post(
-        self, endpoint: Endpoint, body: bytes, tiers: Tiers, minimum_grade: Grade | None
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        tiers: Tiers,
+        minimum_grade: Grade | None,
+        dialect: Mapping[str, str] | None,
     ) -> RequestBuilder:
         # So that no seller serves who is dearer than what the buyer is charged, or whom the buyer
         # does not trust.
         grade = self._minimum_grade if minimum_grade is None else minimum_grade
         ceilings = {**write_ceilings(tiers), MINIMUM_HEADER: grade.value}
         url = f"{self._access.base_url}/{endpoint}"
+        if endpoint is Endpoint.MESSAGES:
+            told = {**(dialect or {}), **ceilings}
+            return build_messages_post(self._client, url, self._access, body, told)
         return build_post(self._client, url, self._access, body, ceilings)
 
     async def _fetch_json(self, name: str) -> ProviderAnswer:

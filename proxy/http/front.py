@@ -5,23 +5,24 @@ The same answers are reachable as FastAPI routes, which are also what documents 
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-import orjson
 from starlette.types import Receive, Scope
 
 from ledger.errors import LedgerUnavailable
 from proxy.chat.request import AS_CHAT, Manner
-from proxy.errors import two_keys
 from proxy.http.dependencies import identify
 from proxy.keys.wallet_sessions import read_session_cookie
 from proxy.services import Services
-from serving.dialects.dialect import MESSAGES, RESPONSES, Dialect
+from serving.dialects.dialect import MESSAGES, RESPONSES
 from serving.dialects.endpoints import Endpoint
-from serving.http.answers import Answer, BuildError, StreamAnswer, build_error_answer
-from serving.http.bodies import find_header, parse_bearer
-from serving.http.errors import ApiError, ledger_unavailable
+from serving.dialects.native_messages import read_dialect_headers
+from serving.dialects.speaking import build_errors_of, find_authorization, find_errors_below
+from serving.http.answers import Answer, BuildError, StreamAnswer
+from serving.http.bodies import find_header
+from serving.http.errors import ledger_unavailable
 from serving.http.exceptions import Translations, answer_safely
 from serving.http.front import WATCHED, Dispatch, Lean
 from serving.http.repeat_keys import derive_repeat_key
@@ -38,7 +39,6 @@ _MANNERS: Final[Mapping[str, Manner]] = {
     f"{PREFIX}/v1/{manner.name}": manner
     for manner in (AS_CHAT, AS_MESSAGES, AS_RESPONSES, AS_TEXTS, AS_EMBEDDINGS)
 }
-_MESSAGES_PATH: Final = f"{PREFIX}/v1/{MESSAGES.name}"
 _FREE: Final = {"x-current-cost-usdc": "0"}
 """What every refused completion says."""
 
@@ -90,8 +90,12 @@ async def answer_completion(
             asked_as = authorization or f"Bearer {read_session_cookie(scope)}"
             repeat = derive_repeat_key(asked_as, idempotency_key=named, body=asked)
         is_admitted = True
+        asked_in = manner
+        if dialect is MESSAGES:
+            headers = read_dialect_headers(partial(find_header, scope))
+            asked_in = replace(manner, headers=headers)
         return await services.completions.complete(
-            claims, raw, request_id, is_proven=is_proven, repeat=repeat, manner=manner
+            claims, raw, request_id, is_proven=is_proven, repeat=repeat, manner=asked_in
         )
 
     def observe(code: str) -> None:
@@ -110,38 +114,4 @@ async def answer_completion(
 
 def find_errors(path: str, request_id: str) -> BuildError:
     """Return what makes the errors of a path: all below a dialect's speak that dialect."""
-    at, below = _MESSAGES_PATH, f"{_MESSAGES_PATH}/"
-    is_message = path == at or path.startswith(below)
-    return build_errors_of(MESSAGES if is_message else None, request_id)
-
-
-def build_errors_of(dialect: Dialect | None, request_id: str) -> BuildError:
-    """Return what makes the error answers of a dialect."""
-    if dialect is None:
-        return build_error_answer
-    return partial(_build_error, dialect, request_id)
-
-
-def _build_error(
-    dialect: Dialect, request_id: str, error: ApiError, headers: Mapping[str, str]
-) -> Answer:
-    named = {} if dialect.id_header is None else {dialect.id_header: request_id}
-    body = orjson.dumps(dialect.describe_error(error, request_id))
-    return build_error_answer(error, {**headers, **named}, body=body)
-
-
-def find_authorization(scope: Scope, dialect: Dialect | None) -> str | None:
-    """Return the Authorization header, or what stands for it in a dialect.
-
-    Anthropic's clients send their key as ``x-api-key``, and some send both headers. Raises 401
-    where these are two keys.
-    """
-    authorization = find_header(scope, b"authorization")
-    if dialect is not MESSAGES:
-        return authorization
-    key = find_header(scope, b"x-api-key")
-    if not key:
-        return authorization
-    if authorization is not None and parse_bearer(authorization) != key.strip():
-        raise two_keys()
-    return f"Bearer {key.strip()}"
+    return find_errors_below(PREFIX, path, request_id)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import orjson
 
-from serving.dialects.common_form import without_fields
+from serving.dialects.common_form import CommonForm, without_fields
 from serving.dialects.content import Content, read_chat, read_response, read_texts
 from serving.dialects.endpoints import LIMIT_FIELDS, Endpoint, name_limit
 from serving.dialects.parameters import validate_parameters
+from serving.dialects.thinking import fit_thinking
 from serving.dialects.tools import validate_tools
 from serving.http.errors import bad_request, wrong_type
 from serving.http.strict_json import parse_and_write, write_json
@@ -25,7 +26,9 @@ CHOICES_MAX: Final = 128
 MODEL_LENGTH_MAX: Final = 200
 STREAM_OPTIONS: Final = "stream_options"
 
-_STREAMS_WITHOUT_ASKING: Final = frozenset({Endpoint.RESPONSES, Endpoint.EMBEDDINGS})
+_STREAMS_WITHOUT_ASKING: Final = frozenset(
+    {Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.EMBEDDINGS}
+)
 """Endpoints whose streams say the usage by themselves, or that have no streams."""
 
 
@@ -75,6 +78,15 @@ class Call:
     renames_limit: bool = False
     """Whether the output limit goes by the name that the model takes: the client named it in
     another dialect."""
+    unshown_bytes: int = 0
+    """Bytes of ``written`` beyond ``text_bytes`` that may be prompt: they count for the bound, and
+    not for the estimate, which is the same in every dialect."""
+    as_chat: "Call | None" = None
+    """The same request as a chat, of one that came in another dialect and is passed on in it."""
+    form: CommonForm | None = None
+    """Where this is the translation of another dialect's request: what its answer needs."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The dialect's own headers, which go to the provider."""
 
     def get_prompt_bound(
         self, *, context_tokens: int | None, image_tokens: int | None, added_bytes: int = 0
@@ -84,7 +96,10 @@ class Call:
         ``added_bytes`` are those that a server adds for a next server, which counts them again.
         """
         return get_prompt_bound(
-            body_bytes=self.text_bytes + added_bytes + self.images * (image_tokens or 0),
+            body_bytes=self.text_bytes
+            + self.unshown_bytes
+            + added_bytes
+            + self.images * (image_tokens or 0),
             messages=self.messages,
             has_tools=self.has_tools,
             context_tokens=None if context_tokens is None else context_tokens * self.inputs,
@@ -177,6 +192,8 @@ class Call:
         if not changes and not unknown:
             return self.written
         sent = {**self.body, **changes}
+        if self.endpoint is Endpoint.MESSAGES and max_tokens > 0:
+            sent = fit_thinking(sent, max_tokens)
         if unknown:
             sent = without_fields(sent, unknown)
         if sent.get(STREAM_OPTIONS, 0) is None:
@@ -279,7 +296,7 @@ def build_call(
 
 def _read_content(endpoint: Endpoint, body: Mapping[str, Any]) -> Content:
     match endpoint:
-        case Endpoint.CHAT:
+        case Endpoint.CHAT | Endpoint.MESSAGES:
             return read_chat(body)
         case Endpoint.RESPONSES:
             return read_response(body)

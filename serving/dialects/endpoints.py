@@ -14,6 +14,7 @@ class Endpoint(StrEnum):
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     RESPONSES = "responses"
+    MESSAGES = "messages"
     EMBEDDINGS = "embeddings"
 
 
@@ -24,6 +25,7 @@ LIMIT_FIELDS: Final[Mapping[Endpoint, tuple[str, ...]]] = {
     Endpoint.CHAT: (MAX_TOKENS, MAX_COMPLETION_TOKENS),
     Endpoint.COMPLETIONS: (MAX_TOKENS,),
     Endpoint.RESPONSES: ("max_output_tokens",),
+    Endpoint.MESSAGES: (MAX_TOKENS,),
     Endpoint.EMBEDDINGS: (),
 }
 """The names of the output limit, the most common first."""
@@ -32,6 +34,7 @@ HOLDERS: Final[Mapping[Endpoint, Holder]] = {
     Endpoint.CHAT: Holder.CHOICES,
     Endpoint.COMPLETIONS: Holder.CHOICES,
     Endpoint.RESPONSES: Holder.OUTPUT,
+    Endpoint.MESSAGES: Holder.CONTENT,
     Endpoint.EMBEDDINGS: Holder.DATA,
 }
 """The field of a whole answer that holds what was generated."""

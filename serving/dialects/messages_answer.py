@@ -8,6 +8,7 @@ from serving.dialects.encoding import Served, Spent, first_choice, write, write_
 from serving.dialects.messages_errors import build_messages_error
 from serving.dialects.parts import AnswerPart, Assembler, PartKind, split_message
 from serving.dialects.reasoning import seal
+from serving.models.stating import build_split_usage
 
 _STOPS: Final[Mapping[str, str]] = {
     "length": "max_tokens",
@@ -109,15 +110,8 @@ class _Stop:
 
 
 def build_messages_usage(spent: Spent) -> dict[str, Any]:
-    """Return the usage: tokens that were read from a cache stand apart from the input."""
-    tokens = spent.counted.tokens
-    return {
-        "input_tokens": tokens.prompt - tokens.cached,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": tokens.cached,
-        "output_tokens": tokens.completion,
-        **spent.charge,
-    }
+    """Return the usage, with what is charged in it."""
+    return {**build_split_usage(spent.counted), **spent.charge}
 
 
 class MessageEncoder:

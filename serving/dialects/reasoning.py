@@ -23,7 +23,7 @@ DETAILS: Final = "reasoning_details"
 RETURNED: Final = frozenset({*FIELDS, DETAILS})
 """The fields of a message in which reasoning goes back to its model."""
 
-_MARK: Final = "current1."
+SEAL_MARK: Final = "current1."
 
 
 @dataclass(slots=True)
@@ -107,15 +107,15 @@ def seal(reasoning: Reasoning, *, has_text: bool) -> str:
         said["t"] = reasoning.text
     if reasoning.details:
         said["d"] = reasoning.details
-    return _MARK + urlsafe_b64encode(write(said)).decode()
+    return SEAL_MARK + urlsafe_b64encode(write(said)).decode()
 
 
 def unseal(sealed: Any, *, text: str = "") -> Reasoning | None:
     """Return the reasoning that a seal carries; None where it was not made here."""
-    if not isinstance(sealed, str) or not sealed.startswith(_MARK):
+    if not isinstance(sealed, str) or not sealed.startswith(SEAL_MARK):
         return None
     try:
-        said = orjson.loads(urlsafe_b64decode(sealed[len(_MARK) :]))
+        said = orjson.loads(urlsafe_b64decode(sealed[len(SEAL_MARK) :]))
     except ValueError:
         return None
     if not isinstance(said, dict) or said.get("f") not in FIELDS:

@@ -50,6 +50,11 @@ class ApiError(CurrentError):
     beside: Mapping[str, Any] = field(default_factory=dict)
     """What the body says more, beside ``error``."""
 
+    @property
+    def has_own_body(self) -> bool:
+        """Whether the body has a shape of its own, whatever the dialect of the path."""
+        return False
+
     def __str__(self) -> str:
         return self.message
 

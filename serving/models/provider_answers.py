@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from serving.models.weight import NOTHING, Weight, weigh_choice, weigh_output
+from serving.models.weight import NOTHING, Weight, weigh_blocks, weigh_choice, weigh_output
 
 
 class Holder(StrEnum):
@@ -14,6 +14,8 @@ class Holder(StrEnum):
     """The output field of chat completions and of completions."""
     OUTPUT = "output"
     """The output field of responses."""
+    CONTENT = "content"
+    """The output field of messages: empty where a model ends its turn without a word."""
     DATA = "data"
     """The output field of embeddings, which generate no text."""
 
@@ -40,7 +42,9 @@ def find_failure(parsed: Mapping[str, Any]) -> Any:
 def is_answer(parsed: Mapping[str, Any], holder: Holder) -> bool:
     """Tell whether a provider's JSON is a whole answer."""
     parts = parsed.get(holder)
-    if not isinstance(parts, list) or not parts or find_failure(parsed) is not None:
+    if not isinstance(parts, list) or find_failure(parsed) is not None:
+        return False
+    if not parts and not (holder is Holder.CONTENT and isinstance(parsed.get("stop_reason"), str)):
         return False
     return all(isinstance(part, dict) for part in parts)
 
@@ -56,5 +60,7 @@ def weigh_answer(parsed: Mapping[str, Any], holder: Holder) -> Weight:
             )
         case Holder.OUTPUT:
             return weigh_output(parts)
+        case Holder.CONTENT:
+            return weigh_blocks(parts)
         case _:
             return NOTHING

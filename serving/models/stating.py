@@ -15,6 +15,7 @@ from serving.models.provider_answers import Holder
 from serving.models.provider_json import write_provider_json
 from serving.models.sold import COST_FIELD
 from serving.models.usage import find_usage, has_odd_count, list_usages, read_report
+from serving.models.weight import Weight
 
 _OTHER_USAGES: Final = frozenset({"x_groq", "usage_metadata", "usageMetadata"})
 """Fields of an answer other than ``usage`` that may hold usage."""
@@ -54,12 +55,23 @@ def state_usage(
 ) -> dict[str, Any]:
     """Return the usage to tell: the provider's ``words`` where they say what is charged."""
     usage = build_usage(counted, names)
-    if not words or not counted.is_reported or has_odd_count(words):
+    if not words:
         return usage
     told = {**usage, **words}
-    # Of several reports the words may be mixed.
-    said = count_tokens(sent, Delivered(delivered.weight, delivered.weight), read_report(told))
-    return told if said.tokens == counted.tokens else usage
+    return told if says_what_is_charged(told, counted, sent, delivered.weight) else usage
+
+
+def says_what_is_charged(
+    words: Mapping[str, Any], counted: Counted, sent: Sent, delivered: Weight
+) -> bool:
+    """Tell whether who reads this usage, over the same answer, counts what is charged.
+
+    Of several reports the words may be mixed.
+    """
+    if not words or not counted.is_reported or has_odd_count(words):
+        return False
+    said = count_tokens(sent, Delivered(delivered, delivered), read_report(words))
+    return said.tokens == counted.tokens
 
 
 def restate_answer(
@@ -70,12 +82,31 @@ def restate_answer(
     is_told = words is not None and counted.is_reported and not has_odd_count(words)
     if is_told and not says_cost(parsed):
         return raw
+    usage = _build_usage_of(holder, counted)
+    choices = parsed["choices"] if holder is Holder.CHOICES else None
+    return write_provider_json({**drop_usage(parsed, choices), "usage": usage})
+
+
+def _build_usage_of(holder: Holder, counted: Counted) -> dict[str, Any]:
+    if holder is Holder.CONTENT:
+        return build_split_usage(counted)
     names = RESPONSE_NAMES if holder is Holder.OUTPUT else CHAT_NAMES
     usage = build_usage(counted, names)
     if holder is Holder.DATA:
         del usage[names.output]
-    choices = parsed["choices"] if holder is Holder.CHOICES else None
-    return write_provider_json({**drop_usage(parsed, choices), "usage": usage})
+    return usage
+
+
+def build_split_usage(counted: Counted) -> dict[str, int]:
+    """Return the usage of a message: tokens that were read from a cache stand apart from the
+    input."""
+    tokens = counted.tokens
+    return {
+        "input_tokens": tokens.prompt - tokens.cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": tokens.cached,
+        "output_tokens": tokens.completion,
+    }
 
 
 def may_hold_usage(chunk: Mapping[str, Any]) -> bool:

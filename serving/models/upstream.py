@@ -139,6 +139,25 @@ def build_post(
     return request
 
 
+_MAKERS_HOST: Final = "api.anthropic.com"
+"""The host that takes a bearer for another kind of key."""
+
+
+def build_messages_post(
+    client: Client, url: str, access: Access, body: bytes, headers: Mapping[str, str]
+) -> RequestBuilder:
+    """Return a request in Anthropic's dialect: with the key where its providers look for it."""
+    request = client.post(url).header(HOPS_HEADER, write_hops()).body_bytes(body)
+    told = {"content-type": "application/json", **headers}
+    if access.api_key:
+        told["x-api-key"] = access.api_key
+        if urlsplit(access.base_url).hostname != _MAKERS_HOST:
+            request = request.bearer_auth(access.api_key)
+    for name, value in told.items():
+        request = request.header(name, value)
+    return request
+
+
 def authorize(request: RequestBuilder, access: Access) -> RequestBuilder:
     """Return a request with the provider's key, where there is one, and with this server counted
     among those that the request has passed."""

@@ -110,6 +110,27 @@ def weigh_output(output: Any) -> Weight:
     return Weight(count_text(output), sum(_count_json(item) for item in output))
 
 
+_BLOCK_TEXTS: Final = ("text", "thinking")
+_BLOCK_FRAME: Final = frozenset({*_BLOCK_TEXTS, "input", "type", "id", "signature", "data"})
+"""Fields of a block that are counted apart, or were not generated: names, and what was sealed."""
+
+
+def weigh_blocks(blocks: Any) -> Weight:
+    """Return the weight of a message's content: a list of blocks, each whole."""
+    if not isinstance(blocks, list):
+        return NOTHING
+    text = extent = 0
+    for block in blocks:
+        if not isinstance(block, dict):
+            continue
+        said = sum(count_text(block.get(name)) for name in _BLOCK_TEXTS)
+        if block.get("input"):
+            said += _count_json(block["input"])
+        rest = (value for name, value in block.items() if value and name not in _BLOCK_FRAME)
+        text, extent = text + said, extent + said + sum(_count_json(value) for value in rest)
+    return Weight(text, extent)
+
+
 def count_text(value: Any, depth: int = 0) -> int:
     """Return the bytes of generated text in a value: a text, or lists and objects around texts."""
     if isinstance(value, str):

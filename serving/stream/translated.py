@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from serving.dialects.answered_calls import CallJudge
 from serving.dialects.encoding import Encoder, Spent
 from serving.models.counting import Counted, Sent
 from serving.stream.tally import ChatTally, Move
@@ -12,8 +13,8 @@ from serving.stream.tally import ChatTally, Move
 class TranslatedTally(ChatTally):
     """Counts exactly what ``ChatTally`` counts: the dialect changes no charge."""
 
-    def __init__(self, sent: Sent, encoder: Encoder) -> None:
-        super().__init__(sent)
+    def __init__(self, sent: Sent, encoder: Encoder, judge: CallJudge | None = None) -> None:
+        super().__init__(sent, judge=judge)
         self._encoder = encoder
         self._spent: Spent | None = None
 

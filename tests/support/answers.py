@@ -64,10 +64,35 @@ def make_answer(path: str, body: dict[str, Any], *, text: str, usage: Any) -> di
             part = {"type": "output_text", "text": text}
             output = [{"type": "message", "role": "assistant", "content": [part]}]
             return {"id": "r-1", "object": "response", "output": output, **used}
+        case "messages":
+            said = {"type": "message", "role": "assistant", "model": body.get("model", MODEL)}
+            ended = {"stop_reason": "end_turn", "stop_sequence": None}
+            content = [{"type": "text", "text": text}]
+            return {"id": "m-1", **said, "content": content, **ended, **used}
         case "completions":
             choice = {"index": 0, "text": text, "finish_reason": "stop"}
             return {"id": "c-1", "object": "text_completion", "choices": [choice], **used}
     return make_completion(text, usage, model=str(body.get("model", MODEL)))
+
+
+def make_named_event(kind: str, **fields: Any) -> bytes:
+    """Return one event of a message's stream."""
+    return f"event: {kind}\n".encode() + make_event({"type": kind, **fields})
+
+
+def make_first_events(path: str, usage: Any, model: str = MODEL) -> list[bytes]:
+    """Return the events before the text: of messages, their beginning."""
+    if path != "messages":
+        return []
+    first = {**(usage or {}), "output_tokens": 1}
+    message = {"id": "m-1", "type": "message", "role": "assistant", "model": model, "content": []}
+    ended = {"stop_reason": None, "stop_sequence": None, "usage": first}
+    block = {"type": "text", "text": ""}
+    return [
+        make_named_event("message_start", message={**message, **ended}),
+        make_named_event("content_block_start", index=0, content_block=block),
+        make_named_event("ping"),
+    ]
 
 
 def make_piece(path: str, text: str, model: str = MODEL) -> bytes:
@@ -75,6 +100,9 @@ def make_piece(path: str, text: str, model: str = MODEL) -> bytes:
     match path:
         case "responses":
             return make_event({"type": "response.output_text.delta", "delta": text})
+        case "messages":
+            delta = {"type": "text_delta", "text": text}
+            return make_named_event("content_block_delta", index=0, delta=delta)
         case "completions":
             return make_event({"choices": [{"index": 0, "text": text}]})
     return make_chunk(text, model=model)
@@ -87,6 +115,13 @@ def make_last_events(path: str, usage: Any, model: str = MODEL) -> list[bytes]:
         case "responses":
             response = {"usage": usage} if usage else {}
             return [make_event({"type": "response.completed", "response": response})]
+        case "messages":
+            ended = {"stop_reason": "end_turn", "stop_sequence": None}
+            return [
+                make_named_event("content_block_stop", index=0),
+                make_named_event("message_delta", delta=ended, usage=usage or {}),
+                make_named_event("message_stop"),
+            ]
         case "completions":
             last = make_event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
             used = make_event({"choices": [], "usage": usage})

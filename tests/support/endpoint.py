@@ -24,6 +24,7 @@ from tests.support.answers import (
     TEXT,
     USAGE,
     make_answer,
+    make_first_events,
     make_last_events,
     make_piece,
     split_text,
@@ -61,8 +62,10 @@ class FakeEndpoint:
         play: Play | None = None,
         build: Build | None = None,
         streams_built: bool = False,
+        speaks_messages: bool = False,
     ) -> None:
-        """``streams_built``: streams say what ``build`` returns, too."""
+        """``streams_built``: streams say what ``build`` returns, too. ``speaks_messages``: whether
+        there is a path for Anthropic's dialect."""
         # ------------------------------------------------------------------ what the test sets
         self._behaviour = "normal"
         self.script: deque[str] = deque()
@@ -104,7 +107,7 @@ class FakeEndpoint:
         app = web.Application(client_max_size=64 * 1024**2, middlewares=[self._receive])
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/v1/prices", self._list_prices)
-        for path in TEXT_PATHS:
+        for path in (*TEXT_PATHS, "messages") if speaks_messages else TEXT_PATHS:
             app.router.add_post(f"/v1/{{path:{path}}}", self._serve)
         add_media_routes(app, self)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None, lingering_time=0.0)
@@ -249,6 +252,8 @@ class FakeEndpoint:
             assert request.transport is not None
             request.transport.close()
             return response
+        for event in make_first_events(path, self.usage, model):
+            await response.write(event)
         if behaviour != "stream_error_first":
             for piece in split_text(self.text):
                 await response.write(make_piece(path, piece, model))

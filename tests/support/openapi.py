@@ -89,7 +89,8 @@ class Document:
                 # A stream that breaks off ends with an error.
                 item = contents[found]["itemSchema"]
                 broken = isinstance(event, dict) and "error" in event
-                self.validate({"$ref": _REF + "ErrorBody"} if broken else item, event, what)
+                shape = "MessageErrorBody" if broken and "type" in event else "ErrorBody"
+                self.validate({"$ref": _REF + shape} if broken else item, event, what)
         if kind in (CSV, EVENTS) and len(body) <= TEXT_SHOWN_MAX:
             shown = body.decode()
         key = str(status) if kind == JSON else f"{status} {found}"

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.http.prices import Amount
+from serving.dialects.message_shapes import MessageErrorBody
 from serving.http.document.schemas import ErrorBody, ErrorDetail
 
 
@@ -101,6 +102,12 @@ class PaymentRequired(BaseModel):
 
 class PaidErrorDetail(ErrorDetail):
     """The error, and the state of the payment that came with the request."""
+
+    payment: PaymentView | None = None
+
+
+class PaidMessageErrorBody(MessageErrorBody):
+    """The same in Anthropic's dialect."""
 
     payment: PaymentView | None = None
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from market.http.prices import Amount
 from market.routing.filters import FILTERS_MAX
 from serving.dialects.endpoints import Endpoint
+from serving.dialects.message_shapes import AnsweredMessage, MessageEvent, MessageRequest
 from serving.dialects.shapes import (
     ChatChunk,
     ChatCompletion,
@@ -81,6 +82,13 @@ class RoutedResponseRequest(ResponseRequest):
     provider: ProviderPolicy | list[ProviderPolicy] | None = None
 
 
+class RoutedMessageRequest(MessageRequest):
+    """A conversation to continue, in Anthropic's dialect. Fields that cost nothing pass."""
+
+    routing: Routing | None = None
+    provider: ProviderPolicy | list[ProviderPolicy] | None = None
+
+
 class RoutedEmbeddingRequest(EmbeddingRequest):
     """Texts to embed."""
 
@@ -92,18 +100,21 @@ BODIES: Final[Mapping[Endpoint, type[BaseModel]]] = {
     Endpoint.CHAT: RoutedChatRequest,
     Endpoint.COMPLETIONS: RoutedCompletionRequest,
     Endpoint.RESPONSES: RoutedResponseRequest,
+    Endpoint.MESSAGES: RoutedMessageRequest,
     Endpoint.EMBEDDINGS: RoutedEmbeddingRequest,
 }
 ANSWERS: Final[Mapping[Endpoint, type[BaseModel]]] = {
     Endpoint.CHAT: ChatCompletion,
     Endpoint.COMPLETIONS: Completion,
     Endpoint.RESPONSES: ModelResponse,
+    Endpoint.MESSAGES: AnsweredMessage,
     Endpoint.EMBEDDINGS: EmbeddingList,
 }
 EVENTS: Final[Mapping[Endpoint, type[BaseModel]]] = {
     Endpoint.CHAT: ChatChunk,
     Endpoint.COMPLETIONS: Completion,
     Endpoint.RESPONSES: ResponseEvent,
+    Endpoint.MESSAGES: MessageEvent,
 }
 
 HEADERS: Final[dict[str, Any]] = {

@@ -9,17 +9,16 @@ from pydantic import BaseModel
 from proxy.errors import nothing_stored
 from proxy.http.chat.schemas import COMPLETION_HEADERS
 from proxy.http.dependencies import BEARER, ClaimsDep, ServicesDep
-from proxy.http.dialects.schemas import (
+from proxy.http.dialects.free_counts import count_tokens
+from proxy.http.dialects.schemas import MeteredResponse, MeteredResponseRequest
+from proxy.http.front import AS_MESSAGES, AS_RESPONSES, answer_completion
+from serving.dialects.message_shapes import (
     AnsweredMessage,
     MessageErrorBody,
     MessageEvent,
     MessageRequest,
-    MeteredResponse,
-    MeteredResponseRequest,
     TokenCount,
 )
-from proxy.http.dialects.token_counts import count_tokens
-from proxy.http.front import AS_MESSAGES, AS_RESPONSES, answer_completion
 from serving.dialects.shapes import ResponseEvent
 from serving.http.answers import to_response
 from serving.http.document.schemas import ErrorBody, errors_of

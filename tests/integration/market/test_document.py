@@ -48,6 +48,7 @@ PAID_WITHOUT_A_KEY: Final = frozenset(
         "createCompletions",
         "createEmbeddings",
         "createImagesGenerations",
+        "createMessages",
         "createMusicGenerations",
         "createResponses",
         "createVideoGenerations",
@@ -183,11 +184,13 @@ async def call_text(caller: Caller) -> None:
         "chat/completions": make_body(),
         "completions": {"model": model, "prompt": "Say hello.", "max_tokens": 100},
         "responses": {"model": model, "input": "Say hello.", "max_output_tokens": 100},
+        "messages": make_body(),
         "embeddings": {"model": model, "input": "Say hello."},
     }
     for endpoint, body in calls.items():
         await caller.ask("POST", f"/v1/{endpoint}", buyer, json=body)
-    for endpoint in ("chat/completions", "completions", "responses"):
+    await caller.ask("POST", "/v1/messages/count_tokens", buyer, json=make_body())
+    for endpoint in ("chat/completions", "completions", "messages", "responses"):
         body = {**calls[endpoint], "stream": True}
         events = await caller.ask("POST", f"/v1/{endpoint}", buyer, json=body)
         assert events.count("data: ") > 2

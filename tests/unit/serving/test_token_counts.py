@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.http.dialects.token_counts import IMAGE_TOKENS, PAGE_TOKENS, estimate_input
+from serving.dialects.token_counts import IMAGE_TOKENS, PAGE_TOKENS, estimate_input
 from serving.http.errors import RequestRejected
 
 SEARCH: Any = {"type": "web_search_20250305", "name": "web_search"}

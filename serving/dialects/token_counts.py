@@ -1,55 +1,29 @@
-"""How many tokens a request in Anthropic's dialect probably has: free, and nothing is asked."""
+"""How many tokens a request in Anthropic's dialect probably has. Pure."""
 
 import re
 from base64 import b64decode
 from typing import Any, Final
 
-import orjson
-from starlette.types import Receive, Scope
-
-from proxy.chat.request import parse_translated
-from proxy.http.front import TRANSLATIONS, build_errors_of, find_authorization
-from proxy.keys.authentication import authenticate
-from proxy.services import Services
-from serving.dialects.dialect import MESSAGES
+from serving.dialects.call import LimitRules
 from serving.dialects.encoding import write
-from serving.http.answers import Answer
+from serving.dialects.native_messages import parse_native_messages
 from serving.http.errors import RequestRejected, wrong_type
-from serving.http.exceptions import answer_safely
 from serving.http.strict_json import parse_json_object
 from serving.models.bounds import estimate_prompt_tokens
 
+_NO_LIMITS: Final = LimitRules(default=1, cap=1)
+_OWN_FIELDS: Final = frozenset(
+    {"fit", "max_cost_usdc", "min_discount_pct", "models", "provider", "routing"}
+)
+"""Fields of either server's own: no provider reads them."""
 IMAGE_TOKENS: Final = 1_600
 """What an image is taken to have where its model does not say."""
 PAGE_TOKENS: Final = 2_500
 """What a page of a document is taken to have: its text, and its image."""
 _PAGE: Final = re.compile(rb"/Type\s*/Page\b")
-_UNSUPPORTED: Final = frozenset({"unsupported_content", "unsupported_tool"})
-
-
-async def count_tokens(
-    scope: Scope, receive: Receive, services: Services, request_id: str
-) -> Answer:
-    """Answer with the number of tokens. Raises ``ClientGone`` only."""
-
-    async def serve() -> Answer:
-        claims = authenticate(find_authorization(scope, MESSAGES), services.known_keys)
-        services.limits.take_request((claims.token_id, claims.key_id))
-        is_proven = await services.completions.proven.check(claims.token_id)
-        raw = await services.limits.read_body(
-            scope, receive, services, claims.token_id, is_proven=is_proven
-        )
-        counted = orjson.dumps({"input_tokens": estimate_input(raw)})
-        headers = {"content-type": "application/json", "request-id": request_id}
-        return Answer(200, headers, counted)
-
-    return await answer_safely(
-        serve,
-        TRANSLATIONS,
-        request_id=request_id,
-        observe=lambda _: None,
-        build=build_errors_of(MESSAGES, request_id),
-    )
+_UNSUPPORTED: Final = frozenset(
+    {"unsupported_content", "unsupported_tool", "unsupported_parameter"}
+)
 
 
 def estimate_input(raw: bytes) -> int:
@@ -58,13 +32,14 @@ def estimate_input(raw: bytes) -> int:
     What would be refused, such as a tool that runs at the provider, is counted all the same.
     Raises ``RequestRejected`` (400) for what is no request.
     """
+    body = parse_json_object(raw)
     try:
-        request = parse_translated(raw, MESSAGES)
+        call = parse_native_messages(body, _NO_LIMITS, own_fields=_OWN_FIELDS, headers={})
     except RequestRejected as error:
         if error.code not in _UNSUPPORTED and error.param != "tools":
             raise
-        return _estimate_all(parse_json_object(raw))
-    return max(1, request.call.estimate_prompt(image_tokens=IMAGE_TOKENS))
+        return _estimate_all(body)
+    return max(1, call.estimate_prompt(image_tokens=IMAGE_TOKENS))
 
 
 def _estimate_all(body: dict[str, Any]) -> int:
