@@ -106,7 +106,10 @@ def measure_stream(
         # One that broke off may have reported no last figures.
         if tally.report is not None and tally.is_finished:
             offer = won.charge.verdict.offer
-            _show(watch, ReportedAnswer(offer, account_id, won.result.call, tally.report, tally.weight))
+            _show(
+                watch,
+                ReportedAnswer(offer, account_id, won.result.call, tally.report, tally.weight),
+            )
         won.book.note_answer(
             won.offer_id,
             first_token_s=said_s - won.began_s,

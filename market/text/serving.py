@@ -331,7 +331,7 @@ class Serving:
         transcript = None if repeat is None else self._repeated.repeats.open_transcript()
         stream = LiveStream(
             reading=won.result.reading,
-            booking=self._book_stream(won, order, call),
+            booking=self._book_stream(won, order),
             endings=SaleEndings(won.result.secrets),
             charge_name=COST_FIELD,
             asks_for_usage=call.asks_for_usage,
@@ -347,9 +347,7 @@ class Serving:
         self.in_flight.keep(run)
         return StreamAnswer(headers, stream)
 
-    def _book_stream(
-        self, won: Won[Opened] | OwnWon[Opened], order: Order, call: Call
-    ) -> SaleBooking:
+    def _book_stream(self, won: Won[Opened] | OwnWon[Opened], order: Order) -> SaleBooking:
         """Return what a stream is charged to."""
         note = measure_stream(won, account_id=order.buyer.owner, watch=self._watch)
         if isinstance(won, OwnWon):

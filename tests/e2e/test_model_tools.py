@@ -88,7 +88,9 @@ async def run_loop(url: str) -> str:
             model=MODEL_ID, messages=asked, tools=TOOLS, max_tokens=60, temperature=0
         )
         assert first.choices[0].finish_reason == "tool_calls"
-        (call,) = first.choices[0].message.tool_calls or ()
+        calls = first.choices[0].message.tool_calls or []
+        assert len(calls) == 1
+        call = calls[0]
         assert call.type == "function"
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments) == {"city": "Paris"}
