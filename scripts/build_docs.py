@@ -1,20 +1,24 @@
 """Build the documents as a site, strictly: ``python -m scripts.build_docs [FOLDER]``.
 
 Every page of ``docs/`` must be in the navigation, and every link and anchor must lead somewhere, or
-nothing is built. The tools are installed from ``manual/requirements.lock`` into an environment of
-their own, when it has changed. The site loads nothing from elsewhere.
+nothing is built. Beside them stand references of both servers, made from their OpenAPI documents.
+The tools are installed from ``manual/requirements.lock`` into an environment of their own, when it
+has changed. The site loads nothing from elsewhere.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
 import click
 
 from contracts.errors import Fatal
+from scripts.api_reference import render_reference
+from scripts.export_openapi import build_documents
 from scripts.setup import SetupError, Stage, only_one, run_visibly, say
 from scripts.stack.anvil_path import ROOT
 from serving.process.command_line import argument, command
@@ -22,6 +26,11 @@ from serving.process.command_line import argument, command
 MANUAL: Final = ROOT / "manual"
 LOCK: Final = MANUAL / "requirements.lock"
 VENV: Final = ROOT / ".cache" / "manual"
+REFERENCES: Final = {
+    "proxy": ("Every route of the proxy", "`/openapi.json`"),
+    "market": ("Every route of the market", "`/openapi.json`"),
+}
+"""Title of each server's generated page, and where the server has its document."""
 
 
 class DocsNotBuilt(Fatal):
@@ -34,11 +43,29 @@ def build_docs(folder: Path) -> None:
         _install()
     except (SetupError, OSError) as error:
         raise DocsNotBuilt(str(error)) from error
+    with tempfile.TemporaryDirectory(prefix="current-docs-") as name:
+        _build(_gather(Path(name)), folder.resolve())
+
+
+def _gather(place: Path) -> Path:
+    """Put the pages, written and generated, beside the site's settings; return their folder."""
+    for one in (MANUAL, MANUAL.parent / "docs"):
+        shutil.copytree(one, place / one.name, ignore=shutil.ignore_patterns("__pycache__"))
+    reference = place / "docs" / "reference"
+    reference.mkdir()
+    for server, document in build_documents().items():
+        title, served_at = REFERENCES[server]
+        page = render_reference(document, title=title, served_at=served_at)
+        (reference / f"{server}.md").write_text(page, encoding="utf-8")
+    return place / MANUAL.name
+
+
+def _build(manual: Path, folder: Path) -> None:
     # Not `--quiet`: with it MkDocs does not count the warnings that fail a strict build.
-    words = ["build", "--strict", "--clean", "-f", str(MANUAL / "mkdocs.yml")]
+    words = ["build", "--strict", "--clean", "-f", str(manual / "mkdocs.yml")]
     done = subprocess.run(
-        [str(VENV / "bin" / "mkdocs"), *words, "-d", str(folder.resolve())],
-        cwd=MANUAL,
+        [str(VENV / "bin" / "mkdocs"), *words, "-d", str(folder)],
+        cwd=manual,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,

@@ -20,7 +20,9 @@ import pytest
 import yaml
 
 from scripts import build_docs as building
-from scripts.build_docs import LOCK, MANUAL, DocsNotBuilt, build_docs
+from scripts.api_reference import render_reference
+from scripts.build_docs import LOCK, MANUAL, REFERENCES, DocsNotBuilt, build_docs
+from scripts.export_openapi import build_documents
 from scripts.setup import SetupError
 from scripts.stack.anvil_path import ROOT
 from tests.support.folders import temporary_folder
@@ -49,7 +51,8 @@ def test_nav__has_every_page_and_each_readers_first_minutes() -> None:
     pages = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
     listed = list(list_nav(load_settings()["nav"]))
 
-    assert sorted(listed) == sorted(pages)
+    generated = {f"reference/{server}.md" for server in REFERENCES}
+    assert sorted(listed) == sorted(pages | generated)
     starts = {page for page in pages if page.startswith("start/")}
     assert starts == {f"start/{reader}.md" for reader in READERS}
     home = (docs / "index.md").read_text(encoding="utf-8")
@@ -93,6 +96,19 @@ def test_site__each_page__loads_what_is_there_and_nothing_from_elsewhere(site: P
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
     for sheet in site.rglob("*.css"):
         assert "url(http" not in sheet.read_text(encoding="utf-8"), sheet.name
+
+
+def test_reference__has_every_route_with_its_fields_and_refusals() -> None:
+    for server, document in build_documents().items():
+        page = render_reference(document, title="Title", served_at="here")
+        routes = [
+            f"### {method.upper()} `{path}`"
+            for path, methods in document["paths"].items()  # type: ignore[attr-defined]
+            for method in methods
+        ]
+        assert sorted(re.findall(r"^### .+$", page, re.M)) == sorted(routes), server
+    assert "| `amount_usdc` | integer" in page
+    assert "- 401: no key, or a key that is invalid" in page
 
 
 @pytest.mark.slow
