@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readEvent, readStream } from "../src/api/stream.ts";
-import { rowsInSight, sumBy, sumDays } from "../src/usage.ts";
+import { gatherCells, rowsInSight, sumBy, sumDays } from "../src/usage.ts";
 import { climb, commitSeller, leafOf } from "../src/wallet/verify.ts";
 
 const line = (at: number, model: string, cost: number | null) => ({
@@ -17,11 +17,12 @@ const line = (at: number, model: string, cost: number | null) => ({
 
 test("sums: of all lines, exact, the dearest first; a day begins at midnight UTC", () => {
   const lines = [line(86_399, "a", 1), line(86_400, "b", 5), line(90_000, "b", null), line(90_001, "a", 2)];
-  assert.deepEqual(sumBy(lines, (one) => one.model), [
+  const cells = gatherCells(lines);
+  assert.deepEqual(sumBy(cells, (one) => one.model), [
     { name: "b", requests: 2, costUsdc: 5n },
     { name: "a", requests: 2, costUsdc: 3n },
   ]);
-  assert.deepEqual(sumDays(lines), [
+  assert.deepEqual(sumDays(cells), [
     { at: 0, costUsdc: 1n },
     { at: 86_400, costUsdc: 7n },
   ]);
@@ -29,8 +30,16 @@ test("sums: of all lines, exact, the dearest first; a day begins at midnight UTC
 
 test("a year of requests: each of its days and models", () => {
   const lines = Array.from({ length: 100_000 }, (_, at) => line(at * 315, `m${at % 40}`, at % 7));
-  assert.equal(sumDays(lines).length, 365);
-  assert.equal(sumBy(lines, (one) => one.model).length, 40);
+  const cells = gatherCells(lines);
+  assert.equal(sumDays(cells).length, 365);
+  assert.equal(sumBy(cells, (one) => one.model).length, 40);
+  assert.ok(cells.length <= 365 * 40);
+});
+
+test("gatherCells: exact where a number no longer is", () => {
+  const cost = 2 ** 51 + 1;
+  const cells = gatherCells(Array.from({ length: 9 }, (_, at) => line(at, "a", cost)));
+  assert.deepEqual(cells.map((cell) => cell.costUsdc), [9n * BigInt(cost)]);
 });
 
 test("rowsInSight: of 100,000 rows only some are drawn, wherever the list stands", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Sent, judge } from "../src/wallet/following.ts";
-import { leastShares } from "../src/wallet/deposit.ts";
+import { type Abilities, leastShares, listWays, readEntrusted } from "../src/wallet/deposit.ts";
 import { WalletProblem, toProblem } from "../src/wallet/problems.ts";
 import { ask, readAccount, readChainId } from "../src/wallet/provider.ts";
 import { findChain } from "../src/wallet/chains.ts";
@@ -35,6 +35,12 @@ test("toProblem: every code of EIP-1193 and 5792, wherever the wallet hides it",
 test("toProblem: a contract's refusal says what helps", () => {
   assert.match(toProblem({ message: "execution reverted: adapter: refused, name less" }).message, /less than you ask/);
   assert.match(toProblem({ message: "insufficient funds for gas" }).message, /too little ether/);
+});
+
+test("toProblem: what was put into words once is not lost in what a library wraps around it", () => {
+  const first = toProblem({ message: "execution reverted: usdc: invalid signature" });
+  const wrapped = new Error("An unknown RPC error occurred.", { cause: new Error("x", { cause: first }) });
+  assert.equal(toProblem(wrapped), first);
 });
 
 test("ask: a wallet that hangs is given up in time, and by the visitor", async () => {
@@ -84,6 +90,38 @@ test("judge: sped up is mined; replaced by something else, or cancelled, is over
 test("leastShares: a preview less 0.1 %, rounded down", () => {
   assert.equal(leastShares(1_000_000n), 999_000n);
   assert.equal(leastShares(1n), 0n);
+});
+
+test("listWays: the fewest signatures that wallet and token allow; approval is always the last", () => {
+  const able: Abilities = { isApproved: false, canBatch: false, isContract: false, hasAuthorizations: true, hasPermits: true };
+  assert.deepEqual(listWays(able, false), ["authorization", "permit", "approve"]);
+  assert.deepEqual(listWays({ ...able, canBatch: true }, false), ["batch", "authorization", "permit", "approve"]);
+  assert.deepEqual(listWays({ ...able, hasAuthorizations: false }, false), ["permit", "approve"]);
+  assert.deepEqual(listWays({ ...able, isContract: true }, false), ["approve"]);
+  assert.deepEqual(listWays({ ...able, canBatch: true }, true), ["batch", "approve"]);
+  assert.deepEqual(listWays({ ...able, canBatch: true, isApproved: true }, false), ["plain"]);
+});
+
+test("readEntrusted: a signed deposit of this deployment, and nothing else", () => {
+  const adapter = "0x" + "aD".repeat(20);
+  const overview = { chain_id: 8453, contracts: { adapter: adapter.toLowerCase() } } as Parameters<typeof readEntrusted>[1];
+  const values = ["7", "1000000", "999000", "0", "1790000000", "0x" + "5a".repeat(32), "27", "0x" + "01".repeat(32), "0x" + "02".repeat(32)];
+  const signed = { chainId: 8453, adapter, name: "depositWithAuthorization", values };
+  assert.deepEqual(readEntrusted(JSON.stringify(signed), overview), signed);
+  const others = [
+    { ...signed, chainId: 1 },
+    { ...signed, adapter: "0x" + "00".repeat(20) },
+    { ...signed, name: "withdrawPrincipal" },
+    { ...signed, name: "openWithAuthorization" },
+    { ...signed, values: values.slice(1) },
+    { ...signed, values: ["-7", ...values.slice(1)] },
+    { ...signed, values: [7, ...values.slice(1)] },
+    { ...signed, values: "123456789" },
+    null,
+    [],
+  ];
+  for (const other of others) assert.equal(readEntrusted(JSON.stringify(other), overview), null, JSON.stringify(other));
+  assert.equal(readEntrusted("", overview), null);
 });
 
 /** A wallet on chain 1 that knows the chains of `known`; it switches by itself on adding, or not. */

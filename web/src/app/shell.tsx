@@ -19,6 +19,9 @@ export interface Page {
   readonly isForWallets?: boolean;
 }
 
+/** When at the latest other pages are loaded, after the first is drawn. */
+const IDLE_MS = 2_000;
+
 export interface SiteProps {
   readonly name: string;
   readonly pages: readonly Page[];
@@ -53,6 +56,7 @@ export function Shell({ name, pages, aside, foot }: SiteProps) {
     if (!isFirst.current) main.current?.focus({ preventScroll: true });
     isFirst.current = false;
   }, [found?.page.path]);
+  useEffect(() => prepare(pages), [pages]);
   return (
     <div class="site" onClick={(event) => catchLinks(event, (path) => findPage(pages, path) !== null)}>
       <a class="skip" href="#main">
@@ -88,6 +92,22 @@ export function Shell({ name, pages, aside, foot }: SiteProps) {
       </footer>
     </div>
   );
+}
+
+/** Loads the listed pages' scripts once the first page is there and nothing else is to do: a click then only draws. */
+function prepare(pages: readonly Page[]): () => void {
+  const { connection } = navigator as { connection?: { saveData?: boolean } };
+  if (connection?.saveData) return () => {};
+  const begin = (): void => {
+    // One that fails is asked for again when it is clicked, and says so then.
+    for (const page of pages) if (page.isListed) page.load().catch(() => {});
+  };
+  if (!("requestIdleCallback" in window)) {
+    const timer = setTimeout(begin, IDLE_MS);
+    return () => clearTimeout(timer);
+  }
+  const idle = requestIdleCallback(begin, { timeout: IDLE_MS });
+  return () => cancelIdleCallback(idle);
 }
 
 /** A page that fails while it is drawn says so, and leaves the rest of the site as it is. */

@@ -22,6 +22,8 @@ export interface Tools {
   readonly say: (what: string, hash?: string) => void;
   /** Simulates a step, has it signed and sent, and follows it to its end; returns its events. */
   readonly carryOut: (title: string, step: Step) => Promise<readonly Log[]>;
+  /** Has steps sent as one by EIP-5792, and follows them to their end; returns their events. */
+  readonly carryOutAll: (title: string, steps: readonly Step[]) => Promise<readonly Log[]>;
 }
 
 export interface Act {
@@ -48,7 +50,8 @@ export function useAct(): Act {
       say(texts.checking);
       const [wallet, chain] = await Promise.all([makeReady(chainId), import("./contracts.ts")]);
       const carryOut = (title: string, step: Step) => carry(wallet, chain, say, mine.signal, title, step);
-      const what = await work({ wallet, chain, signal: mine.signal, say, carryOut });
+      const carryOutAll = (title: string, steps: readonly Step[]) => carryAll(wallet, chain, say, mine.signal, title, steps);
+      const what = await work({ wallet, chain, signal: mine.signal, say, carryOut, carryOutAll });
       if (!mine.signal.aborted) setState({ kind: "done", what });
     } catch (thrown) {
       if (!mine.signal.aborted) setState({ kind: "failed", problem: toProblem(thrown) });
@@ -84,11 +87,34 @@ async function carry(
   const { outcome, logs } = await chain.follow(
     wallet.provider,
     sent,
-    (now) => say(now.kind === "unseen" ? texts.unseen(title) : texts.sent(title), sent.hash),
+    (now) => say(now.kind !== "unseen" ? texts.sent(title) : sent.sinceBlock ? texts.owners(title) : texts.unseen(title), sent.hash),
     signal,
   );
   dropPending(sent.hash);
   if (outcome.kind === "cancelled") throw new WalletProblem("refused", texts.cancelled);
   if (outcome.kind === "reverted") throw new WalletProblem("reverted", texts.revertedInBlock);
+  return logs;
+}
+
+async function carryAll(
+  wallet: Connected,
+  chain: Chain,
+  say: (what: string, hash?: string) => void,
+  signal: AbortSignal,
+  title: string,
+  steps: readonly Step[],
+): Promise<readonly Log[]> {
+  say(texts.confirm(title));
+  const calls = steps.map((step) => ({ to: step.to, data: chain.encode(step) }));
+  const id = await chain.sendBatch(wallet.provider, wallet.address, wallet.chainId, calls);
+  const [first] = calls;
+  keepPending({ title, chainId: wallet.chainId, sent: { hash: id, from: wallet.address, to: first?.to ?? "0x", data: "0x", nonce: null, isBatch: true } });
+  say(texts.sent(title), id);
+  // Until the wallet says how it ended, it is kept: a reload goes on asking.
+  const logs = await chain.followBatch(wallet.provider, id, signal).catch((error: unknown) => {
+    if (error instanceof WalletProblem && error.kind === "reverted") dropPending(id);
+    throw error;
+  });
+  dropPending(id);
   return logs;
 }

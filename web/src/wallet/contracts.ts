@@ -10,11 +10,13 @@ import {
   getAddress,
   parseSignature,
 } from "viem";
-import { call, getBlock, getTransaction, getTransactionCount, getTransactionReceipt } from "viem/actions";
+import { call, getBlock, getBlockNumber, getTransaction, getTransactionCount, getTransactionReceipt } from "viem/actions";
 import abi from "./abi.json" with { type: "json" };
 import { type Outcome, type Rival, type Sent, judge } from "./following.ts";
 import { WalletProblem, toProblem } from "./problems.ts";
 import { type Provider, QUIET_MS, ask } from "./provider.ts";
+import { findExecution } from "./executions.ts";
+import { toTypedData } from "./typed-data.ts";
 import { walletTexts } from "../text.ts";
 
 export { getAddress };
@@ -68,10 +70,13 @@ export async function simulate(provider: Provider, from: Hex, step: Step): Promi
 /** Has the wallet send a step; returns what to follow. Throws `WalletProblem`. */
 export async function send(provider: Provider, from: Hex, step: Step): Promise<Sent> {
   const data = encode(step);
+  // What a wallet of several owners answers is its own number, long before there is a transaction.
+  const isShared = await hasCode(provider, from);
+  const sinceBlock = isShared ? Number(await getBlockNumber(clientOf(provider), { cacheTime: 0 })) : null;
   const hash = await ask<Hex>(provider, "eth_sendTransaction", [{ from, to: step.to, data }]);
   if (!/^0x[0-9a-fA-F]{64}$/.test(String(hash))) throw new WalletProblem("unknown", walletTexts.oddHash);
   const nonce = await getTransaction(clientOf(provider), { hash }).then((seen) => seen.nonce, () => null);
-  return { hash, from, to: step.to, data, nonce };
+  return { hash, from, to: step.to, data, nonce, sinceBlock };
 }
 
 /** Follows a transaction until its end; `note` hears where it stands. Ends with `signal`, by throwing. */
@@ -83,8 +88,19 @@ export async function follow(
 ): Promise<{ readonly outcome: Outcome; readonly logs: readonly Log[] }> {
   const client = clientOf(provider);
   let sent = first;
+  let fromBlock = first.sinceBlock ?? null;
   for (;;) {
     if (signal.aborted) throw new WalletProblem("refused", walletTexts.givenUp);
+    if (fromBlock !== null) {
+      const looked = await findExecution(provider, sent, fromBlock).catch(() => null);
+      fromBlock = looked?.nextBlock ?? fromBlock;
+      const execution = looked?.execution;
+      if (execution) {
+        const done = await getTransactionReceipt(client, { hash: execution.hash });
+        const kind = execution.isSuccess ? "mined" : "reverted";
+        return { outcome: { kind, hash: execution.hash }, logs: done.logs as readonly Log[] };
+      }
+    }
     const receipt = await getTransactionReceipt(client, { hash: sent.hash }).catch(() => null);
     if (receipt) {
       const outcome = judge(sent, { receipt, isKnown: true, minedNonce: 0, rival: null });
@@ -155,28 +171,14 @@ export async function signPermit(
     getBlock(clientOf(provider)),
   ]);
   const deadline = block.timestamp + 3_600n;
-  const fields = ["owner", "spender", "value", "nonce", "deadline"];
-  const typed = {
-    domain: { name, version: "2", chainId: permit.chainId, verifyingContract: permit.usdc },
-    primaryType: "Permit",
-    types: {
-      EIP712Domain: [
-        { name: "name", type: "string" },
-        { name: "version", type: "string" },
-        { name: "chainId", type: "uint256" },
-        { name: "verifyingContract", type: "address" },
-      ],
-      Permit: fields.map((field, at) => ({ name: field, type: at < 2 ? "address" : "uint256" })),
-    },
-    message: {
-      owner: permit.owner,
-      spender: permit.spender,
-      value: permit.assets.toString(),
-      nonce: nonce.toString(),
-      deadline: deadline.toString(),
-    },
-  };
-  const signed = await ask<Hex>(provider, "eth_signTypedData_v4", [permit.owner, JSON.stringify(typed)], { signal });
+  const typed = toTypedData({ name, version: "2", chainId: permit.chainId, verifyingContract: permit.usdc }, "Permit", [
+    ["owner", "address", permit.owner],
+    ["spender", "address", permit.spender],
+    ["value", "uint256", permit.assets],
+    ["nonce", "uint256", nonce],
+    ["deadline", "uint256", deadline],
+  ]);
+  const signed = await ask<Hex>(provider, "eth_signTypedData_v4", [permit.owner, typed], { signal });
   const { r, s, yParity } = parseSignature(signed);
   return [deadline, 27 + yParity, r, s];
 }
@@ -187,43 +189,13 @@ export async function hasCode(provider: Provider, address: Hex): Promise<boolean
   return typeof code === "string" && code.length > 2;
 }
 
-/** Whether the wallet sends several calls as one (EIP-5792). Never throws: most wallets cannot. */
-export async function canBatch(provider: Provider, address: Hex, chainId: number): Promise<boolean> {
+/** Returns the newest block's time, unix seconds. Throws `WalletProblem`. */
+export async function readTime(provider: Provider): Promise<bigint> {
   try {
-    const hex = `0x${chainId.toString(16)}`;
-    const said = await ask<Record<string, { atomic?: { status?: string } }>>(
-      provider,
-      "wallet_getCapabilities",
-      [address, [hex]],
-      { limitMs: 3_000 },
-    );
-    return ["supported", "ready"].includes(said[hex]?.atomic?.status ?? "");
-  } catch {
-    return false;
+    return (await getBlock(clientOf(provider))).timestamp;
+  } catch (thrown) {
+    throw toProblem(thrown);
   }
 }
 
-/** Sends several steps as one by EIP-5792 and waits for its receipts. Throws `WalletProblem`. */
-export async function sendBatch(
-  provider: Provider,
-  from: Hex,
-  chainId: number,
-  steps: readonly Step[],
-  signal: AbortSignal,
-): Promise<readonly Log[]> {
-  const calls = steps.map((step) => ({ to: step.to, data: encode(step), value: "0x0" }));
-  const hex = `0x${chainId.toString(16)}`;
-  const wish = { version: "2.0.0", chainId: hex, from, atomicRequired: true, calls };
-  const answer = await ask<string | { id: string }>(provider, "wallet_sendCalls", [wish]);
-  const id = typeof answer === "string" ? answer : answer.id;
-  for (;;) {
-    if (signal.aborted) throw new WalletProblem("refused", walletTexts.givenUp);
-    type Status = { status: number; receipts?: { status: string; logs: Log[] }[] };
-    const { status, receipts = [] } = await ask<Status>(provider, "wallet_getCallsStatus", [id]);
-    if (status >= 400 || receipts.some((one) => one.status === "0x0")) {
-      throw new WalletProblem("reverted", walletTexts.batchFailed);
-    }
-    if (status === 200) return receipts.flatMap((one) => one.logs);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-  }
-}
+export { canBatch, followBatch, sendBatch } from "./batch.ts";

@@ -7,6 +7,13 @@ export interface Sent {
   readonly data: `0x${string}`;
   /** Null where the wallet's node did not know the transaction yet. */
   readonly nonce: number | null;
+  /**
+   * Set where the sender is a contract: the newest block when it was asked. Its other owners may have
+   * to confirm first, so what the wallet answered may be its own number and no transaction's.
+   */
+  readonly sinceBlock?: number | null;
+  /** Several calls as one (EIP-5792): `hash` is their number, which the wallet alone knows. */
+  readonly isBatch?: boolean;
 }
 
 /** What the chain says at one moment. */

@@ -5,7 +5,7 @@ import { Notice, Problem, Waiting } from "../app/parts.tsx";
 import { common, walletTexts as texts } from "../text.ts";
 import type { Act } from "./acting.ts";
 import { dropPending, listPending } from "./pending.ts";
-import { toProblem } from "./problems.ts";
+import { WalletProblem, toProblem } from "./problems.ts";
 import { connect, disconnect, safeIcon, useConnection, useWallets } from "./store.ts";
 
 /** Shows how an action stands. */
@@ -118,6 +118,7 @@ function Chooser({ close }: { readonly close: () => void }) {
       {connection.kind === "connecting" && <Waiting what={texts.lookAtWallet(connection.name)} />}
       {problem && <Problem error={problem} />}
       <p class="quiet">{texts.whatConnecting}</p>
+      <p class="quiet">{texts.otherWays}</p>
       <button type="button" onClick={() => dialog.current?.close()}>
         {common.close}
       </button>
@@ -133,11 +134,17 @@ export function PendingList() {
   useEffect(() => {
     if (connection.kind !== "connected") return undefined;
     const abort = new AbortController();
-    void import("./contracts.ts").then(async ({ follow }) => {
+    void import("./contracts.ts").then(async ({ follow, followBatch }) => {
       for (const { sent } of all) {
-        await follow(connection.wallet.provider, sent, () => {}, abort.signal).then(
+        const { provider } = connection.wallet;
+        const ending = sent.isBatch
+          ? followBatch(provider, sent.hash, abort.signal)
+          : follow(provider, sent, () => {}, abort.signal);
+        await ending.then(
           () => dropPending(sent.hash),
-          () => {},
+          (error: unknown) => {
+            if (error instanceof WalletProblem && error.kind === "reverted") dropPending(sent.hash);
+          },
         );
         if (!abort.signal.aborted) setAll(listPending());
       }

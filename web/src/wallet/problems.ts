@@ -35,7 +35,7 @@ const BY_CODE: Readonly<Record<number, Exclude<ProblemKind, "reverted" | "unknow
   5710: "other_chain",
   5720: "busy",
   5740: "unsupported",
-  5750: "refused",
+  5750: "unsupported",
   5760: "unsupported",
   [-32601]: "unsupported",
   [-32004]: "unsupported",
@@ -48,7 +48,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/ERC20: (insufficient|exceeds|transfer amount exceeds) ?(balance)?/i, texts.tooLittleUsdc],
   [/adapter: too few shares/, texts.tooFewShares],
   [/adapter: shares worth too little/, texts.worthTooLittle],
-  [/adapter: permit refused|FiatTokenV2/, texts.permitRefused],
+  [/adapter: permit refused|FiatTokenV2|usdc: (invalid signature|authorization)/, texts.permitRefused],
   [/adapter: refused, name less/, texts.nameLess],
   [/adapter: too little paid/, texts.tooLittlePaid],
   [/adapter: vault paid nothing/, texts.paidNothing],
@@ -66,7 +66,8 @@ export function explainRevert(text: string): string | undefined {
 
 /** Returns what went wrong, whatever a wallet threw: their errors have no one shape. */
 export function toProblem(thrown: unknown): WalletProblem {
-  if (thrown instanceof WalletProblem) return thrown;
+  const known = findProblem(thrown);
+  if (known) return known;
   if (thrown instanceof RequestFailed) return new WalletProblem("unknown", thrown.message);
   const texts_ = [...textsOf(thrown)];
   const said = texts_.join(" ");
@@ -79,6 +80,13 @@ export function toProblem(thrown: unknown): WalletProblem {
   if (/unrecognized chain|chain .*not (been )?added/i.test(said)) return new WalletProblem("other_chain", texts.other_chain);
   if (/revert/i.test(said)) return new WalletProblem("reverted", texts.reverted(clip(texts_[0] ?? "")));
   return new WalletProblem("unknown", texts.unknownProblem(clip(texts_[0] ?? String(thrown))));
+}
+
+/** What was put into words once stays so, whatever a library wraps around it. */
+function findProblem(thrown: unknown, depth = 0): WalletProblem | undefined {
+  if (thrown instanceof WalletProblem) return thrown;
+  if (typeof thrown !== "object" || thrown === null || depth > 6) return undefined;
+  return findProblem((thrown as Record<string, unknown>)["cause"], depth + 1);
 }
 
 function codeOf(thrown: unknown, depth = 0): number | undefined {

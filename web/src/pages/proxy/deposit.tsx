@@ -8,9 +8,10 @@ import { navigate, usePlace } from "../../app/router.ts";
 import { depositTexts as texts, walletTexts } from "../../text.ts";
 import { Plot } from "../../charts/plot.tsx";
 import { useAct } from "../../wallet/acting.ts";
-import { type Terms, deposit } from "../../wallet/deposit.ts";
+import { type Terms, deposit, entrust } from "../../wallet/deposit.ts";
 import { NeedWallet, PendingList, Progress } from "../../wallet/panel.tsx";
 import { useConnection } from "../../wallet/store.ts";
+import { Entrusting, Pasting, keepEntrusted } from "./entrusting.tsx";
 
 const INTERVALS = [30, 60, 120, 240, 360];
 const SMOOTHINGS = [10_000, 5_000, 2_000, 1_000, 500];
@@ -52,6 +53,14 @@ function DepositForm({ overview }: { readonly overview: Overview }) {
       const opened = await deposit(tools, overview, { ...terms, byApproval });
       navigate(`/position/${opened}`);
       return texts.done(opened.toString());
+    });
+  };
+  const sign = (): void => {
+    setTouched(true);
+    if (terms === null || !canAsk) return;
+    void act.run(overview.chain_id, async (tools) => {
+      keepEntrusted(await entrust(tools, overview, terms));
+      return texts.signedDone;
     });
   };
   return (
@@ -130,11 +139,24 @@ function DepositForm({ overview }: { readonly overview: Overview }) {
             </button>
           </p>
         )}
+        {connection.kind === "connected" && (
+          <details>
+            <summary>{texts.noEther}</summary>
+            <p>{texts.noEtherWhy}</p>
+            <button type="button" disabled={!canAsk} onClick={sign}>
+              {texts.sign}
+            </button>
+          </details>
+        )}
         {connection.kind === "connected" && connection.wallet.chainId !== overview.chain_id && (
           <Notice kind="warning">{texts.otherChain(overview.chain_id)}</Notice>
         )}
       </form>
-      <VaultCard overview={overview} />
+      <div>
+        <Entrusting overview={overview} />
+        <VaultCard overview={overview} />
+        <Pasting overview={overview} />
+      </div>
     </div>
   );
 }

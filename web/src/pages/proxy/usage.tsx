@@ -7,7 +7,7 @@ import { exact, formatCount, formatTime, formatUsdc } from "../../amounts.ts";
 import { Field, Figure, Notice, Problem, Table, Usdc, Waiting } from "../../app/parts.tsx";
 import { Plot } from "../../charts/plot.tsx";
 import { usageTexts as texts } from "../../text.ts";
-import { rowsInSight, sumBy, sumDays } from "../../usage.ts";
+import { gatherCells, rowsInSight, sumBy, sumDays } from "../../usage.ts";
 import { useAct } from "../../wallet/acting.ts";
 import { NeedWallet, Progress } from "../../wallet/panel.tsx";
 import { Signed } from "../../wallet/signed.tsx";
@@ -70,9 +70,11 @@ function Ranged({ tokenId }: { readonly tokenId: string }) {
   const [attempt, setAttempt] = useState(0);
   const [model, setModel] = useState("");
   const { lines, isWhole, error } = useAll(tokenId, days, attempt);
-  const models = useMemo(() => [...new Set(lines.map((line) => line.model))].sort(), [lines]);
+  const all = useMemo(() => gatherCells(lines), [lines]);
+  const models = useMemo(() => [...new Set(all.map((cell) => cell.model))].sort(), [all]);
+  const cells = useMemo(() => (model ? all.filter((cell) => cell.model === model) : all), [all, model]);
   const shown = useMemo(() => (model ? lines.filter((line) => line.model === model) : lines), [lines, model]);
-  const byDay = useMemo(() => sumDays(shown), [shown]);
+  const byDay = useMemo(() => sumDays(cells), [cells]);
   const total = byDay.reduce((sum, day) => sum + day.costUsdc, 0n);
   const points = byDay.map(({ at, costUsdc }) => ({ at, value: Number(costUsdc) / 1e6 }));
   return (
@@ -114,8 +116,8 @@ function Ranged({ tokenId }: { readonly tokenId: string }) {
         <>
           <Plot label={texts.byDay} series={[{ name: texts.cost, points, bars: true }]} />
           <div class="columns">
-            <Sums title={texts.byModel} sums={sumBy(shown, (line) => line.model)} />
-            <Sums title={texts.byKey} sums={sumBy(shown, (line) => line.key_id)} />
+            <Sums title={texts.byModel} sums={sumBy(cells, (cell) => cell.model)} />
+            <Sums title={texts.byKey} sums={sumBy(cells, (cell) => cell.key_id)} />
           </div>
           <h2>{texts.each}</h2>
           <Csv tokenId={tokenId} />
