@@ -25,6 +25,7 @@ from market.background import (
     refund_convicted,
     rewrap_all,
 )
+from market.chain_watch import ChainWatch
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import Kms, Sealer
 from market.evidence.live_watch import LiveWatch, load_vocabularies
@@ -241,7 +242,8 @@ def _build_services(
     hasher: PasswordHasher | None,
 ) -> Services:
     metrics, secrets = Metrics(), settings.list_secrets()
-    checker = SignatureChecker(ChainReader(Web3Transport(web3)), multicall3=deployment.multicall3)
+    reader = ChainReader(Web3Transport(web3))
+    checker = SignatureChecker(reader, multicall3=deployment.multicall3)
     authenticator = Authenticator(
         database,
         checker,
@@ -286,6 +288,7 @@ def _build_services(
     follower = JobFollower(database, book, seller_client, artifacts, job_rules)
     return Services(
         authenticator=authenticator,
+        chain_watch=ChainWatch(reader),
         withdrawing=Withdrawing(database, authenticator, settings.withdrawal_rules(), metrics),
         book=book,
         database=database,

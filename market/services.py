@@ -11,6 +11,7 @@ from starlette.requests import Request
 from ledger.errors import KeyNotLive
 from ledger.selling.accounts import check_key_live
 from ledger.selling.sealed_keys import SealedKey
+from market.chain_watch import ChainWatch
 from market.endpoints.client import SellerClient
 from market.endpoints.sealing import KmsUnavailable, Sealer
 from market.errors import invalid_key
@@ -77,6 +78,7 @@ class Services:
     api_calls: ApiCalls
     repeated_calls: RepeatedCalls
     withdrawing: Withdrawing
+    chain_watch: ChainWatch
     live_watch: LiveWatch | None = None
     """Looks at what sellers report; None where that is switched off."""
     lists: KeptLists = field(default_factory=KeptLists)

@@ -30,6 +30,19 @@ def load_open_intents(connection: Connection) -> list[IntentRecord]:
     return [read_intent(row) for row in rows]
 
 
+def load_senders(connection: Connection, *, limit: int = 10) -> list[str]:
+    """Return the addresses that intents were signed by, by address, ``limit`` at most."""
+    senders: list[str] = []
+    while len(senders) < limit:
+        # A step of the index each: there may be millions of intents, and a handful of keys.
+        later = _intent.c.sender > (senders[-1] if senders else "")
+        found = connection.execute(select(func.min(_intent.c.sender)).where(later)).scalar_one()
+        if found is None:
+            break
+        senders.append(str(found))
+    return senders
+
+
 def load_confirmed_from_nonce(
     connection: Connection, *, sender: str, nonce: int
 ) -> list[IntentRecord]:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from ledger.audit import find_violations
 from ledger.chain.mirror import load_mirror
+from ledger.intents.queries import load_senders
 from ledger.spending.debts import load_debts
 from ledger.suppliers.callers import SupplierCaller
 from ledger.suppliers.mails import load_outbox_state
@@ -53,6 +54,17 @@ async def get_overview(
     """Return how the deployment stands, as its ledger has it, and what a person must look at."""
     now_s = services.database.now_s()
     facts = await services.database.read(lambda connection: _gather(connection, now_s))
+    senders = facts.pop("senders")
+    sight = await services.chain_watch.fetch(senders)
+    facts["chain"] |= {
+        "head_block": None if sight is None else sight.head_block,
+        "head_age_s": None if sight is None else max(0, now_s - sight.head_at_s),
+    }
+    balances = {} if sight is None else sight.balances_wei
+    facts["keeper"]["accounts"] = [
+        {"address": one, "ether_wei": str(balances[one]) if one in balances else None}
+        for one in senders
+    ]
     signs = Signs(**facts.pop("signs"))
     return OperatorOverview.model_validate(
         {
@@ -106,6 +118,7 @@ def _gather(connection: Connection, now_s: int) -> dict[str, Any]:
         "positions": gather_positions(connection, now_s),
         "usage": usage,
         "keeper": keeper,
+        "senders": load_senders(connection),
         "market": market,
         "waiting": waiting,
         "processes": processes,

@@ -11,6 +11,10 @@ class ChainStanding(BaseModel):
     mirrored_block: int | None = Field(description="null: nothing is mirrored yet")
     age_s: int | None = Field(description="since it last was at the head, seconds")
     lag_blocks: int | None
+    head_block: int | None = Field(
+        description="the newest block of the market's own node; null: it does not answer"
+    )
+    head_age_s: int | None = Field(description="since that block's own time, seconds")
 
 
 class PositionSums(BaseModel):
@@ -48,8 +52,19 @@ class OpenIntent(BaseModel):
     age_s: int
 
 
+class KeeperAccount(BaseModel):
+    """A key that the keeper has sent transactions with."""
+
+    address: str
+    ether_wei: str | None = Field(
+        pattern="^[0-9]+$", description="what it can pay fees with; null: the node does not answer"
+    )
+
+
 class KeeperStanding(BaseModel):
     """What the keeper does."""
+
+    accounts: list[KeeperAccount] = Field(description="the keys that it has sent with, 10 at most")
 
     intents: list[OpenIntent]
     gas_day_usdc: dict[str, int] = Field(

@@ -3,6 +3,7 @@
 ::
 
     nobody, a supplier, a reviewer: refused; an operator: figures, alarms, an audit
+    a node that answers: its head, and the ether of the keeper's keys; one that does not: null
     a row that breaks an invariant: the audit names it
     a paid payout: its seller sees the transaction
 """
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from web3.types import RPCEndpoint
 
 from ledger.database.engine import read, write
-from ledger.tables import MarketSale, PayoutBatch, PayoutItem, table_of
+from ledger.tables import Intent, MarketSale, PayoutBatch, PayoutItem, table_of
 from market.suppliers.reviewing import grant
+from tests.support.anvil import Anvil
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.mailbox import Mailbox
@@ -64,6 +67,42 @@ async def test_views__by_role__are_the_operators_alone(
     assert seen["alarms"] == [{"name": "mirror_stale", "detail": "never"}]
     assert (seen["chain"]["mirrored_block"], seen["positions"]["count"]) == (None, 0)
     assert (await operator.get(AUDIT)).json()["count"] == 0
+
+
+async def test_overview__the_node_answers__head_and_the_keepers_ether(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    engine = make_ledger(tmp_path / "with-node.sqlite3")
+    senders = ["0x" + digit * 40 for digit in "ab"]
+    with write(engine) as connection:
+        for number, sender in enumerate([*senders, senders[0], None]):
+            connection.execute(
+                table_of(Intent).insert(),
+                {"intent_id": str(number), "kind": "settle", "state": "confirmed", "reason": ""}
+                | {"payload": "{}", "sender": sender, "nonce": number}
+                | {"created_at_s": 1, "updated_at_s": 1},
+            )
+    with Anvil() as anvil:
+        balance = [senders[1], hex(3 * 10**18)]
+        anvil.web3.provider.make_request(RPCEndpoint("anvil_setBalance"), balance)
+        settings = make_settings(
+            tmp_path, smtp_url=mailbox.url, mail_interval_s=0.02, rpc_url=anvil.url
+        )
+        async with run_market(settings, engine) as market:
+            operator = await sign_in_as(market, mailbox, "operator")
+            seen = (await operator.get(OVERVIEW)).json()
+            assert seen["chain"]["head_block"] == anvil.reader.fetch_head().number
+            assert seen["keeper"]["accounts"] == [
+                {"address": senders[0], "ether_wei": "0"},
+                {"address": senders[1], "ether_wei": str(3 * 10**18)},
+            ]
+
+            anvil.stop()
+
+            seen = (await operator.get(OVERVIEW)).json()
+            assert seen["chain"]["head_block"] is None
+            assert [one["ether_wei"] for one in seen["keeper"]["accounts"]] == [None, None]
+    engine.dispose()
 
 
 async def test_views__a_sale_that_is_paid__is_counted_and_its_seller_sees_the_transaction(

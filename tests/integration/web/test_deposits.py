@@ -58,7 +58,7 @@ class Site:
         self.world.fund_usdc(wallet.address, 1_000 * USDC)
         if has_ether:
             self.give_ether(wallet.address)
-        return wallet.key.to_0x_hex()
+        return str(wallet.key.to_0x_hex())
 
     def give_ether(self, address: str) -> None:
         provider = self.world.anvil.web3.provider
@@ -75,8 +75,14 @@ class Site:
 
     async def visit(self, keys: dict[str, str], *visitors: str, **more: Any) -> dict[str, Any]:
         """Let visitors come one after the other; nothing on their pages may be wrong."""
-        wish = {"origin": self.origin, "rpcUrl": self.world.anvil.url, "folder": None}
-        wish |= {"keys": keys, "visitors": list(visitors), **more}
+        wish = {
+            "origin": self.origin,
+            "rpcUrl": self.world.anvil.url,
+            "folder": None,
+            "keys": keys,
+            "visitors": list(visitors),
+            **more,
+        }
         report = await run_browser("deposits.mjs", wish)
         assert report["found"] == []
         outcomes: dict[str, Any] = report["outcomes"]

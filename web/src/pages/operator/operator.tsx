@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { RequestFailed, orSignedOut } from "../../api/http.ts";
 import { type Schemas, api } from "../../api/market.ts";
-import { exact, formatCount, formatSpan, formatTime, formatUsdc } from "../../amounts.ts";
+import { exact, formatCount, formatSpan, formatTime, formatUnits, formatUsdc } from "../../amounts.ts";
 import { TxLink } from "../../app/money.tsx";
 import { Figure, Notice, Table, Usdc } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
@@ -81,12 +81,18 @@ const count = (value: number | null): string => (value === null ? texts.nothing 
 
 function Chain({ overview }: { readonly overview: Overview }) {
   const { chain, processes } = overview;
+  const isKnown = chain.head_block !== null && chain.mirrored_block !== null;
+  const nodeLag = isKnown ? Math.max(0, (chain.head_block ?? 0) - (chain.mirrored_block ?? 0)) : null;
   return (
     <Part title={texts.indexer}>
       <dl class="figures">
         <Figure name={texts.block}>{count(chain.mirrored_block)}</Figure>
         <Figure name={texts.behind}>{count(chain.lag_blocks)}</Figure>
         <Figure name={texts.atHead}>{span(chain.age_s)}</Figure>
+        <Figure name={texts.nodeHead} hint={chain.head_age_s === null ? "" : texts.blockAge(formatSpan(chain.head_age_s))}>
+          {chain.head_block === null ? texts.nodeSilent : formatCount(chain.head_block)}
+        </Figure>
+        <Figure name={texts.behindNode}>{count(nodeLag)}</Figure>
       </dl>
       {processes.length > 0 && (
         <Table label={texts.servers}>
@@ -167,6 +173,26 @@ function Keeper({ overview }: { readonly overview: Overview }) {
   const { keeper } = overview;
   return (
     <Part title={texts.keeper}>
+      {keeper.accounts.length === 0 ? (
+        <p class="quiet">{texts.noAccounts}</p>
+      ) : (
+        <Table label={texts.accounts}>
+          <thead>
+            <tr>
+              <th scope="col">{texts.account}</th>
+              <th scope="col" class="number">{texts.ether}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {keeper.accounts.map((one) => (
+              <tr key={one.address}>
+                <th scope="row"><code>{one.address}</code></th>
+                <td class="number">{one.ether_wei === null ? texts.nodeSilent : formatUnits(BigInt(one.ether_wei), 18)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
       <Counts of={keeper.gas_day_usdc} title={texts.gas} show={(usdc) => `${formatUsdc(exact(usdc))} USDC`} />
       <dl class="figures">
         <Figure name={texts.resting}>{formatCount(keeper.items_at_rest)}</Figure>
