@@ -100,6 +100,7 @@ await walk(async () => {
   await button("Cancel it for ERC20 · Ethereum (USDT)").click();
   await page.getByText("It will not count.").waitFor();
   await button("Turn on one-time codes").click();
+  await page.getByRole("img", { name: "QR code with the secret for an authenticator app" }).waitFor();
   const secret = (await page.locator("form code").textContent()).replaceAll(" ", "");
   await field("The first code that the app shows").fill(readCode(secret));
   await button("Turn on").click();

@@ -5,6 +5,7 @@ import { supply } from "../../api/supply.ts";
 import { formatTime } from "../../amounts.ts";
 import { TextField } from "../../app/fields.tsx";
 import { Copy, Notice, Shown } from "../../app/parts.tsx";
+import { QrCode } from "../../app/qr-code.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
 import { accountTexts as texts } from "../../text.ts";
@@ -84,6 +85,7 @@ export function Codes({ hasCodes, changed }: { readonly hasCodes: boolean; reado
           }}
         >
           <p>{texts.secretHint}</p>
+          <QrCode text={begun.url} label={texts.qrOf} />
           <p class="actions">
             <code>{begun.secret.replace(/(.{4})/g, "$1 ").trim()}</code>
             <Copy text={begun.secret} what={texts.copySecret} />
