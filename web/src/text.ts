@@ -1169,6 +1169,19 @@ export const reviewTexts = {
 // ------------------------------------------------------------------------------------------- resale
 
 export const resellTexts = {
+  importTitle: "Connect APIs by a file (YAML)",
+  importWhy: "The same file as for the command line, with api_connections: and an entry for each API. A connection of that name is changed, others are left as they are.",
+  importFile: "Choose a file",
+  importText: "Or write it here",
+  importPut: (names: string) => `Put on sale: ${names}`,
+  importNothing: "Put on sale",
+  importWrong: {
+    line: (line: number) => `Line ${line} cannot be read. Names and values, lists and comments are; anchors, tags and texts of several lines are not.`,
+    no_list: "There is no list “api_connections:” in it.",
+    no_name: "An entry has no “name:”.",
+    twice: "Two entries have the same name.",
+    too_many: "A file has 50 entries at most.",
+  },
   title: "Resell an API",
   lead: "You pay for an API and use a part of it. Sell the rest by the call: your key never leaves the market, and 90 % of what is paid is yours.",
   needWallet: "To resell, connect the wallet that is to be paid.",

@@ -4,6 +4,7 @@ import { Notice } from "../../app/parts.tsx";
 import { resellTexts as texts } from "../../text.ts";
 import { AsSeller } from "../market/wallet-sign-in.tsx";
 import { Connection } from "./connection.tsx";
+import { ImportFile } from "./import-file.tsx";
 import { NewConnection } from "./new-connection.tsx";
 
 export function Resell() {
@@ -15,6 +16,7 @@ export function Resell() {
         {({ connections }, watched) => (
           <>
             <NewConnection done={watched.refresh} isFirst={connections.length === 0} />
+            <ImportFile known={connections} done={watched.refresh} />
             <h2>{texts.yours}</h2>
             {connections.length === 0 ? (
               <Notice>{texts.none}</Notice>
