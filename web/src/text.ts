@@ -499,6 +499,8 @@ export const evidenceTexts = {
     border: "Answers where models of one kind part",
     prompt_tokens: "Counted tokens of questions",
     tool_calls: "Calls of tools",
+    completion_tokens: "Counted tokens of answers that were sold",
+    logprobs: "Probabilities stated with answers that were sold",
   },
   probes: "Probes",
   looks: "Observations",
