@@ -47,7 +47,7 @@ def npm_stage(folder: Path) -> Stage:
         say(f"installing {folder.relative_to(ROOT)}/package-lock.json")
         command = ["npm", "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit"]
         failure = f"the packages of {folder.relative_to(ROOT)} could not be installed"
-        run_visibly([*command, "--no-fund"], lock_fd=lock_fd, failure=failure)
+        run_visibly([*command, "--no-fund"], lock_fd=lock_fd, failure=failure, usual="a minute")
 
     return Stage(
         stamp=folder / "node_modules" / ".stamp",
@@ -64,7 +64,7 @@ def venv_stage(venv: Path, lock: Path) -> Stage:
         say(f"installing {lock.relative_to(ROOT)} into an environment of its own")
         failure = f"the packages of {lock.relative_to(ROOT)} could not be installed"
         make = [sys.executable, "-m", "venv", str(venv)]
-        run_visibly(make, lock_fd=lock_fd, failure=failure)
+        run_visibly(make, lock_fd=lock_fd, failure=failure, usual="10 seconds")
         pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--no-input", "--no-deps"]
         # Only what the peer imports is worth compiling, and Python does that by itself.
         pip += ["--no-compile"]
@@ -72,6 +72,7 @@ def venv_stage(venv: Path, lock: Path) -> Stage:
             [*pip, "--require-hashes", "-r", str(lock)],
             lock_fd=lock_fd,
             failure=failure,
+            usual="1 to 3 minutes",
             env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
 

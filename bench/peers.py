@@ -77,5 +77,6 @@ def _collect(lock_fd: int) -> None:
     COLLECTED.parent.mkdir(parents=True, exist_ok=True)
     draft: Path = COLLECTED.with_suffix(".draft")
     command = ["node", str(_SCRIPT), str(draft)]
-    run_visibly(command, lock_fd=lock_fd, failure="third parties' contracts could not be compiled")
+    failure = "third parties' contracts could not be compiled"
+    run_visibly(command, lock_fd=lock_fd, failure=failure, usual="10 seconds")
     draft.replace(COLLECTED)
