@@ -75,7 +75,8 @@ def describe_mail(mail: EmailMessage) -> str:
     part = mail.get_body(("plain",))
     text = "" if part is None else str(part.get_content()).rstrip()
     heads = [f"{name}: {mail[name]}" for name in ("Date", "To", "Subject")]
-    shown = "\n".join((*heads, "", text))
+    # A mail's lines end as SMTP has them; a question mark behind a link would become a part of it.
+    shown = "\n".join((*heads, "", text)).replace("\r\n", "\n")
     # What strangers write may not move the terminal's cursor.
     return "".join(one if one.isprintable() or one == "\n" else "?" for one in shown)
 

@@ -19,4 +19,5 @@ def test_mails__kept__are_shown_in_order_without_what_moves_a_cursor(tmp_path: P
 
     assert ["Hello" in one for one in shown] == [True, False]
     assert all("http://m.test/" in one and "\x1b" not in one for one in shown)
+    assert all("A link:" in one.split("\n") for one in shown)
     assert not list(tmp_path.glob("*.part"))
