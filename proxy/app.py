@@ -30,6 +30,7 @@ from proxy.chat.meter import Meter
 from proxy.chat.policy_choice import PolicyChoice
 from proxy.chat.revocations import RevocationListener
 from proxy.chat.upstream import HttpUpstream, Upstream
+from proxy.graded_lists import GradedLists
 from proxy.http.front import TRANSLATIONS, WATCHED_PATHS, build_dispatch, find_errors
 from proxy.http.routes import TAGS, router
 from proxy.keys.policies import LOOK_S, KeyPolicies
@@ -54,6 +55,7 @@ from serving.http.repeated import Repeats
 from serving.http.site import load_site
 from serving.http.text_pages import build_text_router
 from serving.models.dialing import Dialer
+from serving.models.grades import Grade
 from serving.models.references import References, load_references
 from serving.process.background import repeat, running
 from serving.stream.live import StreamRules
@@ -130,7 +132,7 @@ def create_app(
             closing.push_async_callback(door.close)
             closing.push_async_callback(services.webhooks.close)
             async with running(
-                repeat(services.catalogue.refresh, settings.catalogue_interval_s),
+                repeat(services.lists.refresh, settings.catalogue_interval_s),
                 repeat(lambda: _sweep(services), settings.sweep_interval_s),
                 repeat(services.policies.refresh, LOOK_S),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
@@ -200,21 +202,26 @@ def _build_services(
     )
     meter = Meter(ledger, rules, kept)
     metrics = Metrics()
-    memory = ListMemory(ledger, settings.upstream_url.get_secret_value())
-    catalogue = Catalogue(upstream, prices, memory, now_s=ledger.now_s)
+    upstream_url = settings.upstream_url.get_secret_value()
+
+    def build_lower(grade: Grade) -> Catalogue:
+        memory = ListMemory(ledger, upstream_url, below=grade)
+        forked, now_s = prices.fork(), ledger.now_s
+        return Catalogue(upstream, forked, memory, now_s=now_s, minimum_grade=grade)
+
+    catalogue = Catalogue(upstream, prices, ListMemory(ledger, upstream_url), now_s=ledger.now_s)
+    lists = GradedLists(catalogue, settings.minimum_grade, build_lower)
     chain_view = ChainView(reader, adapter=deployment.adapter)
     repeats = Repeats(kept, settings.repeat_rules(), id_header="x-current-request-id")
     policies = KeyPolicies(meter)
     admission = Admission(
         meter=meter,
-        catalogue=catalogue,
-        prices=prices,
+        lists=lists,
         chain_view=chain_view,
         repeats=repeats,
         limits=settings.get_limits(),
         aliases=settings.get_aliases(),
         policies=policies,
-        minimum_grade=settings.minimum_grade,
         choice=PolicyChoice(upstream, settings.get_upstream_facts()),
         passes=settings.list_native_dialects(),
         span=span,
@@ -222,7 +229,7 @@ def _build_services(
     completions = Completions(
         meter=meter,
         upstream=upstream,
-        catalogue=catalogue,
+        lists=lists,
         admission=admission,
         metrics=metrics,
         repeats=repeats,
@@ -246,6 +253,7 @@ def _build_services(
         known_keys=KnownKeys(ring),
         meter=meter,
         catalogue=catalogue,
+        lists=lists,
         completions=completions,
         checker=checker,
         chain_view=chain_view,

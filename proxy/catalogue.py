@@ -13,6 +13,7 @@ from proxy.chat.upstream import Upstream
 from proxy.chat.upstream_errors import translate
 from proxy.list_memory import Heard, ListMemory
 from serving.models.failures import UpstreamError
+from serving.models.grades import Grade
 from serving.models.names import is_model_name
 from serving.models.references import References
 from serving.models.terms import Terms
@@ -80,20 +81,31 @@ class Catalogue:
         memory: ListMemory,
         *,
         now_s: Callable[[], int],
+        minimum_grade: Grade | None = None,
     ) -> None:
-        """``now_s`` is the ledger's clock: prices change by the hour and the date."""
+        """``now_s`` is the ledger's clock: prices change by the hour and the date.
+
+        ``minimum_grade``: whose models a market is asked for; None: those that serve by the
+        operator's settings. ``prices`` and ``memory`` are of no other list.
+        """
+        self._minimum_grade = minimum_grade
         self._memory = memory
         self._has_list = False
         """Whether there is a list that upstream has said, now or before this process started."""
         self._upstream = upstream
         self.now_s = now_s
-        self._prices = prices
+        self.prices = prices
         self._lock = asyncio.Lock()
         self._probing = asyncio.Lock()
         self._probed: tuple[float, bool] = (float("-inf"), False)
         """When upstream was last asked whether it answers, on the monotonic clock; whether."""
         self._entries: Sequence[Mapping[str, Any]] = [{"id": name} for name in prices.operator]
         self._snapshot = self._build(fallback=True, fetched_at=float("-inf"))
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether upstream was asked for the list, whatever it answered."""
+        return self._snapshot.fetched_at > float("-inf")
 
     @property
     def listed(self) -> Collection[Model]:
@@ -121,7 +133,7 @@ class Catalogue:
         Where upstream said of a price until when it stands, and that time has come, it is asked
         again first: a ceiling must not be of a price that has risen since. Never raises.
         """
-        until_s = self._prices.upstream_until_s
+        until_s = self.prices.upstream_until_s
         if until_s is not None and self.now_s() >= until_s:
             await self.refresh(older_than_s=EXPIRED_S)
         return self.snapshot
@@ -136,8 +148,8 @@ class Catalogue:
             if time.monotonic() - self.snapshot.fetched_at < older_than_s:
                 return self.snapshot
             try:
-                entries = await self._upstream.fetch_models()
-                prices = await self._upstream.fetch_prices()
+                entries = await self._upstream.fetch_models(self._minimum_grade)
+                prices = await self._upstream.fetch_prices(self._minimum_grade)
             except UpstreamError as error:
                 if not self.snapshot.fallback:
                     log.warning("catalogue_lost", code=translate(error).code)
@@ -149,7 +161,7 @@ class Catalogue:
                 if prices is not None:
                     listed = {entry["id"] for entry in self._entries}
                     prices = [entry for entry in prices if entry.get("id") in listed]
-                    self._prices.note_upstream(prices, now_s=self.now_s())
+                    self.prices.note_upstream(prices, now_s=self.now_s())
                     self._memory.keep(Heard(self._entries, prices, self.now_s()))
                 if self.snapshot.fallback:
                     log.info("catalogue_loaded", models=len(self._entries))
@@ -162,7 +174,7 @@ class Catalogue:
         known: list[Mapping[str, Any]] = []
         new: list[Mapping[str, Any]] = []
         for entry in entries:
-            (known if self._prices.is_named(entry["id"]) else new).append(entry)
+            (known if self.prices.is_named(entry["id"]) else new).append(entry)
         if len(new) > NEW_MODELS_MAX:
             log.warning("catalogue_cut", models=len(entries), left_out=len(new) - NEW_MODELS_MAX)
         return (known + new[:NEW_MODELS_MAX])[:MODELS_MAX]
@@ -173,7 +185,7 @@ class Catalogue:
         if heard is None:
             return
         self._entries, self._has_list = heard.models, True
-        self._prices.note_upstream(heard.prices, now_s=heard.at_s)
+        self.prices.note_upstream(heard.prices, now_s=heard.at_s)
         log.info("catalogue_recalled", models=len(heard.models), heard_at_s=heard.at_s)
 
     async def is_reachable(self) -> bool:
@@ -220,7 +232,7 @@ class Catalogue:
             model_id = entry["id"]
             if not is_model_name(model_id):
                 continue  # it goes into a header
-            terms = self._prices.find_terms(model_id, now_s=now_s)
+            terms = self.prices.find_terms(model_id, now_s=now_s)
             owner = entry.get("owned_by")
             models[model_id] = Model(
                 model_id=model_id,

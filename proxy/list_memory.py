@@ -16,6 +16,7 @@ import structlog
 from contracts.errors import CurrentError
 from ledger.database.on_loop import LoopLedger
 from ledger.upstream_lists import HeardList, load_list, save_list
+from serving.models.grades import Grade
 
 log = structlog.get_logger("proxy")
 
@@ -57,11 +58,15 @@ class Heard:
 
 
 class ListMemory:
-    """Keeps one upstream's newest list. Its failures are logged: nobody waits for them."""
+    """Keeps one newest list of an upstream. Its failures are logged: nobody waits for them."""
 
-    def __init__(self, ledger: LoopLedger, upstream_url: str) -> None:
+    def __init__(
+        self, ledger: LoopLedger, upstream_url: str, *, below: Grade | None = None
+    ) -> None:
+        """``below``: the list goes down to this grade, which is lower than the operator's."""
         self._ledger = ledger
-        self._digest = sha256(upstream_url.encode()).hexdigest()
+        told = upstream_url if below is None else f"{upstream_url} {below}"
+        self._digest = sha256(told.encode()).hexdigest()
         self._kept_names: frozenset[str] = frozenset()
         self._kept_at = float("-inf")
 

@@ -12,6 +12,7 @@ from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.completions import Completions
 from proxy.chat.meter import Meter
+from proxy.graded_lists import GradedLists
 from proxy.keys.policies import KeyPolicies
 from proxy.keys.sign_in import SignIn
 from proxy.keys.tokens import KeyClaims, KeyRing, KnownKeys
@@ -32,6 +33,8 @@ class Services:
     known_keys: KnownKeys
     meter: Meter
     catalogue: Catalogue
+    """The models that sellers of the operator's lowest provenance serve."""
+    lists: GradedLists
     completions: Completions
     checker: SignatureChecker
     chain_view: ChainView

@@ -1,6 +1,6 @@
 """Admission of a chat completion: read it, price it, reserve for it, or say why not."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 from ledger.errors import RequestRepeated, ReserveRefused
 from ledger.spending.metering import Reserved
 from ledger.tables.usage import Reservation
-from proxy.catalogue import Catalogue
 from proxy.chain_view import ChainView
 from proxy.chat.meter import Meter
 from proxy.chat.model_choice import ModelOption, list_options
@@ -25,6 +24,7 @@ from proxy.chat.request import (
     read_user,
 )
 from proxy.errors import max_cost_exceeded
+from proxy.graded_lists import GradedLists
 from proxy.keys.authentication import check_standing
 from proxy.keys.policies import KeyPolicies
 from proxy.keys.tokens import KeyClaims
@@ -34,14 +34,12 @@ from proxy.store import load_models
 from proxy.tracing import Span, no_span
 from serving.dialects.call import Call, LimitRules
 from serving.dialects.endpoints import Endpoint
-from serving.dialects.policy import POLICY_FIELD, join_policies, parse_policy
+from serving.dialects.policy import POLICY_FIELD, join_policies
 from serving.http.answers import Answer, StreamAnswer
 from serving.http.errors import ApiError
 from serving.http.repeat_keys import RepeatKey
 from serving.http.repeated import Repeats
 from serving.models.counting import Sent
-from serving.models.grades import Grade
-from serving.models.references import References
 from serving.models.usage import TOKENS_MAX
 
 QUOTED_OFFERS_MAX: Final = 100
@@ -98,13 +96,6 @@ class Admitted:
         )
 
 
-def find_minimum_grade(policies: Sequence[Mapping[str, Any]], default: Grade) -> Grade:
-    """Return the lowest provenance that may serve: as the policies of a key and its position say,
-    which may also loosen it, else as the operator does."""
-    said = parse_policy(list(policies)).minimum_grade if policies else None
-    return default if said is None else said
-
-
 class _ReserveStep(Protocol):
     """``Meter.reserve``, or ``Meter.preview``."""
 
@@ -124,14 +115,12 @@ class Admission:
         self,
         *,
         meter: Meter,
-        catalogue: Catalogue,
-        prices: References,
+        lists: GradedLists,
         chain_view: ChainView,
         repeats: Repeats,
         limits: LimitRules = LIMITS,
         aliases: ModelAliases = NO_ALIASES,
         policies: KeyPolicies | None = None,
-        minimum_grade: Grade = Grade.COMPANY,
         choice: PolicyChoice | None = None,
         passes: Collection[str] = (),
         span: Span = no_span,
@@ -139,12 +128,10 @@ class Admission:
         self._limits = limits
         self._aliases = aliases
         self._policies = policies
-        self._minimum_grade = minimum_grade
         self._choice = choice
         self._passes = passes
         self._meter = meter
-        self._catalogue = catalogue
-        self._prices = prices
+        self._lists = lists
         self._chain_view = chain_view
         self._repeats = repeats
         self._span = span
@@ -193,8 +180,9 @@ class Admission:
         if claims.is_child and name == CHEAPEST:
             # The ledger checks the model that is chosen; here it may still be another one.
             models = await self._meter.read(lambda connection: load_models(connection, claims))
+        catalogue = await self._lists.load(request.minimum_grade)
         offers = await list_options(
-            request, self._catalogue, self._prices, name=name, models=models, choose=self._choice
+            request, catalogue, catalogue.prices, name=name, models=models, choose=self._choice
         )
         if request.policies and offers[0].terms.source == "upstream":
             told = {POLICY_FIELD: join_policies(request.policies)}
@@ -206,7 +194,7 @@ class Admission:
     def _narrow(self, request: MeteredRequest, claims: KeyClaims) -> MeteredRequest:
         """Return the request under the policies of its position and key as well."""
         outer = () if self._policies is None else tuple(self._policies.find(claims))
-        request = replace(request, minimum_grade=find_minimum_grade(outer, self._minimum_grade))
+        request = replace(request, minimum_grade=self._lists.find_minimum(outer))
         return replace(request, policies=(*outer, *request.policies)) if outer else request
 
     async def admit_once(

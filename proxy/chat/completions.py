@@ -21,7 +21,7 @@ from contracts.errors import CurrentError
 from ledger.errors import LedgerUnavailable
 from ledger.kept_answers import NamedRequest
 from ledger.spending.metering import Posted
-from proxy.catalogue import FRESH_S, Catalogue
+from proxy.catalogue import FRESH_S
 from proxy.chat.admitting import Admission, Admitted, Wish
 from proxy.chat.answering import build_tally, describe_served_by, prepare_body
 from proxy.chat.charging import buys_at_market, count_completion, get_cost_usdc
@@ -40,6 +40,7 @@ from proxy.chat.upstream_errors import (
     translated,
 )
 from proxy.errors import PRICE_CHANGED
+from proxy.graded_lists import GradedLists
 from proxy.keys.authentication import load_revoked
 from proxy.keys.proven import ProvenPositions
 from proxy.keys.tokens import KeyClaims
@@ -92,7 +93,7 @@ class Completions:
         *,
         meter: Meter,
         upstream: Upstream,
-        catalogue: Catalogue,
+        lists: GradedLists,
         admission: Admission,
         metrics: Metrics,
         repeats: Repeats,
@@ -102,7 +103,7 @@ class Completions:
     ) -> None:
         self._meter = meter
         self._upstream = upstream
-        self._catalogue = catalogue
+        self._lists = lists
         self.admission = admission
         self._metrics = metrics
         self._repeats = repeats
@@ -313,7 +314,7 @@ class Completions:
             if reason == OPERATOR_CREDIT_SPENT:
                 self.credit.note_refused()
             if reason in _OUTDATED_BY:
-                self.in_flight.keep(self._catalogue.refresh(older_than_s=FRESH_S))
+                self.in_flight.keep(self._lists.refresh(older_than_s=FRESH_S))
             raise
 
     async def _post(

@@ -58,16 +58,23 @@ class Upstream(Protocol):
         """What no client is told."""
         ...
 
-    async def fetch_models(self) -> list[dict[str, Any]]:
-        """Return upstream's model list."""
+    async def fetch_models(self, minimum_grade: Grade | None = None) -> list[dict[str, Any]]:
+        """Return upstream's model list.
+
+        ``minimum_grade``: of a market's, what sellers of this provenance or a better one serve;
+        None: as the settings have it.
+        """
         ...
 
     async def fetch_book(self, model: str) -> list[dict[str, Any]]:
         """Return the offers of a model in a market's public book: approved sellers' first."""
         ...
 
-    async def fetch_prices(self) -> list[dict[str, Any]] | None:
-        """Return upstream's own prices; none where it has no list, None where it does not say."""
+    async def fetch_prices(self, minimum_grade: Grade | None = None) -> list[dict[str, Any]] | None:
+        """Return upstream's own prices; none where it has no list, None where it does not say.
+
+        ``minimum_grade``: see ``fetch_models``.
+        """
         ...
 
     async def complete(
@@ -134,9 +141,9 @@ class HttpUpstream:
     async def close(self) -> None:
         await self._client.close()
 
-    async def fetch_models(self) -> list[dict[str, Any]]:
+    async def fetch_models(self, minimum_grade: Grade | None = None) -> list[dict[str, Any]]:
         """Return the entries of upstream's model list that have an id."""
-        data = (await self._fetch_json("models")).parsed.get("data")
+        data = (await self._fetch_json("models", minimum_grade)).parsed.get("data")
         if not isinstance(data, list):
             raise UpstreamFailure(Cause.BAD_FORMAT)
         return [
@@ -175,7 +182,7 @@ class HttpUpstream:
             query["cursor"] = cursor
         return found
 
-    async def fetch_prices(self) -> list[dict[str, Any]] | None:
+    async def fetch_prices(self, minimum_grade: Grade | None = None) -> list[dict[str, Any]] | None:
         """Return the entries of upstream's price list; none where it has no such list.
 
         None where it does not answer: then what it said last stands for as long as it may.
@@ -183,7 +190,7 @@ class HttpUpstream:
         if not self._asks_prices:
             return []
         try:
-            data = (await self._fetch_json("prices")).parsed.get("data")
+            data = (await self._fetch_json("prices", minimum_grade)).parsed.get("data")
         except UpstreamRejected as error:
             return [] if error.status == 404 else None
         except UpstreamFailure:
@@ -243,9 +250,10 @@ class HttpUpstream:
             return build_messages_post(self._client, url, self._access, body, told)
         return build_post(self._client, url, self._access, body, ceilings)
 
-    async def _fetch_json(self, name: str) -> ProviderAnswer:
+    async def _fetch_json(self, name: str, minimum_grade: Grade | None = None) -> ProviderAnswer:
         request = authorize(self._client.get(f"{self._access.base_url}/{name}"), self._access)
-        request = request.header(MINIMUM_HEADER, self._minimum_grade.value)
+        grade = self._minimum_grade if minimum_grade is None else minimum_grade
+        request = request.header(MINIMUM_HEADER, grade.value)
         return await fetch(
             request,
             self._access,

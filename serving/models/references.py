@@ -7,7 +7,7 @@ its own provider: discounts and multipliers stand on it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,10 @@ class References:
     _upstream_references: Mapping[str, Terms] = field(default_factory=dict)
     _looked_up: dict[str, tuple[Terms | None, int, int | None]] = field(default_factory=dict)
     """The data set's terms by model, and the times between which they are known to hold."""
+
+    def fork(self) -> "References":
+        """Return references by the same file and data set to which upstream has said nothing."""
+        return replace(self, upstream_until_s=None, _upstream={}, _upstream_references={})
 
     @cached_property
     def looks(self) -> Mapping[str, frozenset[str]]:

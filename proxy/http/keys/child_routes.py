@@ -51,15 +51,18 @@ async def _check_root(claims: KeyClaims, services: Services) -> None:
         raise child_key_forbidden()
 
 
-async def _check_models(services: Services, models: list[str] | None, response: Response) -> None:
-    """Raise 400 for a model that upstream does not offer.
+async def _check_models(
+    services: Services, child: KeyClaims, models: list[str] | None, response: Response
+) -> None:
+    """Raise 400 for a model that upstream does not offer to whom the child's policies admit.
 
     While upstream does not answer, its last list counts, and a header of the answer says so.
     """
     if not models:
         return
-    unknown, snapshot = await services.catalogue.find_unknown(models)
-    if not snapshot.models:
+    minimum = services.lists.find_minimum(services.policies.find(child))
+    unknown, snapshot = await (await services.lists.load(minimum)).find_unknown(models)
+    if snapshot.fallback and not snapshot.models:
         raise catalogue_unavailable()
     if unknown:
         raise unknown_models(unknown, fallback=snapshot.fallback)
@@ -96,7 +99,7 @@ async def create_child_key(
     """Make a child key under the root key that asks. It can do no more than its limits say."""
     await _check_root(claims, services)
     body = await read(request, services, claims, ChildTermsBody)
-    await _check_models(services, body.models, response)
+    await _check_models(services, claims, body.models, response)
     terms = body.build_terms()
     now_s = services.meter.now_s()
     key_id = secrets.token_hex(CHILD_ID_BYTES)
@@ -139,7 +142,8 @@ async def change_child_key(
     """Change the named limits of a child key; the key itself stays. Null lifts a limit."""
     await _check_root(claims, services)
     body = await read(request, services, claims, ChildTermsBody)
-    await _check_models(services, body.models, response)
+    child = KeyClaims(claims.token_id, claims.key_epoch, keyId, 0)
+    await _check_models(services, child, body.models, response)
     changes = body.build_changes()
     row = await _write(
         services,

@@ -1,11 +1,11 @@
-"""The models, live from upstream."""
+"""The models, live from upstream: those for the key that asks, or for any where none does."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from proxy.catalogue import FRESH_S, Model
+from proxy.catalogue import FRESH_S, Catalogue, Model
 from proxy.errors import model_not_found
 from proxy.http.dependencies import ServicesDep
 from proxy.http.models.schemas import (
@@ -16,23 +16,47 @@ from proxy.http.models.schemas import (
     OpenAiModel,
     OpenAiModelList,
 )
+from proxy.keys.authentication import authenticate
 from proxy.services import Services
+from serving.dialects.dialect import MESSAGES
+from serving.dialects.speaking import find_authorization
 from serving.http.document.schemas import errors_of
+from serving.http.errors import ApiError
 
 router = APIRouter(tags=["models"])
 host_router = APIRouter()
 """What some clients ask at the host's root, whatever their base URL is: LiteLLM lists models so."""
 
 
+async def _load_list(request: Request, services: Services) -> Catalogue:
+    """Return the list by the policy of the key that asks.
+
+    What is no key is not refused: clients ask for models with whatever they have.
+    """
+    dialect = MESSAGES if _is_claude(request) else None
+    try:
+        told = find_authorization(request.scope, dialect)
+        claims = authenticate(told, services.known_keys)
+    except ApiError:
+        policies = []
+    else:
+        policies = services.policies.find(claims)
+    catalogue = await services.lists.load(services.lists.find_minimum(policies))
+    await catalogue.refresh(older_than_s=FRESH_S)
+    return catalogue
+
+
 @router.get("/models", response_model_exclude_unset=True, responses=errors_of())
-async def list_models(services: ServicesDep) -> ModelCatalogue:
-    """List the models, live from upstream. `fallback` is true while upstream is down."""
-    snapshot = await services.catalogue.refresh(older_than_s=FRESH_S)
-    now_s = services.catalogue.now_s()
-    models = [
-        ModelEntry(**describe_model(model, now_s=now_s)) for model in services.catalogue.listed
-    ]
-    if snapshot.fallback:
+async def list_models(request: Request, services: ServicesDep) -> ModelCatalogue:
+    """List the models, live from upstream. `fallback` is true while upstream is down.
+
+    A key is not needed. With one whose policy admits sellers of a lower provenance, the models that
+    only they serve are in the list too.
+    """
+    catalogue = await _load_list(request, services)
+    now_s = catalogue.now_s()
+    models = [ModelEntry(**describe_model(model, now_s=now_s)) for model in catalogue.listed]
+    if catalogue.snapshot.fallback:
         return ModelCatalogue(models=models, fallback=True)
     return ModelCatalogue(models=models)
 
@@ -42,14 +66,15 @@ async def list_models(services: ServicesDep) -> ModelCatalogue:
 async def list_openai_models(request: Request, services: ServicesDep) -> Any:
     """List the models as OpenAI does, so that `base_url=…/api/current/v1` works in any SDK.
 
-    With the header `anthropic-version`, as Anthropic does, and with the operator's aliases.
+    With the header `anthropic-version`, as Anthropic does, and with the operator's aliases. By a
+    key: see `GET /models`.
     """
-    await services.catalogue.refresh(older_than_s=FRESH_S)
-    now_s = services.catalogue.now_s()
+    catalogue = await _load_list(request, services)
+    now_s = catalogue.now_s()
     if _is_claude(request):
-        return JSONResponse(_list_claude_models(services).model_dump())
+        return JSONResponse(_list_claude_models(services, catalogue).model_dump())
     return OpenAiModelList(
-        data=[_describe_openai(model, now_s=now_s) for model in services.catalogue.listed]
+        data=[_describe_openai(model, now_s=now_s) for model in catalogue.listed]
     )
 
 
@@ -57,15 +82,15 @@ async def list_openai_models(request: Request, services: ServicesDep) -> Any:
 @router.get("/v1/models/{model:path}", response_model=OpenAiModel, responses=errors_of(404))
 async def get_openai_model(request: Request, services: ServicesDep, model: str) -> Any:
     """Return one model as OpenAI does; with the header `anthropic-version`, as Anthropic does."""
-    await services.catalogue.refresh(older_than_s=FRESH_S)
+    catalogue = await _load_list(request, services)
     if _is_claude(request):
-        for known in _list_claude_models(services).data:
+        for known in _list_claude_models(services, catalogue).data:
             if known.id == model:
                 return JSONResponse(known.model_dump())
     model = services.aliases.resolve(model)
-    for listed in services.catalogue.listed:
+    for listed in catalogue.listed:
         if listed.model_id == model:
-            return _describe_openai(listed, now_s=services.catalogue.now_s())
+            return _describe_openai(listed, now_s=catalogue.now_s())
     raise model_not_found(model)
 
 
@@ -73,9 +98,9 @@ def _is_claude(request: Request) -> bool:
     return "anthropic-version" in request.headers
 
 
-def _list_claude_models(services: Services) -> ClaudeModelList:
+def _list_claude_models(services: Services, catalogue: Catalogue) -> ClaudeModelList:
     """Return the models, the operator's aliases first: their names are why they are there."""
-    listed = [model.model_id for model in services.catalogue.listed]
+    listed = [model.model_id for model in catalogue.listed]
     aliases = [name for name, to in services.aliases.names.items() if to in listed]
     ids = list(dict.fromkeys([*aliases, *listed]))
     data = [ClaudeModel(id=name, display_name=name) for name in ids]

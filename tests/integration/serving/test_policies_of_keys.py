@@ -6,6 +6,7 @@ lone upstream.
     before a market ── the request goes to who meets all of them, and costs what that one takes
     ├── nobody meets them: 503, nothing reserved, the market is not asked
     ├── a request and a child can only narrow; lifted again by null
+    ├── one that admits lower grades: its lists have what only they serve
     └── quotes, streams, messages and responses are under the same policies
     before a lone upstream ── met as far as the operator declares
     setting them ── root key only, unknown children, nonsense by name; another server hears of it
@@ -139,6 +140,65 @@ async def test_nobody__meets_it__503_without_a_reservation(chain: Chain) -> None
     assert answer.headers["x-current-cost-usdc"] == "0"
     assert len(chain.provider.requests) == asked
     assert chain.proxy.usage() == chain.market.sales() == []
+
+
+async def test_key__that_admits_lower_grades__sees_and_buys_what_only_they_serve(
+    tmp_path: Path,
+) -> None:
+    async with run_chain(tmp_path, proxy_changes={"minimum_grade": "B"}) as chain:
+        await chain.list_model(MODEL, (5, 20))
+        await chain.refresh()
+        proxy = chain.proxy
+        key_id, child = await make_child(proxy)
+
+        async def list_for_claude(headers: dict[str, str]) -> list[str]:
+            # Anthropic's shape is no part of the document that the other client checks by.
+            async with httpx.AsyncClient(base_url=proxy.client.base_url) as client:
+                said = {"anthropic-version": "2023-06-01", **headers}
+                answer = await client.get(f"{ROOT}/v1/models", headers=said)
+            return [one["id"] for one in answer.json()["data"]]
+
+        async def see(headers: dict[str, str]) -> list[list[str]]:
+            found = [await list_for_claude(headers)]
+            for path, field in (("/models", "models"), ("/v1/models", "data")):
+                answer = await proxy.client.get(ROOT + path, headers=headers)
+                found.append([one["id"] for one in answer.json()[field]])
+            one = await proxy.client.get(f"{ROOT}/v1/models/{MODEL}", headers=headers)
+            found.append([one.json()["id"]] if one.is_success else [])
+            return found
+
+        async def limit(models: list[str]) -> int:
+            path = f"{ROOT}/keys/children/{key_id}"
+            body = {"models": models}
+            return (await proxy.client.patch(path, json=body, headers=bearer())).status_code
+
+        nothing: list[list[str]] = [[]] * 4
+        assert await see(bearer()) == await see(bearer(child)) == nothing
+        assert (await proxy.chat(child)).json()["error"]["code"] == "model_not_found"
+        assert await limit([MODEL]) == 400
+
+        await put(proxy, f"/keys/children/{key_id}/policy", {"minimum_grade": "D"})
+        assert await see(bearer(child)) == [[MODEL]] * 4
+        # A key of Anthropic's clients stands in a header of its own.
+        assert await list_for_claude({"x-api-key": child}) == [MODEL]
+        assert await limit([MODEL]) == 200
+        served = await proxy.chat(child)
+        assert served.headers["x-current-grade"] == "D"
+        assert served.headers["x-current-cost-usdc"] == str(CHEAP_USDC)
+        assert (await chain.settle()).market_usdc == CHEAP_USDC
+
+        # Other keys see what they saw, and so does who has none, or a wrong one.
+        wrong = {"authorization": "Bearer current_0_0_bad"}
+        for other in (bearer(), {}, wrong):
+            assert await see(other) == nothing
+        assert (await proxy.chat()).json()["error"]["code"] == "model_not_found"
+        # The position's floor holds for the child too; what a child may, other keys may not.
+        await put(proxy, "/keys/policy", {"minimum_grade": "C"})
+        assert await see(bearer(child)) == await see(bearer()) == nothing
+        await put(proxy, "/keys/policy", {"minimum_grade": "D"})
+        assert await see(bearer()) == [[MODEL]] * 4
+        await put(proxy, "/keys/policy", None)
+        assert await see(bearer()) == nothing
 
 
 async def test_seller__named_by_address__is_the_markets_to_judge(chain: Chain) -> None:

@@ -19,11 +19,11 @@ class Flooded:
     def __init__(self, invented: int) -> None:
         self.invented = invented
 
-    async def fetch_models(self) -> list[dict[str, Any]]:
+    async def fetch_models(self, _minimum: object = None) -> list[dict[str, Any]]:
         names = [f"+{number:06d}" for number in range(self.invented)]
         return [{"id": name} for name in (*names, "<b>", "a b", MEANT)]
 
-    async def fetch_prices(self) -> list[dict[str, Any]]:
+    async def fetch_prices(self, _minimum: object = None) -> list[dict[str, Any]]:
         return [
             {"id": name["id"], "input_usdc_per_mtok": 1, "output_usdc_per_mtok": 1}
             for name in await self.fetch_models()
@@ -65,13 +65,13 @@ class Rising:
         self.asked = 0
         self.fails = False
 
-    async def fetch_models(self) -> list[dict[str, Any]]:
+    async def fetch_models(self, _minimum: object = None) -> list[dict[str, Any]]:
         if self.fails:
             raise UpstreamFailure(Cause.UNREACHABLE)
         self.asked += 1
         return [{"id": MEANT}]
 
-    async def fetch_prices(self) -> list[dict[str, Any]]:
+    async def fetch_prices(self, _minimum: object = None) -> list[dict[str, Any]]:
         at = "2027-01-15T08:00:00Z"
         price = {"input_usdc_per_mtok": self.asked, "output_usdc_per_mtok": 1}
         return [{"id": MEANT, **price, "updated_at": at, "valid_until": 1_800_000_010}]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.chat.admitting import find_minimum_grade
 from proxy.chat.policy_choice import choose, read_book
+from proxy.graded_lists import find_minimum_grade
 from serving.dialects.policy import ANYBODY, parse_policy
 from serving.http.errors import RequestRejected
 from serving.models.grades import Grade
