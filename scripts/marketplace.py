@@ -150,6 +150,8 @@ def format_status(name: str, one: dict[str, Any], figures: dict[str, Any]) -> st
     """Return a connection's figures as a table of lines. Amounts in US dollars."""
     unit = figures["unit"]
     net = figures["net_usdc"]
+    revenue, share = figures["revenue_usdc"], figures["your_share_usdc"]
+    part = f" ({round(100 * share / revenue)}%)" if revenue else ""
     suspended = one["suspended_for"]
     lines = [
         f"{name}  {one['status']}{', suspended: ' + suspended if suspended else ''}  {one['url']}",
@@ -160,8 +162,8 @@ def format_status(name: str, one: dict[str, Any], figures: dict[str, Any]) -> st
         f"  Sold                 {figures['sold']:>12,}",
         f"  Left for sale        {figures['left']:>12,}",
         f"  Days to reset        {figures['days_to_reset']:>12,}",
-        f"  Revenue              {_usd(figures['revenue_usdc']):>12}",
-        f"  Your share (90%)     {_usd(figures['your_share_usdc']):>12}",
+        f"  Revenue              {_usd(revenue):>12}",
+        f"  {'Your share' + part:20} {_usd(share):>12}",
         f"  Fee                  {_usd(figures['fee_usdc']):>12}",
         f"  Subscription cost    {_usd(-figures['subscription_usdc']):>12}",
         f"  Net                  {('+' if net > 0 else '') + _usd(net):>12}",

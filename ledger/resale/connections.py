@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from contracts.errors import Rejected
 from ledger.database.statements import insert_or_ignore
 from ledger.errors import TooMany
+from ledger.resale.periods import PERIOD_MONEY
 from ledger.selling.accounts import lock_owner
 from ledger.selling.sealed_keys import SealedKey, SealedKeys
 from ledger.tables import (
@@ -220,7 +221,7 @@ def load_calls(
 
 @dataclass(frozen=True, slots=True)
 class PeriodMoney:
-    """What came of the calls of one period. Amounts in 1e-6 USDC."""
+    """What came of the calls of one period, see ``PERIOD_MONEY``. Amounts in 1e-6 USDC."""
 
     calls: int
     units: int
@@ -233,10 +234,7 @@ def load_period_money(
     connection: Connection, connection_id: str, *, starts_at_s: int
 ) -> PeriodMoney:
     """Return the sums of a period's posted calls."""
-    sums = (
-        func.coalesce(func.sum(_call.c[name]), 0)
-        for name in ("units", "cost_usdc", "earning_usdc", "fee_usdc")
-    )
+    sums = (func.coalesce(func.sum(part), 0) for part in (_call.c.units, *PERIOD_MONEY.values()))
     row = connection.execute(
         select(func.count(), *sums).where(
             _call.c.connection_id == connection_id,

@@ -20,7 +20,13 @@ _call = table_of(ApiCall)
 _connection = table_of(ApiConnection)
 _period = table_of(ApiPeriod)
 
-_MONEY: Final = ("cost_usdc", "earning_usdc", "fee_usdc")
+PERIOD_MONEY: Final = {
+    "revenue_usdc": _call.c.cost_usdc - _call.c.transaction_fee_usdc,
+    "earning_usdc": _call.c.earning_usdc,
+    "fee_usdc": _call.c.fee_usdc - _call.c.transaction_fee_usdc,
+}
+"""What a call came to: ``revenue = earning + fee``. What its consumer paid for the transaction of
+its own payment is in none of them: it is nothing that the owner sold."""
 KEYS_MAX: Final = 400
 """How many periods one statement looks for."""
 
@@ -284,7 +290,7 @@ def load_owner_periods(connection: Connection, owner: str, *, limit: int) -> lis
         select(
             _call.c.connection_id,
             _call.c.period_starts_at_s,
-            *(func.sum(_call.c[name]).label(name) for name in _MONEY),
+            *(func.sum(part).label(name) for name, part in PERIOD_MONEY.items()),
         )
         .where(_call.c.owner == owner, _call.c.state == "posted")
         .group_by(_call.c.connection_id, _call.c.period_starts_at_s)
@@ -298,7 +304,7 @@ def load_owner_periods(connection: Connection, owner: str, *, limit: int) -> lis
             _period,
             _connection.c.name,
             _connection.c.terms,
-            *(func.coalesce(money.c[name], 0).label(name) for name in _MONEY),
+            *(func.coalesce(money.c[name], 0).label(name) for name in PERIOD_MONEY),
         )
         .join(_connection, _connection.c.connection_id == _period.c.connection_id)
         .outerjoin(money, is_its)

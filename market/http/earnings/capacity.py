@@ -63,7 +63,7 @@ def _describe_period(row: RowMapping, *, now_s: int) -> ConnectionCapacity:
         sold=sold,
         own_use=int(row["own_units"]),
         lapsed=for_sale - sold if is_over else None,
-        revenue_usdc=int(row["cost_usdc"]),
+        revenue_usdc=int(row["revenue_usdc"]),
         your_share_usdc=int(row["earning_usdc"]),
         fee_usdc=int(row["fee_usdc"]),
     )

@@ -183,7 +183,9 @@ class ConnectionStatus(BaseModel):
     sold: int = Field(description="units")
     own_use: int = Field(description="units")
     left: int = Field(description="units")
-    revenue_usdc: int
+    revenue_usdc: int = Field(
+        description="what the calls were sold for, without the transactions of x402 payments"
+    )
     your_share_usdc: int = Field(description="90 % of the revenue; of each call rounded down")
     fee_usdc: int
     subscription_usdc: int

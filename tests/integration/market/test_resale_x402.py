@@ -91,6 +91,16 @@ async def test_stranger__with_the_url_alone__pays_and_is_answered(calls: CallSho
     assert calls.shop.paid_usdc() == PRICE_USDC + FEE_USDC
     (call,) = calls.posted()
     assert (call["earning_usdc"], call["fee_usdc"]) == (135_000, 15_000 + FEE_USDC)
+    # To its owner a call has sold for its price, as in the reference: the transaction is no sale.
+    owner = {"authorization": f"Bearer {calls.shop.seller_key}"}
+    path = f"/v1/seller/connections/{call['connection_id']}/status"
+    figures = (await calls.shop.market.client.get(path, headers=owner)).json()
+    (period,) = (await calls.shop.market.client.get("/v1/seller/capacity", headers=owner)).json()[
+        "connections"
+    ]
+    for shown in (figures, period):
+        money = [shown[name] for name in ("revenue_usdc", "your_share_usdc", "fee_usdc")]
+        assert money == [PRICE_USDC, 135_000, 15_000]
     listed = (await calls.shop.market.client.get("/discovery/resources")).json()
     assert listed["pagination"]["total"] == 4
     assert all(item["accepts"][0]["payTo"] for item in listed["items"])
