@@ -95,7 +95,7 @@ class ProxySettings(ServerSettings):
     upstream_messages: bool = Field(
         default=False,
         description="whether upstream speaks Anthropic's /messages itself, as a market does:"
-        " requests in that dialect then pass as they are",
+        " requests in that dialect then pass untranslated",
     )
     upstream_declares: Annotated[str, AfterValidator(_check_declared)] = Field(
         default="",

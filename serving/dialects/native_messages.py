@@ -24,8 +24,37 @@ BETA_HEADER: Final = "anthropic-beta"
 VERSION: Final = "2023-06-01"
 """The version of the dialect that a request without the header is taken to be in."""
 
-_DEARER: Final = frozenset({"speed", "inference_geo", "container"})
-"""Fields for which a provider takes more than its price: left out, as where it is translated."""
+_PASSED: Final = frozenset(
+    {
+        "cache_control",
+        "context_management",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "model",
+        "output_config",
+        "output_format",
+        "service_tier",
+        "stop_sequences",
+        "stream",
+        "system",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    }
+)
+"""The fields that are passed on. Any other is left out, as where it is translated: it may cost more
+than the price says, as ``speed``, ``inference_geo`` and ``container`` do."""
+_FREE_EDIT: Final = "clear_"
+"""Begins the edits of a context that only leave something out of it. Another one, ``compact_…``,
+has the model write a summary, which the provider takes tokens for beside the answer's."""
+_DEARER_BETA: Final = "compact-"
+"""Begins the betas for which a provider takes more than the answer's tokens."""
+_SUMMARY: Final = "compaction"
+"""The block of a summary, from a conversation that was with its maker before."""
 _CHANGED: Final = (b'"ttl"', SEAL_MARK.encode())
 """What stands in a request only where something in it is not passed on."""
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,1999}")
@@ -43,9 +72,9 @@ def parse_native_messages(
     ``headers`` go with it. Raises ``RequestRejected`` (400), naming the place.
     """
     own = {name: body[name] for name in own_fields if name in body}
-    left_out = own.keys() | _DEARER | NOT_PASSED_ON
-    passed = {name: value for name, value in body.items() if name not in left_out}
-    refused = find_refused(passed, limits=LIMIT_FIELDS[Endpoint.MESSAGES])
+    left_out = own.keys() | NOT_PASSED_ON
+    told = {name: value for name, value in body.items() if name not in left_out}
+    refused = find_refused(told, limits=LIMIT_FIELDS[Endpoint.MESSAGES])
     if refused is not None:
         message = f"'{refused}' is not supported: what it costs cannot be bounded."
         raise bad_request("unsupported_parameter", message, param=refused)
@@ -60,6 +89,7 @@ def parse_native_messages(
         renames_limit=True,
     )
     chat = replace(chat, own=own, form=form)
+    passed = _keep_passed(told)
     if "model" not in passed:
         passed["model"] = chat.model  # the first of a list of models
     written = write_json(passed)
@@ -86,14 +116,51 @@ def parse_native_messages(
 def read_dialect_headers(find: Callable[[bytes], str | None]) -> dict[str, str]:
     """Return the headers of the dialect that go to a provider, as a client sent them.
 
-    What no header can hold is left out.
+    What no header can hold is left out, and so are betas that cost more than the price says.
     """
     found = {VERSION_HEADER: VERSION}
     for name in (VERSION_HEADER, BETA_HEADER):
         value = find(name.encode())
         if value is not None and _HEADER_VALUE.fullmatch(value) is not None:
             found[name] = value
+    if BETA_HEADER in found:
+        betas = [beta.strip() for beta in found.pop(BETA_HEADER).split(",")]
+        kept = [beta for beta in betas if beta and not beta.lower().startswith(_DEARER_BETA)]
+        if kept:
+            found[BETA_HEADER] = ",".join(kept)
     return found
+
+
+def _keep_passed(told: Mapping[str, Any]) -> dict[str, Any]:
+    passed = {name: value for name, value in told.items() if name in _PASSED}
+    if "context_management" in passed:
+        edits = _list_free_edits(passed.pop("context_management"))
+        if edits:
+            passed["context_management"] = {"edits": edits}
+    passed["messages"] = [_with_summary_as_text(turn) for turn in passed["messages"]]
+    return passed
+
+
+def _with_summary_as_text(turn: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a turn without blocks of summaries, which are refused without their beta."""
+    blocks = turn.get("content")
+    if not isinstance(blocks, list) or all(block.get("type") != _SUMMARY for block in blocks):
+        return turn
+    content = [
+        {"type": "text", "text": block["content"]} if block.get("type") == _SUMMARY else block
+        for block in blocks
+        if block.get("type") != _SUMMARY or block.get("content")
+    ]
+    return {**turn, "content": content}
+
+
+def _list_free_edits(management: Any) -> list[Any]:
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return [
+        edit
+        for edit in (edits if isinstance(edits, list) else [])
+        if isinstance(edit, dict) and str(edit.get("type")).startswith(_FREE_EDIT)
+    ]
 
 
 def _as_passed(value: Any) -> Any:

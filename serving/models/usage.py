@@ -2,11 +2,13 @@
 
 Two conventions are told apart for cached prompt tokens: OpenAI's, where ``prompt_tokens`` includes
 them, and Anthropic's, where they stand apart. Reasoning is a part of the output at most providers,
-and stands apart at some. The total, where it is stated, tells which convention holds.
+and stands apart at some. The total, where it is stated, tells which convention holds. Anthropic's
+``iterations`` state each run of the model for one answer, of which the report itself may leave some
+out, such as the summing up of a long conversation.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +49,10 @@ _CACHE_WRITE: Final = ("cache_creation_input_tokens", "cacheCreationInputTokens"
 
 _ANTHROPIC_PROMPT: Final = ("input_tokens", "inputTokens")
 """Names of the prompt in Anthropic's own reports, which state no total."""
+
+
+_ITERATIONS: Final = "iterations"
+"""Each run of the model for one answer, in Anthropic's reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,37 @@ def read_report(usage: Any) -> Report | None:
     """Return what a usage object says, or None where it says nothing that makes sense.
 
     A field that is present and holds no count makes the whole report worthless. An absent field is
-    unsaid: a stream may report its prompt first and its output last.
+    unsaid: a stream may report its prompt first and its output last. Where it states its
+    iterations, their sum counts, if it is more.
     """
     if not isinstance(usage, dict):
         return None
+    report = _read_one(usage)
+    iterations = usage.get(_ITERATIONS)
+    if report is None or not iterations or not isinstance(iterations, list):
+        return report
+    runs = [_read_one(run) for run in iterations if isinstance(run, dict)]
+    return merge(report, _add_up([run for run in runs if run is not None]))
+
+
+def _add_up(runs: Sequence[Report]) -> Report:
+    """Return what several runs of a model took together."""
+    return Report(
+        _sum_said([run.prompt for run in runs]),
+        _sum_said([run.completion for run in runs]),
+        min(sum(run.cached for run in runs), TOKENS_MAX),
+        min(sum(run.apart for run in runs), TOKENS_MAX),
+        min(sum(run.reasoning for run in runs), TOKENS_MAX),
+        min(sum(run.unexplained for run in runs), TOKENS_MAX),
+    )
+
+
+def _sum_said(counts: Sequence[int | None]) -> int | None:
+    said = [count for count in counts if count is not None]
+    return min(sum(said), TOKENS_MAX) if said else None
+
+
+def _read_one(usage: Mapping[str, Any]) -> Report | None:
     prompt_name, prompt = _read_side(usage, _PROMPT)
     completion_name, completion = _read_side(usage, _COMPLETION)
     _, total = _read_side(usage, _TOTAL)

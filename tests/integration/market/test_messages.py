@@ -2,7 +2,7 @@
 
 ::
 
-    seller speaks      body unread but for what costs; key and headers where its kind looks for them
+    seller speaks      the dialect's fields, but for what costs; key and headers where its kind looks for them
     seller does not    asked by chat at once, remembered; the buyer sees no difference
     charges            the same both ways, and as a chat's; streams in every ending
     errors, keys       in the dialect's own shape
@@ -72,23 +72,33 @@ def read_events(answer: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(data) for data in datas]
 
 
-async def test_seller_speaks__body_and_headers_pass_unread_but_for_what_costs(
+async def test_seller_speaks__body_and_headers_pass_but_for_what_costs(
     market: RunningMarket, speaker: FakeEndpoint
 ) -> None:
     wish = {"type": "ephemeral", "ttl": "1h"}
     system = [{"type": "text", "text": "Short.", "cache_control": wish}]
-    betas = {"anthropic-beta": "never-heard-of-2031-01-01", "anthropic-version": "2023-06-01"}
+    told = "never-heard-of-2031-01-01,compact-2026-01-12"
+    betas = {"anthropic-beta": told, "anthropic-version": "2023-06-01"}
+    clear = {"type": "clear_tool_uses_20250919"}
+    edits = {"edits": [{"type": "compact_20260112"}, clear]}
 
     answer = await list_and_ask(
-        market, speaker, headers=betas, system=system, novelty={"kept": 1}, speed="fast"
+        market,
+        speaker,
+        headers=betas,
+        system=system,
+        context_management=edits,
+        novelty={"costs": 1},
+        speed="fast",
     )
 
     assert answer.json()["content"] == [{"type": "text", "text": TEXT}]
     cached = [{"type": "text", "text": "Short.", "cache_control": {"type": "ephemeral"}}]
-    assert speaker.requests == [{**ASKED, "system": cached, "novelty": {"kept": 1}}]
+    kept = {"system": cached, "context_management": {"edits": [clear]}}
+    assert speaker.requests == [{**ASKED, **kept}]
     (headers,) = speaker.headers
     assert headers["x-api-key"] == PROVIDER_KEY
-    assert headers["anthropic-beta"] == betas["anthropic-beta"]
+    assert headers["anthropic-beta"] == "never-heard-of-2031-01-01"
     assert answer.headers["x-market-cost-usdc"] == "300"
     (sale,) = market.sales()
     assert (sale["endpoint"], sale["cost_usdc"]) == ("messages", 300)

@@ -2,7 +2,7 @@
 
 ::
 
-    whole and streamed ── unread but for what costs; the charge of a chat; the dialect's headers
+    whole and streamed ── the dialect's fields, but for what costs; the charge of a chat; the dialect's headers
     refused ── what cannot be bounded, before anything is reserved
     broken off ── the delivered part is charged, the error is an event of the dialect
 """
@@ -48,7 +48,7 @@ async def proxy(speaker: FakeEndpoint, tmp_path: Path) -> AsyncIterator[RunningP
 
 
 async def ask(proxy: RunningProxy, **changes: Any) -> Any:
-    headers = {"x-api-key": make_key(), "anthropic-beta": "unknown-2031"}
+    headers = {"x-api-key": make_key(), "anthropic-beta": "unknown-2031,compact-2026-01-12"}
     return await proxy.client.post(PATH, json={**ASKED, **changes}, headers=headers)
 
 
@@ -58,11 +58,12 @@ async def settle(proxy: RunningProxy) -> dict[str, Any]:
     return row
 
 
-async def test_whole__passes_unread_but_for_what_costs(
-    proxy: RunningProxy, speaker: FakeEndpoint
-) -> None:
-    answer = await ask(proxy, novelty={"kept": 1}, metadata={"user_id": "u"})
-    assert speaker.requests == [{**ASKED, "novelty": {"kept": 1}, "metadata": {"user_id": "u"}}]
+async def test_whole__passes_but_for_what_costs(proxy: RunningProxy, speaker: FakeEndpoint) -> None:
+    compact = {"edits": [{"type": "compact_20260112"}]}
+    answer = await ask(
+        proxy, context_management=compact, novelty={"costs": 1}, metadata={"user_id": "u"}
+    )
+    assert speaker.requests == [{**ASKED, "metadata": {"user_id": "u"}}]
     assert speaker.headers[0]["anthropic-beta"] == "unknown-2031"
     assert answer.json()["content"][0]["text"] == TEXT
     assert answer.headers["x-current-cost-usdc"] == "12"

@@ -59,6 +59,66 @@ def test_thinking__is_below_the_limit_or_off(budget: int, max_tokens: int, expec
     assert fit_thinking(body, max_tokens)["thinking"] == expected
 
 
+CLEAR: Final = {"type": "clear_thinking_20251015", "keep": "all"}
+COMPACT: Final = {"type": "compact_20260112", "trigger": {"type": "input_tokens", "value": 50_000}}
+
+
+@pytest.mark.parametrize(
+    ("edits", "passed"),
+    [
+        ([COMPACT, CLEAR], {"context_management": {"edits": [CLEAR]}}),
+        ([COMPACT], {}),
+        ([{"type": "never_heard_of_2031"}, "odd", {}], {}),
+        ("odd", {}),
+    ],
+)
+def test_edits_of_the_context__pass_only_where_they_take_no_tokens(edits: Any, passed: Any) -> None:
+    call = parse(context_management={"edits": edits, "novelty": 1})
+    assert orjson.loads(call.written) == {**ASKED, **passed}
+
+
+def test_summary_of_before__is_text_as_its_beta_does_not_pass() -> None:
+    said = {"type": "text", "text": "So."}
+    blocks = [{"type": "compaction", "content": "We met."}, {"type": "compaction"}, said]
+    turns = [*ASKED["messages"], {"role": "assistant", "content": blocks}, *ASKED["messages"]]
+    sent = orjson.loads(parse(messages=turns).written)["messages"]
+    assert sent[1]["content"] == [{"type": "text", "text": "We met."}, said]
+    assert [sent[0], sent[2]] == ASKED["messages"] * 2
+
+
+def test_fields__of_which_nothing_is_known__are_left_out_and_all_known_ones_pass() -> None:
+    known = {
+        "system": "Short.",
+        "stop_sequences": ["x"],
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 4,
+        "stream": True,
+        "metadata": {"user_id": "u"},
+        "tools": [{"name": "look", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto"},
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "low"},
+        "cache_control": {"type": "ephemeral"},
+        "service_tier": "standard_only",
+    }
+    call = parse(**known, novelty={"kept": 1}, betas=["compact-2026-01-12"], speed="fast")
+    assert orjson.loads(call.written) == {**ASKED, **known}
+
+
+@pytest.mark.parametrize(
+    ("told", "passed"),
+    [
+        ("compact-2026-01-12", None),
+        ("a-1, Compact-2031-01-01 ,b-2", "a-1,b-2"),
+        ("context-management-2025-06-27", "context-management-2025-06-27"),
+    ],
+)
+def test_beta__that_takes_more_tokens__is_left_out(told: str, passed: str | None) -> None:
+    headers = read_dialect_headers({b"anthropic-beta": told}.get)
+    assert headers.get("anthropic-beta") == passed
+
+
 def test_headers__that_no_header_can_hold__are_left_out() -> None:
     sent = {b"anthropic-version": "2023-06-01", b"anthropic-beta": "a\nx-api-key: b"}
     assert read_dialect_headers(sent.get) == {"anthropic-version": "2023-06-01"}

@@ -30,6 +30,43 @@ def test_read_report__by_its_names(usage: Any, report: Report) -> None:
     assert read_report(usage) == report
 
 
+RUNS = [
+    {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500},
+    {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000},
+]
+
+
+@pytest.mark.parametrize(
+    ("usage", "report"),
+    [
+        ({**RUNS[1], "iterations": RUNS}, Report(203_000, 4_500)),
+        ({"output_tokens": 1_000, "iterations": RUNS}, Report(203_000, 4_500)),
+        (
+            {
+                "input_tokens": 1,
+                "cache_read_input_tokens": 9,
+                "output_tokens": 1,
+                "iterations": [
+                    {"input_tokens": 1, "cache_read_input_tokens": 9, "output_tokens": 1},
+                    {"input_tokens": 5, "cache_creation_input_tokens": 7, "output_tokens": 2},
+                ],
+            },
+            Report(22, 3, cached=9, apart=9),
+        ),
+        # The report itself says more, or the iterations say nothing that makes sense.
+        ({**RUNS[0], "iterations": RUNS[1:]}, Report(180_000, 3_500)),
+        ({**RUNS[1], "iterations": [{"input_tokens": -1}, 4, None]}, Report(23_000, 1_000)),
+        ({**RUNS[1], "iterations": {"input_tokens": 9}}, Report(23_000, 1_000)),
+        (
+            {**RUNS[1], "iterations": [{"input_tokens": TOKENS_MAX, "output_tokens": 1}] * 2},
+            Report(TOKENS_MAX, 1_000),
+        ),
+    ],
+)
+def test_read_report__iterations__their_sum_counts(usage: Any, report: Report) -> None:
+    assert read_report(usage) == report
+
+
 @pytest.mark.parametrize(
     "usage",
     [
