@@ -2,7 +2,7 @@
 
 ::
 
-    seller speaks      the dialect's fields, but for what costs; key and headers where its kind looks for them
+    seller speaks      its fields, but for what costs; key and headers where its kind looks for them
     seller does not    asked by chat at once, remembered; the buyer sees no difference
     charges            the same both ways, and as a chat's; streams in every ending
     errors, keys       in the dialect's own shape
