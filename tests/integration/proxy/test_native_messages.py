@@ -2,7 +2,7 @@
 
 ::
 
-    whole and streamed ── its fields, but for what costs; the charge of a chat; the dialect's headers
+    whole and streamed ── all but what costs; the charge of a chat; the dialect's headers
     refused ── what cannot be bounded, before anything is reserved
     broken off ── the delivered part is charged, the error is an event of the dialect
 """
