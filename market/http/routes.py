@@ -17,6 +17,7 @@ from market.http.operator.routes import router as operator
 from market.http.own_providers.routes import router as own_providers
 from market.http.resale.public import router as apis
 from market.http.resale.routes import router as resale
+from market.http.sellers.public import router as seller_standings
 from market.http.sellers.routes import router as sellers
 from market.http.sign_in.routes import router as sign_in
 from market.http.supply.routes import router as supply
@@ -55,6 +56,7 @@ for _part in (
     evidence,
     disputes,
     markets,
+    seller_standings,
     inference,
     supply,
     media,

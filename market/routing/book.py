@@ -8,7 +8,7 @@ every reservation. Concurrency and requests a minute are of this process, and he
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from market.pricing.media_units import Base
 from market.records.database import Database
 from market.records.store import StoredOffer, load_offers
 from market.routing.live_offers import Live
-from market.routing.measured import OfferReport
+from market.routing.measured import OfferReport, report_together
 from market.routing.offer_pricing import OfferPricing, PricedNow, read_basis
 from market.routing.opened_keys import OpenedKeys
 from market.routing.ranking import Offer, OfferState
@@ -145,6 +145,10 @@ class Book:
         self._keep_current()
         shelves = self._shelves.get(model)
         return None if shelves is None else shelves.get(base)
+
+    def list_live(self) -> Collection[Live]:
+        """Return what is known of every listed offer."""
+        return self._live.values()
 
     def standings(self) -> Iterator[Standing]:
         """Yield how each active offer stands now."""
@@ -382,6 +386,10 @@ class Book:
     def report_measured(self, offer_id: str) -> OfferReport:
         """Return how a listed offer did lately, by this process's own requests."""
         return self._live[offer_id].measured.report(now_s=self._clock())
+
+    def report_together(self, offers: Iterable[Live]) -> OfferReport:
+        """Return how several offers did lately, as if they were one."""
+        return report_together((live.measured for live in offers), now_s=self._clock())
 
     def get_place(self, offer: Offer, policy: Policy) -> tuple[int, bool, int]:
         """Return an offer's place in the order that a policy asks for, before its price."""

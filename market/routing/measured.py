@@ -8,7 +8,9 @@ lower end for speeds: at most 15 % worse than measured, never better.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 WINDOW_S: Final = 1_800.0
@@ -79,21 +81,11 @@ class Measured:
 
     def report(self, *, now_s: float) -> OfferReport:
         """Return what is told."""
-        now, last = self._turn(now_s), self._last
-        served, failed = now.served + last.served, now.failed + last.failed
-        calls, valid = now.calls + last.calls, now.calls_valid + last.calls_valid
-        first = now.first_token_ms + last.first_token_ms
-        speed = now.throughput_tps + last.throughput_tps
-        return OfferReport(
-            requests=served + failed,
-            uptime_pct=_get_pct(served, served + failed),
-            first_token_ms_p50=_find_upper(first, 0.50),
-            first_token_ms_p95=_find_upper(first, 0.95),
-            throughput_tps_p50=_find_lower(speed, 0.50),
-            throughput_tps_p95=_find_lower(speed, 0.05),
-            tool_calls=calls,
-            tool_calls_valid_pct=_get_pct(valid, calls),
-        )
+        return report_together([self], now_s=now_s)
+
+    def list_windows(self, *, now_s: float) -> tuple[_Window, _Window]:
+        """Return the window of now and the one before."""
+        return self._turn(now_s), self._last
 
     def rank_latency(self, *, now_s: float) -> tuple[bool, int]:
         """Return a place in the order by first token, unproven offers last."""
@@ -116,6 +108,30 @@ class Measured:
             self._last = self._now if age_s < 2 * WINDOW_S else _Window()
             self._now, self._began_s = _Window(), now_s
         return self._now
+
+
+def report_together(measured: Iterable[Measured], *, now_s: float) -> OfferReport:
+    """Return what is told of several offers as if they were one: of all their requests."""
+    total = _Window()
+    for window in chain.from_iterable(one.list_windows(now_s=now_s) for one in measured):
+        total.served += window.served
+        total.failed += window.failed
+        total.calls += window.calls
+        total.calls_valid += window.calls_valid
+        total.first_token_ms.update(window.first_token_ms)
+        total.throughput_tps.update(window.throughput_tps)
+    first, speed = total.first_token_ms, total.throughput_tps
+    requests = total.served + total.failed
+    return OfferReport(
+        requests=requests,
+        uptime_pct=_get_pct(total.served, requests),
+        first_token_ms_p50=_find_upper(first, 0.50),
+        first_token_ms_p95=_find_upper(first, 0.95),
+        throughput_tps_p50=_find_lower(speed, 0.50),
+        throughput_tps_p95=_find_lower(speed, 0.05),
+        tool_calls=total.calls,
+        tool_calls_valid_pct=_get_pct(total.calls_valid, total.calls),
+    )
 
 
 def _find_bucket(value: float) -> int:

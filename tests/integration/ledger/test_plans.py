@@ -57,6 +57,7 @@ from ledger.spending.metering import Post, Renew, Reserve, Void, preview
 from ledger.tables.usage import Charge, Reservation
 from market.records.earning_records import load_earning_totals, load_earnings
 from market.records.jobs import count_due_jobs
+from market.records.seller_standings import load_seller_standings
 from market.records.store import (
     load_account,
     load_failures,
@@ -182,6 +183,7 @@ def sell_as_a_market(engine: Engine) -> None:
         load_offers(connection, changed_since_s=NOW_S)
         load_offers(connection, changed_since_s=0, offer_ids=["offer"])
         load_seller_offers(connection, seller=SELLER)
+        assert load_seller_standings(connection, [SELLER])[SELLER].convictions == 1
         load_earning_totals(connection, seller=SELLER, now_s=NOW_S)
         page: dict[str, Any] = {
             "seller": SELLER,

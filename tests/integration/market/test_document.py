@@ -264,6 +264,7 @@ async def call_public(caller: Caller) -> None:
         "/v1/prices",
         "/api/markets",
         f"/api/markets/{model}",
+        "/v1/sellers",
         "/feed?limit=100",
         "/metrics",
         "/healthz",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from market.routing.measured import PROVEN_SAMPLES, WINDOW_S, Measured
+from market.routing.measured import PROVEN_SAMPLES, WINDOW_S, Measured, report_together
 
 
 def test_report__nothing_measured__says_nothing() -> None:
@@ -55,6 +55,28 @@ def test_uptime_and_calls__are_shares_rounded_down() -> None:
     report = measured.report(now_s=1.0)
     assert (report.requests, report.uptime_pct) == (3, 66.66)
     assert (report.tool_calls, report.tool_calls_valid_pct) == (3, 66.66)
+
+
+def test_together__of_several__counts_every_request_once() -> None:
+    busy, idle = Measured(), Measured()
+    for number in range(9):
+        busy.note_end(well=True, now_s=1.0)
+        busy.note_first_token(0.1, now_s=1.0)
+        busy.note_throughput(100 + number, 1.0, now_s=1.0)
+    idle.note_end(well=False, now_s=1.0)
+    idle.note_first_token(5.0, now_s=1.0)
+    idle.note_calls(1, 1, now_s=1.0)
+
+    told = report_together([busy, idle, Measured()], now_s=2.0)
+
+    assert (told.requests, told.uptime_pct) == (10, 90)
+    assert (told.tool_calls, told.tool_calls_valid_pct) == (2, 50)
+    # Half of the tokens came soon, the slowest one in twenty did not.
+    alone = busy.report(now_s=2.0)
+    assert told.first_token_ms_p50 == alone.first_token_ms_p50
+    assert (told.first_token_ms_p95 or 0) >= 5_000
+    assert told.throughput_tps_p50 == alone.throughput_tps_p50
+    assert busy.report(now_s=2.0).requests == 9
 
 
 def test_windows__the_one_before_counts_and_older_ones_do_not() -> None:
