@@ -227,12 +227,13 @@ class MarketSettings(EvidenceSettings):
     @field_validator("lease_s")
     @classmethod
     def _outlive_sellers(cls, lease_s: int, info: ValidationInfo) -> int:
-        # A lease that ran out while a seller still worked would give the reservation away.
-        waits = (info.data.get(name, 0.0) for name in ("whole_timeout_s", "ledger_timeout_s"))
-        least_s = sum(waits) + RESOLVE_MARGIN_S
+        # A lease that ran out while a seller still worked would give the reservation away. One that
+        # fails at messages late is asked by chat in the same reservation.
+        names = ("whole_timeout_s", "whole_timeout_s", "ledger_timeout_s")
+        least_s = sum(info.data.get(name, 0.0) for name in names) + RESOLVE_MARGIN_S
         if lease_s < least_s:
             raise ValueError(
-                f"must be at least {least_s}: whole_timeout_s + ledger_timeout_s"
+                f"must be at least {least_s}: 2 * whole_timeout_s + ledger_timeout_s"
                 f" + {RESOLVE_MARGIN_S}"
             )
         return lease_s

@@ -93,20 +93,21 @@ class SellerCalls:
 
         See ``market.text.speakers``.
         """
-        chat, base_url = call.as_chat, callee.access.base_url
+        chat, endpoint = call.as_chat, (callee.access.base_url, callee.model)
         if chat is None:
             return await ask(call)
-        if not self._speakers.may_speak(base_url):
+        if not self._speakers.may_speak(endpoint):
             return await ask(chat)
         try:
             answer = await ask(call)
         except UpstreamError as error:
-            if not self._speakers.may_be_silent(base_url, error):
+            if not self._speakers.may_be_silent(endpoint, error):
                 raise
+            self._speakers.forget(endpoint)
             answer = await ask(chat)
-            self._speakers.note_silent(base_url, error)
+            self._speakers.note_silent(endpoint, error)
             return answer
-        self._speakers.note(base_url, speaks=True)
+        self._speakers.note(endpoint, speaks=True)
         return answer
 
     async def _send(

@@ -1,10 +1,12 @@
-"""Which endpoints speak Anthropic's dialect of messages themselves, as they have shown.
+"""Which endpoints speak Anthropic's dialect of messages themselves, as they have shown, by model: a
+router behind one address may speak it for some of its models alone.
 
 ::
 
     nothing is known ── asked by messages; where that goes wrong in a way that a path which is not
                         there may, asked by chat at once
-    speaks           ── asked by messages: what it refuses or fails is its word on the request
+    speaks           ── asked by messages: what it refuses or fails is its word on the request; but
+                        where it has nothing at the path any more, nothing is known again
     does not         ── asked by chat, for ``REMEMBERED_S``; then nothing is known again
 
 An endpoint that answers chat after it had nothing at the path of messages does not speak them. One
@@ -21,6 +23,10 @@ from serving.models.failures import Cause, Looped, NotServed, UpstreamError, Ups
 REMEMBERED_S: Final = 3_600.0
 """How long it counts that an endpoint did not speak, in seconds: it may learn to."""
 ENDPOINTS_MAX: Final = 10_000
+
+Endpoint = tuple[str, str]
+"""A base URL, and what the model is called there."""
+
 _NOT_OF_PATH: Final = frozenset(
     {Cause.FUNDS, Cause.RATE, Cause.TIMEOUT, Cause.UNREACHABLE, Cause.DISCONNECTED}
 )
@@ -32,32 +38,39 @@ class Speakers:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._known: OrderedDict[str, float | None] = OrderedDict()
+        self._known: OrderedDict[Endpoint, float | None] = OrderedDict()
         """Of an endpoint: None where it speaks, else until when it does not."""
 
-    def may_speak(self, base_url: str) -> bool:
+    def may_speak(self, endpoint: Endpoint) -> bool:
         """Tell whether an endpoint is to be asked by messages."""
-        until_s = self._known.get(base_url)
+        until_s = self._known.get(endpoint)
         return until_s is None or self._monotonic() >= until_s
 
-    def may_be_silent(self, base_url: str, error: UpstreamError) -> bool:
+    def may_be_silent(self, endpoint: Endpoint, error: UpstreamError) -> bool:
         """Tell whether a failure may mean that the endpoint does not speak messages."""
         if isinstance(error, Looped):
             return False
-        if base_url in self._known and self._known[base_url] is None:
-            return False
+        if self._speaks(endpoint):
+            return isinstance(error, NotServed)
         if isinstance(error, UpstreamFailure):
             return error.cause not in _NOT_OF_PATH
         return True
 
-    def note_silent(self, base_url: str, error: UpstreamError) -> None:
+    def forget(self, endpoint: Endpoint) -> None:
+        """Take in that an endpoint has failed at messages in a way that ``may_be_silent``."""
+        self._known.pop(endpoint, None)
+
+    def _speaks(self, endpoint: Endpoint) -> bool:
+        return endpoint in self._known and self._known[endpoint] is None
+
+    def note_silent(self, endpoint: Endpoint, error: UpstreamError) -> None:
         """Take in that an endpoint has answered chat after it failed at messages so."""
         if isinstance(error, (NotServed, UpstreamFailure)):
-            self.note(base_url, speaks=False)
+            self.note(endpoint, speaks=False)
 
-    def note(self, base_url: str, *, speaks: bool) -> None:
+    def note(self, endpoint: Endpoint, *, speaks: bool) -> None:
         """Take in what an endpoint has shown."""
-        self._known[base_url] = None if speaks else self._monotonic() + REMEMBERED_S
-        self._known.move_to_end(base_url)
+        self._known[endpoint] = None if speaks else self._monotonic() + REMEMBERED_S
+        self._known.move_to_end(endpoint)
         if len(self._known) > ENDPOINTS_MAX:
             self._known.popitem(last=False)

@@ -262,6 +262,19 @@ async def test_keys__both_and_different__401(market: RunningMarket, speaker: Fak
     assert answer.json()["error"]["code"] == "two_api_keys"
 
 
+async def test_seller_that_speaks__has_no_such_path_any_more__is_asked_by_chat(
+    market: RunningMarket, speaker: FakeEndpoint
+) -> None:
+    assert (await list_and_ask(market, speaker)).status_code == 200
+    speaker.script.append("status_404")
+    key = bearer(await market.get_buyer_key())
+    asked = speaker.asked
+    answers = [await market.client.post(PATH, json=ASKED, headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert speaker.asked == asked + 3, "the second request is not tried by messages first"
+    assert [sale["cost_usdc"] for sale in market.sales()] == [300] * 3
+
+
 async def test_rejection_of_a_seller_that_speaks__is_not_asked_again_by_chat(
     market: RunningMarket, speaker: FakeEndpoint
 ) -> None:

@@ -14,7 +14,8 @@ from serving.models.failures import (
     UpstreamRejected,
 )
 
-URL: Final = "https://seller.example/v1"
+URL: Final = ("https://seller.example/v1", "m")
+OTHERS: Final = (("https://other.example/v1", "m"), ("https://seller.example/v1", "n"))
 ABSENT: Final = NotServed(404, "Nothing here.")
 
 
@@ -24,7 +25,7 @@ def test_silent_endpoint__is_asked_by_chat_until_its_time_is_over() -> None:
     assert speakers.may_speak(URL)
     speakers.note_silent(URL, ABSENT)
     assert not speakers.may_speak(URL)
-    assert speakers.may_speak("https://other.example/v1")
+    assert all(speakers.may_speak(other) for other in OTHERS)
     now_s += REMEMBERED_S
     assert speakers.may_speak(URL)
 
@@ -32,7 +33,17 @@ def test_silent_endpoint__is_asked_by_chat_until_its_time_is_over() -> None:
 def test_speaking_endpoint__is_taken_at_its_word() -> None:
     speakers = Speakers()
     speakers.note(URL, speaks=True)
-    assert not speakers.may_be_silent(URL, ABSENT)
+    for error in (UpstreamRejected(400, "No such field."), UpstreamFailure(Cause.SERVER)):
+        assert not speakers.may_be_silent(URL, error)
+        assert all(speakers.may_be_silent(other, error) for other in OTHERS)
+
+
+def test_speaking_endpoint__that_has_nothing_there_any_more__is_not_believed_further() -> None:
+    speakers = Speakers()
+    speakers.note(URL, speaks=True)
+    assert speakers.may_be_silent(URL, ABSENT)
+    speakers.forget(URL)
+    assert speakers.may_be_silent(URL, UpstreamFailure(Cause.SERVER))
 
 
 def test_endpoint__that_refuses_messages_as_wrong__may_speak_all_the_same() -> None:
