@@ -65,7 +65,7 @@ def api_key_options(purpose: str) -> Callable[[Callable[..., Any]], Callable[...
 def audit(
     name: str, ledger_url: str | None, rpc_url: str | None, deployment_file: Path | None
 ) -> ExitCode:
-    """Check the ledger's invariants L1 to L8 and S1 to S5 against its rows and the chain.
+    """Check the ledger's invariants L1 to L9, R1 to R4 and S1 to S5 against its rows and the chain.
 
     Takes a stack's --name, or --ledger-url, --rpc-url and --deployment-file together.
     """
@@ -99,7 +99,9 @@ def audit(
     if violations:
         return ExitCode.FAILED
     _say(
-        "L1 to L8 and S1 to S5 hold:", "the ledger agrees with itself and the chain", color="green"
+        "L1 to L9, R1 to R4 and S1 to S5 hold:",
+        "the ledger agrees with itself and the chain",
+        color="green",
     )
     return ExitCode.DONE
 

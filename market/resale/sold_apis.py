@@ -9,6 +9,7 @@ import orjson
 from contracts.units import format_usdc
 from market.resale.candidates import Candidate
 from market.resale.operations import Operation
+from market.resale.samples import make_sample, read_parameter
 
 HEADER_BYTES_MAX: Final = 3_000
 """Of the extensions of a 402: they go in a header, and clients read 16 KB of headers in all."""
@@ -74,14 +75,24 @@ def describe_discovery(
         "method": {"type": "string", "enum": [operation.method]},
     }
     if operation.method in _BODIES:
-        example |= {"bodyType": "json", "body": {}}
+        body, sample = _exemplify(stated.get("body"), otherwise=({"type": "object"}, {}))
+        example |= {"bodyType": "json", "body": sample}
         properties["bodyType"] = {"type": "string", "enum": ["json", "form-data", "text"]}
-        properties["body"] = stated.get("body") or {"type": "object"}
+        properties["body"] = body
     if query:
         example["queryParams"] = {}
         properties["queryParams"] = {"type": "object", "properties": query}
     if path:
-        example["pathParams"] = dict(parameters or dict.fromkeys(path, ""))
+        shown = {
+            name: _exemplify(schema, otherwise=({"type": "string"}, ""))
+            for name, schema in path.items()
+        }
+        example["pathParams"] = {name: sample for name, (_, sample) in shown.items()}
+        if parameters:
+            example["pathParams"] = {
+                name: read_parameter(text, shown[name][0]) for name, text in parameters.items()
+            }
+        path = {name: schema for name, (schema, _) in shown.items()}
         properties["pathParams"] = {"type": "object", "properties": path}
     info: dict[str, Any] = {"input": example}
     schema: dict[str, Any] = {
@@ -101,6 +112,14 @@ def describe_discovery(
         info["output"] = {"type": "json", "example": operation.output_example}
         schema["properties"]["output"] = {"type": "object"}
     return {"info": info, "schema": schema}
+
+
+def _exemplify(schema: Any, *, otherwise: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return a schema and an example that it lets through: catalogues refuse what disagrees."""
+    try:
+        return schema, make_sample(schema)
+    except LookupError:
+        return otherwise
 
 
 def _find_schema(listed: list[Mapping[str, Any]], name: str) -> Any:

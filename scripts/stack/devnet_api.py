@@ -35,6 +35,61 @@ OPERATIONS: Final = (
     "GET /v1/addresses/{address}/balances",
     "POST /v1/balances/search",
 )
+_ADDRESS: Final = {
+    "type": "string",
+    "pattern": "^0x[0-9a-fA-F]{40}$",
+    "description": "an account or a contract",
+    "example": "0x" + 40 * "1",
+}
+_BALANCES: Final = {"wei": "10000000000000000000000", "usdc": "1000000"}
+_BLOCK: Final = {"number": 1, "hash": "0x" + 64 * "0", "timestamp": 1793556515, "transactions": 0}
+
+
+def _describe(
+    summary: str, example: Mapping[str, Any], path: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    answer = {"content": {"application/json": {"example": example}}, "description": summary}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in (path or {}).items()
+    ]
+    return {"summary": summary, "parameters": parameters, "responses": {"200": answer}}
+
+
+_SEARCHED: Final = {
+    "type": "object",
+    "required": ["addresses"],
+    "properties": {"addresses": {"type": "array", "maxItems": 100, "items": _ADDRESS}},
+}
+OPENAPI: Final[Mapping[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Chain analytics", "version": "1"},
+    "paths": {
+        "/v1/blocks/latest": {"get": _describe("The newest block", _BLOCK)},
+        "/v1/blocks/{number}": {
+            "get": _describe(
+                "A block by its number", _BLOCK, {"number": {"type": "integer", "minimum": 0}}
+            )
+        },
+        "/v1/addresses/{address}/balances": {
+            "get": _describe(
+                "What an address has, in wei and 1e-6 USDC",
+                {"address": "0x" + 40 * "1", "balances": _BALANCES},
+                {"address": _ADDRESS},
+            )
+        },
+        "/v1/balances/search": {
+            "post": {
+                **_describe("What several addresses have", {"balances": [_BALANCES]}),
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": _SEARCHED}},
+                },
+            }
+        },
+    },
+}
+"""What a stranger's agent reads in the catalogue: how each call is made."""
 
 
 class NodeFacts:
@@ -98,7 +153,7 @@ def connect_api(client: httpx.Client, *, url: str, api_key: str) -> None:
     listed.raise_for_status()
     known = {one["name"]: one for one in listed.json()["connections"]}
     if API_NAME in known:
-        change = {"base_url": url, "api_key": api_key}
+        change = {"base_url": url, "api_key": api_key, "openapi": OPENAPI}
         client.patch(f"{path}/{known[API_NAME]['id']}", json=change).raise_for_status()
         return
     body = {
@@ -107,6 +162,7 @@ def connect_api(client: httpx.Client, *, url: str, api_key: str) -> None:
         "base_url": url,
         "credential": f"header: {KEY_HEADER}",
         "operations": list(OPERATIONS),
+        "openapi": OPENAPI,
         "monthly_quota": MONTHLY_QUOTA,
         "reserved": RESERVED,
         "remaining_header": REMAINING_HEADER,
