@@ -11,8 +11,9 @@ from typing import Final
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, select, update
 
+from ledger.database.statements import insert_or_ignore
 from ledger.selling.day_roots import load_last_day
 from ledger.spending.receipts import build_root
 from ledger.tables import MarketEvidence, MarketOffer, MarketProbeTurn, MarketSale, table_of
@@ -94,8 +95,15 @@ def hash_transcript(transcript: str) -> str:
     return "0x" + keccak(text=transcript).hex()
 
 
+def has_evidence(connection: Connection, *, evidence_id: str) -> bool:
+    """Tell whether evidence is written down already."""
+    query = select(_evidence.c.evidence_id).where(_evidence.c.evidence_id == evidence_id)
+    return connection.execute(query).first() is not None
+
+
 def save_evidence(connection: Connection, row: EvidenceRow) -> None:
-    """Keep evidence. The transcript must be what its hash says.
+    """Keep evidence, unless it is kept by its id already. The transcript must be what its hash
+    says.
 
     Where the root of its day is planned already, as after a clock was set back, it is the next
     day's that has none.
@@ -104,7 +112,7 @@ def save_evidence(connection: Connection, row: EvidenceRow) -> None:
     last_day = load_last_day(connection)
     if last_day is not None and row.day <= last_day:
         row = replace(row, day=last_day + 1)
-    connection.execute(insert(_evidence).values(asdict(row)))
+    insert_or_ignore(connection, _evidence, asdict(row))
 
 
 def load_tested_from(connection: Connection, *, offer_id: str) -> int | None:
@@ -152,6 +160,27 @@ def load_last_probes(connection: Connection, *, since_s: int) -> dict[str, dict[
     for offer_id, method, at_s in rows:
         last.setdefault(offer_id, {})[method] = int(at_s)
     return last
+
+
+def load_suspected(
+    connection: Connection, *, methods: Sequence[str], peak_milli: int, since_s: int
+) -> dict[str, int]:
+    """Return when any of ``methods`` first found that much of an offer, by offer.
+
+    Only what was found since a time counts, and since the operator let the offer back.
+    """
+    rows = connection.execute(
+        select(_evidence.c.offer_id, func.min(_evidence.c.made_at_s))
+        .join(_offer, _offer.c.offer_id == _evidence.c.offer_id)
+        .where(
+            _evidence.c.method.in_(methods),
+            _evidence.c.peak_milli >= peak_milli,
+            _evidence.c.made_at_s >= since_s,
+            _evidence.c.made_at_s >= func.coalesce(_offer.c.tested_from_s, 0),
+        )
+        .group_by(_evidence.c.offer_id)
+    )
+    return {str(offer_id): int(at_s) for offer_id, at_s in rows}
 
 
 def sum_probe_costs(connection: Connection, *, offer_id: str, since_s: int) -> tuple[int, int]:

@@ -1,29 +1,33 @@
 """What live traffic says about an offer, for nothing: counts that cannot be true.
 
-Each answer is looked at once, as numbers; no text of a buyer is kept. Three methods, each a yes or
-no an answer, of which an honest offer has at most ``HONEST_RATE`` yes:
+Each answer is looked at once, as numbers; no text of a buyer is kept. Only requests that ask for
+nothing unusual are looked at (``is_ordinary``): a buyer who chooses what its answer ends before,
+which tokens it must have or what is shown of it could make an honest server look odd. Three
+methods, each a yes or no an answer, of which an honest offer has at most ``HONEST_RATE`` yes:
 
 ==================  ================================================================================
 prompt_tokens       by differences between requests of one shape (``count_differences``), where the
                     model's own vocabulary counts
 completion_tokens   more tokens reported than bytes shown: tokens that nobody sees, of a model whose
                     makers and known companies report no such thing
-logprobs            probabilities that are none: above one, in disorder, or adding up to more
+logprobs            stated probabilities that are none: above one, or adding up to more
 ==================  ================================================================================
 
 Anybody can buy, so nobody may say much: of one account ``ACCOUNT_LOOKS`` answers of an offer count
-on a UTC day, and of all of them ``DAY_LOOKS`` by each method.
+on a UTC day, and of all of them ``DAY_LOOKS`` by each method. Whatever they say, they have the
+offer probed earlier and no more (``market.evidence.verdicts``).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from hashlib import sha256
 from math import exp
 from typing import Any, Final
 
 from market.evidence.count_differences import CountWatch
-from market.evidence.verdicts import Method
+from market.evidence.verdicts import LIVE_METHODS, Method
+from serving.process.ids import new_id
 
 LIVE_TOLERANCE: Final = 0.15
 """How far a difference of prompt tokens may be off: templates clean texts, vocabularies split."""
@@ -33,11 +37,32 @@ SLACK_TOKENS: Final = 64
 """Tokens of a choice that no byte of an answer shows, such as its end."""
 ACCOUNT_LOOKS: Final = 4
 DAY_LOOKS: Final = 16
+COUNTED_ACCOUNT: Final = 4 * ACCOUNT_LOOKS
+"""Prompts of one account that are counted for an offer on a day: a difference takes two or more."""
+COUNTED_DAY: Final = 16 * DAY_LOOKS
 KEPT_LOOKS: Final = 8
 """So many answers are written down together."""
 KNOWN_LOOKS: Final = 20
 """Answers of makers and known companies from which it is known that a model shows all it makes."""
 OFFERS_MAX: Final = 10_000
+MESSAGES_MAX: Final = 64
+FIELDS: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stream",
+        "stream_options",
+        "n",
+        "user",
+        "seed",
+    }
+)
+"""What a request may have that is looked at."""
+ROLES: Final = frozenset({"system", "user", "assistant", "developer", "tool"})
 _SUM_MAX: Final = 1.02
 _LOGPROB_MAX: Final = 1e-4
 
@@ -47,17 +72,15 @@ class SeenAnswer:
     """One answer, in numbers."""
 
     shape: Hashable = None
-    """The roles of its messages; None: its prompt cannot be counted here."""
+    """Stands for the roles of its messages; None: its prompt was not counted."""
     prompt_counted: int | None = None
     prompt_reported: int | None = None
     completion_reported: int | None = None
     """Without what is stated as reasoning."""
     shown_bytes: int = 0
     choices: int = 1
-    is_plain: bool = True
-    """Whether nothing was asked about reasoning."""
     has_odd_logprobs: bool | None = None
-    """None: there are none."""
+    """None: there are none, or they were not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,8 @@ class LiveBatch:
     hits: tuple[bool, ...]
     figures: tuple[tuple[int, ...], ...]
     """What each was told from: counted or shown, and reported."""
+    evidence_id: str = field(default_factory=new_id)
+    """By which it is written down once, however often that is tried."""
 
 
 @dataclass(slots=True)
@@ -76,6 +101,8 @@ class _Watched:
     """One offer on one day."""
 
     counts: CountWatch = field(default_factory=lambda: CountWatch(LIVE_TOLERANCE, LIVE_PART_MIN))
+    counted: Counter[str] = field(default_factory=Counter)
+    """Prompts that were counted, by account: ``COUNTED_DAY`` at most."""
     looks: Counter[Method] = field(default_factory=Counter)
     accounts: Counter[tuple[str, Method]] = field(default_factory=Counter)
     open: dict[Method, list[tuple[bool, tuple[int, ...]]]] = field(
@@ -95,10 +122,19 @@ class LiveChecks:
 
     def note_known(self, model: str, seen: SeenAnswer) -> None:
         """Learn from a maker's or a known company's answer whether a model shows all it makes."""
-        if seen.is_plain and seen.completion_reported is not None:
+        if seen.completion_reported is not None:
             looks, over = self.shown_by_model.get(model, (0, 0))
             if model in self.shown_by_model or len(self.shown_by_model) < OFFERS_MAX:
                 self.shown_by_model[model] = (looks + 1, over + _is_over(seen))
+
+    def list_open(self, offer_id: str, account_id: str, *, day: int) -> frozenset[Method]:
+        """Return by what an account's answers of an offer may still be looked at on a day."""
+        if day != self.day:
+            self._end_day(day)
+        offer = self.watched.get(offer_id)
+        if offer is None:
+            return LIVE_METHODS if len(self.watched) < OFFERS_MAX else frozenset()
+        return frozenset(one for one in LIVE_METHODS if self._may_look(offer, account_id, one))
 
     def note(
         self, offer_id: str, model: str, account_id: str, seen: SeenAnswer, *, day: int
@@ -114,12 +150,13 @@ class LiveChecks:
         counted, reported = seen.prompt_counted, seen.prompt_reported
         may_count = self._may_look(offer, account_id, Method.PROMPT_TOKENS)
         if may_count and seen.shape is not None and counted is not None and reported is not None:
+            offer.counted[account_id] += 1
             # By account too: nobody's request is held against another's.
             shape = (account_id, seen.shape)
             is_high = offer.counts.note(shape, counted=counted, reported=reported)
             figures = (counted, reported)
             self._keep(offer_id, offer, account_id, Method.PROMPT_TOKENS, is_high, figures)
-        if seen.completion_reported is not None and seen.is_plain and self._shows_all(model):
+        if seen.completion_reported is not None and self._shows_all(model):
             figures = (seen.shown_bytes, seen.completion_reported)
             is_over = _is_over(seen)
             self._keep(offer_id, offer, account_id, Method.COMPLETION_TOKENS, is_over, figures)
@@ -136,6 +173,10 @@ class LiveChecks:
         return looks >= KNOWN_LOOKS and over * 100 <= looks
 
     def _may_look(self, offer: _Watched, account_id: str, method: Method) -> bool:
+        if method is Method.PROMPT_TOKENS and (
+            offer.counted[account_id] >= COUNTED_ACCOUNT or offer.counted.total() >= COUNTED_DAY
+        ):
+            return False
         is_free = offer.looks[method] < DAY_LOOKS
         return is_free and offer.accounts[account_id, method] < ACCOUNT_LOOKS
 
@@ -175,31 +216,39 @@ def _is_over(seen: SeenAnswer) -> bool:
     return seen.completion_reported > seen.shown_bytes + SLACK_TOKENS * seen.choices
 
 
-def find_shape(body: Mapping[str, Any]) -> tuple[Hashable, str] | None:
-    """Return a chat request's shape and its text, None where its prompt is more than plain text."""
+def is_ordinary(body: Mapping[str, Any]) -> bool:
+    """Tell whether a chat request has only ``FIELDS``, and a few messages of plain text."""
     messages = body.get("messages")
-    if not isinstance(messages, list) or any(body.get(name) for name in ("tools", "functions")):
-        return None
-    roles, texts = [], []
-    for message in messages:
-        if not isinstance(message, dict) or set(message) - {"role", "content"}:
-            return None
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
-            return None
-        roles.append(role)
-        texts.append(content)
-    return tuple(roles), "\n".join(texts)
+    if set(body) - FIELDS or not isinstance(messages, list) or len(messages) > MESSAGES_MAX:
+        return False
+    return all(_is_plain(message) for message in messages)
+
+
+def _is_plain(message: Any) -> bool:
+    if not isinstance(message, dict) or set(message) != {"role", "content"}:
+        return False
+    role, content = message["role"], message["content"]
+    return isinstance(role, str) and role in ROLES and isinstance(content, str)
+
+
+def find_shape(body: Mapping[str, Any]) -> tuple[Hashable, str]:
+    """Return what stands for the roles of an ordinary request, and its text."""
+    messages = body["messages"]
+    roles = " ".join(message["role"] for message in messages)
+    text = "\n".join(message["content"] for message in messages)
+    return sha256(roles.encode()).digest()[:16], text
 
 
 def has_odd_logprobs(parsed: Mapping[str, Any]) -> bool | None:
-    """Tell whether a whole answer's probabilities are none; None where it has none.
+    """Tell whether a whole answer's probabilities are none; None where it says nothing of them.
 
     ::
 
-        a logarithm above 0                         no probability
-        the likeliest tokens not in their order     nobody's software lists them so
-        together more than 1                        no distribution
+        a logarithm above 0       no probability
+        together more than 1      no distribution
+        none, or no number        nothing can be told of it
+
+    They come in any order: some servers list the token that was drawn before the likeliest.
     """
     choices = parsed.get("choices")
     found = False
@@ -207,22 +256,28 @@ def has_odd_logprobs(parsed: Mapping[str, Any]) -> bool | None:
         logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
         tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
         for token in tokens if isinstance(tokens, list) else ():
-            if not isinstance(token, dict) or not _is_number(token.get("logprob")):
-                return True
-            found = True
+            if not isinstance(token, dict):
+                continue
             top = token.get("top_logprobs")
-            listed = [token["logprob"]]
-            if isinstance(top, list) and top:
-                if not all(isinstance(one, dict) and _is_number(one.get("logprob")) for one in top):
-                    return True
-                listed = [one["logprob"] for one in top]
-            if max(*listed, token["logprob"]) > _LOGPROB_MAX:
+            listed = _read_logprobs(top if isinstance(top, list) else [])
+            stated = [*_read_logprobs([token]).values(), *listed.values()]
+            found = found or bool(stated)
+            if any(one > _LOGPROB_MAX for one in stated):
                 return True
-            if any(later > before + _LOGPROB_MAX for before, later in pairwise(listed)):
-                return True
-            if sum(exp(max(-700.0, one)) for one in listed) > _SUM_MAX:
+            if sum(exp(max(-700.0, one)) for one in listed.values()) > _SUM_MAX:
                 return True
     return False if found else None
+
+
+def _read_logprobs(listed: list[Any]) -> dict[Hashable, float]:
+    """Return what is stated, a token once, by its text where it has one."""
+    found: dict[Hashable, float] = {}
+    for place, one in enumerate(listed):
+        logprob = one.get("logprob") if isinstance(one, dict) else None
+        if logprob is not None and _is_number(logprob):
+            name = one.get("token")
+            found[name if isinstance(name, str) else place] = logprob
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -1,14 +1,14 @@
 """Live traffic as evidence: answers are looked at while they are served, and written down later.
 
 Answers of makers and known companies (grades A and B) teach what a model's honest answers look
-like; those of all others are looked at, but for suppliers'. What a process that ends has not
-written down is lost.
+like; those of all others are looked at, but for suppliers'. Each process looks for itself, and what
+one that ends has not written down is lost.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -21,8 +21,10 @@ from market.evidence.live_checks import (
     SeenAnswer,
     find_shape,
     has_odd_logprobs,
+    is_ordinary,
 )
 from market.evidence.recording import ProbedOffer, record, write_differences
+from market.evidence.verdicts import Method
 from market.records.database import Database
 from market.routing.book import Book
 from market.text.measuring import ReportedAnswer
@@ -32,7 +34,6 @@ from serving.models.grades import Grade
 log = structlog.get_logger("market")
 
 SUFFIX: Final = ".tiktoken"
-_ABOUT_REASONING: Final = ("reasoning", "reasoning_effort", "thinking", "enable_thinking")
 OFFERS_KEPT: Final = 10_000
 
 
@@ -69,8 +70,18 @@ class LiveWatch:
         is_supplied = live is None or live.supply_offer_id is not None
         if call.endpoint is not Endpoint.CHAT or is_supplied or offer.seller == answer.account_id:
             return
-        seen = describe(answer, self.vocabularies.get(call.model))
-        if offer.grade in (Grade.MAKER, Grade.COMPANY):
+        is_known = offer.grade in (Grade.MAKER, Grade.COMPANY)
+        day = utc_day(self.database.now_s())
+        # What is open is asked first: the answer's charge waits for all that is counted here.
+        methods = (
+            frozenset({Method.COMPLETION_TOKENS})
+            if is_known
+            else self.checks.list_open(offer.offer_id, answer.account_id, day=day)
+        )
+        if not methods or not is_ordinary(call.body):
+            return
+        seen = describe(answer, self.vocabularies.get(call.model), methods)
+        if is_known:
             self.checks.note_known(call.model, seen)
             return
         if offer.offer_id not in self.offers and len(self.offers) >= OFFERS_KEPT:
@@ -78,7 +89,6 @@ class LiveWatch:
         self.offers[offer.offer_id] = ProbedOffer(
             offer.offer_id, offer.version, call.model, offer.seller
         )
-        day = utc_day(self.database.now_s())
         self.checks.note(offer.offer_id, call.model, answer.account_id, seen, day=day)
 
     async def write_down(self) -> int:
@@ -113,6 +123,7 @@ class LiveWatch:
                 transcript=transcript,
                 cost_usdc=0,
                 now_s=now_s,
+                evidence_id=batch.evidence_id,
             )
         )
         if any(batch.hits):
@@ -126,24 +137,28 @@ class LiveWatch:
             )
 
 
-def describe(answer: ReportedAnswer, vocabulary: Vocabulary | None) -> SeenAnswer:
-    """Return what of an answer is looked at, in numbers."""
-    call, report = answer.call, answer.report
-    body: Mapping[str, Any] = call.body
-    shaped = None if vocabulary is None else find_shape(body)
-    counted = None
-    if vocabulary is not None and shaped is not None:
-        counted = vocabulary.count(shaped[1])
+def describe(
+    answer: ReportedAnswer,
+    vocabulary: Vocabulary | None,
+    methods: frozenset[Method],
+) -> SeenAnswer:
+    """Return what some methods look at of an answer to an ordinary request, in numbers."""
+    call, report, parsed = answer.call, answer.report, answer.parsed
+    shape, counted, is_odd = None, None, None
+    if vocabulary is not None and Method.PROMPT_TOKENS in methods:
+        shape, text = find_shape(call.body)
+        counted = vocabulary.count(text)
+    if parsed is not None and Method.LOGPROBS in methods:
+        is_odd = has_odd_logprobs(parsed)
     completion = None
-    if report.completion is not None:
+    if report.completion is not None and Method.COMPLETION_TOKENS in methods:
         completion = report.completion - report.reasoning
     return SeenAnswer(
-        shape=None if shaped is None else shaped[0],
+        shape=shape,
         prompt_counted=counted,
         prompt_reported=report.prompt,
         completion_reported=completion,
         shown_bytes=answer.shown.extent,
         choices=call.choices,
-        is_plain=not any(body.get(name) for name in _ABOUT_REASONING),
-        has_odd_logprobs=None if answer.parsed is None else has_odd_logprobs(answer.parsed),
+        has_odd_logprobs=is_odd,
     )

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from contracts.units import utc_day
 from ledger.selling.disputes import WaitingOffer, load_waiting
-from ledger.selling.evidence import load_last_probes, sum_probe_costs
+from ledger.selling.evidence import load_last_probes, load_suspected, sum_probe_costs
 from ledger.selling.probe_turns import (
     ProbeTurn,
     book_cost,
@@ -35,7 +35,7 @@ from market.evidence.prober import (
     load_probed_offer,
     save_probe,
 )
-from market.evidence.recording import ProbedOffer
+from market.evidence.recording import MILLI, ProbedOffer
 from market.evidence.runner import OfferProbe, Purse
 from market.evidence.schedule import (
     ProbeCandidate,
@@ -46,7 +46,7 @@ from market.evidence.schedule import (
     pick_reference,
     plan,
 )
-from market.evidence.verdicts import Method
+from market.evidence.verdicts import LIVE_METHODS, SUSPECTS, Method
 from market.records.database import Database
 from market.routing.book import Book
 from serving.models.grades import Grade
@@ -92,13 +92,19 @@ class OwnProbes:
         if not self.database.clock.may_sweep:
             return None
         now_s = self.database.now_s()
-        last, waiting = await self.database.read(
+        last, waiting, watched = await self.database.read(
             lambda connection: (
                 load_last_probes(connection, since_s=now_s - 12 * MONTH_S),
                 load_waiting(connection, now_s=now_s),
+                load_suspected(
+                    connection,
+                    methods=sorted(LIVE_METHODS),
+                    peak_milli=int(SUSPECTS * MILLI),
+                    since_s=now_s - MONTH_S,
+                ),
             )
         )
-        candidates = list(self._list_candidates(last, waiting))
+        candidates = list(self._list_candidates(last, waiting, watched))
         due = plan(candidates, self.rules, secret=self.secret, now_s=now_s)
         open_to = [one for one in due if self.broke_until_s.get(self._name(one), 0) <= now_s]
         key = self._draw_key() if open_to else None
@@ -136,7 +142,10 @@ class OwnProbes:
         return f"{one.offer_id} {one.is_doubted}"
 
     def _list_candidates(
-        self, last: dict[str, dict[str, int]], waiting: dict[str, WaitingOffer]
+        self,
+        last: dict[str, dict[str, int]],
+        waiting: dict[str, WaitingOffer],
+        watched: dict[str, int],
     ) -> Iterator[ProbeCandidate]:
         for shelves in self.book.shelves.values():
             offers = [
@@ -169,6 +178,7 @@ class OwnProbes:
                     },
                     disputed_at_s=None if waits is None else waits.since_s,
                     is_doubted=waits is not None and waits.is_doubted,
+                    watched_at_s=watched.get(offer.offer_id),
                     price=offer.price,
                     reference_price=reference,
                 )

@@ -18,6 +18,7 @@ from ledger.selling.evidence import (
     PEAK_MILLI_MAX,
     EvidenceRow,
     doubt_offer,
+    has_evidence,
     hash_transcript,
     load_observed,
     load_peaks,
@@ -28,8 +29,7 @@ from ledger.selling.offers import suspend_offer
 from market.evidence.count_differences import HONEST_RATE
 from market.evidence.two_samples import AnswerBlock, Comparison
 from market.evidence.verdicts import (
-    CONVICTS,
-    RATE_METHODS,
+    LIVE_METHODS,
     Method,
     OfferVerdict,
     count_stake,
@@ -62,7 +62,7 @@ class ProbedOffer:
 
 def weigh(method: Method, observed: Sequence[str]) -> Wealth:
     """Return a method's wealth by its observations, the oldest first, each as ``write_…`` wrote."""
-    if method in RATE_METHODS:
+    if method in LIVE_METHODS:
         wealth = Wealth(strategies=len(RATES), spread=LIVE_LOOKS)
         for text in observed:
             for is_hit in orjson.loads(text):
@@ -82,7 +82,7 @@ def write_rounds(rounds: Sequence[Sequence[AnswerBlock]]) -> str:
 
 
 def write_differences(hits: Sequence[bool]) -> str:
-    """Return what a method of ``RATE_METHODS`` saw as JSON: yes or no for each observation, such as
+    """Return what a method of ``LIVE_METHODS`` saw as JSON: yes or no for each observation, such as
     which differences of reported tokens were too high."""
     return orjson.dumps(list(hits)).decode()
 
@@ -101,8 +101,12 @@ def record(
     transcript: Any,
     cost_usdc: int,
     now_s: int,
+    evidence_id: str | None = None,
 ) -> OfferVerdict:
     """Write a probe down; doubt, suspend and convict the offer where its evidence says so.
+
+    What live traffic says is written down, and has no such consequence. With an ``evidence_id`` it
+    can be repeated: what is written down by that id already is not weighed again.
 
     ``observed`` is as ``write_rounds`` or ``write_differences`` write it, ``transcript`` anything
     that is JSON, with whatever sellers have put into it. Returns the verdict on the offer now.
@@ -110,27 +114,28 @@ def record(
     # Where the operator has let the offer back meanwhile, what was found before counts no more.
     tested_from_s = load_tested_from(connection, offer_id=offer.offer_id)
     since_s = replace(offer, tested_from_s=tested_from_s).get_start_s(now_s)
-    before = load_observed(connection, offer_id=offer.offer_id, method=method, since_s=since_s)
-    wealth = weigh(method, [*before, observed])
-    text = write(transcript).decode()
-    save_evidence(
-        connection,
-        EvidenceRow(
-            evidence_id=new_id(),
-            offer_id=offer.offer_id,
-            offer_version=offer.version,
-            model=offer.model,
-            method=method,
-            day=utc_day(now_s),
-            made_at_s=now_s,
-            observed=observed,
-            transcript=text,
-            transcript_hash=hash_transcript(text),
-            cost_usdc=cost_usdc,
-            looks=wealth.looks,
-            peak_milli=min(PEAK_MILLI_MAX, int(count_stake(method, wealth.peak) * MILLI)),
-        ),
-    )
+    if evidence_id is None or not has_evidence(connection, evidence_id=evidence_id):
+        before = load_observed(connection, offer_id=offer.offer_id, method=method, since_s=since_s)
+        wealth = weigh(method, [*before, observed])
+        text = write(transcript).decode()
+        save_evidence(
+            connection,
+            EvidenceRow(
+                evidence_id=evidence_id or new_id(),
+                offer_id=offer.offer_id,
+                offer_version=offer.version,
+                model=offer.model,
+                method=method,
+                day=utc_day(now_s),
+                made_at_s=now_s,
+                observed=observed,
+                transcript=text,
+                transcript_hash=hash_transcript(text),
+                cost_usdc=cost_usdc,
+                looks=wealth.looks,
+                peak_milli=min(PEAK_MILLI_MAX, int(count_stake(method, wealth.peak) * MILLI)),
+            ),
+        )
     probes = [
         (Method(name), peak / MILLI, made_at_s)
         for name, peak, made_at_s in load_peaks(
@@ -141,6 +146,9 @@ def record(
     for name, peak, _ in probes:
         peaks[name] = max(peak, peaks.get(name, 0.0))
     verdict = judge(peaks)
+    if method in LIVE_METHODS:
+        # Nor does it repeat what probes have said before.
+        return verdict
     # Whatever version the offer has by now: a seller could change its label during each probe.
     if verdict is OfferVerdict.CONVICTED:
         conviction = Conviction(
@@ -162,7 +170,6 @@ def record(
 
 
 def _explain(peaks: dict[Method, float]) -> str:
-    told = ", ".join(f"{name} {int(peak):,}" for name, peak in sorted(peaks.items()))
-    is_probed = any(peak >= CONVICTS for name, peak in peaks.items() if name not in RATE_METHODS)
-    found = "another model answers" if is_probed else "what it reports cannot be true"
-    return f"the lab's tests say that {found} (wealth by method: {told})"
+    probed = sorted((name, peak) for name, peak in peaks.items() if name not in LIVE_METHODS)
+    told = ", ".join(f"{name} {int(peak):,}" for name, peak in probed)
+    return f"the lab's tests say that another model answers (wealth by method: {told})"

@@ -1,8 +1,9 @@
 """Which offer is probed next, by which method, and whether there is money for it.
 
 Offers that a dispute waits for go first, the oldest dispute first; then those of grade D, whose
-probe is due after about a day, then those of B, after about a month. A is the reference. Dues are
-spread by a secret, so that nobody can tell when the next probe comes.
+probe is due after about a day, then those of B, after about a month. A is the reference. Where live
+traffic makes an offer suspect, its next probe by each method is due after a quarter of that. Dues
+are spread by a secret, so that nobody can tell when the next probe comes.
 
 Nothing is spent that an offer's budget does not cover beforehand: a part of what it sold in 30
 days, or while a buyer's dispute waits a fixed amount where that is more, yet never more than others
@@ -38,6 +39,8 @@ INTERVALS_S: Final[Mapping[Grade, int]] = {
     Grade.COMPANY: 30 * SECONDS_PER_DAY,
 }
 """How often offers of a grade are probed, about."""
+WATCHED_PART: Final = 0.25
+"""What of that is waited for the next probes of an offer that live traffic makes suspect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class ProbeCandidate:
     """Since when a dispute or a re-test waits; None: none does."""
     is_doubted: bool = False
     """Whether a buyer's dispute is among them."""
+    watched_at_s: int | None = None
+    """Since when live traffic makes it suspect; None: it does not."""
     price: Price | None = None
     """What its probe may be bought for at most; None: at any price."""
     reference_price: Price | None = None
@@ -158,4 +163,9 @@ def _is_due(one: ProbeCandidate, last_s: int, *, secret: bytes, now_s: int) -> b
     drawn = hmac.digest(secret, f"probe due {one.offer_id} {last_s}".encode(), sha256)
     # Between half and one and a half of it.
     spread = int.from_bytes(drawn[:4], "big") / 2**32 + 0.5
+    if one.watched_at_s is not None and any(
+        one.probed_at_s.get(name, 0) < one.watched_at_s for name in METHODS
+    ):
+        # Until every method has looked since: what was suspected once speeds nothing up for ever.
+        spread *= WATCHED_PART
     return now_s - last_s >= interval_s * spread

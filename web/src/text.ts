@@ -511,6 +511,7 @@ export const evidenceTexts = {
   meanings: [
     "An honest offer reaches such a figure by chance at most once in so many years; at the limit one method convicts.",
     "One method that convicts lets other offers go first; two take the offer off sale.",
+    "What answers that were sold show, such as counted tokens, convicts at no figure: the offer is probed earlier.",
     "Nothing found is not proof: what the probes cannot see is written down.",
   ],
   more: "What is tested, and what cannot be found out",

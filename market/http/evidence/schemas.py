@@ -30,7 +30,8 @@ class OfferEvidence(BaseModel):
     provider: str = Field(description="whose endpoint it is, by its host")
     grade: Grade = Field(description=GRADE)
     verdict: OfferVerdict = Field(
-        description="doubted: one method convicts it, others go before it; convicted: two do"
+        description="watched: probed earlier, the most that live traffic alone can do; doubted: one"
+        " method of probes convicts it, others go before it; convicted: two do"
     )
     methods: list[MethodEvidence]
 
@@ -39,7 +40,10 @@ class ModelEvidence(BaseModel):
     """What is known of a model's offers, listed or suspended: a page of them."""
 
     model: str
-    convicts_at: float = Field(description="the wealth at which a method convicts")
+    convicts_at: float = Field(
+        description="the wealth at which a method of probes convicts; those of live traffic,"
+        " prompt_tokens, completion_tokens and logprobs, convict at none"
+    )
     offers: list[OfferEvidence]
     next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 

@@ -3,7 +3,9 @@
 ::
 
     a seller of grade D who reports more tokens than it shows, whole or streamed
-    ├── one account says little; two methods that see it convict and suspend, with a refund due
+    ├── is watched, however many methods see it: nobody is doubted or convicted for live traffic
+    ├── by requests that make an honest server look odd: nothing is looked at
+    ├── the ledger is slow: what was written all the same is not written twice
     └── what is written down has figures only, for its seller and in public
     an honest one: evidence without a hit; a dispute is not answered by it, a probe not put off
     with a model's vocabulary: prompts are counted; a broken file stops the market
@@ -13,21 +15,28 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from eth_account import Account
+from sqlalchemy import select
 
 from ledger.database.engine import read
+from ledger.errors import LedgerUnavailable
 from ledger.selling.convictions import load_open_convictions
-from market.evidence.live_checks import ACCOUNT_LOOKS, KNOWN_LOOKS, SeenAnswer
+from ledger.tables import MarketOffer, table_of
+from market.evidence.live_checks import ACCOUNT_LOOKS, KNOWN_LOOKS, LiveBatch, SeenAnswer
 from market.evidence.live_watch import LiveWatch, VocabularyBroken, load_vocabularies
+from market.evidence.recording import ProbedOffer
+from market.evidence.verdicts import Method
 from tests.support.answers import MODEL
 from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import OUTSIDER, RunningMarket, bearer, make_settings, run_market
 from tests.support.waiting import until_it
 
+_offer = table_of(MarketOffer)
 SECRET_WORDS = "a buyer's own words that nobody keeps"
 
 
@@ -105,24 +114,73 @@ async def wait_for_told(
     return await until_it(load, "live evidence") or {}
 
 
-async def test_inflated__by_two_methods__is_convicted_on_live_traffic(
+async def test_inflated__by_two_methods__is_watched_and_goes_on_selling(
     market: RunningMarket,
 ) -> None:
     text = "Hello. " * 10
     async with FakeEndpoint(build=lambda _, __: answer_with(text, 900)) as endpoint:
         seller = await market.get_key(OUTSIDER)
         offer = (await market.list_offer(seller, endpoint.url))["id"]
-        await buy(market, accounts=2, logprobs=True, top_logprobs=2)
+        await buy(market, accounts=2)
         told = await wait_for_told(market, offer, seller, looks=16)
         assert told["completion_tokens"] == [{"is_hit": True, "figures": [70, 900]}] * 8
         assert told["logprobs"] == [{"is_hit": True, "figures": []}] * 8
         with read(market.engine) as connection:
-            assert len(load_open_convictions(connection)) == 1
+            assert load_open_convictions(connection) == []
+            assert connection.execute(select(_offer.c.doubted_at_s)).scalar_one() is None
         public = (await market.client.get(f"/v1/models/{MODEL}/evidence")).json()
-        assert [one["verdict"] for one in public["offers"]] == ["convicted"]
+        assert [one["verdict"] for one in public["offers"]] == ["watched"]
         path = f"/v1/seller/offers/{offer}"
         shown = (await market.client.get(path, headers=bearer(seller))).json()
-        assert "what it reports cannot be true" in shown["suspended_for"]
+        assert shown["suspended_for"] is None
+        assert (await market.chat(await market.get_buyer_key())).status_code == 200
+
+
+async def test_requests_that_make_an_honest_server_look_odd__are_no_evidence(
+    market: RunningMarket,
+) -> None:
+    async with FakeEndpoint(build=lambda _, __: answer_with("", 900)) as endpoint:
+        seller = await market.get_key(OUTSIDER)
+        await market.list_offer(seller, endpoint.url)
+        for asked in (
+            {"stop": ["Hello"]},
+            {"logit_bias": {"1": 100}},
+            {"min_tokens": 900, "ignore_eos": True},
+            {"logprobs": True, "top_logprobs": 2, "temperature": 1.5},
+        ):
+            await buy(market, accounts=1, **asked)
+    assert get_watch(market).checks.watched == {}
+
+
+async def test_the_ledger_was_slow__what_was_written_all_the_same__is_not_written_twice(
+    market: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, tries = get_watch(market), []
+    whole = watch.database.write
+
+    async def write_late(call: Any, **values: Any) -> Any:
+        result = await whole(call, **values)
+        tries.append(result)
+        if len(tries) == 1:
+            raise LedgerUnavailable("it took too long to say so")
+        return result
+
+    async with FakeEndpoint() as endpoint:
+        seller = await market.get_key(OUTSIDER)
+        offer = (await market.list_offer(seller, endpoint.url))["id"]
+        watch.checks.due = [LiveBatch(offer, Method.LOGPROBS, (True,) * 8, ((),) * 8)]
+        watch.offers[offer] = ProbedOffer(offer, 0, MODEL, OUTSIDER.address)
+        monkeypatch.setattr(
+            watch,
+            "database",
+            SimpleNamespace(
+                write=write_late, now_s=watch.database.now_s, clock=watch.database.clock
+            ),
+        )
+        with pytest.raises(LedgerUnavailable):
+            await watch.write_down()
+        assert await watch.write_down() == 1
+        assert len((await load_told(market, offer, seller))["logprobs"]) == 8
 
 
 async def test_streamed__honest__is_evidence_without_a_hit(market: RunningMarket) -> None:

@@ -5,6 +5,7 @@ booked ── before anything is asked → counts; left by a process that died �
 others ── the seller's own account pays for nothing that a dispute is worth
 disputes ── of one day are bounded together
 look ── a probe fails → it rests, the next offer has its turn; what was paid counts
+     ── live traffic makes an offer suspect → it is due earlier
      ── the key is refused → no offer rests
      ── another process probes it → it does not rest
 by hand ── the ledger is away for a moment → what was bought is written down
@@ -19,7 +20,7 @@ from typing import Any, Final, TypeVar
 import pytest
 from sqlalchemy import Connection, Engine
 
-from contracts.units import utc_day
+from contracts.units import SECONDS_PER_DAY, utc_day
 from ledger.database.engine import read, write
 from ledger.errors import LedgerUnavailable
 from ledger.selling.accounts import NewKey, add_credit, save_account, save_key, save_seller
@@ -40,9 +41,9 @@ from ledger.selling.sealed_keys import SealedKey
 from market.evidence import own_probes, prober
 from market.evidence.own_probes import OwnProbes
 from market.evidence.prober import MONTH_S, ProbeRefused, ProbeWish, probe_offer
-from market.evidence.recording import record
+from market.evidence.recording import ProbedOffer, record, write_differences, write_rounds
 from market.evidence.runner import OfferProbe, Purse
-from market.evidence.schedule import ProbeRules
+from market.evidence.schedule import METHODS, ProbeRules
 from market.evidence.two_samples import AnswerBlock
 from market.evidence.verdicts import Method
 from market.routing.ranking import Offer
@@ -260,6 +261,28 @@ def test_look__a_probe_fails__it_rests_and_the_next_has_its_turn(
     assert list(duty.broke_until_s) == ["a False"]
     assert (count_spent(sqlite, "a"), count_spent(sqlite, "b")) == (100, 100)
     assert asyncio.run(duty.look()) is None
+
+
+def test_look__live_traffic_makes_one_suspect__it_is_probed_before_its_day_is_over(
+    sqlite: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_s = NOW_S - 2 * SECONDS_PER_DAY // 5
+
+    def note(name: str, method: Method, observed: str, at_s: int) -> None:
+        with write(sqlite) as connection:
+            offer = ProbedOffer(name, 0, "m", SELLER)
+            told: dict[str, Any] = {"transcript": [], "cost_usdc": 0, "now_s": at_s}
+            record(connection, offer, method, observed=observed, **told)
+
+    for name in OFFERS:
+        sell(sqlite, name, 1_000_000, buyer="ann", offer=name)
+        for method in METHODS:
+            note(name, method, write_rounds(ANSWERED.rounds), last_s)
+        note(name, Method.LOGPROBS, write_differences([name == "b"] * 8), last_s + 1)
+    duty = make_duty(sqlite, tmp_path)
+    answer_with(monkeypatch, dict.fromkeys(OFFERS, ANSWERED))
+
+    assert asyncio.run(duty.look()) == "b"
 
 
 def test_look__the_key_is_refused__no_offer_rests(

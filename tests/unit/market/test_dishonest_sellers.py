@@ -21,7 +21,7 @@ from market.evidence.live_checks import KNOWN_LOOKS, LiveChecks, SeenAnswer
 from market.evidence.recording import weigh, write_differences, write_rounds
 from market.evidence.runner import Told, run_probe
 from market.evidence.schedule import METHODS
-from market.evidence.verdicts import CONVICTS, Method, OfferVerdict, count_stake, judge
+from market.evidence.verdicts import SUSPECTS, Method, OfferVerdict, count_stake, judge
 from serving.models.provider_answers import Holder, weigh_answer
 from tests.support.answering_models import Build, build_model
 from tests.support.dishonest_sellers import (
@@ -106,4 +106,4 @@ def test_live__inflated_counts__are_found_where_they_pass_the_bytes(
 
     (batch,) = checks.take_due()
     peak = weigh(batch.method, [write_differences(batch.hits)]).peak
-    assert (count_stake(batch.method, peak) >= CONVICTS) is is_found
+    assert (count_stake(batch.method, peak) >= SUSPECTS) is is_found

@@ -23,7 +23,15 @@ import pytest
 
 from market.evidence.count_differences import EXACT_TOLERANCE, HONEST_RATE, CountWatch
 from market.evidence.two_samples import AnswerBlock, Comparison
-from market.evidence.verdicts import CONVICTS, SUSPECTS, Method, OfferVerdict, judge
+from market.evidence.verdicts import (
+    CONVICTS,
+    LIVE_METHODS,
+    SUSPECTS,
+    Method,
+    OfferVerdict,
+    find_last_clean,
+    judge,
+)
 from market.evidence.wealth import LOOKS, RATES, Wealth, bet_on_rate
 from tests.support.simulated_offers import Models, count_probes, make_models, probe
 
@@ -206,11 +214,27 @@ def test_counts__inflated_by_a_tenth__convict_within_ten_differences() -> None:
         ({Method.BORDER: 1.0}, OfferVerdict.CLEAN),
         ({Method.BORDER: SUSPECTS}, OfferVerdict.WATCHED),
         ({Method.BORDER: CONVICTS}, OfferVerdict.DOUBTED),
-        ({Method.BORDER: CONVICTS * 1e9, Method.PROMPT_TOKENS: SUSPECTS}, OfferVerdict.DOUBTED),
-        ({Method.BORDER: CONVICTS, Method.PROMPT_TOKENS: CONVICTS}, OfferVerdict.CONVICTED),
+        ({Method.BORDER: CONVICTS * 1e9, Method.FIRST_TOKEN: SUSPECTS}, OfferVerdict.DOUBTED),
+        ({Method.BORDER: CONVICTS, Method.FIRST_TOKEN: CONVICTS}, OfferVerdict.CONVICTED),
+        # On live traffic anybody chooses what is asked.
+        (dict.fromkeys(LIVE_METHODS, CONVICTS * 1e9), OfferVerdict.WATCHED),
+        ({Method.LOGPROBS: SUSPECTS}, OfferVerdict.WATCHED),
+        ({Method.BORDER: CONVICTS, Method.LOGPROBS: CONVICTS * 1e9}, OfferVerdict.DOUBTED),
     ],
 )
-def test_judge__one_method_doubts_two_convict(
+def test_judge__one_method_of_probes_doubts_two_convict_and_live_traffic_neither(
     peaks: dict[Method, float], verdict: OfferVerdict
 ) -> None:
     assert judge(peaks) is verdict
+
+
+def test_find_last_clean__live_traffic__moves_no_refund() -> None:
+    probes = [
+        (Method.BORDER, 1.0, 10),
+        (Method.LOGPROBS, CONVICTS * 1e9, 20),
+        (Method.BORDER, 1.0, 30),
+        (Method.LOGPROBS, CONVICTS * 1e9, 40),
+        (Method.BORDER, CONVICTS, 50),
+    ]
+
+    assert find_last_clean(probes) == 30

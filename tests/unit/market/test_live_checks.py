@@ -1,20 +1,26 @@
 """What live traffic says of an offer: which counts and probabilities cannot be true, and how often
 an honest offer is suspected of them.
 
+requests: what could make an honest server look odd is not looked at, nor learned from
 vocabulary
 ├── merges by rank; counts plain text, and nothing that it cannot split as the model does
+├── a long word: not counted; nothing of a text is kept
 └── a file that is none: refused
 prompt tokens: an honest template cancels; a share that is added is found within a few days
 completion tokens
 ├── nothing is said before makers have shown that the model hides nothing
-├── a model that hides its reasoning, a request that asks for it: nothing is said
+├── a model that hides its reasoning: nothing is said
 └── three times as many as bytes: found; less than that is not, and no honest offer ever is
-logprobs: above one, in disorder, more than one together: odd; a server's own: not
-one account says little, and all together little a day
+logprobs: above one, more than one together: odd; a server's own in any order: not; none: no word
+one account says little and has few prompts counted, and all together little a day
 """
 
+import pickle
 from base64 import b64encode
+from collections.abc import Mapping
+from itertools import pairwise
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +28,8 @@ import pytest
 from market.evidence.byte_pairs import Vocabulary, count_merged, read_vocabulary
 from market.evidence.live_checks import (
     ACCOUNT_LOOKS,
+    COUNTED_ACCOUNT,
+    COUNTED_DAY,
     DAY_LOOKS,
     KNOWN_LOOKS,
     LiveBatch,
@@ -29,9 +37,16 @@ from market.evidence.live_checks import (
     SeenAnswer,
     find_shape,
     has_odd_logprobs,
+    is_ordinary,
 )
+from market.evidence.live_watch import LiveWatch
 from market.evidence.recording import weigh, write_differences
 from market.evidence.verdicts import CONVICTS, SUSPECTS, Method, count_stake
+from market.text.measuring import ReportedAnswer
+from serving.dialects.endpoints import Endpoint
+from serving.models.grades import Grade
+from serving.models.usage import Report
+from serving.models.weight import Weight
 
 MODEL = "model"
 
@@ -50,6 +65,45 @@ def test_count_merged__pairs_of_the_lowest_rank_first() -> None:
     assert count_merged(b"zz", ranks) == 2
 
 
+def merge_slowly(word: bytes, ranks: Mapping[bytes, int]) -> int:
+    """Return what ``count_merged`` does, by looking at all pairs anew each time."""
+    parts = [bytes((value,)) for value in word]
+    while found := sorted(
+        (ranks[one + other], place)
+        for place, (one, other) in enumerate(pairwise(parts))
+        if one + other in ranks
+    ):
+        place = found[0][1]
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return len(parts)
+
+
+def test_count_merged__any_ranks__as_by_looking_at_all_pairs_anew() -> None:
+    random = Random(5)
+    for _ in range(300):
+        tokens = {bytes(random.choices(b"ab", k=random.randrange(2, 5))) for _ in range(8)}
+        ranks = {
+            token: rank for rank, token in enumerate(sorted(tokens, key=lambda _: random.random()))
+        }
+        word = bytes(random.choices(b"ab", k=12))
+        assert count_merged(word, ranks) == (1 if word in ranks else merge_slowly(word, ranks))
+
+
+def test_vocabulary__a_long_word__is_not_counted() -> None:
+    vocabulary = make_vocabulary()
+
+    assert vocabulary.count("of " + "x" * 60) == 63
+    assert vocabulary.count("of " + "x" * 64) is None
+    assert vocabulary.count("of" + " " * 70 + "it") is None
+
+
+def test_vocabulary__what_it_has_counted__is_not_kept() -> None:
+    vocabulary = make_vocabulary()
+
+    assert vocabulary.count("my password is hunter-two") == 25
+    assert b"hunter" not in pickle.dumps(vocabulary)
+
+
 def test_vocabulary__plain_text__is_counted_as_words_with_their_spaces() -> None:
     vocabulary = make_vocabulary("th", "the", " t", " the")
 
@@ -66,27 +120,120 @@ def test_vocabulary__anything_else__is_refused(data: bytes) -> None:
         read_vocabulary(data)
 
 
+ORDINARY: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "a"}]}
+
+
 @pytest.mark.parametrize(
-    ("body", "shape"),
+    "more",
     [
-        ({"messages": [{"role": "user", "content": "a"}]}, (("user",), "a")),
-        ({"messages": [{"role": "user", "content": "a"}], "tools": [{}]}, None),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, None),
-        ({"messages": [{"role": "user", "content": "a", "name": "b"}]}, None),
-        ({"messages": ["a"]}, None),
-        ({}, None),
+        {},
+        {"temperature": 2, "top_p": 0.5, "max_tokens": 9, "n": 2, "user": "u", "seed": 1},
+        {"stream": True, "stream_options": {"include_usage": True}, "max_completion_tokens": 9},
+        {"messages": [{"role": one, "content": "a"} for one in ("system", "developer", "tool")]},
     ],
 )
-def test_find_shape__only_plain_text(body: dict[str, Any], shape: object) -> None:
-    assert find_shape(body) == shape
+def test_ordinary__what_most_ask(more: dict[str, Any]) -> None:
+    assert is_ordinary({**ORDINARY, **more})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stop": ["a"]},
+        {"logit_bias": {"1": 100}},
+        {"min_tokens": 500},
+        {"ignore_eos": True},
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        {"logprobs": True, "top_logprobs": 5, "temperature": 1.5},
+        {"tools": [{}]},
+        {"reasoning_effort": "high"},
+        {"response_format": {"type": "json_object"}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]},
+        {"messages": [{"role": "user", "content": "a", "name": "b"}]},
+        {"messages": [{"role": "a buyer's own words", "content": "a"}]},
+        {"messages": [{"role": ["user"], "content": "a"}]},
+        {"messages": [{"role": "assistant"}]},
+        {"messages": [{"role": "user", "content": "a"}] * 65},
+        {"messages": ["a"]},
+        {"messages": "a"},
+    ],
+)
+def test_ordinary__what_could_make_an_honest_server_look_odd__is_not(more: dict[str, Any]) -> None:
+    assert not is_ordinary({**ORDINARY, **more})
+
+
+def test_find_shape__roles_alone__and_no_word_of_them() -> None:
+    def find(*messages: tuple[str, str]) -> tuple[object, str]:
+        return find_shape({"messages": [{"role": a, "content": b} for a, b in messages]})
+
+    shape, text = find(("user", "a"), ("assistant", "b"))
+    assert text == "a\nb"
+    assert find(("user", "c"), ("assistant", "d")) == (shape, "c\nd")
+    assert find(("user", "a"), ("user", "b"))[0] != shape != find(("user", "a"))[0]
+    assert b"user" not in pickle.dumps(shape)
+
+
+def see(watch: LiveWatch, *, grade: Grade, account: str = "account", **more: Any) -> None:
+    """Let a watch see an answer that is odd in each way."""
+    parsed = answer_with({"logprob": 0.5})
+    offer: Any = SimpleNamespace(offer_id="offer", version=0, seller="seller", grade=grade)
+    body = {**ORDINARY, **more}
+    call: Any = SimpleNamespace(endpoint=Endpoint.CHAT, model=MODEL, body=body, choices=1)
+    report = Report(prompt=9, completion=900)
+    watch.see(ReportedAnswer(offer, account, call, report, Weight(text=4, extent=4), parsed))
+
+
+def make_watch(**vocabularies: Any) -> LiveWatch:
+    live: Any = SimpleNamespace(find_live=lambda _: SimpleNamespace(supply_offer_id=None))
+    clock: Any = SimpleNamespace(now_s=lambda: 86_400)
+    return LiveWatch(clock, live, vocabularies)
+
+
+def test_see__a_request_that_is_not_ordinary__teaches_nothing_and_is_no_look() -> None:
+    watch = make_watch()
+
+    see(watch, grade=Grade.MAKER, logit_bias={"1": 100})
+    see(watch, grade=Grade.OTHER, stop=["a"])
+    assert (watch.checks.shown_by_model, watch.checks.watched) == ({}, {})
+
+    see(watch, grade=Grade.MAKER)
+    see(watch, grade=Grade.OTHER)
+    assert watch.checks.shown_by_model == {MODEL: (1, 1)}
+    assert watch.checks.watched["offer"].looks == {Method.LOGPROBS: 1}
+
+
+def test_see__nothing_may_be_looked_at__nothing_is_counted() -> None:
+    """The answer's charge waits for what is counted."""
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return 1
+
+    watch = make_watch(model=SimpleNamespace(count=count))
+    see(watch, grade=Grade.MAKER)
+    see(watch, grade=Grade.OTHER, stop=["a"])
+    assert counted == []
+
+    for _ in range(2 * COUNTED_ACCOUNT):
+        see(watch, grade=Grade.OTHER)
+    assert len(counted) == COUNTED_ACCOUNT
+    for number in range(COUNTED_DAY):
+        see(watch, grade=Grade.OTHER, account=f"account {number}")
+    assert len(counted) == COUNTED_DAY
 
 
 def answer_with(*tokens: Any) -> dict[str, Any]:
     return {"choices": [{"logprobs": {"content": list(tokens)}}]}
 
 
-def token(logprob: object, *top: float) -> dict[str, Any]:
+def token(logprob: object, *top: object) -> dict[str, Any]:
     return {"logprob": logprob, "top_logprobs": [{"logprob": one} for one in top]}
+
+
+DRAWN = {"token": "b", "logprob": -0.8}
+LIKELIEST = {"token": "a", "logprob": -0.7}
+LISTED_TWICE = {**DRAWN, "top_logprobs": [DRAWN, LIKELIEST, DRAWN]}
 
 
 @pytest.mark.parametrize(
@@ -98,11 +245,17 @@ def token(logprob: object, *top: float) -> dict[str, Any]:
         (answer_with(token(-0.1, -0.1, -2.5), token(-3.0, -0.2, -2.0)), False),
         (answer_with(token(0.0, 0.0, -9999.0)), False),
         (answer_with(token(0.3)), True),
-        (answer_with(token(-0.1, -2.0, -0.1)), True),
+        # The token that was drawn stands first, as vLLM lists them.
+        (answer_with(token(-2.0, -2.0, -0.2, -5.0)), False),
+        (answer_with(LISTED_TWICE), False),
         (answer_with(token(-0.1, -0.1, -0.1)), True),
-        (answer_with(token("high")), True),
-        (answer_with(token(float("nan"))), True),
-        (answer_with("high"), True),
+        (answer_with(token(-0.1, -0.1, 0.3)), True),
+        (answer_with(token(None)), None),
+        (answer_with({"token": "a"}, {"logprob": None, "top_logprobs": None}), None),
+        (answer_with(token(-0.1, None)), False),
+        (answer_with(token("high")), None),
+        (answer_with(token(float("nan"))), None),
+        (answer_with("high"), None),
     ],
 )
 def test_logprobs__that_are_none(parsed: dict[str, Any], odd: bool | None) -> None:
@@ -144,15 +297,6 @@ def test_completion__of_a_model_that_hides_its_reasoning__nothing_is_said() -> N
     assert note(checks, TRIPLED) == []
 
 
-def test_completion__of_a_request_about_reasoning__nothing_is_said() -> None:
-    checks = LiveChecks()
-    know(checks, SHOWN)
-
-    assert (
-        note(checks, SeenAnswer(completion_reported=1_500, shown_bytes=1_200, is_plain=False)) == []
-    )
-
-
 def test_completion__more_than_bytes__is_a_hit_and_one_account_says_little() -> None:
     checks = LiveChecks()
     know(checks, SHOWN)
@@ -168,7 +312,7 @@ def test_completion__more_than_bytes__is_a_hit_and_one_account_says_little() -> 
 
 
 def count_days(random: Random, *, added: float, report: str, limit: int) -> int | None:
-    """Return after how many days of traffic an offer is convicted by a method, None if never.
+    """Return after how many days of traffic an offer is watched by a method, None if never.
 
     Honest counts are off by up to 6 %, as where a template cleans texts; one answer of fifty shows
     less than it has tokens, as where a client's stop cut it.
@@ -199,7 +343,7 @@ def count_days(random: Random, *, added: float, report: str, limit: int) -> int 
         observed += [
             write_differences(one.hits) for one in checks.take_due() if one.method is method
         ]
-        if count_stake(method, weigh(method, observed).peak) >= CONVICTS:
+        if count_stake(method, weigh(method, observed).peak) >= SUSPECTS:
             return day
     return None
 
@@ -226,14 +370,16 @@ def test_completion__doubled_prose__is_not_found_and_said_so() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("report", ["prompt", "completion"])
-def test_honest__a_hundred_years__none_is_convicted(report: str) -> None:
+def test_honest__a_hundred_years__few_are_watched() -> None:
     # Hits of 5 % of all answers, the most that the method allows an honest offer, a year long.
-    method = Method.PROMPT_TOKENS if report == "prompt" else Method.COMPLETION_TOKENS
+    watched = 0
     for seed in range(100):
-        random = Random(f"{report} {seed}")
+        random = Random(f"year {seed}")
         hits = [random.random() < 0.05 for _ in range(DAY_LOOKS * 365)]
-        assert count_stake(method, weigh(method, [write_differences(hits)]).peak) < CONVICTS
+        peak = weigh(Method.COMPLETION_TOKENS, [write_differences(hits)]).peak
+        watched += count_stake(Method.COMPLETION_TOKENS, peak) >= SUSPECTS
+
+    assert watched <= 2, "by chance at most one of 60"
 
 
 def test_weigh__a_year_of_honest_looks_then_lies__is_noticed() -> None:

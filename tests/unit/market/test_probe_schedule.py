@@ -3,6 +3,7 @@
 plan
 ├── a dispute's offer first, whatever its grade, the oldest dispute first
 ├── D before B, never A; not before it is due, and by the method that looked longest ago
+├── live traffic makes it suspect: it is due earlier
 └── what it sold does not cover the probe: not at all
 budget
 └── 1 % of what it sold, rounded down; more only while a buyer's dispute waits, and only what others
@@ -78,6 +79,20 @@ def test_plan__not_due__waits_about_a_day_or_a_month() -> None:
     assert 50 < due(1) < 150, "dues are spread"
     assert (due(14, Grade.COMPANY), due(46, Grade.COMPANY)) == (0, 200)
     assert 50 < due(30, Grade.COMPANY) < 150
+
+
+def test_plan__live_traffic_makes_it_suspect__is_earlier_until_each_method_has_looked() -> None:
+    names = [f"o{number}" for number in range(50)]
+    last_s = NOW_S - SECONDS_PER_DAY * 2 // 5
+
+    def due(at_s: int | None, *, border_s: int = last_s, first_token_s: int = last_s) -> int:
+        last = {Method.BORDER: border_s, Method.FIRST_TOKEN: first_token_s}
+        return len(order(*(make(name, probed_at_s=last, watched_at_s=at_s) for name in names)))
+
+    assert (due(None), due(last_s + 1)) == (0, len(names))
+    assert due(last_s) == 0, "both methods have looked since"
+    assert due(last_s - 9, border_s=last_s - 10) == len(names), "one has not"
+    assert due(NOW_S, border_s=NOW_S) == 0, "not at once: who reads the evidence would know when"
 
 
 def test_plan__methods__take_turns() -> None:
