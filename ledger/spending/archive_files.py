@@ -16,7 +16,7 @@ import gzip
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +111,7 @@ class ArchiveFolder:
     """A folder of archived usage. Reading needs no lock; one command at a time writes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.absolute()  # a URI of the index needs it
 
     def save(self, archived: Archived, at_step: Callable[[str], None] = lambda _: None) -> str:
         """Write a file, unless it is there; return the SHA-256 of its content.
@@ -142,7 +142,7 @@ class ArchiveFolder:
         kept.check()
         if kept.body != archived.body:
             raise ArchiveDamaged(f"{target} holds something else than the ledger has of its batch")
-        self._write_index([archived])
+        _write_index(self._path / INDEX, _list_places(archived))
         at_step("indexed")
         return hash_body(archived.body)
 
@@ -168,7 +168,7 @@ class ArchiveFolder:
         if not index.exists():
             return None
         try:
-            with contextlib.closing(sqlite3.connect(f"{index.as_uri()}?mode=ro", uri=True)) as read:
+            with contextlib.closing(self._open_index()) as read:
                 query = "SELECT file FROM archived WHERE request_id = ?"
                 found = read.execute(query, (request_id,)).fetchone()
         except sqlite3.Error as error:
@@ -182,13 +182,43 @@ class ArchiveFolder:
         raise ArchiveDamaged(f"{found[0]} has no request {request_id}, which the index says it has")
 
     def check(self) -> Iterator[Archived]:
-        """Read every file, check it, and make the index again. Raises ``ArchiveDamaged``."""
-        (self._path / INDEX).unlink(missing_ok=True)
+        """Read every file, check it, and make the index again; to be read to the end.
+
+        The old index serves until the new one is whole. What it says of damaged files stays, so
+        that who asks for their requests is told. Raises ``ArchiveDamaged`` at the end, naming all.
+        """
+        draft = self._path / f"{INDEX}.new"
+        draft.unlink(missing_ok=True)
+        damaged: dict[str, str] = {}
         for name in self.list_names():
-            archived = self.load(name)
-            archived.check()
-            self._write_index([archived])
+            try:
+                archived = self.load(name)
+                archived.check()
+            except ArchiveDamaged as error:
+                damaged[name] = str(error)
+                continue
+            _write_index(draft, _list_places(archived))
             yield archived
+        if self._path.is_dir():
+            _write_index(draft, self._find_places(damaged))
+            # Of an old index that was being written when its process died; the new one needs none.
+            (self._path / f"{INDEX}-journal").unlink(missing_ok=True)
+            draft.rename(self._path / INDEX)
+            _sync(self._path)
+        if damaged:
+            raise ArchiveDamaged("; ".join(damaged.values()))
+
+    def _find_places(self, names: Collection[str]) -> list[tuple[str, str]]:
+        """Return what the index has of these files, as far as it can be read."""
+        try:
+            with contextlib.closing(self._open_index()) as read:
+                rows = read.execute("SELECT request_id, file FROM archived").fetchall()
+        except sqlite3.Error:
+            return []
+        return [(request_id, file) for request_id, file in rows if file in names]
+
+    def _open_index(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{(self._path / INDEX).as_uri()}?mode=ro", uri=True)
 
     def load_receipt(self, request_id: str) -> dict[str, Any] | None:
         """Return the receipt of an archived request, with its proof where it was charged.
@@ -205,20 +235,22 @@ class ArchiveFolder:
         settlement = build_settlement(request_id, archived.batch, receipts, state="settled")
         return build_view(row, settlement)
 
-    def _write_index(self, several: Sequence[Archived]) -> None:
-        index = self._path / INDEX
-        with contextlib.closing(sqlite3.connect(index, timeout=60)) as connection:
-            connection.execute("PRAGMA synchronous = FULL")
-            with connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS archived"
-                    " (request_id TEXT PRIMARY KEY, file TEXT NOT NULL) WITHOUT ROWID"
-                )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO archived VALUES (?, ?)",
-                    ((row["request_id"], one.name) for one in several for row in one.rows),
-                )
-        index.chmod(0o600)
+
+def _list_places(archived: Archived) -> list[tuple[str, str]]:
+    return [(row["request_id"], archived.name) for row in archived.rows]
+
+
+def _write_index(index: Path, places: Sequence[tuple[str, str]]) -> None:
+    """Write which file has which request."""
+    with contextlib.closing(sqlite3.connect(index, timeout=60)) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        with connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS archived"
+                " (request_id TEXT PRIMARY KEY, file TEXT NOT NULL) WITHOUT ROWID"
+            )
+            connection.executemany("INSERT OR REPLACE INTO archived VALUES (?, ?)", places)
+    index.chmod(0o600)
 
 
 def _sync(folder: Path) -> None:

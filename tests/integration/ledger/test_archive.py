@@ -290,6 +290,50 @@ def test_check_archive__whole__indexes_it_again(archived: tuple[Engine, Path]) -
     assert ArchiveFolder(folder).load_receipt("a") is not None
 
 
+def test_folder__named_from_where_its_process_runs__has_receipts(
+    archived: tuple[Engine, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archived[1].parent)
+    assert ArchiveFolder(Path(archived[1].name)).load_receipt("a") is not None
+
+
+def test_check__while_it_reads__the_old_index_serves(archived: tuple[Engine, Path]) -> None:
+    _, folder = archived
+    checking = ArchiveFolder(folder).check()
+    next(checking)
+    views = [ArchiveFolder(folder).load_receipt(name) for name in "abcdv"]
+    assert None not in views
+    list(checking)
+    assert [ArchiveFolder(folder).load_receipt(name) for name in "abcdv"] == views
+    assert sorted(path.name for path in folder.glob("index*")) == ["index.sqlite3"]
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+def test_check__damaged_files__it_names_all_and_the_others_have_receipts(
+    archived: tuple[Engine, Path], has_index: bool
+) -> None:
+    _, folder = archived
+    lost, *others = sorted(folder.glob("*/0x*.json.gz"))
+    voided = next(folder.glob("*/voided-*.json.gz"))
+    for file in (lost, voided):
+        file.write_bytes(file.read_bytes()[:-9])
+    if not has_index:
+        (folder / "index.sqlite3").unlink()
+
+    code, said = check(archived)
+
+    assert (code, lost.name in said, voided.name in said) == (2, True, True)
+    kept = ArchiveFolder(folder)
+    for file in others:
+        name = f"{file.parent.name}/{file.name}"
+        assert all(kept.load_receipt(row["request_id"]) for row in kept.load(name).rows)
+    if has_index:
+        with pytest.raises(ArchiveDamaged, match=voided.name):
+            kept.load_receipt("v")
+    else:
+        assert kept.load_receipt("v") is None
+
+
 def test_check_archive__a_file_lacks_or_is_another__says_which(
     archived: tuple[Engine, Path],
 ) -> None:
