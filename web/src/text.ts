@@ -51,9 +51,10 @@ export const home = {
   rateLabel: "Yield a year, in percent",
   depositLabel: "Deposit, in USDC",
   exchangesLabel: "or: questions a day that you want",
-  inputLabel: "Words in a question, in tokens",
-  outputLabel: "Words in an answer, in tokens",
-  tokensHint: "A token is about three quarters of a word.",
+  inputLabel: "Length of a question, in tokens",
+  outputLabel: "Length of an answer, in tokens",
+  tokensHint: "A token is about three quarters of a word: 500 are a page.",
+  wholeNumber: "Write a whole number.",
   yieldYear: "Yield a year",
   yieldDay: "Yield a day",
   model: "Model",
@@ -430,7 +431,7 @@ export const marketTexts = {
   operator: "Operator",
   title: "Market",
   lead: "Each request is served by the cheapest seller who is allowed, healthy and within its caps. Prices are in US dollars for a million tokens, question + answer.",
-  empty: "Nothing is offered just now.",
+  empty: "Nothing is offered just now. Whoever has an API with room to spare can offer it at “Sell”.",
   search: "Search",
   count: (found: string, all: string) => `${found} of ${all} models.`,
   model: "Model",
@@ -454,6 +455,33 @@ export const marketTexts = {
   noCap: "no cap",
   foot: "Names and labels of sellers and models are their own words.",
 } as const;
+
+/** How a seller's endpoint is doing. */
+export const standingNames = {
+  healthy: "healthy",
+  backing_off: "resting after a failure",
+  on_trial: "tried again by the next request",
+  trial_taken: "being tried again",
+} as const;
+
+/** Why a request to a seller's endpoint failed. */
+export const causeNames = {
+  auth: "the provider refused the key",
+  funds: "the account at the provider has no money left",
+  rate: "too many requests for the provider",
+  server: "the provider had an error of its own",
+  timeout: "no answer in time",
+  unreachable: "the endpoint cannot be reached",
+  disconnected: "the connection broke off",
+  bad_format: "the answer is not in OpenAI's format",
+  wrong_model: "another model answered",
+  overstated: "it stated more tokens than the answer has",
+} as const;
+
+/** Returns what a code of the server means; a code that is not known here as it is. */
+export function wordFor(names: Readonly<Record<string, string>>, code: string | null): string {
+  return code === null ? common.unknown : Object.hasOwn(names, code) ? (names[code] ?? code) : code;
+}
 
 /** Signing in by wallet on the market, and the wallet's keys. */
 export const holderTexts = {
@@ -639,6 +667,9 @@ export const sellTexts = {
   saveChange: "Save the change",
   cancel: "Cancel",
   keys: "Where you are signed in, and your keys",
+  statuses: { active: "on sale", paused: "paused" },
+  suspended: "suspended",
+  suspendedFor: (why: string) => `The market sends it no requests until its operator lets it: ${why}`,
   cause: "Cause",
   csv: "Earnings as CSV",
   healthCsv: "Health log as CSV",
@@ -915,6 +946,7 @@ export const intakeTexts = {
   notTaken: "The document was not taken.",
   submitTitle: "Submit for review",
   allGreen: "All sections are green. After you submit, nothing can be changed until the reviewer has decided.",
+  saveFirst: "Not yet: save each section that says “Not saved yet”.",
   notYet: (count: number) => `Not yet: ${count === 1 ? "one thing is" : `${count} things are`} missing, listed above.`,
   submit: "Submit for review",
   submittedBefore: (version: number) => `You have submitted this application ${version === 1 ? "once" : `${version} times`} before.`,
@@ -1019,7 +1051,7 @@ export const supplyUsageTexts = {
   tokens: "tokens",
   day: "Day (UTC)",
   offer: "Offer",
-  bid: "Bid for 1M",
+  bid: "Bid for 1M, USDT",
   requests: "Requests",
   input: "Input tokens",
   output: "Output tokens",
@@ -1174,6 +1206,18 @@ export const reviewTexts = {
 export const resellTexts = {
   importTitle: "Connect APIs by a file (YAML)",
   importWhy: "The same file as for the command line, with api_connections: and an entry for each API. A connection of that name is changed, others are left as they are.",
+  importExample: `api_connections:
+  - name: my-api
+    base_url: https://api.example.com
+    api_key: "the API's own key"
+    credential: "header: x-api-key"
+    operations:
+      - GET /v1/wallets/{address}
+    monthly_quota: 10000
+    reserved: 3000  # calls that stay yours
+    price_usd: 0.15  # of a call`,
+  importMore: "The key in the file goes to the market when you press the button, is encrypted there and never shown again.",
+  importTooLarge: "The file is larger than 256 kB.",
   importFile: "Choose a file",
   importText: "Or write it here",
   importPut: (names: string) => `Put on sale: ${names}`,
@@ -1250,6 +1294,7 @@ export const resellTexts = {
   net: "Net",
   chosen: "yours",
   goLive: "Go live",
+  needOperations: "First say what may be called: choose an OpenAPI document, or list the operations.",
   terms: "Check that the API's terms let you resell it: most enterprise tiers permit it.",
   connected: (name: string) => `${name} is connected and on sale.`,
   needName: "Name it.",

@@ -56,5 +56,27 @@ await walk(async () => {
   const sold = await page.locator("li > code").allInnerTexts();
   await button("Delete").click();
   await page.getByText("You have connected no API yet.").waitFor();
-  return { example, sold, storage: await readStorage(page) };
+
+  // The same API by the file that the command line takes.
+  await page.getByText("Connect APIs by a file (YAML)").click();
+  const lines = [
+    "api_connections:",
+    "  - name: by-file",
+    `    base_url: ${api}`,
+    `    api_key: "${apiKey}"`,
+    '    credential: "header: x-api-key"',
+    "    operations: [GET /v1/blocks/latest]",
+    "    monthly_quota: 1000",
+    "    reserved: 100  # mine",
+  ];
+  await page.getByLabel("Choose a file").setInputFiles({ name: "apis.yaml", mimeType: "text/yaml", buffer: Buffer.from(lines.join("\n")) });
+  await button("Put on sale: by-file").waitFor();
+  await look(page, "resell-file");
+  await button("Put on sale: by-file").click();
+  await page.getByText("by-file is connected and on sale.").waitFor();
+  await page.getByRole("heading", { name: "by-file" }).waitFor();
+  const written = await field("Or write it here").inputValue();
+  await button("Status").click();
+  await page.getByText("and 20 kept back").waitFor();
+  return { example, sold, written, storage: await readStorage(page) };
 });

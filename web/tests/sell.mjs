@@ -37,7 +37,7 @@ await walk(async () => {
   await look(page, "sell-edit");
   await button("Save the change").click();
   await page.getByText("0.4 × reference").waitFor();
-  await page.getByText("$12.5").waitFor();
+  await page.getByText("12.50 USD").waitFor();
   await page.reload();
   await page.getByText("0.4 × reference").waitFor();
   await page.getByText("Where you are signed in").click();

@@ -3,12 +3,15 @@
 ::
 
     sell      sign in, list, edit, earnings as CSV, sessions, sign out
-    resell    connect by OpenAPI, the economics table, test, status, price, disable, enable, delete
+    resell    connect by OpenAPI, the economics table, test, status, price, disable, enable, delete,
+              connect by a file
 """
 
 import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from scripts.stack.ports import free_port
 from tests.support.answers import MODEL
@@ -17,6 +20,10 @@ from tests.support.endpoint import FakeEndpoint
 from tests.support.ledgers import make_ledger
 from tests.support.market import SELLER, make_settings, run_market
 from tests.support.resale import API_KEY, OPERATIONS, run_api
+
+LOOKS = pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), pytest.param("dark", 360, marks=pytest.mark.slow)]
+)
 
 
 def make_openapi() -> dict[str, Any]:
@@ -32,8 +39,9 @@ def make_openapi() -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": {"title": "x", "version": "1"}, "paths": paths}
 
 
+@LOOKS
 async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_chosen(
-    tmp_path: Path,
+    tmp_path: Path, scheme: str, width: int
 ) -> None:
     need_pages("market")
     document = tmp_path / "openapi.json"
@@ -50,6 +58,8 @@ async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_cho
                 "api": api.url,
                 "apiKey": API_KEY,
                 "openapi": str(document),
+                "scheme": scheme,
+                "width": width,
                 "folder": None,
             },
         )
@@ -73,10 +83,15 @@ async def test_resell__owner_connects_its_api_by_its_document__sells_what_is_cho
         ]
     )
     assert credentials == [API_KEY]
+    # Nor does the key stay in the form that a file was read into.
+    assert report["written"] == ""
     assert API_KEY not in report["storage"]
 
 
-async def test_sell__wallet_signs_in__lists_changes_and_signs_out(tmp_path: Path) -> None:
+@LOOKS
+async def test_sell__wallet_signs_in__lists_changes_and_signs_out(
+    tmp_path: Path, scheme: str, width: int
+) -> None:
     need_pages("market")
     port = free_port()
     engine = make_ledger(tmp_path / "ledger.sqlite3")
@@ -89,6 +104,8 @@ async def test_sell__wallet_signs_in__lists_changes_and_signs_out(tmp_path: Path
                 "key": "0x" + bytes(SELLER.key).hex(),
                 "endpoint": endpoint.url,
                 "model": MODEL,
+                "scheme": scheme,
+                "width": width,
                 "folder": None,
             },
         )

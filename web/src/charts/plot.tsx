@@ -38,13 +38,17 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
           legend: { show: false },
           cursor: { show: false },
           axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map(writeTick) }],
-          scales: { x: { range: () => [first - room, last + room] } },
+          scales: {
+            x: { range: () => [first - room, last + room] },
+            // A bar's length is its figure, so bars begin at zero.
+            ...(series.some((one) => one.bars) ? { y: { range: (_: unknown, __: number | null, most: number | null): [number, number] => [0, most ? most * 1.1 : 1] } } : {}),
+          },
           series: [
             {},
             ...series.map((one, at) => ({
               stroke: colour(COLOURS[at % COLOURS.length] ?? "--accent"),
               width: 2,
-              points: { show: times.length < 40 },
+              points: { show: !one.bars && times.length < 40 },
               ...(one.bars && UPlot.paths.bars ? { paths: UPlot.paths.bars({ size: [0.7, 40] }), fill: colour(COLOURS[at] ?? "--accent") } : {}),
             })),
           ],
@@ -81,9 +85,9 @@ export function Plot({ label, series }: { readonly label: string; readonly serie
   );
 }
 
-/** Returns a tick in plain digits, never as 2e-7. */
+/** Returns a tick in plain digits with thousands marked, never as 2e-7. */
 function writeTick(value: number): string {
-  return value.toFixed(9).replace(/\.?0+$/, "");
+  return value.toLocaleString("en-US", { maximumFractionDigits: 9 });
 }
 
 function sizeOf(element: HTMLElement): { width: number; height: number } {

@@ -2,9 +2,10 @@
 import { useMemo, useState } from "preact/hooks";
 import { type Schemas, api } from "../../api/market.ts";
 import { formatCount } from "../../amounts.ts";
+import { Dollars } from "../../app/money.tsx";
 import { Field, Notice, Shown, Table } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
-import { marketTexts as texts } from "../../text.ts";
+import { marketTexts as texts, standingNames } from "../../text.ts";
 
 type Summary = Schemas["MarketSummary"];
 const SHOWN_AT_FIRST = 100;
@@ -129,11 +130,11 @@ function Book({ model }: { readonly model: string }) {
                     <td class="number">{offer.discount_pct === null ? "" : `${offer.discount_pct} %`}</td>
                     <td>
                       <span class={offer.serviceable ? "tag good" : "tag warning"}>
-                        {offer.serviceable ? texts.serving : offer.health}
+                        {offer.serviceable ? texts.serving : standingNames[offer.health]}
                       </span>{" "}
                       {offer.trusted && <span class="tag">{texts.trusted}</span>}
                     </td>
-                    <td class="number">{offer.left_today_usd === null ? texts.noCap : `$${offer.left_today_usd}`}</td>
+                    <td class="number">{offer.left_today_usd === null ? texts.noCap : <Dollars of={String(offer.left_today_usd)} />}</td>
                   </tr>
                 ))}
               </tbody>

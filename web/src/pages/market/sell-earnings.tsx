@@ -7,7 +7,7 @@ import { MoreButton } from "../../app/more.tsx";
 import { Figure, Shown, Table, Usdc } from "../../app/parts.tsx";
 import { usePages } from "../../app/pages.ts";
 import { useRemote } from "../../app/remote.ts";
-import { sellTexts as texts } from "../../text.ts";
+import { causeNames, wordFor, sellTexts as texts } from "../../text.ts";
 
 type Earning = Schemas["Earning"];
 
@@ -105,7 +105,7 @@ export function Failures() {
                   <tr key={one.sale_id}>
                     <td>{formatTime(one.resolved_at_s)}</td>
                     <th scope="row">{one.model}</th>
-                    <td>{one.cause}</td>
+                    <td>{wordFor(causeNames, one.cause)}</td>
                   </tr>
                 ))}
               </tbody>

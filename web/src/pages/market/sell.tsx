@@ -1,8 +1,9 @@
 /** Sell: sign in by wallet, offers, earnings and what failed. */
 import { useState } from "preact/hooks";
 import { type Schemas, api } from "../../api/market.ts";
+import { Dollars } from "../../app/money.tsx";
 import { Foldable, Notice, Problem, Table } from "../../app/parts.tsx";
-import { sellTexts as texts } from "../../text.ts";
+import { sellTexts as texts, standingNames } from "../../text.ts";
 import { toProblem } from "../../wallet/problems.ts";
 import { ChangeOffer } from "./change-offer.tsx";
 import { NewOffer } from "./new-offer.tsx";
@@ -78,11 +79,14 @@ function Offers({ offers, refresh }: { readonly offers: readonly Offer[]; readon
                 </th>
                 <td class="number">{offer.cost_multiplier === null ? pairOf(offer) : texts.times(String(offer.cost_multiplier))}</td>
                 <td>
-                  <span class={offer.status === "active" ? "tag good" : "tag warning"}>{offer.status}</span>{" "}
-                  {offer.health?.standing}
+                  <span class={offer.status === "active" && offer.suspended_for === null ? "tag good" : "tag warning"}>
+                    {offer.suspended_for === null ? texts.statuses[offer.status] : texts.suspended}
+                  </span>{" "}
+                  {offer.health && standingNames[offer.health.standing]}
+                  {offer.suspended_for !== null && <small>{texts.suspendedFor(offer.suspended_for)}</small>}
                 </td>
-                <td class="number">${offer.used_today_usd}</td>
-                <td class="number">{offer.cap_daily_usd === null ? texts.noCap : `$${offer.cap_daily_usd}`}</td>
+                <td class="number"><Dollars of={String(offer.used_today_usd)} /></td>
+                <td class="number">{offer.cap_daily_usd === null ? texts.noCap : <Dollars of={String(offer.cap_daily_usd)} />}</td>
                 <td>
                   <button
                     type="button"

@@ -60,13 +60,13 @@ export function Calculator({ overview, models }: { readonly overview: Overview; 
         <Field label={home.rateLabel} error={rate.kind === "wrong" ? rate.why : undefined}>
           {(ids) => <input {...ids} inputMode="decimal" value={wish.rate} onInput={set("rate")} />}
         </Field>
-        <Field label={home.exchangesLabel} error={questions === null ? "A whole number." : undefined}>
+        <Field label={home.exchangesLabel} error={questions === null ? home.wholeNumber : undefined}>
           {(ids) => <input {...ids} inputMode="numeric" value={wish.questions} onInput={set("questions")} />}
         </Field>
-        <Field label={home.inputLabel} error={input === null ? "A whole number." : undefined}>
+        <Field label={home.inputLabel} hint={home.tokensHint} error={input === null ? home.wholeNumber : undefined}>
           {(ids) => <input {...ids} inputMode="numeric" value={wish.input} onInput={set("input")} />}
         </Field>
-        <Field label={home.outputLabel} hint={home.tokensHint} error={output === null ? "A whole number." : undefined}>
+        <Field label={home.outputLabel} error={output === null ? home.wholeNumber : undefined}>
           {(ids) => <input {...ids} inputMode="numeric" value={wish.output} onInput={set("output")} />}
         </Field>
       </form>

@@ -7,7 +7,7 @@ import { TextField } from "../../app/fields.tsx";
 import { Copy, Figure, Notice, Shown, Usdc } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
-import { resellTexts as texts } from "../../text.ts";
+import { resellTexts as texts, standingNames } from "../../text.ts";
 
 type View = Schemas["ConnectionView"];
 
@@ -40,7 +40,7 @@ export function Connection({ connection, refresh }: { readonly connection: View;
       {connection.suspended_for !== null && <Notice kind="warning">{texts.suspended(connection.suspended_for)}</Notice>}
       <dl class="figures">
         <Figure name={texts.price}><Usdc of={exact(connection.price_usdc)} /></Figure>
-        <Figure name={texts.health}>{connection.rests_s > 0 ? texts.rests(connection.health, connection.rests_s) : connection.health}</Figure>
+        <Figure name={texts.health}>{connection.rests_s > 0 ? texts.rests(standingNames[connection.health], connection.rests_s) : standingNames[connection.health]}</Figure>
         <Figure name={texts.operations}>{formatCount(connection.operations.length)}</Figure>
       </dl>
       <p class="quiet">

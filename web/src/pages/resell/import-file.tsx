@@ -17,6 +17,7 @@ interface Outcome {
 export function ImportFile(props: { readonly known: readonly Schemas["ConnectionView"][]; readonly done: () => void }) {
   const [text, setText] = useState("");
   const [outcomes, setOutcomes] = useState<readonly Outcome[]>([]);
+  const [isTooLarge, setTooLarge] = useState(false);
   const task = useTask();
   const read = text.trim() === "" ? null : readConnectionFile(text);
   const put = () =>
@@ -46,7 +47,9 @@ export function ImportFile(props: { readonly known: readonly Schemas["Connection
     <details class="card">
       <summary>{texts.importTitle}</summary>
       <p>{texts.importWhy}</p>
-      <Field label={texts.importFile}>
+      <pre>{texts.importExample}</pre>
+      <p class="quiet">{texts.importMore}</p>
+      <Field label={texts.importFile} error={isTooLarge ? texts.importTooLarge : undefined}>
         {(ids) => (
           <input
             {...ids}
@@ -54,6 +57,7 @@ export function ImportFile(props: { readonly known: readonly Schemas["Connection
             accept=".yaml,.yml,text/yaml"
             onChange={(event) => {
               const file = event.currentTarget.files?.[0];
+              setTooLarge(file !== undefined && file.size > BYTES_MAX);
               if (file && file.size <= BYTES_MAX) void file.text().then(setText);
             }}
           />

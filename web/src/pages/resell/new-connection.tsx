@@ -34,6 +34,7 @@ export function NewConnection({ done, isFirst }: { readonly done: () => void; re
   const task = useTask();
   const set = (name: keyof Form) => (value: string) => setForm({ ...form, [name]: value });
   const refused = fieldOf(task.error);
+  const hasOperations = imported.kind !== "none" || KNOWN[form.name] !== undefined;
   const field = (name: keyof Form, param: string) => ({
     value: form[name],
     onChange: set(name),
@@ -103,9 +104,10 @@ export function NewConnection({ done, isFirst }: { readonly done: () => void; re
             <TextField label={texts.guess} hint={texts.guessHint} inputMode="numeric" value={form.guess} onChange={set("guess")} />
           </div>
           <EconomicsTable form={form} />
-          <button type="submit" class="main" disabled={task.isBusy || (imported.kind === "none" && KNOWN[form.name] === undefined)}>
+          <button type="submit" class="main below" disabled={task.isBusy || !hasOperations}>
             {texts.goLive}
           </button>
+          {!hasOperations && <p class="quiet">{texts.needOperations}</p>}
           <p class="quiet">{texts.terms}</p>
           {task.error && <TaskSaid task={task} />}
         </form>

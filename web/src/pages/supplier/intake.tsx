@@ -122,7 +122,8 @@ function Todo({ view }: { readonly view: KybView }) {
 
 function Submit(props: { readonly view: KybView; readonly settled: () => Promise<unknown>; readonly done: () => void }) {
   const task = useTask();
-  const due = props.view.requirements.currently_due;
+  const isDue = props.view.requirements.currently_due.length > 0;
+  const missing = listDue(props.view).length;
   if (!props.view.can_change) return null;
   const submit = () =>
     task.run(async () => {
@@ -133,8 +134,8 @@ function Submit(props: { readonly view: KybView; readonly settled: () => Promise
   return (
     <section class="card">
       <h2>{texts.submitTitle}</h2>
-      <p>{due.length === 0 ? texts.allGreen : texts.notYet(due.length)}</p>
-      <button type="button" class="main" disabled={due.length > 0 || task.isBusy} onClick={() => void submit()}>
+      <p>{!isDue ? texts.allGreen : missing === 0 ? texts.saveFirst : texts.notYet(missing)}</p>
+      <button type="button" class="main" disabled={isDue || task.isBusy} onClick={() => void submit()}>
         {texts.submit}
       </button>
       {task.error instanceof RequestFailed && task.error.code === "requirements_due" ? (

@@ -7,9 +7,9 @@ import { formatCount, formatTime } from "../../amounts.ts";
 import { Notice } from "../../app/parts.tsx";
 import { useRemote } from "../../app/remote.ts";
 import { TaskSaid, useTask } from "../../app/task.tsx";
-import { offerStates, supplyOfferTexts as texts } from "../../text.ts";
+import { causeNames, wordFor, offerStates, supplyOfferTexts as texts } from "../../text.ts";
 import { showDecimal } from "../../app/money.tsx";
-import { ChangeOffer, NewSupplyOffer } from "./offer-form.tsx";
+import { ChangeOffer, NewSupplyOffer, PROVIDERS } from "./offer-form.tsx";
 import { SignedIn } from "./signed-in.tsx";
 
 type Offer = Schemas["SupplyOfferView"];
@@ -89,7 +89,7 @@ function OfferCard({ offer, refresh }: { readonly offer: Offer; readonly refresh
         </Item>
         <Item name={texts.rpm}>{offer.rate_limit_rpm === null ? texts.noLimit : formatCount(offer.rate_limit_rpm)}</Item>
         <Item name={texts.provider}>
-          {offer.provider_type}
+          {PROVIDERS[offer.provider_type]?.[0] ?? offer.provider_type}
           <small>{offer.base_url}</small>
         </Item>
       </dl>
@@ -152,7 +152,7 @@ function Probe({ offer }: { readonly offer: Offer }) {
       <ul>
         {offer.probe.models.map((one) => (
           <li key={one.model}>
-            <strong>{one.model}</strong>: {one.ok ? texts.answered(one.latency_ms) : texts.failedBy(one.cause ?? "", one.latency_ms)}
+            <strong>{one.model}</strong>: {one.ok ? texts.answered(one.latency_ms) : texts.failedBy(wordFor(causeNames, one.cause), one.latency_ms)}
             {one.detail && <pre>{one.detail}</pre>}
           </li>
         ))}
