@@ -12,7 +12,8 @@ never paid and refunded. A refund and its buyer's credit are one transaction, an
 for each sale: a process may die at any moment, and two may work at once.
 
 A buyer gets back all that the sale had cost: the seller's earning, and the market's own fee and
-margin with it. What had vested is the seller's: a sale older than that is not refunded.
+margin with it. What had vested is the seller's: a sale older than that is not refunded, unless its
+buyer had disputed it in time and still waited for an answer when the offer was convicted.
 
 Lock order: ``market_conviction``, ``market_sale``, ``market_offer``; beside that as in
 ``ledger.selling.sales``. Amounts are in 1e-6 USDC.
@@ -103,7 +104,8 @@ def build_hold_id(conviction_id: str) -> str:
 
 
 def convict(connection: Connection, conviction: Conviction, *, now_s: int) -> bool:
-    """Write a conviction down, and hold back what the offer earned since and is not vested.
+    """Write a conviction down, and hold back what the offer earned since and is not vested, and
+    what was disputed and not answered, however old.
 
     Once for each start of the offer's evidence. Again, it is for what was sold meanwhile too: it is
     open again until that is refunded; one that was overturned stays so. Tells whether it was new.
@@ -152,13 +154,15 @@ def _hold_back(connection: Connection, conviction: dict[str, object], *, now_s: 
         .where(
             text(SALE_UNPAID),
             _sale.c.offer_id == conviction["offer_id"],
-            _sale.c.reserved_at_s >= conviction["refunds_from_s"],
             _sale.c.reserved_at_s <= conviction["convicted_at_s"],
             _sale.c.cost_usdc > 0,
             or_(
-                _sale.c.resolved_at_s + _sale.c.vesting_s > vested_by_s,
-                # What convicts is no answer yet: the buyer gets his sale back.
-                is_disputed(now_s, answered_by_s=convicted_at_s),
+                and_(
+                    _sale.c.reserved_at_s >= conviction["refunds_from_s"],
+                    _sale.c.resolved_at_s + _sale.c.vesting_s > vested_by_s,
+                ),
+                # What convicts is no answer yet: the buyer gets his sale back, however old it is.
+                is_disputed(convicted_at_s, answered_by_s=convicted_at_s),
             ),
         )
         .values(payout_id=build_hold_id(str(conviction["conviction_id"])))

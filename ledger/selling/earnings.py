@@ -18,6 +18,7 @@ from sqlalchemy import (
     not_,
     select,
     text,
+    true,
     union_all,
     update,
 )
@@ -134,21 +135,25 @@ def is_vested(until_s: int) -> ColumnElement[bool]:
 def is_disputed(at_s: int, *, answered_by_s: int | None = None) -> ColumnElement[bool]:
     """Whether the buyer of a posted sale disputed it before its earning vested, and waits.
 
-    Until two methods have looked at the offer since, at most for ``WAITS_MAX_S``. Only what was
-    found before ``answered_by_s`` answers; None: whatever was found.
+    Until two methods have looked at the offer since, at most for ``WAITS_MAX_S``. With
+    ``answered_by_s``: as it was then. Only what was filed by then waits, and only what was found
+    before then answers. None: whatever was filed and found.
     """
     looked = and_(
         _evidence.c.offer_id == _dispute.c.offer_id,
         _evidence.c.made_at_s >= _dispute.c.filed_at_s,
         _evidence.c.method.in_(PROBED),
     )
+    filed: ColumnElement[bool] = true()
     if answered_by_s is not None:
         looked = and_(looked, _evidence.c.made_at_s < answered_by_s)
+        filed = _dispute.c.filed_at_s <= answered_by_s
     methods = select(func.count(_evidence.c.method.distinct())).where(looked).scalar_subquery()
     waits = exists().where(
         _dispute.c.sale_id == _sale.c.sale_id,
         _dispute.c.filed_at_s < _sale.c.resolved_at_s + _sale.c.vesting_s,
         _dispute.c.filed_at_s > at_s - WAITS_MAX_S,
+        filed,
         methods < METHODS,
     )
     return case((_sale.c.vesting_s > 0, waits), else_=false())

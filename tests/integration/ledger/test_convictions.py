@@ -13,6 +13,7 @@
                ── killed (SIGKILL) at any statement      → once, to the unit
     a dispute of a sale ── filed before it vested → in no payout till two methods have looked
                     ── … and they convict → its buyer has it back, though it is old by then
+                    ── … and was sold before the last clean probe → back too; answered → not
                     ── filed later, or answered by live traffic alone → no matter
 overturned ── before and after the refund → the seller gets all; buyers keep what they have
     audit (L9) ── finds a refund, a credit or a hold that is another
@@ -565,3 +566,28 @@ def test_convict__a_disputed_sale_that_is_old_by_then__its_buyer_has_it_back(
 
     assert credits(engine) == {"ann": 100, "bob": 0}
     assert pay_out(engine, at_s=found_s + 2) == 189
+
+
+def test_convict__disputed_sales_from_before_the_last_clean_probe__go_back_if_they_still_wait(
+    engine: Engine,
+) -> None:
+    sell(engine, "answered", 400, at_s=NOW_S)
+    dispute(engine, "answered", at_s=NOW_S + 1)
+    find(engine, "border", "first_token", at_s=NOW_S + 2)
+    sell(engine, "waits", 101, at_s=NOW_S + 3)
+    sell(engine, "beside", 200, at_s=NOW_S + 3)
+    sell(engine, "late", 80, at_s=NOW_S + 3)
+    dispute(engine, "waits", at_s=NOW_S + 4)
+    find(engine, "border", at_s=CLEAN_S)
+    find(engine, "border", at_s=CONVICTED_S - 1)
+    find(engine, "first_token", at_s=CONVICTED_S)
+
+    assert find_guilty(engine)
+    dispute(engine, "late", at_s=CONVICTED_S + 1)
+    assert refund_all(engine, at_s=CONVICTED_S + 2) == 1
+
+    assert credits(engine) == {"ann": 101, "bob": 0}
+    find(engine, "border", "first_token", at_s=CONVICTED_S + 3)
+    assert pay_out(engine, at_s=NOW_S + 3 + VESTING_S) == 379 + 189 + 75
+    with read(engine) as connection:
+        assert find_violations(connection) == []
