@@ -175,10 +175,8 @@ def create_app(
     )
 
 
-async def _note_open(services: Services) -> None:
-    services.metrics.note_open(
-        requests=services.serving.in_flight.count, jobs=services.job_follower.open_jobs
-    )
+async def _note_metrics(services: Services) -> None:
+    services.note_metrics()
 
 
 def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[Any, Any, None]]:
@@ -210,7 +208,7 @@ def _list_loops(services: Services, settings: MarketSettings) -> list[Coroutine[
         repeat(services.api_calls.shelf.refresh, settings.refresh_interval_s),
         repeat(services.api_calls.charging.sweep, settings.sweep_interval_s),
         repeat(database.measure_clock, MEASURE_S),
-        repeat(lambda: _note_open(services), NOTE_S),
+        repeat(lambda: _note_metrics(services), NOTE_S),
         repeat(lambda: purge_strangers(database, settings.purge_after_s), PURGE_INTERVAL_S),
         rewrap_all(database, services.sealer),
         repeat(lambda: note_expired(database), settings.payout_interval_s),

@@ -55,7 +55,7 @@ class Metrics(ServerMetrics):
             "byok_requests", "Calls of buyers' own providers by what became of them", "cause"
         )
         self._own_by_cause = {str(cause): own_providers.labels(cause) for cause in causes}
-        self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here", adds_up=True)
+        self._open_jobs = self.gauge("jobs_open", "Jobs that are followed here", mode="livesum")
         self._offers = self.gauge("offers", "Active offers by health", "health")
         self._reviews = self.gauge("reviews_waiting", "Suppliers that wait for a reviewer")
         self._review_age = self.gauge(
@@ -148,23 +148,18 @@ class Metrics(ServerMetrics):
         self._withdrawals_waiting.set(waiting)
         self._withdrawal_age.set(oldest_s)
 
-    def note_open(self, *, requests: int, jobs: int) -> None:
-        """Note what is open here: another worker may be asked for it."""
-        self.in_flight.set(requests)
-        self._open_jobs.set(jobs)
-
-    def render(
+    def note(
         self,
         *,
         in_flight: int,
         open_jobs: int,
         standings: Iterable[Standing],
         connections: Iterable[Standing],
-    ) -> str:
-        """Return the exposition."""
-        self.note_open(requests=in_flight, jobs=open_jobs)
+    ) -> None:
+        """Note what is so now."""
+        self.in_flight.set(in_flight)
+        self._open_jobs.set(open_jobs)
         for gauge, found in ((self._offers, standings), (self._connections, connections)):
             counts = Tally(found)
             for standing in Standing:
                 gauge.labels(standing).set(counts[standing])
-        return self.expose()

@@ -85,6 +85,15 @@ class Services:
     paywall: Paywall | None = None
     """Takes payments by request; None where that is switched off."""
 
+    def note_metrics(self) -> None:
+        """Bring the gauges of this process up to date."""
+        self.metrics.note(
+            in_flight=self.serving.in_flight.count,
+            open_jobs=self.job_follower.open_jobs,
+            standings=self.book.standings(),
+            connections=self.api_calls.shelf.list_standings(),
+        )
+
     async def seal(self, api_key: str, offer_id: str) -> SealedKey:
         """Return a provider key sealed for one offer, own provider or connection. Raises 503."""
         try:

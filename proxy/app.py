@@ -137,7 +137,7 @@ def create_app(
                 repeat(services.policies.refresh, LOOK_S),
                 repeat(services.completions.watch.look, REVOCATION_LOOK_S),
                 repeat(ledger.measure_clock, MEASURE_S),
-                repeat(lambda: _note_open(services), NOTE_S),
+                repeat(lambda: _note_metrics(services), NOTE_S),
                 *_work_webhooks(services, settings),
             ):
                 try:
@@ -281,8 +281,8 @@ def _work_webhooks(
         yield repeat(services.webhooks.deliver, WEBHOOKS_LOOK_S)
 
 
-async def _note_open(services: Services) -> None:
-    services.metrics.in_flight.set(services.completions.in_flight.count)
+async def _note_metrics(services: Services) -> None:
+    services.note_metrics()
 
 
 async def _sweep(services: Services) -> None:

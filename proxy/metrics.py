@@ -38,7 +38,9 @@ class Metrics(ServerMetrics):
         self._credit_spent = self.gauge(
             "operator_credit_spent", "1 while upstream refuses for want of the operator's credit"
         )
-        self._mirror_age = self.gauge("mirror_age_seconds", "Age of the chain's mirror")
+        self._mirror_age = self.gauge(
+            "mirror_age_seconds", "Age of the chain's mirror", mode="livemostrecent"
+        )
 
     def observe_charge(
         self, tokens: Tokens, *, cost_usdc: int, is_estimated: bool, is_overrun: bool
@@ -54,17 +56,13 @@ class Metrics(ServerMetrics):
         if is_overrun:
             self._overruns.inc()
 
-    def render(
-        self,
-        *,
-        in_flight: int,
-        mirror_age_s: int | None,
-        catalogue_fallback: bool,
-        credit_spent: bool,
-    ) -> str:
-        """Return the exposition. An unknown age is NaN."""
+    def note(self, *, in_flight: int, catalogue_fallback: bool, credit_spent: bool) -> None:
+        """Note what is so in this process now."""
         self.in_flight.set(in_flight)
         self._fallback.set(catalogue_fallback)
         self._credit_spent.set(credit_spent)
+
+    def render(self, *, mirror_age_s: int | None) -> str:
+        """Return the exposition. An unknown age is NaN."""
         self._mirror_age.set(float("nan") if mirror_age_s is None else mirror_age_s)
         return self.expose()

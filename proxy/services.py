@@ -52,6 +52,14 @@ class Services:
     limits: Limits
     archive: ArchiveFolder | None
 
+    def note_metrics(self) -> None:
+        """Bring the gauges of this process up to date."""
+        self.metrics.note(
+            in_flight=self.completions.in_flight.count,
+            catalogue_fallback=self.catalogue.snapshot.fallback,
+            credit_spent=self.completions.credit.is_spent,
+        )
+
     async def read_body(self, request: Request, claims: KeyClaims) -> bytes:
         """Return the body of a key's request. Raises ``ApiError``, and ``LedgerUnavailable``."""
         is_proven = await self.completions.proven.check(claims.token_id)

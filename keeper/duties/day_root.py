@@ -28,7 +28,8 @@ class EvidenceRules(DutyRules):
 
     evidence_after_s: int = Field(
         default=3_600,
-        ge=0,
+        # A row of the day that is being written while the root is planned would not be in it.
+        ge=600,
         le=30 * SECONDS_PER_DAY,
         description="a UTC day's evidence has its root sent so long after the day, seconds",
     )

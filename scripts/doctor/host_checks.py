@@ -11,7 +11,7 @@ from typing import Final
 
 from scripts.doctor.examination import Finding, advise, bad, check, good, unknown
 from scripts.doctor.patient import Absent, Patient
-from scripts.saving.backups import find_backups
+from scripts.saving.backups import Backup, find_backups
 from serving.http.settings import ServerSettings
 
 DISK_BYTES_MIN: Final = 2 * 1024**3
@@ -172,7 +172,7 @@ def check_backups(patient: Patient) -> Iterator[Finding]:
         yield bad("backups", f"{newest.path} lacks a part of its data", mend)
         return
     age_s = patient.now() - newest.taken_at_s
-    if newest.position != _find_position(patient, newest.position):
+    if (newest.chain_id, newest.position) != _find_deployment(patient, newest):
         says = f"the newest is of {newest.position} on chain {newest.chain_id}, not of this ledger"
         yield bad("backups", says, mend)
         return
@@ -190,12 +190,15 @@ def check_backups(patient: Patient) -> Iterator[Finding]:
         yield advise("backups", says, f"copy {patient.backups} to another machine every day")
 
 
-def _find_position(patient: Patient, otherwise: str) -> str:
-    """Return the position contract of the record; ``otherwise`` where no record can be read."""
+def _find_deployment(patient: Patient, newest: Backup) -> tuple[int, str]:
+    """Return chain and position contract of the record; the backup's where none can be read.
+
+    One deployer has the same addresses on every chain.
+    """
     try:
-        return patient.deployment.position
+        return patient.deployment.chain_id, patient.deployment.position
     except Absent:
-        return otherwise
+        return newest.chain_id, newest.position
 
 
 @check("host.root")

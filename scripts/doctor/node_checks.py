@@ -1,6 +1,7 @@
 """Nodes: each endpoint by itself, and all of them beside each other."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from scripts.doctor.examination import Finding, advise, bad, check, good, unknow
 from scripts.doctor.patient import Absent, Patient
 
 LAG_BLOCKS_MAX: Final = 5
+ANSWER_TIMEOUT_S: Final = 5.0
+"""How long an endpoint of heads has for an answer, whatever it says meanwhile."""
 HEAD_AGE_S_MAX: Final = 120
 """Every chain that Current runs on makes a block in far less."""
 FUTURE_S_MAX: Final = 30
@@ -191,14 +194,14 @@ def check_heads(patient: Patient) -> Iterator[Finding]:
             socket.send(json.dumps(asked))
             answer = json.loads(socket.recv(timeout=5))
             socket.send(json.dumps({**asked, "id": 2, "method": "eth_chainId", "params": []}))
-            served = _read_answer(socket, 2)
+            served = _read_chain_id(_read_answer(socket, 2))
     except Exception as error:
         says = f"takes no subscription: {type(error).__name__}"
         yield bad(mask_url(text), says, "INDEXER_HEADS_URL=<a WebSocket endpoint>")
         return
     chain_id = patient.deployment.chain_id
-    if "result" in answer and served not in (None, hex(chain_id)):
-        says = f"tells of new blocks of chain {int(served, 16)}, the deployment is on {chain_id}"
+    if "result" in answer and served not in (None, chain_id):
+        says = f"tells of new blocks of chain {served}, the deployment is on {chain_id}"
         yield bad(mask_url(text), says, f"INDEXER_HEADS_URL=<an endpoint of chain {chain_id}>")
     elif "result" in answer:
         yield good(mask_url(text), "tells of new blocks")
@@ -210,10 +213,16 @@ def check_heads(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _read_chain_id(answer: Any) -> int | None:
+    """Return the number of a chain; None where the call was refused. Raises ``ValueError``."""
+    return None if answer is None else int(str(answer), 16)
+
+
 def _read_answer(socket: Connection, number: int) -> Any:
     """Return a call's result, past what was subscribed to; None where it is refused."""
+    ends_s = time.monotonic() + ANSWER_TIMEOUT_S
     while True:
-        said = json.loads(socket.recv(timeout=5))
+        said = json.loads(socket.recv(timeout=max(0.0, ends_s - time.monotonic())))
         if said.get("id") == number:
             return said.get("result")
 

@@ -6,15 +6,16 @@ live.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.process.workers import is_worker
 
-NOTE_S: Final = 1.0
-"""How often a server notes what is open, for other workers' answers."""
+Mode = Literal["livemax", "livesum", "livemostrecent"]
+NOTE_S: Final = 5.0
+"""How often a server notes what is so, for other workers' answers."""
 ANSWERED: Final = "ok"
 """The outcome of a request that was served; any other is an error's code."""
 
@@ -52,7 +53,7 @@ class ServerMetrics:
             self._prefix + "request_seconds", seconds, buckets=_BUCKETS_S, registry=self.registry
         )
         self.in_flight = self.gauge(
-            "requests_in_flight", "Inference requests that are open", adds_up=True
+            "requests_in_flight", "Inference requests that are open", mode="livesum"
         )
         self.replayed = self.counter("answers_replayed", "Answers from an earlier charged request")
         self.swept = self.counter("leases_swept", "Reservations of dead processes")
@@ -61,18 +62,17 @@ class ServerMetrics:
         """Return a new counter."""
         return Counter(self._prefix + name, what, labels, registry=self.registry)
 
-    def gauge(self, name: str, what: str, *labels: str, adds_up: bool = False) -> Gauge:
-        """Return a new gauge.
+    def gauge(self, name: str, what: str, *labels: str, mode: Mode = "livemax") -> Gauge:
+        """Return a new gauge. ``mode``: what counts of several workers' values.
 
-        ``adds_up``: of several workers' values the sum counts; otherwise all tell of the same thing
-        and the largest counts.
+        Each notes its own every ``NOTE_S``, whether or not it is asked.
         """
         return Gauge(
             self._prefix + name,
             what,
             labels,
             registry=self.registry,
-            multiprocess_mode="livesum" if adds_up else "livemax",
+            multiprocess_mode=mode,
         )
 
     def observe_request(self, outcome: str, seconds: float) -> None:

@@ -66,6 +66,12 @@ def build_protocol(
             super().data_received(data)
             if self._deadline is None and self._is_awaited():
                 self._start_clock()
+            elif self._is_idle() and self.timeout_keep_alive_task is None:
+                # The rest of a body that was answered already: only now is it over.
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                self._keep()
 
         def on_headers_complete(self) -> None:
             self._in_body, self._head_bytes = True, 0
@@ -79,9 +85,8 @@ def build_protocol(
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            is_idle = self.cycle.response_complete and not self._in_body
-            if kept is not None and is_idle and not self.transport.is_closing():
-                kept.add(self, self._get_address(), self.transport.close)
+            if self._is_idle():
+                self._keep()
 
         def send_400_response(self, msg: str) -> None:
             # What the parser cannot read is answered as every other error is.
@@ -96,6 +101,17 @@ def build_protocol(
             if self.transport.is_closing():
                 return False
             return self.cycle.response_complete if self._in_body else self._head_bytes > 0
+
+        def _is_idle(self) -> bool:
+            """Tell whether the connection is kept, and neither side owes the other anything."""
+            cycle: RequestResponseCycle | None = self.cycle
+            is_answered = cycle is not None and cycle.response_complete and not self.pipeline
+            is_asked = self._in_body or self._head_bytes > 0
+            return is_answered and not is_asked and not self.transport.is_closing()
+
+        def _keep(self) -> None:
+            if kept is not None:
+                kept.add(self, self._get_address(), self.transport.close)
 
         def _start_clock(self) -> None:
             self._deadline = self.loop.call_later(headers_timeout_s, self._give_up)

@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import ExitStack
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvicorn
@@ -16,11 +17,20 @@ from contracts.errors import CurrentError, Fatal, Retryable
 from serving.http.protocol import build_protocol
 from serving.http.settings import ServerSettings
 from serving.process.logs import configure_logs
-from serving.process.workers import Workers, build_command, end_with_parent, is_worker
+from serving.process.workers import (
+    Workers,
+    build_command,
+    end_with_parent,
+    is_worker,
+    open_own_socket,
+)
 
 S = TypeVar("S", bound=ServerSettings)
 
 log = structlog.get_logger("serving")
+
+BACKLOG: Final = 2_048
+"""Connections of one worker that wait to be taken."""
 
 
 class CannotListen(Fatal):
@@ -93,31 +103,34 @@ def run_workers(settings: ServerSettings) -> None:
 
     Raises ``CannotListen`` and ``WorkerUnusable``.
     """
-    prefix = str(settings.model_config["env_prefix"])
-    # Taken, not listened on: the workers alone are given connections.
-    with _take_address(settings) as taken:
-        port = taken.getsockname()[1]
+    with ExitStack() as closing:
+        sockets = [closing.enter_context(_listen(settings))]
+        port = sockets[0].getsockname()[1]
+        sockets += [
+            closing.enter_context(_listen(settings, port)) for _ in range(settings.processes - 1)
+        ]
         log.info("workers_start", host=settings.host, port=port, processes=settings.processes)
         Workers(
             build_command(),
-            settings.processes,
-            environment={**os.environ, f"{prefix}PORT": str(port)},
+            sockets,
+            environment=os.environ,
             drain_timeout_s=settings.drain_timeout_s,
         ).run()
 
 
-def _take_address(settings: ServerSettings) -> socket.socket:
-    """Return a socket at the address, which other workers may have as well."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
+def _listen(settings: ServerSettings, port: int | None = None) -> socket.socket:
+    """Return a socket that listens at the address beside others of this process."""
+    address = (settings.host, settings.port if port is None else port)
     try:
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-            taken.setsockopt(socket.SOL_SOCKET, option, 1)
-        taken.bind((settings.host, settings.port))
+        return socket.create_server(
+            address, family=_get_family(settings), backlog=BACKLOG, reuse_port=True
+        )
     except OSError as error:
-        taken.close()
         raise _cannot_listen(settings, (error.strerror or type(error).__name__).lower()) from error
-    return taken
+
+
+def _get_family(settings: ServerSettings) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in settings.host else socket.AF_INET
 
 
 def check_address(settings: ServerSettings) -> None:
@@ -145,7 +158,8 @@ def serve(app: Any, settings: ServerSettings) -> None:
     config.lifespan_class = SentenceLifespan
     server = uvicorn.Server(config)
     try:
-        server.run([_take_address(settings)] if is_worker() else None)
+        own = open_own_socket()
+        server.run(None if own is None else [own])
     except SystemExit as error:
         # How uvicorn ends where it cannot start or cannot bind; the application has ended in order.
         if server.lifespan.should_exit:
@@ -168,9 +182,9 @@ def _cannot_listen(settings: ServerSettings, obstacle: str) -> CannotListen:
 
 def _find_obstacle(settings: ServerSettings) -> str | None:
     """Return the system's reason against listening at the address, None where it may."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        address = (settings.host, settings.port)
+        socket.create_server(address, family=_get_family(settings)).close()
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()
     return None

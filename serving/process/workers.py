@@ -2,18 +2,20 @@
 
 ::
 
-    current proxy, PROXY_PROCESSES=2 ──┬── worker: listens on the port, serves
-      takes the port, serves nothing   ├── worker: the same; the kernel spreads the connections
-                                       └── one that ends is started again, later and later
+    current proxy, PROXY_PROCESSES=2 ──┬── worker: takes connections of a socket of its own
+      opens a socket for each worker,  ├── worker: the same; the kernel spreads the connections
+      serves nothing                   └── one that ends is started again, later and later
 
-A worker has a pipe from the first process: when that one is gone, ``kill -9`` included, the pipe
-closes and the worker stops as by SIGTERM. Their counts lie in one folder, so that each worker's
-``/metrics`` speaks for all of them.
+The sockets stay open while a worker is started again, so nobody else can have the port, and its
+connections wait for it. A worker has a pipe from the first process: when that one is gone,
+``kill -9`` included, the pipe closes and the worker stops as by SIGTERM. Their counts lie in one
+folder, so that each worker's ``/metrics`` speaks for all of them.
 """
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,8 +34,8 @@ from serving.process.exit_codes import ExitCode
 
 log = structlog.get_logger("serving")
 
-WORKER: Final = "CURRENT_WORKER_LIFE_FD"
-"""The variable that tells a process that it is a worker: the number of its pipe."""
+WORKER: Final = "CURRENT_WORKER_FDS"
+"""The variable that tells a process that it is a worker: the numbers of its pipe and its socket."""
 COUNTS: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which the metrics' library counts in files of a folder."""
 _LOOK_S: Final = 0.1
@@ -41,6 +43,7 @@ _WELL_S: Final = 60.0
 """A worker that lived so long had started well: the next one waits for the shortest time again."""
 _PAUSE_S: Final = 0.5
 _PAUSE_S_MAX: Final = 30.0
+_DOUBLINGS_MAX: Final = 6
 _KILL_AFTER_S: Final = 10.0
 """After its requests' time to finish, a worker has so long to end by itself."""
 
@@ -61,13 +64,25 @@ def end_with_parent() -> None:
         os.read(life_fd, 1)  # returns only at end of file: nobody ever writes
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, args=(int(os.environ[WORKER]),), daemon=True).start()
+    life_fd, _ = _read_fds()
+    threading.Thread(target=wait, args=(life_fd,), daemon=True).start()
+
+
+def open_own_socket() -> socket.socket | None:
+    """Return the socket that this worker takes connections of; None: it is no worker."""
+    return socket.socket(fileno=_read_fds()[1]) if is_worker() else None
+
+
+def _read_fds() -> tuple[int, int]:
+    life_fd, socket_fd = os.environ[WORKER].split(",")
+    return int(life_fd), int(socket_fd)
 
 
 @dataclass(slots=True)
 class _Worker:
     """One place among the workers: who has it now, and how often its holders failed."""
 
+    socket_fd: int
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     starts_at_s: float = 0.0
@@ -75,12 +90,12 @@ class _Worker:
 
 
 class Workers:
-    """Runs ``count`` workers until SIGTERM or SIGINT."""
+    """Runs a worker for each listening socket until SIGTERM or SIGINT."""
 
     def __init__(
         self,
         command: Sequence[str],
-        count: int,
+        sockets: Sequence[socket.socket],
         *,
         environment: Mapping[str, str],
         drain_timeout_s: float,
@@ -88,7 +103,9 @@ class Workers:
         self._command = list(command)
         self._environment = dict(environment)
         self._drain_timeout_s = drain_timeout_s
-        self._workers = [_Worker() for _ in range(count)]
+        self._sockets = sockets
+        self._workers = [_Worker(one.fileno()) for one in sockets]
+        self._has_started_well = False
         self._stopping = threading.Event()
         self._life_fds: tuple[int, int] = (-1, -1)
         self._counts = Path()
@@ -116,13 +133,16 @@ class Workers:
                 self._start(worker, now_s)
             return
         code = worker.process.poll()
+        lived_well = now_s - worker.started_s > _WELL_S
+        self._has_started_well |= lived_well
         if code is None:
             return
         mark_process_dead(worker.process.pid, str(self._counts))  # type: ignore[no-untyped-call]
-        if code == ExitCode.UNUSABLE:
+        # Later it may be a node that shows another chain for a moment, or an upgrade under way.
+        if code == ExitCode.UNUSABLE and not self._has_started_well:
             raise WorkerUnusable("a worker cannot run as it is configured; see its last line")
-        worker.failures = 1 if now_s - worker.started_s > _WELL_S else worker.failures + 1
-        pause_s = min(_PAUSE_S_MAX, _PAUSE_S * 2 ** (worker.failures - 1))
+        worker.failures = 1 if lived_well else worker.failures + 1
+        pause_s = min(_PAUSE_S_MAX, _PAUSE_S * 2 ** min(worker.failures - 1, _DOUBLINGS_MAX))
         log.warning("worker_ended", pid=worker.process.pid, code=code, starts_again_in_s=pause_s)
         worker.process, worker.starts_at_s = None, now_s + pause_s
 
@@ -130,16 +150,21 @@ class Workers:
         reading_fd = self._life_fds[0]
         environment = {
             **self._environment,
-            WORKER: str(reading_fd),
+            WORKER: f"{reading_fd},{worker.socket_fd}",
             COUNTS: str(self._counts),
         }
         worker.process = subprocess.Popen(
-            self._command, env=environment, pass_fds=(reading_fd,), stdin=subprocess.DEVNULL
+            self._command,
+            env=environment,
+            pass_fds=(reading_fd, worker.socket_fd),
+            stdin=subprocess.DEVNULL,
         )
         worker.started_s = now_s
 
     def _stop(self) -> None:
         """Let requests finish, as every server does on SIGTERM; then end what is left."""
+        for one in self._sockets:
+            one.close()
         running = [one.process for one in self._workers if one.process is not None]
         for process in running:
             process.terminate()

@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from types import SimpleNamespace
 from typing import IO, Any, Final, cast
 
@@ -79,6 +79,8 @@ class _Fork:
     """Which item it is at."""
     error: str = ""
     """What went wrong in it beside its tests."""
+    is_done: bool = False
+    """Whether it has told that it is at the end: one that ends before that has died."""
     node: Any = field(init=False)
     """What the terminal takes for a worker."""
 
@@ -106,6 +108,7 @@ class _Run:
         self._forks: dict[int, _Fork] = {}
         self._selector = selectors.DefaultSelector()
         self._begun = 0
+        self._ran: set[int] = set()
         self._pid = os.getpid()
 
     def run(self, count: int) -> None:
@@ -141,6 +144,9 @@ class _Run:
                 os.waitpid(pid, 0)
             self._selector.close()
             os.close(self._queue_fd)
+        if not errors and not self._session.shouldfail:
+            left = [item.nodeid for n, item in enumerate(self._items) if n not in self._ran]
+            errors += [f"never run: {', '.join(left)}"] if left else []
         if errors:
             raise RuntimeError("\n".join(errors))
 
@@ -172,6 +178,9 @@ class _Run:
             fork.heard = fork.heard[end:]
             if kind == "begins":
                 fork.running = what
+                self._ran.add(what)
+            elif kind == "done":
+                fork.is_done = True
             elif kind == "error":
                 fork.error = what
             else:
@@ -190,8 +199,10 @@ class _Run:
         del self._forks[fork.pid]
         _, status = os.waitpid(fork.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        if code == 0 or fork.error:
-            return [fork.error] if fork.error else []
+        if fork.error:
+            return [fork.error]
+        if fork.is_done:
+            return []
         if fork.running is None:
             return [f"a fork ended with {code} before its first test"]
         item = self._items[fork.running]
@@ -224,13 +235,14 @@ class _Run:
             random.seed()
             self._settle_in(number)
             self._session.config.pluginmanager.register(_Reporter(self._session.config, out))
-            for file in [rest, *self._take_files()] if rest else self._take_files():
+            for file in chain([rest] if rest else [], self._take_files()):
                 self._run_file(file, out)
                 if self._session.shouldfail or os.getppid() != self._pid:
                     break
             self._end_stands()
             gc_collect_harder(2)
             collect_unraisable(self._session.config)
+            _send(out, "done", None)
             code = 0
         except BaseException:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

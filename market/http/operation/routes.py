@@ -20,13 +20,8 @@ router = APIRouter(tags=["operation"])
 async def get_metrics(request: Request, services: ServicesDep) -> PlainTextResponse:
     """Return what this process counts, for Prometheus: to the operator only."""
     services.limits.check_monitor(request.scope)
-    text = services.metrics.render(
-        in_flight=services.serving.in_flight.count,
-        open_jobs=services.job_follower.open_jobs,
-        standings=services.book.standings(),
-        connections=services.api_calls.shelf.list_standings(),
-    )
-    return PlainTextResponse(text)
+    services.note_metrics()
+    return PlainTextResponse(services.metrics.expose())
 
 
 @router.get("/healthz", name="tell_alive")

@@ -68,11 +68,9 @@ async def get_metrics(request: Request, services: ServicesDep) -> str:
     """Show the counters in Prometheus' text format: to the operator only."""
     services.limits.check_monitor(request.scope)
     mirror, _ = await _load_mirror(services)
+    services.note_metrics()
     return services.metrics.render(
-        in_flight=services.completions.in_flight.count,
-        mirror_age_s=None if mirror is None else mirror.age_s(now_s=services.meter.now_s()),
-        catalogue_fallback=services.catalogue.snapshot.fallback,
-        credit_spent=services.completions.credit.is_spent,
+        mirror_age_s=None if mirror is None else mirror.age_s(now_s=services.meter.now_s())
     )
 
 

@@ -221,6 +221,20 @@ async def test_connection__too_many_kept__the_longest_idle_ends_and_others_are_s
         assert await lines[3].read_rest() == b""
 
 
+async def test_connection__body_after_its_answer__is_kept_within_the_bounds_from_then_on() -> None:
+    silent, kept = (SilentConnections(8, is_exempt=lambda _: True) for _ in range(2))
+    async with serving(at_once, silent=silent, kept=kept) as port, connected(port) as line:
+        line.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n")
+        assert (await line.read_answer())[0] == 200
+        line.send(b"12345")
+        async with asyncio.timeout(LIMIT_S):
+            while kept.count == 0:
+                await asyncio.sleep(0.005)
+        assert silent.count == 0
+        line.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await line.read_answer())[0] == 200
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -34,6 +34,8 @@ def test_case(case, stand, tmp_path):
         time.sleep(600)
     if "{kind}" == "dies" and case == 2:
         os._exit(3)
+    if "{kind}" == "ends" and case == 2:
+        os._exit(0)
     assert ("{kind}", case) != ("fails", 1)
 """
 
@@ -44,13 +46,14 @@ def run(tmp_path: Path) -> "subprocess.CompletedProcess[str]":
     return run_files(tmp_path, "holds", "fails", "dies", "too")
 
 
-def run_files(folder: Path, *kinds: str) -> "subprocess.CompletedProcess[str]":
+def run_files(folder: Path, *kinds: str, forks: int = 2) -> "subprocess.CompletedProcess[str]":
     for kind in kinds:
         (folder / f"test_{kind}.py").write_text(FILE.replace("{kind}", kind))
     (folder / "pytest.ini").write_text("[pytest]\n")
     return subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "tests.support.forked", "--forks", "2", "-q"),
+            *(sys.executable, "-m", "pytest", "-p", "tests.support.forked", "-q"),
+            *("--forks", str(forks)),
             *("-p", "no:cacheprovider", "--disable-plugin-autoload"),
             *("-c", str(folder / "pytest.ini"), str(folder)),
         ],
@@ -70,6 +73,14 @@ def test_run__one_fails_and_one_dies__all_others_are_run_and_told_of(
     assert re.search(r"FAILED \S*test_fails\.py::test_case\[1\]", run.stdout)
     assert re.search(r"FAILED \S*test_dies\.py::test_case\[2\]", run.stdout)
     assert run.stdout.count("said by 1") == 1, "the output of the test that failed, and only its"
+
+
+def test_run__forks_end_again_and_again__every_file_is_run(tmp_path: Path) -> None:
+    run = run_files(tmp_path, "ends", "dies", "holds", "too", forks=1)
+
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "2 failed, 18 passed" in run.stdout
+    assert "the process of this test ended with 0" in run.stdout
 
 
 def test_run__the_sessions_stand_does_not_end__the_run_has_failed(tmp_path: Path) -> None:
