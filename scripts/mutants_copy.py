@@ -170,5 +170,6 @@ def first_failure(output: str) -> str:
     found = re.search(r"^(FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", output, re.M)
     if found is None:
         return "pytest named no test"
-    test = found.group(2).rpartition("tests/")[2].partition("/")[2]
+    path = f"tests/{found.group(2).rpartition('tests/')[2]}"
+    test = path.removeprefix("tests/contract/")
     return test if found.group(1) == "FAILED" else f"{test} (its setup)"

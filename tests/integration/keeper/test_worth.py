@@ -265,7 +265,7 @@ def test_sizes__each_kind_on_the_chain__uses_about_what_is_counted(stage: Stage)
         )
     assert set(counted) == set(SIZES), json.dumps(counted)
     # Slots that are written for the first time cost more than they will later.
-    assert all(0.6 <= part <= 1.34 for parts in counted.values() for part in parts), counted
+    assert all(0.6 <= part <= 1.45 for parts in counted.values() for part in parts), counted
 
 
 def test_payments__gas_costs_money__markets_are_told_the_least_that_is_sent(priced: Stage) -> None:
