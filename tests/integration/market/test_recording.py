@@ -124,6 +124,10 @@ def test_live_traffic__by_every_method__is_watched_and_nothing_happens(stand: St
 
     said = stand.write_down(Method.BORDER, ROUNDS, at_s=NOW_S + 9)
     assert (said, stand.look()) == (OfferVerdict.DOUBTED, (True, False, 0)), "one of probes does"
+    with write(stand.engine) as connection:
+        connection.execute(update(_offer).values(doubted_at_s=None))
+    stand.write_down(Method.LOGPROBS, DIFFERENCES, at_s=NOW_S + 10)
+    assert stand.look() == (False, False, 0), "nor does it repeat what probes said"
 
 
 def test_record__again_by_one_id__is_written_and_weighed_once(stand: Stand) -> None:

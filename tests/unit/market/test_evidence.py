@@ -238,3 +238,4 @@ def test_find_last_clean__live_traffic__moves_no_refund() -> None:
     ]
 
     assert find_last_clean(probes) == 30
+    assert find_last_clean(probes[:4]) == 30, "before anything convicts"
