@@ -109,6 +109,7 @@ class _Run:
         self._selector = selectors.DefaultSelector()
         self._begun = 0
         self._ran: set[int] = set()
+        self._first_capture: Any = None
         self._pid = os.getpid()
 
     def run(self, count: int) -> None:
@@ -267,7 +268,8 @@ class _Run:
             reporter._tw._file = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
         capturing: Any = config.pluginmanager.get_plugin("capturemanager")
         if capturing is not None:
-            capturing.stop_global_capturing()
+            # Left open: a library may have kept the output that was there when it was imported.
+            self._first_capture, capturing._global_capturing = capturing._global_capturing, None
             capturing.start_global_capturing()
             capturing.suspend_global_capture(in_=True)
         factory = config._tmp_path_factory  # type: ignore[attr-defined]

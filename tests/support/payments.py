@@ -180,6 +180,7 @@ class RunningKeeper:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._stop = threading.Event()
+        self._has_looked = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "RunningKeeper":
@@ -196,7 +197,12 @@ class RunningKeeper:
             with suppress(Retryable):
                 self._stage.sync()
                 keeper.tick()
+            self._has_looked.set()
             time.sleep(0.02)
+
+    def wait_for_its_look(self) -> None:
+        """Wait until it has been round once: what it says at first, such as a floor, is said."""
+        self._has_looked.wait(LIMIT_S)
 
 
 @asynccontextmanager
@@ -225,5 +231,6 @@ async def run_shop(
         if not is_kept:
             yield shop
             return
-        with RunningKeeper(stage):
+        with RunningKeeper(stage) as keeper:
+            await asyncio.to_thread(keeper.wait_for_its_look)
             yield shop
