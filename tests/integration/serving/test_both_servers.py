@@ -70,11 +70,15 @@ class Server:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip()
                 first, *lines = head.split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in lines)
-                length = headers.get("content-length")
-                body = await (reader.read() if length is None else reader.readexactly(int(length)))
+                status = int(first.split()[1])
+                if "transfer-encoding" in headers:
+                    body = await reader.readuntil(b"0\r\n\r\n")
+                else:
+                    length = 0 if status in (100, 204) else int(headers["content-length"])
+                    body = await reader.readexactly(length)
         finally:
             writer.close()
-        return int(first.split()[1]), headers, body
+        return status, headers, body
 
     def head(self, path: str, *lines: str, method: str = "POST") -> bytes:
         """Return a request's head; it carries the key."""
