@@ -112,13 +112,16 @@ CREATE TABLE public.batch (
     settled_block bigint,
     settled_tx_hash character varying,
     given_up boolean DEFAULT false NOT NULL,
+    archived_at_s bigint,
+    archive_sha256 character varying,
     CONSTRAINT state_known CHECK (((state)::text = ANY ((ARRAY['planned'::character varying, 'settled'::character varying, 'abandoned'::character varying])::text[])))
 );
 CREATE TABLE public.batch_item (
     batch_id character varying NOT NULL,
     token_id bigint NOT NULL,
     cost_usdc bigint NOT NULL,
-    offset_usdc bigint DEFAULT '0'::bigint NOT NULL
+    offset_usdc bigint DEFAULT '0'::bigint NOT NULL,
+    archived_usdc bigint DEFAULT '0'::bigint NOT NULL
 );
 CREATE TABLE public.batch_stray (
     request_id character varying NOT NULL,
@@ -371,12 +374,34 @@ CREATE TABLE public.market_artifact (
     url text NOT NULL,
     expires_at_s bigint NOT NULL
 );
+CREATE TABLE public.market_conviction (
+    conviction_id character varying NOT NULL,
+    offer_id character varying NOT NULL,
+    seller character varying NOT NULL,
+    model character varying NOT NULL,
+    state character varying NOT NULL,
+    evidence text NOT NULL,
+    counts_from_s bigint NOT NULL,
+    refunds_from_s bigint NOT NULL,
+    convicted_at_s bigint NOT NULL,
+    ended_at_s bigint,
+    CONSTRAINT state_known CHECK (((state)::text = ANY ((ARRAY['open'::character varying, 'refunded'::character varying, 'overturned'::character varying])::text[])))
+);
 CREATE TABLE public.market_credit (
     credit_id character varying NOT NULL,
     account_id character varying NOT NULL,
     amount_usdc bigint NOT NULL,
     source character varying NOT NULL,
     credited_at_s bigint NOT NULL
+);
+CREATE TABLE public.market_dispute (
+    dispute_id character varying NOT NULL,
+    offer_id character varying NOT NULL,
+    model character varying NOT NULL,
+    asked_by character varying NOT NULL,
+    sale_id character varying,
+    reason text NOT NULL,
+    filed_at_s bigint NOT NULL
 );
 CREATE TABLE public.market_evidence (
     evidence_id character varying NOT NULL,
@@ -392,7 +417,7 @@ CREATE TABLE public.market_evidence (
     cost_usdc bigint NOT NULL,
     looks bigint NOT NULL,
     peak_milli bigint NOT NULL,
-    CONSTRAINT method_known CHECK (((method)::text = ANY ((ARRAY['first_token'::character varying, 'border'::character varying, 'prompt_tokens'::character varying, 'tool_calls'::character varying])::text[]))),
+    CONSTRAINT method_known CHECK (((method)::text = ANY ((ARRAY['first_token'::character varying, 'border'::character varying, 'prompt_tokens'::character varying, 'tool_calls'::character varying, 'completion_tokens'::character varying, 'logprobs'::character varying])::text[]))),
     CONSTRAINT wealth_makes_sense CHECK (((looks > 0) AND (peak_milli >= 1000) AND (cost_usdc >= 0)))
 );
 CREATE TABLE public.market_job (
@@ -520,6 +545,25 @@ CREATE TABLE public.market_payout (
     batch_id character varying,
     CONSTRAINT amount_positive CHECK ((amount_usdc > 0))
 );
+CREATE TABLE public.market_probe_turn (
+    offer_id character varying NOT NULL,
+    until_s bigint NOT NULL,
+    booked_usdc bigint DEFAULT '0'::bigint NOT NULL,
+    booked_at_s bigint DEFAULT '0'::bigint NOT NULL,
+    disputed_usdc bigint DEFAULT '0'::bigint NOT NULL,
+    disputed_day bigint DEFAULT '0'::bigint NOT NULL
+);
+CREATE TABLE public.market_refund (
+    sale_id character varying NOT NULL,
+    conviction_id character varying NOT NULL,
+    account_id character varying NOT NULL,
+    credit_id character varying NOT NULL,
+    amount_usdc bigint NOT NULL,
+    earning_usdc bigint NOT NULL,
+    is_borne boolean NOT NULL,
+    refunded_at_s bigint NOT NULL,
+    CONSTRAINT something_is_refunded CHECK (((amount_usdc > 0) AND (earning_usdc >= 0)))
+);
 CREATE TABLE public.market_sale (
     sale_id character varying NOT NULL,
     request_id character varying NOT NULL,
@@ -557,6 +601,7 @@ CREATE TABLE public.market_sale (
     is_cut boolean,
     supply_offer_id character varying,
     bound_tokens bigint,
+    vesting_s bigint DEFAULT '0'::bigint NOT NULL,
     CONSTRAINT cost_fits CHECK (((cost_usdc >= 0) AND (cost_usdc <= ceiling_usdc))),
     CONSTRAINT cost_when_posted CHECK ((((state)::text = 'posted'::text) = (cost_usdc IS NOT NULL))),
     CONSTRAINT split_adds_up CHECK (((cost_usdc = ((earning_usdc + fee_usdc) + margin_usdc)) AND (earning_usdc >= 0) AND (fee_usdc >= 0) AND (margin_usdc >= 0))),
@@ -902,6 +947,20 @@ CREATE TABLE public.usage (
     CONSTRAINT cost_when_posted CHECK ((((state)::text = ANY ((ARRAY['reserved'::character varying, 'voided'::character varying])::text[])) = (cost_usdc IS NULL))),
     CONSTRAINT state_known CHECK (((state)::text = ANY ((ARRAY['reserved'::character varying, 'posted'::character varying, 'settling'::character varying, 'settled'::character varying, 'voided'::character varying, 'written_off'::character varying])::text[])))
 );
+CREATE TABLE public.usage_day (
+    sum_id character varying NOT NULL,
+    token_id bigint NOT NULL,
+    key_id character varying NOT NULL,
+    day bigint NOT NULL,
+    model character varying NOT NULL,
+    end_user character varying,
+    labels text,
+    requests bigint NOT NULL,
+    prompt_tokens bigint NOT NULL,
+    cached_tokens bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    cost_usdc bigint NOT NULL
+);
 CREATE TABLE public.used_nonce (
     nonce character varying NOT NULL,
     expires_at_s bigint NOT NULL
@@ -928,7 +987,8 @@ CREATE TABLE public.webhook (
     busy_until_s bigint NOT NULL,
     created_at_s bigint NOT NULL,
     ended_at_s bigint,
-    key_epoch bigint DEFAULT '0'::bigint NOT NULL
+    key_epoch bigint DEFAULT '0'::bigint NOT NULL,
+    answer_ms bigint
 );
 CREATE TABLE public.webhook_delivery (
     delivery_id character varying NOT NULL,
@@ -987,25 +1047,25 @@ ALTER TABLE ONLY public.mirror ALTER COLUMN chain_id SET DEFAULT nextval('public
 ALTER TABLE ONLY public.payment_floor ALTER COLUMN floor_id SET DEFAULT nextval('public.payment_floor_floor_id_seq'::regclass);
 ALTER TABLE ONLY public."position" ALTER COLUMN token_id SET DEFAULT nextval('public.position_token_id_seq'::regclass);
 ALTER TABLE ONLY public.schema_promise ALTER COLUMN promise_id SET DEFAULT nextval('public.schema_promise_promise_id_seq'::regclass);
-INSERT INTO public.alembic_version VALUES ('0061');
+INSERT INTO public.alembic_version VALUES ('0076');
 INSERT INTO public.api_key VALUES ('root', 0, 0, 1800000000);
-INSERT INTO public.batch VALUES ('0x2d31372b63a2cc2edff02fbfd6cf1a7d61be435fcc5d255e0000000000000001', 'planned', '0x07169eb4921c90ff1e739835f1eb08a8d79394485f00d0a5be2cfd8fb7c89421', 7, 1800000000, NULL, NULL, false);
-INSERT INTO public.batch_item VALUES ('0x2d31372b63a2cc2edff02fbfd6cf1a7d61be435fcc5d255e0000000000000001', 1, 7, 0);
+INSERT INTO public.batch VALUES ('0xb29ea9492759b704b962917b92b7731a953bd16ace4fe44f0000000000000001', 'planned', '0x07169eb4921c90ff1e739835f1eb08a8d79394485f00d0a5be2cfd8fb7c89421', 7, 1800000000, NULL, NULL, false, NULL, NULL);
+INSERT INTO public.batch_item VALUES ('0xb29ea9492759b704b962917b92b7731a953bd16ace4fe44f0000000000000001', 1, 7, 0, 0);
 INSERT INTO public.child_key VALUES ('live', 0, 0, 'live', '["model"]', NULL, 500, NULL, NULL, NULL, NULL, NULL, 1800000000, NULL, 0, 0, 20833, 0, 0, 0, 0, 0, 0);
 INSERT INTO public.child_key VALUES ('revoked', 0, 0, 'revoked', '["model"]', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1800000000, 1800000000, 0, 0, 20833, 0, 0, 0, 0, 0, 0);
-INSERT INTO public.deployment VALUES (31337, '0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1', '0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2', '0xa3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3', 1, '0x0101010101010101010101010101010101010101010101010101010101010101', '2d31372b63a2cc2edff02fbfd6cf1a7d61be435fcc5d255e', 1);
+INSERT INTO public.deployment VALUES (31337, '0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1', '0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2', '0xa3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3', 1, '0x0101010101010101010101010101010101010101010101010101010101010101', 'b29ea9492759b704b962917b92b7731a953bd16ace4fe44f', 1);
 INSERT INTO public.market_account VALUES ('b', 'prepaid', '0xb', 1000000000000000, 150, 0, 1000);
 INSERT INTO public.market_credit VALUES ('c', 'b', 1000000000000000, 'test', 1000);
 INSERT INTO public.market_key VALUES ('k', 'h', 'buyer', 'b', '', 1000, NULL, NULL, NULL);
 INSERT INTO public.market_offer VALUES ('so-m', 's', 'm', 'm', '', 'https://s.example/v1', 150000, 150000, NULL, NULL, NULL, NULL, '', 'active', 1, 20833, 150, 150, NULL, NULL, 1000, 1000, NULL, NULL, NULL, NULL, NULL, 'so', NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.market_offer_key VALUES ('so-m', '\x63', '\x77', 'kms');
-INSERT INTO public.market_sale VALUES ('r00000003.0', 'r00000003', 0, 'b', 'k', 'so-m', 's', '', 'chat/completions', 'm', 'posted', 150000, 150000, 1500, 150, 800, 200, 150, 128, 22, 0, NULL, false, 20833, 1800000000, 1800003600, 1800000000, 'so:20833', NULL, NULL, 0, 0, NULL, false, 'so', 1000);
+INSERT INTO public.market_sale VALUES ('r00000003.0', 'r00000003', 0, 'b', 'k', 'so-m', 's', '', 'chat/completions', 'm', 'posted', 150000, 150000, 1500, 150, 800, 200, 150, 128, 22, 0, NULL, false, 20833, 1800000000, 1800003600, 1800000000, 'so:20833', NULL, NULL, 0, 0, NULL, false, 'so', 1000, 0);
 INSERT INTO public.market_seller VALUES ('s', NULL, 'at_once', false, 1000, NULL, NULL);
 INSERT INTO public.mirror VALUES (31337, 10, '0x000000000000000000000000000000000000000000000000000000000000000a', 1800000000, 10, 1800000000);
 INSERT INTO public."position" VALUES (1, '0x1111111111111111111111111111111111111111', 0, 10000, '0xa6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6', 1000000000, 1000000000000000000000, 1800, 1800000000, 0, 1000000, 0, 0, 500000, 1800007200, 20833, 1000000, 0, NULL, 0, 1800007200, 7, 0, 0, 0, NULL);
 INSERT INTO public."position" VALUES (0, '0x1111111111111111111111111111111111111111', 0, 10000, '0xa6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6', 1000000000, 1000000000000000000000, 1800, 1800000000, 0, 1000000, 0, 0, 500000, 1800007200, 20833, 1000000, 0, NULL, 0, 1800007200, 7, 0, 0, 0, NULL);
 INSERT INTO public."position" VALUES (2, '0x1111111111111111111111111111111111111111', 0, 10000, '0xa6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6', 1000000000, 1000000000000000000000, 1800, 1800000000, 0, 1000000, 0, 0, 500000, 1800007200, 20833, 1000000, 0, NULL, 0, 1800007200, 11, 0, 0, 0, NULL);
-INSERT INTO public.schema_promise VALUES (1, '0061');
+INSERT INTO public.schema_promise VALUES (1, '0076');
 INSERT INTO public.supplier VALUES ('s', 's@company.example', NULL, 'supplier', 'approved', 0, 1001, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 1000, 1001);
 INSERT INTO public.supplier_status_change VALUES ('s-0', 's', 'draft', 1000);
 INSERT INTO public.supplier_status_change VALUES ('s-1', 's', 'approved', 1001);
@@ -1013,7 +1073,7 @@ INSERT INTO public.supply_account VALUES ('s', 'base', 0, -1);
 INSERT INTO public.supply_address VALUES ('s-00000002', 's', 'base', '0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed', 1000, 1000, NULL);
 INSERT INTO public.supply_day VALUES ('so', 20833, 150000, 's', 1, 800, 200, 1000, NULL);
 INSERT INTO public.supply_offer VALUES ('so', 's', 'openai_compatible', '["m"]', '4182765a191207bfca29e38532e6f5939ea8276a528390c73c8eeba3ecc332c0', 150000, 'https://s.example/v1', NULL, NULL, NULL, 'active', 1, 0, '', 1000, 0, NULL, true, '[{"model": "m", "ok": true}]', 1000, 1000, 1000);
-INSERT INTO public.usage VALUES ('settling', 1, 0, 'key', 'model', 'settling', 14, 7, 1, 1, 1, 1, 1800000000, 1800000300, 1800000000, '0x2d31372b63a2cc2edff02fbfd6cf1a7d61be435fcc5d255e0000000000000001', NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.usage VALUES ('settling', 1, 0, 'key', 'model', 'settling', 14, 7, 1, 1, 1, 1, 1800000000, 1800000300, 1800000000, '0xb29ea9492759b704b962917b92b7731a953bd16ace4fe44f0000000000000001', NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.usage VALUES ('posted', 0, 0, 'key', 'model', 'posted', 14, 7, 1, 1, 1, 1, 1800000000, 1800000300, 1800000000, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.usage VALUES ('reserved', 2, 0, 'key', 'model', 'reserved', 11, NULL, 1, 1, NULL, NULL, 1800000000, 1800000300, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.usage VALUES ('voided', 2, 0, 'key', 'model', 'voided', 11, NULL, 1, 1, NULL, NULL, 1800000000, 1800000300, 1800000000, NULL, 'test', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
@@ -1099,8 +1159,16 @@ ALTER TABLE ONLY public.market_account
     ADD CONSTRAINT market_account_wallet_key UNIQUE (wallet);
 ALTER TABLE ONLY public.market_artifact
     ADD CONSTRAINT market_artifact_pkey PRIMARY KEY (artifact_id);
+ALTER TABLE ONLY public.market_conviction
+    ADD CONSTRAINT market_conviction_once UNIQUE (offer_id, counts_from_s);
+ALTER TABLE ONLY public.market_conviction
+    ADD CONSTRAINT market_conviction_pkey PRIMARY KEY (conviction_id);
 ALTER TABLE ONLY public.market_credit
     ADD CONSTRAINT market_credit_pkey PRIMARY KEY (credit_id);
+ALTER TABLE ONLY public.market_dispute
+    ADD CONSTRAINT market_dispute_once UNIQUE (sale_id);
+ALTER TABLE ONLY public.market_dispute
+    ADD CONSTRAINT market_dispute_pkey PRIMARY KEY (dispute_id);
 ALTER TABLE ONLY public.market_evidence
     ADD CONSTRAINT market_evidence_pkey PRIMARY KEY (evidence_id);
 ALTER TABLE ONLY public.market_job
@@ -1125,10 +1193,14 @@ ALTER TABLE ONLY public.x402_payment
     ADD CONSTRAINT market_payment_pkey PRIMARY KEY (payment_id);
 ALTER TABLE ONLY public.market_payout
     ADD CONSTRAINT market_payout_pkey PRIMARY KEY (payout_id);
+ALTER TABLE ONLY public.market_probe_turn
+    ADD CONSTRAINT market_probe_turn_pkey PRIMARY KEY (offer_id);
 ALTER TABLE ONLY public.market_own_provider_key
     ADD CONSTRAINT market_provider_key_pkey PRIMARY KEY (provider_id);
 ALTER TABLE ONLY public.market_own_provider
     ADD CONSTRAINT market_provider_pkey PRIMARY KEY (provider_id);
+ALTER TABLE ONLY public.market_refund
+    ADD CONSTRAINT market_refund_pkey PRIMARY KEY (sale_id);
 ALTER TABLE ONLY public.market_sale
     ADD CONSTRAINT market_sale_attempt UNIQUE (request_id, attempt);
 ALTER TABLE ONLY public.market_sale
@@ -1191,6 +1263,8 @@ ALTER TABLE ONLY public.supply_offer
     ADD CONSTRAINT supply_offer_pkey PRIMARY KEY (supply_offer_id);
 ALTER TABLE ONLY public.upstream_list
     ADD CONSTRAINT upstream_list_pkey PRIMARY KEY (upstream_digest);
+ALTER TABLE ONLY public.usage_day
+    ADD CONSTRAINT usage_day_pkey PRIMARY KEY (sum_id);
 ALTER TABLE ONLY public.usage
     ADD CONSTRAINT usage_pkey PRIMARY KEY (request_id);
 ALTER TABLE ONLY public.used_nonce
@@ -1256,6 +1330,10 @@ CREATE INDEX kyb_document_of ON public.kyb_document USING btree (supplier_id, ki
 CREATE INDEX kyb_owner_identity ON public.kyb_owner USING btree (identity_id);
 CREATE INDEX kyb_owner_of ON public.kyb_owner USING btree (supplier_id, "position");
 CREATE INDEX market_account_empty ON public.market_account USING btree (created_at_s) WHERE ((credited_usdc = 0) AND ((kind)::text = 'prepaid'::text));
+CREATE INDEX market_conviction_seller ON public.market_conviction USING btree (seller);
+CREATE INDEX market_dispute_asked ON public.market_dispute USING btree (asked_by, filed_at_s);
+CREATE INDEX market_dispute_filed ON public.market_dispute USING btree (filed_at_s);
+CREATE INDEX market_dispute_offer ON public.market_dispute USING btree (offer_id);
 CREATE INDEX market_evidence_day ON public.market_evidence USING btree (day);
 CREATE INDEX market_evidence_model ON public.market_evidence USING btree (model, made_at_s);
 CREATE INDEX market_evidence_offer ON public.market_evidence USING btree (offer_id, made_at_s);
@@ -1273,6 +1351,8 @@ CREATE INDEX market_own_provider_account ON public.market_own_provider USING btr
 CREATE INDEX market_own_provider_changed ON public.market_own_provider USING btree (changed_at_s);
 CREATE INDEX market_own_provider_deleted ON public.market_own_provider USING btree (changed_at_s) WHERE ((status)::text = 'deleted'::text);
 CREATE INDEX market_payout_waits ON public.market_payout USING btree (planned_at_s, payout_id) WHERE (batch_id IS NULL);
+CREATE INDEX market_refund_conviction ON public.market_refund USING btree (conviction_id);
+CREATE INDEX market_refund_credit ON public.market_refund USING btree (credit_id);
 CREATE INDEX market_sale_account ON public.market_sale USING btree (account_id, reserved_at_s);
 CREATE INDEX market_sale_open ON public.market_sale USING btree (lease_expires_at_s) WHERE ((state)::text = 'reserved'::text);
 CREATE INDEX market_sale_seller ON public.market_sale USING btree (seller, reserved_at_s);
@@ -1308,6 +1388,7 @@ CREATE UNIQUE INDEX supply_offer_once ON public.supply_offer USING btree (suppli
 CREATE INDEX supply_offer_probe ON public.supply_offer USING btree (probe_due_s) WHERE (probe_due_s IS NOT NULL);
 CREATE INDEX supply_offer_supplier ON public.supply_offer USING btree (supplier_id, supply_offer_id);
 CREATE INDEX usage_batch ON public.usage USING btree (batch_id);
+CREATE INDEX usage_day_token ON public.usage_day USING btree (token_id, day);
 CREATE INDEX usage_open ON public.usage USING btree (state, token_id);
 CREATE INDEX usage_token ON public.usage USING btree (token_id, reserved_at_s);
 CREATE INDEX wallet_session_of ON public.wallet_session USING btree (address);
@@ -1352,8 +1433,14 @@ ALTER TABLE ONLY public.kyb_section
     ADD CONSTRAINT kyb_section_supplier_id_fkey FOREIGN KEY (supplier_id) REFERENCES public.supplier(supplier_id);
 ALTER TABLE ONLY public.kyb_submission
     ADD CONSTRAINT kyb_submission_supplier_id_fkey FOREIGN KEY (supplier_id) REFERENCES public.supplier(supplier_id);
+ALTER TABLE ONLY public.market_conviction
+    ADD CONSTRAINT market_conviction_offer_id_fkey FOREIGN KEY (offer_id) REFERENCES public.market_offer(offer_id);
 ALTER TABLE ONLY public.market_credit
     ADD CONSTRAINT market_credit_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.market_account(account_id);
+ALTER TABLE ONLY public.market_dispute
+    ADD CONSTRAINT market_dispute_offer_id_fkey FOREIGN KEY (offer_id) REFERENCES public.market_offer(offer_id);
+ALTER TABLE ONLY public.market_dispute
+    ADD CONSTRAINT market_dispute_sale_id_fkey FOREIGN KEY (sale_id) REFERENCES public.market_sale(sale_id);
 ALTER TABLE ONLY public.market_evidence
     ADD CONSTRAINT market_evidence_offer_id_fkey FOREIGN KEY (offer_id) REFERENCES public.market_offer(offer_id);
 ALTER TABLE ONLY public.market_job
@@ -1366,10 +1453,18 @@ ALTER TABLE ONLY public.market_offer
     ADD CONSTRAINT market_offer_seller_fkey FOREIGN KEY (seller) REFERENCES public.market_seller(address);
 ALTER TABLE ONLY public.x402_payment
     ADD CONSTRAINT market_payment_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.market_account(account_id);
+ALTER TABLE ONLY public.market_probe_turn
+    ADD CONSTRAINT market_probe_turn_offer_id_fkey FOREIGN KEY (offer_id) REFERENCES public.market_offer(offer_id);
 ALTER TABLE ONLY public.market_own_provider
     ADD CONSTRAINT market_provider_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.market_account(account_id);
 ALTER TABLE ONLY public.market_own_provider_key
     ADD CONSTRAINT market_provider_key_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES public.market_own_provider(provider_id);
+ALTER TABLE ONLY public.market_refund
+    ADD CONSTRAINT market_refund_conviction_id_fkey FOREIGN KEY (conviction_id) REFERENCES public.market_conviction(conviction_id);
+ALTER TABLE ONLY public.market_refund
+    ADD CONSTRAINT market_refund_credit_id_fkey FOREIGN KEY (credit_id) REFERENCES public.market_credit(credit_id);
+ALTER TABLE ONLY public.market_refund
+    ADD CONSTRAINT market_refund_sale_id_fkey FOREIGN KEY (sale_id) REFERENCES public.market_sale(sale_id);
 ALTER TABLE ONLY public.market_sale
     ADD CONSTRAINT market_sale_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.market_account(account_id);
 ALTER TABLE ONLY public.market_sale

@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0061');
+INSERT INTO "alembic_version" VALUES('0076');
 CREATE TABLE api_call (
 	call_id VARCHAR NOT NULL, 
 	request_id VARCHAR NOT NULL, 
@@ -122,19 +122,19 @@ CREATE TABLE batch (
 	total_usdc BIGINT NOT NULL, 
 	planned_at_s BIGINT NOT NULL, 
 	settled_block BIGINT, 
-	settled_tx_hash VARCHAR, given_up BOOLEAN DEFAULT 0 NOT NULL, 
+	settled_tx_hash VARCHAR, given_up BOOLEAN DEFAULT 0 NOT NULL, archived_at_s BIGINT, archive_sha256 VARCHAR, 
 	PRIMARY KEY (batch_id), 
 	CONSTRAINT state_known CHECK (state IN ('planned','settled','abandoned'))
 );
-INSERT INTO "batch" VALUES('0x55a9c7702b1d20aa58252e62c7199c532cfc205c1f91a4560000000000000001','planned','0x07169eb4921c90ff1e739835f1eb08a8d79394485f00d0a5be2cfd8fb7c89421',7,1800000000,NULL,NULL,0);
+INSERT INTO "batch" VALUES('0xc8c6a903db1e85c9b7e6d62ac23669f54e1a857752349e610000000000000001','planned','0x07169eb4921c90ff1e739835f1eb08a8d79394485f00d0a5be2cfd8fb7c89421',7,1800000000,NULL,NULL,0,NULL,NULL);
 CREATE TABLE batch_item (
 	batch_id VARCHAR NOT NULL, 
 	token_id BIGINT NOT NULL, 
-	cost_usdc BIGINT NOT NULL, offset_usdc BIGINT DEFAULT '0' NOT NULL, 
+	cost_usdc BIGINT NOT NULL, offset_usdc BIGINT DEFAULT '0' NOT NULL, archived_usdc BIGINT DEFAULT '0' NOT NULL, 
 	PRIMARY KEY (batch_id, token_id), 
 	FOREIGN KEY(batch_id) REFERENCES batch (batch_id)
 );
-INSERT INTO "batch_item" VALUES('0x55a9c7702b1d20aa58252e62c7199c532cfc205c1f91a4560000000000000001',1,7,0);
+INSERT INTO "batch_item" VALUES('0xc8c6a903db1e85c9b7e6d62ac23669f54e1a857752349e610000000000000001',1,7,0,0);
 CREATE TABLE batch_stray (
 	request_id VARCHAR NOT NULL, 
 	batch_id VARCHAR NOT NULL, 
@@ -196,7 +196,7 @@ CREATE TABLE deployment (
 	next_batch_number BIGINT NOT NULL, 
 	PRIMARY KEY (chain_id)
 );
-INSERT INTO "deployment" VALUES(31337,'0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1','0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2','0xa3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3',1,'0x0101010101010101010101010101010101010101010101010101010101010101','55a9c7702b1d20aa58252e62c7199c532cfc205c1f91a456',1);
+INSERT INTO "deployment" VALUES(31337,'0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1','0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2','0xa3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3',1,'0x0101010101010101010101010101010101010101010101010101010101010101','c8c6a903db1e85c9b7e6d62ac23669f54e1a857752349e61',1);
 CREATE TABLE event (
 	block_number BIGINT NOT NULL, 
 	log_index INTEGER NOT NULL, 
@@ -396,6 +396,22 @@ CREATE TABLE market_artifact (
 	expires_at_s BIGINT NOT NULL, 
 	PRIMARY KEY (artifact_id)
 );
+CREATE TABLE market_conviction (
+	conviction_id VARCHAR NOT NULL, 
+	offer_id VARCHAR NOT NULL, 
+	seller VARCHAR NOT NULL, 
+	model VARCHAR NOT NULL, 
+	state VARCHAR NOT NULL, 
+	evidence TEXT NOT NULL, 
+	counts_from_s BIGINT NOT NULL, 
+	refunds_from_s BIGINT NOT NULL, 
+	convicted_at_s BIGINT NOT NULL, 
+	ended_at_s BIGINT, 
+	PRIMARY KEY (conviction_id), 
+	FOREIGN KEY(offer_id) REFERENCES market_offer (offer_id), 
+	CONSTRAINT market_conviction_once UNIQUE (offer_id, counts_from_s), 
+	CONSTRAINT state_known CHECK (state IN ('open','refunded','overturned'))
+);
 CREATE TABLE market_credit (
 	credit_id VARCHAR NOT NULL, 
 	account_id VARCHAR NOT NULL, 
@@ -406,6 +422,19 @@ CREATE TABLE market_credit (
 	FOREIGN KEY(account_id) REFERENCES market_account (account_id)
 );
 INSERT INTO "market_credit" VALUES('c','b',1000000000000000,'test',1000);
+CREATE TABLE market_dispute (
+	dispute_id VARCHAR NOT NULL, 
+	offer_id VARCHAR NOT NULL, 
+	model VARCHAR NOT NULL, 
+	asked_by VARCHAR NOT NULL, 
+	sale_id VARCHAR, 
+	reason TEXT NOT NULL, 
+	filed_at_s BIGINT NOT NULL, 
+	PRIMARY KEY (dispute_id), 
+	FOREIGN KEY(offer_id) REFERENCES market_offer (offer_id), 
+	FOREIGN KEY(sale_id) REFERENCES market_sale (sale_id), 
+	CONSTRAINT market_dispute_once UNIQUE (sale_id)
+);
 CREATE TABLE market_evidence (
 	evidence_id VARCHAR NOT NULL, 
 	offer_id VARCHAR NOT NULL, 
@@ -422,7 +451,7 @@ CREATE TABLE market_evidence (
 	peak_milli BIGINT NOT NULL, 
 	PRIMARY KEY (evidence_id), 
 	FOREIGN KEY(offer_id) REFERENCES market_offer (offer_id), 
-	CONSTRAINT method_known CHECK (method IN ('first_token','border','prompt_tokens','tool_calls')), 
+	CONSTRAINT method_known CHECK (method IN ('first_token','border','prompt_tokens','tool_calls','completion_tokens','logprobs')), 
 	CONSTRAINT wealth_makes_sense CHECK (looks > 0 AND peak_milli >= 1000 AND cost_usdc >= 0)
 );
 CREATE TABLE market_job (
@@ -557,6 +586,27 @@ CREATE TABLE market_payout (
 	PRIMARY KEY (payout_id), 
 	CONSTRAINT amount_positive CHECK (amount_usdc > 0)
 );
+CREATE TABLE market_probe_turn (
+	offer_id VARCHAR NOT NULL, 
+	until_s BIGINT NOT NULL, booked_usdc BIGINT DEFAULT '0' NOT NULL, booked_at_s BIGINT DEFAULT '0' NOT NULL, disputed_usdc BIGINT DEFAULT '0' NOT NULL, disputed_day BIGINT DEFAULT '0' NOT NULL, 
+	PRIMARY KEY (offer_id), 
+	FOREIGN KEY(offer_id) REFERENCES market_offer (offer_id)
+);
+CREATE TABLE market_refund (
+	sale_id VARCHAR NOT NULL, 
+	conviction_id VARCHAR NOT NULL, 
+	account_id VARCHAR NOT NULL, 
+	credit_id VARCHAR NOT NULL, 
+	amount_usdc BIGINT NOT NULL, 
+	earning_usdc BIGINT NOT NULL, 
+	is_borne BOOLEAN NOT NULL, 
+	refunded_at_s BIGINT NOT NULL, 
+	PRIMARY KEY (sale_id), 
+	FOREIGN KEY(sale_id) REFERENCES market_sale (sale_id), 
+	FOREIGN KEY(conviction_id) REFERENCES market_conviction (conviction_id), 
+	FOREIGN KEY(credit_id) REFERENCES market_credit (credit_id), 
+	CONSTRAINT something_is_refunded CHECK (amount_usdc > 0 AND earning_usdc >= 0)
+);
 CREATE TABLE market_sale (
 	sale_id VARCHAR NOT NULL, 
 	request_id VARCHAR NOT NULL, 
@@ -585,7 +635,7 @@ CREATE TABLE market_sale (
 	reserved_at_s BIGINT NOT NULL, 
 	lease_expires_at_s BIGINT NOT NULL, 
 	resolved_at_s BIGINT, 
-	payout_id VARCHAR, unit VARCHAR, cached_input_usdc_per_mtok BIGINT, cached_tokens BIGINT, per_request_usdc BIGINT, holder_id VARCHAR, is_cut BOOLEAN, supply_offer_id VARCHAR, bound_tokens BIGINT, 
+	payout_id VARCHAR, unit VARCHAR, cached_input_usdc_per_mtok BIGINT, cached_tokens BIGINT, per_request_usdc BIGINT, holder_id VARCHAR, is_cut BOOLEAN, supply_offer_id VARCHAR, bound_tokens BIGINT, vesting_s BIGINT DEFAULT '0' NOT NULL, 
 	PRIMARY KEY (sale_id), 
 	CONSTRAINT cost_when_posted CHECK ((state = 'posted') = (cost_usdc IS NOT NULL)), 
 	CONSTRAINT state_known CHECK (state IN ('reserved','posted','voided')), 
@@ -595,7 +645,7 @@ CREATE TABLE market_sale (
 	FOREIGN KEY(offer_id) REFERENCES market_offer (offer_id), 
 	CONSTRAINT market_sale_attempt UNIQUE (request_id, attempt)
 );
-INSERT INTO "market_sale" VALUES('r00000001.0','r00000001',0,'b','k','so-m','s','','chat/completions','m','posted',150000,150000,1500,150,800,200,150,128,22,0,NULL,0,20833,1800000000,1800003600,1800000000,'so:20833',NULL,NULL,0,0,NULL,0,'so',1000);
+INSERT INTO "market_sale" VALUES('r00000001.0','r00000001',0,'b','k','so-m','s','','chat/completions','m','posted',150000,150000,1500,150,800,200,150,128,22,0,NULL,0,20833,1800000000,1800003600,1800000000,'so:20833',NULL,NULL,0,0,NULL,0,'so',1000,0);
 CREATE TABLE market_seller (
 	address VARCHAR NOT NULL, 
 	fee_bps INTEGER, 
@@ -714,7 +764,7 @@ CREATE TABLE schema_promise (
 	oldest_revision VARCHAR NOT NULL, 
 	PRIMARY KEY (promise_id)
 );
-INSERT INTO "schema_promise" VALUES(1,'0061');
+INSERT INTO "schema_promise" VALUES(1,'0076');
 CREATE TABLE supplier (
 	supplier_id VARCHAR NOT NULL, 
 	email VARCHAR NOT NULL, 
@@ -938,10 +988,25 @@ CREATE TABLE usage (
 	CONSTRAINT ceiling_not_negative CHECK (ceiling_usdc >= 0), 
 	CONSTRAINT cost_fits CHECK (cost_usdc >= 0 AND cost_usdc <= ceiling_usdc)
 );
-INSERT INTO "usage" VALUES('settling',1,0,'key','model','settling',14,7,1,1,1,1,1800000000,1800000300,1800000000,'0x55a9c7702b1d20aa58252e62c7199c532cfc205c1f91a4560000000000000001',NULL,NULL,0,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "usage" VALUES('settling',1,0,'key','model','settling',14,7,1,1,1,1,1800000000,1800000300,1800000000,'0xc8c6a903db1e85c9b7e6d62ac23669f54e1a857752349e610000000000000001',NULL,NULL,0,NULL,NULL,NULL,NULL,NULL);
 INSERT INTO "usage" VALUES('posted',0,0,'key','model','posted',14,7,1,1,1,1,1800000000,1800000300,1800000000,NULL,NULL,NULL,0,NULL,NULL,NULL,NULL,NULL);
 INSERT INTO "usage" VALUES('reserved',2,0,'key','model','reserved',11,NULL,1,1,NULL,NULL,1800000000,1800000300,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
 INSERT INTO "usage" VALUES('voided',2,0,'key','model','voided',11,NULL,1,1,NULL,NULL,1800000000,1800000300,1800000000,NULL,'test',NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE usage_day (
+	sum_id VARCHAR NOT NULL, 
+	token_id BIGINT NOT NULL, 
+	key_id VARCHAR NOT NULL, 
+	day BIGINT NOT NULL, 
+	model VARCHAR NOT NULL, 
+	end_user VARCHAR, 
+	labels TEXT, 
+	requests BIGINT NOT NULL, 
+	prompt_tokens BIGINT NOT NULL, 
+	cached_tokens BIGINT NOT NULL, 
+	completion_tokens BIGINT NOT NULL, 
+	cost_usdc BIGINT NOT NULL, 
+	PRIMARY KEY (sum_id)
+);
 CREATE TABLE used_nonce (
 	nonce VARCHAR NOT NULL, 
 	expires_at_s BIGINT NOT NULL, 
@@ -970,7 +1035,7 @@ CREATE TABLE webhook (
 	next_number BIGINT NOT NULL, 
 	busy_until_s BIGINT NOT NULL, 
 	created_at_s BIGINT NOT NULL, 
-	ended_at_s BIGINT, key_epoch BIGINT DEFAULT '0' NOT NULL, 
+	ended_at_s BIGINT, key_epoch BIGINT DEFAULT '0' NOT NULL, answer_ms BIGINT, 
 	PRIMARY KEY (webhook_id)
 );
 CREATE TABLE webhook_delivery (
@@ -1138,6 +1203,13 @@ CREATE INDEX market_lapse_seller ON market_lapse (seller, resets_at_s);
 CREATE INDEX ix_key_policy_changed_at_s ON key_policy (changed_at_s);
 CREATE INDEX webhook_token ON webhook (token_id);
 CREATE INDEX webhook_delivery_due ON webhook_delivery (state, next_try_at_s);
+CREATE INDEX market_conviction_seller ON market_conviction (seller);
+CREATE INDEX market_refund_conviction ON market_refund (conviction_id);
+CREATE INDEX market_refund_credit ON market_refund (credit_id);
+CREATE INDEX market_dispute_asked ON market_dispute (asked_by, filed_at_s);
+CREATE INDEX market_dispute_filed ON market_dispute (filed_at_s);
+CREATE INDEX market_dispute_offer ON market_dispute (offer_id);
+CREATE INDEX usage_day_token ON usage_day (token_id, day);
 CREATE INDEX market_evidence_offer ON market_evidence (offer_id, made_at_s);
 CREATE INDEX market_evidence_model ON market_evidence (model, made_at_s);
 CREATE INDEX market_evidence_day ON market_evidence (day);
