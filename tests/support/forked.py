@@ -268,6 +268,10 @@ class _Run:
             reporter._tw._file = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
         capturing: Any = config.pluginmanager.get_plugin("capturemanager")
         if capturing is not None:
+            # What is said between two tests is of none.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (1, 2):
+                os.dup2(nowhere, descriptor)
             # Left open: a library may have kept the output that was there when it was imported.
             self._first_capture, capturing._global_capturing = capturing._global_capturing, None
             capturing.start_global_capturing()

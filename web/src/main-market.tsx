@@ -15,6 +15,7 @@ const pages: readonly Page[] = [
   { path: "/login.html", name: marketTexts.login, isListed: false, isForWallets: false, load: () => import("./pages/supplier/login.tsx").then((m) => m.Login) },
   { path: "/supplier-kyb-intake.html", name: marketTexts.intake, isListed: false, isForWallets: false, load: () => import("./pages/supplier/intake.tsx").then((m) => m.Intake) },
   { path: "/supply-dashboard.html", name: marketTexts.dashboard, isListed: false, isForWallets: false, load: () => import("./pages/supplier/dashboard.tsx").then((m) => m.Dashboard) },
+  { path: "/docs.html", name: marketTexts.formats, isListed: false, isForWallets: false, load: () => import("./pages/supplier/formats.tsx").then((m) => m.Formats) },
   { path: "/review", name: marketTexts.review, isListed: false, isForWallets: false, load: () => import("./pages/review/review.tsx").then((m) => m.Review) },
   { path: "/operator", name: marketTexts.operator, isListed: false, isForWallets: false, load: () => import("./pages/operator/operator.tsx").then((m) => m.Operator) },
 ];

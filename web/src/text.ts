@@ -424,6 +424,7 @@ export const marketTexts = {
   login: "Sign in",
   intake: "KYB",
   dashboard: "Supplier dashboard",
+  formats: "Payout addresses",
   review: "Review",
   resell: "Resell an API",
   credit: "Credit",
@@ -1080,6 +1081,7 @@ export const addressTexts = {
   cancelled: "It will not count. The address before it stays.",
   set: "Set an address",
   choose: "Choose…",
+  formats: "How an address of each network looks",
   evmHint: "42 characters that begin with 0x.",
   tronHint: "34 characters that begin with T.",
   again: "The network again",
@@ -1088,6 +1090,27 @@ export const addressTexts = {
   prefer: "Send payouts by this network",
   save: "Save the address",
   saved: "Saved. A mail confirms it.",
+} as const;
+
+export const formatTexts = {
+  title: "How a payout address looks",
+  lead: "Each network has its own kind of address. Copy the address from the wallet that is to receive the money; never type it.",
+  network: "Network",
+  format: "Format",
+  example: "Example, nobody's",
+  evm: "0x and 40 hexadecimal digits: 42 characters. Capital and small letters are a checksum (EIP-55); all small is taken too.",
+  tron: "34 characters that begin with T, in base58 with a checksum. Capital and small letters differ.",
+  evmExample: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+  tronExample: "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8",
+  refusedTitle: "Refused when it is saved, with the reason",
+  refused: [
+    "A wrong checksum, or a character too many or too few.",
+    "An address of another kind of network: one of TRON where 0x is meant, or the reverse.",
+    "The zero address, and addresses of the network's own programs.",
+    "The contracts of tokens, and addresses of this market: what is sent there is lost.",
+  ],
+  alike: "Addresses of Base, Ethereum and BNB chain look alike. What is sent on the wrong network is lost, so the network is asked for twice.",
+  toSettings: "To your payout addresses",
 } as const;
 
 export const supplyKeyTexts = {

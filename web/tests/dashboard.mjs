@@ -27,6 +27,9 @@ function readCode(secret, later = 0) {
 await walk(async () => {
   const { page, button, field } = await visit();
   const tab = (name) => page.getByRole("navigation", { name: "Supplier dashboard" }).getByRole("link", { name, exact: true });
+  await page.goto(`${origin}/docs.html`);
+  await page.getByRole("heading", { name: "How a payout address looks" }).waitFor();
+  await look(page, "formats");
   await page.goto(`${origin}/supply-dashboard.html`);
   await page.getByText("Sign in to see this page.").waitFor();
   await page.getByRole("link", { name: "Sign in", exact: true }).click();

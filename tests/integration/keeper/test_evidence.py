@@ -35,8 +35,8 @@ OFFER = "offer-p"
 def day(stage: Stage) -> int:
     """Return a day that is over, with two probes of an offer."""
     stage.owe(("p", SELLER, 1))
-    stage.settings["EVIDENCE_AFTER_S"] = "0"
-    day = utc_day(int(time.time())) - 3
+    stage.settings["EVIDENCE_AFTER_S"] = "600"
+    day = utc_day(int(time.time())) - 4
     rows = [make_evidence(name, offer_id=OFFER, day=day) for name in ("e1", "e2")]
     keep(stage.engine, *rows)
     return day

@@ -19,7 +19,9 @@ export function Addresses({ hasCodes }: { readonly hasCodes: boolean }) {
   return (
     <section>
       <h2>{texts.title}</h2>
-      <p>{texts.lead}</p>
+      <p>
+        {texts.lead} <a href="/docs.html">{texts.formats}</a>
+      </p>
       <Shown of={addresses}>
         {({ networks }) => (
           <>
