@@ -535,6 +535,7 @@ export const evidenceTexts = {
   looks: "Observations",
   against: "An honest offer looks so",
   oneIn: (times: string, limit: string) => `at most once in ${times} (convicts at ${limit})`,
+  oneInLive: (times: string) => `at most once in ${times} (has it probed earlier, convicts nobody)`,
   last: "Last",
   meaning: "How to read it",
   meanings: [

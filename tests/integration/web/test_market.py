@@ -41,7 +41,7 @@ async def test_evidence__of_a_model__shows_grade_methods_and_verdict(tmp_path: P
             offer_id=offer["id"],
             offer_version=1,
             model=MODEL,
-            method="prompt_tokens",
+            method="border",
             day=utc_day(now_s),
             made_at_s=now_s,
             observed="{}",
@@ -64,4 +64,4 @@ async def test_evidence__of_a_model__shows_grade_methods_and_verdict(tmp_path: P
     assert [report["found"] for report in reports.values()] == [[], [], []]
     text = reports["wide"]["text"]
     assert "Grade D: any other host" in text
-    assert "Counted tokens of questions\t1\t12\tat most once in 9,000" in text
+    assert "Answers where models of one kind part\t1\t12\tat most once in 9,000" in text

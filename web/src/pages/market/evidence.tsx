@@ -10,6 +10,9 @@ import { evidenceTexts as texts } from "../../text.ts";
 type Offer = Schemas["OfferEvidence"];
 type Verdict = Offer["verdict"];
 
+/** Methods that look at what buyers ask: they never convict. */
+const LIVE: ReadonlySet<string> = new Set(["prompt_tokens", "completion_tokens", "logprobs"]);
+
 const TAGS: Readonly<Record<Verdict, string>> = {
   untested: "tag",
   clean: "tag good",
@@ -103,7 +106,9 @@ function OfOffer({ offer, convictsAt }: { readonly offer: Offer; readonly convic
                 <th scope="row">{texts.methods[one.method]}</th>
                 <td class="number">{formatCount(one.probes)}</td>
                 <td class="number">{formatCount(one.looks)}</td>
-                <td class="number">{texts.oneIn(oneIn(one.wealth), formatCount(Math.round(convictsAt)))}</td>
+                <td class="number">
+                  {LIVE.has(one.method) ? texts.oneInLive(oneIn(one.wealth)) : texts.oneIn(oneIn(one.wealth), formatCount(Math.round(convictsAt)))}
+                </td>
                 <td>{formatTime(one.last_at)}</td>
               </tr>
             ))}
