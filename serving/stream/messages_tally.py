@@ -11,10 +11,9 @@ from serving.models.provider_answers import find_failure
 from serving.models.provider_json import read_for_clients, write_provider_json
 from serving.models.sold import COST_FIELD
 from serving.models.stating import build_split_usage, says_what_is_charged
-from serving.models.usage import Report
 from serving.models.weight import Weight, count_bytes, weigh_blocks
 from serving.stream.sse import DONE, build_event, read_data
-from serving.stream.tally import Move, Shown
+from serving.stream.tally import Move, ShownTally
 
 _TEXTS: Final = ("text", "thinking", "partial_json")
 """Fields of a piece that hold generated text."""
@@ -22,42 +21,19 @@ _SEALS: Final = frozenset({"signature_delta"})
 _END: Final = "message_stop"
 
 
-class MessagesTally:
+class MessagesTally(ShownTally):
     """Reads the streams of messages. The events that say the end are kept until it is charged."""
 
     def __init__(self, sent: Sent, served: Served) -> None:
-        self._shown = Shown(sent)
+        super().__init__(sent)
         self._served = served
         self._last: dict[str, Any] = {}
         """The last ``message_delta``, which says why the message ended."""
 
     @property
-    def failure(self) -> Any:
-        return self._shown.failure
-
-    @property
-    def report(self) -> Report | None:
-        return self._shown.report
-
-    @property
     def is_finished(self) -> bool:
         delta = self._last.get("delta")
         return isinstance(delta, dict) and bool(delta.get("stop_reason"))
-
-    @property
-    def weight(self) -> Weight:
-        return self._shown.weight
-
-    @property
-    def model(self) -> str | None:
-        return self._shown.model
-
-    @property
-    def later_model(self) -> str | None:
-        return self._shown.later_model
-
-    def count(self) -> Counted:
-        return self._shown.count()
 
     def read(self, event: bytes) -> tuple[Move, bytes]:
         data = read_data(event)
