@@ -13,7 +13,7 @@ from web3.contract import Contract
 
 from contracts.units import SECONDS_PER_DAY, utc_day
 from keeper.duties.calls import ChainCall
-from keeper.duties.duty import BatchDuty, is_allowed
+from keeper.duties.duty import BatchDuty, OfNobody, is_allowed
 from keeper.duties.moment import DutyRules, Moment
 from keeper.duties.settle import build_settle
 from keeper.worth import Decision
@@ -43,7 +43,7 @@ class EvidenceFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceItem:
+class EvidenceItem(OfNobody):
     """Send the root of a day's evidence."""
 
     day: int
@@ -52,14 +52,6 @@ class EvidenceItem:
     @property
     def subject(self) -> str:
         return str(self.day)
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return ()
-
-    @property
-    def account(self) -> str:
-        return ""
 
     @property
     def brings_usdc(self) -> int:

@@ -75,6 +75,22 @@ class OfPosition:
         return str(self.token_id)
 
 
+class OfNobody:
+    """An item that is about no position, and sent on nobody's behalf."""
+
+    __slots__ = ()
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+    @property
+    def account(self) -> str:
+        """Nobody's."""
+        return ""
+
+
 FactsT = TypeVar("FactsT")
 ItemT = TypeVar("ItemT", bound=Item)
 RulesT = TypeVar("RulesT", bound=DutyRules, contravariant=True)

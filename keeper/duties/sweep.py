@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from contracts.units import USDC_MAX
 from keeper.duties.calls import ChainCall
-from keeper.duties.duty import PlainDuty
+from keeper.duties.duty import OfNobody, PlainDuty
 from keeper.duties.moment import DutyRules, Moment
 from keeper.worth import Decision, decide_worthy
 from ledger.intents.record import IntentRecord
@@ -41,7 +41,7 @@ class SweepFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SweepItem:
+class SweepItem(OfNobody):
     """Send what is owed to the treasury."""
 
     amount_usdc: int
@@ -49,14 +49,6 @@ class SweepItem:
 
     @property
     def subject(self) -> str:
-        return ""
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        return ()
-
-    @property
-    def account(self) -> str:
         return ""
 
     @property

@@ -141,10 +141,16 @@ class Workers:
         # Later it may be a node that shows another chain for a moment, or an upgrade under way.
         if code == ExitCode.UNUSABLE and not self._has_started_well:
             raise WorkerUnusable("a worker cannot run as it is configured; see its last line")
-        worker.failures = 1 if lived_well else worker.failures + 1
-        pause_s = min(_PAUSE_S_MAX, _PAUSE_S * 2 ** min(worker.failures - 1, _DOUBLINGS_MAX))
-        log.warning("worker_ended", pid=worker.process.pid, code=code, starts_again_in_s=pause_s)
-        worker.process, worker.starts_at_s = None, now_s + pause_s
+        pid, worker.process = worker.process.pid, None
+        pause_s = self._put_off(worker, now_s, failures=1 if lived_well else worker.failures + 1)
+        log.warning("worker_ended", pid=pid, code=code, starts_again_in_s=pause_s)
+
+    def _put_off(self, worker: _Worker, now_s: float, *, failures: int) -> float:
+        """Note a failure; return how long its place stays empty, in seconds."""
+        worker.failures = failures
+        pause_s: float = min(_PAUSE_S_MAX, _PAUSE_S * 2 ** min(failures - 1, _DOUBLINGS_MAX))
+        worker.starts_at_s = now_s + pause_s
+        return pause_s
 
     def _start(self, worker: _Worker, now_s: float) -> None:
         reading_fd = self._life_fds[0]
@@ -153,12 +159,17 @@ class Workers:
             WORKER: f"{reading_fd},{worker.socket_fd}",
             COUNTS: str(self._counts),
         }
-        worker.process = subprocess.Popen(
-            self._command,
-            env=environment,
-            pass_fds=(reading_fd, worker.socket_fd),
-            stdin=subprocess.DEVNULL,
-        )
+        try:
+            worker.process = subprocess.Popen(
+                self._command,
+                env=environment,
+                pass_fds=(reading_fd, worker.socket_fd),
+                stdin=subprocess.DEVNULL,
+            )
+        except OSError as error:  # no memory or no process number just now
+            pause_s = self._put_off(worker, now_s, failures=worker.failures + 1)
+            log.warning("worker_not_started", error=error.strerror, starts_again_in_s=pause_s)
+            return
         worker.started_s = now_s
 
     def _stop(self) -> None:
